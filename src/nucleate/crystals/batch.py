@@ -1,0 +1,112 @@
+"""`CrystalBatch`: many periodic structures as one set of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CrystalBatch:
+    """Many periodic structures, atoms of one structure side by side.
+
+    Attributes:
+        positions: (n_atoms, 3) Cartesian, Å.
+        cells: (n_structures, 3, 3), lattice vectors as rows, Å.
+        numbers: (n_atoms,) atomic numbers, int64.
+        structure: (n_atoms,) index of each atom's structure, ascending, int64.
+    """
+
+    positions: Tensor
+    cells: Tensor
+    numbers: Tensor
+    structure: Tensor
+
+    @classmethod
+    def from_atoms(
+        cls, structures: Sequence[Atoms], dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+    ) -> CrystalBatch:
+        """Stack `ase.Atoms`; every structure is taken as periodic in three directions."""
+        counts = [len(atoms) for atoms in structures]
+        if structures:
+            positions = np.concatenate([atoms.positions for atoms in structures])
+            cells = np.stack([atoms.cell.array for atoms in structures])
+            numbers = np.concatenate([atoms.numbers for atoms in structures])
+        else:
+            positions, cells, numbers = np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0, dtype=int)
+        return cls(
+            torch.as_tensor(positions, dtype=dtype, device=device),
+            torch.as_tensor(cells, dtype=dtype, device=device),
+            torch.as_tensor(numbers, dtype=torch.int64, device=device),
+            torch.repeat_interleave(torch.arange(len(structures)), torch.tensor(counts, dtype=torch.int64)).to(device),
+        )
+
+    def to_atoms(self) -> list[Atoms]:
+        """Back to `ase.Atoms`, float64, periodic."""
+        positions = self.positions.detach().cpu().double().numpy()
+        cells = self.cells.detach().cpu().double().numpy()
+        numbers = self.numbers.cpu().numpy()
+        ends = np.cumsum(self.counts.cpu().numpy())
+        return [
+            Atoms(numbers=numbers[end - count : end], positions=positions[end - count : end], cell=cell, pbc=True)
+            for end, count, cell in zip(ends, self.counts.cpu().numpy(), cells, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return self.cells.shape[0]
+
+    @property
+    def counts(self) -> Tensor:
+        """(n_structures,) atoms in each structure."""
+        return torch.bincount(self.structure, minlength=len(self))
+
+    @property
+    def volumes(self) -> Tensor:
+        """(n_structures,) cell volumes, Å³."""
+        return torch.linalg.det(self.cells).abs()
+
+    def select(self, chosen: Tensor) -> CrystalBatch:
+        """The structures whose indices `chosen` (int64, ascending or not) names, in that order."""
+        counts = self.counts
+        starts = torch.cumsum(counts, 0) - counts
+        picked = counts[chosen]
+        atoms = ragged_arange(starts[chosen], picked)
+        return CrystalBatch(
+            self.positions[atoms],
+            self.cells[chosen],
+            self.numbers[atoms],
+            torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), picked),
+        )
+
+    @staticmethod
+    def concatenate(batches: Sequence[CrystalBatch]) -> CrystalBatch:
+        """One batch of all structures, in order."""
+        offsets = np.cumsum([0] + [len(batch) for batch in batches])
+        return CrystalBatch(
+            torch.cat([batch.positions for batch in batches]),
+            torch.cat([batch.cells for batch in batches]),
+            torch.cat([batch.numbers for batch in batches]),
+            torch.cat([batch.structure + int(o) for batch, o in zip(batches, offsets[:-1], strict=True)]),
+        )
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CrystalBatch:
+        """Move to a device, change the floating-point type of positions and cells, or both."""
+        return CrystalBatch(
+            self.positions.to(device=device, dtype=dtype),
+            self.cells.to(device=device, dtype=dtype),
+            self.numbers.to(device=device),
+            self.structure.to(device=device),
+        )
+
+
+def ragged_arange(starts: Tensor, counts: Tensor) -> Tensor:
+    """`concatenate([arange(s, s + c) for s, c in zip(starts, counts)])` without the loop."""
+    ends = torch.cumsum(counts, 0)
+    total = int(ends[-1]) if len(ends) else 0
+    steps = torch.arange(total, device=starts.device)
+    return steps + torch.repeat_interleave(starts - (ends - counts), counts)

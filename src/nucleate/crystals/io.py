@@ -1,0 +1,60 @@
+"""Structure files in and out, through ASE: CIF, extended XYZ, POSCAR and the rest ASE reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from nucleate.errors import BadInput
+
+
+def read_structures(path: str | Path) -> list[Atoms]:
+    """Every structure in a file.
+
+    Raises:
+        BadInput: no such file, a format ASE cannot read, a truncated file, no atoms, no cell,
+            numbers that are not finite, partial occupancies.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; give a CIF, extxyz or POSCAR file")
+    try:
+        frames = ase.io.read(path, index=":")
+    except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
+        raise BadInput(f"{path}: ASE cannot read it ({_first_line(error)}); is the file complete?") from error
+    if not isinstance(frames, list):
+        frames = [frames]
+    if not frames:
+        raise BadInput(f"{path}: holds no structure")
+    for number, atoms in enumerate(frames):
+        check_structure(atoms, where=f"{path}, structure {number + 1}")
+        atoms.pbc = True
+    return frames
+
+
+def check_structure(atoms: Atoms, where: str) -> None:
+    """Raise `BadInput`, naming `where`, unless the structure is a crystal one can compute."""
+    if len(atoms) == 0:
+        raise BadInput(f"{where}: no atoms")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise BadInput(f"{where}: a coordinate or cell vector is not a finite number")
+    if abs(np.linalg.det(atoms.cell.array)) < 1e-3:
+        raise BadInput(f"{where}: no three-dimensional cell; nucleate needs a periodic crystal")
+    if (atoms.numbers == 0).any():
+        raise BadInput(f"{where}: an atom of unknown element (X)")
+    occupancy = atoms.info.get("occupancy")
+    if occupancy and any(sum(site.values()) < 0.999 or len(site) > 1 for site in occupancy.values()):
+        raise BadInput(f"{where}: partly occupied sites; give an ordered structure")
+
+
+def write_structure(path: str | Path, atoms: Atoms) -> None:
+    """Write one structure in the format the file name's ending names."""
+    ase.io.write(Path(path), atoms)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

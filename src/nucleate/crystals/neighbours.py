@@ -1,0 +1,154 @@
+"""Periodic neighbour lists through vesin, kept over a relaxation by a skin.
+
+No minimum-image convention: every periodic image within the cutoff is a neighbour, so cells smaller
+than the cutoff are right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from vesin import NeighborList
+
+from nucleate.crystals.batch import CrystalBatch
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Directed pairs (each pair twice), ascending in `centre`.
+
+    Attributes:
+        centre: (n_edges,) atom index in the batch.
+        neighbour: (n_edges,) atom index in the batch.
+        shift: (n_edges, 3) whole lattice translations of the neighbour, float.
+    """
+
+    centre: Tensor
+    neighbour: Tensor
+    shift: Tensor
+
+    def vectors(self, batch: CrystalBatch) -> Tensor:
+        """(n_edges, 3) vectors from centre to neighbour image, Å."""
+        cells = batch.cells.index_select(0, batch.structure.index_select(0, self.centre))
+        translation = (self.shift.unsqueeze(1) * cells.transpose(1, 2)).sum(-1)
+        positions = batch.positions
+        return positions.index_select(0, self.neighbour) - positions.index_select(0, self.centre) + translation
+
+
+def _pairs(positions: np.ndarray, cell: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
+    i, j, shift = finder.compute(points=positions, box=cell, periodic=True, quantities="ijS")
+    return i.astype(np.int64), j.astype(np.int64), shift.astype(np.float64)
+
+
+def neighbour_edges(batch: CrystalBatch, cutoff: float) -> Edges:
+    """All pairs within `cutoff` (Å) of every structure in the batch."""
+    return SkinNeighbours(cutoff, skin=0.0).update(batch)
+
+
+class SkinNeighbours:
+    """A neighbour list with a margin, rebuilt only for the structures whose atoms or cell moved too far.
+
+    A pair further apart than `cutoff + skin` when the list was made cannot have come within `cutoff`
+    while `(cutoff + skin) * s - 2 u >= cutoff`, where s is the smallest singular value of the
+    deformation since then and u the largest displacement beyond that deformation. That is exact for
+    strained cells, not an estimate.
+
+    Args:
+        cutoff: pairs closer than this are always listed, Å.
+        skin: the margin, Å.
+    """
+
+    def __init__(self, cutoff: float, skin: float = 0.4):
+        self.cutoff = cutoff
+        self.skin = skin
+        self.builds = 0
+        self._lists: list[tuple[Tensor, Tensor, Tensor] | None] = []
+        self._positions = torch.zeros(0, 3)
+        self._cells = torch.zeros(0, 3, 3)
+        self._edges: Edges | None = None
+
+    def reset(self) -> None:
+        """Forget everything: the batch is another one."""
+        self._lists = []
+        self._edges = None
+
+    def keep(self, chosen: Tensor, batch: CrystalBatch, added: int) -> None:
+        """Follow a change of the batch: structures `chosen` of the old batch stay, `added` new ones follow.
+
+        Args:
+            chosen: int64 indices into the old batch.
+            batch: the old batch, from which the atoms of `chosen` are found.
+            added: number of structures appended after them.
+        """
+        if len(self._lists) != len(batch):
+            self.reset()
+            return
+        old = CrystalBatch(self._positions, self._cells, batch.numbers.cpu(), batch.structure.cpu())
+        kept = old.select(chosen.cpu())
+        self._positions, self._cells = kept.positions, kept.cells
+        self._lists = [self._lists[k] for k in chosen.tolist()] + [None] * added
+        self._edges = None
+
+    def update(self, batch: CrystalBatch) -> Edges:
+        """The edges that hold every pair within the cutoff (and some beyond, up to the skin)."""
+        positions = batch.positions.detach().double().cpu()
+        cells = batch.cells.detach().double().cpu()
+        structure = batch.structure.cpu()
+        count = len(batch)
+        if len(self._lists) != count:
+            self._lists = [None] * count
+            self._positions, self._cells, self._edges = positions[:0], cells[:0], None
+        known = self._cells.shape[0]
+        stale = torch.ones(count, dtype=torch.bool)
+        if known and self.skin > 0:
+            n_known_atoms = self._positions.shape[0]
+            deformation = torch.linalg.solve(self._cells, cells[:known])
+            affine = (
+                self._positions.unsqueeze(1) @ deformation.index_select(0, structure[:n_known_atoms])
+            ).squeeze(1)
+            moved = (positions[:n_known_atoms] - affine).norm(dim=1)
+            farthest = torch.zeros(known, dtype=torch.float64).index_reduce_(
+                0, structure[:n_known_atoms], moved, "amax"
+            )
+            # The smallest singular value through the 3x3 Gram matrix: much faster than an SVD.
+            gram = deformation @ deformation.transpose(1, 2)
+            smallest = torch.linalg.eigvalsh(gram)[:, 0].clamp_min(0).sqrt()
+            reach = (self.cutoff + self.skin) * smallest - 2 * farthest
+            stale[:known] = ~(reach >= self.cutoff)
+        stale |= torch.tensor([entry is None for entry in self._lists])
+        if bool(stale.any()) or self._edges is None:
+            self._rebuild(batch, positions, cells, stale)
+        assert self._edges is not None
+        return self._edges
+
+    def _rebuild(self, batch: CrystalBatch, positions: Tensor, cells: Tensor, stale: Tensor) -> None:
+        counts = batch.counts.cpu()
+        starts = torch.cumsum(counts, 0) - counts
+        points, boxes = positions.numpy(), cells.numpy()
+        for k in stale.nonzero().flatten().tolist():
+            first, last = int(starts[k]), int(starts[k] + counts[k])
+            i, j, shift = _pairs(points[first:last], boxes[k], self.cutoff + self.skin)
+            self._lists[k] = (torch.from_numpy(i), torch.from_numpy(j), torch.from_numpy(shift))
+            self.builds += 1
+        fresh_atoms = stale.index_select(0, batch.structure.cpu())
+        if self._positions.shape[0] < positions.shape[0]:
+            grown = positions.clone()
+            grown[: self._positions.shape[0]] = self._positions
+            grown_cells = cells.clone()
+            grown_cells[: self._cells.shape[0]] = self._cells
+            self._positions, self._cells = grown, grown_cells
+        self._positions = torch.where(fresh_atoms.unsqueeze(1), positions, self._positions)
+        self._cells = torch.where(stale.view(-1, 1, 1), cells, self._cells)
+        lists = [entry for entry in self._lists if entry is not None]
+        lengths = torch.tensor([len(entry[0]) for entry in lists])
+        offset = torch.repeat_interleave(starts, lengths)
+        device, dtype = batch.positions.device, batch.positions.dtype
+        self._edges = Edges(
+            (torch.cat([entry[0] for entry in lists]) + offset).to(device),
+            (torch.cat([entry[1] for entry in lists]) + offset).to(device),
+            torch.cat([entry[2] for entry in lists]).to(device=device, dtype=dtype),
+        )

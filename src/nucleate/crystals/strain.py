@@ -1,0 +1,58 @@
+"""Homogeneous strain of a batch, and the Fréchet coordinates of a variable cell.
+
+A cell with logarithmic strain L (a symmetric 3x3 matrix) is `cells0 @ expm(L)`; atoms ride along. Their gradient
+needs the Fréchet derivative of the matrix exponential (A. H. Al-Mohy and N. J. Higham, SIAM J. Matrix Anal. Appl. 30,
+1639 (2009), doi 10.1137/080716426), taken here from the exponential of a 6x6 block matrix.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nucleate.crystals.batch import CrystalBatch
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+def deform(batch: CrystalBatch, gradient: Tensor) -> CrystalBatch:
+    """Apply a deformation gradient to cells and atoms.
+
+    Args:
+        batch: the structures.
+        gradient: (n_structures, 3, 3); row vectors are multiplied from the right.
+    """
+    per_atom = gradient.index_select(0, batch.structure)
+    positions = (batch.positions.unsqueeze(1) @ per_atom).squeeze(1)
+    return CrystalBatch(positions, batch.cells @ gradient, batch.numbers, batch.structure)
+
+
+def frechet_adjoint(log_strain: Tensor, outer: Tensor) -> Tensor:
+    """Gradient of a scalar with respect to L, given its gradient `outer` with respect to expm(L).
+
+    Args:
+        log_strain: (n, 3, 3).
+        outer: (n, 3, 3).
+
+    Returns:
+        (n, 3, 3): the adjoint Fréchet derivative of expm at L applied to `outer`.
+    """
+    n = log_strain.shape[0]
+    block = log_strain.new_zeros(n, 6, 6)
+    transposed = log_strain.transpose(1, 2)
+    block[:, :3, :3] = transposed
+    block[:, 3:, 3:] = transposed
+    block[:, :3, 3:] = outer
+    return torch.linalg.matrix_exp(block)[:, :3, 3:]
+
+
+def voigt_from_full(stress: Tensor) -> Tensor:
+    """(..., 3, 3) to (..., 6) in ASE's order xx, yy, zz, yz, xz, xy (symmetrised)."""
+    symmetric = 0.5 * (stress + stress.transpose(-1, -2))
+    return torch.stack([symmetric[..., i, j] for i, j in VOIGT], dim=-1)
+
+
+def full_from_voigt(stress: Tensor) -> Tensor:
+    """(..., 6) in ASE's order to symmetric (..., 3, 3)."""
+    rows = [[0, 5, 4], [5, 1, 3], [4, 3, 2]]
+    return torch.stack([torch.stack([stress[..., k] for k in row], dim=-1) for row in rows], dim=-2)

@@ -1,0 +1,55 @@
+"""Every error a user can cause or meet: one line that says what, where and what to do.
+
+The command line prints the message alone and leaves with `exit_code`.
+"""
+
+from __future__ import annotations
+
+
+class NucleateError(Exception):
+    """Base of all errors nucleate raises on purpose."""
+
+    exit_code = 1
+
+
+class BadInput(NucleateError):
+    """The user's input cannot be used: a formula, a file, a setting."""
+
+    exit_code = 2
+
+
+class MissingDependency(NucleateError):
+    """An optional program or package is not installed; the message names the line that installs it."""
+
+    exit_code = 2
+
+
+class RunFolderError(NucleateError):
+    """The run folder cannot be used: in use, newer, contradictory, read-only or damaged."""
+
+    exit_code = 2
+
+
+class ReferenceFailed(NucleateError):
+    """One reference calculation failed; `reason` is the engine's own words."""
+
+    def __init__(self, reason: str, *, kind: str = "failed"):
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+
+    def __reduce__(self):
+        # Exceptions with keyword arguments do not survive a process pool without this.
+        return (_rebuild_reference_failed, (self.reason, self.kind))
+
+
+def _rebuild_reference_failed(reason: str, kind: str) -> ReferenceFailed:
+    return ReferenceFailed(reason, kind=kind)
+
+
+class GenerationFailed(NucleateError):
+    """A generator could not make the structures asked of it; the message says why."""
+
+
+class BudgetExhausted(NucleateError):
+    """The hard limit on reference calls is reached."""

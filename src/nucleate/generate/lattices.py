@@ -1,0 +1,99 @@
+"""Random lattices of a given volume for each crystal system, and their reduction to compact cells."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.geometry import minkowski_reduce
+
+# Rows: primitive vectors in units of the conventional ones (R: obverse setting on hexagonal axes).
+PRIMITIVE: dict[str, np.ndarray] = {
+    "P": np.eye(3),
+    "A": np.array([[1.0, 0.0, 0.0], [0.0, 0.5, -0.5], [0.0, 0.5, 0.5]]),
+    "C": np.array([[0.5, 0.5, 0.0], [-0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]),
+    "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
+    "F": np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]),
+    "R": np.array([[2.0, 1.0, 1.0], [-1.0, 1.0, 1.0], [-1.0, -2.0, 1.0]]) / 3.0,
+}
+# Steepest angles a drawn cell may have before reduction (degrees).
+ANGLES = (60.0, 120.0)
+
+
+def crystal_system(number: int) -> str:
+    """Crystal system of a space group's International number; trigonal counts as hexagonal (same axes)."""
+    for last, name in (
+        (2, "triclinic"),
+        (15, "monoclinic"),
+        (74, "orthorhombic"),
+        (142, "tetragonal"),
+        (194, "hexagonal"),
+    ):
+        if number <= last:
+            return name
+    return "cubic"
+
+
+def cell_from_parameters(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Lattice vectors as rows (3, 3) from three lengths (Å) and three angles (degrees)."""
+    ca, cb, cg = np.cos(np.radians(angles))
+    sg = np.sqrt(1.0 - cg * cg)
+    cy = (ca - cb * cg) / sg
+    cz = np.sqrt(max(1.0 - cb * cb - cy * cy, 0.0))
+    return np.array([[1.0, 0.0, 0.0], [cg, sg, 0.0], [cb, cy, cz]]) * np.asarray(lengths)[:, None]
+
+
+def random_conventional(
+    system: str, centring: str, volume: float, ratio: float, rng: np.random.Generator
+) -> np.ndarray:
+    """A random conventional cell.
+
+    Args:
+        system: crystal system.
+        centring: centring letter; R lattices are drawn about the shape whose primitive cell is a cube.
+        volume: volume of the conventional cell (Å³).
+        ratio: largest ratio of the free lengths.
+        rng: source of randomness.
+
+    Returns:
+        Lattice vectors as rows (Å), (3, 3).
+    """
+    spread = np.log(ratio)
+    lengths, angles = np.ones(3), np.full(3, 90.0)
+    if system in ("tetragonal", "hexagonal"):
+        # Twice as wide as elsewhere, about the isotropic shape: layered and columnar cells both occur.
+        lengths[2] = np.exp(rng.uniform(-spread, spread)) * (np.sqrt(6.0) if centring == "R" else 1.0)
+    elif system != "cubic":
+        lengths = np.exp(rng.uniform(0.0, spread, 3))
+    if system == "hexagonal":
+        angles[2] = 120.0
+    elif system == "monoclinic":
+        angles[1] = rng.uniform(*ANGLES)
+    elif system == "triclinic":
+        angles = random_angles(rng)
+    cell = cell_from_parameters(lengths, angles)
+    return cell * (volume / abs(np.linalg.det(cell))) ** (1.0 / 3.0)
+
+
+def random_angles(rng: np.random.Generator) -> np.ndarray:
+    """Three cell angles (degrees) that close to a cell which is not flat."""
+    while True:
+        angles = rng.uniform(*ANGLES, size=3)
+        cosines = np.cos(np.radians(angles))
+        if 1.0 - np.sum(cosines**2) + 2.0 * np.prod(cosines) > 0.15:
+            return angles
+
+
+def compact(scaled: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same crystal on its shortest lattice vectors, right-handed.
+
+    Args:
+        scaled: fractional positions, (N, 3).
+        cell: lattice vectors as rows (Å), (3, 3).
+
+    Returns:
+        Fractional positions wrapped into [0, 1) and the reduced cell.
+    """
+    reduced, _ = minkowski_reduce(cell)
+    if np.linalg.det(reduced) < 0:
+        reduced = -reduced
+    wrapped = (scaled @ cell @ np.linalg.inv(reduced)) % 1.0
+    return wrapped % 1.0, reduced  # twice: -1e-17 % 1 is 1

@@ -1,0 +1,103 @@
+"""What a user may say about generation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Distance = Annotated[float, Field(gt=0.0, le=20.0)]
+SpaceGroup = Annotated[int, Field(ge=1, le=230)]
+
+
+class GenerateSettings(BaseModel):
+    """How random candidates are made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    symmetric_share: float = Field(
+        default=0.9,
+        ge=0.0,
+        le=1.0,
+        description="Share of the random candidates that have a space group; the rest have no symmetry.",
+    )
+    volume_per_atom: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1000.0,
+        description="Volume per atom in Å³ at volume factor 1; estimated from radii if left out.",
+    )
+    volume_range: tuple[float, float] = Field(
+        default=(0.9, 1.4),
+        description="Each candidate's volume is the volume per atom times a factor drawn from this range.",
+    )
+    min_distance: dict[str, Distance] = Field(
+        default_factory=dict,
+        description="Smallest distance in Å allowed between two species, as in {'Al-O': 1.6}; "
+        "overrides the estimate.",
+    )
+    distance_factor: float = Field(
+        default=0.75,
+        gt=0.0,
+        le=1.2,
+        description="Smallest distance between two atoms as a fraction of the sum of their radii.",
+    )
+    like_charge_factor: float = Field(
+        default=0.85,
+        gt=0.0,
+        le=1.2,
+        description="The same fraction between two anions, of the sum of their ionic radii.",
+    )
+    max_length_ratio: float = Field(
+        default=3.0,
+        ge=1.0,
+        le=20.0,
+        description="Largest ratio of the free cell lengths before atoms are placed.",
+    )
+    space_groups: tuple[SpaceGroup, ...] | None = Field(
+        default=None,
+        description="International numbers of the space groups to draw from; "
+        "all compatible ones but P1 if left out.",
+    )
+    try_seconds: float = Field(
+        default=5.0, gt=0.0, description="Time limit in seconds on making any one candidate."
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Processes that make candidates; all the cores this process may use if left out. "
+        "The structures do not depend on it.",
+    )
+
+    @field_validator("volume_range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        low, high = value
+        if not 0.1 <= low <= high <= 10.0:
+            raise ValueError(
+                f"volume_range ({low:g}, {high:g}): give two factors, smaller first, within 0.1 and 10"
+            )
+        return value
+
+    @field_validator("min_distance")
+    @classmethod
+    def _pairs(cls, value: dict[str, float]) -> dict[str, float]:
+        seen: set[tuple[str, ...]] = set()
+        for key in value:
+            pair = key.split("-")
+            if len(pair) != 2 or any(symbol not in atomic_numbers or symbol == "X" for symbol in pair):
+                raise ValueError(f"min_distance {key!r}: name two elements joined by a hyphen, as in 'Al-O'")
+            if tuple(sorted(pair)) in seen:
+                raise ValueError(f"min_distance {key!r}: this pair is given twice; keep one of them")
+            seen.add(tuple(sorted(pair)))
+        return value
+
+    @field_validator("space_groups")
+    @classmethod
+    def _unique(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        if not value:
+            raise ValueError("space_groups is empty; leave it out to draw from all compatible space groups")
+        return tuple(sorted(set(value)))

@@ -1,0 +1,208 @@
+"""Random crystals with a space group.
+
+Per structure: a space group uniformly among those that can hold the composition exactly in their primitive
+cell, a way to fill its Wyckoff positions uniformly among all ways, a random lattice of the drawn volume,
+and the orbits one after another at random free coordinates, each kept if it keeps its distance from itself
+and from those before it. PyXtal supplies the tables; it is not asked to place anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from nucleate.crystals.formula import formula_text
+from nucleate.errors import BadInput
+from nucleate.generate.base import Candidate
+from nucleate.generate.distances import closest_fit, image_shifts, squared_distances
+from nucleate.generate.lattices import PRIMITIVE, compact, random_conventional
+from nucleate.generate.packing import Packing, make_packing
+from nucleate.generate.settings import GenerateSettings
+from nucleate.generate.tries import NotPlaced, make_many
+from nucleate.generate.wyckoff import Combination, SiteFilling, space_group_sites
+
+log = logging.getLogger(__name__)
+
+PICKS = 300  # space groups and fillings tried for one structure
+LATTICES = 4  # lattices tried for one filling
+POINTS = 24  # random points tried at once for one orbit
+KEPT_TABLES = 64
+
+
+@dataclass(eq=False)
+class SymmetricBuilder:
+    """Makes one symmetric structure from a seed.
+
+    Attributes:
+        packing: distances and volume.
+        volume_range: smallest and largest volume factor.
+        length_ratio: largest ratio of the free cell lengths.
+        fillings: one for each compatible space group.
+    """
+
+    packing: Packing
+    volume_range: tuple[float, float]
+    length_ratio: float
+    fillings: list[SiteFilling]
+    _warm: list[SiteFilling] = field(default_factory=list, repr=False)
+
+    def __call__(self, seed: int) -> Candidate:
+        """The candidate of this seed; raises `NotPlaced` if its atoms found no place."""
+        rng = np.random.default_rng(seed)
+        for _ in range(PICKS):
+            filling = self.fillings[int(rng.integers(len(self.fillings)))]
+            self._keep_warm(filling)
+            combination = filling.draw(rng)
+            if combination is None:
+                continue
+            for _ in range(LATTICES):
+                candidate = self.place(filling, combination, rng)
+                if candidate is not None:
+                    candidate.seed = seed
+                    return candidate
+        raise NotPlaced(f"no room for the atoms in {PICKS} draws of space group and sites")
+
+    def _keep_warm(self, filling: SiteFilling) -> None:
+        if filling not in self._warm:
+            self._warm.append(filling)
+        if len(self._warm) > KEPT_TABLES:
+            self._warm.pop(0).forget()
+
+    def place(
+        self, filling: SiteFilling, combination: Combination, rng: np.random.Generator
+    ) -> Candidate | None:
+        """One try at a given space group and combination of sites; None if atoms came too close."""
+        group, packing = filling.group, self.packing
+        factor = rng.uniform(*self.volume_range)
+        volume = packing.volume_per_atom * packing.n_atoms * factor
+        primitive = PRIMITIVE[group.centring]
+        conventional = random_conventional(
+            group.system, group.centring, volume / np.linalg.det(primitive), self.length_ratio, rng
+        )
+        cell = primitive @ conventional
+        shifts = image_shifts(cell, float(packing.min_distances.max()))
+        # Fixed orbits first (they leave no choice), then the most constrained.
+        order = sorted(
+            combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size)
+        )
+        placed = np.empty((0, 3))
+        species: list[int] = []
+        for kind, index in order:
+            site = group.sites[index]
+            points = rng.random((POINTS if site.freedom else 1, 3))
+            orbits = np.einsum("mij,tj->tmi", site.rotations, points) + site.translations
+            kinds = np.array([kind] * site.size + species)
+            others = np.concatenate([orbits, np.broadcast_to(placed, (len(points), *placed.shape))], axis=1)
+            # All atoms of an orbit see the same surroundings, so its first atom speaks for all.
+            squared = squared_distances(orbits[:, :1], others, cell, shifts)[:, 0]
+            squared[:, 0, 0] = np.inf
+            limits = packing.min_distances[kind, kinds] ** 2
+            good = (squared >= limits[None, :, None]).all(axis=(1, 2))
+            if not good.any():
+                return None
+            placed = np.concatenate([placed, orbits[int(np.argmax(good))]])
+            species += [kind] * site.size
+        rank = np.argsort(species, kind="stable")
+        return self._finish(filling, combination, placed[rank], np.array(species)[rank], cell, factor)
+
+    def _finish(self, filling, combination, scaled, species, cell, factor) -> Candidate:
+        packing, group = self.packing, filling.group
+        scaled, cell = compact(scaled, cell)
+        found = tuple(int(n) for n in np.bincount(species, minlength=len(packing.symbols)))
+        if found != packing.counts:
+            raise AssertionError(f"space group {group.number}: placed {found} atoms, not {packing.counts}")
+        if closest_fit(scaled, cell, packing.min_distances[np.ix_(species, species)]) < 1.0 - 1e-6:
+            raise AssertionError(f"space group {group.number}: atoms too close after all")
+        numbers = np.array([atomic_numbers[s] for s in packing.symbols])[species]
+        sites = [
+            {"element": packing.symbols[s], "site": group.sites[i].label, "symmetry": group.sites[i].symmetry}
+            for s, i in combination
+        ]
+        details = {
+            "space_group": group.number,
+            "space_group_symbol": group.symbol,
+            "sites": sites,
+            "volume": float(abs(np.linalg.det(cell))),
+            "volume_factor": float(factor),
+        }
+        return Candidate(
+            Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True), "symmetric", -1, details
+        )
+
+
+class SymmetricGenerator:
+    """Random symmetric crystals with an exact number of atoms in the primitive cell.
+
+    Args:
+        counts: atoms of each species in the primitive cell.
+        settings: volumes, distances, space groups, time limit and workers.
+
+    Raises:
+        BadInput: the composition does not fit the volume, or none of the space groups asked for can hold it.
+    """
+
+    name = "symmetric"
+
+    def __init__(self, counts: dict[str, int], settings: GenerateSettings | None = None):
+        self.counts = dict(counts)
+        self.settings = settings or GenerateSettings()
+        packing = make_packing(self.counts, self.settings)
+        fillings = compatible_fillings(self.counts, self.settings.space_groups)
+        self.builder = SymmetricBuilder(
+            packing, self.settings.volume_range, self.settings.max_length_ratio, fillings
+        )
+
+    @property
+    def space_groups(self) -> list[int]:
+        """International numbers of the space groups drawn from."""
+        return [filling.group.number for filling in self.builder.fillings]
+
+    def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
+        """Exactly `n` candidates; raises `GenerationFailed` if they cannot be made."""
+        return make_many(
+            self.builder,
+            n,
+            rng,
+            what=f"symmetric {formula_text(self.counts)}",
+            advice="raise volume_per_atom or volume_range, lower distance_factor, or allow more space_groups",
+            try_seconds=self.settings.try_seconds,
+            workers=self.settings.workers,
+        )
+
+
+def compatible_fillings(
+    counts: dict[str, int], space_groups: tuple[int, ...] | None = None
+) -> list[SiteFilling]:
+    """The space groups whose Wyckoff positions add up to the counts exactly.
+
+    Args:
+        counts: atoms of each species in the primitive cell.
+        space_groups: those to look at; None for all but P1.
+
+    Raises:
+        BadInput: none of them can.
+    """
+    sizes = tuple(counts.values())
+    groups = space_group_sites(max(sizes))
+    wanted = space_groups or tuple(range(2, 231))
+    fillings: list[SiteFilling] = []
+    refused: list[SiteFilling] = []
+    for number in wanted:
+        filling = SiteFilling(groups[number - 1], sizes)
+        (fillings if filling.number() > 0 else refused).append(filling)
+        filling.forget()
+    names = ", ".join(f"{f.group.symbol} ({f.group.number})" for f in refused[:5]) + (
+        " ..." if refused[5:] else ""
+    )
+    if not fillings:
+        raise BadInput(
+            f"{formula_text(counts)}: no Wyckoff positions of {names} add up to these atoms in the primitive "
+            "cell; ask for other space_groups or another number of formula units"
+        )
+    if space_groups and refused:
+        log.warning("%s: left out space groups that cannot hold it: %s", formula_text(counts), names)
+    return fillings

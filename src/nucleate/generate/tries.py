@@ -1,0 +1,213 @@
+"""Make many candidates, each from its own seed and under a time limit, here or in worker processes.
+
+One failure never costs the batch: it is counted, and its place is filled from a fresh seed. Which
+candidates come out depends on the seeds alone, not on the number of processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+import numpy as np
+
+from nucleate.errors import GenerationFailed
+from nucleate.generate.base import Candidate
+
+log = logging.getLogger(__name__)
+
+Build = Callable[[int], Candidate]
+Outcome = Candidate | str
+
+SEED_BELOW = 2**53  # a seed stays exact in JSON
+ROUNDS = 5
+PROBE = 8
+SECONDS_WORTH_A_POOL = 4.0
+CHUNKS_PER_WORKER = 8
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class NotPlaced(Exception):
+    """A builder gave up on one structure; the message is the reason that is counted."""
+
+
+class _TimeUp(BaseException):
+    """Not an `Exception`, so that no `except Exception` on the way swallows it."""
+
+
+def make_many(
+    build: Build,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    what: str,
+    advice: str,
+    try_seconds: float,
+    workers: int | None = None,
+) -> list[Candidate]:
+    """Exactly `n` candidates, in the order of their seeds.
+
+    Args:
+        build: makes one candidate from a seed, or raises; must survive being sent to a process.
+        n: how many.
+        rng: source of the seeds.
+        what: what is being made, for the error message.
+        advice: what the user can do, for the error message.
+        try_seconds: time limit on each candidate (s).
+        workers: processes; None for all cores this process may use. Small jobs stay in this process.
+
+    Raises:
+        GenerationFailed: fewer than `n` could be made; says how many of each failure there were.
+    """
+    made: dict[int, Candidate] = {}
+    failures: Counter[str] = Counter()
+
+    def keep(places: list[int], outcomes: Iterator[Outcome]) -> None:
+        for place, outcome in zip(places, outcomes, strict=True):
+            if isinstance(outcome, str):
+                failures[outcome] += 1
+            else:
+                made[place] = outcome
+
+    pending = list(range(n))
+    seconds_each = 0.0
+    for attempt in range(ROUNDS):
+        seeds = [int(seed) for seed in rng.integers(SEED_BELOW, size=len(pending))]
+        probe = PROBE if attempt == 0 else 0
+        began = time.perf_counter()
+        keep(pending[:probe], _here(build, seeds[:probe], try_seconds))
+        if probe:
+            seconds_each = (time.perf_counter() - began) / max(len(seeds[:probe]), 1)
+            if n >= PROBE and not made:
+                break  # hopeless: do not spend the time limit n times over
+        places, rest = pending[probe:], seeds[probe:]
+        count = min(workers or available_cores(), len(rest))
+        worth_it = seconds_each * len(rest) > SECONDS_WORTH_A_POOL
+        if count > 1 and worth_it and not multiprocessing.current_process().daemon:
+            keep(places, _in_processes(build, rest, try_seconds, count))
+        else:
+            keep(places, _here(build, rest, try_seconds))
+        pending = [place for place in range(n) if place not in made]
+        if not pending:
+            return [made[place] for place in range(n)]
+    reasons = "; ".join(f"{number} times: {reason}" for reason, number in failures.most_common(4))
+    raise GenerationFailed(f"asked for {n} {what}, made {len(made)} ({reasons}); {advice}")
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _one(build: Build, seed: int, seconds: float) -> Outcome:
+    try:
+        return _within(lambda: build(seed), seconds)
+    except _TimeUp:
+        return f"ran over the time limit of {seconds:g} s"
+    except NotPlaced as reason:
+        return str(reason)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _here(build: Build, seeds: list[int], seconds: float) -> Iterator[Outcome]:
+    return (_one(build, seed, seconds) for seed in seeds)
+
+
+def _within(call: Callable[[], Candidate], seconds: float) -> Candidate:
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+        with _alarm(seconds):
+            return call()
+    return _within_thread(call, seconds)
+
+
+@contextmanager
+def _alarm(seconds: float):
+    """Raise `_TimeUp` after so many seconds, and leave the alarm as it was (pytest-timeout has one too)."""
+
+    def ring(number, frame):
+        raise _TimeUp
+
+    began = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, ring)
+    outer, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if outer:
+            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-3), interval)
+
+
+def _within_thread(call: Callable[[], Candidate], seconds: float) -> Candidate:
+    """Signals reach the main thread only: elsewhere a helper thread runs the call, left behind if late."""
+    box: list[Candidate | BaseException] = []
+
+    def target() -> None:
+        try:
+            box.append(call())
+        except BaseException as error:
+            box.append(error)
+
+    helper = threading.Thread(target=target, daemon=True)
+    helper.start()
+    helper.join(seconds)
+    if not box:
+        raise _TimeUp
+    if isinstance(box[0], BaseException):
+        raise box[0]
+    return box[0]
+
+
+_worker_build: Build | None = None
+_worker_seconds = 0.0
+
+
+def _start_worker(build: Build, seconds: float) -> None:
+    global _worker_build, _worker_seconds
+    # numpy is loaded by now and has read its thread count, so tell the running libraries too.
+    for name in THREAD_VARIABLES:
+        os.environ[name] = "1"
+    try:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(1)
+    except ImportError:
+        log.debug("threadpoolctl is not installed; worker threads are as the environment says")
+    _worker_build, _worker_seconds = build, seconds
+
+
+def _work(seeds: list[int]) -> list[Outcome]:
+    assert _worker_build is not None
+    return list(_here(_worker_build, seeds, _worker_seconds))
+
+
+def _in_processes(build: Build, seeds: list[int], seconds: float, workers: int) -> Iterator[Outcome]:
+    size = max(1, -(-len(seeds) // (workers * CHUNKS_PER_WORKER)))
+    chunks = [seeds[i : i + size] for i in range(0, len(seeds), size)]
+    done = 0
+    # spawn: forking a process that has threads (torch, BLAS) can deadlock.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_start_worker, initargs=(build, seconds)
+        ) as pool:
+            for outcomes in pool.map(_work, chunks):
+                yield from outcomes
+                done += 1
+    except BrokenProcessPool:
+        # A script without `if __name__ == '__main__'`, or a worker killed for memory.
+        log.warning("the worker processes ended early; going on in this process")
+        yield from _here(build, [seed for chunk in chunks[done:] for seed in chunk], seconds)

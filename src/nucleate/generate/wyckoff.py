@@ -1,0 +1,230 @@
+"""Wyckoff positions on primitive cells, and the ways to share a composition out among them.
+
+The number of ways follows from a generating function: a site with free coordinates may be used any number
+of times by any species, F(r) += F(r - m), a site without any only once by one species. Keeping F after each
+step makes drawing a way uniformly at random as cheap as reading the table backwards; nothing is enumerated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from nucleate.generate.lattices import PRIMITIVE, crystal_system
+
+MAX_STATES = 200_000
+MAX_FILL_TRIES = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One Wyckoff position on the primitive cell.
+
+    Attributes:
+        letter: Wyckoff letter.
+        multiplicity: atoms in the conventional cell.
+        symmetry: site symmetry symbol.
+        freedom: free coordinates, 0 to 3.
+        rotations: (M, 3, 3), with M the atoms in the primitive cell.
+        translations: (M, 3); an orbit is `rotations @ x + translations`, fractional on the primitive cell,
+            for x a point on the conventional one.
+    """
+
+    letter: str
+    multiplicity: int
+    symmetry: str
+    freedom: int
+    rotations: np.ndarray
+    translations: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Atoms in the primitive cell."""
+        return len(self.translations)
+
+    @property
+    def label(self) -> str:
+        """Multiplicity and letter, as in `12c`."""
+        return f"{self.multiplicity}{self.letter}"
+
+
+@dataclass(frozen=True, eq=False)
+class GroupSites:
+    """A space group and those of its sites that are small enough for the composition."""
+
+    number: int
+    symbol: str
+    sites: tuple[Site, ...]
+
+    @property
+    def centring(self) -> str:
+        """Centring letter: P, A, C, I, F or R."""
+        return self.symbol[0]
+
+    @property
+    def system(self) -> str:
+        """Crystal system."""
+        return crystal_system(self.number)
+
+
+Combination = tuple[tuple[int, int], ...]  # (species, site) pairs, sorted
+
+
+@lru_cache(maxsize=8)
+def space_group_sites(largest: int) -> tuple[GroupSites, ...]:
+    """All 230 space groups with their sites of at most `largest` atoms in the primitive cell."""
+    from pyxtal.symmetry import Group
+
+    return tuple(_read_group(Group(number), largest) for number in range(1, 231))
+
+
+def _read_group(group, largest: int) -> GroupSites:
+    primitive = PRIMITIVE[group.symbol[0]]
+    to_primitive = np.linalg.inv(primitive).T
+    copies = round(1.0 / np.linalg.det(primitive))
+    sites = []
+    for position in group.Wyckoff_positions:
+        size = position.multiplicity // copies
+        if size > largest:
+            continue
+        matrices = np.array([op.affine_matrix for op in position.ops])
+        rotations = to_primitive @ matrices[:, :3, :3]
+        translations = matrices[:, :3, 3] @ to_primitive.T
+        translations = np.round(translations, 8) % 1.0
+        # Ops that differ by a centring vector land on the same point of the primitive cell.
+        keys = np.round(np.concatenate([rotations.reshape(-1, 9), translations], axis=1) * 1e4).astype(int)
+        _, first = np.unique(keys, axis=0, return_index=True)
+        if len(first) != size:
+            raise AssertionError(
+                f"space group {group.number}, site {position.letter}: {len(first)} atoms, not {size}"
+            )
+        first.sort()
+        position.get_site_symmetry()
+        sites.append(
+            Site(
+                position.letter,
+                position.multiplicity,
+                position.site_symm,
+                int(np.linalg.matrix_rank(matrices[0, :3, :3])),
+                rotations[first],
+                translations[first],
+            )
+        )
+    return GroupSites(group.number, group.symbol, tuple(reversed(sites)))
+
+
+@dataclass(eq=False)
+class SiteFilling:
+    """The ways to fill a space group's sites with exactly the counts asked for.
+
+    Attributes:
+        group: the space group.
+        counts: atoms of each species in the primitive cell.
+    """
+
+    group: GroupSites
+    counts: tuple[int, ...]
+    _tables: list[np.ndarray] = field(default_factory=list, repr=False)
+    _steps: list[tuple[int, int]] = field(default_factory=list, repr=False)
+
+    def __post_init__(self):
+        # A step is (site, species), with species -1 for a site that holds one atom of any species or none.
+        for index, site in enumerate(self.group.sites):
+            species = range(len(self.counts)) if site.freedom else (-1,)
+            self._steps += [(index, s) for s in species]
+
+    @property
+    def large(self) -> bool:
+        """Whether the table would be too large, so that species are drawn one after another."""
+        return len(self.counts) > 1 and float(np.prod(np.array(self.counts) + 1.0)) > MAX_STATES
+
+    def number(self) -> float:
+        """How many ways there are (for a `large` composition 1 or 0: whether each species alone fits)."""
+        if self.large:
+            return float(all(SiteFilling(self.group, (n,)).number() for n in self.counts))
+        return float(self._fill()[-1][self.counts])
+
+    def _fill(self) -> list[np.ndarray]:
+        if not self._tables:
+            table = np.zeros([n + 1 for n in self.counts])
+            table[(0,) * len(self.counts)] = 1.0
+            self._tables.append(table)
+            for index, species in self._steps:
+                size = self.group.sites[index].size
+                old, table = table, table.copy()
+                for s in range(len(self.counts)) if species < 0 else (species,):
+                    new = np.moveaxis(table, s, 0)
+                    if species < 0:
+                        new[size:] += np.moveaxis(old, s, 0)[: max(len(new) - size, 0)]
+                    else:
+                        for n in range(size, len(new)):
+                            new[n] += new[n - size]
+                self._tables.append(table)
+        return self._tables
+
+    def forget(self) -> None:
+        """Free the tables; they are made again when needed."""
+        self._tables.clear()
+
+    def _choices(self, step: int, left: tuple[int, ...]) -> list[tuple[float, int, tuple[int, ...], int]]:
+        """Ways back from a step: (how many, species that takes the site or -1, counts left, next step)."""
+        index, species = self._steps[step - 1]
+        size = self.group.sites[index].size
+        tables = self._fill()
+        choices = [(float(tables[step - 1][left]), -1, left, step - 1)]
+        for s in range(len(left)) if species < 0 else (species,):
+            if left[s] >= size:
+                rest = (*left[:s], left[s] - size, *left[s + 1 :])
+                onward = step - 1 if species < 0 else step
+                choices.append((float(tables[onward][rest]), s, rest, onward))
+        return [choice for choice in choices if choice[0] > 0]
+
+    def draw(self, rng: np.random.Generator) -> Combination | None:
+        """One way, each as likely as any other; None if none was found (only for a `large` composition)."""
+        if self.large:
+            return self._draw_species_by_species(rng)
+        step, left, taken = len(self._steps), self.counts, []
+        while step:
+            choices = self._choices(step, left)
+            if not choices:
+                return None
+            weights = np.cumsum([choice[0] for choice in choices])
+            _, species, rest, onward = choices[
+                int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
+            ]
+            if species >= 0:
+                taken.append((species, self._steps[step - 1][0]))
+            step, left = onward, rest
+        return tuple(sorted(taken))
+
+    def _draw_species_by_species(self, rng: np.random.Generator) -> Combination | None:
+        for _ in range(MAX_FILL_TRIES):
+            taken: list[tuple[int, int]] = []
+            for species in rng.permutation(len(self.counts)):
+                used = {site for _, site in taken if not self.group.sites[site].freedom}
+                free = [i for i in range(len(self.group.sites)) if i not in used]
+                rest = GroupSites(
+                    self.group.number, self.group.symbol, tuple(self.group.sites[i] for i in free)
+                )
+                own = SiteFilling(rest, (self.counts[species],)).draw(rng)
+                if own is None:
+                    break
+                taken += [(int(species), free[site]) for _, site in own]
+            else:
+                return tuple(sorted(taken))
+        return None
+
+    def every(self) -> Iterator[Combination]:
+        """All ways, one after another; there may be very many."""
+        stack: list[tuple[int, tuple[int, ...], Combination]] = [(len(self._steps), self.counts, ())]
+        while stack:
+            step, left, taken = stack.pop()
+            if not step:
+                yield tuple(sorted(taken))
+                continue
+            for _, species, rest, onward in self._choices(step, left):
+                more = ((species, self._steps[step - 1][0]),) if species >= 0 else ()
+                stack.append((onward, rest, taken + more))

@@ -1,0 +1,64 @@
+"""The contract of a potential: a batch in, energies, forces and stresses out, a committee axis in front."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import Edges
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a committee says of a batch; m is the number of members (1 for a single potential).
+
+    Attributes:
+        energy: (m, n_structures), eV.
+        forces: (m, n_atoms, 3), eV/Å.
+        stress: (m, n_structures, 3, 3), eV/Å³, tension positive.
+    """
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+
+    @property
+    def members(self) -> int:
+        """Number of committee members."""
+        return self.energy.shape[0]
+
+    def mean(self) -> Prediction:
+        """The committee's mean, with a committee axis of one."""
+        return Prediction(self.energy.mean(0, True), self.forces.mean(0, True), self.stress.mean(0, True))
+
+    def energy_sigma(self, batch: CrystalBatch) -> Tensor:
+        """(n_structures,) standard deviation over members of the energy per atom, eV/atom."""
+        if self.members == 1:
+            return torch.zeros_like(self.energy[0])
+        return (self.energy / batch.counts).std(0)
+
+    def force_sigma(self, batch: CrystalBatch) -> Tensor:
+        """(n_structures,) root mean square over atoms of the force's standard deviation, eV/Å."""
+        if self.members == 1:
+            return torch.zeros_like(self.energy[0])
+        variance = self.forces.var(0).sum(-1)
+        total = torch.zeros_like(self.energy[0]).index_add_(0, batch.structure, variance)
+        return (total / (3 * batch.counts)).sqrt()
+
+
+class Potential(Protocol):
+    """An energy surface with a committee axis.
+
+    `edges` may hold pairs beyond `cutoff`; it must hold every pair within.
+    """
+
+    cutoff: float
+    species: tuple[int, ...]
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+        """Energies, forces, stresses. Raises `BadInput` for an element the potential does not know."""
+        ...

@@ -1,0 +1,116 @@
+"""The functions of an edge: Bessel radial functions, real spherical harmonics, their derivatives.
+
+The atomic basis is that of the atomic cluster expansion (R. Drautz, Phys. Rev. B 99, 014104 (2019),
+doi 10.1103/PhysRevB.99.014104): A_{klm}(i) = sum_j R_k(r_ij) Y_lm(r_ij / |r_ij|). The radial functions are
+spherical Bessel functions with a smooth cutoff (J. Gasteiger et al., arXiv:2003.03123 (2020)).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.integrate import lebedev_rule
+from torch import Tensor
+
+L_MAX = 3
+N_LM = (L_MAX + 1) ** 2
+DEGREES = tuple(l for l in range(L_MAX + 1) for _ in range(2 * l + 1))
+
+
+def radial(distance: Tensor, count: int, cutoff: float) -> tuple[Tensor, Tensor]:
+    """Radial functions R_k(r) = sqrt(2/rc) sin(k pi r/rc)/r * f(r), and their derivatives.
+
+    f(r) = (1 - x^2)^3 with x = r/rc is twice differentiable at the cutoff; beyond it everything is zero.
+
+    Args:
+        distance: (rows, width), Å, positive.
+        count: number of radial functions.
+        cutoff: rc, Å.
+
+    Returns:
+        R and dR/dr, each (rows, count, width).
+    """
+    x = distance / cutoff
+    inside = (x < 1).to(distance.dtype)
+    shrink = (1 - x * x) * inside
+    envelope = shrink**3
+    envelope_slope = -6 * x / cutoff * shrink**2
+    theta = math.pi * x
+    # sin(k t) and cos(k t) by the Chebyshev recurrence: two transcendental calls for all k.
+    sine, cosine = torch.sin(theta), torch.cos(theta)
+    double = 2 * cosine
+    sines, cosines = [torch.zeros_like(sine), sine], [torch.ones_like(sine), cosine]
+    for _ in range(count - 1):
+        sines.append(double * sines[-1] - sines[-2])
+        cosines.append(double * cosines[-1] - cosines[-2])
+    inverse = 1 / distance
+    norm = math.sqrt(2 / cutoff)
+    value = (norm * envelope * inverse).unsqueeze(1)
+    waves = torch.stack(sines[1:], dim=1)
+    frequency = torch.arange(1, count + 1, dtype=distance.dtype, device=distance.device) * (math.pi / cutoff)
+    slope = value * torch.stack(cosines[1:], dim=1) * frequency.view(-1, 1)
+    slope = slope + (norm * (envelope_slope - envelope * inverse) * inverse).unsqueeze(1) * waves
+    return value * waves, slope
+
+
+def harmonics(unit: Tensor) -> Tensor:
+    """Real spherical harmonics l = 0..3 of unit vectors, orthonormal on the sphere: (n, 3, ...) to (n, 16, ...)."""
+    x, y, z = unit.unbind(1)
+    xx, yy, zz = x * x, y * y, z * z
+    one = torch.ones_like(x)
+    c0 = math.sqrt(1 / (4 * math.pi))
+    c1 = math.sqrt(3 / (4 * math.pi))
+    c2 = math.sqrt(15 / (4 * math.pi))
+    c20 = math.sqrt(5 / (16 * math.pi))
+    c33, c32 = math.sqrt(35 / (32 * math.pi)), math.sqrt(105 / (4 * math.pi))
+    c31, c30 = math.sqrt(21 / (32 * math.pi)), math.sqrt(7 / (16 * math.pi))
+    planar = xx + yy
+    return torch.stack(
+        [
+            c0 * one,
+            c1 * y, c1 * z, c1 * x,
+            c2 * x * y, c2 * y * z, c20 * (2 * zz - planar), c2 * x * z, 0.5 * c2 * (xx - yy),
+            c33 * y * (3 * xx - yy), c32 * x * y * z, c31 * y * (4 * zz - planar), c30 * z * (2 * zz - 3 * planar),
+            c31 * x * (4 * zz - planar), 0.5 * c32 * z * (xx - yy), c33 * x * (xx - 3 * yy),
+        ],
+        dim=1,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def solid_gradient() -> np.ndarray:
+    """D with d(r^l Y_lm)/dx_a = sum_m' D[a, lm, l-1 m'] r^(l-1) Y_(l-1)m': (3, 16, 16).
+
+    The gradient of a solid harmonic of degree l is made of solid harmonics of degree l - 1; the coefficients come
+    from projecting finite, exact polynomial derivatives on a quadrature of sufficient degree.
+    """
+    points, weights = lebedev_rule(9)
+    unit = torch.tensor(points.T, dtype=torch.float64, requires_grad=True)
+    degree = torch.tensor(DEGREES, dtype=torch.float64)
+    with torch.enable_grad():
+        radius = unit.norm(dim=-1, keepdim=True)
+        columns = (harmonics(unit / radius) * radius**degree).sum(0).unbind()
+    values = harmonics(unit.detach()).numpy()
+    result = np.zeros((3, N_LM, N_LM))
+    for lm in range(N_LM):
+        (gradient,) = torch.autograd.grad(columns[lm], unit, retain_graph=True)
+        result[:, lm, :] = np.einsum("q,qa,qp->ap", weights, gradient.numpy(), values)
+    result[np.abs(result) < 1e-12] = 0.0
+    return result
+
+
+@lru_cache(maxsize=1)
+def quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Harmonics on a Lebedev grid of degree 9 (38 points) and its weights.
+
+    Exact for products of three functions with l <= 3, so the integral of f^3 is rotation invariant.
+    V. I. Lebedev and D. N. Laikov, Dokl. Math. 59, 477 (1999).
+
+    Returns:
+        (n_points, 16) and (n_points,).
+    """
+    points, weights = lebedev_rule(9)
+    return harmonics(torch.tensor(points.T)).numpy(), weights

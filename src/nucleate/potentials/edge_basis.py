@@ -1,0 +1,135 @@
+"""The atomic basis of a whole batch and the way back from it to forces, computed once for all members.
+
+Rows are pairs (centre atom, neighbour species). Rows are sorted by their number of neighbours and cut into blocks, so that
+every block is a dense array with almost no padding, small enough for the processor's cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import Edges
+from nucleate.potentials.basis import DEGREES, N_LM, harmonics, radial, solid_gradient
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each edge sits in the dense blocks; depends on the list of pairs, not on the geometry.
+
+    Attributes:
+        blocks: (rows, slots, padding) a block: (n_rows,) row indices, (n_rows, width) edge indices, (n_rows, width)
+            True where there is no edge.
+        n_rows: n_atoms times number of species.
+    """
+
+    blocks: list[tuple[Tensor, Tensor, Tensor]]
+    n_rows: int
+
+
+def make_layout(batch: CrystalBatch, edges: Edges, species_index: Tensor, n_species: int, block_edges: int) -> Layout:
+    """Sort edges into rows and rows into blocks of about `block_edges` edges."""
+    device = edges.centre.device
+    n_rows = len(batch.numbers) * n_species
+    row = edges.centre * n_species + species_index[batch.numbers[edges.neighbour]]
+    order = torch.argsort(row, stable=True) if n_species > 1 else torch.arange(len(row), device=device)
+    counts = torch.bincount(row, minlength=n_rows)
+    starts = torch.cumsum(counts, 0) - counts
+    by_size = torch.argsort(counts, descending=True, stable=True)
+    sizes = counts[by_size].tolist()
+    blocks = []
+    first = 0
+    while first < n_rows and sizes[first] > 0:
+        width = sizes[first]
+        last = min(n_rows, first + max(1, block_edges // width))
+        rows = by_size[first:last]
+        slots = starts[rows].unsqueeze(1) + torch.arange(width, device=device)
+        padding = torch.arange(width, device=device) >= counts[rows].unsqueeze(1)
+        slots = order[slots.clamp_max(len(row) - 1)]
+        blocks.append((rows, slots, padding))
+        first = last
+    return Layout(blocks, n_rows)
+
+
+@dataclass(frozen=True)
+class BlockGeometry:
+    """Radial functions and harmonics of one block's edges; padded edges carry zeros.
+
+    Attributes:
+        unit: (n_rows, 3, width).
+        slope: (n_rows, k, width), dR/dr.
+        over: (n_rows, k, width), R/r.
+        harmonic: (n_rows, 16, width).
+    """
+
+    unit: Tensor
+    slope: Tensor
+    over: Tensor
+    harmonic: Tensor
+
+
+@dataclass(frozen=True)
+class EdgeBasis:
+    """The atomic basis A_0 of a batch with all that is needed to turn its gradient into edge gradients.
+
+    Attributes:
+        layout: rows and blocks.
+        geometry: one entry a block.
+        atomic: (n_rows, 16, k): A_0.
+    """
+
+    layout: Layout
+    geometry: list[BlockGeometry]
+    atomic: Tensor
+
+    @classmethod
+    def compute(cls, layout: Layout, vectors: Tensor, n_radial: int, cutoff: float) -> EdgeBasis:
+        """From edge vectors (n_edges, 3), Å."""
+        distance = vectors.norm(dim=-1).clamp_min(1e-3)
+        unit = vectors / distance.unsqueeze(-1)
+        atomic = vectors.new_zeros(layout.n_rows, N_LM, n_radial)
+        geometry = []
+        for rows, slots, padding in layout.blocks:
+            flat = slots.flatten()
+            # A padded slot sits outside the cutoff, where every radial function vanishes.
+            r = distance.index_select(0, flat).view(slots.shape).masked_fill(padding, 2 * cutoff)
+            u = unit.index_select(0, flat).view(*slots.shape, 3).transpose(1, 2).contiguous()
+            value, slope = radial(r, n_radial, cutoff)
+            y = harmonics(u)
+            atomic[rows] = torch.bmm(y, value.transpose(1, 2))
+            geometry.append(BlockGeometry(u, slope, value / r.unsqueeze(1), y))
+        return cls(layout, geometry, atomic)
+
+    def edge_gradients(self, gradient: Tensor) -> list[Tensor]:
+        """Pull dE/dA_0 back to the edges, for every member at once; linear in `gradient`, so it can be differentiated.
+
+        Args:
+            gradient: (m, n_rows, 16, k).
+
+        Returns:
+            A block's dE/dr_edge each: (n_rows, m * 3, width), eV/Å.
+        """
+        members, _, _, n_radial = gradient.shape
+        table = torch.as_tensor(solid_gradient(), dtype=gradient.dtype, device=gradient.device)
+        degree = torch.tensor(DEGREES, dtype=gradient.dtype, device=gradient.device)
+        # The angular part acts on the atoms' coefficients, not on the edges: rows "x, y, z" and "-l".
+        operator = torch.cat([table.transpose(1, 2), -torch.diag(degree).unsqueeze(0)])
+        result = []
+        for (rows, slots, _), geometry in zip(self.layout.blocks, self.geometry, strict=True):
+            chosen = gradient[:, rows]
+            n, width = slots.shape
+            angular = torch.einsum("apl,mrlk->rampk", operator, chosen).reshape(n, 4 * members, N_LM * n_radial)
+            plain = chosen.transpose(0, 1).reshape(n, members, N_LM * n_radial)
+            harmonic = geometry.harmonic.unsqueeze(2)
+            tangential = (harmonic * geometry.over.unsqueeze(1)).view(n, N_LM * n_radial, width)
+            along = (harmonic * geometry.slope.unsqueeze(1)).view(n, N_LM * n_radial, width)
+            parts = torch.bmm(angular, tangential).view(n, 4, members, width)
+            radial_part = torch.bmm(plain, along) + parts[:, 3]
+            pulled = torch.addcmul(
+                parts[:, :3].transpose(1, 2), radial_part.unsqueeze(2), geometry.unit.unsqueeze(1)
+            )
+            result.append(pulled.reshape(n, members * 3, width))
+        return result

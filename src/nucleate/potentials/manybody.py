@@ -1,0 +1,295 @@
+"""The many-body committee: one atomic basis for all members, per-member mixing, invariants up to four bodies, a small network.
+
+For an atom i of species z and member m:
+
+    A_c,lm = sum_{s,k} W[m,z]_{l,c,sk} A0_{s,k,lm}                     mixing of the shared atomic basis
+    B1_c = A_c,00      B2_cl = sum_m A_c,lm^2                            two and three bodies
+    B3_c = int f_c(u)^3 du,  f_c(u) = sum_lm A_c,lm Y_lm(u)       four bodies
+    E_i = scale * NN[m,z]((B - mean)/std) + shift_z + 1/2 sum_j wall(r_ij)
+
+The network ends in bounded units, so no learned well is deeper than a few `scale`, and the wall stands above it.
+R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import Edges, neighbour_edges
+from nucleate.errors import BadInput
+from nucleate.potentials.base import Prediction
+from nucleate.potentials.basis import DEGREES, L_MAX, N_LM, quadrature
+from nucleate.potentials.edge_basis import EdgeBasis, Layout, make_layout
+from nucleate.potentials.settings import ModelSettings
+from nucleate.potentials.wall import wall_energy, wall_ranges
+
+BLOCK_EDGES = 3000
+"""Edges a block at inference: the block's arrays stay in a core's second-level cache."""
+
+CHUNK_ATOMS = 300
+"""Atoms a chunk of the members' networks at inference, for the same reason."""
+
+
+class ManyBodyCommittee(nn.Module):
+    """A committee of many-body potentials.
+
+    Args:
+        species: atomic numbers it knows, ascending.
+        settings: sizes.
+        seed: of the initial weights.
+        dtype: of the weights.
+
+    Attributes:
+        energy_scale: eV; energies are this times the network's output.
+        energy_shift: (n_species,) eV, energy of an atom before the network speaks.
+    """
+
+    def __init__(
+        self,
+        species: tuple[int, ...],
+        settings: ModelSettings | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ):
+        super().__init__()
+        self.settings = settings or ModelSettings()
+        self.species = tuple(sorted(species))
+        self.cutoff = self.settings.cutoff
+        self.dtype = dtype
+        s, m, c, h = len(self.species), self.settings.members, self.settings.channels, self.settings.hidden
+        inputs = s * self.settings.radial
+        self.n_features = c * (1 + (L_MAX + 1) + 1)
+        draw = torch.Generator().manual_seed(seed)
+
+        def normal(*shape: int, std: float) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*shape, generator=draw, dtype=torch.float64).to(dtype) * std)
+
+        self.mixing = normal(s, L_MAX + 1, m, inputs, c, std=1 / math.sqrt(inputs))
+        self.weight1 = normal(s, m, self.n_features, h, std=1 / math.sqrt(self.n_features))
+        self.bias1 = normal(s, m, 1, h, std=0.1)
+        self.weight2 = normal(s, m, h, h, std=1 / math.sqrt(h))
+        self.bias2 = normal(s, m, 1, h, std=0.1)
+        self.weight3 = normal(s, m, h, 1, std=0.3 / math.sqrt(h))
+        self.bias3 = normal(s, m, 1, 1, std=0.0)
+        points, weights = quadrature()
+        index = torch.full((120,), -1, dtype=torch.int64)
+        index[torch.tensor(self.species)] = torch.arange(s)
+        sums = torch.zeros(L_MAX + 1, N_LM)
+        for lm, degree in enumerate(DEGREES):
+            sums[degree, lm] = 1.0 / math.sqrt(2 * degree + 1)
+        for name, value in {
+            "feature_mean": torch.zeros(s, m, 1, self.n_features),
+            "feature_std": torch.ones(s, m, 1, self.n_features),
+            "energy_scale": torch.ones(()),
+            "energy_shift": torch.zeros(s),
+            # The weights' cube root is folded in, so that a plain sum of f^3 is the integral.
+            "points": torch.as_tensor(points * np.cbrt(weights)[:, None]),
+            "degree_sums": sums,
+        }.items():
+            self.register_buffer(name, value.to(dtype))
+        self.energy_shift: Tensor = self.energy_shift.double()
+        self.register_buffer("species_index", index)
+        self.register_buffer("wall_reach", wall_ranges(self.species, self.settings.wall_fraction).to(dtype))
+
+    # -- geometry, once for all members ---------------------------------------------------------------------
+
+    def check_species(self, numbers: Tensor) -> None:
+        """Raise `BadInput` naming the elements the model was not made for."""
+        unknown = self.species_index[numbers] < 0
+        if bool(unknown.any()):
+            names = sorted({chemical_symbols[int(z)] for z in numbers[unknown]})
+            known = ", ".join(chemical_symbols[z] for z in self.species)
+            raise BadInput(f"the potential knows {known}, not {', '.join(names)}; train one that does")
+
+    def layout(self, batch: CrystalBatch, edges: Edges, block_edges: int = BLOCK_EDGES) -> Layout:
+        """Where the edges sit; reusable while the list of pairs is the same."""
+        return make_layout(batch, edges, self.species_index, len(self.species), block_edges)
+
+    def edge_basis(self, vectors: Tensor, layout: Layout) -> EdgeBasis:
+        """The shared atomic basis of all atoms."""
+        return EdgeBasis.compute(layout, vectors, self.settings.radial, self.cutoff)
+
+    def wall(self, batch: CrystalBatch, edges: Edges, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Energy (n_structures,), forces (n_atoms, 3) and strain derivative (n_structures, 3, 3) of the pair wall."""
+        distance = vectors.norm(dim=-1)
+        n = len(batch)
+        energy = distance.new_zeros(n)
+        forces = vectors.new_zeros(len(batch.numbers), 3)
+        virial = vectors.new_zeros(n, 3, 3)
+        near = (distance < self.wall_reach.max()).nonzero().flatten()
+        if len(near) == 0 or self.settings.wall_strength == 0:
+            return energy, forces, virial
+        centre, neighbour = edges.centre[near], edges.neighbour[near]
+        z_i, z_j = batch.numbers[centre], batch.numbers[neighbour]
+        reach = self.wall_reach[self.species_index[z_i], self.species_index[z_j]]
+        r = distance[near].clamp_min(1e-2)
+        pair, slope = wall_energy(r, z_i, z_j, reach, self.settings.wall_strength)
+        gradient = 0.5 * slope.unsqueeze(-1) * vectors[near] / r.unsqueeze(-1)
+        structure = batch.structure[centre]
+        energy.index_add_(0, structure, 0.5 * pair)
+        forces.index_add_(0, centre, gradient).index_add_(0, neighbour, -gradient)
+        virial.index_add_(0, structure, gradient.unsqueeze(2) * vectors[near].unsqueeze(1))
+        return energy, forces, virial
+
+    # -- the members -----------------------------------------------------------------------------------------
+
+    def features(self, atomic: Tensor, species: int) -> Tensor:
+        """Invariants of atoms of one species.
+
+        Args:
+            atomic: (m or 1, n, n_species, 16, k): the shared basis of those atoms.
+            species: index of their species.
+
+        Returns:
+            (m, n, n_features), not standardised.
+        """
+        first, n = atomic.shape[:2]
+        flat = atomic.permute(0, 1, 3, 2, 4).reshape(first, n, N_LM, -1)
+        mixed = []
+        start = 0
+        for degree in range(L_MAX + 1):
+            width = 2 * degree + 1
+            block = flat[:, :, start : start + width].reshape(first, n * width, -1)
+            mixed.append((block @ self.mixing[species, degree]).view(-1, n, width, self.settings.channels))
+            start += width
+        a = torch.cat(mixed, dim=2)
+        power = self.degree_sums @ (a * a)
+        f = self.points @ a
+        return torch.cat([a[:, :, 0], power.flatten(2), f.pow(3).sum(2)], dim=-1)
+
+    def hidden(self, features: Tensor, species: int) -> Tensor:
+        """(m, n, hidden): last hidden layer, the model's latent space."""
+        x = (features - self.feature_mean[species]) / self.feature_std[species]
+        x = torch.tanh(torch.baddbmm(self.bias1[species], x, self.weight1[species]))
+        return torch.tanh(torch.baddbmm(self.bias2[species], x, self.weight2[species]))
+
+    def output(self, basis: Tensor, species: int) -> Tensor:
+        """(m, n): the network's output for atoms of one species."""
+        latent = self.hidden(self.features(basis, species), species)
+        return torch.baddbmm(self.bias3[species], latent, self.weight3[species]).squeeze(-1)
+
+    def atomic_energies(self, basis: Tensor, numbers: Tensor) -> Tensor:
+        """Network energies in units of `energy_scale`, shifts and wall left out.
+
+        Args:
+            basis: (m or 1, n_atoms, n_species, 16, k).
+            numbers: (n_atoms,).
+
+        Returns:
+            (m, n_atoms).
+        """
+        kind = self.species_index[numbers]
+        if len(self.species) == 1:
+            return self.output(basis, 0)
+        parts, where = [], []
+        for species in range(len(self.species)):
+            chosen = (kind == species).nonzero().flatten()
+            if len(chosen):
+                parts.append(self.output(basis[:, chosen], species))
+                where.append(chosen)
+        order = torch.argsort(torch.cat(where))
+        return torch.cat(parts, dim=1)[:, order]
+
+    def energy_gradient(self, basis: EdgeBasis, numbers: Tensor, create_graph: bool) -> tuple[Tensor, Tensor]:
+        """Atomic energies (m, n_atoms), eV without shifts, and dE/dA_0 (m, n_rows, 16, k)."""
+        m, s, n = self.settings.members, len(self.species), len(numbers)
+        atomic = basis.atomic.view(1, n, s, N_LM, self.settings.radial)
+        # Without a graph to keep, atoms go in chunks whose arrays stay in the cache: memory traffic is the cost.
+        step = n if create_graph or atomic.is_cuda else CHUNK_ATOMS
+        energies, gradients = [], []
+        for first in range(0, n, step):
+            part = atomic[:, first : first + step]
+            with torch.enable_grad():
+                leaf = part.expand(m, *part.shape[1:]).requires_grad_(True)
+                energy = self.atomic_energies(leaf, numbers[first : first + step]) * self.energy_scale
+                (gradient,) = torch.autograd.grad(energy.sum(), leaf, create_graph=create_graph)
+            energies.append(energy if create_graph else energy.detach())
+            gradients.append(gradient)
+        return torch.cat(energies, 1), torch.cat(gradients, 1).view(m, -1, N_LM, self.settings.radial)
+
+    def forces_and_virial(
+        self, basis: EdgeBasis, gradient: Tensor, batch: CrystalBatch, edges: Edges, vectors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Forces (m, n_atoms, 3) and strain derivative (m, n_structures, 3, 3) from dE/dA_0."""
+        m, s = gradient.shape[0], len(self.species)
+        n_atoms = len(batch.numbers)
+        forces = vectors.new_zeros(n_atoms, m * 3)
+        virial = vectors.new_zeros(n_atoms, 3 * m * 3)
+        for (rows, slots, _), pulled in zip(basis.layout.blocks, basis.edge_gradients(gradient), strict=True):
+            n, width = slots.shape
+            flat = slots.flatten()
+            centre = rows // s if s > 1 else rows
+            forces = forces.index_add(0, centre, pulled.sum(2))
+            by_edge = pulled.transpose(1, 2).reshape(-1, m * 3)
+            forces = forces.index_add(0, edges.neighbour.index_select(0, flat), by_edge, alpha=-1)
+            arms = vectors.index_select(0, flat).view(n, width, 3)
+            virial = virial.index_add(0, centre, torch.bmm(pulled, arms).view(n, -1))
+        per_structure = vectors.new_zeros(len(batch), 9 * m).index_add(0, batch.structure, virial)
+        return (
+            forces.view(n_atoms, m, 3).transpose(0, 1),
+            per_structure.view(len(batch), m, 3, 3).transpose(0, 1),
+        )
+
+    def shifts(self, batch: CrystalBatch) -> Tensor:
+        """(n_structures,) sum of the species' energy shifts, eV, float64."""
+        per_atom = self.energy_shift[self.species_index[batch.numbers]]
+        return per_atom.new_zeros(len(batch)).index_add_(0, batch.structure, per_atom)
+
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: Layout | None = None
+    ) -> Prediction:
+        """Energies, forces and stresses of every member; see `Potential`."""
+        self.check_species(batch.numbers)
+        if edges is None:
+            edges = neighbour_edges(batch, self.cutoff)
+        if layout is None:
+            layout = self.layout(batch, edges)
+        with torch.no_grad():
+            vectors = edges.vectors(batch).to(self.dtype)
+            basis = self.edge_basis(vectors, layout)
+            atomic, gradient = self.energy_gradient(basis, batch.numbers, create_graph=False)
+            forces, virial = self.forces_and_virial(basis, gradient, batch, edges, vectors)
+            energy = atomic.new_zeros(atomic.shape[0], len(batch)).index_add_(1, batch.structure, atomic)
+            wall_e, wall_f, wall_w = self.wall(batch, edges, vectors)
+            stress = (virial + wall_w) / batch.volumes.to(self.dtype).view(-1, 1, 1)
+            return Prediction(
+                energy.double() + wall_e.double() + self.shifts(batch),
+                forces + wall_f,
+                0.5 * (stress + stress.transpose(-1, -2)),
+            )
+
+    def latent(self, batch: CrystalBatch, edges: Edges | None = None) -> Tensor:
+        """Pooled latent of every structure: mean and standard deviation over atoms of the last hidden layer.
+
+        Returns:
+            (n_structures, 2 * members * hidden). Species are pooled together, each with its own network.
+        """
+        self.check_species(batch.numbers)
+        if edges is None:
+            edges = neighbour_edges(batch, self.cutoff)
+        with torch.no_grad():
+            basis = self.edge_basis(edges.vectors(batch).to(self.dtype), self.layout(batch, edges))
+            atomic = basis.atomic.view(1, len(batch.numbers), len(self.species), N_LM, -1)
+            kind = self.species_index[batch.numbers]
+            latent = atomic.new_zeros(len(batch.numbers), self.settings.members * self.settings.hidden)
+            for species in range(len(self.species)):
+                chosen = (kind == species).nonzero().flatten()
+                if len(chosen):
+                    hidden = self.hidden(self.features(atomic[:, chosen], species), species)
+                    latent[chosen] = hidden.permute(1, 0, 2).flatten(1)
+            return pool_mean_std(latent, batch)
+
+
+def pool_mean_std(per_atom: Tensor, batch: CrystalBatch) -> Tensor:
+    """(n_atoms, d) to (n_structures, 2 d): mean and standard deviation over each structure's atoms."""
+    counts = batch.counts.to(per_atom.dtype).unsqueeze(1)
+    total = per_atom.new_zeros(len(batch), per_atom.shape[1])
+    mean = total.index_add(0, batch.structure, per_atom) / counts
+    square = total.index_add(0, batch.structure, (per_atom - mean[batch.structure]) ** 2) / counts
+    return torch.cat([mean, square.sqrt()], dim=1)

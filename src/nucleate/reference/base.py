@@ -1,0 +1,63 @@
+"""The contract every reference keeps: a structure in, energy, forces and stress out, or `ReferenceFailed`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from ase import Atoms
+
+
+@dataclass(frozen=True)
+class Label:
+    """One reference result.
+
+    Attributes:
+        energy: total energy of the cell, eV (extrapolated to zero smearing where the engine smears).
+        forces: (n_atoms, 3), eV/Å.
+        stress: (6,), eV/Å³, ASE's sign (tension positive) and Voigt order xx, yy, zz, yz, xz, xy.
+        iterations: self-consistency iterations, 0 where the method has none.
+        core_seconds: CPU time spent, seconds times cores.
+        details: what else the engine says (JSON-serialisable), for instance magnetic moments.
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray
+    iterations: int = 0
+    core_seconds: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """A method that labels structures. Picklable, so that worker processes can hold a copy."""
+
+    name: str
+    surrogate: bool
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the result, JSON-serialisable: part of the ledger's hash."""
+        ...
+
+    def label(self, atoms: Atoms) -> Label:
+        """Energy, forces and stress of one structure. Raises `ReferenceFailed` with the engine's words."""
+        ...
+
+
+def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
+    """SHA-256 of a structure and a reference's settings: the key of the ledger.
+
+    Numbers, cell, positions (to 1e-6 Å), periodicity and settings enter; tags, names and info do not.
+    """
+    digest = hashlib.sha256()
+    digest.update(np.asarray(atoms.numbers, dtype="<i4").tobytes())
+    for array in (atoms.cell.array, atoms.positions):
+        # Adding 0.0 turns -0.0 into 0.0, which would hash differently.
+        digest.update((np.round(np.asarray(array, dtype="<f8"), 6) + 0.0).tobytes())
+    digest.update(np.asarray(atoms.pbc, dtype="u1").tobytes())
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
