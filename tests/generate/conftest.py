@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,10 @@ TARGETS = Path(__file__).resolve().parents[3] / "shared" / "targets"
 
 
 @pytest.fixture
-def targets() -> Iterator[Path]:
+def targets() -> Path:
     if not TARGETS.is_dir():
         pytest.skip(f"the benchmark's known structures are not at {TARGETS}")
-    yield TARGETS
+    return TARGETS
 
 
 def same(a: Atoms, b: Atoms) -> bool:

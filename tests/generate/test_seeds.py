@@ -8,6 +8,15 @@ from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate import SeedGenerator
 
 
+def refusal(path, counts) -> str:
+    """Why the file is refused, or nothing if it is taken; any other error goes through."""
+    try:
+        SeedGenerator(path, counts)
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
 def counted(atoms):
     symbols = atoms.get_chemical_symbols()
     return {s: symbols.count(s) for s in dict.fromkeys(symbols)}
@@ -70,7 +79,7 @@ def test_a_supercell_is_reduced_first():
     [
         (bulk("Ge", cubic=True), "frame 0: its composition is Ge8, not that of Si8"),
         (Atoms("Si"), "no three-dimensional cell"),
-        (Atoms("Si2", positions=[[0, 0, 0], [0, 0, 0.1]], cell=[5, 5, 5], pbc=True), "less than 0.4 Å apart"),
+        (Atoms("Si2", positions=[[0, 0, 0], [0, 0, 0.1]], cell=[5] * 3, pbc=True), "less than 0.4 Å apart"),
         (
             Atoms("Si3", positions=[[0, 0, 0], [2.5, 0, 0.3], [0, 2.4, 1]], cell=[5, 5, 6], pbc=True),
             "holds 3 atoms",
@@ -111,20 +120,19 @@ def test_a_cif_cut_short_at_any_line_never_escapes_as_another_error(targets, tmp
     refused = 0
     for end in range(len(lines) - 1):
         path.write_text("".join(lines[:end]))
-        try:
-            SeedGenerator(path, {"Al": 4, "O": 6})
-        except BadInput as error:
-            refused += 1
-            assert "\n" not in str(error)
+        message = refusal(path, {"Al": 4, "O": 6})
+        assert "\n" not in message
+        refused += bool(message)
     assert refused > len(lines) // 2
 
 
 def test_partly_occupied_sites_are_refused(tmp_path):
     path = tmp_path / "partial.cif"
     path.write_text(
-        "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n_cell_angle_beta 90\n"
-        "_cell_angle_gamma 90\n_symmetry_space_group_name_H-M 'P 1'\nloop_\n_atom_site_label\n"
-        "_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n_atom_site_occupancy\n"
+        "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n"
+        "_cell_angle_beta 90\n_cell_angle_gamma 90\n_symmetry_space_group_name_H-M 'P 1'\nloop_\n"
+        "_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+        "_atom_site_occupancy\n"
         "Si1 Si 0 0 0 0.5\nGe1 Ge 0 0 0 0.5\nSi2 Si 0.5 0.5 0.5 1\n"
     )
     with pytest.raises(BadInput, match="partly occupied"):

@@ -80,15 +80,17 @@ class SkinNeighbours:
         """Follow a change of the batch: structures `chosen` of the old batch stay, `added` new ones follow.
 
         Args:
-            chosen: int64 indices into the old batch.
+            chosen: int64 indices into the old batch, ascending.
             batch: the old batch, from which the atoms of `chosen` are found.
             added: number of structures appended after them.
         """
         if len(self._lists) != len(batch):
             self.reset()
             return
-        old = CrystalBatch(self._positions, self._cells, batch.numbers.cpu(), batch.structure.cpu())
-        kept = old.select(chosen.cpu())
+        # Structures appended since the last update have no reference geometry yet; they come last.
+        known, atoms = self._cells.shape[0], self._positions.shape[0]
+        old = CrystalBatch(self._positions, self._cells, batch.numbers[:atoms].cpu(), batch.structure[:atoms].cpu())
+        kept = old.select(chosen[chosen < known].cpu())
         self._positions, self._cells = kept.positions, kept.cells
         self._lists = [self._lists[k] for k in chosen.tolist()] + [None] * added
         self._edges = None

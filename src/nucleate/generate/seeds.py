@@ -117,12 +117,17 @@ def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
             f"{where}: its primitive cell holds {len(bare)} atoms, of which no whole number makes the "
             f"{wanted} of {formula_text(counts)}; search in a cell with a multiple of {len(bare)} atoms"
         )
-    scaled, cell = compact(bare.get_scaled_positions(), np.array(bare.cell))
-    bare = Atoms(numbers=bare.numbers, scaled_positions=scaled, cell=cell, pbc=True)
+    bare = _on_short_vectors(bare)
     if wanted > len(bare):
-        bare = make_supercell(bare, _most_compact(cell, wanted // len(bare)))
+        repeats = _most_compact(np.array(bare.cell), wanted // len(bare))
+        bare = _on_short_vectors(make_supercell(bare, repeats))
     rank = {symbol: i for i, symbol in enumerate(counts)}
     return bare[np.argsort([rank[s] for s in bare.get_chemical_symbols()], kind="stable")]
+
+
+def _on_short_vectors(atoms: Atoms) -> Atoms:
+    scaled, cell = compact(atoms.get_scaled_positions(), np.array(atoms.cell))
+    return Atoms(numbers=atoms.numbers, scaled_positions=scaled, cell=cell, pbc=True)
 
 
 def _check_sound(atoms: Atoms, where: str) -> None:

@@ -29,8 +29,8 @@ Build = Callable[[int], Candidate]
 Outcome = Candidate | str
 
 SEED_BELOW = 2**53  # a seed stays exact in JSON
-ROUNDS = 5
-PROBE = 8
+DRY = 16  # failures in a row before giving up; four times as many once something was made
+TRIES_EACH = 20  # and after so many tries per candidate
 SECONDS_WORTH_A_POOL = 4.0
 CHUNKS_PER_WORKER = 8
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -80,14 +80,16 @@ def make_many(
 
     pending = list(range(n))
     seconds_each = 0.0
-    for attempt in range(ROUNDS):
+    tried = dry = 0
+    while pending and tried < TRIES_EACH * n and dry < (4 * DRY if made else DRY):
+        before = len(made)
         seeds = [int(seed) for seed in rng.integers(SEED_BELOW, size=len(pending))]
-        probe = PROBE if attempt == 0 else 0
+        probe = DRY if not tried else 0
         began = time.perf_counter()
         keep(pending[:probe], _here(build, seeds[:probe], try_seconds))
         if probe:
-            seconds_each = (time.perf_counter() - began) / max(len(seeds[:probe]), 1)
-            if n >= PROBE and not made:
+            seconds_each = (time.perf_counter() - began) / len(seeds[:probe])
+            if n >= DRY and not made:
                 break  # hopeless: do not spend the time limit n times over
         places, rest = pending[probe:], seeds[probe:]
         count = min(workers or available_cores(), len(rest))
@@ -96,9 +98,11 @@ def make_many(
             keep(places, _in_processes(build, rest, try_seconds, count))
         else:
             keep(places, _here(build, rest, try_seconds))
+        tried += len(pending)
+        dry = dry + len(pending) if len(made) == before else 0
         pending = [place for place in range(n) if place not in made]
-        if not pending:
-            return [made[place] for place in range(n)]
+    if not pending:
+        return [made[place] for place in range(n)]
     reasons = "; ".join(f"{number} times: {reason}" for reason, number in failures.most_common(4))
     raise GenerationFailed(f"asked for {n} {what}, made {len(made)} ({reasons}); {advice}")
 

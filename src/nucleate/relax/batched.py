@@ -1,0 +1,216 @@
+"""Relax many structures: a full batch under way, finished ones replaced in flight, each stopped for its own reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import SkinNeighbours
+from nucleate.potentials.base import Potential
+from nucleate.relax.optimisers import Fire, Lbfgs, Optimiser
+from nucleate.relax.settings import RelaxSettings
+from nucleate.relax.state import Evaluation, State, evaluate, start
+from nucleate.units import GPA
+
+CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS = (
+    "converged",
+    "uncertain",
+    "stalled",
+    "exploded",
+    "collapsed",
+    "out of steps",
+)
+_STOPS = (CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS)
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """Where one relaxation ended.
+
+    Attributes:
+        atoms: the last geometry; after an explosion or collapse, the last sound one is not kept: do not use it.
+        energy: enthalpy of the cell on the surface, eV.
+        sigma: uncertainty of the energy, eV/atom.
+        fmax: largest force on an atom, eV/Å.
+        stop: one of `converged`, `uncertain`, `stalled`, `exploded`, `collapsed`, `out of steps`.
+        steps: steps taken.
+    """
+
+    atoms: Atoms
+    energy: float
+    sigma: float
+    fmax: float
+    stop: str
+    steps: int
+
+    @property
+    def energy_per_atom(self) -> float:
+        """Enthalpy per atom, eV."""
+        return self.energy / len(self.atoms)
+
+
+class CommitteeSurface:
+    """A potential as a surface: the committee's mean, and its calibrated spread as uncertainty.
+
+    Holds the neighbour list of the batch under way.
+
+    Args:
+        potential: what to ask.
+        sigma_factor: calibration factor on the committee's standard deviation.
+        skin: margin of the neighbour list, Å.
+    """
+
+    def __init__(self, potential: Potential, sigma_factor: float = 1.0, skin: float = 0.4):
+        self.potential = potential
+        self.sigma_factor = sigma_factor
+        self.neighbours = SkinNeighbours(potential.cutoff, skin)
+        self._edges: object | None = None
+        self._layout: object | None = None
+
+    def __call__(self, batch: CrystalBatch) -> Evaluation:
+        edges = self.neighbours.update(batch)
+        options = {}
+        if hasattr(self.potential, "layout"):
+            if edges is not self._edges:
+                self._edges, self._layout = edges, self.potential.layout(batch, edges)
+            options["layout"] = self._layout
+        prediction = self.potential.energy_forces_stress(batch, edges, **options)
+        return Evaluation(
+            prediction.energy.mean(0),
+            prediction.forces.mean(0),
+            prediction.stress.mean(0),
+            self.sigma_factor * prediction.energy_sigma(batch),
+        )
+
+
+def make_optimiser(settings: RelaxSettings) -> Optimiser:
+    """The optimiser the settings name."""
+    if settings.optimiser == "fire":
+        return Fire(maxstep=settings.maxstep)
+    return Lbfgs(maxstep=settings.maxstep, history=settings.history)
+
+
+def relax(
+    structures: Sequence[Atoms],
+    potential: Potential,
+    settings: RelaxSettings | None = None,
+    sigma_factor: float = 1.0,
+    on_done: Callable[[int, int], None] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Relaxed]:
+    """Relax structures side by side.
+
+    Args:
+        structures: starting points, any mixture of sizes.
+        potential: a potential or committee.
+        settings: see `RelaxSettings`.
+        sigma_factor: calibration of the committee's spread.
+        on_done: called with (finished, all) as structures finish.
+        device: where the optimiser and potential run.
+
+    Returns:
+        One `Relaxed` a structure, in order.
+    """
+    settings = settings or RelaxSettings()
+    surface = CommitteeSurface(potential, sigma_factor)
+    optimiser = make_optimiser(settings)
+    pressure = settings.pressure * GPA
+    results: list[Relaxed | None] = [None] * len(structures)
+    # Like sizes side by side: a batch then finishes and refills evenly.
+    waiting = sorted(range(len(structures)), key=lambda k: len(structures[k]))
+    under_way: list[int] = []
+    state: State | None = None
+    best = torch.zeros(0, dtype=torch.float64, device=device)
+    since = torch.zeros(0, dtype=torch.int64, device=device)
+    volume0 = torch.zeros(0, dtype=torch.float64, device=device)
+    while waiting or under_way:
+        room = settings.capacity - sum(len(structures[k]) for k in under_way)
+        fresh: list[int] = []
+        # A refill costs a new neighbour layout: wait until a tenth of the batch is free.
+        if waiting and (not under_way or room >= 0.1 * settings.capacity):
+            while waiting and (len(structures[waiting[0]]) <= room or not (under_way or fresh)):
+                fresh.append(waiting.pop(0))
+                room -= len(structures[fresh[-1]])
+        if fresh:
+            added = CrystalBatch.from_atoms([structures[k] for k in fresh], device=device)
+            if state is not None:
+                surface.neighbours.keep(torch.arange(len(under_way)), state.batch, len(fresh))
+            # The newcomers' first look goes through a list of their own.
+            newcomers = optimiser.init(
+                start(added, CommitteeSurface(potential, sigma_factor, skin=0.0), pressure, settings.variable_cell)
+            )
+            state = newcomers if state is None else State.concatenate(state, newcomers)
+            best = torch.cat([best, newcomers.enthalpy])
+            since = torch.cat([since, torch.zeros(len(fresh), dtype=torch.int64, device=device)])
+            volume0 = torch.cat([volume0, added.volumes])
+            under_way += fresh
+        assert state is not None
+        stop, best, since = _judge(state, best, since, volume0, settings)
+        if bool((stop >= 0).any()):
+            ended = (stop >= 0).nonzero().flatten()
+            _collect(state, ended, stop, under_way, results)
+            kept = (stop < 0).nonzero().flatten()
+            surface.neighbours.keep(kept, state.batch, 0)
+            under_way = [under_way[k] for k in kept.tolist()]
+            best, since, volume0 = best[kept], since[kept], volume0[kept]
+            state = state.select(kept) if len(kept) else None
+            if on_done is not None:
+                on_done(sum(result is not None for result in results), len(structures))
+            if state is None:
+                surface.neighbours.reset()
+                continue
+        state = evaluate(optimiser.move(state), surface, pressure, settings.variable_cell)
+    return [result for result in results if result is not None]
+
+
+def _judge(
+    state: State, best: Tensor, since: Tensor, volume0: Tensor, settings: RelaxSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Why each structure must stop, as an index into `_STOPS`, -1 to go on; and the record of progress."""
+    counts = state.batch.counts
+    progress = state.enthalpy < best - settings.progress * counts
+    best = torch.minimum(best, torch.nan_to_num(state.enthalpy, nan=torch.inf))
+    since = torch.where(progress, torch.zeros_like(since), since + 1)
+    fmax = state.largest_force()
+    identity = torch.eye(3, dtype=state.stress.dtype, device=state.stress.device)
+    residual = (state.stress + settings.pressure * GPA * identity).abs().amax((1, 2))
+    settled = fmax <= settings.fmax
+    if settings.variable_cell:
+        settled &= residual <= settings.smax * GPA
+    volume = state.batch.volumes / volume0
+    low, high = settings.volume_range
+    finite = torch.isfinite(state.enthalpy) & torch.isfinite(fmax) & torch.isfinite(residual)
+    stop = torch.full_like(state.steps, -1)
+
+    def mark(where: Tensor, reason: str) -> None:
+        stop[where & (stop < 0)] = _STOPS.index(reason)
+
+    mark(~finite | (fmax > 1e4) | (volume > high), EXPLODED)
+    mark(volume < low, COLLAPSED)
+    mark(settled, CONVERGED)
+    if settings.sigma_stop is not None:
+        mark(state.sigma > settings.sigma_stop, UNCERTAIN)
+    mark(since >= settings.patience, STALLED)
+    mark(state.steps >= settings.max_steps, OUT_OF_STEPS)
+    return stop, best, since
+
+
+def _collect(
+    state: State, ended: Tensor, stop: Tensor, under_way: list[int], results: list[Relaxed | None]
+) -> None:
+    fmax = state.largest_force().cpu().numpy()
+    for k, atoms in zip(ended.tolist(), state.batch.select(ended).to_atoms(), strict=True):
+        results[under_way[k]] = Relaxed(
+            atoms,
+            float(state.enthalpy[k]),
+            float(state.sigma[k]),
+            float(fmax[k]) if np.isfinite(fmax[k]) else float("inf"),
+            _STOPS[int(stop[k])],
+            int(state.steps[k]),
+        )

@@ -1,0 +1,162 @@
+"""FIRE and L-BFGS over a batch: `init(state) -> state`, `move(state) -> state`; every structure goes its own way.
+
+Defaults and formulas follow ASE's optimisers of the same names, so that a batch of one walks the same path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from nucleate.relax.state import State
+
+
+class Optimiser(Protocol):
+    """A pure update of coordinates."""
+
+    def init(self, state: State) -> State:
+        """Add the optimiser's memory to an evaluated state."""
+        ...
+
+    def move(self, state: State) -> State:
+        """New coordinates from forces; the state must have been evaluated."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fire:
+    """FIRE: E. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), doi 10.1103/PhysRevLett.97.170201.
+
+    Attributes:
+        maxstep: longest move of a whole structure in one step, Å.
+        dt, dtmax, nmin, finc, fdec, astart, fa: as in the paper and in ASE.
+    """
+
+    maxstep: float = 0.2
+    dt: float = 0.1
+    dtmax: float = 1.0
+    nmin: int = 5
+    finc: float = 1.1
+    fdec: float = 0.5
+    astart: float = 0.1
+    fa: float = 0.99
+
+    def init(self, state: State) -> State:
+        """Zero velocities."""
+        one = torch.ones_like(state.enthalpy)
+        memory = {
+            "row_velocity": torch.zeros_like(state.coordinates),
+            "dt": self.dt * one,
+            "mix": self.astart * one,
+            "downhill": 0 * one,
+            "moved": 0 * one,
+        }
+        return replace(state, memory=memory)
+
+    def move(self, state: State) -> State:
+        """One FIRE step for every structure."""
+        force, m = state.gradient_force, state.memory
+        velocity, dt, mix, downhill = m["row_velocity"], m["dt"], m["mix"], m["downhill"]
+        power = state.dot(force, velocity)
+        good = power > 0
+        first = m["moved"] == 0
+        norm_f = state.dot(force, force).sqrt().clamp_min(1e-300)
+        norm_v = state.dot(velocity, velocity).sqrt()
+        mixed = (1 - mix)[state.owner, None] * velocity + (mix * norm_v / norm_f)[state.owner, None] * force
+        velocity = torch.where(good[state.owner, None], mixed, torch.zeros_like(velocity))
+        grow = good & (downhill > self.nmin)
+        dt = torch.where(grow, (dt * self.finc).clamp_max(self.dtmax), dt)
+        mix_good = torch.where(grow, mix * self.fa, mix)
+        halved = torch.where(first, dt, dt * self.fdec)
+        dt = torch.where(good, dt, halved)
+        mix = torch.where(good, mix_good, torch.full_like(mix, self.astart))
+        downhill = torch.where(good, downhill + 1, torch.zeros_like(downhill))
+        velocity = velocity + dt[state.owner, None] * force
+        step = dt[state.owner, None] * velocity
+        length = state.dot(step, step).sqrt()
+        scale = (self.maxstep / length.clamp_min(1e-300)).clamp_max(1.0)
+        memory = {
+            "row_velocity": velocity,
+            "dt": dt,
+            "mix": mix,
+            "downhill": downhill,
+            "moved": m["moved"] + 1,
+        }
+        return replace(
+            state, coordinates=state.coordinates + scale[state.owner, None] * step, memory=memory, steps=state.steps + 1
+        )
+
+
+@dataclass(frozen=True)
+class Lbfgs:
+    """Limited-memory BFGS without line search: J. Nocedal, Math. Comp. 35, 773 (1980), doi 10.1090/S0025-5718-1980-0572855-7.
+
+    A pair of step and gradient change with no positive curvature is left out, which keeps the direction downhill.
+
+    Attributes:
+        maxstep: longest move of an atom in one step, Å.
+        history: pairs remembered.
+        alpha: initial curvature, eV/Å², as in ASE.
+    """
+
+    maxstep: float = 0.2
+    history: int = 20
+    alpha: float = 70.0
+
+    def init(self, state: State) -> State:
+        """Empty history."""
+        rows = state.coordinates.new_zeros(self.history, *state.coordinates.shape)
+        memory = {
+            "row_s": rows,
+            "row_y": rows.clone(),
+            "rho": state.enthalpy.new_zeros(self.history, len(state.batch)),
+            "row_last_x": state.coordinates,
+            "row_last_f": state.gradient_force,
+            "moved": torch.zeros_like(state.enthalpy),
+        }
+        return replace(state, memory=memory)
+
+    def move(self, state: State) -> State:
+        """One quasi-Newton step for every structure."""
+        m = state.memory
+        owner = state.owner
+        s_new = state.coordinates - m["row_last_x"]
+        y_new = m["row_last_f"] - state.gradient_force
+        curvature = state.dot(s_new, y_new)
+        usable = (m["moved"] > 0) & (curvature > 1e-12)
+        rho_new = torch.where(usable, 1 / curvature.clamp_min(1e-12), torch.zeros_like(curvature))
+        # An unusable pair enters with rho = 0 and zero rows: it changes nothing.
+        keep = usable[owner, None]
+        s = torch.cat([m["row_s"][1:], torch.where(keep, s_new, torch.zeros_like(s_new)).unsqueeze(0)])
+        y = torch.cat([m["row_y"][1:], torch.where(keep, y_new, torch.zeros_like(y_new)).unsqueeze(0)])
+        rho = torch.cat([m["rho"][1:], rho_new.unsqueeze(0)])
+        filled = min(self.history, int(m["moved"].max()) if len(m["moved"]) else 0)
+        q = -state.gradient_force
+        coefficients = []
+        for k in range(self.history - 1, self.history - 1 - filled, -1):
+            a = rho[k] * state.dot(s[k], q)
+            q = q - a[owner, None] * y[k]
+            coefficients.append(a)
+        z = q / self.alpha
+        for k in range(self.history - filled, self.history):
+            b = rho[k] * state.dot(y[k], z)
+            z = z + (coefficients.pop() - b)[owner, None] * s[k]
+        step = -z
+        # Far from a quadratic region the direction may point uphill: fall back to steepest descent there.
+        uphill = state.dot(step, state.gradient_force) <= 0
+        step = torch.where(uphill[owner, None], state.gradient_force / self.alpha, step)
+        longest = state.largest_row(step)
+        scale = (self.maxstep / longest.clamp_min(1e-300)).clamp_max(1.0)
+        memory = {
+            "row_s": s,
+            "row_y": y,
+            "rho": rho,
+            "row_last_x": state.coordinates,
+            "row_last_f": state.gradient_force,
+            "moved": m["moved"] + 1,
+        }
+        return replace(
+            state, coordinates=state.coordinates + scale[owner, None] * step, memory=memory, steps=state.steps + 1
+        )

@@ -1,0 +1,195 @@
+"""What an optimiser knows of a batch under way, and how a surface is put to it.
+
+Coordinates of structure b with n atoms: the n atom positions in the frame of its starting cell, and n * L, with L the
+symmetric logarithm of the deformation of its cell; the factor n balances cell against atoms, as in ASE's FrechetCellFilter
+(github.com/libAtoms/testing-framework and ASE documentation). The actual structure is `cells0 @ expm(L)`, `x @ expm(L)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from nucleate.crystals.batch import CrystalBatch, ragged_arange
+from nucleate.crystals.strain import frechet_adjoint
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A surface at one geometry, committee already averaged.
+
+    Attributes:
+        energy: (n,), eV.
+        forces: (n_atoms, 3), eV/Å.
+        stress: (n, 3, 3), eV/Å³.
+        sigma: (n,), uncertainty of the energy, eV/atom.
+    """
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    sigma: Tensor
+
+
+Surface = Callable[[CrystalBatch], Evaluation]
+
+
+@dataclass(frozen=True)
+class State:
+    """A batch of relaxations under way. Rows are the atoms of all structures, then three rows of cell for each structure.
+
+    Attributes:
+        batch: the structures as they are now, float64.
+        cells0: (n, 3, 3) starting cells, Å.
+        coordinates: (n_atoms + 3 n, 3).
+        gradient_force: (n_atoms + 3 n, 3), minus the gradient of the enthalpy.
+        owner: (n_atoms + 3 n,) structure of each row.
+        enthalpy: (n,), eV: E + pV.
+        forces: (n_atoms, 3), eV/Å.
+        stress: (n, 3, 3), eV/Å³, of the surface alone.
+        sigma: (n,), eV/atom.
+        steps: (n,) steps taken.
+        memory: the optimiser's own per-structure and per-row tensors.
+    """
+
+    batch: CrystalBatch
+    cells0: Tensor
+    coordinates: Tensor
+    gradient_force: Tensor
+    owner: Tensor
+    enthalpy: Tensor
+    forces: Tensor
+    stress: Tensor
+    sigma: Tensor
+    steps: Tensor
+    memory: dict[str, Tensor]
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        """(n,) inner products per structure of two row tensors."""
+        return self.enthalpy.new_zeros(len(self.batch)).index_add_(0, self.owner, (a * b).sum(-1))
+
+    def largest_row(self, a: Tensor) -> Tensor:
+        """(n,) longest row of each structure."""
+        return self.enthalpy.new_zeros(len(self.batch)).index_reduce_(0, self.owner, a.norm(dim=1), "amax")
+
+    def largest_force(self) -> Tensor:
+        """(n,) largest force on an atom, eV/Å."""
+        zero = self.enthalpy.new_zeros(len(self.batch))
+        return zero.index_reduce_(0, self.batch.structure, self.forces.norm(dim=1), "amax")
+
+    def select(self, chosen: Tensor) -> State:
+        """The structures `chosen` (int64) alone."""
+        counts = self.batch.counts
+        starts = torch.cumsum(counts, 0) - counts
+        atoms = ragged_arange(starts[chosen], counts[chosen])
+        cell_rows = len(self.batch.numbers) + (3 * chosen.unsqueeze(1) + torch.arange(3)).flatten()
+        rows = torch.cat([atoms, cell_rows])
+        batch = self.batch.select(chosen)
+        return replace(
+            self,
+            batch=batch,
+            cells0=self.cells0[chosen],
+            coordinates=self.coordinates[rows],
+            gradient_force=self.gradient_force[rows],
+            owner=row_owner(batch),
+            enthalpy=self.enthalpy[chosen],
+            forces=self.forces[atoms],
+            stress=self.stress[chosen],
+            sigma=self.sigma[chosen],
+            steps=self.steps[chosen],
+            memory={
+                name: value[..., rows, :] if name.startswith("row_") else value[..., chosen]
+                for name, value in self.memory.items()
+            },
+        )
+
+    @staticmethod
+    def concatenate(first: State, second: State) -> State:
+        """Structures of `first`, then of `second`; both from the same optimiser."""
+        batch = CrystalBatch.concatenate([first.batch, second.batch])
+        n1, n2 = len(first.batch.numbers), len(second.batch.numbers)
+
+        def rows(a: Tensor, b: Tensor) -> Tensor:
+            parts = [a[..., :n1, :], b[..., :n2, :], a[..., n1:, :], b[..., n2:, :]]
+            return torch.cat(parts, dim=-2)
+
+        plain = {
+            field.name: torch.cat([getattr(first, field.name), getattr(second, field.name)])
+            for field in fields(State)
+            if field.name in ("cells0", "enthalpy", "forces", "stress", "sigma", "steps")
+        }
+        return State(
+            batch=batch,
+            coordinates=rows(first.coordinates, second.coordinates),
+            gradient_force=rows(first.gradient_force, second.gradient_force),
+            owner=row_owner(batch),
+            memory={
+                name: rows(value, second.memory[name])
+                if name.startswith("row_")
+                else torch.cat([value, second.memory[name]], dim=-1)
+                for name, value in first.memory.items()
+            },
+            **plain,
+        )
+
+
+def row_owner(batch: CrystalBatch) -> Tensor:
+    """(n_atoms + 3 n,) structure each row of coordinates belongs to."""
+    cells = torch.arange(len(batch), device=batch.structure.device).repeat_interleave(3)
+    return torch.cat([batch.structure, cells])
+
+
+def start(batch: CrystalBatch, surface: Surface, pressure: float, variable_cell: bool) -> State:
+    """The state of fresh relaxations, evaluated; `pressure` in eV/Å³."""
+    n = len(batch)
+    zero = batch.cells.new_zeros(3 * n, 3)
+    state = State(
+        batch=batch,
+        cells0=batch.cells,
+        coordinates=torch.cat([batch.positions, zero]),
+        gradient_force=torch.cat([torch.zeros_like(batch.positions), zero]),
+        owner=row_owner(batch),
+        enthalpy=batch.cells.new_zeros(n),
+        forces=torch.zeros_like(batch.positions),
+        stress=torch.zeros_like(batch.cells),
+        sigma=batch.cells.new_zeros(n),
+        steps=torch.zeros(n, dtype=torch.int64, device=batch.structure.device),
+        memory={},
+    )
+    return evaluate(state, surface, pressure, variable_cell)
+
+
+def evaluate(state: State, surface: Surface, pressure: float, variable_cell: bool) -> State:
+    """Put the coordinates into cells and positions, ask the surface, and pull the answer back to the coordinates."""
+    n, n_atoms = len(state.batch), len(state.batch.numbers)
+    counts = state.batch.counts.to(state.coordinates.dtype).view(-1, 1, 1)
+    log_strain = state.coordinates[n_atoms:].view(n, 3, 3) / counts
+    gradient = torch.linalg.matrix_exp(log_strain)
+    per_atom = gradient.index_select(0, state.batch.structure)
+    positions = (state.coordinates[:n_atoms].unsqueeze(1) @ per_atom).squeeze(1)
+    batch = CrystalBatch(positions, state.cells0 @ gradient, state.batch.numbers, state.batch.structure)
+    seen = surface(batch)
+    volumes = batch.volumes
+    forces = seen.forces.to(positions.dtype)
+    stress = seen.stress.to(positions.dtype)
+    atom_rows = (forces.unsqueeze(1) @ per_atom.transpose(1, 2)).squeeze(1)
+    if variable_cell:
+        identity = torch.eye(3, dtype=positions.dtype, device=positions.device)
+        work = volumes.view(-1, 1, 1) * (stress + pressure * identity)
+        outer = torch.linalg.solve(gradient.transpose(1, 2), work)
+        cell_force = -frechet_adjoint(log_strain, outer) / counts
+        cell_rows = (0.5 * (cell_force + cell_force.transpose(1, 2))).reshape(3 * n, 3)
+    else:
+        cell_rows = positions.new_zeros(3 * n, 3)
+    return replace(
+        state,
+        batch=batch,
+        gradient_force=torch.cat([atom_rows, cell_rows]),
+        enthalpy=seen.energy.to(positions.dtype) + pressure * volumes,
+        forces=forces,
+        stress=stress,
+        sigma=seen.sigma.to(positions.dtype),
+    )
