@@ -1,0 +1,143 @@
+"""GPAW with plane waves and PAW: the reference nucleate is measured on.
+
+J. J. Mortensen et al., J. Chem. Phys. 160, 092503 (2024), doi 10.1063/5.0182685. The presets come from the convergence
+study in benchmarks/convergence.md.
+"""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.errors import MissingDependency, ReferenceFailed
+from nucleate.reference.base import Label
+from nucleate.reference.kpoints import k_grid
+from nucleate.reference.settings import ReferenceSettings
+
+HARD = frozenset("H B C N O F Cr Mn Fe Co Ni Cu Zn".split())
+"""Elements whose PAW functions need a higher cutoff before the stress can be used."""
+PRESETS: dict[str, dict[str, float]] = {
+    "fast": {"soft": 300.0, "hard": 450.0, "k_spacing": 0.45, "smearing": 0.1},
+    "standard": {"soft": 400.0, "hard": 600.0, "k_spacing": 0.30, "smearing": 0.05},
+    "accurate": {"soft": 600.0, "hard": 800.0, "k_spacing": 0.18, "smearing": 0.05},
+}
+CLOSEST = 0.5
+"""Å; nearer pairs than this are refused before GPAW is asked."""
+
+
+class GPAWReference:
+    """GPAW plane-wave calculations of energy, forces and stress.
+
+    Energies are extrapolated to zero smearing.
+
+    Args:
+        settings: preset, cutoff, k-spacing, smearing, functional.
+
+    Raises:
+        MissingDependency: GPAW is not installed.
+    """
+
+    name = "gpaw"
+    surrogate = False
+
+    def __init__(self, settings: ReferenceSettings):
+        if find_spec("gpaw") is None:
+            raise MissingDependency(
+                "GPAW is not installed; run: make .venv (or: apt-get install libopenblas-dev libxc-dev libfftw3-dev, then "
+                "pip install 'nucleate[dft]')"
+            )
+        self._settings = settings
+        self._version = version("gpaw")
+
+    def cutoff(self, atoms: Atoms) -> float:
+        """Plane-wave cutoff for these elements, eV."""
+        if self._settings.cutoff is not None:
+            return self._settings.cutoff
+        hard = bool(HARD & set(atoms.get_chemical_symbols()))
+        return PRESETS[self._settings.preset]["hard" if hard else "soft"]
+
+    def _value(self, name: str) -> float:
+        given = getattr(self._settings, name)
+        return PRESETS[self._settings.preset][name] if given is None else given
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result; the cutoff follows from the elements where it is not given."""
+        preset = PRESETS[self._settings.preset]
+        return {
+            "engine": "gpaw",
+            "version": self._version,
+            "cutoff": self._settings.cutoff or [preset["soft"], preset["hard"]],
+            "k_spacing": self._value("k_spacing"),
+            "smearing": self._value("smearing"),
+            "xc": self._settings.xc,
+            "magnetic_moments": self._settings.magnetic_moments,
+            "max_iterations": self._settings.max_iterations,
+            "parameters": self._settings.parameters,
+        }
+
+    def label(self, atoms: Atoms) -> Label:
+        """One self-consistent calculation; if it does not converge, one more with gentler mixing."""
+        atoms = atoms.copy()
+        atoms.pbc = True
+        _refuse_overlap(atoms)
+        started = time.process_time()
+        details: dict[str, Any] = {}
+        try:
+            label, iterations = self._run(atoms, gentle=False)
+        except ReferenceFailed as failure:
+            if failure.kind != "unconverged":
+                raise
+            details["first_try"] = failure.reason
+            label, iterations = self._run(atoms, gentle=True)
+            iterations += self._settings.max_iterations
+        energy, forces, stress = label
+        return Label(energy, forces, stress, iterations, time.process_time() - started, details)
+
+    def _run(self, atoms: Atoms, gentle: bool) -> tuple[tuple[float, np.ndarray, np.ndarray], int]:
+        from gpaw import GPAW, PW, Mixer
+        from gpaw.occupations import FermiDirac
+
+        s = self._settings
+        options: dict[str, Any] = {
+            "mode": PW(self.cutoff(atoms)),
+            "xc": s.xc,
+            "kpts": {"size": k_grid(atoms, self._value("k_spacing")), "gamma": True},
+            "occupations": FermiDirac(self._value("smearing")),
+            "maxiter": s.max_iterations,
+            "txt": None,
+            # Forces decide where a relaxation ends, so they must settle too.
+            "convergence": {"density": 1e-4, "forces": 0.01},
+        }
+        if gentle:
+            options["mixer"] = Mixer(0.02, 5, 100.0)
+        options.update(s.parameters)
+        if s.magnetic_moments:
+            atoms.set_initial_magnetic_moments(
+                [s.magnetic_moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()]
+            )
+        try:
+            atoms.calc = GPAW(**options)
+            energy = float(atoms.get_potential_energy())
+            forces = atoms.get_forces()
+            stress = atoms.get_stress()
+            iterations = int(atoms.calc.get_number_of_iterations())
+        except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
+            text = " ".join(str(error).split())[:300] or type(error).__name__
+            unconverged = type(error).__name__ in ("KohnShamConvergenceError", "ConvergenceError")
+            raise ReferenceFailed(f"GPAW: {text}", kind="unconverged" if unconverged else "failed") from error
+        if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
+            raise ReferenceFailed("GPAW: a result is not a finite number")
+        return (energy, forces, stress), iterations
+
+
+def _refuse_overlap(atoms: Atoms) -> None:
+    from ase.neighborlist import neighbor_list
+
+    distances = neighbor_list("d", atoms, CLOSEST)
+    if len(distances):
+        raise ReferenceFailed(f"GPAW not asked: two atoms are {distances.min():.2f} Å apart")

@@ -1,0 +1,222 @@
+"""The ledger: every reference calculation ever asked for, in the run's SQLite file.
+
+The count of its rows is the cost of a search. A row is written when a calculation starts and completed the moment it ends, so a
+killed process loses at most what was still being computed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.errors import ReferenceFailed, RunFolderError
+from nucleate.reference.base import Label
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS ledger (
+    id INTEGER PRIMARY KEY,
+    hash TEXT NOT NULL UNIQUE,
+    asked REAL NOT NULL,
+    reference TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    numbers BLOB NOT NULL, cell BLOB NOT NULL, positions BLOB NOT NULL,
+    status TEXT NOT NULL,
+    reason TEXT,
+    energy REAL, forces BLOB, stress BLOB,
+    iterations INTEGER, core_seconds REAL, wall_seconds REAL,
+    attempts INTEGER NOT NULL DEFAULT 1,
+    purpose TEXT NOT NULL, round INTEGER NOT NULL,
+    details TEXT
+)
+"""
+RETRY = ("running", "interrupted")
+"""Rows in these states hold no answer yet: the calculation is asked again, in the same row."""
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One row.
+
+    Attributes:
+        number: its place in the order of asking, from 1.
+        hash: of structure and settings.
+        atoms: the structure.
+        status: `ok`, `failed`, `unconverged`, `timeout`, `running` or `interrupted`.
+        reason: the engine's words, where there is no label.
+        label: the result, where `status` is `ok`.
+        core_seconds, wall_seconds: cost, s.
+        attempts: how often it was started.
+        purpose: what it was asked for.
+        round: of the search.
+    """
+
+    number: int
+    hash: str
+    atoms: Atoms
+    status: str
+    reason: str | None
+    label: Label | None
+    core_seconds: float
+    wall_seconds: float
+    attempts: int
+    purpose: str
+    round: int
+
+    def answer(self) -> Label | ReferenceFailed:
+        """The label, or the failure as recorded."""
+        return self.label if self.label is not None else ReferenceFailed(self.reason or "", kind=self.status)
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open or create the run's SQLite file, durable at every commit.
+
+    Raises:
+        RunFolderError: not a database, damaged, read-only, or the disk is full.
+    """
+    with database_errors(path):
+        connection = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+
+class database_errors:
+    """Turn SQLite's errors into one line that names the file."""
+
+    def __init__(self, path: Path | str):
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            text = str(error)
+            hint = "is the file complete?"
+            if "full" in text:
+                hint = "free some disk space and resume: nothing recorded so far is lost"
+            elif "readonly" in text or "unable to open" in text:
+                hint = "is the folder writable?"
+            elif "locked" in text:
+                hint = "another process holds it"
+            raise RunFolderError(f"{self.path}: {text}; {hint}") from error
+
+
+class Ledger:
+    """The ledger table of a run's database.
+
+    Args:
+        path: SQLite file, or an open connection to it.
+    """
+
+    def __init__(self, path: Path | str | sqlite3.Connection):
+        self._path = "the run database" if isinstance(path, sqlite3.Connection) else path
+        self._db = path if isinstance(path, sqlite3.Connection) else open_database(Path(path))
+        with database_errors(self._path):
+            self._db.execute(_TABLE)
+            self._db.execute("UPDATE ledger SET status='interrupted' WHERE status='running'")
+
+    def begin(self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int) -> None:
+        """Record that a calculation starts; a row that was interrupted is taken up again."""
+        with database_errors(self._path):
+            self._db.execute(
+                "INSERT INTO ledger (hash, asked, reference, settings, numbers, cell, positions, status, purpose, round)"
+                " VALUES (?,?,?,?,?,?,?,'running',?,?)"
+                " ON CONFLICT(hash) DO UPDATE SET status='running', attempts=attempts+1",
+                (
+                    key,
+                    time.time(),
+                    reference,
+                    json.dumps(settings, sort_keys=True, default=str),
+                    np.asarray(atoms.numbers, dtype="<i4").tobytes(),
+                    np.asarray(atoms.cell.array, dtype="<f8").tobytes(),
+                    np.asarray(atoms.positions, dtype="<f8").tobytes(),
+                    purpose,
+                    round,
+                ),
+            )
+
+    def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
+        """Record the answer of a calculation that was begun."""
+        with database_errors(self._path):
+            if isinstance(answer, Label):
+                self._db.execute(
+                    "UPDATE ledger SET status='ok', reason=NULL, energy=?, forces=?, stress=?, iterations=?, core_seconds=?,"
+                    " wall_seconds=?, details=? WHERE hash=?",
+                    (
+                        answer.energy,
+                        np.asarray(answer.forces, dtype="<f8").tobytes(),
+                        np.asarray(answer.stress, dtype="<f8").tobytes(),
+                        answer.iterations,
+                        answer.core_seconds,
+                        wall_seconds,
+                        json.dumps(answer.details, default=str),
+                        key,
+                    ),
+                )
+            else:
+                self._db.execute(
+                    "UPDATE ledger SET status=?, reason=?, wall_seconds=?, core_seconds=? WHERE hash=?",
+                    (answer.kind, answer.reason, wall_seconds, wall_seconds, key),
+                )
+
+    def lookup(self, key: str) -> LedgerRow | None:
+        """The row of this hash, if any."""
+        with database_errors(self._path):
+            row = self._db.execute(f"SELECT {_COLUMNS} FROM ledger WHERE hash=?", (key,)).fetchone()
+        return _row(row) if row else None
+
+    def count(self) -> int:
+        """Number of rows: the cost of the search in reference calls."""
+        with database_errors(self._path):
+            return int(self._db.execute("SELECT COUNT(*) FROM ledger").fetchone()[0])
+
+    def counts_by_status(self) -> dict[str, int]:
+        """Rows in each state."""
+        with database_errors(self._path):
+            return dict(self._db.execute("SELECT status, COUNT(*) FROM ledger GROUP BY status ORDER BY status"))
+
+    def rows(self) -> Iterator[LedgerRow]:
+        """All rows in the order asked."""
+        with database_errors(self._path):
+            found = self._db.execute(f"SELECT {_COLUMNS} FROM ledger ORDER BY id").fetchall()
+        for row in found:
+            yield _row(row)
+
+
+_COLUMNS = (
+    "id, hash, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core_seconds,"
+    " wall_seconds, attempts, purpose, round, details"
+)
+
+
+def _row(row: tuple) -> LedgerRow:
+    (number, key, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core, wall, attempts,
+     purpose, round_, details) = row  # fmt: skip
+    label = None
+    if status == "ok":
+        label = Label(
+            energy,
+            np.frombuffer(forces, dtype="<f8").reshape(-1, 3),
+            np.frombuffer(stress, dtype="<f8"),
+            iterations or 0,
+            core or 0.0,
+            json.loads(details) if details else {},
+        )
+    atoms = Atoms(
+        numbers=np.frombuffer(numbers, dtype="<i4"),
+        cell=np.frombuffer(cell, dtype="<f8").reshape(3, 3),
+        positions=np.frombuffer(positions, dtype="<f8").reshape(-1, 3),
+        pbc=True,
+    )
+    return LedgerRow(
+        number, key, atoms, status, reason, label, core or 0.0, wall or 0.0, attempts, purpose, round_
+    )

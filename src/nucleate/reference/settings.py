@@ -1,0 +1,41 @@
+"""Settings of the reference method."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ENGINES = ("gpaw", "espresso", "vasp", "cp2k", "ase", "chgnet", "sevennet")
+
+
+class ReferenceSettings(BaseModel):
+    """Which method labels structures, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    engine: Literal["gpaw", "espresso", "vasp", "cp2k", "ase", "chgnet", "sevennet"] = Field(
+        "gpaw", description="Method. chgnet and sevennet are surrogates: fast stand-ins, not references."
+    )
+    preset: Literal["fast", "standard", "accurate"] = Field(
+        "standard", description="Cutoff, k-points and smearing, chosen from the elements."
+    )
+    cutoff: float | None = Field(None, gt=0, description="Plane-wave cutoff, eV; unset: from preset and elements.")
+    k_spacing: float | None = Field(
+        None, gt=0, description="Largest distance of k-points, 1/Å, with 2 pi in the reciprocal vectors; unset: from preset."
+    )
+    smearing: float | None = Field(None, ge=0, description="Fermi-Dirac width, eV; unset: from preset.")
+    xc: str = Field("PBE", description="Exchange-correlation functional, by the engine's name for it.")
+    magnetic_moments: dict[str, float] = Field(
+        default_factory=dict, description="Starting moment of each element, Bohr magnetons; empty: no spin."
+    )
+    max_iterations: int = Field(100, ge=1, description="Self-consistency iterations after which a calculation has failed.")
+    timeout: float | None = Field(3600.0, gt=0, description="Seconds after which one calculation is given up.")
+    workers: int | None = Field(
+        None, ge=0, description="Calculations side by side; 0: in this process; unset: all cores, surrogates in this process."
+    )
+    command: str | None = Field(None, description="Command that starts the engine (espresso, vasp, cp2k).")
+    pseudopotentials: dict[str, str] = Field(default_factory=dict, description="File of each element (espresso).")
+    pseudo_dir: str | None = Field(None, description="Folder of the pseudopotential files (espresso).")
+    calculator: str | None = Field(None, description="For engine ase: 'module:Class' of any ASE calculator.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Passed on to the calculator as they are.")
