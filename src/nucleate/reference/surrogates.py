@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from nucleate.errors import MissingDependency, ReferenceFailed
 from nucleate.reference.base import Label
@@ -69,10 +70,13 @@ class SurrogateReference:
                 calculator = _calculator(self.name)
                 calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
                 results = calculator.results
+            stress = np.array(results["stress"], dtype=float)
+            if stress.shape == (3, 3):
+                stress = full_3x3_to_voigt_6_stress(stress)
             label = Label(
                 float(results["energy"]),
                 np.array(results["forces"], dtype=float),
-                np.array(results["stress"], dtype=float),
+                stress,
                 core_seconds=time.process_time() - started,
             )
         except Exception as error:  # The packages raise bare exceptions, for isolated atoms among others.

@@ -1,0 +1,94 @@
+"""A parameter-free fingerprint: the power spectrum of the atomic basis, pooled over atoms by mean and standard deviation.
+
+p_skl(i) = (sum_m |A_sklm(i)|^2)^(1/2), the diagonal of the SOAP power spectrum (A. P. Bartók et al., Phys. Rev. B 87, 184115 (2013),
+doi 10.1103/PhysRevB.87.184115). Mean *and* deviation: the mean alone does not tell one odd site from many slightly odd ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import neighbour_edges
+from nucleate.potentials.basis import DEGREES, L_MAX, N_LM
+from nucleate.potentials.edge_basis import EdgeBasis, make_layout
+
+CUTOFF = 6.0
+RADIAL = 8
+CHUNK = 200
+
+
+def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndarray:
+    """Fingerprints of structures, of unit length.
+
+    Args:
+        structures: periodic structures.
+        species: all atomic numbers that occur, in a fixed order.
+
+    Returns:
+        (n_structures, 2 * n_species^2 * 8 * 4) float32; Euclidean distance compares them.
+    """
+    species = sorted(species)
+    width = 2 * len(species) ** 2 * RADIAL * (L_MAX + 1)
+    if not structures:
+        return np.zeros((0, width), dtype=np.float32)
+    return np.concatenate(
+        [_chunk(structures[k : k + CHUNK], species) for k in range(0, len(structures), CHUNK)]
+    )
+
+
+def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
+    batch = CrystalBatch.from_atoms(structures)
+    edges = neighbour_edges(batch, CUTOFF)
+    index = torch.full((120,), -1, dtype=torch.int64)
+    index[torch.tensor(species)] = torch.arange(len(species))
+    layout = make_layout(batch, edges, index, len(species), 4000)
+    basis = EdgeBasis.compute(layout, edges.vectors(batch).float(), RADIAL, CUTOFF)
+    degree_sum = torch.zeros(L_MAX + 1, N_LM)
+    degree_sum[torch.tensor(DEGREES), torch.arange(N_LM)] = 1.0
+    power = (degree_sum @ basis.atomic**2).sqrt().reshape(len(batch.numbers), -1)
+    counts = batch.counts
+    pooled = []
+    kind = index[batch.numbers]
+    # Each species' atoms are pooled by themselves.
+    for k in range(len(species)):
+        mine = (kind == k).nonzero().flatten()
+        owner = batch.structure[mine]
+        number = torch.bincount(owner, minlength=len(batch)).clamp_min(1).unsqueeze(1)
+        mean = power.new_zeros(len(batch), power.shape[1]).index_add_(0, owner, power[mine]) / number
+        spread = power.new_zeros(len(batch), power.shape[1]).index_add_(0, owner, (power[mine] - mean[owner]) ** 2)
+        share = (number / counts.unsqueeze(1)).sqrt()
+        pooled += [mean * share, (spread / number).sqrt() * share]
+    vector = torch.cat(pooled, dim=1)
+    return (vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-12)).numpy()
+
+
+def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float) -> list[int]:
+    """Cluster heads: walk in `order`, keep whatever is further than `tolerance` from every head so far."""
+    heads: list[int] = []
+    for k in order:
+        if not heads or np.linalg.norm(vectors[heads] - vectors[k], axis=1).min() > tolerance:
+            heads.append(int(k))
+    return heads
+
+
+def nearest(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) distance of each vector to the nearest of the others; infinity where there are none."""
+    if len(others) == 0:
+        return np.full(len(vectors), np.inf)
+    square = (vectors**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * vectors @ others.T
+    return np.sqrt(np.maximum(square, 0).min(1))
+
+
+def farthest_points(vectors: np.ndarray, count: int, first: int) -> list[int]:
+    """Indices of `count` vectors far apart from each other, greedily, beginning with `first`."""
+    chosen = [first]
+    distance = np.linalg.norm(vectors - vectors[first], axis=1)
+    while len(chosen) < min(count, len(vectors)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(vectors - vectors[chosen[-1]], axis=1))
+    return chosen

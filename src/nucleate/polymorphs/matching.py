@@ -1,0 +1,53 @@
+"""The same crystal or not: pymatgen's StructureMatcher, and space groups by spglib."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import spglib
+from ase import Atoms
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.io.ase import AseAtomsAdaptor
+
+SYMPREC = 0.1
+"""Å; tolerance at which a relaxed structure's space group is read."""
+
+
+def matcher() -> StructureMatcher:
+    """StructureMatcher with length 0.2, site 0.3, angle 5 degrees: S. P. Ong et al., Comput. Mater. Sci. 68, 314 (2013)."""
+    return StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5.0, primitive_cell=True, scale=True)
+
+
+def same_crystal(a: Atoms, b: Atoms) -> bool:
+    """Whether two structures match, and their volumes per atom are within 10 %."""
+    va, vb = a.get_volume() / len(a), b.get_volume() / len(b)
+    if abs(va - vb) > 0.1 * min(va, vb):
+        return False
+    return bool(matcher().fit(AseAtomsAdaptor.get_structure(a), AseAtomsAdaptor.get_structure(b)))
+
+
+def space_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
+    """International symbol and number; ('P1', 1) where spglib finds nothing."""
+    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    return ("P1", 1) if dataset is None else (dataset.international, int(dataset.number))
+
+
+def symmetry_order(atoms: Atoms, symprec: float = SYMPREC) -> int:
+    """Order of the crystal's point group: how symmetric a structure is, 1 to 48."""
+    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    return 1 if dataset is None else _point_group_order(dataset.hall_number)
+
+
+@lru_cache(maxsize=600)
+def _point_group_order(hall_number: int) -> int:
+    return len(np.unique(spglib.get_symmetry_from_database(hall_number)["rotations"], axis=0))
+
+
+def standard_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
+    """The symmetrised conventional cell for files and pictures; the structure itself where spglib finds none."""
+    found = spglib.standardize_cell((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
+    if found is None:
+        return atoms.copy()
+    cell, scaled, numbers = found
+    return Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True)

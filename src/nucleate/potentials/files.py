@@ -1,0 +1,64 @@
+"""Committee files: weights in safetensors, the rest as JSON in its header. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from nucleate.errors import BadInput, NucleateError
+from nucleate.potentials.manybody import ManyBodyCommittee
+from nucleate.potentials.settings import ModelSettings
+
+VERSION = 1
+
+
+def save_committee(path: Path | str, model: ManyBodyCommittee, sigma_factor: float = 1.0) -> None:
+    """Write a committee and the calibration of its spread; the old file stays whole until the new one is."""
+    path = Path(path)
+    header = {
+        "format": "nucleate-manybody",
+        "version": str(VERSION),
+        "species": json.dumps(model.species),
+        "settings": model.settings.model_dump_json(),
+        "sigma_factor": repr(float(sigma_factor)),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(save(tensors, metadata=header))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise NucleateError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def load_committee(path: Path | str) -> tuple[ManyBodyCommittee, float]:
+    """The committee and the calibration factor of its spread.
+
+    Raises:
+        BadInput: no such file, not a committee, truncated, or from a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such model file")
+    try:
+        with safe_open(path, framework="pt") as archive:
+            header = archive.metadata() or {}
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path}: not a whole model file ({error})") from error
+    if header.get("format") != "nucleate-manybody":
+        raise BadInput(f"{path}: not a committee written by nucleate")
+    if int(header["version"]) > VERSION:
+        raise BadInput(f"{path}: written by a newer nucleate (model version {header['version']}); update nucleate")
+    model = ManyBodyCommittee(
+        tuple(json.loads(header["species"])), ModelSettings.model_validate_json(header["settings"])
+    )
+    model.load_state_dict(tensors)
+    return model, float(header["sigma_factor"])

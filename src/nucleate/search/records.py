@@ -1,0 +1,249 @@
+"""What the loop remembers between rounds, as plain records that go to JSON and back unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.reference.base import Label
+from nucleate.units import GPA
+
+
+def atoms_to_dict(atoms: Atoms) -> dict[str, Any]:
+    """Numbers, cell and positions; floats survive JSON exactly."""
+    return {
+        "numbers": atoms.numbers.tolist(),
+        "cell": atoms.cell.array.tolist(),
+        "positions": atoms.positions.tolist(),
+    }
+
+
+def atoms_from_dict(data: dict[str, Any]) -> Atoms:
+    """The inverse of `atoms_to_dict`."""
+    return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=True)
+
+
+@dataclass
+class Carried:
+    """A candidate that goes on to the next round's pool."""
+
+    atoms: Atoms
+    origin: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-serialisable."""
+        return {"atoms": atoms_to_dict(self.atoms), "origin": self.origin}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Carried:
+        """The inverse of `as_dict`."""
+        return cls(atoms_from_dict(data["atoms"]), data["origin"])
+
+
+@dataclass
+class Lead:
+    """A labelled minimum of the committee on its way to being a minimum of the reference.
+
+    Attributes:
+        number: for messages.
+        atoms: geometry of the last label.
+        start: geometry of the first label, from which the proof sets out.
+        energy: enthalpy per atom of the last label, eV/atom.
+        fmax, smax: largest reference force (eV/Å) and stress plus pressure (GPa) of the last label.
+        origin: the candidate's generator.
+        calls: reference calls spent on it.
+        status: `open`, `confirmed`, `dropped` or `duplicate`.
+        estimate: where its minimum is expected, eV/atom.
+        forces, stress: of the last label.
+    """
+
+    number: int
+    atoms: Atoms
+    start: Atoms
+    energy: float
+    fmax: float
+    smax: float
+    origin: str
+    forces: np.ndarray
+    stress: np.ndarray
+    calls: int = 1
+    status: str = "open"
+
+    @property
+    def estimate(self) -> float:
+        """Energy less what harmonic forces and stress still promise; stiffness 8 eV/Å², bulk modulus 100 GPa."""
+        atomic = float((self.forces**2).sum(1).mean()) / (2 * 8.0)
+        volume = self.atoms.get_volume() / len(self.atoms)
+        return self.energy - atomic - volume * (self.smax * GPA) ** 2 / (2 * 100 * GPA)
+
+    def update(self, atoms: Atoms, label: Label, pressure: float) -> None:
+        """Take a new label of a later geometry; `pressure` in GPa."""
+        self.atoms = atoms
+        self.energy = enthalpy_per_atom(atoms, label, pressure)
+        self.fmax, self.smax = residuals(label, pressure)
+        self.forces, self.stress = np.asarray(label.forces), np.asarray(label.stress)
+        self.calls += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-serialisable."""
+        return {
+            **{k: getattr(self, k) for k in ("number", "energy", "fmax", "smax", "origin", "calls", "status")},
+            "atoms": atoms_to_dict(self.atoms),
+            "start": atoms_to_dict(self.start),
+            "forces": self.forces.tolist(),
+            "stress": self.stress.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Lead:
+        """The inverse of `as_dict`."""
+        plain = {k: data[k] for k in ("number", "energy", "fmax", "smax", "origin", "calls", "status")}
+        return cls(
+            atoms=atoms_from_dict(data["atoms"]),
+            start=atoms_from_dict(data["start"]),
+            forces=np.array(data["forces"]),
+            stress=np.array(data["stress"]),
+            **plain,
+        )
+
+
+@dataclass
+class Polymorph:
+    """A minimum confirmed on the reference.
+
+    Attributes:
+        atoms: relaxed structure.
+        start: first labelled geometry of its lead.
+        energy: enthalpy, eV/atom.
+        fmax, smax: residual force (eV/Å) and stress plus pressure (GPa).
+        space_group, number: at symprec 0.1 Å.
+        sigma: calibrated uncertainty of the committee there, eV/atom.
+        origin: generator of the first candidate that led here.
+        calls: ledger count when it was confirmed.
+        own_calls: calls spent on confirming it.
+        found: how often it was reached.
+        round: of the confirmation.
+    """
+
+    atoms: Atoms
+    start: Atoms
+    energy: float
+    fmax: float
+    smax: float
+    space_group: str
+    number: int
+    sigma: float
+    origin: str
+    calls: int
+    own_calls: int
+    round: int
+    found: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-serialisable."""
+        plain = {k: v for k, v in self.__dict__.items() if k not in ("atoms", "start")}
+        return {**plain, "atoms": atoms_to_dict(self.atoms), "start": atoms_to_dict(self.start)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Polymorph:
+        """The inverse of `as_dict`."""
+        plain = {k: v for k, v in data.items() if k not in ("atoms", "start")}
+        return cls(atoms=atoms_from_dict(data["atoms"]), start=atoms_from_dict(data["start"]), **plain)
+
+
+@dataclass
+class RoundRecord:
+    """Figures of one round, for the report.
+
+    Attributes:
+        round: number, 0 is the first batch.
+        calls: ledger count at its end.
+        best: lowest confirmed enthalpy, eV/atom, or None.
+        stops: how the pool's relaxations ended.
+        clusters: distinct end points.
+        calibration: see `Calibration`.
+        training: errors on the training labels.
+        seconds: wall seconds of each phase.
+    """
+
+    round: int
+    calls: int
+    best: float | None
+    stops: dict[str, int] = field(default_factory=dict)
+    clusters: int = 0
+    calibration: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-serialisable."""
+        return asdict(self)
+
+
+@dataclass
+class LoopState:
+    """All the loop carries from one round to the next; everything else is in the ledger and the model file.
+
+    Attributes:
+        round: last finished round.
+        carried: end points that join the next pool.
+        leads, polymorphs: see their classes; polymorphs in the order confirmed.
+        sigma_factor: calibration of the committee's spread.
+        ratios: |error|/spread of recent rounds' labels.
+        quiet: rounds in a row without change at the top.
+        top: energies of the top polymorphs at the end of the last round.
+        records: one a round.
+        finished: why the loop ended, or None.
+        proof: outcome of the full reference relaxation of the winner.
+    """
+
+    round: int = -1
+    carried: list[Carried] = field(default_factory=list)
+    leads: list[Lead] = field(default_factory=list)
+    polymorphs: list[Polymorph] = field(default_factory=list)
+    sigma_factor: float = 1.0
+    ratios: list[float] = field(default_factory=list)
+    quiet: int = 0
+    top: list[float] = field(default_factory=list)
+    records: list[RoundRecord] = field(default_factory=list)
+    finished: str | None = None
+    proof: dict[str, Any] | None = None
+
+    def ranking(self) -> list[Polymorph]:
+        """Polymorphs, lowest first."""
+        return sorted(self.polymorphs, key=lambda p: p.energy)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-serialisable."""
+        plain = {
+            k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")
+        }
+        lists = {
+            k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")
+        }
+        return {**plain, **lists}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LoopState:
+        """The inverse of `as_dict`."""
+        return cls(
+            **{k: data[k] for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")},
+            carried=[Carried.from_dict(item) for item in data["carried"]],
+            leads=[Lead.from_dict(item) for item in data["leads"]],
+            polymorphs=[Polymorph.from_dict(item) for item in data["polymorphs"]],
+            records=[RoundRecord(**item) for item in data["records"]],
+        )
+
+
+def enthalpy_per_atom(atoms: Atoms, label: Label, pressure: float) -> float:
+    """(E + pV) / n, eV/atom; `pressure` in GPa."""
+    return (label.energy + pressure * GPA * atoms.get_volume()) / len(atoms)
+
+
+def residuals(label: Label, pressure: float) -> tuple[float, float]:
+    """Largest force on an atom (eV/Å), and largest component of stress plus `pressure` (both GPa)."""
+    stress = np.array(label.stress) + pressure * GPA * np.array([1, 1, 1, 0, 0, 0])
+    return float(np.linalg.norm(label.forces, axis=1).max()), float(np.abs(stress).max() / GPA)

@@ -1,0 +1,103 @@
+"""Which end points of a round are worth a reference call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nucleate.polymorphs.fingerprint import leaders, nearest
+from nucleate.polymorphs.matching import symmetry_order
+from nucleate.relax.batched import COLLAPSED, EXPLODED, UNCERTAIN, Relaxed
+from nucleate.search.settings import SearchSettings
+
+HIGH_SYMMETRY = 8
+"""Order of the point group from which an end point counts as highly symmetric."""
+LOOKED_AT = 150
+"""Cluster heads whose symmetry is read."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An end point chosen for a label, by its index, and why: `score`, `symmetric` or `uncertain`."""
+
+    index: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What selection saw.
+
+    Attributes:
+        choices: end points to label.
+        heads: cluster heads, best score first.
+        scores: (n,) score of every end point, infinite where it cannot be used.
+    """
+
+    choices: list[Choice]
+    heads: list[int]
+    scores: np.ndarray
+
+
+def score(relaxed: Sequence[Relaxed], settings: SearchSettings) -> np.ndarray:
+    """(n,) lower is better, eV/atom.
+
+    `published`: E/atom - w max|F| (S. Hessmann et al., npj Comput. Mater. 2025, doi 10.1038/s41524-025-01523-7): a relaxation that
+    stopped with forces left can still go down. `lcb`: E/atom - kappa sigma.
+    """
+    values = np.full(len(relaxed), np.inf)
+    for k, end in enumerate(relaxed):
+        if end.stop in (EXPLODED, COLLAPSED) or not np.isfinite(end.energy):
+            continue
+        if settings.score == "published":
+            values[k] = end.energy_per_atom - settings.score_weight * min(end.fmax, 1.0)
+        else:
+            values[k] = end.energy_per_atom - settings.score_weight * end.sigma
+    return values
+
+
+def select(
+    relaxed: Sequence[Relaxed],
+    vectors: np.ndarray,
+    known: np.ndarray,
+    settings: SearchSettings,
+    count: int,
+) -> Selection:
+    """Choose end points, at most one a cluster, none in a cluster the reference has already seen.
+
+    The last rule is also the guard against one stalled candidate being asked for ever: it must have moved to be asked again.
+
+    Args:
+        relaxed: the round's end points.
+        vectors: (n, d) their fingerprints.
+        known: (k, d) fingerprints of all labelled structures and polymorphs.
+        settings: slots and tolerance.
+        count: labels to choose.
+    """
+    scores = score(relaxed, settings)
+    usable = np.flatnonzero(np.isfinite(scores))
+    order = usable[np.argsort(scores[usable], kind="stable")]
+    heads = leaders(vectors, order, settings.cluster_tolerance)
+    unseen = nearest(vectors, known) > settings.cluster_tolerance
+    fresh = [k for k in heads if unseen[k]]
+    energy = np.array([end.energy_per_atom for end in relaxed])
+    choices: list[Choice] = []
+    taken: set[int] = set()
+
+    def take(candidates: Sequence[int], slots: int, why: str) -> None:
+        for k in candidates:
+            if slots <= 0 or len(choices) >= count:
+                return
+            if k not in taken:
+                taken.add(k)
+                choices.append(Choice(int(k), why))
+                slots -= 1
+
+    looked_at = sorted(fresh, key=lambda k: energy[k])[:LOOKED_AT]
+    symmetric = [k for k in looked_at if symmetry_order(relaxed[k].atoms) >= HIGH_SYMMETRY]
+    take(symmetric, settings.symmetric_slots, "symmetric")
+    take([k for k in fresh if relaxed[k].stop == UNCERTAIN], settings.uncertain_slots, "uncertain")
+    take(fresh, count, "score")
+    return Selection(choices, heads, scores)
