@@ -1,1 +1,50 @@
-"""Crystal structure prediction from first principles."""
+"""Crystal structure prediction from first principles.
+
+    import nucleate
+
+    result = nucleate.search("Si8", reference="gpaw", budget=200)
+    ranking = nucleate.show(result.folder)
+
+`search`, `resume`, `show` and `relax_file` are the verbs of the command line; `nucleate.api` describes them.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import nucleate.search as _search_room
+
+if TYPE_CHECKING:
+    from nucleate.api import RelaxedFile, SearchResult, relax_file, resume, search, show
+
+__all__ = ["RelaxedFile", "SearchResult", "__version__", "relax_file", "resume", "search", "show"]
+
+
+class _SearchRoom(ModuleType):
+    """The package `nucleate.search`, which is also the verb when it is called."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        from nucleate.api import search
+
+        return search(*arguments, **options)
+
+
+_search_room.__class__ = _SearchRoom
+
+
+def __getattr__(name: str) -> Any:
+    """Load the API when it is first asked for: `import nucleate` alone stays fast."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nucleate")
+    if name in __all__:
+        from nucleate import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'nucleate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

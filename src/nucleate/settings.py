@@ -129,7 +129,7 @@ def commented_toml(settings: RunSettings) -> str:
             lines += ["", f"[{section}]"]
         for name, field in type(model).model_fields.items():
             value = getattr(model, name)
-            if isinstance(value, BaseModel) or isinstance(value, dict) and not value:
+            if isinstance(value, BaseModel) or (isinstance(value, dict) and not value):
                 continue
             lines.append(f"# {field.description}")
             if value is None:

@@ -43,8 +43,7 @@ def parse_formula(text: str) -> dict[str, int]:
         elif token.isalpha() and token[0].isupper():
             near = [s for s in chemical_symbols[1:] if s[0] == token[0]]
             raise BadInput(
-                f"formula {text!r}: {token!r} is not an element; elements beginning with {token[0]}: "
-                + (", ".join(near) or "none")
+                f"formula {text!r}: {token!r} is not an element; elements beginning with {token[0]}: " + (", ".join(near) or "none")
             )
         else:
             raise BadInput(f"formula {text!r}: cannot read {token!r}; write element symbols and counts, as in Al4O6")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
+from ase.io.cif import parse_cif
 
 from nucleate.errors import BadInput
 
@@ -32,6 +36,8 @@ def read_structures(path: str | Path) -> list[Atoms]:
     for number, atoms in enumerate(frames):
         check_structure(atoms, where=f"{path}, structure {number + 1}")
         atoms.pbc = True
+    if path.suffix.lower() == ".cif":
+        _check_stated_formulas(path, frames)
     return frames
 
 
@@ -48,6 +54,25 @@ def check_structure(atoms: Atoms, where: str) -> None:
     occupancy = atoms.info.get("occupancy")
     if occupancy and any(sum(site.values()) < 0.999 or len(site) > 1 for site in occupancy.values()):
         raise BadInput(f"{where}: partly occupied sites; give an ordered structure")
+
+
+def _check_stated_formulas(path: Path, frames: list[Atoms]) -> None:
+    """A CIF cut between two lines still reads: only the formula that it states knows of the atoms that are gone."""
+    blocks = [block for block in parse_cif(str(path)) if block.has_structure()]
+    for block, atoms in zip(blocks, frames, strict=False):
+        stated = str(block.get("_chemical_formula_sum", ""))
+        parts = re.findall(r"([A-Z][a-z]?)(\d*)(?=\s|$)", stated)
+        if " ".join(symbol + number for symbol, number in parts) != " ".join(stated.split()):
+            continue
+        formula = Counter({atomic_numbers.get(symbol, 0): int(number or 1) for symbol, number in parts})
+        counts = Counter(atoms.numbers.tolist())
+        # Some files state the whole cell, some one formula unit.
+        units = {counts[z] / number for z, number in formula.items()}
+        if formula and (counts.keys() != formula.keys() or len(units) > 1 or not units.pop().is_integer()):
+            raise BadInput(
+                f"{path}: holds {atoms.get_chemical_formula()}, which is no multiple of the formula it states, {stated};"
+                " is the file complete?"
+            )
 
 
 def write_structure(path: str | Path, atoms: Atoms) -> None:

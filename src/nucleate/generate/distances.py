@@ -25,9 +25,7 @@ def image_shifts(cell: np.ndarray, cutoff: float) -> np.ndarray:
     return shifts[order].astype(float)
 
 
-def squared_distances(
-    ends: np.ndarray, starts: np.ndarray, cell: np.ndarray, shifts: np.ndarray
-) -> np.ndarray:
+def squared_distances(ends: np.ndarray, starts: np.ndarray, cell: np.ndarray, shifts: np.ndarray) -> np.ndarray:
     """Squared distances (Å²) between fractional positions under every shift.
 
     Args:

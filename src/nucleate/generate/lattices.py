@@ -41,9 +41,7 @@ def cell_from_parameters(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
     return np.array([[1.0, 0.0, 0.0], [cg, sg, 0.0], [cb, cy, cz]]) * np.asarray(lengths)[:, None]
 
 
-def random_conventional(
-    system: str, centring: str, volume: float, ratio: float, rng: np.random.Generator
-) -> np.ndarray:
+def random_conventional(system: str, centring: str, volume: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
     """A random conventional cell.
 
     Args:

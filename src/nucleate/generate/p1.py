@@ -50,9 +50,7 @@ class P1Builder:
         for _ in range(CELLS):
             factor = rng.uniform(*self.volume_range)
             volume = packing.volume_per_atom * packing.n_atoms * factor
-            _, cell = compact(
-                np.zeros((1, 3)), random_conventional("triclinic", "P", volume, self.length_ratio, rng)
-            )
+            _, cell = compact(np.zeros((1, 3)), random_conventional("triclinic", "P", volume, self.length_ratio, rng))
             shifts = image_shifts(cell, TARGET * float(limits.max()))
             own = np.sqrt(((shifts[1:] @ cell) ** 2).sum(axis=1).min(initial=np.inf))
             if own < limits.diagonal().max():
@@ -65,15 +63,11 @@ class P1Builder:
                 continue
             numbers = np.array([atomic_numbers[s] for s in packing.symbols])[species]
             details = {"volume": float(abs(np.linalg.det(cell))), "volume_factor": float(factor)}
-            return Candidate(
-                Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True), "p1", seed, details
-            )
+            return Candidate(Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True), "p1", seed, details)
         raise NotPlaced(f"no room for the atoms in {CELLS} random cells")
 
 
-def _scatter(
-    limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray, rng: np.random.Generator
-) -> np.ndarray | None:
+def _scatter(limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     """Fractional positions (N, 3) that keep the limits (Å, (N, N)), or None."""
     n = len(limits)
     scaled = np.empty((n, 3))
@@ -91,9 +85,7 @@ def _scatter(
     return _push_apart(scaled, limits, cell, shifts) if crowded else scaled
 
 
-def _push_apart(
-    scaled: np.ndarray, limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray
-) -> np.ndarray | None:
+def _push_apart(scaled: np.ndarray, limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray) -> np.ndarray | None:
     """Move overlapping atoms away from each other until all limits are kept, or give up."""
     inverse = np.linalg.inv(cell)
     own = np.arange(len(scaled))

@@ -76,9 +76,7 @@ def make_packing(counts: dict[str, int], settings: GenerateSettings | None = Non
     """
     settings = settings or GenerateSettings()
     if not counts or any(n < 1 for n in counts.values()):
-        raise BadInput(
-            f"composition {counts}: every species needs a whole positive count, as in {{'Al': 4, 'O': 6}}"
-        )
+        raise BadInput(f"composition {counts}: every species needs a whole positive count, as in {{'Al': 4, 'O': 6}}")
     symbols = tuple(counts)
     states = oxidation_states(counts)
     model = "ionic" if states else "metallic" if _all_metals(symbols) else "covalent"
@@ -90,8 +88,7 @@ def make_packing(counts: dict[str, int], settings: GenerateSettings | None = Non
         a, b = key.split("-")
         if a not in counts or b not in counts:
             raise BadInput(
-                f"min_distance {key!r}: {formula_text(counts)} has no such pair; "
-                f"name two of {', '.join(symbols)} or leave it out"
+                f"min_distance {key!r}: {formula_text(counts)} has no such pair; name two of {', '.join(symbols)} or leave it out"
             )
         i, j = symbols.index(a), symbols.index(b)
         distances[i, j] = distances[j, i] = value
@@ -200,10 +197,7 @@ def _check_room(packing: Packing, settings: GenerateSettings) -> None:
         return
     counts = dict(zip(packing.symbols, packing.counts, strict=True))
     pairs = ", ".join(
-        f"{a}-{b} {packing.min_distances[i, j]:.2f}"
-        for i, a in enumerate(packing.symbols)
-        for j, b in enumerate(packing.symbols)
-        if i <= j
+        f"{a}-{b} {packing.min_distances[i, j]:.2f}" for i, a in enumerate(packing.symbols) for j, b in enumerate(packing.symbols) if i <= j
     )
     raise BadInput(
         f"{formula_text(counts)}: {largest:.1f} Å³ (volume_per_atom {packing.volume_per_atom:.2f} times "

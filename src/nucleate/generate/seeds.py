@@ -37,10 +37,7 @@ class SeedGenerator:
 
     def __init__(self, sources: str | Path | Atoms | Sequence[str | Path | Atoms], counts: dict[str, int]):
         self.counts = dict(counts)
-        self.candidates = [
-            Candidate(_fit(atoms, self.counts, where), "seed", -1, details)
-            for atoms, where, details in _read_all(sources)
-        ]
+        self.candidates = [Candidate(_fit(atoms, self.counts, where), "seed", -1, details) for atoms, where, details in _read_all(sources)]
         self.handed_out = 0
 
     @property
@@ -82,17 +79,13 @@ def _read(path: Path) -> list[Atoms]:
     if not path.is_file():
         raise BadInput(f"{path}: no such file; give the path of a structure file such as a CIF")
     if path.suffix.lower() in REFUSED_SUFFIXES:
-        raise BadInput(
-            f"{path}: files of this kind can run code when read; convert it to CIF or extended XYZ"
-        )
+        raise BadInput(f"{path}: files of this kind can run code when read; convert it to CIF or extended XYZ")
     try:
         frames = read(path, index=":")
     except Exception as error:  # ASE's readers raise whatever their parsing trips over
         first = (str(error).strip().splitlines() or [""])[0]
         reason = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        raise BadInput(
-            f"{path}: cannot be read as a structure ({reason}); check that the file is complete"
-        ) from error
+        raise BadInput(f"{path}: cannot be read as a structure ({reason}); check that the file is complete") from error
     frames = [frames] if isinstance(frames, Atoms) else list(frames)
     if not frames:
         raise BadInput(f"{path}: no structure in it; give a file with at least one")
@@ -106,8 +99,7 @@ def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
     own = _counts(bare)
     if scale_formula(own, 1) != {s: scale_formula(counts, 1).get(s) for s in own} or len(own) != len(counts):
         raise BadInput(
-            f"{where}: its composition is {formula_text(own)}, not that of {formula_text(counts)}; "
-            "give structures of the same compound"
+            f"{where}: its composition is {formula_text(own)}, not that of {formula_text(counts)}; give structures of the same compound"
         )
     wanted = sum(counts.values())
     if wanted % len(bare):
@@ -159,9 +151,7 @@ def _primitive(atoms: Atoms) -> Atoms:
     cell = (atoms.cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
     try:
         found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SYMPREC)
-    except (
-        Exception
-    ):  # spglib 2.7 and later raise where older ones return None; either way no smaller cell is known
+    except Exception:  # spglib 2.7 and later raise where older ones return None; either way no smaller cell is known
         found = None
     if found is None:
         return atoms
@@ -186,10 +176,6 @@ def _hermite(copies: int) -> list[np.ndarray]:
     for a in (d for d in range(1, copies + 1) if copies % d == 0):
         for b in (d for d in range(1, copies // a + 1) if (copies // a) % d == 0):
             c = copies // a // b
-            offsets = (
-                [(x, y, z) for x in range(b) for y in range(c) for z in range(c)]
-                if copies <= 16
-                else [(0, 0, 0)]
-            )
+            offsets = [(x, y, z) for x in range(b) for y in range(c) for z in range(c)] if copies <= 16 else [(0, 0, 0)]
             found += [np.array([[a, x, y], [0, b, z], [0, 0, c]]) for x, y, z in offsets]
     return found

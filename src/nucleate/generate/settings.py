@@ -34,8 +34,7 @@ class GenerateSettings(BaseModel):
     )
     min_distance: dict[str, Distance] = Field(
         default_factory=dict,
-        description="Smallest distance in Å allowed between two species, as in {'Al-O': 1.6}; "
-        "overrides the estimate.",
+        description="Smallest distance in Å allowed between two species, as in {'Al-O': 1.6}; overrides the estimate.",
     )
     distance_factor: float = Field(
         default=0.75,
@@ -57,17 +56,13 @@ class GenerateSettings(BaseModel):
     )
     space_groups: tuple[SpaceGroup, ...] | None = Field(
         default=None,
-        description="International numbers of the space groups to draw from; "
-        "all compatible ones but P1 if left out.",
+        description="International numbers of the space groups to draw from; all compatible ones but P1 if left out.",
     )
-    try_seconds: float = Field(
-        default=5.0, gt=0.0, description="Time limit in seconds on making any one candidate."
-    )
+    try_seconds: float = Field(default=5.0, gt=0.0, description="Time limit in seconds on making any one candidate.")
     workers: int | None = Field(
         default=None,
         ge=1,
-        description="Processes that make candidates; all the cores this process may use if left out. "
-        "The structures do not depend on it.",
+        description="Processes that make candidates; all the cores this process may use if left out. The structures do not depend on it.",
     )
 
     @field_validator("volume_range")
@@ -75,9 +70,7 @@ class GenerateSettings(BaseModel):
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         low, high = value
         if not 0.1 <= low <= high <= 10.0:
-            raise ValueError(
-                f"volume_range ({low:g}, {high:g}): give two factors, smaller first, within 0.1 and 10"
-            )
+            raise ValueError(f"volume_range ({low:g}, {high:g}): give two factors, smaller first, within 0.1 and 10")
         return value
 
     @field_validator("min_distance")

@@ -72,23 +72,17 @@ class SymmetricBuilder:
         if len(self._warm) > KEPT_TABLES:
             self._warm.pop(0).forget()
 
-    def place(
-        self, filling: SiteFilling, combination: Combination, rng: np.random.Generator
-    ) -> Candidate | None:
+    def place(self, filling: SiteFilling, combination: Combination, rng: np.random.Generator) -> Candidate | None:
         """One try at a given space group and combination of sites; None if atoms came too close."""
         group, packing = filling.group, self.packing
         factor = rng.uniform(*self.volume_range)
         volume = packing.volume_per_atom * packing.n_atoms * factor
         primitive = PRIMITIVE[group.centring]
-        conventional = random_conventional(
-            group.system, group.centring, volume / np.linalg.det(primitive), self.length_ratio, rng
-        )
+        conventional = random_conventional(group.system, group.centring, volume / np.linalg.det(primitive), self.length_ratio, rng)
         cell = primitive @ conventional
         shifts = image_shifts(cell, float(packing.min_distances.max()))
         # Fixed orbits first (they leave no choice), then the most constrained.
-        order = sorted(
-            combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size)
-        )
+        order = sorted(combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size))
         placed = np.empty((0, 3))
         species: list[int] = []
         for kind, index in order:
@@ -118,10 +112,7 @@ class SymmetricBuilder:
         if closest_fit(scaled, cell, packing.min_distances[np.ix_(species, species)]) < 1.0 - 1e-6:
             raise AssertionError(f"space group {group.number}: atoms too close after all")
         numbers = np.array([atomic_numbers[s] for s in packing.symbols])[species]
-        sites = [
-            {"element": packing.symbols[s], "site": group.sites[i].label, "symmetry": group.sites[i].symmetry}
-            for s, i in combination
-        ]
+        sites = [{"element": packing.symbols[s], "site": group.sites[i].label, "symmetry": group.sites[i].symmetry} for s, i in combination]
         details = {
             "space_group": group.number,
             "space_group_symbol": group.symbol,
@@ -129,9 +120,7 @@ class SymmetricBuilder:
             "volume": float(abs(np.linalg.det(cell))),
             "volume_factor": float(factor),
         }
-        return Candidate(
-            Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True), "symmetric", -1, details
-        )
+        return Candidate(Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True), "symmetric", -1, details)
 
 
 class SymmetricGenerator:
@@ -152,9 +141,7 @@ class SymmetricGenerator:
         self.settings = settings or GenerateSettings()
         packing = make_packing(self.counts, self.settings)
         fillings = compatible_fillings(self.counts, self.settings.space_groups)
-        self.builder = SymmetricBuilder(
-            packing, self.settings.volume_range, self.settings.max_length_ratio, fillings
-        )
+        self.builder = SymmetricBuilder(packing, self.settings.volume_range, self.settings.max_length_ratio, fillings)
 
     @property
     def space_groups(self) -> list[int]:
@@ -174,9 +161,7 @@ class SymmetricGenerator:
         )
 
 
-def compatible_fillings(
-    counts: dict[str, int], space_groups: tuple[int, ...] | None = None
-) -> list[SiteFilling]:
+def compatible_fillings(counts: dict[str, int], space_groups: tuple[int, ...] | None = None) -> list[SiteFilling]:
     """The space groups whose Wyckoff positions add up to the counts exactly.
 
     Args:
@@ -195,9 +180,7 @@ def compatible_fillings(
         filling = SiteFilling(groups[number - 1], sizes)
         (fillings if filling.number() > 0 else refused).append(filling)
         filling.forget()
-    names = ", ".join(f"{f.group.symbol} ({f.group.number})" for f in refused[:5]) + (
-        " ..." if refused[5:] else ""
-    )
+    names = ", ".join(f"{f.group.symbol} ({f.group.number})" for f in refused[:5]) + (" ..." if refused[5:] else "")
     if not fillings:
         raise BadInput(
             f"{formula_text(counts)}: no Wyckoff positions of {names} add up to these atoms in the primitive "

@@ -205,9 +205,7 @@ def _in_processes(build: Build, seeds: list[int], seconds: float, workers: int) 
     # spawn: forking a process that has threads (torch, BLAS) can deadlock.
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start_worker, initargs=(build, seconds)
-        ) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(build, seconds)) as pool:
             for outcomes in pool.map(_work, chunks):
                 yield from outcomes
                 done += 1

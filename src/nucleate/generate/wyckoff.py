@@ -98,9 +98,7 @@ def _read_group(group, largest: int) -> GroupSites:
         keys = np.round(np.concatenate([rotations.reshape(-1, 9), translations], axis=1) * 1e4).astype(int)
         _, first = np.unique(keys, axis=0, return_index=True)
         if len(first) != size:
-            raise AssertionError(
-                f"space group {group.number}, site {position.letter}: {len(first)} atoms, not {size}"
-            )
+            raise AssertionError(f"space group {group.number}, site {position.letter}: {len(first)} atoms, not {size}")
         first.sort()
         position.get_site_symmetry()
         sites.append(
@@ -192,9 +190,7 @@ class SiteFilling:
             if not choices:
                 return None
             weights = np.cumsum([choice[0] for choice in choices])
-            _, species, rest, onward = choices[
-                int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
-            ]
+            _, species, rest, onward = choices[int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))]
             if species >= 0:
                 taken.append((species, self._steps[step - 1][0]))
             step, left = onward, rest
@@ -206,9 +202,7 @@ class SiteFilling:
             for species in rng.permutation(len(self.counts)):
                 used = {site for _, site in taken if not self.group.sites[site].freedom}
                 free = [i for i in range(len(self.group.sites)) if i not in used]
-                rest = GroupSites(
-                    self.group.number, self.group.symbol, tuple(self.group.sites[i] for i in free)
-                )
+                rest = GroupSites(self.group.number, self.group.symbol, tuple(self.group.sites[i] for i in free))
                 own = SiteFilling(rest, (self.counts[species],)).draw(rng)
                 if own is None:
                     break

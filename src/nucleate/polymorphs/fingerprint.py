@@ -36,9 +36,7 @@ def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndar
     width = 2 * len(species) ** 2 * RADIAL * (L_MAX + 1)
     if not structures:
         return np.zeros((0, width), dtype=np.float32)
-    return np.concatenate(
-        [_chunk(structures[k : k + CHUNK], species) for k in range(0, len(structures), CHUNK)]
-    )
+    return np.concatenate([_chunk(structures[k : k + CHUNK], species) for k in range(0, len(structures), CHUNK)])
 
 
 def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:

@@ -128,8 +128,6 @@ class EdgeBasis:
             along = (harmonic * geometry.slope.unsqueeze(1)).view(n, N_LM * n_radial, width)
             parts = torch.bmm(angular, tangential).view(n, 4, members, width)
             radial_part = torch.bmm(plain, along) + parts[:, 3]
-            pulled = torch.addcmul(
-                parts[:, :3].transpose(1, 2), radial_part.unsqueeze(2), geometry.unit.unsqueeze(1)
-            )
+            pulled = torch.addcmul(parts[:, :3].transpose(1, 2), radial_part.unsqueeze(2), geometry.unit.unsqueeze(1))
             result.append(pulled.reshape(n, members * 3, width))
         return result

@@ -55,10 +55,13 @@ def load_committee(path: Path | str) -> tuple[ManyBodyCommittee, float]:
         raise BadInput(f"{path}: not a whole model file ({error})") from error
     if header.get("format") != "nucleate-manybody":
         raise BadInput(f"{path}: not a committee written by nucleate")
-    if int(header["version"]) > VERSION:
-        raise BadInput(f"{path}: written by a newer nucleate (model version {header['version']}); update nucleate")
-    model = ManyBodyCommittee(
-        tuple(json.loads(header["species"])), ModelSettings.model_validate_json(header["settings"])
-    )
-    model.load_state_dict(tensors)
-    return model, float(header["sigma_factor"])
+    try:
+        version = int(header["version"])
+        if version > VERSION:
+            raise BadInput(f"{path}: written by a newer nucleate (model version {version}); update nucleate")
+        model = ManyBodyCommittee(tuple(json.loads(header["species"])), ModelSettings.model_validate_json(header["settings"]))
+        model.load_state_dict(tensors)
+        return model, float(header["sigma_factor"])
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"{path}: its header does not fit its weights ({type(error).__name__}: {reason})") from error

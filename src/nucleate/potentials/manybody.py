@@ -241,9 +241,7 @@ class ManyBodyCommittee(nn.Module):
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
         return per_atom.new_zeros(len(batch)).index_add_(0, batch.structure, per_atom)
 
-    def energy_forces_stress(
-        self, batch: CrystalBatch, edges: Edges | None = None, layout: Layout | None = None
-    ) -> Prediction:
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None, layout: Layout | None = None) -> Prediction:
         """Energies, forces and stresses of every member; see `Potential`."""
         self.check_species(batch.numbers)
         if edges is None:

@@ -167,9 +167,7 @@ def _structure_weights(
     return torch.as_tensor(weights / weights.mean(), dtype=model.dtype, device=model.points.device)
 
 
-def labelled_batch(
-    model: ManyBodyCommittee, structures: Sequence[Atoms], labels: Sequence[Label], weight: Tensor
-) -> LabelledBatch:
+def labelled_batch(model: ManyBodyCommittee, structures: Sequence[Atoms], labels: Sequence[Label], weight: Tensor) -> LabelledBatch:
     """Store geometry, basis and targets of some labelled structures."""
     device = model.points.device
     batch = CrystalBatch.from_atoms(structures, device=device)
@@ -214,9 +212,7 @@ def _standardise(
                 continue
             features = model.features(atomic[:, chosen], index)
             # A crushed cell must not set the scale: clip at a robust spread first.
-            low, high = torch.quantile(features, 0.02, dim=1, keepdim=True), torch.quantile(
-                features, 0.98, dim=1, keepdim=True
-            )
+            low, high = torch.quantile(features, 0.02, dim=1, keepdim=True), torch.quantile(features, 0.98, dim=1, keepdim=True)
             features = features.clamp(low, high)
             model.feature_mean[index] = features.mean(1, keepdim=True)
             model.feature_std[index] = features.std(1, keepdim=True, unbiased=False).clamp_min(1e-4)
@@ -235,10 +231,7 @@ def _minibatches(
     while True:
         order = rng.permutation(n)
         parts = np.array_split(order, max(1, round(n / size)))
-        stored = [
-            labelled_batch(model, [structures[k] for k in part], [labels[k] for k in part], weights[:, part])
-            for part in parts
-        ]
+        stored = [labelled_batch(model, [structures[k] for k in part], [labels[k] for k in part], weights[:, part]) for part in parts]
         for _ in range(RESHUFFLE_EPOCHS):
             for k in rng.permutation(len(stored)):
                 yield stored[k]
@@ -262,16 +255,12 @@ def _loss(model: ManyBodyCommittee, data: LabelledBatch, settings: TrainingSetti
     return (data.weight * loss).mean(1).sum()
 
 
-def _report(
-    model: ManyBodyCommittee, structures: Sequence[Atoms], labels: Sequence[Label], steps: int
-) -> TrainingReport:
+def _report(model: ManyBodyCommittee, structures: Sequence[Atoms], labels: Sequence[Label], steps: int) -> TrainingReport:
     batch = CrystalBatch.from_atoms(structures, device=model.points.device)
     mean = model.energy_forces_stress(batch).mean()
     energy = torch.tensor([label.energy for label in labels], dtype=torch.float64, device=batch.positions.device)
     forces = torch.as_tensor(np.concatenate([label.forces for label in labels]), device=batch.positions.device)
-    stress = full_from_voigt(
-        torch.as_tensor(np.stack([label.stress for label in labels]), device=batch.positions.device)
-    )
+    stress = full_from_voigt(torch.as_tensor(np.stack([label.stress for label in labels]), device=batch.positions.device))
 
     def rmse(difference: Tensor) -> float:
         return float((difference**2).mean().sqrt())

@@ -173,14 +173,10 @@ class Dispatcher:
         if self._given is not None:
             return self._given
         if self._own is None:
-            self._own = ProcessPoolExecutor(
-                self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=limit_threads
-            )
+            self._own = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=limit_threads)
         return self._own
 
-    def _in_parallel(
-        self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, Answer, float], None]
-    ) -> None:
+    def _in_parallel(self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, Answer, float], None]) -> None:
         for key, atoms in to_ask.items():
             self._begin(key, atoms, purpose, round)
         suspects = self._run(list(to_ask.items()), finish)
@@ -190,9 +186,7 @@ class Dispatcher:
             if self._run([(key, atoms)], finish):
                 finish(key, ReferenceFailed("the worker process died (out of memory?)"), time.monotonic() - started)
 
-    def _run(
-        self, tasks: list[tuple[str, Atoms]], finish: Callable[[str, Answer, float], None]
-    ) -> list[tuple[str, Atoms]]:
+    def _run(self, tasks: list[tuple[str, Atoms]], finish: Callable[[str, Answer, float], None]) -> list[tuple[str, Atoms]]:
         """Run tasks; returns those whose worker died."""
         executor = self._executor()
         pending: dict[Future, tuple[str, Atoms]] = {}

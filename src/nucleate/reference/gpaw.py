@@ -16,10 +16,10 @@ from ase import Atoms
 
 from nucleate.errors import MissingDependency, ReferenceFailed
 from nucleate.reference.base import Label
-from nucleate.reference.kpoints import k_grid
+from nucleate.reference.kpoints import k_grid, may_shift
 from nucleate.reference.settings import ReferenceSettings
 
-HARD = frozenset("H B C N O F Cr Mn Fe Co Ni Cu Zn".split())
+HARD = frozenset(["H", "B", "C", "N", "O", "F", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"])
 """Elements whose PAW functions need a higher cutoff before the stress can be used."""
 PRESETS: dict[str, dict[str, float]] = {
     "fast": {"soft": 300.0, "hard": 450.0, "k_spacing": 0.45, "smearing": 0.1},
@@ -103,10 +103,11 @@ class GPAWReference:
         from gpaw.occupations import FermiDirac
 
         s = self._settings
+        size = k_grid(atoms, self._value("k_spacing"))
         options: dict[str, Any] = {
             "mode": PW(self.cutoff(atoms)),
             "xc": s.xc,
-            "kpts": {"size": k_grid(atoms, self._value("k_spacing")), "gamma": True},
+            "kpts": {"size": size, "gamma": not may_shift(atoms, size)},
             "occupations": FermiDirac(self._value("smearing")),
             "maxiter": s.max_iterations,
             "txt": None,
@@ -117,9 +118,7 @@ class GPAWReference:
             options["mixer"] = Mixer(0.02, 5, 100.0)
         options.update(s.parameters)
         if s.magnetic_moments:
-            atoms.set_initial_magnetic_moments(
-                [s.magnetic_moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()]
-            )
+            atoms.set_initial_magnetic_moments([s.magnetic_moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
         try:
             atoms.calc = GPAW(**options)
             energy = float(atoms.get_potential_energy())

@@ -217,6 +217,4 @@ def _row(row: tuple) -> LedgerRow:
         positions=np.frombuffer(positions, dtype="<f8").reshape(-1, 3),
         pbc=True,
     )
-    return LedgerRow(
-        number, key, atoms, status, reason, label, core or 0.0, wall or 0.0, attempts, purpose, round_
-    )
+    return LedgerRow(number, key, atoms, status, reason, label, core or 0.0, wall or 0.0, attempts, purpose, round_)

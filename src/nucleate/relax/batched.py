@@ -142,9 +142,7 @@ def relax(
             if state is not None:
                 surface.neighbours.keep(torch.arange(len(under_way)), state.batch, len(fresh))
             # The newcomers' first look goes through a list of their own.
-            newcomers = optimiser.init(
-                start(added, CommitteeSurface(potential, sigma_factor, skin=0.0), pressure, settings.variable_cell)
-            )
+            newcomers = optimiser.init(start(added, CommitteeSurface(potential, sigma_factor, skin=0.0), pressure, settings.variable_cell))
             state = newcomers if state is None else State.concatenate(state, newcomers)
             best = torch.cat([best, newcomers.enthalpy])
             since = torch.cat([since, torch.zeros(len(fresh), dtype=torch.int64, device=device)])
@@ -169,9 +167,7 @@ def relax(
     return [result for result in results if result is not None]
 
 
-def _judge(
-    state: State, best: Tensor, since: Tensor, volume0: Tensor, settings: RelaxSettings
-) -> tuple[Tensor, Tensor, Tensor]:
+def _judge(state: State, best: Tensor, since: Tensor, volume0: Tensor, settings: RelaxSettings) -> tuple[Tensor, Tensor, Tensor]:
     """Why each structure must stop, as an index into `_STOPS`, -1 to go on; and the record of progress."""
     counts = state.batch.counts
     progress = state.enthalpy < best - settings.progress * counts
@@ -201,9 +197,7 @@ def _judge(
     return stop, best, since
 
 
-def _collect(
-    state: State, ended: Tensor, stop: Tensor, under_way: list[int], results: list[Relaxed | None]
-) -> None:
+def _collect(state: State, ended: Tensor, stop: Tensor, under_way: list[int], results: list[Relaxed | None]) -> None:
     fmax = state.largest_force().cpu().numpy()
     for k, atoms in zip(ended.tolist(), state.batch.select(ended).to_atoms(), strict=True):
         results[under_way[k]] = Relaxed(

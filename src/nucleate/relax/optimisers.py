@@ -84,9 +84,7 @@ class Fire:
             "downhill": downhill,
             "moved": m["moved"] + 1,
         }
-        return replace(
-            state, coordinates=state.coordinates + scale[state.owner, None] * step, memory=memory, steps=state.steps + 1
-        )
+        return replace(state, coordinates=state.coordinates + scale[state.owner, None] * step, memory=memory, steps=state.steps + 1)
 
 
 @dataclass(frozen=True)
@@ -157,6 +155,4 @@ class Lbfgs:
             "row_last_f": state.gradient_force,
             "moved": m["moved"] + 1,
         }
-        return replace(
-            state, coordinates=state.coordinates + scale[owner, None] * step, memory=memory, steps=state.steps + 1
-        )
+        return replace(state, coordinates=state.coordinates + scale[owner, None] * step, memory=memory, steps=state.steps + 1)

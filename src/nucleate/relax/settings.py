@@ -19,9 +19,7 @@ class RelaxSettings(BaseModel):
     maxstep: float = Field(0.2, gt=0, description="Longest move of an atom in one step, Å.")
     variable_cell: bool = Field(True, description="Relax the cell as well as the atoms.")
     pressure: float = Field(0.0, description="External pressure, GPa.")
-    sigma_stop: float | None = Field(
-        None, gt=0, description="Stop where the calibrated uncertainty of the energy exceeds this, eV/atom."
-    )
+    sigma_stop: float | None = Field(None, gt=0, description="Stop where the calibrated uncertainty of the energy exceeds this, eV/atom.")
     patience: int = Field(60, ge=1, description="Stop when this many steps in a row brought no progress.")
     progress: float = Field(2e-4, ge=0, description="What counts as progress: a lower energy by this, eV/atom.")
     capacity: int = Field(2000, ge=1, description="Atoms relaxed side by side; as structures finish, others take their place.")

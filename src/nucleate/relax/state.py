@@ -100,10 +100,7 @@ class State:
             stress=self.stress[chosen],
             sigma=self.sigma[chosen],
             steps=self.steps[chosen],
-            memory={
-                name: value[..., rows, :] if name.startswith("row_") else value[..., chosen]
-                for name, value in self.memory.items()
-            },
+            memory={name: value[..., rows, :] if name.startswith("row_") else value[..., chosen] for name, value in self.memory.items()},
         )
 
     @staticmethod
@@ -127,9 +124,7 @@ class State:
             gradient_force=rows(first.gradient_force, second.gradient_force),
             owner=row_owner(batch),
             memory={
-                name: rows(value, second.memory[name])
-                if name.startswith("row_")
-                else torch.cat([value, second.memory[name]], dim=-1)
+                name: rows(value, second.memory[name]) if name.startswith("row_") else torch.cat([value, second.memory[name]], dim=-1)
                 for name, value in first.memory.items()
             },
             **plain,

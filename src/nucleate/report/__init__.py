@@ -1,0 +1,1 @@
+"""What a run folder says, for people: data, files, terminal and page."""

@@ -1,7 +1,6 @@
 """Follow labelled minima to convergence on the reference with as few calls as possible.
 
-Each step relaxes on the committee shifted to agree with the last label, and labels the end: typically 2-4 calls where a relaxation on the
-reference alone takes dozens.
+Each call is a quasi-Newton step with the reference's gradient and the committee's curvature (see `newton`).
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.errors import ReferenceFailed
@@ -16,14 +16,14 @@ from nucleate.polymorphs.fingerprint import fingerprints, nearest
 from nucleate.polymorphs.matching import same_crystal, space_group
 from nucleate.potentials.base import Potential
 from nucleate.reference.dispatch import Dispatcher
-from nucleate.relax.batched import COLLAPSED, EXPLODED, relax
-from nucleate.relax.settings import RelaxSettings
-from nucleate.search.corrected import CorrectedPotential
+from nucleate.search.newton import Frame, bfgs, newton_step
 from nucleate.search.records import Lead, LoopState, Polymorph
 from nucleate.search.settings import SearchSettings
 
 MOST_CALLS = 14
 """Calls after which a lead that will not settle is dropped."""
+SHORTEST = 0.01
+"""Å; a lead whose trusted step has shrunk below this is dropped."""
 DUPLICATE_ENERGY = 0.005
 """eV/atom within which two matching minima are one polymorph."""
 
@@ -34,7 +34,6 @@ class LeadFollower:
     Args:
         dispatcher: the way to the reference.
         settings: of the search.
-        relax_settings: of the pool; tightened here.
         pressure: GPa.
         species: atomic numbers of the search.
         on_polymorph: called with each newly confirmed polymorph; returning True ends the following.
@@ -44,7 +43,6 @@ class LeadFollower:
         self,
         dispatcher: Dispatcher,
         settings: SearchSettings,
-        relax_settings: RelaxSettings,
         pressure: float,
         species: tuple[int, ...],
         on_polymorph: Callable[[Polymorph], bool | None],
@@ -54,17 +52,6 @@ class LeadFollower:
         self.pressure = pressure
         self.species = species
         self.on_polymorph = on_polymorph
-        self.tight = relax_settings.model_copy(
-            update={
-                # The committee's minimum must lie well within the reference's own tolerance.
-                "fmax": 0.2 * settings.fmax,
-                "smax": 0.2 * settings.smax,
-                "max_steps": 120,
-                "patience": 120,
-                "sigma_stop": None,
-                "pressure": pressure,
-            }
-        )
 
     def settled(self, lead: Lead) -> bool:
         """Whether the last label fulfils the reference's convergence."""
@@ -73,22 +60,39 @@ class LeadFollower:
     def follow(self, state: LoopState, model: Potential, round: int, count: int, steps: int) -> bool:
         """Spend up to `steps` calls on each of the `count` most promising leads.
 
+        Args:
+            state: of the loop; leads and polymorphs change.
+            model: the committee.
+            round: of the search.
+            count: leads followed.
+            steps: calls for each.
+
         Returns:
             True when `on_polymorph` asked to end.
         """
-        chosen = self.promising(state)[:count]
+        chosen = self.urgent(state, count)
         for step in range(steps + 1):
             for lead in chosen:
                 if lead.status == "open" and self.settled(lead) and self._confirm(state, lead, model, round):
                     return True
             chosen = [lead for lead in chosen if lead.status == "open" and lead.calls < MOST_CALLS]
-            if step == steps or not self._step(state, chosen, model, round):
+            if step == steps or not chosen:
                 break
-            chosen = [lead for lead in chosen if lead in self.promising(state)]
+            if not self._step(state, chosen, model, round):
+                break
+            still = self.promising(state)
+            chosen = [lead for lead in chosen if lead in still]
         for lead in state.leads:
             if lead.status == "open" and lead.calls >= MOST_CALLS:
                 lead.status = "dropped"
         return False
+
+    def urgent(self, state: LoopState, count: int) -> list[Lead]:
+        """Leads that may end below the best polymorph; without any, the lowest one, to fill the ranking."""
+        leads = self.promising(state)
+        best = min((p.energy for p in state.polymorphs), default=-np.inf)
+        below = [lead for lead in leads if lead.estimate < best + self.settings.resolution * 1e-3]
+        return below[:count] if below else leads[:1]
 
     def promising(self, state: LoopState) -> list[Lead]:
         """Open leads within the window, lowest estimate first; those above it are dropped."""
@@ -99,41 +103,51 @@ class LeadFollower:
         return sorted((lead for lead in state.leads if lead.status == "open"), key=lambda lead: lead.estimate)
 
     def _step(self, state: LoopState, leads: list[Lead], model: Potential, round: int) -> bool:
-        """One corrected relaxation and one label for each lead; False when there was nothing to ask."""
+        """One quasi-Newton step and one label for each lead; False when there was nothing to ask."""
         asked: list[Lead] = []
         ends = []
         for lead in leads:
-            surface = CorrectedPotential(model, lead.atoms, lead.forces, lead.stress)
-            (end,) = relax([lead.atoms], surface, self.tight)
-            moved = abs(end.atoms.get_volume() / lead.atoms.get_volume() - 1)
-            if end.stop in (EXPLODED, COLLAPSED) or not np.isfinite(end.fmax) or moved > 0.25:
-                # The correction is no longer small: a better model must bring it back.
-                lead.status = "dropped"
+            frame = Frame(lead.start, self.pressure)
+            if not lead.path:
+                here = frame.beginning()
+                lead.path.append((here, frame.gradient(here, lead.forces, lead.stress)))
+                lead.best = 0
+            points, gradients = [point for point, _ in lead.path], [gradient for _, gradient in lead.path]
+            here, gradient = lead.path[lead.best]
+            hessian = bfgs(frame.hessian(model, here), points, gradients)
+            there = here + newton_step(hessian, gradient, lead.trust)
+            atoms = frame.atoms(there)
+            if self._beside(atoms, [end for _, end, _ in ends]):
+                # Two leads on their way to one minimum: the lower one goes first.
                 continue
-            if self._known(state, end.atoms, lead):
+            if self._known(state, atoms, lead):
                 lead.status = "duplicate"
                 continue
             asked.append(lead)
-            ends.append(end.atoms)
+            ends.append((there, atoms, frame))
         left = self.dispatcher.remaining()
         if left is not None:
             # Under a budget the most promising go first; those left over stay open.
             asked, ends = asked[:left], ends[:left]
         if not asked:
             return False
-        before = [(lead.energy, lead.fmax) for lead in asked]
-        for lead, atoms, answer, (energy, fmax) in zip(
-            asked, ends, self.dispatcher.label_many(ends, "confirm", round), before, strict=True
-        ):
+        answers = self.dispatcher.label_many([atoms for _, atoms, _ in ends], "confirm", round)
+        for lead, (there, atoms, frame), answer in zip(asked, ends, answers, strict=True):
             if isinstance(answer, ReferenceFailed):
                 lead.status = "dropped"
                 continue
-            lead.update(atoms, answer, self.pressure)
-            if lead.calls > 2 and lead.energy > energy + 0.005 and lead.fmax > fmax:
+            lead.path.append((there, frame.gradient(there, answer.forces, answer.stress)))
+            if lead.offer(atoms, answer, self.pressure):
+                lead.best = len(lead.path) - 1
+            if lead.trust < SHORTEST:
                 lead.status = "dropped"
         return True
 
-    def _known(self, state: LoopState, atoms: object, lead: Lead) -> bool:
+    def _beside(self, atoms: Atoms, others: list[Atoms]) -> bool:
+        mine, theirs = fingerprints([atoms], self.species), fingerprints(others, self.species)
+        return bool(nearest(mine, theirs)[0] < self.settings.cluster_tolerance)
+
+    def _known(self, state: LoopState, atoms: Atoms, lead: Lead) -> bool:
         """Whether a confirmed polymorph is about to be found again."""
         if not state.polymorphs:
             return False
@@ -165,9 +179,7 @@ class LeadFollower:
         return bool(self.on_polymorph(polymorph))
 
 
-def new_leads(
-    state: LoopState, labelled: list[Lead], settings: SearchSettings, species: tuple[int, ...]
-) -> None:
+def new_leads(state: LoopState, labelled: list[Lead], settings: SearchSettings, species: tuple[int, ...]) -> None:
     """Add labelled end points to the leads: near enough to a minimum, and not one that is followed already."""
     for lead in labelled:
         if lead.fmax > settings.lead_fmax or lead.smax > 15.0:

@@ -33,7 +33,6 @@ from nucleate.reference.base import Label, Reference
 from nucleate.reference.build import make_reference
 from nucleate.reference.dispatch import Answer, Dispatcher
 from nucleate.relax.batched import Relaxed, relax
-from nucleate.search.corrected import ReferencePotential
 from nucleate.search.leads import LeadFollower, new_leads
 from nucleate.search.records import (
     Carried,
@@ -44,6 +43,7 @@ from nucleate.search.records import (
     enthalpy_per_atom,
     residuals,
 )
+from nucleate.search.reference_surface import ReferencePotential
 from nucleate.search.run_folder import RunFolder
 from nucleate.search.select import select
 from nucleate.settings import RunSettings
@@ -93,12 +93,8 @@ class Search:
             budget=settings.search.budget,
         )
         self._told = on_polymorph
-        self.follower = LeadFollower(
-            self.dispatcher, settings.search, settings.relax, settings.pressure, self.species, self._polymorph
-        )
-        self.pool_relax = settings.relax.model_copy(
-            update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop}
-        )
+        self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self._polymorph)
+        self.pool_relax = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
         self.state = LoopState()
         self.model: ManyBodyCommittee | None = None
         self._seconds: dict[str, float] = {}
@@ -195,9 +191,7 @@ class Search:
         with self._timed("label"):
             answers = self._label(chosen, "train", 0)
         if not any(isinstance(answer, Label) for answer in answers):
-            raise NucleateError(
-                f"all {len(answers)} first reference calculations failed; the first one: {answers[0]}"
-            )
+            raise NucleateError(f"all {len(answers)} first reference calculations failed; the first one: {answers[0]}")
         self.model = ManyBodyCommittee(self.species, self.settings.model, seed=self.settings.seed)
         self._add_leads(chosen, answers, ["seed" if k < len(own) else "generated" for k in range(len(chosen))], 0)
         training = self._train(warm=False)
@@ -233,9 +227,7 @@ class Search:
         with self._timed("label"):
             answers = self._label([end.atoms for end in chosen], "explore", round)
         calibration = self._calibrate(chosen, answers)
-        self._add_leads(
-            [end.atoms for end in chosen], answers, [pool[c.index].origin for c in selection.choices], round
-        )
+        self._add_leads([end.atoms for end in chosen], answers, [pool[c.index].origin for c in selection.choices], round)
         ended = False
         with self._timed("confirm"):
             ended = self.follower.follow(state, self.model, round, search.leads, search.lead_steps)
@@ -263,9 +255,7 @@ class Search:
 
         return self.dispatcher.label_many(structures, purpose, round, on_done)
 
-    def _add_leads(
-        self, structures: list[Atoms], answers: list[Answer], origins: list[str], round: int
-    ) -> None:
+    def _add_leads(self, structures: list[Atoms], answers: list[Answer], origins: list[str], round: int) -> None:
         pressure = self.settings.pressure
         labelled = []
         for atoms, answer, origin in zip(structures, answers, origins, strict=True):
@@ -349,11 +339,7 @@ class Search:
         search, state = self.settings.search, self.state
         top = [polymorph.energy for polymorph in state.ranking()[: search.top]]
         tolerance = search.resolution * 1e-3
-        same = (
-            len(top) > 0
-            and len(top) == len(state.top)
-            and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
-        )
+        same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
         # A lead that may end below the top is unfinished business, not quiet.
         threshold = top[-1] if len(top) == search.top else np.inf
         pending = any(lead.estimate < min(threshold, (top[0] if top else np.inf) + tolerance)
@@ -402,4 +388,3 @@ class Search:
 def round_seconds(value: float) -> float:
     """Seconds to the hundredth, for records."""
     return float(f"{value:.2f}")
-

@@ -43,21 +43,27 @@ class Carried:
         return cls(atoms_from_dict(data["atoms"]), data["origin"])
 
 
+_PLAIN = ("number", "energy", "fmax", "smax", "origin", "calls", "status", "trust", "best")
+
+
 @dataclass
 class Lead:
     """A labelled minimum of the committee on its way to being a minimum of the reference.
 
     Attributes:
         number: for messages.
-        atoms: geometry of the last label.
+        atoms: geometry of the best label.
         start: geometry of the first label, from which the proof sets out.
-        energy: enthalpy per atom of the last label, eV/atom.
+        energy: enthalpy per atom of the best label, eV/atom.
         fmax, smax: largest reference force (eV/Å) and stress plus pressure (GPa) of the last label.
         origin: the candidate's generator.
         calls: reference calls spent on it.
         status: `open`, `confirmed`, `dropped` or `duplicate`.
         estimate: where its minimum is expected, eV/atom.
-        forces, stress: of the last label.
+        forces, stress: of that label.
+        path: coordinates of all its labels in the frame of `start`, and the gradients there (see `newton.Frame`).
+        trust: longest move of an atom in the next step, Å.
+        best: index into `path` of the best label.
     """
 
     number: int
@@ -71,6 +77,9 @@ class Lead:
     stress: np.ndarray
     calls: int = 1
     status: str = "open"
+    trust: float = 0.3
+    best: int = 0
+    path: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     @property
     def estimate(self) -> float:
@@ -79,33 +88,50 @@ class Lead:
         volume = self.atoms.get_volume() / len(self.atoms)
         return self.energy - atomic - volume * (self.smax * GPA) ** 2 / (2 * 100 * GPA)
 
-    def update(self, atoms: Atoms, label: Label, pressure: float) -> None:
-        """Take a new label of a later geometry; `pressure` in GPa."""
-        self.atoms = atoms
-        self.energy = enthalpy_per_atom(atoms, label, pressure)
-        self.fmax, self.smax = residuals(label, pressure)
-        self.forces, self.stress = np.asarray(label.forces), np.asarray(label.stress)
+    def offer(self, atoms: Atoms, label: Label, pressure: float) -> bool:
+        """Take a new label if it lies lower, or settles the forces without rising; else distrust long steps.
+
+        Args:
+            atoms: geometry of the label.
+            label: what the reference said.
+            pressure: GPa.
+
+        Returns:
+            Whether the lead moved.
+        """
         self.calls += 1
+        energy = enthalpy_per_atom(atoms, label, pressure)
+        fmax, smax = residuals(label, pressure)
+        calmer = fmax <= self.fmax and smax <= self.smax
+        if not (energy < self.energy - 1e-5 or (calmer and energy < self.energy + 1e-3)):
+            self.trust *= 0.4
+            return False
+        self.trust = min(0.4, 1.5 * self.trust)
+        self.atoms, self.energy, self.fmax, self.smax = atoms, energy, fmax, smax
+        self.forces, self.stress = np.array(label.forces), np.array(label.stress)
+        return True
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-serialisable."""
         return {
-            **{k: getattr(self, k) for k in ("number", "energy", "fmax", "smax", "origin", "calls", "status")},
+            **{k: getattr(self, k) for k in _PLAIN},
             "atoms": atoms_to_dict(self.atoms),
             "start": atoms_to_dict(self.start),
             "forces": self.forces.tolist(),
             "stress": self.stress.tolist(),
+            "path": [[point.tolist(), gradient.tolist()] for point, gradient in self.path],
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Lead:
         """The inverse of `as_dict`."""
-        plain = {k: data[k] for k in ("number", "energy", "fmax", "smax", "origin", "calls", "status")}
+        plain = {k: data[k] for k in _PLAIN}
         return cls(
             atoms=atoms_from_dict(data["atoms"]),
             start=atoms_from_dict(data["start"]),
             forces=np.array(data["forces"]),
             stress=np.array(data["stress"]),
+            path=[(np.array(point), np.array(gradient)) for point, gradient in data["path"]],
             **plain,
         )
 
@@ -218,12 +244,8 @@ class LoopState:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-serialisable."""
-        plain = {
-            k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")
-        }
-        lists = {
-            k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")
-        }
+        plain = {k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")}
+        lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists}
 
     @classmethod

@@ -26,27 +26,34 @@ class SearchSettings(BaseModel):
     )
     score_weight: float = Field(0.5, ge=0, description="w of the published score, Å; or kappa of the bound.")
     symmetric_slots: int = Field(
-        2, ge=0, description="Of each batch, labels for the lowest among highly symmetric end points (early models under-bind them)."
+        2,
+        ge=0,
+        description="Of each batch, labels for the lowest among highly symmetric end points (early models under-bind them).",
     )
     uncertain_slots: int = Field(2, ge=0, description="Of each batch, labels where relaxations stopped on uncertainty.")
-    sigma_stop: float | None = Field(
-        0.3, gt=0, description="Pool relaxations stop where the calibrated uncertainty exceeds this, eV/atom."
-    )
-    cluster_tolerance: float = Field(
-        0.03, gt=0, description="End points with pooled fingerprints closer than this are one cluster."
-    )
+    sigma_stop: float | None = Field(1.0, gt=0, description="Pool relaxations stop where the calibrated uncertainty exceeds this, eV/atom.")
+    cluster_tolerance: float = Field(0.03, gt=0, description="End points with pooled fingerprints closer than this are one cluster.")
     leads: int = Field(3, ge=1, description="Lowest labelled minima followed to convergence on the reference in each round.")
-    lead_steps: int = Field(4, ge=1, description="Reference calls spent on one lead in a row.")
-    lead_fmax: float = Field(0.6, gt=0, description="A labelled end point with larger reference forces (eV/Å) waits for a better model.")
+    lead_steps: int = Field(3, ge=1, description="Reference calls spent on one lead in a row.")
+    lead_fmax: float = Field(
+        0.6,
+        gt=0,
+        description="A labelled end point with larger reference forces (eV/Å) waits for a better model.",
+    )
     window: float = Field(0.15, gt=0, description="Leads estimated this far above the best polymorph are dropped, eV/atom.")
     fmax: float = Field(0.02, gt=0, description="A polymorph is confirmed when its reference forces are below this, eV/Å ...")
     smax: float = Field(0.1, gt=0, description="... and its reference stress plus pressure below this, GPa.")
     top: int = Field(5, ge=1, description="Polymorphs wanted: the stop rule watches them, the report shows them.")
     resolution: float = Field(
-        3.0, gt=0, description="Energies closer than this (meV/atom) are the same to the stop rule, and are reported as not resolved."
+        3.0,
+        gt=0,
+        description="Energies closer than this (meV/atom) are the same to the stop rule, and are reported as not resolved.",
     )
     quiet_rounds: int = Field(2, ge=1, description="Rounds in a row the top clusters must stay unchanged before the search stops.")
     max_rounds: int = Field(40, ge=1, description="Rounds after which the search stops in any case.")
     budget: int = Field(400, ge=1, description="Hard limit of reference calls, failures included.")
-    proof: bool = Field(True, description="Relax the winner once more on the reference alone, from its first labelled geometry.")
+    proof: bool = Field(
+        True,
+        description="Relax the winner once more on the reference alone, from its first labelled geometry.",
+    )
     proof_steps: int = Field(60, ge=1, description="Limit of that relaxation, reference calls.")

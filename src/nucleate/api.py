@@ -1,0 +1,311 @@
+"""The verbs of the command line as a Python API.
+
+result = nucleate.search("Si8", reference="gpaw", budget=200)
+for polymorph in result.polymorphs:
+    print(polymorph.space_group, polymorph.energy)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from nucleate.crystals.formula import formula_text, parse_formula
+from nucleate.errors import BadInput, NucleateError, RunFolderError
+from nucleate.generate import make_generator
+from nucleate.reference.base import Reference
+from nucleate.reference.build import make_reference
+from nucleate.relaxing import RelaxedFile, relax_on_reference
+from nucleate.report.data import RunData, read_run, show_data
+from nucleate.report.files import write_structures, write_table
+from nucleate.report.html import write_report
+from nucleate.search.loop import Search
+from nucleate.search.records import Polymorph
+from nucleate.search.run_folder import RunFolder
+from nucleate.settings import RunSettings, read_settings, settings_from_dict, to_toml
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+PAGE_SECONDS = 60.0
+"""While a search runs its report is written at most this often."""
+AnyPath = str | PathLike[str]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        folder: its run folder, with structures/, table.csv and report.html.
+        settings: as resolved.
+        polymorphs: confirmed on the reference, lowest first.
+        calls: reference calls spent, failures included.
+        finished: why the search ended, or None for one that was stopped.
+        proof: outcome of the winner's relaxation on the reference alone, or None.
+    """
+
+    folder: Path
+    settings: RunSettings
+    polymorphs: list[Polymorph]
+    calls: int
+    finished: str | None
+    proof: dict[str, Any] | None
+
+
+def resolve_settings(
+    formula: str | None = None,
+    settings: RunSettings | AnyPath | dict[str, Any] | None = None,
+    **options: Any,
+) -> RunSettings:
+    """Defaults, then `settings`, then options, the later before the earlier.
+
+    Args:
+        formula: what the cell holds; the settings' own where None.
+        settings: a TOML file, a dictionary as in run.toml, or resolved settings.
+        options: dotted names with `__` for the dot, as in `search__budget=200`; None leaves a field as it is.
+
+    Raises:
+        BadInput: a key or value that cannot be used, or no formula at all.
+    """
+    source = "settings"
+    data: dict[str, Any]
+    if settings is None:
+        data = {}
+    elif isinstance(settings, RunSettings):
+        data = settings.model_dump(mode="json", exclude_none=True)
+    elif isinstance(settings, dict):
+        data = _deep_copy(settings)
+    else:
+        data, source = read_settings(Path(settings)), str(settings)
+    for name, value in {"formula": formula, **options}.items():
+        if value is None:
+            continue
+        *sections, key = name.split("__")
+        place = data
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise BadInput(f"{source}: {section} must be a table, as in [{section}]")
+        place[key] = value
+    if "formula" not in data:
+        raise BadInput("no formula; give one such as Si8, or settings that name one")
+    if isinstance(data.get("seeds_from"), str):
+        # The run folder may be resumed from anywhere.
+        data["seeds_from"] = str(Path(data["seeds_from"]).expanduser().resolve())
+    return settings_from_dict(data, source)
+
+
+def _deep_copy(value: Any) -> Any:
+    return {key: _deep_copy(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def search(
+    formula: str | None = None,
+    *,
+    settings: RunSettings | AnyPath | dict[str, Any] | None = None,
+    reference: str | Reference | None = None,
+    preset: str | None = None,
+    pressure: float | None = None,
+    budget: int | None = None,
+    top: int | None = None,
+    pool: int | None = None,
+    seed: int | None = None,
+    seeds_from: AnyPath | None = None,
+    workers: int | None = None,
+    out: AnyPath | None = None,
+    executor: Executor | None = None,
+    on_event: OnEvent | None = None,
+) -> SearchResult:
+    """Search the crystal structures of a formula.
+
+    Args:
+        formula: what the cell holds, with its exact atom count, such as `Al4O6`; None: the settings' own.
+        settings: a TOML file, a dictionary as in run.toml, or resolved settings; the options override it.
+        reference: engine by name, or any object that keeps the `Reference` contract.
+        preset: `fast`, `standard` or `accurate`.
+        pressure: GPa.
+        budget: hard limit of reference calls.
+        top: polymorphs wanted.
+        pool: candidates of a round.
+        seed: of all random numbers.
+        seeds_from: file with your own structures, mixed into the first pool.
+        workers: reference calculations side by side.
+        out: run folder; None: named after the formula, numbered where that is taken by another run.
+        executor: any `concurrent.futures.Executor` on which references run.
+        on_event: called with (kind, facts); kinds: `folder`, `resumed`, `progress`, `label`, `round`,
+            `polymorph`, `finished`, `proof`.
+
+    Returns:
+        The result; its files are in the run folder, also after an interrupt.
+
+    Raises:
+        NucleateError: anything a user can cause, in one line.
+        KeyboardInterrupt: after the files of what was found so far are written.
+    """
+    engine = reference if isinstance(reference, str) else None
+    resolved = resolve_settings(
+        formula,
+        settings,
+        reference__engine=engine,
+        reference__preset=preset,
+        reference__workers=workers,
+        pressure=pressure,
+        search__budget=budget,
+        search__top=top,
+        search__pool=pool,
+        seed=seed,
+        seeds_from=None if seeds_from is None else str(seeds_from),
+    )
+    given = None if reference is None or isinstance(reference, str) else reference
+    # What cannot work is said before a folder is made.
+    given = given or make_reference(resolved.reference)
+    make_generator(parse_formula(resolved.formula), resolved.generate, resolved.seeds_from)
+    path = Path(out) if out is not None else default_folder(resolved)
+    with RunFolder.create(path, to_toml(resolved)) as folder:
+        return _run(folder, resolved, given, executor, on_event)
+
+
+def resume(
+    folder: AnyPath,
+    *,
+    reference: Reference | None = None,
+    executor: Executor | None = None,
+    on_event: OnEvent | None = None,
+) -> SearchResult:
+    """Go on with a search that was stopped; a finished one only gets its files written again.
+
+    Args:
+        folder: of the run.
+        reference: in place of the one its settings name, as in `search`.
+        executor, on_event: as in `search`.
+    """
+    with RunFolder.open(Path(folder)) as opened:
+        settings = settings_from_dict(read_settings(opened.path / "run.toml"), str(opened.path / "run.toml"))
+        return _run(opened, settings, reference or make_reference(settings.reference), executor, on_event)
+
+
+def _run(
+    folder: RunFolder,
+    settings: RunSettings,
+    reference: Reference,
+    executor: Executor | None,
+    on_event: OnEvent | None,
+) -> SearchResult:
+    before = folder.fact("reference")
+    if before is not None and before["name"] != reference.name:
+        raise RunFolderError(
+            f"{folder.path}: its calculations are by {before['name']}, not {reference.name}; their energies cannot be mixed"
+        )
+    folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate})
+    written = time.monotonic()
+
+    def told(kind: str, facts: dict[str, Any]) -> None:
+        nonlocal written
+        if on_event is not None:
+            on_event(kind, facts)
+        if kind == "round" and time.monotonic() - written > PAGE_SECONDS:
+            # A page to look at while the search goes on; never a reason for it to stop.
+            _try(lambda: write_report(folder.path, running=True))
+            written = time.monotonic()
+
+    if on_event is not None:
+        facts = {"path": str(folder.path), "reference": reference.name, "surrogate": reference.surrogate}
+        on_event("folder", {**facts, "formula": settings.formula, "budget": settings.search.budget})
+    try:
+        state = Search(folder, settings, reference, executor, on_event=told).run()
+    except BaseException:
+        # What stopped the search must be heard, not a file that could not be written after it.
+        _try(lambda: write_outputs(folder.path))
+        raise
+    write_outputs(folder.path)
+    return SearchResult(folder.path, settings, state.ranking(), folder.ledger.count(), state.finished, state.proof)
+
+
+def _try(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except (NucleateError, OSError):
+        return
+
+
+def write_outputs(folder: AnyPath) -> RunData:
+    """Write structures/, table.csv and report.html of a run folder, whatever state it is in."""
+    run = read_run(folder, running=False)
+    write_structures(run)
+    write_table(run)
+    write_report(run.path, running=False)
+    return run
+
+
+def default_folder(settings: RunSettings) -> Path:
+    """The formula; with a number where that folder holds another run or something else."""
+    name = formula_text(parse_formula(settings.formula))
+    text = to_toml(settings)
+    for number in range(1, 10000):
+        path = Path(name if number == 1 else f"{name}-{number}")
+        try:
+            if not path.exists() or (path / "run.toml").read_text(encoding="utf-8") == text:
+                return path
+        except (OSError, UnicodeDecodeError):
+            continue
+    raise BadInput(f"{name}: no free folder name; give one with --out")
+
+
+def show(folder: AnyPath) -> dict[str, Any]:
+    """The ranking and figures of a run folder, running, stopped or finished; keys as in docs/json.md."""
+    return show_data(read_run(folder))
+
+
+def relax_file(
+    path: AnyPath,
+    *,
+    reference: str | Reference | None = None,
+    preset: str | None = None,
+    settings: RunSettings | AnyPath | dict[str, Any] | None = None,
+    pressure: float | None = None,
+    fmax: float = 0.02,
+    smax: float = 0.1,
+    max_steps: int = 200,
+    workers: int | None = None,
+    out: AnyPath | None = None,
+    ledger: AnyPath | None = None,
+    executor: Executor | None = None,
+) -> RelaxedFile:
+    """Relax the structures of a file, cell and atoms, on the reference alone.
+
+    Args:
+        path: CIF, extxyz, POSCAR or whatever else ASE reads; all its structures are relaxed.
+        reference, preset, settings, pressure, workers, executor: as in `search`.
+        fmax: converged below this force on an atom, eV/Å ...
+        smax: ... and this component of stress plus pressure, GPa.
+        max_steps: limit.
+        out: file to write; None: next to `path`, with `-relaxed` in its name.
+        ledger: SQLite file that keeps every calculation: the same relaxation asked again costs nothing for
+            what is done; None: forgotten at the end.
+
+    Raises:
+        BadInput: a file that cannot be read or written.
+    """
+    data = resolve_settings(
+        "H",  # Any formula: a relaxation takes its atoms from the file.
+        settings,
+        reference__engine=reference if isinstance(reference, str) else None,
+        reference__preset=preset,
+        reference__workers=workers,
+        pressure=pressure,
+    )
+    limits = {"fmax": fmax, "smax": smax, "max_steps": max_steps}
+    given = None if isinstance(reference, str) else reference
+    return relax_on_reference(
+        Path(path),
+        Path(out) if out is not None else None,
+        data,
+        limits,
+        given,
+        Path(ledger) if ledger is not None else None,
+        executor,
+    )

@@ -1,0 +1,90 @@
+"""Known ground states of the benchmark systems, as lattice constants, and what counts as finding one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.spacegroup import crystal
+
+from nucleate.crystals.formula import parse_formula
+from nucleate.errors import BadInput
+from nucleate.polymorphs.matching import matcher, space_group
+from nucleate.reference.dispatch import Dispatcher
+from nucleate.relax.batched import relax
+from nucleate.relax.settings import RelaxSettings
+from nucleate.search.reference_surface import ReferencePotential
+
+HIT_ENERGY = 0.005
+"""eV/atom within which a structure counts as the target."""
+
+
+def _corundum() -> Atoms:
+    # L. W. Finger and R. M. Hazen, J. Appl. Phys. 49, 5823 (1978), doi 10.1063/1.324598.
+    return crystal(
+        ["Al", "O"],
+        [(0, 0, 0.35219), (0.30633, 0, 0.25)],
+        spacegroup=167,
+        cellpar=[4.7589, 4.7589, 12.9910, 90, 90, 120],
+        primitive_cell=True,
+    )
+
+
+# Room-temperature lattice constants: CRC Handbook of Chemistry and Physics, 95th edition (2014), section 12.
+_PROTOTYPES = {
+    "Si": lambda: bulk("Si", "diamond", a=5.431),
+    "NaCl": lambda: bulk("NaCl", "rocksalt", a=5.640),
+    "GaAs": lambda: bulk("GaAs", "zincblende", a=5.653),
+    "Al2O3": _corundum,
+    "MgO": lambda: bulk("MgO", "rocksalt", a=4.213),
+    "AlN": lambda: bulk("AlN", "wurtzite", a=3.111, c=4.978),
+    "CaF2": lambda: bulk("CaF2", "fluorite", a=5.463),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ground state relaxed on the benchmark's reference.
+
+    Attributes:
+        atoms: primitive cell.
+        energy: eV/atom.
+        number, symbol: space group.
+    """
+
+    atoms: Atoms
+    energy: float
+    number: int
+    symbol: str
+
+    def hit(self, atoms: Atoms, energy: float) -> bool:
+        """Same crystal (StructureMatcher 0.2, 0.3, 5 degrees), same space group at 0.1 Å, within 5 meV/atom."""
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        if abs(energy - self.energy) > HIT_ENERGY or space_group(atoms)[1] != self.number:
+            return False
+        convert = AseAtomsAdaptor.get_structure
+        return bool(matcher().fit(convert(atoms), convert(self.atoms)))
+
+
+def prototype(formula: str) -> Atoms:
+    """The known ground state of a composition, at room temperature."""
+    counts = parse_formula(formula)
+    for name, build in _PROTOTYPES.items():
+        mine = parse_formula(name)
+        if set(mine) == set(counts) and len({counts[s] / mine[s] for s in mine}) == 1:
+            return build()
+    raise BadInput(f"{formula}: no benchmark target for it; known: {', '.join(_PROTOTYPES)}")
+
+
+def relaxed_target(formula: str, dispatcher: Dispatcher) -> Target:
+    """The target relaxed on the reference of the benchmark."""
+    atoms = prototype(formula)
+    settings = RelaxSettings(fmax=0.005, smax=0.05, max_steps=200, patience=200)
+    (end,) = relax([atoms], ReferencePotential(dispatcher, "target", 0), settings)
+    symbol, number = space_group(end.atoms)
+    if end.stop != "converged" or not np.isfinite(end.energy):
+        raise BadInput(f"{formula}: the target does not relax on {dispatcher.reference.name} ({end.stop})")
+    return Target(end.atoms, end.energy_per_atom, number, symbol)

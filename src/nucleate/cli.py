@@ -1,0 +1,295 @@
+"""The command line: verbs only; `api.py` does the work, `report/terminal.py` shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from typer.core import TyperGroup
+
+from nucleate.errors import BadInput, NucleateError
+
+
+class _Verbs(TyperGroup):
+    """Turns every error a user can cause into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise
+        except BrokenPipeError:
+            # Whoever read the output has seen enough, as `head` does.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if os.environ.get("NUCLEATE_DEBUG") or type(error).__module__.startswith(("click", "typer")):
+                raise
+            typer.echo(f"error: {_one_line(error)}", err=True)
+            raise typer.Exit(error.exit_code if isinstance(error, NucleateError) else 1) from None
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, NucleateError):
+        return text
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or text}"
+    return f"{type(error).__name__}: {text} (a bug: NUCLEATE_DEBUG=1 shows where; please report it)"
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Crystal structure prediction from first principles: a formula in, ranked polymorphs out.",
+)
+benchmarks = typer.Typer(no_args_is_help=True, help="Measure nucleate against random search.")
+app.add_typer(benchmarks, name="benchmark")
+
+SettingsFile = Annotated[Path | None, typer.Option(help="TOML file; options go before it. See: nucleate settings.")]
+Engine = Annotated[str | None, typer.Option("--reference", help="gpaw, espresso, vasp, cp2k, ase, chgnet or sevennet.")]
+Preset = Annotated[str | None, typer.Option(help="fast, standard or accurate.")]
+Pressure = Annotated[float | None, typer.Option(help="External pressure, GPa.")]
+Workers = Annotated[int | None, typer.Option(help="Reference calculations side by side.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import nucleate
+
+        typer.echo(f"nucleate {nucleate.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False,
+) -> None:
+    if not os.environ.get("NUCLEATE_DEBUG"):
+        import warnings
+
+        warnings.simplefilter("ignore")
+
+
+@app.command()
+def search(
+    formula: Annotated[str | None, typer.Argument(help="What the cell holds, such as Si8 or Al4O6.")] = None,
+    settings: SettingsFile = None,
+    reference: Engine = None,
+    preset: Preset = None,
+    pressure: Pressure = None,
+    budget: Annotated[int | None, typer.Option(help="Hard limit of reference calls, failures included.")] = None,
+    top: Annotated[int | None, typer.Option(help="Polymorphs wanted.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Candidates relaxed on the committee in each round.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
+    seeds_from: Annotated[Path | None, typer.Option(help="File of your own structures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; unset: named after the formula.")] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search the crystal structures of a formula."""
+    from nucleate import api
+
+    _searching(
+        lambda told: api.search(
+            formula, settings=settings, reference=reference, preset=preset, pressure=pressure, budget=budget,
+            top=top, pool=pool, seed=seed, seeds_from=seeds_from, workers=workers, out=out, on_event=told,
+        ),
+        quiet, as_json,
+    )  # fmt: skip
+
+
+@app.command()
+def resume(folder: Annotated[Path, typer.Argument(help="Run folder.")], quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Go on with a search that was stopped or killed; nothing is computed twice."""
+    from nucleate import api
+
+    _searching(lambda told: api.resume(folder, on_event=told), quiet, as_json)
+
+
+def _searching(run: Any, quiet: bool, as_json: bool) -> None:
+    from nucleate import api
+    from nucleate.report.terminal import SearchView, make_console, show_run
+
+    # A batch system ends a job with SIGTERM: the same as an interrupt by hand.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    view = SearchView(make_console(stderr=as_json), quiet or as_json)
+    try:
+        with view:
+            result = run(view.on_event)
+    except KeyboardInterrupt:
+        if view.folder is None:
+            raise
+        typer.echo(f"stopped; resume with: nucleate resume {view.folder}", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    data = api.show(result.folder)
+    if as_json:
+        _print_json(data)
+        return
+    console = make_console()
+    if not quiet:
+        console.print()
+    show_run(data, console, top=None if quiet else 2 * result.settings.search.top, told=not quiet)
+    console.print(
+        f"structures, table and report: {result.folder / 'report.html'}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+@app.command()
+def show(folder: Annotated[Path, typer.Argument(help="Run folder.")], as_json: AsJson = False) -> None:
+    """Show the ranking of a search: running, stopped or finished."""
+    from nucleate import api
+    from nucleate.report.terminal import make_console, show_run
+
+    data = api.show(folder)
+    if as_json:
+        _print_json(data)
+    else:
+        show_run(data, make_console())
+
+
+@app.command()
+def relax(
+    file: Annotated[Path, typer.Argument(help="CIF, extxyz, POSCAR or whatever else ASE reads.")],
+    settings: SettingsFile = None,
+    reference: Engine = None,
+    preset: Preset = None,
+    pressure: Pressure = None,
+    fmax: Annotated[float, typer.Option(help="Converged below this force on an atom, eV/Å.")] = 0.02,
+    smax: Annotated[float, typer.Option(help="... and this component of stress plus pressure, GPa.")] = 0.1,
+    max_steps: Annotated[int, typer.Option(help="Limit of steps.")] = 200,
+    out: Annotated[Path | None, typer.Option(help="File to write; unset: -relaxed is added to the name.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Keep calculations here; asked again they cost nothing.")] = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Relax the structures of a file on the reference."""
+    from dataclasses import asdict
+
+    from nucleate import api
+    from nucleate.report.data import SCHEMA
+    from nucleate.report.terminal import surrogate_warning
+
+    done = api.relax_file(
+        file, reference=reference, preset=preset, settings=settings, pressure=pressure, fmax=fmax, smax=smax,
+        max_steps=max_steps, workers=workers, out=out, ledger=ledger,
+    )  # fmt: skip
+    if as_json:
+        structures = [asdict(structure) for structure in done.structures]
+        _print_json(
+            {
+                "schema": SCHEMA,
+                "out": done.out and str(done.out),
+                "calls": done.calls,
+                "structures": structures,
+            }
+        )
+    else:
+        if done.surrogate:
+            typer.echo(surrogate_warning(done.reference))
+        for s in done.structures:
+            energy = "" if s.energy is None else f" {s.energy:.6f} eV/atom, {s.volume:.3f} Å³/atom,"
+            typer.echo(f"{s.number}: {s.formula} {s.space_group},{energy} {s.stop} ({s.steps} steps)")
+        typer.echo(f"{done.calls} reference calls" + (f"; written to {done.out}" if done.out else ""))
+    if done.out is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def settings(
+    write: Annotated[Path | None, typer.Option(help="Write all settings with their descriptions here.")] = None,
+) -> None:
+    """Show every setting; or write them to a file to edit."""
+    from nucleate.settings import RunSettings, commented_toml, described
+
+    if write is not None:
+        if write.exists():
+            raise BadInput(f"{write}: exists already; choose another name or delete it")
+        write.write_text(commented_toml(RunSettings.model_validate({})), encoding="utf-8")
+        typer.echo(f"written to {write}; use it with: nucleate search FORMULA --settings {write}")
+        return
+    from nucleate.report.terminal import make_console
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("setting", "type", "default", "description"):
+        table.add_column(name, overflow="fold", no_wrap=name == "setting")
+    for row in described():
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    make_console().print(table, highlight=False)
+
+
+@benchmarks.command("search")
+def benchmark_search(
+    system: Annotated[str, typer.Option(help="Formula with a known ground state, such as Si8.")],
+    reference: Annotated[str, typer.Option(help="Engine that is the reference.")] = "chgnet",
+    seeds: Annotated[int, typer.Option(min=1, help="Searches.")] = 10,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first.")] = 0,
+    budget: Annotated[int, typer.Option(min=1, help="Calls a search may spend.")] = 1000,
+    baseline_cells: Annotated[int, typer.Option(min=0, help="Cells relaxed for each random-search baseline.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reference calls until the known ground state is found, over many seeds."""
+    from nucleate.benchmark.search import benchmark
+    from nucleate.report.data import SCHEMA
+    from nucleate.report.terminal import surrogate_warning
+    from nucleate.settings import read_settings, settings_from_dict
+
+    overrides = {} if settings is None else read_settings(settings)
+    settings_from_dict({**overrides, "formula": system}, str(settings or "settings"))
+    if not as_json and reference in ("chgnet", "sevennet"):
+        typer.echo(surrogate_warning(reference))
+
+    def told(what: str, result: dict[str, Any]) -> None:
+        if what == "seed":
+            hit = f"hit after {result['first']}" if result["first"] is not None else f"no hit in {result['calls']}"
+            typer.echo(f"seed {result['seed']}: {hit} calls, {result['seconds']:.0f} s", err=as_json)
+        else:
+            least = "at least " if result["ert"] is None else ""
+            text = f"{what}: {result['hits']} hits in {result['cells']} cells"
+            typer.echo(f"{text}; expected {least}{result['ert_at_least']:.0f} calls to a hit", err=as_json)
+
+    numbers = list(range(first_seed, first_seed + seeds))
+    report = benchmark(system, reference, numbers, budget, overrides, baseline_cells, workers, told)
+    if as_json:
+        _print_json({"schema": SCHEMA, **report})
+        return
+    mine = report["nucleate"]
+    ert = "no hit" if mine["ert"] is None else f"expected {mine['ert']:.0f} calls to the first hit"
+    target = report["target"]["space_group"]
+    typer.echo(f"{system} on {reference}, {target}: {mine['hits']} of {mine['seeds']} seeds hit; {ert}")
+    for limit, success in mine["success"].items():
+        low, high = (100 * bound for bound in success["interval"])
+        share = 100 * success["share"]
+        typer.echo(f"  within {limit} calls: {share:.0f} % (95 % interval {low:.0f}-{high:.0f} %)")
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point of the `nucleate` command."""
+    app()

@@ -1,0 +1,176 @@
+"""One check for every potential: whatever claims to be a `Potential` must pass `validate_potential`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import neighbour_edges
+from nucleate.crystals.strain import deform
+from nucleate.errors import BadInput
+from nucleate.potentials.base import Potential, Prediction
+
+BEYOND = 0.7
+"""Å; a neighbour list longer than the cutoff by this must change nothing."""
+
+
+def validate_potential(
+    potential: Potential,
+    structures: Sequence[Atoms],
+    rtol: float = 1e-8,
+    difference_rtol: float = 1e-5,
+    step: float = 1e-4,
+    seed: int = 0,
+) -> None:
+    """Check that a potential keeps the contract.
+
+    Shapes and the committee axis, symmetric stress; one structure at a time as in a batch; a longer neighbour list;
+    translation, rotation, inversion, permutation, supercells; forces and stress against finite differences; an
+    element it does not know.
+
+    Args:
+        potential: what to check.
+        structures: at least two, of different sizes, all elements known, with no atom at a site where forces vanish.
+        rtol: allowed error of the symmetries, relative to the largest value compared (at least 1).
+        difference_rtol: the same for finite differences.
+        step: of the finite differences, Å for atoms, a pure number for strain.
+        seed: of the rotations, translations and permutations tried.
+
+    Raises:
+        AssertionError: names what failed, by how much and in which structure.
+    """
+    if len({len(atoms) for atoms in structures}) < 2:
+        raise ValueError("give structures of at least two sizes: equal ones hide mistakes in the bookkeeping of a batch")
+    rng = np.random.default_rng(seed)
+    batch = CrystalBatch.from_atoms(structures)
+    plain = potential.energy_forces_stress(batch)
+    _check_shapes(plain, batch)
+    _check_batching(potential, batch, plain, rtol)
+    _check_symmetries(potential, batch, plain, rtol, rng)
+    for number, atoms in enumerate(structures):
+        _check_differences(potential, atoms, difference_rtol, step, f"structure {number}")
+    _check_unknown_element(potential, structures[0])
+
+
+def _require_close(found: Tensor, expected: Tensor, rtol: float, what: str) -> None:
+    found, expected = found.detach().double(), expected.detach().double()
+    error = float((found - expected).abs().max())
+    allowed = rtol * max(1.0, float(expected.abs().max()))
+    # Written so that nan fails.
+    if not error <= allowed:
+        raise AssertionError(f"{what}: differs by {error:.3g}, allowed {allowed:.3g}")
+
+
+def _check_shapes(prediction: Prediction, batch: CrystalBatch) -> None:
+    n, n_atoms = len(batch), len(batch.numbers)
+    if prediction.energy.ndim != 2:
+        raise AssertionError(f"committee axis: energy has shape {tuple(prediction.energy.shape)}, not (members, {n})")
+    m = prediction.energy.shape[0]
+    shapes = {"energy": (m, n), "forces": (m, n_atoms, 3), "stress": (m, n, 3, 3)}
+    for name, expected in shapes.items():
+        value = getattr(prediction, name)
+        if tuple(value.shape) != expected:
+            raise AssertionError(f"shape of {name}: {tuple(value.shape)}, not {expected}")
+        if not bool(torch.isfinite(value).all()):
+            raise AssertionError(f"{name}: not finite")
+    _require_close(prediction.stress.transpose(-1, -2), prediction.stress, 1e-6, "symmetry of the stress")
+
+
+def _check_batching(potential: Potential, batch: CrystalBatch, plain: Prediction, rtol: float) -> None:
+    ends = torch.cumsum(batch.counts, 0).tolist()
+    for k, count in enumerate(batch.counts.tolist()):
+        alone = potential.energy_forces_stress(batch.select(torch.tensor([k])))
+        where = f"structure {k} alone against in a batch"
+        _require_close(alone.energy[:, 0], plain.energy[:, k], rtol, f"energy of {where}")
+        _require_close(alone.forces, plain.forces[:, ends[k] - count : ends[k]], rtol, f"forces of {where}")
+        _require_close(alone.stress[:, 0], plain.stress[:, k], rtol, f"stress of {where}")
+    longer = potential.energy_forces_stress(batch, neighbour_edges(batch, potential.cutoff + BEYOND))
+    _compare(longer, plain, rtol, "a neighbour list longer than the cutoff")
+
+
+def _compare(found: Prediction, expected: Prediction, rtol: float, what: str) -> None:
+    for name in ("energy", "forces", "stress"):
+        _require_close(getattr(found, name), getattr(expected, name), rtol, f"{what}, {name}")
+
+
+def _check_symmetries(potential: Potential, batch: CrystalBatch, plain: Prediction, rtol: float, rng: np.random.Generator) -> None:
+    n, n_atoms = len(batch), len(batch.numbers)
+    dtype = plain.forces.dtype
+
+    def ask(positions: Tensor, cells: Tensor, numbers: Tensor = batch.numbers) -> Prediction:
+        return potential.energy_forces_stress(CrystalBatch(positions, cells, numbers, batch.structure))
+
+    # Every structure moves as a whole, and every atom by a lattice vector of its own.
+    moves = torch.as_tensor(rng.normal(size=(n, 3)) * 3).index_select(0, batch.structure)
+    images = torch.as_tensor(rng.integers(-1, 2, size=(n_atoms, 1, 3)), dtype=torch.float64)
+    images = (images @ batch.cells.index_select(0, batch.structure)).squeeze(1)
+    _compare(ask(batch.positions + moves + images, batch.cells), plain, rtol, "translation")
+
+    turn, upper = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn = turn * np.sign(np.diag(upper))
+    turn[:, 0] *= np.linalg.det(turn)
+    for name, matrix in (("rotation", torch.as_tensor(turn)), ("inversion", -torch.eye(3, dtype=torch.float64))):
+        m = matrix.to(dtype)
+        expected = Prediction(plain.energy, plain.forces @ m, m.T @ plain.stress @ m)
+        _compare(ask(batch.positions @ matrix, batch.cells @ matrix), expected, rtol, name)
+
+    order = torch.as_tensor(np.concatenate([rng.permutation(np.flatnonzero(batch.structure.numpy() == k)) for k in range(n)]))
+    expected = Prediction(plain.energy, plain.forces[:, order], plain.stress)
+    _compare(ask(batch.positions[order], batch.cells, batch.numbers[order]), expected, rtol, "permutation")
+
+    doubled = CrystalBatch.from_atoms([atoms.repeat((2, 1, 1)) for atoms in batch.to_atoms()])
+    # `repeat` puts the second copy of a structure's atoms after the first.
+    first = [np.flatnonzero(batch.structure.numpy() == k) for k in range(n)]
+    source = torch.as_tensor(np.concatenate([np.concatenate([atoms, atoms]) for atoms in first]))
+    expected = Prediction(2 * plain.energy, plain.forces[:, source], plain.stress)
+    _compare(potential.energy_forces_stress(doubled), expected, rtol, "supercell")
+
+
+def _check_differences(potential: Potential, atoms: Atoms, rtol: float, step: float, where: str) -> None:
+    one = CrystalBatch.from_atoms([atoms])
+    plain = potential.energy_forces_stress(one)
+    n = len(atoms)
+    # All displaced copies in one batch: +, - for each coordinate of each atom.
+    shifts = torch.eye(3 * n, dtype=torch.float64).view(3 * n, n, 3) * step
+    shifts = torch.cat([shifts, -shifts]).reshape(-1, 3)
+    copies = CrystalBatch.concatenate([one] * (6 * n))
+    moved = CrystalBatch(copies.positions + shifts, copies.cells, copies.numbers, copies.structure)
+    energy = potential.energy_forces_stress(moved).energy.double()
+    slope = (energy[:, : 3 * n] - energy[:, 3 * n :]) / (2 * step)
+    _require_close(plain.forces, -slope.view(-1, n, 3), rtol, f"{where}: forces against finite differences")
+
+    directions = torch.zeros(9, 3, 3, dtype=torch.float64)
+    for k in range(9):
+        directions[k, k // 3, k % 3] += 0.5
+        directions[k, k % 3, k // 3] += 0.5
+    identity = torch.eye(3, dtype=torch.float64)
+    strains = torch.cat([identity + step * directions, identity - step * directions])
+    strained = deform(CrystalBatch.concatenate([one] * 18), strains)
+    energy = potential.energy_forces_stress(strained).energy.double()
+    slope = (energy[:, :9] - energy[:, 9:]) / (2 * step * one.volumes[0])
+    # The stress is small beside forces: its error counts per atom's volume.
+    volume = float(one.volumes[0]) / n
+    _require_close(
+        plain.stress[:, 0] * volume,
+        slope.view(-1, 3, 3) * volume,
+        rtol,
+        f"{where}: stress against finite differences",
+    )
+
+
+def _check_unknown_element(potential: Potential, atoms: Atoms) -> None:
+    unknown = next((z for z in range(1, 119) if z not in potential.species), None)
+    if unknown is None:
+        return
+    strange = atoms.copy()
+    strange.numbers[0] = unknown
+    try:
+        potential.energy_forces_stress(CrystalBatch.from_atoms([strange]))
+    except BadInput:
+        return
+    raise AssertionError("unknown element: no BadInput raised")

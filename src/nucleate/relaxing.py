@@ -1,0 +1,160 @@
+"""Relax the structures of a file, cell and atoms, on the reference alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from os import cpu_count
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+from pydantic import ValidationError
+
+from nucleate.crystals.formula import formula_text
+from nucleate.crystals.io import read_structures
+from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.polymorphs.matching import space_group
+from nucleate.reference.base import Reference
+from nucleate.reference.build import make_reference
+from nucleate.reference.dispatch import Dispatcher
+from nucleate.reference.ledger import Ledger
+from nucleate.relax.batched import Relaxed, relax
+from nucleate.relax.settings import RelaxSettings
+from nucleate.search.reference_surface import ReferencePotential
+from nucleate.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class RelaxedStructure:
+    """One structure of `relax_file`.
+
+    Attributes:
+        number: its place in the file, from 1.
+        formula: with its atom count.
+        space_group: after relaxation.
+        energy: enthalpy, eV/atom; None where the reference failed.
+        fmax: residual force, eV/Å.
+        volume: Å³/atom.
+        steps: steps taken.
+        stop: why it ended: `converged`, `out of steps`, ..., or the reference's own words.
+    """
+
+    number: int
+    formula: str
+    space_group: str
+    energy: float | None
+    fmax: float | None
+    volume: float
+    steps: int
+    stop: str
+
+
+@dataclass(frozen=True)
+class RelaxedFile:
+    """What `relax_file` did.
+
+    Attributes:
+        structures: in the order of the file.
+        out: the file they were written to; None: all failed.
+        calls: reference calls spent.
+        reference: its name.
+        surrogate: whether it only stands in for a reference.
+    """
+
+    structures: list[RelaxedStructure]
+    out: Path | None
+    calls: int
+    reference: str
+    surrogate: bool
+
+
+def relax_on_reference(
+    path: Path,
+    out: Path | None,
+    settings: RunSettings,
+    limits: dict[str, float],
+    reference: Reference | None = None,
+    ledger: Path | None = None,
+    executor: Executor | None = None,
+) -> RelaxedFile:
+    """See `nucleate.api.relax_file`; `limits` are `fmax`, `smax` and `max_steps` of `RelaxSettings`."""
+    target = out if out is not None else _relaxed_name(path)
+    _check_format(target)
+    frames = read_structures(path)
+    if target.resolve() == path.resolve():
+        raise BadInput(f"{path}: would be overwritten; choose another --out")
+    try:
+        steps = RelaxSettings.model_validate({**limits, "patience": limits["max_steps"], "pressure": settings.pressure})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise BadInput(f"{problem['loc'][0]}: {problem['msg']} (got {problem['input']!r})") from None
+    given = reference or make_reference(settings.reference)
+    workers = settings.reference.workers
+    if workers is None:
+        workers = 0 if given.surrogate else min(cpu_count() or 1, len(frames))
+    with tempfile.TemporaryDirectory() as scratch:
+        record = Ledger(ledger if ledger is not None else Path(scratch) / "ledger.db")
+        before = record.count()
+        with Dispatcher(given, record, workers, executor, settings.reference.timeout) as dispatcher:
+            ends = _relax_each(frames, ReferencePotential(dispatcher, "relax", 0), steps)
+        calls = record.count() - before
+    structures = [_relaxed(k + 1, frames[k], end) for k, end in enumerate(ends)]
+    written = [_with_energy(end) for end in ends if isinstance(end, Relaxed)]
+    if written:
+        _write_frames(target, written)
+    return RelaxedFile(structures, target if written else None, calls, given.name, given.surrogate)
+
+
+def _relax_each(frames: list[Atoms], potential: ReferencePotential, settings: RelaxSettings) -> list[Relaxed | ReferenceFailed]:
+    try:
+        return list(relax(frames, potential, settings))
+    except ReferenceFailed as failure:
+        if len(frames) == 1:
+            return [failure]
+    # One structure failed: the others go on by themselves, and the ledger answers what is done already.
+    return [end for atoms in frames for end in _relax_each([atoms], potential, settings)]
+
+
+def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> RelaxedStructure:
+    formula = formula_text(dict(Counter(atoms.get_chemical_symbols())))
+    if isinstance(end, ReferenceFailed):
+        volume = atoms.get_volume() / len(atoms)
+        return RelaxedStructure(number, formula, space_group(atoms)[0], None, None, volume, 0, str(end))
+    volume = end.atoms.get_volume() / len(atoms)
+    symbol = space_group(end.atoms)[0]
+    return RelaxedStructure(number, formula, symbol, end.energy_per_atom, end.fmax, volume, end.steps, end.stop)
+
+
+def _with_energy(end: Relaxed) -> Atoms:
+    atoms = end.atoms.copy()
+    atoms.info.update(enthalpy_per_atom=end.energy_per_atom, stop=end.stop)
+    return atoms
+
+
+def _relaxed_name(path: Path) -> Path:
+    suffix = path.suffix if path.suffix.lower() in (".cif", ".extxyz", ".xyz", ".vasp") else ".extxyz"
+    return path.with_name(f"{path.stem}-relaxed{suffix}")
+
+
+def _check_format(path: Path) -> None:
+    """Known before an hour is spent on what cannot be written."""
+    try:
+        kind = ase.io.formats.filetype(str(path), read=False)
+        writable = ase.io.formats.ioformats[kind].can_write
+    except (ase.io.formats.UnknownFileTypeError, KeyError):
+        writable = False
+    if not writable:
+        raise BadInput(f"{path}: no known format to write; choose a name that ends in .cif, .extxyz or .vasp")
+    if not path.resolve().parent.is_dir():
+        raise BadInput(f"{path}: its folder does not exist")
+
+
+def _write_frames(path: Path, frames: list[Atoms]) -> None:
+    single = len(frames) == 1
+    try:
+        ase.io.write(path, frames[0] if single else frames)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be written: {error}") from error

@@ -1,0 +1,112 @@
+"""A crystal as an SVG that the page's script can turn: every element carries its coordinates in space."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.data.colors import jmol_colors
+
+from nucleate.polymorphs.matching import standard_cell
+
+SIZE = 100.0
+"""Half the width of the picture in its own units."""
+MOST_ATOMS = 260
+BOND = 1.18
+"""Atoms closer than this times the sum of their covalent radii are joined."""
+
+
+def draw_crystal(atoms: Atoms) -> str:
+    """The conventional cell, its atoms at the faces completed, bonds and cell edges.
+
+    Circles have `data-p` (x, y, z), lines `data-a` and `data-b`; z points at the reader. The page's script
+    turns them and sorts by depth; without it the picture stands still.
+    """
+    cell = standard_cell(atoms)
+    numbers, positions = _completed(cell)
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    centre = 0.5 * cell.cell.array.sum(0)
+    turn = _first_view()
+    points = (positions - centre) @ turn
+    vertices = (corners @ cell.cell.array - centre) @ turn
+    reach = max(float(np.linalg.norm(vertices, axis=1).max()), 1.0) + 0.8
+    scale = SIZE / reach
+    parts: list[tuple[float, str]] = []
+    for a in range(8):
+        for b in range(a + 1, 8):
+            if np.abs(corners[a] - corners[b]).sum() == 1:
+                parts.append(_line(vertices[a] * scale, vertices[b] * scale, "edge", 1.0))
+    radii = 0.42 * covalent_radii[numbers]
+    for a, b in _bonds(numbers, positions):
+        parts.append(_line(points[a] * scale, points[b] * scale, "bond", 0.12 * scale))
+    for z, p, r in zip(numbers, points * scale, radii * scale, strict=True):
+        parts.append(
+            (
+                float(p[2]),
+                f'<circle data-p="{_text(p)}" cx="{p[0]:.2f}" cy="{-p[1]:.2f}" r="{r:.2f}" fill="url(#e{z})"/>',
+            )
+        )
+    body = "".join(text for _, text in sorted(parts, key=lambda part: part[0]))
+    kind = "".join(dict.fromkeys(atoms.get_chemical_symbols()))
+    return (
+        f'<svg class="crystal" viewBox="{-SIZE:g} {-SIZE:g} {2 * SIZE:g} {2 * SIZE:g}" '
+        f'role="img" '
+        f'aria-label="Conventional cell of {kind}">{body}</svg>'
+    )
+
+
+def gradients(numbers: set[int]) -> str:
+    """One hidden SVG with the elements' colours as shaded spheres, for all pictures of a page."""
+    stops = []
+    for z in sorted(numbers):
+        colour = 255 * jmol_colors[z]
+        light = colour + 0.65 * (255 - colour)
+        dark = 0.62 * colour
+        rgb = [f"rgb({','.join(str(round(x)) for x in c)})" for c in (light, colour, dark)]
+        stops.append(
+            f'<radialGradient id="e{z}" cx="0.35" cy="0.3" r="0.75"><stop offset="0" stop-color="{rgb[0]}"/>'
+            f'<stop offset="0.45" stop-color="{rgb[1]}"/><stop offset="1" stop-color="{rgb[2]}"/>'
+            "</radialGradient>"
+        )
+    return f'<svg width="0" height="0" aria-hidden="true" class="defs"><defs>{"".join(stops)}</defs></svg>'
+
+
+def _first_view() -> np.ndarray:
+    """c upwards, seen a little from the side and from above; columns are the picture's axes."""
+    a, b = np.radians(-72.0), np.radians(14.0)
+    about_c = np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    upright = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+    tilt = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
+    return about_c @ upright @ tilt
+
+
+def _completed(cell: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and positions with the images of atoms that lie on faces, edges and corners."""
+    scaled = cell.get_scaled_positions()
+    scaled = np.where(scaled > 1 - 1e-3, 0.0, scaled)
+    numbers, found = [], []
+    for z, s in zip(cell.numbers, scaled, strict=True):
+        ranges = [(0, 1) if x < 1e-3 and len(cell) < MOST_ATOMS // 2 else (0,) for x in s]
+        for shift in np.array(np.meshgrid(*ranges)).reshape(3, -1).T:
+            numbers.append(z)
+            found.append(s + shift)
+    return np.array(numbers[:MOST_ATOMS]), np.array(found[:MOST_ATOMS]) @ cell.cell.array
+
+
+def _bonds(numbers: np.ndarray, positions: np.ndarray) -> list[tuple[int, int]]:
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    limit = BOND * (covalent_radii[numbers][:, None] + covalent_radii[numbers][None])
+    first, second = np.nonzero(np.triu(distance < limit, 1))
+    return list(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def _line(a: np.ndarray, b: np.ndarray, kind: str, width: float) -> tuple[float, str]:
+    return (
+        float(0.5 * (a[2] + b[2])),
+        f'<line class="{kind}" data-a="{_text(a)}" data-b="{_text(b)}" x1="{a[0]:.2f}" y1="{-a[1]:.2f}" '
+        f'x2="{b[0]:.2f}" y2="{-b[1]:.2f}" stroke-width="{max(width, 0.8):.2f}"/>',
+    )
+
+
+def _text(p: np.ndarray) -> str:
+    return ",".join(f"{x:.2f}" for x in p)

@@ -1,0 +1,316 @@
+"""The report's figures: matplotlib to inline SVG, in the page's own font and colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from nucleate.report.data import RunData
+from nucleate.search.records import RoundRecord, enthalpy_per_atom
+
+# Stand-ins that become the page's own colours, so that a figure follows a light or dark page.
+_COLOURS = {
+    "#010101": "currentColor",
+    "#020202": "var(--line)",
+    "#030303": "var(--accent)",
+    "#040404": "var(--second)",
+    "#050505": "var(--muted)",
+    "#060606": "var(--warn)",
+    "#070707": "var(--card)",
+}
+INK, LINE, ACCENT, SECOND, MUTED, WARN, CARD = _COLOURS
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nucleate",
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 9.0,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.0,
+}
+STOP_COLOURS = {
+    "converged": "#2a9d8f",
+    "uncertain": "#e9a23b",
+    "stalled": "#8d99ae",
+    "out of steps": "#5c677d",
+    "exploded": "#d1495b",
+    "collapsed": "#7b2d43",
+}
+PHASES = {
+    "generate": "generating",
+    "relax": "relaxing the pool",
+    "select": "selecting",
+    "label": "reference: labels",
+    "confirm": "confirming",
+    "train": "training",
+}
+PHASE_COLOURS = ("#8d99ae", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#4c72b0")
+
+
+def _svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, height: float = 3.1) -> str:
+    """One figure as an `<svg>` element; `title` is what a screen reader says."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        draw(axes)
+        stream = io.StringIO()
+        figure.savefig(
+            stream,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    for stand_in, colour in _COLOURS.items():
+        text = text.replace(stand_in, colour)
+    # Fixed points would stop the page from fitting the figure to its column.
+    text = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", text)
+    text = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", text)
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+
+
+def _labelled(run: RunData) -> list[tuple[int, float, float]]:
+    """(call, enthalpy per atom, volume per atom) of every label."""
+    return [
+        (
+            row.number,
+            enthalpy_per_atom(row.atoms, row.label, run.settings.pressure),
+            row.atoms.get_volume() / len(row.atoms),
+        )
+        for row in run.rows
+        if row.label is not None
+    ]
+
+
+def energy_name(run: RunData) -> str:
+    """Enthalpy under pressure."""
+    return "enthalpy" if run.settings.pressure else "energy"
+
+
+def landscape(run: RunData) -> str | None:
+    """Energy over volume: labelled structures faint, polymorphs marked."""
+    labelled = _labelled(run)
+    if not labelled:
+        return None
+    ranking = run.state.ranking()
+    energies = np.array([energy for _, energy, _ in labelled])
+    volumes = np.array([volume for _, _, volume in labelled])
+    best = ranking[0].energy if ranking else energies.min()
+    above = energies - best
+    high = max([0.25, *(p.energy - best for p in ranking)]) * 1.15
+    high = max(high, min(float(np.quantile(above, 0.7)), 1.0))
+    shown = above <= high
+
+    def draw(axes: Axes) -> None:
+        axes.plot(
+            volumes[shown],
+            above[shown],
+            "o",
+            color=MUTED,
+            alpha=0.45,
+            markersize=3.5,
+            mew=0,
+            label="labelled",
+        )
+        for k, p in enumerate(ranking):
+            x, y = p.atoms.get_volume() / len(p.atoms), p.energy - best
+            axes.plot(x, y, "o", color=ACCENT, markersize=7, mec=CARD, mew=1, label="polymorph" if k == 0 else None)
+            if k < 10:
+                axes.annotate(f"{k + 1}", (x, y), (5, 4), textcoords="offset points", fontsize=9, color=INK)
+        axes.set_xlabel("volume (Å³/atom)")
+        axes.set_ylabel(f"{energy_name(run)} above best (eV/atom)")
+        axes.set_ylim(min(-0.03 * high, float(above.min()) * 1.05), high)
+        hidden = int((~shown).sum())
+        if hidden:
+            axes.set_title(f"{hidden} labels lie above the frame", fontsize=9, loc="right", color=MUTED)
+        axes.legend(loc="best")
+
+    return _svg(draw, "Energy over volume of all labelled structures and polymorphs")
+
+
+def best_against_calls(run: RunData) -> str | None:
+    """The lowest label and the lowest confirmed polymorph over reference calls."""
+    labelled = _labelled(run)
+    if not labelled:
+        return None
+    calls = np.array([call for call, _, _ in labelled])
+    lowest = np.minimum.accumulate([energy for _, energy, _ in labelled])
+    confirmed = sorted(run.state.polymorphs, key=lambda p: p.calls)
+    floor = min(float(lowest[-1]), *(p.energy for p in confirmed)) if confirmed else float(lowest[-1])
+
+    def draw(axes: Axes) -> None:
+        axes.step(calls, 1e3 * (lowest - floor), where="post", color=MUTED, label="lowest label")
+        if confirmed:
+            x = [p.calls for p in confirmed] + [run.calls]
+            y = np.minimum.accumulate([p.energy for p in confirmed] + [confirmed[-1].energy])
+            axes.step(x, 1e3 * (y - floor), where="post", color=ACCENT, label="best polymorph")
+            axes.plot(
+                [p.calls for p in confirmed],
+                [1e3 * (p.energy - floor) for p in confirmed],
+                "o",
+                color=ACCENT,
+                mec=CARD,
+                mew=0.8,
+                markersize=5.5,
+            )
+        axes.set_xlabel("reference calls")
+        axes.set_ylabel("above the best (meV/atom)")
+        axes.set_xlim(0, max(run.calls, 1) * 1.02)
+        # The first random cells may lie many eV up.
+        high = max([250.0, 1e3 * (float(np.median(lowest)) - floor), *(1e3 * (p.energy - floor) for p in confirmed)])
+        axes.set_ylim(-0.04 * high, min(1.3 * high, max(1e3 * float(lowest[0] - floor), 10.0) * 1.05))
+        axes.legend(loc="best")
+
+    return _svg(draw, "Lowest energy against reference calls")
+
+
+def _rounds(axes: Axes) -> None:
+    axes.set_xlabel("round")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _series(records: list[RoundRecord], key: str) -> tuple[list[int], list[float]]:
+    pairs = [(r.round, r.calibration.get(key)) for r in records]
+    kept = [(n, float(v)) for n, v in pairs if v is not None and np.isfinite(v)]
+    return [n for n, _ in kept], [v for _, v in kept]
+
+
+def learning(run: RunData) -> str | None:
+    """Errors on labels the committee had not seen, round by round."""
+    rounds, mae = _series(run.state.records, "mae")
+    if not rounds:
+        return None
+    force_rounds, forces = _series(run.state.records, "force_rmse")
+
+    def draw(axes: Axes) -> None:
+        axes.plot(rounds, [1e3 * x for x in mae], "o-", color=ACCENT, label="energy MAE (meV/atom)")
+        axes.plot(force_rounds, [1e3 * x for x in forces], "s--", color=SECOND, label="force RMSE (meV/Å)")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
+        axes.set_ylabel("error on new labels")
+        _rounds(axes)
+        axes.legend(loc="best")
+
+    return _svg(draw, "Error on new labels in each round")
+
+
+def calibration(run: RunData) -> str | None:
+    """How often the 90 % interval held, and whether a larger sigma meant a larger error."""
+    rounds, coverage = _series(run.state.records, "coverage")
+    if not rounds:
+        return None
+    rank_rounds, ranks = _series(run.state.records, "rank_correlation")
+
+    def draw(axes: Axes) -> None:
+        axes.axhline(0.9, color=INK, linewidth=1, linestyle=":")
+        axes.annotate(
+            "0.9",
+            (1, 0.9),
+            (3, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+        )
+        axes.plot(rounds, coverage, "o-", color=ACCENT, label="share within the 90 % interval")
+        axes.plot(rank_rounds, ranks, "s--", color=SECOND, label="rank correlation, sigma and |error|")
+        axes.set_ylim(min(-0.05, *(ranks or [0])) - 0.02, 1.05)
+        _rounds(axes)
+        axes.legend(loc="best")
+
+    return _svg(draw, "Calibration of the uncertainty in each round")
+
+
+def _stacked(run: RunData, parts: dict[str, list[float]], colours: dict[str, str], name: str, title: str) -> str | None:
+    rounds = [record.round for record in run.state.records]
+    parts = {key: values for key, values in parts.items() if any(values)}
+    if not parts:
+        return None
+
+    def draw(axes: Axes) -> None:
+        floor = np.zeros(len(rounds))
+        for key, values in parts.items():
+            axes.bar(rounds, values, bottom=floor, color=colours[key], width=0.82, label=key)
+            floor = floor + np.array(values)
+        axes.set_ylabel(name)
+        axes.grid(False, axis="x")
+        axes.set_xlim(min(rounds) - 0.7, max(rounds) + 0.7)
+        _rounds(axes)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+    return _svg(draw, title)
+
+
+def stops(run: RunData) -> str | None:
+    """How the pool's relaxations ended."""
+    names = [*STOP_COLOURS, *sorted({key for r in run.state.records for key in r.stops} - set(STOP_COLOURS))]
+    parts: dict[str, list[float]] = {key: [float(r.stops.get(key, 0)) for r in run.state.records] for key in names}
+    colours = {key: STOP_COLOURS.get(key, "#999999") for key in names}
+    return _stacked(run, parts, colours, "relaxations", "How the relaxations of the pool ended in each round")
+
+
+def seconds(run: RunData) -> str | None:
+    """Where the wall time of each round went."""
+    extra = sorted({key for r in run.state.records for key in r.seconds} - set(PHASES))
+    names = {**PHASES, **{key: key for key in extra}}
+    parts = {name: [r.seconds.get(key, 0.0) for r in run.state.records] for key, name in names.items()}
+    palette = [*PHASE_COLOURS, *("#999999" for _ in extra)]
+    return _stacked(
+        run,
+        parts,
+        dict(zip(parts, palette, strict=True)),
+        "wall time (s)",
+        "Where the time of each round went",
+    )
+
+
+def all_figures(run: RunData) -> list[dict[str, Any]]:
+    """Every figure there is something for: heading, caption, svg."""
+    found = []
+    for heading, caption, draw in (
+        (
+            "Landscape",
+            f"The {energy_name(run)} of every labelled structure over its volume; numbers are ranks.",
+            landscape,
+        ),
+        (
+            "Cost of discovery",
+            "A call is one reference calculation; failures and confirmations count.",
+            best_against_calls,
+        ),
+        ("Learning", "Labels chosen by the search, judged before they entered the training.", learning),
+        ("Calibration", "A well calibrated 90 % interval holds nine errors of ten.", calibration),
+        ("How relaxations ended", "Relaxations of the pool on the committee.", stops),
+        ("Where the time went", "Wall time by phase.", seconds),
+    ):
+        svg = draw(run)
+        if svg is not None:
+            found.append({"heading": heading, "caption": caption, "svg": svg})
+    return found

@@ -1,0 +1,142 @@
+"""The report page: one file that works without a network."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections import Counter
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+from nucleate.report.data import RunData, not_resolved_text, read_run, show_data, structure_name
+from nucleate.report.drawing import draw_crystal, gradients
+from nucleate.report.figures import all_figures, energy_name
+from nucleate.report.files import cif_text
+from nucleate.report.terminal import proof_line, surrogate_warning
+from nucleate.search.run_folder import write_atomically
+
+PICTURES = 24
+"""Polymorphs that get a picture."""
+
+
+def write_report(path: Path | str | os.PathLike[str], running: bool | None = None) -> Path:
+    """Write report.html of a run folder, read without its lock.
+
+    Args:
+        path: of the folder.
+        running: whether a process works on it; None: found out.
+
+    Raises:
+        RunFolderError: not a run folder, newer than this program, damaged.
+    """
+    run = read_run(path, running)
+    target = run.path / "report.html"
+    write_atomically(target, render(run))
+    return target
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("nucleate", "report"),
+        autoescape=select_autoescape(["html", "j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["duration"] = duration
+    environment.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
+    environment.filters["symbol"] = symbol
+    environment.filters["subscripts"] = subscripts
+    return environment
+
+
+def render(run: RunData) -> str:
+    """The page."""
+    data = show_data(run)
+    ranking = run.state.ranking()
+    polymorphs = []
+    for k, polymorph in enumerate(ranking):
+        entry = data["polymorphs"][k]
+        cif = cif_text(polymorph.atoms)
+        polymorphs.append(
+            {
+                **entry,
+                "note": not_resolved_text(entry["not_resolved_from"], k + 1),
+                "picture": Markup(draw_crystal(polymorph.atoms)) if k < PICTURES else "",
+                "cif_name": f"{structure_name(k + 1, polymorph)}.cif",
+                "cif": "data:chemical/x-cif;base64," + base64.b64encode(cif.encode()).decode(),
+            }
+        )
+    numbers = {int(z) for polymorph in ranking for z in polymorph.atoms.numbers}
+    return _environment().get_template("report.html.j2").render(
+        run=data,
+        polymorphs=polymorphs,
+        energy=energy_name(run),
+        gradients=Markup(gradients(numbers)),
+        figures=[{**figure, "svg": Markup(figure["svg"])} for figure in all_figures(run)],
+        failures=failures(run),
+        purposes=purposes(run),
+        warning=surrogate_warning(run.reference) if run.surrogate else None,
+        proof=proof_line(run.state.proof) if run.state.proof else None,
+        proof_settings=run.settings.search,
+        toml=run.toml,
+        toml_link="data:text/plain;base64," + base64.b64encode(run.toml.encode()).decode(),
+        wall=sum(sum(record.seconds.values()) for record in run.state.records),
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    )  # fmt: skip
+
+
+def failures(run: RunData) -> list[tuple[str, str, int]]:
+    """(kind, the engine's words, how often) of calculations without a result, the most frequent first."""
+    found = Counter(
+        (row.status, (row.reason or "no reason given").strip().splitlines()[0][:300])
+        for row in run.rows
+        if row.label is None and row.status not in ("running", "interrupted")
+    )
+    return [(kind, reason, count) for (kind, reason), count in found.most_common(12)]
+
+
+def purposes(run: RunData) -> list[dict[str, Any]]:
+    """What the reference was asked for, how often, and what it took."""
+    names = {
+        "train": "first training set",
+        "explore": "end points of the pool",
+        "confirm": "confirming polymorphs",
+        "proof": "proof of the winner",
+    }
+    order = [*names, *sorted({row.purpose for row in run.rows} - set(names))]
+    table = []
+    for purpose in order:
+        rows = [row for row in run.rows if row.purpose == purpose]
+        if rows:
+            failed = sum(row.label is None and row.status not in ("running", "interrupted") for row in rows)
+            core = sum(row.core_seconds for row in rows)
+            table.append({"name": names.get(purpose, purpose), "calls": len(rows), "failed": failed, "core": core})
+    return table
+
+
+def symbol(text: str) -> Markup:
+    """A space group as printed: a bar over what has a minus, screw axes as subscripts."""
+    barred = re.sub(r"-(\d)", r'<span class="bar">\1</span>', str(escape(text)))
+    return Markup(re.sub(r"_(\d)", r"<sub>\1</sub>", barred))
+
+
+def subscripts(formula: str) -> Markup:
+    """A formula with its counts below the line."""
+    return Markup(re.sub(r"(\d+)", r"<sub>\1</sub>", str(escape(formula))))
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

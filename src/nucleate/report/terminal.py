@@ -1,0 +1,203 @@
+"""What the terminal shows: the ranking as a table, and the progress of a search, live or as plain lines."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nucleate.report.data import not_resolved_text
+
+
+def surrogate_warning(engine: str) -> str:
+    """Said wherever a surrogate stands in for the reference."""
+    name = {"chgnet": "CHGNet", "sevennet": "7net-0"}.get(engine, engine)
+    return f"{name} is a surrogate, not a reference: what follows is not from first principles"
+
+
+def make_console(stderr: bool = False) -> Console:
+    """A console that never cuts a table short for a pipe, whose width nobody knows."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=200)
+
+
+def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
+    """The polymorphs of `show_data`, lowest first; sigma in meV/atom, calls when confirmed."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, right in (
+        ("#", True), ("formula", False), ("atoms", True), ("space group", False), ("meV/atom", True),
+        ("Å³/atom", True),        ("sigma", True), ("origin", False), ("calls", True),
+    ):  # fmt: skip
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for p in data["polymorphs"][:top]:
+        table.add_row(
+            str(p["rank"]), p["formula"], str(p["atoms"]), f"{p['space_group']} ({p['space_group_number']})",
+            f"{p['above_best']:.1f}", f"{p['volume']:.2f}", f"{p['sigma']:.1f}", p["origin"], str(p["calls"]),
+            style="green" if p["rank"] == 1 else None,
+        )  # fmt: skip
+    return table
+
+
+def show_run(data: dict[str, Any], console: Console, top: int | None = None, told: bool = False) -> None:
+    """Print what `nucleate show` prints; `told`: without what the progress of the search has said already."""
+    reference = data["reference"]
+    state = {"finished": "finished", "running": "running now", "stopped": "stopped"}[data["status"]]
+    failed = sum(n for status, n in data["calls_by_status"].items() if status not in ("ok", "running", "interrupted"))
+    line = f"{data['formula']} on {reference['name']}"
+    if data["pressure"]:
+        line += f" at {data['pressure']:g} GPa"
+    line += f": {state}, {data['calls']} of {data['budget']} reference calls"
+    if failed:
+        line += f" ({failed} failed)"
+    if data["round"] is not None:
+        line += f", {data['round']} round{'' if data['round'] == 1 else 's'}"
+    console.print(line, soft_wrap=True, highlight=False)
+    if data["finished"] and not told:
+        console.print(f"ended because {data['finished']}", soft_wrap=True, highlight=False)
+    if reference["surrogate"]:
+        console.print(f"[yellow]{surrogate_warning(reference['name'])}[/]", soft_wrap=True, highlight=False)
+    if data["polymorphs"]:
+        best = data["polymorphs"][0]
+        kind = "enthalpy" if data["pressure"] else "energy"
+        console.print()
+        console.print(ranking_table(data, top))
+        left = len(data["polymorphs"]) - (top or len(data["polymorphs"]))
+        if left > 0:
+            console.print(f"and {left} more: nucleate show {escape(data['folder'])}", highlight=False, soft_wrap=True)
+        console.print(f"\n{kind} of rank 1: {best['energy']:.6f} eV/atom", highlight=False)
+        for p in data["polymorphs"][:top]:
+            text = not_resolved_text(p["not_resolved_from"], p["rank"])
+            if text:
+                line = f"rank {p['rank']} is {text}: closer than {data['resolution']:g} meV/atom"
+                console.print(line, highlight=False, soft_wrap=True)
+    else:
+        console.print("no polymorph is confirmed yet", highlight=False)
+    for p in data["confirmed_in_this_round"]:
+        console.print(
+            f"confirmed in the round under way: {p['space_group']} {p['energy']:.6f} eV/atom",
+            highlight=False,
+            soft_wrap=True,
+        )
+    proof = data["proof"]
+    if proof is not None and not told:
+        console.print(proof_line(proof), highlight=False, soft_wrap=True)
+    if data["status"] == "stopped":
+        console.print(f"resume with: nucleate resume {escape(data['folder'])}", highlight=False, soft_wrap=True)
+
+
+def proof_line(proof: dict[str, Any]) -> str:
+    """Outcome of the winner's relaxation on the reference alone."""
+    if proof.get("difference") is None:
+        return f"proof of the winner failed: {proof['stop']}"
+    how = "" if proof["stop"] == "converged" else f" ({proof['stop']})"
+    difference = round(1e3 * proof["difference"], 2)
+    where = f"{abs(difference):.2f} meV/atom {'lower' if difference < 0 else 'higher'}" if difference else "at the same energy"
+    return f"proof: relaxed on the reference alone, the winner ends {where} after {proof['steps']} steps{how}"
+
+
+def round_line(record: dict[str, Any]) -> str:
+    """One round in one line."""
+    parts = [f"round {record['round']}: {record['calls']} calls"]
+    parts.append("none confirmed" if record["best"] is None else f"best {record['best']:.4f} eV/atom")
+    if record["clusters"]:
+        parts.append(f"{record['clusters']} clusters")
+    total = sum(record["stops"].values())
+    if total:
+        stops = sorted(record["stops"].items(), key=lambda item: -item[1])
+        parts.append(", ".join(f"{100 * n / total:.0f} % {stop}" for stop, n in stops))
+    coverage = record["calibration"].get("coverage")
+    if coverage is not None:
+        parts.append(f"90 % interval held {100 * coverage:.0f} %")
+    return "; ".join(parts)
+
+
+class SearchView:
+    """Progress of a search on a console: bars on a terminal, lines elsewhere, nothing when quiet.
+
+    Use as a context; pass `on_event` to the search.
+    """
+
+    def __init__(self, console: Console, quiet: bool = False):
+        self.console = console
+        self.quiet = quiet
+        self.folder: str | None = None
+        self._live = console.is_terminal and not quiet
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._phase: str | None = None
+        self._shown = 0.0
+
+    def __enter__(self) -> SearchView:
+        if self._live:
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+                TimeElapsedColumn(), console=self.console, transient=True,
+            )  # fmt: skip
+            self._bar.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_event(self, kind: str, facts: dict[str, Any]) -> None:
+        """Show one event of the search."""
+        if kind == "folder":
+            self.folder = facts["path"]
+        if self.quiet:
+            return
+        if kind == "progress":
+            self._progress(facts["phase"], facts["done"], facts["total"])
+        elif kind in _LINES:
+            text, style = _LINES[kind](facts)
+            if text:
+                self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+    def _progress(self, phase: str, done: int, total: int) -> None:
+        if self._bar is None:
+            return
+        if phase != self._phase:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task, self._phase = self._bar.add_task(phase, total=total), phase
+        now = time.monotonic()
+        # The screen need not know of every one of a thousand training steps.
+        if done >= total or now - self._shown > 0.1:
+            self._shown = now
+            self._bar.update(self._task, completed=done, total=total)
+
+
+def _folder(facts: dict[str, Any]) -> tuple[str, str | None]:
+    text = f"searching {facts['formula']} on {facts['reference']}, at most {facts['budget']} calls,"
+    text += f" in {facts['path']}"
+    return (f"{text}\n{surrogate_warning(facts['reference'])}" if facts["surrogate"] else text), None
+
+
+def _label(facts: dict[str, Any]) -> tuple[str, str | None]:
+    if "failed" not in facts:
+        return "", None
+    reason = str(facts["failed"]).strip().splitlines() or ["no reason given"]
+    return f"  call {facts['calls']} failed: {reason[0]}", "yellow"
+
+
+def _polymorph(facts: dict[str, Any]) -> tuple[str, str | None]:
+    return (
+        f"  confirmed {facts['space_group']}, {facts['energy']:.4f} eV/atom, after {facts['calls']} calls",
+        "green",
+    )
+
+
+_LINES = {
+    "folder": _folder,
+    "resumed": lambda facts: (f"going on after round {facts['round']}, {facts['calls']} calls", None),
+    "label": _label,
+    "polymorph": _polymorph,
+    "round": lambda facts: (round_line(facts), None),
+    "finished": lambda facts: (f"ended because {facts['why']}", None),
+    "proof": lambda facts: (proof_line(facts), None),
+}

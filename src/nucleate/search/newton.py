@@ -1,0 +1,124 @@
+"""The next geometry of a lead: a quasi-Newton step on the reference's gradients with the committee's curvature.
+
+The Hessian begins as the committee's, by finite differences in one batch, made positive definite; every pair of
+reference labels of the lead then corrects it by a BFGS update (J. Nocedal and S. J. Wright, Numerical Optimization, Springer 2006,
+doi 10.1007/978-0-387-40065-5, eq. 6.19). The committee supplies what it knows well early, curvature; the gradient is the reference's own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.strain import full_from_voigt
+from nucleate.potentials.base import Potential
+from nucleate.relax.batched import CommitteeSurface
+from nucleate.relax.state import Evaluation, State, evaluate, row_owner
+from nucleate.units import GPA
+
+SOFTEST, STIFFEST = 1.0, 80.0
+"""eV/Å²; eigenvalues of the committee's Hessian are kept within these, by absolute value."""
+DISPLACEMENT = 0.02
+"""Å, of the finite differences."""
+_SYMMETRIC = torch.zeros(6, 3, 3, dtype=torch.float64)
+for _k, (_i, _j) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
+    _SYMMETRIC[_k, _i, _j] = _SYMMETRIC[_k, _j, _i] = 1.0 if _i == _j else 0.5**0.5
+
+
+class Frame:
+    """Coordinates of one lead: atoms and logarithmic strain relative to the cell of its first label.
+
+    The vector holds 3 n atom coordinates (Å) and six components of n times the symmetric strain (Å).
+
+    Args:
+        origin: the structure whose cell is the frame.
+        pressure: GPa.
+    """
+
+    def __init__(self, origin: Atoms, pressure: float):
+        self.origin = origin
+        self.pressure = pressure * GPA
+        self.n = len(origin)
+
+    def _states(self, vectors: Tensor) -> State:
+        """A batch of copies at the coordinates `vectors` (k, 3 n + 6), not evaluated."""
+        k = len(vectors)
+        batch = CrystalBatch.from_atoms([self.origin] * k)
+        atoms = vectors[:, : 3 * self.n].reshape(-1, 3)
+        strain = torch.einsum("kc,cij->kij", vectors[:, 3 * self.n :], _SYMMETRIC).reshape(-1, 3)
+        coordinates = torch.cat([atoms, strain])
+        zero = batch.cells.new_zeros(k)
+        return State(
+            batch, batch.cells, coordinates, coordinates, row_owner(batch), zero, batch.positions,
+            batch.cells, zero, torch.zeros(k, dtype=torch.int64), {},
+        )  # fmt: skip
+
+    def _vectors(self, rows: Tensor, k: int) -> Tensor:
+        """Row tensors of k copies as (k, 3 n + 6)."""
+        atoms = rows[: k * self.n].reshape(k, 3 * self.n)
+        cells = rows[k * self.n :].reshape(k, 3, 3)
+        return torch.cat([atoms, torch.einsum("kij,cij->kc", cells, _SYMMETRIC)], dim=1)
+
+    def beginning(self) -> np.ndarray:
+        """(3 n + 6,) coordinates of the origin itself."""
+        return np.concatenate([self.origin.positions.flatten(), np.zeros(6)])
+
+    def atoms(self, vector: np.ndarray) -> Atoms:
+        """The structure at these coordinates."""
+        (atoms,) = self._evaluated(vector, np.zeros((self.n, 3)), np.zeros(6)).batch.to_atoms()
+        return atoms
+
+    def gradient(self, vector: np.ndarray, forces: np.ndarray, stress: np.ndarray) -> np.ndarray:
+        """(3 n + 6,) gradient of the enthalpy at a labelled structure, eV/Å."""
+        state = self._evaluated(vector, forces, stress)
+        return -self._vectors(state.gradient_force, 1)[0].numpy()
+
+    def _evaluated(self, vector: np.ndarray, forces: np.ndarray, stress: np.ndarray) -> State:
+        said = Evaluation(
+            torch.zeros(1, dtype=torch.float64),
+            torch.as_tensor(np.array(forces)),
+            full_from_voigt(torch.as_tensor(np.array(stress))).unsqueeze(0),
+            torch.zeros(1, dtype=torch.float64),
+        )
+        state = self._states(torch.as_tensor(np.asarray(vector)).unsqueeze(0))
+        return evaluate(state, lambda batch: said, self.pressure, variable_cell=True)
+
+    def hessian(self, model: Potential, vector: np.ndarray) -> np.ndarray:
+        """(3 n + 6, 3 n + 6) of the committee's enthalpy, symmetric and positive definite, eV/Å²."""
+        size = 3 * self.n + 6
+        centre = torch.as_tensor(np.asarray(vector))
+        shifts = DISPLACEMENT * torch.eye(size, dtype=torch.float64)
+        state = self._states(torch.cat([centre + shifts, centre - shifts]))
+        state = evaluate(state, CommitteeSurface(model, skin=0.0), self.pressure, variable_cell=True)
+        gradient = -self._vectors(state.gradient_force, 2 * size)
+        matrix = (gradient[:size] - gradient[size:]) / (2 * DISPLACEMENT)
+        matrix = torch.nan_to_num(0.5 * (matrix + matrix.T))
+        values, modes = torch.linalg.eigh(matrix)
+        return (modes * values.abs().clamp(SOFTEST, STIFFEST) @ modes.T).numpy()
+
+
+def bfgs(hessian: np.ndarray, points: list[np.ndarray], gradients: list[np.ndarray]) -> np.ndarray:
+    """Update a positive definite Hessian by consecutive labels; pairs without positive curvature are damped."""
+    matrix = hessian.copy()
+    for before in range(len(points) - 1):
+        s = points[before + 1] - points[before]
+        y = gradients[before + 1] - gradients[before]
+        along = matrix @ s
+        curvature = float(s @ along)
+        if curvature < 1e-10:
+            continue
+        # Powell's damping (Nocedal and Wright, procedure 18.2) keeps the matrix positive definite.
+        theta = 1.0 if s @ y >= 0.2 * curvature else 0.8 * curvature / (curvature - float(s @ y))
+        r = theta * y + (1 - theta) * along
+        matrix += np.outer(r, r) / float(s @ r) - np.outer(along, along) / curvature
+    return matrix
+
+
+def newton_step(hessian: np.ndarray, gradient: np.ndarray, trust: float) -> np.ndarray:
+    """The quasi-Newton step, shortened so that no atom and no cell row moves further than `trust`, Å."""
+    step = -np.linalg.solve(hessian, gradient)
+    longest = float(np.linalg.norm(step.reshape(-1, 3), axis=1).max())
+    return step * min(1.0, trust / max(longest, 1e-12))

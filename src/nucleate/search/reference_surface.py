@@ -1,0 +1,44 @@
+"""The reference as a surface to relax on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import Edges
+from nucleate.crystals.strain import full_from_voigt
+from nucleate.errors import ReferenceFailed
+from nucleate.potentials.base import Prediction
+from nucleate.reference.dispatch import Dispatcher
+
+
+class ReferencePotential:
+    """The reference behind the potential's contract, every call through the ledger.
+
+    Raises:
+        ReferenceFailed: from `energy_forces_stress`, with the engine's words.
+        BudgetExhausted: no calls left.
+    """
+
+    cutoff = 1.0
+
+    def __init__(self, dispatcher: Dispatcher, purpose: str, round: int):
+        self.dispatcher = dispatcher
+        self.purpose = purpose
+        self.round = round
+        self.species = tuple(range(1, 119))
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+        """Labels of all structures of the batch."""
+        answers = self.dispatcher.label_many(batch.to_atoms(), self.purpose, self.round)
+        labels = []
+        for answer in answers:
+            if isinstance(answer, ReferenceFailed):
+                raise answer
+            labels.append(answer)
+        return Prediction(
+            torch.tensor([[label.energy for label in labels]], dtype=torch.float64),
+            torch.as_tensor(np.concatenate([label.forces for label in labels])).unsqueeze(0),
+            full_from_voigt(torch.as_tensor(np.stack([label.stress for label in labels]))).unsqueeze(0),
+        )

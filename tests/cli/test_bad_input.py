@@ -1,0 +1,164 @@
+"""What a user can do wrong: one line on stderr, exit code 2, no traceback, nothing left behind."""
+
+import shutil
+import sqlite3
+import sys
+
+import ase.io
+import pytest
+from ase.build import bulk
+from typer.testing import CliRunner
+
+from nucleate.cli import app
+
+run = CliRunner()
+
+
+def refusal(*command):
+    result = run.invoke(app, [str(part) for part in command])
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert result.stderr.count("\n") == 1
+    return result.stderr.removeprefix("error: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("Xx4", "'Xx' is not an element"),
+        ("Si0", "a count of zero"),
+        ("Si1.5", "whole positive numbers"),
+        ("Ca(OH", "is not closed"),
+        ("", "the formula is empty"),
+    ],
+)
+def test_formulas(formula, said, tmp_path):
+    assert said in refusal("search", formula, "--reference", "chgnet", "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[search]\npoool = 3\n", "unknown key search.poool; did you mean pool?"),
+        ("[serach]\npool = 3\n", "unknown key serach; did you mean search?"),
+        ("[search]\npool = 'many'\n", "search.pool"),
+        ("[search]\npool = \n", "cannot be read as TOML"),
+        ("search = 3\n", "search must be a table"),
+    ],
+)
+def test_settings_files(toml, said, tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(toml)
+    message = refusal("search", "Cu2", "--settings", path, "--pool", 8, "--out", tmp_path / "run")
+    assert said in message
+    assert str(path) in message
+
+
+def test_a_settings_file_that_is_not_there():
+    assert "no such settings file" in refusal("search", "Cu2", "--settings", "nowhere.toml")
+
+
+def test_no_formula_at_all():
+    assert "no formula" in refusal("search")
+
+
+def test_options_out_of_range(tiny):
+    assert "search.budget" in refusal("search", "Cu2", "--settings", tiny, "--budget", 0)
+    assert "reference.engine" in refusal("search", "Cu2", "--reference", "gpaww")
+
+
+def test_an_unknown_option_is_named():
+    result = run.invoke(app, ["search", "Cu2", "--poool", "3"])
+    assert result.exit_code == 2
+    assert "--poool" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["", "data_x\n_cell_length_a 3.9\n", "not a structure at all"])
+def test_structure_files(text, tmp_path, tiny):
+    path = tmp_path / "bad.cif"
+    path.write_text(text)
+    assert str(path) in refusal("relax", path, "--settings", tiny)
+    out = tmp_path / "run"
+    assert str(path) in refusal("search", "Cu2", "--settings", tiny, "--seeds-from", path, "--out", out)
+    assert not out.exists()
+
+
+def test_relax_refuses_what_it_cannot_write(tmp_path, tiny):
+    path = tmp_path / "cu.cif"
+    ase.io.write(path, bulk("Cu", "fcc", a=3.7))
+    assert "no known format" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "x.what")
+    assert "would be overwritten" in refusal("relax", path, "--settings", tiny, "--out", path)
+    assert "does not exist" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "no" / "x.cif")
+    assert "fmax" in refusal("relax", path, "--settings", tiny, "--fmax", -1)
+
+
+def test_folders_that_hold_something_else(finished, tiny, tmp_path):
+    assert "run with other settings" in refusal("search", "Cu4", "--settings", tiny, "--out", finished)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("dear")
+    assert "holds no run" in refusal("search", "Cu2", "--settings", tiny, "--out", tmp_path / "mine")
+    for verb in ("resume", "show"):
+        assert "run.toml is missing" in refusal(verb, tmp_path / "mine")
+        assert "run.toml is missing" in refusal(verb, tmp_path / "nowhere")
+
+
+def test_a_folder_another_process_works_on(finished):
+    from nucleate.search.run_folder import RunFolder
+
+    with RunFolder.open(finished):
+        assert "another process" in refusal("resume", finished)
+        result = run.invoke(app, ["show", str(finished)])
+    assert result.exit_code == 0
+
+
+def test_a_folder_from_a_newer_program(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "newer")
+    database = sqlite3.connect(copy / "run.db")
+    database.execute("PRAGMA user_version=99")
+    database.close()
+    (copy / "run.toml").write_text((copy / "run.toml").read_text() + "\n[invented]\nlater = true\n")
+    for verb in ("resume", "show"):
+        assert "written by a newer nucleate" in refusal(verb, copy)
+
+
+def test_a_damaged_database(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "damaged")
+    (copy / "run.db").write_bytes(b"this was a database once" * 100)
+    for verb in ("resume", "show"):
+        assert "run.db" in refusal(verb, copy)
+
+
+def test_references_are_not_mixed(finished, tmp_path):
+    from nucleate import api
+    from nucleate.errors import RunFolderError
+
+    class Other:
+        name = "other"
+        surrogate = True
+
+        def settings(self):
+            return {}
+
+    with pytest.raises(RunFolderError, match="by emt, not other"):
+        api.resume(shutil.copytree(finished, tmp_path / "copy"), reference=Other())
+
+
+def test_a_bug_is_one_line_unless_asked_for(monkeypatch):
+    def broken(folder):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("nucleate.api.show", broken)
+    result = run.invoke(app, ["show", "x"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ZeroDivisionError: a bug (a bug: NUCLEATE_DEBUG=1")
+    monkeypatch.setenv("NUCLEATE_DEBUG", "1")
+    assert isinstance(run.invoke(app, ["show", "x"]).exception, ZeroDivisionError)
+
+
+def test_help_loads_nothing_heavy():
+    import subprocess
+
+    code = "import nucleate.cli, nucleate, sys; print([m for m in ('torch', 'ase', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

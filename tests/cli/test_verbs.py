@@ -1,0 +1,169 @@
+"""Every verb through the command line, on a classical potential in the reference's place."""
+
+import json
+import shutil
+import tomllib
+
+import ase.io
+import pytest
+from ase.build import bulk
+from typer.testing import CliRunner
+
+import nucleate
+from nucleate.cli import app
+
+run = CliRunner()
+
+
+def line(result):
+    """The one line an error leaves on stderr."""
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: ")
+    return result.stderr.removeprefix("error: ").strip()
+
+
+def test_version_is_the_package_s():
+    result = run.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout == f"nucleate {nucleate.__version__}\n"
+
+
+def test_search_leaves_a_whole_folder(tiny, tmp_path):
+    out = tmp_path / "run"
+    result = run.invoke(app, ["search", "Cu2", "--settings", str(tiny), "--out", str(out), "--seed", "3"])
+    assert result.exit_code == 0, result.output
+    assert "round 1" in result.stdout
+    assert "emt is a surrogate, not a reference" in result.stdout
+    for name in ("run.toml", "run.db", "events.jsonl", "table.csv", "report.html"):
+        assert (out / name).stat().st_size > 0
+    written = tomllib.loads((out / "run.toml").read_text())
+    assert (written["formula"], written["seed"], written["search"]["pool"]) == ("Cu2", 3, 8)
+
+
+def test_options_go_before_the_settings_file(tiny):
+    from nucleate.api import resolve_settings
+
+    settings = resolve_settings("Al4", tiny, search__pool=9, pressure=None)
+    assert (settings.formula, settings.search.pool, settings.search.batch, settings.pressure) == ("Al4", 9, 2, 0.0)
+
+
+def test_json_of_a_search_is_all_that_stdout_holds(tiny, tmp_path):
+    out = tmp_path / "run"
+    result = run.invoke(app, ["search", "Cu2", "--settings", str(tiny), "--out", str(out), "--json"])
+    data = json.loads(result.stdout)
+    assert data["status"] == "finished"
+    assert data["calls"] == data["calls_by_status"]["ok"]
+
+
+def test_resuming_what_is_finished_asks_nothing(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    (copy / "report.html").unlink()
+    result = run.invoke(app, ["resume", str(copy), "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert (copy / "report.html").exists()
+    assert nucleate.show(copy)["calls"] == nucleate.show(finished)["calls"]
+
+
+def test_an_interrupt_says_how_to_go_on_and_leaves_the_files(tiny, tmp_path, monkeypatch):
+    from nucleate.search.loop import Search
+
+    def interrupted(self, round):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "_round", interrupted)
+        result = run.invoke(app, ["search", "Cu2", "--settings", str(tiny), "--out", str(out)])
+    assert result.exit_code == 130
+    assert result.stderr == f"stopped; resume with: nucleate resume {out}\n"
+    assert nucleate.show(out)["status"] == "stopped"
+    assert (out / "report.html").exists()
+    result = run.invoke(app, ["resume", str(out)])
+    assert result.exit_code == 0, result.output
+    assert nucleate.show(out)["status"] == "finished"
+
+
+def test_a_full_disk_is_one_line(tiny, tmp_path, monkeypatch):
+    from nucleate.search.loop import Search
+
+    def full(self):
+        raise OSError(28, "No space left on device", "model.part")
+
+    monkeypatch.setattr(Search, "_commit", full)
+    out = tmp_path / "run"
+    result = run.invoke(app, ["search", "Cu2", "--settings", str(tiny), "--out", str(out), "--quiet"])
+    assert result.exit_code == 1
+    assert line(result) == "model.part: No space left on device"
+
+
+def test_relax_writes_the_minimum_next_to_its_start(tmp_path, tiny):
+    path = tmp_path / "cu.cif"
+    ase.io.write(path, bulk("Cu", "fcc", a=3.8, cubic=True))
+    result = run.invoke(app, ["relax", str(path), "--settings", str(tiny)])
+    assert result.exit_code == 0, result.output
+    assert "Fm-3m" in result.stdout
+    assert "converged" in result.stdout
+    relaxed = ase.io.read(tmp_path / "cu-relaxed.cif")
+    assert relaxed.cell.lengths() == pytest.approx(3.59, abs=0.02)
+
+
+def test_a_ledger_pays_for_a_relaxation_once(tmp_path, tiny):
+    path = tmp_path / "two.extxyz"
+    ase.io.write(path, [bulk("Cu", "fcc", a=3.7), bulk("Al", "fcc", a=4.2)])
+    command = ["relax", str(path), "--settings", str(tiny), "--ledger", str(tmp_path / "l.db"), "--json"]
+    first, second = (json.loads(run.invoke(app, command).stdout) for _ in range(2))
+    assert first["calls"] > 4
+    assert second["calls"] == 0
+    assert second["structures"] == first["structures"]
+
+
+def test_one_structure_that_fails_does_not_take_the_others(tmp_path, tiny):
+    path = tmp_path / "two.extxyz"
+    ase.io.write(path, [bulk("Cu", "fcc", a=3.7), bulk("Ti", "hcp", a=2.9, c=4.6)])
+    result = run.invoke(app, ["relax", str(path), "--settings", str(tiny), "--json"])
+    cu, ti = json.loads(result.stdout)["structures"]
+    assert cu["stop"] == "converged"
+    assert ti["energy"] is None
+    assert "Ti" in ti["stop"] or "NotImplementedError" in ti["stop"]
+    assert len(ase.io.read(tmp_path / "two-relaxed.extxyz", index=":")) == 1
+
+
+def test_settings_are_shown_and_written_whole(tmp_path):
+    from nucleate.settings import RunSettings, read_settings, settings_from_dict
+
+    result = run.invoke(app, ["settings"])
+    assert "search.cluster_tolerance" in result.stdout
+    path = tmp_path / "run.toml"
+    assert run.invoke(app, ["settings", "--write", str(path)]).exit_code == 0
+    assert settings_from_dict(read_settings(path)) == RunSettings()
+    assert "exists already" in line(run.invoke(app, ["settings", "--write", str(path)]))
+
+
+def test_benchmark_hands_its_options_on(monkeypatch, tiny):
+    seen = {}
+
+    def benchmark(system, reference, seeds, budget, overrides, baseline_cells, workers, on_done):
+        seen.update(seeds=seeds, pool=overrides["search"]["pool"], budget=budget, cells=baseline_cells)
+        on_done("seed", {"seed": 4, "first": 31, "calls": 31, "seconds": 2.0})
+        return {
+            "system": system,
+            "target": {"space_group": "Fd-3m"},
+            "nucleate": {"hits": 1, "seeds": 2, "ert": 31.0, "success": {"50": {"share": 0.5, "interval": [0, 1]}}},
+        }
+
+    monkeypatch.setattr("nucleate.benchmark.search.benchmark", benchmark)
+    command = "benchmark search --system Si8 --seeds 2 --first-seed 4 --budget 99 --baseline-cells 7 --settings".split()
+    result = run.invoke(app, [*command, str(tiny)])
+    assert result.exit_code == 0, result.output
+    assert seen == {"seeds": [4, 5], "pool": 8, "budget": 99, "cells": 7}
+    assert "1 of 2 seeds hit; expected 31 calls" in result.stdout
+    assert json.loads(run.invoke(app, [*command, str(tiny), "--json"]).stdout)["schema"] == 1
+
+
+def test_the_package_itself_is_the_api():
+    import nucleate.search.loop
+
+    assert callable(nucleate.search)
+    assert nucleate.search.loop.Search.__name__ == "Search"
+    assert nucleate.show.__module__ == "nucleate.api"

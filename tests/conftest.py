@@ -1,0 +1,118 @@
+"""Analytic potentials and small helpers that the tests of several rooms share."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.data import chemical_symbols
+
+from nucleate.crystals import CrystalBatch, neighbour_edges
+from nucleate.crystals.strain import voigt_from_full
+from nucleate.errors import BadInput
+from nucleate.potentials.base import Prediction
+from nucleate.reference.base import Label
+
+torch.set_num_threads(1)
+
+
+class PairPotential:
+    """Lennard-Jones with a smooth end, minimum at `bond` (Å) and `depth` (eV); a committee if given several depths."""
+
+    def __init__(self, species=(18,), bond=3.0, depth=(0.3,), cutoff=6.0, mixed=0.8):
+        self.species = tuple(species)
+        self.bond = bond
+        self.depth = torch.tensor(depth, dtype=torch.float64)
+        self.cutoff = cutoff
+        self.mixed = mixed
+
+    def pair(self, r, unlike):
+        """Energy and slope of each pair; unlike atoms sit closer and bind more strongly."""
+        bond = torch.where(unlike, self.mixed * self.bond, self.bond)
+        depth = torch.where(unlike, 1.5, 1.0)
+        q = (bond / r) ** 6
+        x = (r / self.cutoff).clamp_max(1.0)
+        end, end_slope = (1 - x * x) ** 3, -6 * x / self.cutoff * (1 - x * x) ** 2
+        bare, bare_slope = depth * (q * q - 2 * q), depth * (-12 * q * q + 12 * q) / r
+        return bare * end, bare_slope * end + bare * end_slope
+
+    def energy_forces_stress(self, batch, edges=None):
+        unknown = sorted(set(batch.numbers.tolist()) - set(self.species))
+        if unknown:
+            raise BadInput(f"no parameters for {chemical_symbols[unknown[0]]}")
+        edges = edges or neighbour_edges(batch, self.cutoff)
+        vectors = edges.vectors(batch)
+        r = vectors.norm(dim=1)
+        energy, slope = self.pair(r, batch.numbers[edges.centre] != batch.numbers[edges.neighbour])
+        pull = 0.5 * slope.unsqueeze(1) * vectors / r.unsqueeze(1)
+        owner = batch.structure[edges.centre]
+        total = energy.new_zeros(len(batch)).index_add_(0, owner, 0.5 * energy)
+        forces = torch.zeros_like(batch.positions).index_add_(0, edges.centre, pull)
+        forces.index_add_(0, edges.neighbour, -pull)
+        virial = energy.new_zeros(len(batch), 3, 3).index_add_(0, owner, pull.unsqueeze(2) * vectors.unsqueeze(1))
+        stress = virial / batch.volumes.view(-1, 1, 1)
+        m = self.depth
+        return Prediction(m.view(-1, 1) * total, m.view(-1, 1, 1) * forces, m.view(-1, 1, 1, 1) * stress)
+
+
+class PotentialCalculator(Calculator):
+    """Any potential's committee mean as an ASE calculator."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, potential):
+        super().__init__()
+        self.potential = potential
+        self.calls = 0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.calls += 1
+        mean = self.potential.energy_forces_stress(CrystalBatch.from_atoms([atoms])).mean()
+        self.results = {
+            "energy": float(mean.energy[0, 0]),
+            "forces": mean.forces[0].double().numpy(),
+            "stress": voigt_from_full(mean.stress[0, 0].double()).numpy(),
+        }
+
+
+def label(potential, atoms):
+    mean = potential.energy_forces_stress(CrystalBatch.from_atoms([atoms])).mean()
+    return Label(
+        float(mean.energy[0, 0]), mean.forces[0].double().numpy(), voigt_from_full(mean.stress[0, 0].double()).numpy()
+    )
+
+
+def random_crystal(rng, symbols, volume=12.0, closest=1.0, spread=0.2):
+    """A skewed cell with atoms nowhere closer than `closest` (Å), periodic images included."""
+    n = len(symbols)
+    while True:
+        cell = (np.eye(3) + spread * rng.normal(size=(3, 3))) * (volume * n) ** (1 / 3)
+        if np.linalg.det(cell) < 0.4 * volume * n:
+            continue
+        cell *= (volume * n / np.linalg.det(cell)) ** (1 / 3)
+        for _ in range(200):
+            atoms = Atoms(symbols, scaled_positions=rng.random((n, 3)), cell=cell, pbc=True)
+            batch = CrystalBatch.from_atoms([atoms])
+            if bool((neighbour_edges(batch, 6.0).vectors(batch).norm(dim=1) > closest).all()):
+                return atoms
+
+
+@pytest.fixture(scope="session")
+def pair_potential():
+    return PairPotential
+
+
+@pytest.fixture(scope="session")
+def as_calculator():
+    return PotentialCalculator
+
+
+@pytest.fixture(scope="session")
+def make_label():
+    return label
+
+
+@pytest.fixture(scope="session")
+def make_crystal():
+    return random_crystal
