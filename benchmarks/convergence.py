@@ -27,10 +27,10 @@ from nucleate.reference.settings import ReferenceSettings
 STORE = Path("runs/convergence.jsonl")
 SMEARING = 0.05
 SOFT = {"cutoffs": (250, 300, 350, 400, 500, 700), "cutoff": 400}
-HARD = {"cutoffs": (400, 450, 500, 600, 700, 900), "cutoff": 600}
-SPACINGS = (0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15)
+HARD = {"cutoffs": (450, 500, 600, 700, 900), "cutoff": 600}
+SPACINGS = (0.6, 0.45, 0.35, 0.3, 0.22, 0.16)
 SPACING = 0.3
-LEVELS = {"Si": SOFT, "NaCl": SOFT, "GaAs": SOFT, "Al2O3": HARD, "AlN": HARD}
+LEVELS = {"Si": SOFT, "NaCl": SOFT, "GaAs": SOFT, "Al2O3": HARD}
 
 
 def phases() -> dict[str, dict[str, Atoms]]:
@@ -61,7 +61,6 @@ def phases() -> dict[str, dict[str, Atoms]]:
                 spacegroup=12, cellpar=[11.95, 2.928, 5.667, 90, 103.83, 90], primitive_cell=True,
             ),
         },
-        "AlN": {"wurtzite": bulk("AlN", "wurtzite", 3.128, 5.017, u=0.3816), "zincblende": bulk("AlN", "zincblende", 4.402)},
     }  # fmt: skip
 
 
@@ -84,7 +83,6 @@ def random_cells() -> dict[str, Atoms]:
         "NaCl": random_cell("Na4Cl4", 185, 2.0),
         "GaAs": random_cell("Ga4As4", 180, 1.9),
         "Al2O3": random_cell("Al4O6", 95, 1.45),
-        "AlN": random_cell("Al4N4", 90, 1.5),
     }
 
 
@@ -133,7 +131,7 @@ def measure(store: Store, systems: list[str]) -> None:
         level, atoms = LEVELS[system], random_cells()[system]
         for cutoff in level["cutoffs"]:
             store.ask(f"{system}/random/{cutoff}/0.5", atoms, cutoff, 0.5)
-        for spacing in [s for s in SPACINGS if s >= (0.25 if level is SOFT else 0.35)]:
+        for spacing in [s for s in SPACINGS if s >= (0.22 if level is SOFT else 0.35)]:
             store.ask(f"{system}/random/{level['cutoff']}/{spacing}", atoms, level["cutoff"], spacing)
 
 

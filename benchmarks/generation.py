@@ -41,10 +41,7 @@ def time_pyxtal(counts: dict[str, int], n: int, seed: int) -> dict[str, float]:
     generator = SymmetricGenerator(counts, GenerateSettings())
     packing = generator.builder.packing
     pairs = [
-        (a, b, float(packing.min_distances[i, j]))
-        for i, a in enumerate(packing.symbols)
-        for j, b in enumerate(packing.symbols)
-        if i <= j
+        (a, b, float(packing.min_distances[i, j])) for i, a in enumerate(packing.symbols) for j, b in enumerate(packing.symbols) if i <= j
     ]
     tolerances = Tol_matrix(*pairs, prototype="atomic")
     rng = np.random.default_rng(seed)

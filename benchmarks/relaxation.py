@@ -74,9 +74,7 @@ def trained(structures: list[Atoms], members: int) -> ManyBodyCommittee:
 
 def settings(optimiser: str, steps: int) -> RelaxSettings:
     """Every structure takes every step: nothing converges, nothing is stopped."""
-    return RelaxSettings(
-        optimiser=optimiser, fmax=1e-12, smax=1e-12, max_steps=steps, patience=10**6, volume_range=(1e-3, 1e3)
-    )
+    return RelaxSettings(optimiser=optimiser, fmax=1e-12, smax=1e-12, max_steps=steps, patience=10**6, volume_range=(1e-3, 1e3))
 
 
 def time_ours(model: ManyBodyCommittee, structures: list[Atoms], steps: int, optimiser: str) -> float:
@@ -123,9 +121,7 @@ def time_ase(model: ManyBodyCommittee, structures: list[Atoms], steps: int) -> f
     return len(structures) * steps / (time.process_time() - began)
 
 
-def time_torch_sim(
-    model: ManyBodyCommittee, structures: list[Atoms], steps: int, dtype: torch.dtype, skin: float
-) -> float:
+def time_torch_sim(model: ManyBodyCommittee, structures: list[Atoms], steps: int, dtype: torch.dtype, skin: float) -> float:
     import torch_sim
     from torch_sim.models.interface import ModelInterface
     from torch_sim.optimizers import frechet_cell_fire
@@ -139,9 +135,7 @@ def time_torch_sim(
             self.edges = self.layout = None
 
         def forward(self, state, **unused):
-            batch = CrystalBatch(
-                state.positions, state.row_vector_cell.contiguous(), state.atomic_numbers.long(), state.system_idx.long()
-            )
+            batch = CrystalBatch(state.positions, state.row_vector_cell.contiguous(), state.atomic_numbers.long(), state.system_idx.long())
             edges = self.neighbours.update(batch)
             if edges is not self.edges:
                 self.edges, self.layout = edges, model.layout(batch, edges)
@@ -190,12 +184,8 @@ def main() -> None:
         contestants["ase_fire"] = lambda: time_ase(single, structures[: asked.ase], asked.steps)
     if not asked.no_torch_sim:
         for name, dtype in (("float64", torch.float64), ("float32", torch.float32)):
-            contestants[f"torch_sim_{name}"] = lambda dtype=dtype: time_torch_sim(
-                single, structures, asked.steps, dtype, 0.4
-            )
-        contestants["torch_sim_float64_vesin"] = lambda: time_torch_sim(
-            single, structures, asked.steps, torch.float64, 0.0
-        )
+            contestants[f"torch_sim_{name}"] = lambda dtype=dtype: time_torch_sim(single, structures, asked.steps, dtype, 0.4)
+        contestants["torch_sim_float64_vesin"] = lambda: time_torch_sim(single, structures, asked.steps, torch.float64, 0.0)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     # In turns, so that a slow spell of the machine meets all of them.
     for _ in range(asked.repeats):

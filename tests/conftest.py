@@ -78,9 +78,7 @@ class PotentialCalculator(Calculator):
 
 def label(potential, atoms):
     mean = potential.energy_forces_stress(CrystalBatch.from_atoms([atoms])).mean()
-    return Label(
-        float(mean.energy[0, 0]), mean.forces[0].double().numpy(), voigt_from_full(mean.stress[0, 0].double()).numpy()
-    )
+    return Label(float(mean.energy[0, 0]), mean.forces[0].double().numpy(), voigt_from_full(mean.stress[0, 0].double()).numpy())
 
 
 def random_crystal(rng, symbols, volume=12.0, closest=1.0, spread=0.2):

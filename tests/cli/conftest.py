@@ -22,9 +22,7 @@ class EMTReference:
 
         atoms = atoms.copy()
         atoms.calc = EMT()
-        return Label(
-            float(atoms.get_potential_energy()), np.array(atoms.get_forces()), np.array(atoms.get_stress())
-        )
+        return Label(float(atoms.get_potential_energy()), np.array(atoms.get_forces()), np.array(atoms.get_stress()))
 
 
 TINY = """

@@ -44,13 +44,13 @@ def test_formulas(formula, said, tmp_path):
         ("[serach]\npool = 3\n", "unknown key serach; did you mean search?"),
         ("[search]\npool = 'many'\n", "search.pool"),
         ("[search]\npool = \n", "cannot be read as TOML"),
-        ("search = 3\n", "search must be a table"),
+        ("reference = 3\n", "reference must be a table"),
     ],
 )
 def test_settings_files(toml, said, tmp_path):
     path = tmp_path / "s.toml"
     path.write_text(toml)
-    message = refusal("search", "Cu2", "--settings", path, "--pool", 8, "--out", tmp_path / "run")
+    message = refusal("search", "Cu2", "--settings", path, "--reference", "ase", "--out", tmp_path / "run")
     assert said in message
     assert str(path) in message
 

@@ -153,7 +153,21 @@ def test_benchmark_hands_its_options_on(monkeypatch, tiny):
         }
 
     monkeypatch.setattr("nucleate.benchmark.search.benchmark", benchmark)
-    command = "benchmark search --system Si8 --seeds 2 --first-seed 4 --budget 99 --baseline-cells 7 --settings".split()
+    command = [
+        "benchmark",
+        "search",
+        "--system",
+        "Si8",
+        "--seeds",
+        "2",
+        "--first-seed",
+        "4",
+        "--budget",
+        "99",
+        "--baseline-cells",
+        "7",
+        "--settings",
+    ]
     result = run.invoke(app, [*command, str(tiny)])
     assert result.exit_code == 0, result.output
     assert seen == {"seeds": [4, 5], "pool": 8, "budget": 99, "cells": 7}

@@ -110,9 +110,7 @@ def test_pure_rotation_and_strain_are_followed_exactly(make_crystal):
     assert cached.builds == 1
     for factor, builds in ((0.92, 1), (0.90, 2)):
         squeezed = CrystalBatch(batch.positions * factor, batch.cells * factor, batch.numbers, batch.structure)
-        assert pairs_of(cached.update(squeezed), squeezed, 4.0) == pairs_of(
-            neighbour_edges(squeezed, 4.0), squeezed, 4.0
-        )
+        assert pairs_of(cached.update(squeezed), squeezed, 4.0) == pairs_of(neighbour_edges(squeezed, 4.0), squeezed, 4.0)
         assert cached.builds == builds
 
 
@@ -126,9 +124,7 @@ def test_keep_follows_removed_and_added_structures(make_crystal):
         batch = walked(batch, rng, 0.01)
         if step % 4 == 3:
             stay = torch.as_tensor(np.flatnonzero(rng.random(len(batch)) < 0.7))
-            new = CrystalBatch.from_atoms(
-                [make_crystal(rng, ["Si"] * int(n), volume=15) for n in rng.integers(1, 6, 7 - len(stay))]
-            )
+            new = CrystalBatch.from_atoms([make_crystal(rng, ["Si"] * int(n), volume=15) for n in rng.integers(1, 6, 7 - len(stay))])
             if step % 8 == 3:
                 # Removal and refill at once, as one call ...
                 cached.keep(stay, batch, len(new))

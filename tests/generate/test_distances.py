@@ -32,9 +32,7 @@ def test_compact_keeps_the_crystal():
         new_scaled, new_cell = compact(scaled, cell)
         assert np.linalg.det(new_cell) > 0
         assert np.isclose(np.linalg.det(new_cell), abs(np.linalg.det(cell)))
-        assert np.allclose(
-            minkowski_reduce(new_cell)[0] @ minkowski_reduce(new_cell)[0].T, new_cell @ new_cell.T
-        )
+        assert np.allclose(minkowski_reduce(new_cell)[0] @ minkowski_reduce(new_cell)[0].T, new_cell @ new_cell.T)
         shift = (scaled @ cell - new_scaled @ new_cell) @ np.linalg.inv(cell)
         assert np.allclose(shift, np.round(shift), atol=1e-9)
         limits = np.full((5, 5), 3.0)

@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from ase.build import bulk
-from conftest import same
 
+from conftest import same
 from nucleate.errors import BadInput
 from nucleate.generate import GenerateSettings, make_generator
 
@@ -35,9 +35,7 @@ def test_pure_shares(share, origin):
 
 def test_repeats_with_the_same_seed():
     settings = GenerateSettings(workers=1)
-    runs = [
-        make_generator({"Al": 4, "O": 6}, settings).propose(15, np.random.default_rng(7)) for _ in range(2)
-    ]
+    runs = [make_generator({"Al": 4, "O": 6}, settings).propose(15, np.random.default_rng(7)) for _ in range(2)]
     assert all(same(a.atoms, b.atoms) for a, b in zip(*runs, strict=True))
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from conftest import same
 
+from conftest import same
 from nucleate.generate import GenerateSettings, P1Generator
 from nucleate.generate.distances import closest_fit
 

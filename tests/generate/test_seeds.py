@@ -45,9 +45,7 @@ def test_targets_are_brought_to_the_exact_count(targets, name, counts):
     assert candidate.origin == "seed"
     assert candidate.details == {"file": str(path), "frame": 0}
     convert = AseAtomsAdaptor.get_structure
-    assert StructureMatcher(scale=False, ltol=0.01, stol=0.01).fit(
-        convert(candidate.atoms), convert(read(path))
-    )
+    assert StructureMatcher(scale=False, ltol=0.01, stol=0.01).fit(convert(candidate.atoms), convert(read(path)))
 
 
 def test_many_frames_are_handed_out_once_each(tmp_path):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import spglib
-from conftest import same
 
+from conftest import same
 from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate import GenerateSettings, SymmetricGenerator
 from nucleate.generate.distances import closest_fit
@@ -44,9 +44,7 @@ def test_cells_have_the_symmetry_asked_for(hundred):
         )
         assert found is not None
         asked = candidate.details["space_group"]
-        general = max(
-            spglib.get_symmetry_from_database(spglib_hall(asked))["rotations"].shape[0] // centrings(asked), 1
-        )
+        general = max(spglib.get_symmetry_from_database(spglib_hall(asked))["rotations"].shape[0] // centrings(asked), 1)
         # The group found contains the one asked for, so its order on this cell is a multiple (Lagrange).
         assert len(found.rotations) % general == 0
 
@@ -94,16 +92,12 @@ def test_a_space_group_that_cannot_hold_the_atoms_is_refused():
 
 def test_atoms_that_find_no_room_raise_and_say_why():
     # Rocksalt sites exist, but the distance asked for leaves no room in a cubic cell of this volume.
-    tight = GenerateSettings(
-        space_groups=(225,), min_distance={"Na-Cl": 3.0}, volume_per_atom=22.4, volume_range=(1.0, 1.0)
-    )
+    tight = GenerateSettings(space_groups=(225,), min_distance={"Na-Cl": 3.0}, volume_per_atom=22.4, volume_range=(1.0, 1.0))
     with pytest.raises(GenerationFailed, match=r"asked for 20 symmetric NaCl, made 0 \(16 times: no room"):
         SymmetricGenerator({"Na": 1, "Cl": 1}, tight).propose(20, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(
-    "counts", [{"H": 1}, {"Mg": 2, "Al": 4, "O": 8}, {"Ca": 3, "O": 6, "H": 6}, {"Si": 40}]
-)
+@pytest.mark.parametrize("counts", [{"H": 1}, {"Mg": 2, "Al": 4, "O": 8}, {"Ca": 3, "O": 6, "H": 6}, {"Si": 40}])
 def test_other_sizes(counts):
     made = SymmetricGenerator(counts, GenerateSettings(workers=1)).propose(5, np.random.default_rng(0))
     for candidate in made:

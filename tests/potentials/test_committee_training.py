@@ -170,7 +170,5 @@ def test_progress_is_told_at_every_step(data):
     told = []
     few = [part[:4] for part in data[0]]
     model = ManyBodyCommittee((29,), SMALL)
-    train(
-        model, *few, SHORT.model_copy(update={"steps": 3}), seed=0, warm=False, on_step=lambda *what: told.append(what)
-    )
+    train(model, *few, SHORT.model_copy(update={"steps": 3}), seed=0, warm=False, on_step=lambda *what: told.append(what))
     assert told == [(1, 3), (2, 3), (3, 3)]

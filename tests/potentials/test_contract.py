@@ -62,9 +62,7 @@ def test_trained_committee(pair_potential, make_crystal, make_label, salt):
 
 
 def test_single_precision_committee(argon):
-    validate_potential(
-        ManyBodyCommittee((18,), SMALL), argon, rtol=2e-5, difference_rtol=5e-3, step=5e-3
-    )
+    validate_potential(ManyBodyCommittee((18,), SMALL), argon, rtol=2e-5, difference_rtol=5e-3, step=5e-3)
 
 
 class Broken:
@@ -78,9 +76,7 @@ class Broken:
 
     def energy_forces_stress(self, batch, edges=None):
         if self.fault == "unknown element":
-            batch = CrystalBatch(
-                batch.positions, batch.cells, torch.full_like(batch.numbers, self.species[0]), batch.structure
-            )
+            batch = CrystalBatch(batch.positions, batch.cells, torch.full_like(batch.numbers, self.species[0]), batch.structure)
         p = self.good.energy_forces_stress(batch, edges)
         energy, forces, stress = p.energy.clone(), p.forces.clone(), p.stress.clone()
         if self.fault == "committee axis":
@@ -101,9 +97,7 @@ class Broken:
             reach = 0 if edges is None else int((edges.vectors(batch).norm(dim=1) > self.cutoff).sum())
             energy = energy + 1e-4 * reach
         elif self.fault == "translation":
-            energy = energy + 1e-3 * torch.zeros(len(batch), dtype=energy.dtype).index_add(
-                0, batch.structure, batch.positions[:, 0]
-            )
+            energy = energy + 1e-3 * torch.zeros(len(batch), dtype=energy.dtype).index_add(0, batch.structure, batch.positions[:, 0])
         elif self.fault == "rotation":
             energy = energy + 1e-3 * batch.cells[:, 0, 0].abs()
         elif self.fault == "permutation":

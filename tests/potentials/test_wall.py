@@ -69,9 +69,7 @@ def wild(species, seed, dtype=torch.float64, factor=5.0):
 
 def pulled_together(species, shares):
     touch = covalent_radii[species[0]] + covalent_radii[species[1]]
-    return CrystalBatch.from_atoms(
-        [Atoms(species, [[0, 0, 0], [x * touch, 0, 0]], cell=[12, 12, 12], pbc=True) for x in shares]
-    )
+    return CrystalBatch.from_atoms([Atoms(species, [[0, 0, 0], [x * touch, 0, 0]], cell=[12, 12, 12], pbc=True) for x in shares])
 
 
 @pytest.mark.parametrize("species", [(14, 14), (1, 8), (11, 17), (13, 13)])
@@ -117,9 +115,7 @@ def test_well_has_a_floor():
     """Energies of random cells never fall below what bounded units allow."""
     model = wild((14,), 0)
     rng = np.random.default_rng(0)
-    cells = [
-        Atoms("Si6", scaled_positions=rng.random((6, 3)), cell=rng.uniform(2, 6, 3), pbc=True) for _ in range(40)
-    ]
+    cells = [Atoms("Si6", scaled_positions=rng.random((6, 3)), cell=rng.uniform(2, 6, 3), pbc=True) for _ in range(40)]
     prediction = model.energy_forces_stress(CrystalBatch.from_atoms(cells))
     floor = -3.0 * float((model.weight3.abs().sum(2) + model.bias3.abs().sum(2)).max())
     assert bool((prediction.energy / 6 > floor).all())

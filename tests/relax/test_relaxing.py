@@ -219,9 +219,7 @@ def test_refill_gives_what_one_big_batch_gives(argon, make_crystal, optimiser, c
     settings = RelaxSettings(optimiser=optimiser, max_steps=400, patience=400)
     whole = relax(pool, argon, settings)
     done = []
-    parts = relax(
-        pool, argon, settings.model_copy(update={"capacity": capacity}), on_done=lambda n, total: done.append((n, total))
-    )
+    parts = relax(pool, argon, settings.model_copy(update={"capacity": capacity}), on_done=lambda n, total: done.append((n, total)))
     assert [(end.stop, end.steps) for end in parts] == [(end.stop, end.steps) for end in whole]
     for a, b in zip(whole, parts, strict=True):
         assert b.energy == pytest.approx(a.energy, abs=1e-8)
@@ -277,3 +275,17 @@ def test_select_and_concatenate_keep_every_field(argon, starts):
     surface.neighbours.reset()
     expected = evaluate(optimiser.move(state), surface, 0.0, True)
     assert torch.allclose(after.enthalpy, expected.enthalpy, atol=1e-12)
+
+
+def test_mean_forces_are_the_mean_of_the_forces(make_crystal):
+    from nucleate.potentials.manybody import ManyBodyCommittee
+    from nucleate.potentials.settings import ModelSettings
+
+    settings = ModelSettings(cutoff=4.0, radial=4, channels=4, hidden=8, members=3)
+    model = ManyBodyCommittee((11, 17), settings, dtype=torch.float64)
+    rng = np.random.default_rng(4)
+    batch = CrystalBatch.from_atoms([make_crystal(rng, ["Na", "Cl"] * n, volume=15, closest=1.2) for n in (1, 3)])
+    every, mean = model.energy_forces_stress(batch), model.energy_forces_stress(batch, mean_forces=True)
+    assert torch.equal(mean.energy, every.energy)
+    assert torch.allclose(mean.forces, every.forces.mean(0, True), rtol=1e-10, atol=1e-12)
+    assert torch.allclose(mean.stress, every.stress.mean(0, True), rtol=1e-10, atol=1e-12)

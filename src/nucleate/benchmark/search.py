@@ -109,7 +109,7 @@ def random_cell(system: str, reference: str, seed: int, share: float, target: Ta
     (candidate,) = generator.propose(1, np.random.default_rng([seed, 4711]))
     atoms = candidate.atoms
     with tempfile.TemporaryDirectory() as folder:
-        dispatcher = Dispatcher(make_reference(ReferenceSettings(engine=reference)), Ledger(Path(folder) / "ledger.db"))
+        dispatcher = Dispatcher(make_reference(ReferenceSettings.model_validate({"engine": reference})), Ledger(Path(folder) / "ledger.db"))
         try:
             if first is not None:
                 (before,) = relax([atoms], first, CONVERGED)
@@ -196,7 +196,7 @@ def benchmark(
         on_done: called with (what, result) as parts finish.
     """
     with tempfile.TemporaryDirectory() as folder:
-        dispatcher = Dispatcher(make_reference(ReferenceSettings(engine=reference)), Ledger(Path(folder) / "ledger.db"))
+        dispatcher = Dispatcher(make_reference(ReferenceSettings.model_validate({"engine": reference})), Ledger(Path(folder) / "ledger.db"))
         target = relaxed_target(system, dispatcher)
     report: dict[str, Any] = {
         "system": system,

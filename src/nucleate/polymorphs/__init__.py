@@ -1,0 +1,1 @@
+"""When are two crystals the same: fingerprints, matching, space groups."""

@@ -41,7 +41,8 @@ def symmetry_order(atoms: Atoms, symprec: float = SYMPREC) -> int:
 
 @lru_cache(maxsize=600)
 def _point_group_order(hall_number: int) -> int:
-    return len(np.unique(spglib.get_symmetry_from_database(hall_number)["rotations"], axis=0))
+    operations = spglib.get_symmetry_from_database(hall_number)
+    return 1 if operations is None else len(np.unique(operations["rotations"], axis=0))
 
 
 def standard_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:

@@ -1,0 +1,1 @@
+"""Learned energy surfaces: the committee, its training and calibration."""

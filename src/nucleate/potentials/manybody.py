@@ -50,6 +50,16 @@ class ManyBodyCommittee(nn.Module):
         energy_shift: (n_species,) eV, energy of an atom before the network speaks.
     """
 
+    # Buffers, named here for the type checker.
+    feature_mean: Tensor
+    feature_std: Tensor
+    energy_scale: Tensor
+    energy_shift: Tensor
+    points: Tensor
+    degree_sums: Tensor
+    species_index: Tensor
+    wall_reach: Tensor
+
     def __init__(
         self,
         species: tuple[int, ...],
@@ -58,7 +68,7 @@ class ManyBodyCommittee(nn.Module):
         dtype: torch.dtype = torch.float32,
     ):
         super().__init__()
-        self.settings = settings or ModelSettings()
+        self.settings: ModelSettings = settings or ModelSettings()
         self.species = tuple(sorted(species))
         self.cutoff = self.settings.cutoff
         self.dtype = dtype
@@ -93,7 +103,7 @@ class ManyBodyCommittee(nn.Module):
             "degree_sums": sums,
         }.items():
             self.register_buffer(name, value.to(dtype))
-        self.energy_shift: Tensor = self.energy_shift.double()
+        self.energy_shift = self.energy_shift.double()
         self.register_buffer("species_index", index)
         self.register_buffer("wall_reach", wall_ranges(self.species, self.settings.wall_fraction).to(dtype))
 
@@ -241,8 +251,22 @@ class ManyBodyCommittee(nn.Module):
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
         return per_atom.new_zeros(len(batch)).index_add_(0, batch.structure, per_atom)
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None, layout: Layout | None = None) -> Prediction:
-        """Energies, forces and stresses of every member; see `Potential`."""
+    def energy_forces_stress(
+        self,
+        batch: CrystalBatch,
+        edges: Edges | None = None,
+        layout: Layout | None = None,
+        mean_forces: bool = False,
+    ) -> Prediction:
+        """Energies, forces and stresses of every member; see `Potential`.
+
+        Args:
+            batch: the structures.
+            edges: their pairs; found here if left out.
+            layout: of these pairs, from `layout`.
+            mean_forces: forces and stress of the committee's mean alone, with a committee axis of one. They are linear in
+                dE/dA_0: the way back to the edges then costs as much as for one member.
+        """
         self.check_species(batch.numbers)
         if edges is None:
             edges = neighbour_edges(batch, self.cutoff)
@@ -252,6 +276,8 @@ class ManyBodyCommittee(nn.Module):
             vectors = edges.vectors(batch).to(self.dtype)
             basis = self.edge_basis(vectors, layout)
             atomic, gradient = self.energy_gradient(basis, batch.numbers, create_graph=False)
+            if mean_forces:
+                gradient = gradient.mean(0, keepdim=True)
             forces, virial = self.forces_and_virial(basis, gradient, batch, edges, vectors)
             energy = atomic.new_zeros(atomic.shape[0], len(batch)).index_add_(1, batch.structure, atomic)
             wall_e, wall_f, wall_w = self.wall(batch, edges, vectors)

@@ -100,12 +100,12 @@ def train(
         _standardise(model, structures, labels, weights, settings)
     steps = settings.warm_steps if warm else settings.steps
     rate = settings.warm_learning_rate if warm else settings.learning_rate
-    parameters = list(model.parameters())
+    parameters: list[Tensor] = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda k: min(1.0, (k + 1) / 20) * 0.5 * (1 + math.cos(math.pi * min(1.0, k / steps))) + 0.01
     )
-    average = [parameter.detach().clone() for parameter in parameters]
+    average: list[Tensor] = [parameter.detach().clone() for parameter in parameters]
     rng = np.random.default_rng([seed, len(structures)])
     stream = _minibatches(model, structures, labels, weights, settings, rng)
     for step in range(steps):

@@ -23,7 +23,7 @@ HARD = frozenset(["H", "B", "C", "N", "O", "F", "Cr", "Mn", "Fe", "Co", "Ni", "C
 """Elements whose PAW functions need a higher cutoff before the stress can be used."""
 PRESETS: dict[str, dict[str, float]] = {
     "fast": {"soft": 300.0, "hard": 450.0, "k_spacing": 0.45, "smearing": 0.1},
-    "standard": {"soft": 400.0, "hard": 600.0, "k_spacing": 0.30, "smearing": 0.05},
+    "standard": {"soft": 350.0, "hard": 600.0, "k_spacing": 0.30, "smearing": 0.1},
     "accurate": {"soft": 600.0, "hard": 800.0, "k_spacing": 0.18, "smearing": 0.05},
 }
 CLOSEST = 0.5

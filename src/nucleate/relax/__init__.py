@@ -1,0 +1,1 @@
+"""Batched relaxation of positions and cells."""

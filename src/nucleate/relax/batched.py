@@ -74,12 +74,14 @@ class CommitteeSurface:
         self._layout: object | None = None
 
     def __call__(self, batch: CrystalBatch) -> Evaluation:
+        """Energy, forces, stress and uncertainty of the batch."""
         edges = self.neighbours.update(batch)
-        options = {}
+        options: dict[str, object] = {}
         if hasattr(self.potential, "layout"):
             if edges is not self._edges:
                 self._edges, self._layout = edges, self.potential.layout(batch, edges)
-            options["layout"] = self._layout
+            # An optimiser follows the mean alone.
+            options = {"layout": self._layout, "mean_forces": True}
         prediction = self.potential.energy_forces_stress(batch, edges, **options)
         return Evaluation(
             prediction.energy.mean(0),

@@ -1,0 +1,1 @@
+"""The active-learning search and its run folder."""

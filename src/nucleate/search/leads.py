@@ -105,7 +105,7 @@ class LeadFollower:
     def _step(self, state: LoopState, leads: list[Lead], model: Potential, round: int) -> bool:
         """One quasi-Newton step and one label for each lead; False when there was nothing to ask."""
         asked: list[Lead] = []
-        ends = []
+        ends: list[tuple[np.ndarray, Atoms, Frame]] = []
         for lead in leads:
             frame = Frame(lead.start, self.pressure)
             if not lead.path:

@@ -257,7 +257,7 @@ class Search:
 
     def _add_leads(self, structures: list[Atoms], answers: list[Answer], origins: list[str], round: int) -> None:
         pressure = self.settings.pressure
-        labelled = []
+        labelled: list[Lead] = []
         for atoms, answer, origin in zip(structures, answers, origins, strict=True):
             if isinstance(answer, Label) and len(atoms) == sum(self.counts.values()):
                 fmax, smax = residuals(answer, pressure)
@@ -291,20 +291,20 @@ class Search:
 
     def _train(self, warm: bool) -> dict[str, float]:
         assert self.model is not None
-        rows = [row for row in self.folder.ledger.rows() if row.label is not None]
-        rows = [row for row in rows if np.abs(row.label.forces).max() < MOST_FORCE] or rows
+        known = [(row.atoms, row.label) for row in self.folder.ledger.rows() if row.label is not None]
+        known = [pair for pair in known if np.abs(pair[1].forces).max() < MOST_FORCE] or known
         with self._timed("train"):
             report = train(
                 self.model,
-                [row.atoms for row in rows],
-                [row.label for row in rows],
+                [atoms for atoms, _ in known],
+                [label for _, label in known],
                 self.settings.training,
                 self.settings.seed,
                 warm,
                 on_step=lambda done, total: self._progress("training the committee", done, total),
             )
         return {
-            "labels": len(rows),
+            "labels": len(known),
             "energy_rmse": report.energy_rmse,
             "force_rmse": report.force_rmse,
             "stress_rmse": report.stress_rmse,

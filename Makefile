@@ -1,0 +1,52 @@
+# make demo: from a bare Debian/Ubuntu machine to a finished search of Si8 on real DFT.
+# make test: set everything up and run the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH ?= 2.13.0
+APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfftw3-dev libopenmpi-dev openmpi-bin libscalapack-openmpi-dev
+# One thread a process: with two busy processes, OpenMP's defaults ran 20-40 times slower.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: demo test test-slow lint system clean
+
+demo: $(VENV)/.installed
+	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
+	@echo "Open demo/report.html in a browser."
+
+test: $(VENV)/.installed lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/mypy
+
+system:
+	@missing=$$(for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
+	if [ -z "$$missing" ]; then echo "system packages: all there"; exit 0; fi; \
+	missing=$$(echo $$missing); \
+	if [ "$$(id -u)" = 0 ]; then run=""; elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then run=sudo; else \
+	  echo "These system packages are missing; install them as root, then run make again:"; \
+	  echo "  apt-get update && apt-get install -y $$missing"; exit 1; fi; \
+	echo "installing system packages: $$missing"; \
+	$$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+# torch's CPU build: the wheel marked +cpu where pip can see one, else from PyTorch's own index; never the CUDA build.
+$(VENV)/.installed: pyproject.toml tools/gpaw_siteconfig.py
+	$(MAKE) system
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import torch" 2>/dev/null \
+	  || $(BIN)/pip install -q "torch==$(TORCH)+cpu" \
+	  || $(BIN)/pip install -q "torch==$(TORCH)" --index-url https://download.pytorch.org/whl/cpu
+	@echo "installing nucleate with GPAW (compiled here with FFTW, ScaLAPACK and MPI; one or two minutes)"
+	GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py $(BIN)/pip install -q -e ".[dft,surrogates,dev]"
+	$(BIN)/gpaw info | head -n 30
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info src/*.egg-info
