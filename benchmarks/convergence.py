@@ -26,10 +26,9 @@ from nucleate.reference.settings import ReferenceSettings
 
 STORE = Path("runs/convergence.jsonl")
 SMEARING = 0.05
-SOFT = {"cutoffs": (250, 300, 350, 400, 500, 700), "cutoff": 400}
-HARD = {"cutoffs": (450, 500, 600, 700, 900), "cutoff": 600}
-SPACINGS = (0.6, 0.45, 0.35, 0.3, 0.22, 0.16)
-SPACING = 0.3
+SOFT = {"cutoffs": (250, 300, 400, 500, 700), "cutoff": 400, "spacings": (0.45, 0.35, 0.3, 0.22, 0.16)}
+HARD = {"cutoffs": (450, 600, 800), "cutoff": 450, "spacings": (0.45, 0.3, 0.22)}
+SPACING = 0.45
 LEVELS = {"Si": SOFT, "NaCl": SOFT, "GaAs": SOFT, "Al2O3": HARD}
 
 
@@ -125,13 +124,13 @@ def measure(store: Store, systems: list[str]) -> None:
         for name, atoms in phases()[system].items():
             for cutoff in level["cutoffs"]:
                 store.ask(f"{system}/{name}/{cutoff}/{SPACING}", atoms, cutoff, SPACING)
-            for spacing in SPACINGS:
+            for spacing in level["spacings"]:
                 store.ask(f"{system}/{name}/{level['cutoff']}/{spacing}", atoms, level["cutoff"], spacing)
     for system in systems:
         level, atoms = LEVELS[system], random_cells()[system]
         for cutoff in level["cutoffs"]:
-            store.ask(f"{system}/random/{cutoff}/0.5", atoms, cutoff, 0.5)
-        for spacing in [s for s in SPACINGS if s >= (0.22 if level is SOFT else 0.35)]:
+            store.ask(f"{system}/random/{cutoff}/{SPACING}", atoms, cutoff, SPACING)
+        for spacing in [s for s in level["spacings"] if s >= 0.3]:
             store.ask(f"{system}/random/{level['cutoff']}/{spacing}", atoms, level["cutoff"], spacing)
 
 
@@ -140,24 +139,18 @@ def print_tables(store: Store, systems: list[str]) -> None:
         level = LEVELS[system]
         for what, scan, fixed in (
             ("cutoff, eV", level["cutoffs"], "{x}/" + str(SPACING)),
-            ("k-spacing, 1/Å", SPACINGS, str(level["cutoff"]) + "/{x}"),
+            ("k-spacing, 1/Å", level["spacings"], str(level["cutoff"]) + "/{x}"),
         ):
             names = [*phases()[system], "random"]
             print(f"\n### {system}: {what}\n")
             print("| " + what + " | " + " | ".join(f"{n}: dE meV/atom, dP GPa, CPU s" for n in names) + " | order, meV/atom |")
             print("|---" * (len(names) + 2) + "|")
-            rows = {x: [store.known.get(f"{system}/{n}/{_at(fixed, n, x)}") for n in names] for x in scan}
+            rows = {x: [store.known.get(f"{system}/{n}/{fixed.format(x=x)}") for n in names] for x in scan}
             last = [next((r[k] for r in reversed(rows.values()) if r[k] and "energy" in r[k]), None) for k in range(len(names))]
             for x, found in rows.items():
                 cells = [_cell(row, end) for row, end in zip(found, last, strict=True)]
                 order = [r["energy"] - found[0]["energy"] for r in found[:-1] if r and found[0] and "energy" in r]
                 print(f"| {x} | " + " | ".join(cells) + " | " + ", ".join(f"{1e3 * e:.1f}" for e in order) + " |")
-
-
-def _at(fixed: str, name: str, x: float) -> str:
-    """The random cell's cutoffs are compared on fewer k-points."""
-    place = fixed.format(x=x)
-    return place.replace(f"/{SPACING}", "/0.5") if name == "random" and fixed.startswith("{x}") else place
 
 
 def _cell(row: dict | None, end: dict | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -84,6 +85,8 @@ def _root(
         import warnings
 
         warnings.simplefilter("ignore")
+        # Worker processes inherit it.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 
 @app.command()
@@ -134,6 +137,9 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
         with view:
             result = run(view.on_event)
     except KeyboardInterrupt:
+        # Workers pass over interrupts: nobody wants to wait for a calculation that nobody will read.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
         if view.folder is None:
             raise
         typer.echo(f"stopped; resume with: nucleate resume {view.folder}", err=True)

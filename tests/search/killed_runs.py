@@ -2,7 +2,8 @@
 
     python killed_runs.py FOLDER KILLS SEED
 
-Children are forked from this process, which has imported everything and computed nothing: a start then costs milliseconds.
+Children are forked from this process, which has imported everything and read the space groups but never differentiated
+(autograd refuses to work after a fork of one that has): a start then costs milliseconds.
 """
 
 import json
@@ -17,8 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
+
 from conftest import PairPotential, label
+from nucleate.crystals import parse_formula
 from nucleate.errors import ReferenceFailed
+from nucleate.generate import make_generator
 from nucleate.reference.base import content_hash
 from nucleate.search.loop import Search
 from nucleate.search.run_folder import RunFolder
@@ -164,6 +169,9 @@ def killed(folder, random_moments, most, longest):
 
 def main():
     folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    settings = settings_from_dict(SETTINGS)
+    make_generator(parse_formula(settings.formula), settings.generate)
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     began = time.monotonic()
     code = forked(folder / "whole")
     seconds = time.monotonic() - began

@@ -7,6 +7,7 @@ study in benchmarks/convergence.md.
 from __future__ import annotations
 
 import time
+import warnings
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -120,10 +121,13 @@ class GPAWReference:
         if s.magnetic_moments:
             atoms.set_initial_magnetic_moments([s.magnetic_moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
         try:
-            atoms.calc = GPAW(**options)
-            energy = float(atoms.get_potential_energy())
-            forces = atoms.get_forces()
-            stress = atoms.get_stress()
+            with warnings.catch_warnings():
+                # GPAW tells of every symmetrised grid; that is no news to a search.
+                warnings.simplefilter("ignore")
+                atoms.calc = GPAW(**options)
+                energy = float(atoms.get_potential_energy())
+                forces = atoms.get_forces()
+                stress = atoms.get_stress()
             iterations = int(atoms.calc.get_number_of_iterations())
         except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
             text = " ".join(str(error).split())[:300] or type(error).__name__

@@ -53,7 +53,7 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, tol
     line += f": {state}, {data['calls']} of {data['budget']} reference calls"
     if failed:
         line += f" ({failed} failed)"
-    if data["round"] is not None:
+    if data["round"]:
         line += f", {data['round']} round{'' if data['round'] == 1 else 's'}"
     console.print(line, soft_wrap=True, highlight=False)
     if data["finished"] and not told:

@@ -1,0 +1,56 @@
+"""Progress on a terminal and elsewhere."""
+
+import io
+
+from rich.console import Console
+
+from nucleate.report.terminal import SearchView, proof_line
+
+EVENTS = [
+    ("folder", {"path": "Si8", "reference": "chgnet", "surrogate": True, "formula": "Si8", "budget": 9}),
+    ("progress", {"phase": "training the committee", "done": 5, "total": 5}),
+    ("label", {"calls": 1}),
+    ("label", {"calls": 2, "failed": "out of memory [/b]\nmore"}),
+    ("polymorph", {"space_group": "Fd-3m", "energy": -5.3, "calls": 8}),
+    (
+        "round",
+        {
+            "round": 1, "calls": 9, "best": -5.3, "clusters": 4, "stops": {"converged": 3, "uncertain": 1},
+            "calibration": {"coverage": 0.75},
+        },
+    ),
+    ("finished", {"why": "all is known"}),
+]  # fmt: skip
+
+
+def shown(terminal, quiet=False):
+    stream = io.StringIO()
+    with SearchView(Console(file=stream, force_terminal=terminal, width=100), quiet) as view:
+        for kind, facts in EVENTS:
+            view.on_event(kind, facts)
+    assert view.folder == "Si8"
+    return stream.getvalue()
+
+
+def test_plain_lines_without_a_terminal():
+    text = shown(False)
+    assert "\x1b" not in text
+    assert "  call 2 failed: out of memory [/b]\n" in text
+    assert "  confirmed Fd-3m, -5.3000 eV/atom, after 8 calls\n" in text
+    assert "round 1: 9 calls; best -5.3000 eV/atom; 4 clusters; 75 % converged, 25 % uncertain; 90 % interval held 75 %" in text
+    assert "training" not in text
+
+
+def test_bars_on_a_terminal():
+    assert "training the committee" in shown(True)
+
+
+def test_quiet_is_quiet():
+    assert shown(True, quiet=True) == ""
+
+
+def test_a_proof_in_words():
+    proof = {"stop": "converged", "difference": -0.0012, "steps": 6}
+    assert "ends 1.20 meV/atom lower after 6 steps" in proof_line(proof)
+    assert proof_line({**proof, "difference": -1e-9}).endswith("at the same energy after 6 steps")
+    assert proof_line({"stop": "no convergence", "difference": None}) == "proof of the winner failed: no convergence"
