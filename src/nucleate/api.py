@@ -76,7 +76,7 @@ def resolve_settings(
     if settings is None:
         data = {}
     elif isinstance(settings, RunSettings):
-        data = settings.model_dump(mode="json", exclude_none=True)
+        data = settings.model_dump(mode="json")
     elif isinstance(settings, dict):
         data = _deep_copy(settings)
     else:
@@ -274,6 +274,7 @@ def relax_file(
     out: AnyPath | None = None,
     ledger: AnyPath | None = None,
     executor: Executor | None = None,
+    on_event: OnEvent | None = None,
 ) -> RelaxedFile:
     """Relax the structures of a file, cell and atoms, on the reference alone.
 
@@ -286,6 +287,7 @@ def relax_file(
         out: file to write; None: next to `path`, with `-relaxed` in its name.
         ledger: SQLite file that keeps every calculation: the same relaxation asked again costs nothing for
             what is done; None: forgotten at the end.
+        on_event: called with (`step`, facts) after every step: `calls`, `fmax` (eV/Å).
 
     Raises:
         BadInput: a file that cannot be read or written.
@@ -308,4 +310,5 @@ def relax_file(
         given,
         Path(ledger) if ledger is not None else None,
         executor,
+        on_event,
     )

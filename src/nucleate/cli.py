@@ -31,6 +31,7 @@ class _Verbs(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
+            _end_workers()
             typer.echo("stopped", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
@@ -38,6 +39,12 @@ class _Verbs(TyperGroup):
                 raise
             typer.echo(f"error: {_one_line(error)}", err=True)
             raise typer.Exit(error.exit_code if isinstance(error, NucleateError) else 1) from None
+
+
+def _end_workers() -> None:
+    """Workers pass over interrupts: nobody wants to wait for a calculation that nobody will read."""
+    for worker in multiprocessing.active_children():
+        worker.terminate()
 
 
 def _one_line(error: Exception) -> str:
@@ -137,9 +144,7 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
         with view:
             result = run(view.on_event)
     except KeyboardInterrupt:
-        # Workers pass over interrupts: nobody wants to wait for a calculation that nobody will read.
-        for worker in multiprocessing.active_children():
-            worker.terminate()
+        _end_workers()
         if view.folder is None:
             raise
         typer.echo(f"stopped; resume with: nucleate resume {view.folder}", err=True)
@@ -197,10 +202,16 @@ def relax(
     from nucleate.report.data import SCHEMA
     from nucleate.report.terminal import surrogate_warning
 
+    def told(kind: str, facts: dict[str, Any]) -> None:
+        text = f"{facts['calls']} calls, largest force {facts['fmax']:.3f} eV/Å"
+        typer.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
     done = api.relax_file(
         file, reference=reference, preset=preset, settings=settings, pressure=pressure, fmax=fmax, smax=smax,
-        max_steps=max_steps, workers=workers, out=out, ledger=ledger,
+        max_steps=max_steps, workers=workers, out=out, ledger=ledger, on_event=told if sys.stderr.isatty() else None,
     )  # fmt: skip
+    if sys.stderr.isatty():
+        typer.echo("\r\x1b[K", err=True, nl=False)
     if as_json:
         structures = [asdict(structure) for structure in done.structures]
         _print_json(

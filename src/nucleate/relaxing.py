@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from os import cpu_count
 from pathlib import Path
+from typing import Any
 
 import ase.io
 from ase import Atoms
 from pydantic import ValidationError
 
+from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.io import read_structures
+from nucleate.crystals.neighbours import Edges
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.polymorphs.matching import space_group
+from nucleate.potentials.base import Prediction
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
 from nucleate.reference.dispatch import Dispatcher
@@ -79,6 +84,7 @@ def relax_on_reference(
     reference: Reference | None = None,
     ledger: Path | None = None,
     executor: Executor | None = None,
+    on_event: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> RelaxedFile:
     """See `nucleate.api.relax_file`; `limits` are `fmax`, `smax` and `max_steps` of `RelaxSettings`."""
     target = out if out is not None else _relaxed_name(path)
@@ -99,13 +105,29 @@ def relax_on_reference(
         record = Ledger(ledger if ledger is not None else Path(scratch) / "ledger.db")
         before = record.count()
         with Dispatcher(given, record, workers, executor, settings.reference.timeout) as dispatcher:
-            ends = _relax_each(frames, ReferencePotential(dispatcher, "relax", 0), steps)
+            ends = _relax_each(frames, _Told(dispatcher, on_event), steps)
         calls = record.count() - before
     structures = [_relaxed(k + 1, frames[k], end) for k, end in enumerate(ends)]
     written = [_with_energy(end) for end in ends if isinstance(end, Relaxed)]
     if written:
         _write_frames(target, written)
     return RelaxedFile(structures, target if written else None, calls, given.name, given.surrogate)
+
+
+class _Told(ReferencePotential):
+    """The reference, telling of every step."""
+
+    def __init__(self, dispatcher: Dispatcher, on_event: Callable[[str, dict[str, Any]], None] | None):
+        super().__init__(dispatcher, "relax", 0)
+        self.on_event = on_event
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+        """As without telling."""
+        prediction = super().energy_forces_stress(batch, edges)
+        if self.on_event is not None:
+            fmax = float(prediction.forces.norm(dim=-1).max())
+            self.on_event("step", {"calls": self.dispatcher.ledger.count(), "fmax": fmax})
+        return prediction
 
 
 def _relax_each(frames: list[Atoms], potential: ReferencePotential, settings: RelaxSettings) -> list[Relaxed | ReferenceFailed]:

@@ -21,6 +21,10 @@ from nucleate.relax.settings import RelaxSettings
 from nucleate.search.settings import SearchSettings
 
 
+UNSET = "unset"
+"""How a settings file says that a field with a default has no value."""
+
+
 class RunSettings(BaseModel):
     """Everything that decides a search."""
 
@@ -45,7 +49,7 @@ class RunSettings(BaseModel):
 def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSettings:
     """Validate; raises `BadInput` naming every wrong key with the nearest right one, and every wrong value."""
     try:
-        settings = RunSettings.model_validate(data)
+        settings = RunSettings.model_validate(_replaced(data, UNSET, None))
     except ValidationError as error:
         lines = []
         for problem in error.errors():
@@ -85,14 +89,14 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def to_toml(settings: RunSettings) -> str:
-    """TOML text of resolved settings; unset fields are left out."""
-    return tomli_w.dumps(_without_none(settings.model_dump(mode="json")))
+    """TOML text of resolved settings. TOML knows no null: what is unset reads "unset"."""
+    return tomli_w.dumps(_replaced(settings.model_dump(mode="json"), None, UNSET))
 
 
-def _without_none(value: Any) -> Any:
+def _replaced(value: Any, old: Any, new: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return value
+        return {key: _replaced(item, old, new) for key, item in value.items()}
+    return new if value == old else value
 
 
 def described(model: type[BaseModel] = RunSettings, prefix: str = "") -> list[tuple[str, str, str, str]]:

@@ -140,7 +140,7 @@ def test_references_are_not_mixed(finished, tmp_path):
         def settings(self):
             return {}
 
-    with pytest.raises(RunFolderError, match="by emt, not other"):
+    with pytest.raises(RunFolderError, match="not other"):
         api.resume(shutil.copytree(finished, tmp_path / "copy"), reference=Other())
 
 

@@ -1,4 +1,4 @@
-"""Every verb through the command line, on a classical potential in the reference's place."""
+"""Every verb through the command line, on EMT in the reference's place."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def test_search_leaves_a_whole_folder(tiny, tmp_path):
     result = run.invoke(app, ["search", "Cu2", "--settings", str(tiny), "--out", str(out), "--seed", "3"])
     assert result.exit_code == 0, result.output
     assert "round 1" in result.stdout
-    assert "emt is a surrogate, not a reference" in result.stdout
+    assert "searching Cu2 on ase" in result.stdout
     for name in ("run.toml", "run.db", "events.jsonl", "table.csv", "report.html"):
         assert (out / name).stat().st_size > 0
     written = tomllib.loads((out / "run.toml").read_text())

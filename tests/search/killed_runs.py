@@ -60,7 +60,7 @@ class PaidReference:
         return {"engine": "pairs", "bond": 2.6}
 
     def label(self, atoms):
-        with open(self.invoices, "a") as stream:
+        with Path(self.invoices).open("a") as stream:
             stream.write(content_hash(atoms, self.settings()) + "\n")
         # Long enough to be killed in.
         time.sleep(0.01)

@@ -9,6 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
+from ase.neighborlist import neighbor_list
+
+from nucleate.errors import ReferenceFailed
+
+CLOSEST = 0.5
+"""Å; structures with nearer pairs than this are refused before an engine is asked."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +67,10 @@ def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
     digest.update(np.asarray(atoms.pbc, dtype="u1").tobytes())
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def refuse_overlap(atoms: Atoms, engine: str) -> None:
+    """Raise `ReferenceFailed` for atoms so close that an engine would run for long and answer nonsense."""
+    distances = neighbor_list("d", atoms, CLOSEST)
+    if len(distances):
+        raise ReferenceFailed(f"{engine} not asked: two atoms are {distances.min():.2f} Å apart")

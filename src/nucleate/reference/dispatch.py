@@ -94,6 +94,8 @@ class Dispatcher:
         self._settings = reference.settings()
         self._given = executor
         self._own: ProcessPoolExecutor | None = None
+        self._settled: set[str] | None = None
+        self._asked: set[str] = set()
 
     def __enter__(self) -> Dispatcher:
         return self
@@ -107,9 +109,22 @@ class Dispatcher:
             self._own.shutdown(wait=False, cancel_futures=True)
             self._own = None
 
+    def begin_round(self, round: int) -> None:
+        """Count calls as they stood before this round, plus those asked from now on.
+
+        A round that was killed half way leaves rows behind. Repeating it must decide as if they were not there yet, though they
+        are answered from the ledger.
+        """
+        self._settled = self.ledger.hashes_before(round)
+        self._asked = set()
+
+    def calls(self) -> int:
+        """Calls so far: what budgets and records count."""
+        return self.ledger.count() if self._settled is None else len(self._settled) + len(self._asked)
+
     def remaining(self) -> int | None:
         """Calls left of the budget; None without one."""
-        return None if self.budget is None else max(0, self.budget - self.ledger.count())
+        return None if self.budget is None else max(0, self.budget - self.calls())
 
     def known(self, atoms: Atoms) -> bool:
         """Whether the ledger already holds the answer."""
@@ -146,10 +161,12 @@ class Dispatcher:
                 answers[key] = row.answer()
             else:
                 to_ask[key] = atoms
-                new += row is None
+            new += row is None if self._settled is None else key not in self._settled | self._asked
         left = self.remaining()
         if left is not None and new > left:
             raise BudgetExhausted(f"{new} more reference calls would exceed the budget of {self.budget} ({left} left)")
+        if self._settled is not None:
+            self._asked |= set(keys) - self._settled
         indices = {key: k for k, key in reversed(list(enumerate(keys)))}
 
         def finish(key: str, answer: Answer, wall: float) -> None:

@@ -1,13 +1,9 @@
-"""Quantum ESPRESSO, VASP, CP2K and any other ASE calculator as references, from a few settings lines.
-
-ASE: A. H. Larsen et al., J. Phys.: Condens. Matter 29, 273002 (2017), doi 10.1088/1361-648X/aa680e.
-"""
+"""Quantum ESPRESSO, VASP, CP2K and any other ASE calculator as references."""
 
 from __future__ import annotations
 
-import importlib
-import os
-import shutil
+import re
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -15,158 +11,123 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator, CalculationFailed, PropertyNotImplementedError
-from ase.units import Ry
+from ase.calculators.calculator import PropertyNotImplementedError, SCFError
 
-from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
-from nucleate.reference.base import Label
-from nucleate.reference.kpoints import k_grid
+from nucleate.errors import BadInput, NucleateError, ReferenceFailed
+from nucleate.reference.base import Label, refuse_overlap
+from nucleate.reference.engine_inputs import ENGINE_INPUTS, EngineInput
 from nucleate.reference.settings import ReferenceSettings
 
-CUTOFFS = {"fast": 450.0, "standard": 700.0, "accurate": 1000.0}
-K_SPACINGS = {"fast": 0.45, "standard": 0.30, "accurate": 0.18}
-COMMANDS = {"espresso": "pw.x", "vasp": "vasp_std", "cp2k": "cp2k_shell.psmp"}
-INSTALL = {
-    "espresso": "apt-get install quantum-espresso, or set reference.command",
-    "vasp": "VASP is licensed software: set reference.command to how it is started here",
-    "cp2k": "apt-get install cp2k, or set reference.command",
-}
-_PROPERTIES = ("energy", "forces", "stress")
+LAST_WORDS = 400
+"""Characters of an engine's output that a failure quotes."""
 
 
 class AseReference:
-    """A reference behind an ASE calculator, each calculation in a temporary folder of its own.
+    """An engine behind ASE. Each calculation has a folder of its own, removed afterwards.
 
     Args:
-        settings: `engine` is one of espresso, vasp, cp2k, ase.
+        settings: engine `espresso`, `vasp`, `cp2k` or `ase`.
 
     Raises:
-        MissingDependency: the engine's program cannot be found.
-        BadInput: pseudopotentials missing, or not a calculator.
+        MissingDependency: the program or module is not installed; the message names the line that installs it.
+        BadInput: pseudopotentials or the calculator cannot be found, or settings that the engine would not obey.
     """
 
     surrogate = False
 
     def __init__(self, settings: ReferenceSettings):
-        self.name: str = settings.engine
         self._settings = settings
-        self._command = settings.command or COMMANDS.get(settings.engine, "")
-        if settings.engine == "ase":
-            calculator_class(settings.calculator)
-        else:
-            program = self._command.split()[0]
-            if shutil.which(program) is None:
-                raise MissingDependency(f"{program} is not installed; {INSTALL[settings.engine]}")
-        if settings.engine == "espresso":
-            self._check_pseudopotentials()
-        if settings.engine == "vasp" and "VASP_PP_PATH" not in os.environ:
-            raise BadInput("VASP needs its pseudopotentials: set the environment variable VASP_PP_PATH to their folder")
-
-    def _check_pseudopotentials(self) -> None:
-        s = self._settings
-        if not s.pseudopotentials or s.pseudo_dir is None:
-            raise BadInput("espresso needs reference.pseudopotentials (a file for each element) and reference.pseudo_dir (their folder)")
-        for symbol, name in s.pseudopotentials.items():
-            if not (Path(s.pseudo_dir) / name).is_file():
-                raise BadInput(f"reference.pseudopotentials: no file {name} for {symbol} in {s.pseudo_dir}")
+        self._input: EngineInput = ENGINE_INPUTS[settings.engine](settings)
+        self.name = f"ase:{settings.calculator}" if settings.engine == "ase" else settings.engine
 
     def settings(self) -> dict[str, Any]:
         """What decides the result."""
-        kept = ("preset", "cutoff", "k_spacing", "smearing", "xc", "magnetic_moments", "max_iterations", "pseudopotentials", "calculator")
-        given = self._settings.model_dump(mode="json")
-        return {"engine": self.name, **{name: given[name] for name in kept}, "parameters": given["parameters"]}
+        s = self._settings
+        return {
+            "engine": s.engine,
+            "magnetic_moments": s.magnetic_moments,
+            "parameters": s.parameters,
+            **self._input.settings(),
+        }
 
     def label(self, atoms: Atoms) -> Label:
-        """One calculation."""
+        """One calculation.
+
+        Args:
+            atoms: the structure; left as it is.
+
+        Returns:
+            Energy (eV), forces (n_atoms, 3) in eV/Å, stress (6,) in eV/Å³.
+
+        Raises:
+            ReferenceFailed: the engine's last words; kind `unconverged` where self-consistency did not settle.
+            BadInput: a pseudopotential is missing, or the calculator has no stress.
+        """
         atoms = atoms.copy()
         atoms.pbc = True
-        started, children = time.process_time(), os.times()
+        refuse_overlap(atoms, self.name)
+        moments = self._settings.magnetic_moments
+        if moments:
+            atoms.set_initial_magnetic_moments([moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
+        started = _cpu_seconds()
         with tempfile.TemporaryDirectory(prefix="nucleate-") as folder:
-            try:
-                atoms.calc = self.calculator(atoms, folder)
-                energy = float(atoms.get_potential_energy())
-                forces, stress = np.array(atoms.get_forces()), np.array(atoms.get_stress())
-            except PropertyNotImplementedError as error:
-                raise BadInput(f"{self.name}: the calculator gives no {error}; energy, forces and stress are all needed") from error
-            except BadInput:
-                raise
-            except Exception as error:  # Engines fail in ways of their own.
-                words = " ".join(str(error).split())[:300] or type(error).__name__
-                words += last_words(Path(folder)) if isinstance(error, CalculationFailed) else ""
-                unconverged = "converge" in words.lower()
-                raise ReferenceFailed(f"{self.name}: {words}", kind="unconverged" if unconverged else "failed") from error
+            energy, forces, stress, text = self._run(atoms, Path(folder))
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed(f"{self.name}: a result is not a finite number")
-        now = os.times()
-        spent = time.process_time() - started + now.children_user - children.children_user + now.children_system - children.children_system
-        return Label(energy, forces, stress, core_seconds=spent)
+        return Label(self._input.correct(energy, text), forces, stress, self._input.iterations(text), core_seconds=_cpu_seconds() - started)
 
-    def calculator(self, atoms: Atoms, folder: str) -> BaseCalculator:
-        """The ASE calculator of one structure, working in `folder`."""
-        s = self._settings
-        if s.engine == "ase":
-            return calculator_class(s.calculator)(**s.parameters)
-        cutoff = s.cutoff or CUTOFFS[s.preset]
-        grid = k_grid(atoms, s.k_spacing or K_SPACINGS[s.preset])
-        smearing = 0.1 if s.smearing is None else s.smearing
-        if s.magnetic_moments:
-            atoms.set_initial_magnetic_moments([s.magnetic_moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
-        if s.engine == "espresso":
-            from ase.calculators.espresso import Espresso, EspressoProfile
+    def _run(self, atoms: Atoms, folder: Path) -> tuple[float, np.ndarray, np.ndarray, str]:
+        calculator: Any = None
+        try:
+            calculator = self._input.calculator(atoms, folder)
+            atoms.calc = calculator
+            energy = float(atoms.get_potential_energy())
+            forces = np.array(atoms.get_forces(), dtype=float)
+            stress = np.array(atoms.get_stress(), dtype=float)
+            if getattr(calculator, "converged", True) is False:
+                raise ReferenceFailed(f"{self.name}: self-consistency did not settle", kind="unconverged")
+        except NucleateError:
+            raise
+        except PropertyNotImplementedError as error:
+            raise BadInput(f"{self.name} has no stress or forces: cells could not be relaxed ({error})") from error
+        except Exception as error:  # Calculators report trouble with exceptions of every kind.
+            if isinstance(error, SCFError):
+                raise ReferenceFailed(f"{self.name}: {error}", kind="unconverged") from error
+            text = self._text(folder)
+            self._refuse_unconverged(text)
+            words = _last_words(text) or f"{type(error).__name__}: {error}"
+            raise ReferenceFailed(f"{self.name}: {words}") from error
+        finally:
+            # CP2K stays alive between calculations; its folder does not.
+            if hasattr(calculator, "close"):
+                calculator.close()
+        text = self._text(folder)
+        self._refuse_unconverged(text)
+        return energy, forces, stress, text
 
-            assert s.pseudo_dir is not None
-            data: dict[str, Any] = {
-                "control": {"calculation": "scf", "tstress": True, "tprnfor": True},
-                "system": {
-                    "ecutwfc": cutoff / Ry,
-                    "ecutrho": 8 * cutoff / Ry,
-                    "occupations": "smearing",
-                    "smearing": "mv",
-                    "degauss": max(smearing, 1e-3) / Ry,
-                    "input_dft": s.xc,
-                },
-                "electrons": {"conv_thr": 1e-8 * len(atoms), "electron_maxstep": s.max_iterations},
-            }
-            for section, values in s.parameters.items():
-                data.setdefault(section, {}).update(values)
-            return Espresso(
-                profile=EspressoProfile(command=self._command, pseudo_dir=str(Path(s.pseudo_dir).resolve())),
-                pseudopotentials=s.pseudopotentials,
-                input_data=data,
-                kpts=grid,
-                directory=folder,
-            )
-        if s.engine == "vasp":
-            from ase.calculators.vasp import Vasp
+    def _refuse_unconverged(self, text: str) -> None:
+        sought = self._input.unconverged
+        if sought and sought in text:
+            raise ReferenceFailed(f"{self.name}: {_last_words(text, sought)}", kind="unconverged")
 
-            options: dict[str, Any] = {
-                "xc": s.xc, "encut": cutoff, "kpts": grid, "gamma": True, "ismear": 0, "sigma": smearing,
-                "ediff": 1e-6, "nelm": s.max_iterations, "isif": 2, "lwave": False, "lcharg": False,
-            }  # fmt: skip
-            return Vasp(command=self._command, directory=folder, **{**options, **s.parameters})
-        from ase.calculators.cp2k import CP2K
-
-        return CP2K(command=self._command, cutoff=cutoff, xc=s.xc, stress_tensor=True, directory=folder, **s.parameters)
+    def _text(self, folder: Path) -> str:
+        files = [folder / name for name in self._input.outputs]
+        return "\n".join(file.read_text(errors="replace") for file in files if file.is_file())
 
 
-def calculator_class(name: str | None) -> type[BaseCalculator]:
-    """The class `module:Class` names; raises `BadInput` or `MissingDependency`."""
-    if not name or ":" not in name:
-        raise BadInput(f"reference.calculator: give 'module:Class', such as 'ase.calculators.emt:EMT' (got {name!r})")
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise MissingDependency(f"reference.calculator: {module} cannot be imported ({error}); pip install what provides it") from None
-    except AttributeError:
-        raise BadInput(f"reference.calculator: {module} has no {attribute}") from None
-    return found
+def _last_words(text: str, sought: str = "") -> str:
+    """The line with the words sought, else the error block an engine frames with %%%, else its last lines."""
+    lines = text.splitlines()
+    blocks = re.split("%{20,}", text)
+    if sought and sought in text:
+        lines = [line for line in lines if sought in line][-1:]
+    elif len(blocks) > 2:
+        lines = blocks[1].splitlines()
+    said = [" ".join(line.split()) for line in lines[-12:] if line.strip(" -*=|")]
+    return " / ".join(said)[-LAST_WORDS:]
 
 
-def last_words(folder: Path) -> str:
-    """The last lines an engine wrote, for the ledger."""
-    outputs = sorted(folder.glob("*.[op][uw][to]*"), key=lambda path: path.stat().st_mtime)
-    if not outputs:
-        return ""
-    lines = [line.strip() for line in outputs[-1].read_text(errors="replace").splitlines() if line.strip(" %")]
-    return " | " + " / ".join(lines[-3:])[:300]
+def _cpu_seconds() -> float:
+    """CPU time of this process and of the programs it has waited for, s."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime

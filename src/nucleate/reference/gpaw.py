@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.errors import MissingDependency, ReferenceFailed
-from nucleate.reference.base import Label
+from nucleate.reference.base import Label, refuse_overlap
 from nucleate.reference.kpoints import k_grid, may_shift
 from nucleate.reference.settings import ReferenceSettings
 
@@ -27,8 +27,6 @@ PRESETS: dict[str, dict[str, float]] = {
     "standard": {"soft": 350.0, "hard": 600.0, "k_spacing": 0.30, "smearing": 0.1},
     "accurate": {"soft": 600.0, "hard": 800.0, "k_spacing": 0.18, "smearing": 0.05},
 }
-CLOSEST = 0.5
-"""Å; nearer pairs than this are refused before GPAW is asked."""
 
 
 class GPAWReference:
@@ -85,7 +83,7 @@ class GPAWReference:
         """One self-consistent calculation; if it does not converge, one more with gentler mixing."""
         atoms = atoms.copy()
         atoms.pbc = True
-        _refuse_overlap(atoms)
+        refuse_overlap(atoms, self.name)
         started = time.process_time()
         details: dict[str, Any] = {}
         try:
@@ -136,11 +134,3 @@ class GPAWReference:
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
         return (energy, forces, stress), iterations
-
-
-def _refuse_overlap(atoms: Atoms) -> None:
-    from ase.neighborlist import neighbor_list
-
-    distances = neighbor_list("d", atoms, CLOSEST)
-    if len(distances):
-        raise ReferenceFailed(f"GPAW not asked: two atoms are {distances.min():.2f} Å apart")

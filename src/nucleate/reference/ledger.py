@@ -179,6 +179,11 @@ class Ledger:
         with database_errors(self._path):
             return int(self._db.execute("SELECT COUNT(*) FROM ledger").fetchone()[0])
 
+    def hashes_before(self, round: int) -> set[str]:
+        """Hashes of all rows of earlier rounds."""
+        with database_errors(self._path):
+            return {row[0] for row in self._db.execute("SELECT hash FROM ledger WHERE round<?", (round,))}
+
     def counts_by_status(self) -> dict[str, int]:
         """Rows in each state."""
         with database_errors(self._path):

@@ -173,7 +173,7 @@ class LeadFollower:
         sigma = state.sigma_factor * float(model.energy_forces_stress(batch).energy_sigma(batch)[0])
         polymorph = Polymorph(
             lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, lead.origin,
-            self.dispatcher.ledger.count(), lead.calls, round,
+            self.dispatcher.calls(), lead.calls, round,
         )  # fmt: skip
         state.polymorphs.append(polymorph)
         return bool(self.on_polymorph(polymorph))

@@ -108,7 +108,7 @@ class Search:
         if saved is not None:
             self.state = LoopState.from_dict(saved[1])
             self.model, _ = load_committee(self._model_path(self.state.round))
-            self._tell("resumed", round=self.state.round, calls=self.folder.ledger.count())
+            self._tell("resumed", round=self.state.round, calls=self.dispatcher.calls())
         try:
             while self.state.finished is None:
                 if self.state.round < 0:
@@ -176,6 +176,7 @@ class Search:
     def _first_round(self) -> None:
         search = self.settings.search
         self._seconds = {}
+        self.dispatcher.begin_round(0)
         with self._timed("generate"):
             pool = self._generate(search.pool, 0)
             for k, units in enumerate(search.train_units):
@@ -186,14 +187,15 @@ class Search:
             vectors = fingerprints(structures, self.species)
         count = min(search.first_batch, self.dispatcher.remaining() or search.first_batch)
         first = int(self._rng(0, 2).integers(len(pool)))
-        chosen = [structures[k] for k in farthest_points(vectors, max(1, count - len(own)), first)]
-        chosen = ([candidate.atoms for candidate in own] + chosen)[:count]
+        far = [pool[k] for k in farthest_points(vectors, max(1, count - len(own)), first)]
+        batch = (own + [candidate for candidate in far if candidate.origin != "seed"])[:count]
+        chosen = [candidate.atoms for candidate in batch]
         with self._timed("label"):
             answers = self._label(chosen, "train", 0)
         if not any(isinstance(answer, Label) for answer in answers):
             raise NucleateError(f"all {len(answers)} first reference calculations failed; the first one: {answers[0]}")
         self.model = ManyBodyCommittee(self.species, self.settings.model, seed=self.settings.seed)
-        self._add_leads(chosen, answers, ["seed" if k < len(own) else "generated" for k in range(len(chosen))], 0)
+        self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
         training = self._train(warm=False)
         self.state.round = 0
         self._record(0, [], 0, None, training)
@@ -202,6 +204,7 @@ class Search:
         search, state = self.settings.search, self.state
         assert self.model is not None
         self._seconds = {}
+        self.dispatcher.begin_round(round)
         left = self.dispatcher.remaining()
         if left == 0:
             self._finish("the budget of reference calls is spent")
@@ -219,7 +222,7 @@ class Search:
             )
         with self._timed("select"):
             vectors = fingerprints([end.atoms for end in ends], self.species)
-            known = fingerprints(self._known_structures(), self.species)
+            known = fingerprints(self._known_structures(round), self.species)
             count = search.batch if left is None else min(search.batch, left)
             selection = select(ends, vectors, known, search, count)
             state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: search.keep]]
@@ -239,8 +242,9 @@ class Search:
         else:
             self._judge(round, bool(chosen))
 
-    def _known_structures(self) -> list[Atoms]:
-        labelled = [row.atoms for row in self.folder.ledger.rows() if row.status != "interrupted"]
+    def _known_structures(self, round: int) -> list[Atoms]:
+        # Rows of this very round are there when it is repeated after a kill; it must choose as it did before.
+        labelled = [row.atoms for row in self.folder.ledger.rows() if row.round < round]
         return labelled + [polymorph.atoms for polymorph in self.state.polymorphs]
 
     def _label(self, structures: list[Atoms], purpose: str, round: int) -> list[Answer]:
@@ -251,7 +255,7 @@ class Search:
             done += 1
             self._progress(f"{self.reference.name} calculations", done, len(structures))
             failed = {"failed": answer.reason} if isinstance(answer, ReferenceFailed) else {}
-            self._tell("label", round=round, purpose=purpose, calls=self.folder.ledger.count(), **failed)
+            self._tell("label", round=round, purpose=purpose, calls=self.dispatcher.calls(), **failed)
 
         return self.dispatcher.label_many(structures, purpose, round, on_done)
 
@@ -321,7 +325,7 @@ class Search:
         best = min((polymorph.energy for polymorph in self.state.polymorphs), default=None)
         record = RoundRecord(
             round,
-            self.folder.ledger.count(),
+            self.dispatcher.calls(),
             best,
             dict(Counter(end.stop for end in ends)),
             clusters,
@@ -357,20 +361,21 @@ class Search:
 
     def _finish(self, why: str) -> None:
         self.state.finished = why
-        self._tell("finished", why=why, calls=self.folder.ledger.count())
+        self._tell("finished", why=why, calls=self.dispatcher.calls())
 
     def _prove(self) -> None:
         """Relax the winner on the reference alone, from the geometry of its first label."""
         search, state = self.settings.search, self.state
         winner = state.ranking()[0]
-        potential = ReferencePotential(self.dispatcher, "proof", state.round)
+        self.dispatcher.begin_round(state.round + 1)
+        potential = ReferencePotential(self.dispatcher, "proof", state.round + 1)
         settings = self.settings.relax.model_copy(
             update={
                 "fmax": search.fmax, "smax": search.smax, "max_steps": search.proof_steps, "patience": search.proof_steps,
                 "pressure": self.settings.pressure, "sigma_stop": None,
             }
         )  # fmt: skip
-        before = self.folder.ledger.count()
+        before = self.dispatcher.calls()
         try:
             (end,) = relax([winner.start], potential, settings)
             state.proof = {
@@ -381,7 +386,7 @@ class Search:
             }
         except (ReferenceFailed, BudgetExhausted) as failure:
             state.proof = {"stop": str(failure), "energy": None, "difference": None, "steps": None}
-        state.proof["calls"] = self.folder.ledger.count() - before
+        state.proof["calls"] = self.dispatcher.calls() - before
         self._tell("proof", **state.proof)
 
 

@@ -142,8 +142,12 @@ class RunFolder:
         """Append one line to events.jsonl."""
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **what})
         try:
-            with (self.path / "events.jsonl").open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
+            with (self.path / "events.jsonl").open("ab+") as stream:
+                # A kill may have cut the last line; a new one must not be glued to it.
+                if stream.seek(0, os.SEEK_END) > 0:
+                    stream.seek(-1, os.SEEK_END)
+                    line = line if stream.read(1) == b"\n" else "\n" + line
+                stream.write((line + "\n").encode())
         except OSError as error:
             raise RunFolderError(f"{self.path / 'events.jsonl'}: {error.strerror}; nothing recorded so far is lost") from error
 

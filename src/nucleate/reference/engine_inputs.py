@@ -1,0 +1,292 @@
+"""What each engine behind ASE wants: its command, its files, its keywords, and where it says what went wrong.
+
+Quantum ESPRESSO: P. Giannozzi et al., J. Phys.: Condens. Matter 29, 465901 (2017), doi 10.1088/1361-648X/aa8f79.
+VASP: G. Kresse and J. Furthmüller, Phys. Rev. B 54, 11169 (1996), doi 10.1103/PhysRevB.54.11169.
+CP2K: T. D. Kühne et al., J. Chem. Phys. 152, 194103 (2020), doi 10.1063/5.0007045.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ase import Atoms, units
+from ase.calculators.abc import GetPropertiesMixin
+
+from nucleate.errors import BadInput, MissingDependency
+from nucleate.reference.kpoints import k_grid, may_shift
+from nucleate.reference.settings import ReferenceSettings
+
+PRESETS = {
+    "fast": {"k_spacing": 0.45, "smearing": 0.1},
+    "standard": {"k_spacing": 0.30, "smearing": 0.05},
+    "accurate": {"k_spacing": 0.18, "smearing": 0.05},
+}
+"""k-spacing in 1/Å and Fermi-Dirac width in eV; the same for every engine."""
+
+
+class EngineInput:
+    """One engine behind ASE: checks that it can run, and builds its calculator.
+
+    Args:
+        settings: the reference's settings.
+        command: what starts it where the settings name nothing.
+    """
+
+    cutoffs: ClassVar[dict[str, float]] = {}
+    """Cutoff of each preset, eV: starting points, to be tested with the pseudopotentials in use."""
+    outputs: tuple[str, ...] = ()
+    """Files in which the engine speaks, the one to quote first."""
+    unconverged = ""
+    """Words of a calculation whose self-consistency did not settle."""
+    install = ""
+    ignored: tuple[str, ...] = ()
+    """Settings that mean nothing here: given all the same, they are refused rather than passed over."""
+
+    def __init__(self, settings: ReferenceSettings, command: str | None):
+        self.s = settings
+        self.command = settings.command or command
+        for name in self.ignored:
+            if getattr(settings, name) != ReferenceSettings.model_fields[name].get_default(call_default_factory=True):
+                raise BadInput(f"reference.{name} has no effect on engine {settings.engine}: put it into reference.parameters")
+        if self.command is not None:
+            program = next((word for word in shlex.split(self.command) if "=" not in word), "")
+            if shutil.which(program) is None:
+                raise MissingDependency(f"{program} not found; {self.install}, or set reference.command")
+
+    def value(self, name: str) -> float:
+        """k_spacing (1/Å) or smearing (eV), as given or from the preset."""
+        given = getattr(self.s, name)
+        return PRESETS[self.s.preset][name] if given is None else given
+
+    @property
+    def cutoff(self) -> float:
+        """eV."""
+        return self.s.cutoff or self.cutoffs[self.s.preset]
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result."""
+        return {
+            "cutoff": self.cutoff,
+            "k_spacing": self.value("k_spacing"),
+            "smearing": self.value("smearing"),
+            "xc": self.s.xc,
+            "max_iterations": self.s.max_iterations,
+        }
+
+    def grid(self, atoms: Atoms) -> tuple[tuple[int, int, int], bool]:
+        """k-points along each axis, and whether even axes are shifted by half a step."""
+        size = k_grid(atoms, self.value("k_spacing"))
+        return size, may_shift(atoms, size)
+
+    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+        """A calculator that works in `folder`."""
+        raise NotImplementedError
+
+    def correct(self, energy: float, text: str) -> float:
+        """Energy at zero smearing, eV, where ASE hands over another one; `text` is what the engine wrote."""
+        return energy
+
+    def iterations(self, text: str) -> int:
+        """Self-consistency iterations, from what the engine wrote; 0 where it cannot be told."""
+        return 0
+
+
+class EspressoInput(EngineInput):
+    """Quantum ESPRESSO's pw.x."""
+
+    cutoffs: ClassVar = {"fast": 450.0, "standard": 680.0, "accurate": 950.0}
+    outputs = ("espresso.pwo", "espresso.err", "CRASH")
+    unconverged = "convergence NOT achieved"
+    install = "run: apt-get install quantum-espresso"
+
+    def __init__(self, settings: ReferenceSettings):
+        super().__init__(settings, "pw.x")
+        folder = settings.pseudo_dir or os.environ.get("ESPRESSO_PSEUDO")
+        if folder is None or not Path(folder).is_dir():
+            raise BadInput(f"no folder of pseudopotentials ({folder}); set reference.pseudo_dir or run: export ESPRESSO_PSEUDO=FOLDER")
+        self.pseudo_dir = Path(folder).resolve()
+        self._digests = {}
+        for element, name in settings.pseudopotentials.items():
+            path = self.pseudo_dir / name
+            if not path.is_file():
+                raise BadInput(f"pseudopotential of {element} not found: {path}; correct reference.pseudopotentials")
+            self._digests[element] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self._version = _printed(shlex.split(self.command or ""), r"Program PWSCF\s*v\.(\S+)")
+
+    def settings(self) -> dict[str, Any]:
+        """The pseudopotentials count by content, not by name."""
+        return super().settings() | {"version": self._version, "pseudopotentials": self._digests}
+
+    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+        """Energies to 1e-8 Ry an atom, so that forces settle to some meV/Å."""
+        from ase.calculators.espresso import Espresso, EspressoProfile
+
+        missing = sorted(set(atoms.get_chemical_symbols()) - set(self._digests))
+        if missing:
+            raise BadInput(f"no pseudopotential of {', '.join(missing)}: add to reference.pseudopotentials, as {missing[0]} = 'FILE.UPF'")
+        size, shifted = self.grid(atoms)
+        smearing = self.value("smearing")
+        data: dict[str, dict[str, Any]] = {
+            "control": {
+                "calculation": "scf", "tstress": True, "tprnfor": True, "disk_io": "none", "outdir": "scratch",
+                "pseudo_dir": str(self.pseudo_dir),
+            },
+            "system": {"ecutwfc": self.cutoff / units.Ry, "input_dft": self.s.xc},
+            "electrons": {"conv_thr": 1e-8 * len(atoms), "electron_maxstep": self.s.max_iterations, "mixing_beta": 0.4},
+        }  # fmt: skip
+        if smearing > 0:
+            data["system"] |= {"occupations": "smearing", "smearing": "fermi-dirac", "degauss": smearing / units.Ry}
+        given = dict(self.s.parameters)
+        for section, entries in given.pop("input_data", {}).items():
+            data.setdefault(section, {}).update(entries)
+        options = {
+            "input_data": data,
+            "pseudopotentials": self.s.pseudopotentials,
+            "kpts": size,
+            "koffset": tuple(int(shifted and n % 2 == 0) for n in size),
+        } | given
+        profile = EspressoProfile(command=self.command, pseudo_dir=self.pseudo_dir)
+        return Espresso(profile=profile, directory=folder, **options)
+
+    def correct(self, energy: float, text: str) -> float:
+        """pw.x prints the free energy E - TS; half of TS on top is the limit of no smearing."""
+        entropy = re.findall(r"smearing contrib\. \(-TS\)\s*=\s*(\S+)\s*Ry", text)
+        return energy - 0.5 * float(entropy[-1]) * units.Ry if entropy else energy
+
+    def iterations(self, text: str) -> int:
+        """As pw.x counts them."""
+        found = re.findall(r"convergence has been achieved in\s+(\d+)\s+iterations", text)
+        return int(found[-1]) if found else 0
+
+
+class VaspInput(EngineInput):
+    """VASP, with the PAW files of $VASP_PP_PATH."""
+
+    cutoffs: ClassVar = {"fast": 400.0, "standard": 520.0, "accurate": 700.0}
+    outputs = ("vasp.out", "OUTCAR")
+    # ASE reads an unconverged run without a word; VASP 6 says this.
+    unconverged = "electronic self-consistency was not achieved"
+    install = "VASP is licensed: install it from https://www.vasp.at"
+    ignored = ("pseudopotentials",)
+
+    def __init__(self, settings: ReferenceSettings):
+        known = next((os.environ[name] for name in ("ASE_VASP_COMMAND", "VASP_COMMAND") if name in os.environ), "vasp_std")
+        super().__init__(settings, known)
+        folder = settings.pseudo_dir or os.environ.get("VASP_PP_PATH")
+        if folder is None or not Path(folder).is_dir():
+            raise BadInput(f"no folder of PAW files ({folder}); set reference.pseudo_dir or run: export VASP_PP_PATH=FOLDER")
+        self.pseudo_dir = folder
+
+    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+        """One ionic step; ASE hands over the energy at zero smearing."""
+        from ase.calculators.vasp import Vasp
+
+        size, shifted = self.grid(atoms)
+        # ASE has no other way to tell its VASP calculator.
+        os.environ["VASP_PP_PATH"] = str(self.pseudo_dir)
+        options = {
+            "xc": self.s.xc, "encut": self.cutoff, "prec": "Accurate", "ediff": 1e-6, "nelm": self.s.max_iterations,
+            "ismear": -1, "sigma": max(self.value("smearing"), 1e-3), "ibrion": -1, "nsw": 0, "isif": 2, "lreal": False,
+            "lwave": False, "lcharg": False, "kpts": size, "gamma": not shifted,
+        }  # fmt: skip
+        return Vasp(directory=str(folder), command=self.command, **(options | self.s.parameters))
+
+    def iterations(self, text: str) -> int:
+        """Lines of the electronic loop."""
+        return len(re.findall(r"^(?:DAV|RMM|CGA?):\s+\d+", text, re.M))
+
+
+class Cp2kInput(EngineInput):
+    """CP2K's Quickstep through its shell; basis sets and potentials are found in $CP2K_DATA_DIR."""
+
+    cutoffs: ClassVar = {"fast": 300 * units.Ry, "standard": 500 * units.Ry, "accurate": 800 * units.Ry}
+    outputs = ("cp2k.out",)
+    unconverged = "SCF run NOT converged"
+    install = "run: apt-get install cp2k"
+    ignored = ("pseudopotentials", "pseudo_dir")
+
+    def __init__(self, settings: ReferenceSettings):
+        super().__init__(settings, os.environ.get("ASE_CP2K_COMMAND", "cp2k.psmp -s"))
+
+    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+        """CP2K reduces k-points by time reversal alone, so shifted grids are safe for every lattice."""
+        from ase.calculators.cp2k import CP2K
+
+        size = k_grid(atoms, self.value("k_spacing"))
+        smearing = self.value("smearing")
+        smear = ""
+        if smearing > 0:
+            smear = (
+                f"&SCF\n ADDED_MOS {2 * len(atoms) + 4}\n &SMEAR ON\n METHOD FERMI_DIRAC\n"
+                f" ELECTRONIC_TEMPERATURE [K] {smearing / units.kB:.3f}\n &END SMEAR\n&END SCF\n"
+            )
+        section = f"&FORCE_EVAL\n&DFT\n&KPOINTS\n SCHEME MONKHORST-PACK {size[0]} {size[1]} {size[2]}\n&END KPOINTS\n{smear}&END DFT\n"
+        options = {
+            "xc": self.s.xc, "cutoff": self.cutoff, "max_scf": self.s.max_iterations, "stress_tensor": True,
+            "inp": f"{section}&END FORCE_EVAL\n", "uks": bool(self.s.magnetic_moments),
+        }  # fmt: skip
+        return CP2K(label=str(folder / "cp2k"), command=self.command, **(options | self.s.parameters))
+
+
+class AnyInput(EngineInput):
+    """Any ASE calculator by 'module:Class'; `parameters` are its keyword arguments."""
+
+    ignored = ("cutoff", "k_spacing", "smearing", "command", "pseudopotentials", "pseudo_dir")
+
+    def __init__(self, settings: ReferenceSettings):
+        super().__init__(settings, None)
+        module, _, name = (settings.calculator or "").partition(":")
+        if not module or not name:
+            raise BadInput(f"reference.calculator is {settings.calculator!r}; write 'module:Class', as 'ase.calculators.emt:EMT'")
+        try:
+            self._class = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            top = (error.name or module).partition(".")[0]
+            raise MissingDependency(f"reference.calculator: no module {error.name}; run: pip install {top}") from error
+        except AttributeError as error:
+            raise BadInput(f"reference.calculator: module {module} has no {name}") from error
+        if "stress" not in getattr(self._class, "implemented_properties", ["stress"]):
+            raise BadInput(f"{settings.calculator} has no stress: cells could not be relaxed")
+        try:
+            self._version = version(module.partition(".")[0])
+        except PackageNotFoundError:
+            self._version = ""
+
+    def settings(self) -> dict[str, Any]:
+        """The class, its package's version and its arguments."""
+        return {"calculator": self.s.calculator, "version": self._version}
+
+    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+        """A fresh one each time: calculators keep state."""
+        try:
+            made = self._class(**self.s.parameters)
+        except TypeError as error:
+            raise BadInput(f"reference.parameters do not fit {self.s.calculator}: {error}") from error
+        if hasattr(made, "directory"):
+            made.directory = str(folder)
+        return made
+
+
+ENGINE_INPUTS: dict[str, type[Any]] = {"espresso": EspressoInput, "vasp": VaspInput, "cp2k": Cp2kInput, "ase": AnyInput}
+
+
+def _printed(command: list[str], pattern: str) -> str:
+    """What a program says of its version when it is given nothing to do; empty if it says nothing."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="nucleate-") as folder:
+        try:
+            done = subprocess.run(command, input="", cwd=folder, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+    found = re.search(pattern, done.stdout)
+    return found.group(1) if found else ""

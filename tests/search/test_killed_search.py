@@ -1,0 +1,48 @@
+"""A search killed with `kill -9` at random moments and resumed: nothing lost, nothing paid twice, the same end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("killed_runs.py")
+
+
+def killed_runs(folder, kills, seed):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), str(kills), str(seed)],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    assert result["code"] == 0, run.stderr
+    return result
+
+
+def check(result, kills):
+    whole = result["whole"]
+    # The search must be one worth killing.
+    assert whole["polymorphs"]
+    assert whole["proof"] is not None
+    assert {row[2] for row in whole["ledger"]} == {"train", "explore", "confirm", "proof"}
+    assert sum(run["kills"] for run in result["killed"]) >= kills
+    for run in result["killed"]:
+        assert run["wrong"] == []
+        # Only a call in flight may be paid again: at most one a kill.
+        assert run["repeated"] <= run["kills"]
+    for run in result["killed"]:
+        for name, value in whole.items():
+            assert run[name] == value, f"{name} differs after {run['kills']} kills"
+
+
+def test_three_kills(tmp_path):
+    check(killed_runs(tmp_path, 3, seed=1), 3)
+
+
+@pytest.mark.slow
+def test_thirty_kills(tmp_path):
+    check(killed_runs(tmp_path, 30, seed=2), 30)
