@@ -1,6 +1,6 @@
 """Run one small search whole, and the same search again and again with `kill -9` at random moments; report as JSON.
 
-    python killed_runs.py FOLDER KILLS SEED
+    python killed_runs.py FOLDER KILLS SEED BUDGET
 
 Children are forked from this process, which has imported everything and read the space groups but never differentiated
 (autograd refuses to work after a fork of one that has): a start then costs milliseconds.
@@ -34,7 +34,7 @@ SETTINGS = {
     "seed": 3,
     "search": {
         "pool": 24, "keep": 6, "first_batch": 6, "batch": 3, "max_rounds": 3, "leads": 2, "lead_steps": 5,
-        "budget": 80, "proof_steps": 12, "fmax": 0.05, "smax": 0.5, "lead_fmax": 3.0,
+        "proof_steps": 12, "fmax": 0.05, "smax": 0.5, "lead_fmax": 3.0,
     },
     "generate": {"workers": 1, "symmetric_share": 0.5, "space_groups": [12, 63, 166, 194]},
     "model": {"cutoff": 4.0, "radial": 5, "channels": 6, "hidden": 8, "members": 2},
@@ -169,6 +169,7 @@ def killed(folder, random_moments, most, longest):
 
 def main():
     folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    SETTINGS["search"]["budget"] = int(sys.argv[4])
     settings = settings_from_dict(SETTINGS)
     make_generator(parse_formula(settings.formula), settings.generate)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -61,6 +63,9 @@ def limit_threads() -> None:
     import torch
 
     torch.set_num_threads(1)
+    if sys.platform == "linux":
+        # A killed leader cannot close its pool; without this its workers would compute on, unheard (PR_SET_PDEATHSIG).
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     # An interrupt is for the process that leads; workers end when it closes the pool.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

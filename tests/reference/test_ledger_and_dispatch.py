@@ -1,0 +1,171 @@
+"""Every call is a row; nothing is paid twice; trouble is a row with its reason."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from nucleate.errors import BudgetExhausted, ReferenceFailed, RunFolderError
+from nucleate.reference import Dispatcher, Label, Ledger, content_hash
+from tests.reference.fakes import Emt
+
+
+def copper(shift=0.0, a=3.6):
+    atoms = bulk("Cu", a=a, cubic=True)
+    atoms.positions[0, 0] = shift
+    return atoms
+
+
+def test_hash_sees_physics_and_nothing_else():
+    atoms, settings = copper(0.01), {"engine": "x", "cutoff": 300}
+    key = content_hash(atoms, settings)
+    named = atoms.copy()
+    named.info["name"] = "mine"
+    named.set_tags(1)
+    negative_zero = atoms.copy()
+    negative_zero.positions[negative_zero.positions == 0] = -0.0
+    assert content_hash(named, settings) == key
+    assert content_hash(negative_zero, settings) == key
+    assert content_hash(copper(0.02), settings) != key
+    assert content_hash(copper(0.01, a=3.7), settings) != key
+    assert content_hash(atoms, {"engine": "x", "cutoff": 301}) != key
+
+
+def test_same_question_is_answered_from_the_ledger(tmp_path):
+    marker = tmp_path / "calls"
+    ledger = Ledger(tmp_path / "run.db")
+    with Dispatcher(Emt(marker), ledger) as dispatcher:
+        first = dispatcher.label_many([copper(), copper(), copper(0.1)], "train", 0)
+        again = dispatcher.label_many([copper(0.1)], "train", 1)
+    assert marker.read_text().count("call") == 2
+    assert ledger.count() == 2
+    assert first[0].energy == first[1].energy
+    np.testing.assert_array_equal(again[0].forces, first[2].forces)
+    rows = list(Ledger(tmp_path / "run.db").rows())
+    assert [row.purpose for row in rows] == ["train", "train"]
+    np.testing.assert_allclose(rows[1].atoms.positions, copper(0.1).positions)
+
+
+def test_failures_are_rows_and_the_others_go_on(tmp_path):
+    ledger = Ledger(tmp_path / "run.db")
+    with Dispatcher(Emt(tmp_path / "calls"), ledger, timeout=0.5) as dispatcher:
+        structures = [copper(), copper(0.111), copper(0.222), copper(0.444), copper(0.05)]
+        answers = dispatcher.label_many(structures, "train", 0)
+        repeated = dispatcher.label_many([copper(0.111)], "train", 1)
+    kinds = [answer.kind if isinstance(answer, ReferenceFailed) else "ok" for answer in answers]
+    assert kinds == ["ok", "unconverged", "timeout", "failed", "ok"]
+    assert "engine bug" in answers[3].reason
+    assert ledger.counts_by_status() == {"failed": 1, "ok": 2, "timeout": 1, "unconverged": 1}
+    assert repeated[0].kind == "unconverged"
+    assert (tmp_path / "calls").read_text().count("call") == 5
+
+
+def test_dead_worker_costs_only_its_own_structure(tmp_path):
+    ledger = Ledger(tmp_path / "run.db")
+    with Dispatcher(Emt(), ledger, workers=1) as dispatcher:
+        answers = dispatcher.label_many([copper(), copper(0.333), copper(0.05)], "train", 0)
+    assert isinstance(answers[0], Label)
+    assert isinstance(answers[2], Label)
+    assert "died" in answers[1].reason
+    assert ledger.counts_by_status() == {"failed": 1, "ok": 2}
+
+
+def test_any_executor_will_do(tmp_path):
+    with ThreadPoolExecutor(2) as executor:
+        dispatcher = Dispatcher(Emt(), Ledger(tmp_path / "run.db"), executor=executor, timeout=5)
+        answers = dispatcher.label_many([copper(0.01 * k) for k in range(1, 5)], "train", 0)
+    assert all(isinstance(answer, Label) for answer in answers)
+
+
+def test_budget_is_refused_before_any_call(tmp_path):
+    marker = tmp_path / "calls"
+    dispatcher = Dispatcher(Emt(marker), Ledger(tmp_path / "run.db"), budget=2)
+    dispatcher.label_many([copper()], "train", 0)
+    with pytest.raises(BudgetExhausted, match="budget of 2"):
+        dispatcher.label_many([copper(0.01), copper(0.02)], "train", 0)
+    assert marker.read_text().count("call") == 1
+    dispatcher.label_many([copper(), copper(0.01)], "train", 0)
+    assert dispatcher.remaining() == 0
+
+
+def test_a_call_in_flight_is_taken_up_in_its_own_row(tmp_path):
+    first = Ledger(tmp_path / "run.db")
+    settings = Emt().settings()
+    first.begin(content_hash(copper(), settings), copper(), "fake", settings, "train", 0)
+    # A new process finds the row of a killed one.
+    ledger = Ledger(tmp_path / "run.db")
+    assert ledger.counts_by_status() == {"interrupted": 1}
+    Dispatcher(Emt(), ledger).label_many([copper()], "train", 0)
+    (row,) = ledger.rows()
+    assert (row.status, row.attempts) == ("ok", 2)
+
+
+def test_a_repeated_round_counts_calls_as_the_first_time(tmp_path):
+    ledger = Ledger(tmp_path / "run.db")
+    dispatcher = Dispatcher(Emt(), ledger, budget=10)
+    dispatcher.label_many([copper()], "train", 0)
+    dispatcher.begin_round(1)
+    dispatcher.label_many([copper(0.01), copper(0.02)], "explore", 1)
+    assert dispatcher.calls() == 3
+    dispatcher.begin_round(1)
+    assert dispatcher.remaining() == 9
+    dispatcher.label_many([copper(0.01)], "explore", 1)
+    assert dispatcher.calls() == 2
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, only text" * 40, b"SQLite format 3\x00" + b"\xff" * 600])
+def test_damaged_database_is_one_line(tmp_path, content):
+    path = tmp_path / "run.db"
+    path.write_bytes(content)
+    with pytest.raises(RunFolderError, match=r"run\.db") as caught:
+        Ledger(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_workers_die_with_a_killed_leader(tmp_path):
+    marker = tmp_path / "calls"
+    script = tmp_path / "leader.py"
+    script.write_text(
+        "from tests.reference.fakes import Emt\nfrom tests.reference.test_ledger_and_dispatch import copper\n"
+        "from nucleate.reference import Dispatcher, Ledger\n"
+        f"if __name__ == '__main__':\n    Dispatcher(Emt({str(marker)!r}), Ledger({str(tmp_path / 'run.db')!r}), workers=1)"
+        ".label_many([copper(0.222)], 'train', 0)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    leader = subprocess.Popen([sys.executable, script], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not marker.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert marker.exists()
+        leader.send_signal(signal.SIGKILL)
+        leader.wait()
+        deadline = time.monotonic() + 10
+        while _members(leader.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert _members(leader.pid) == []
+    finally:
+        for pid in _members(leader.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _members(session):
+    """Live worker processes of a session; the resource tracker, which ends by itself, left out."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+            line = (path.parent / "cmdline").read_text()
+        except (OSError, IndexError):
+            continue
+        if int(fields[3]) == session and fields[0] != "Z" and "spawn_main" in line:
+            found.append(int(path.parent.name))
+    return found
