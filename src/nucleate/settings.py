@@ -20,7 +20,6 @@ from nucleate.reference.settings import ReferenceSettings
 from nucleate.relax.settings import RelaxSettings
 from nucleate.search.settings import SearchSettings
 
-
 UNSET = "unset"
 """How a settings file says that a field with a default has no value."""
 
