@@ -6,7 +6,7 @@ from nucleate.relax.batched import COLLAPSED, CONVERGED, EXPLODED, UNCERTAIN, Re
 from nucleate.search.select import score, select
 from nucleate.search.settings import SearchSettings
 
-SETTINGS = SearchSettings(symmetric_slots=0, uncertain_slots=0, cluster_tolerance=0.03)
+SETTINGS = SearchSettings(symmetric_slots=0, uncertain_slots=0, diverse_slots=0, cluster_tolerance=0.03)
 
 
 def low_symmetry(seed=0):
@@ -90,3 +90,21 @@ def test_exploded_end_points_are_neither_chosen_nor_carried():
     chosen = select(ends, spots(0, 1, 2), NONE, SETTINGS, 3)
     assert [c.index for c in chosen.choices] == [2]
     assert chosen.heads == [2]
+
+
+def test_diverse_slots_go_furthest_from_all_that_is_labelled():
+    ends = [end(-1.0 + 0.01 * k) for k in range(8)]
+    vectors = spots(0.1, 0.2, 0.3, 1.5, 2.9, 3.0, 3.1, 3.14)
+    settings = SETTINGS.model_copy(update={"diverse_slots": 1})
+    chosen = select(ends, vectors, spots(0.0), settings, 2).choices
+    # The upper half by energy (from 2.9 on) is further away still, but too high.
+    assert [(c.index, c.why) for c in chosen] == [(3, "diverse"), (0, "score")]
+
+
+def test_diverse_choices_are_far_from_each_other():
+    ends = [end(-1.0 + 0.01 * k) for k in range(8)]
+    vectors = spots(0.5, 1.4, 1.5, 1.3, 2.9, 3.0, 3.1, 3.14)
+    settings = SETTINGS.model_copy(update={"diverse_slots": 2})
+    chosen = select(ends, vectors, spots(0.0), settings, 2).choices
+    # 1.4 and 1.3 are further from what is known than 0.5, but close to 1.5, which is taken.
+    assert [c.index for c in chosen] == [2, 0]

@@ -20,7 +20,7 @@ LOOKED_AT = 150
 
 @dataclass(frozen=True)
 class Choice:
-    """An end point chosen for a label, by its index, and why: `score`, `symmetric` or `uncertain`."""
+    """An end point chosen for a label, by its index, and why: `score`, `symmetric`, `uncertain` or `diverse`."""
 
     index: int
     why: str
@@ -99,5 +99,22 @@ def select(
     symmetric = [k for k in looked_at if symmetry_order(relaxed[k].atoms) >= HIGH_SYMMETRY]
     take(symmetric, settings.symmetric_slots, "symmetric")
     take([k for k in fresh if relaxed[k].stop == UNCERTAIN], settings.uncertain_slots, "uncertain")
+    left = [k for k in fresh if k not in taken]
+    take(_far_apart(left, energy, vectors, known, settings.diverse_slots), settings.diverse_slots, "diverse")
     take(fresh, count, "score")
     return Selection(choices, heads, scores)
+
+
+def _far_apart(heads: Sequence[int], energy: np.ndarray, vectors: np.ndarray, known: np.ndarray, count: int) -> list[int]:
+    """Of the lower half of the heads by energy, those furthest from everything known and from each other, greedily.
+
+    A young model ranks a family of structures it has never seen at random; without this the search digs where it began.
+    """
+    lower = sorted(heads, key=lambda k: energy[k])[: max(count, len(heads) // 2)]
+    chosen: list[int] = []
+    distance = nearest(vectors[lower], known)
+    for _ in range(min(count, len(heads))):
+        best = int(np.argmax(distance))
+        chosen.append(lower[best])
+        distance = np.minimum(distance, np.linalg.norm(vectors[lower] - vectors[lower[best]], axis=1))
+    return chosen

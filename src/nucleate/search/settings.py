@@ -30,7 +30,10 @@ class SearchSettings(BaseModel):
         ge=0,
         description="Of each batch, labels for the lowest among highly symmetric end points (early models under-bind them).",
     )
-    uncertain_slots: int = Field(2, ge=0, description="Of each batch, labels where relaxations stopped on uncertainty.")
+    diverse_slots: int = Field(
+        2, ge=0, description="Of each batch, labels for the end points least like anything labelled, among the lower half of the pool."
+    )
+    uncertain_slots: int = Field(1, ge=0, description="Of each batch, labels where relaxations stopped on uncertainty.")
     sigma_stop: float | None = Field(1.0, gt=0, description="Pool relaxations stop where the calibrated uncertainty exceeds this, eV/atom.")
     cluster_tolerance: float = Field(0.03, gt=0, description="End points with pooled fingerprints closer than this are one cluster.")
     leads: int = Field(3, ge=1, description="Lowest labelled minima followed to convergence on the reference in each round.")
