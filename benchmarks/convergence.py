@@ -30,8 +30,8 @@ SOFT = {"cutoffs": (250, 300, 400, 500, 700), "cutoff": 400, "spacings": (0.45, 
 DENSE = {"cutoffs": (250, 300, 400, 500, 700), "cutoff": 300, "spacings": (0.45, 0.3, 0.22), "spacing": 0.45}
 HARD = {"cutoffs": (450, 600, 800), "cutoff": 450, "spacings": (0.6, 0.45, 0.3), "spacing": 0.6}
 LEVELS = {"Si": SOFT, "NaCl": DENSE, "Al2O3": HARD, "GaAs": DENSE}
-DEAREST = {("Si", "beta-tin"): 0.2}
-"""Phases whose finest k-spacing is left out for its cost: 1/Å."""
+DEAREST = {("Al2O3", "theta"): 0.4}
+"""Phases whose k-spacings finer than this, 1/Å, are left out for their cost."""
 
 
 def phases() -> dict[str, dict[str, Atoms]]:
