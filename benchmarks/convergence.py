@@ -28,9 +28,9 @@ STORE = Path("runs/convergence.jsonl")
 SMEARING = 0.05
 SOFT = {"cutoffs": (250, 300, 400, 500, 700), "cutoff": 400, "spacings": (0.45, 0.35, 0.3, 0.22, 0.16), "spacing": 0.45}
 DENSE = {"cutoffs": (250, 300, 400, 500, 700), "cutoff": 300, "spacings": (0.45, 0.3, 0.22), "spacing": 0.45}
-HARD = {"cutoffs": (450, 600, 800), "cutoff": 450, "spacings": (0.6, 0.45, 0.3), "spacing": 0.6}
+HARD = {"cutoffs": (450, 600, 700, 800, 1000), "cutoff": 450, "spacings": (0.6, 0.45, 0.3), "spacing": 0.6}
 LEVELS = {"Si": SOFT, "NaCl": DENSE, "Al2O3": HARD, "GaAs": DENSE}
-DEAREST = {("Al2O3", "theta"): 0.4}
+DEAREST = {("Al2O3", "theta"): 0.4, ("Al2O3", "random"): 0.4}
 """Phases whose k-spacings finer than this, 1/Å, are left out for their cost."""
 
 
@@ -133,9 +133,9 @@ def measure(store: Store, systems: list[str]) -> None:
                 store.ask(f"{system}/{name}/{level['cutoff']}/{spacing}", atoms, level["cutoff"], spacing)
     for system in systems:
         level, atoms = LEVELS[system], random_cells()[system]
-        for cutoff in level["cutoffs"]:
+        for cutoff in level["cutoffs"][:3]:
             store.ask(f"{system}/random/{cutoff}/{level['spacing']}", atoms, cutoff, level["spacing"])
-        for spacing in [s for s in level["spacings"] if s >= 0.3]:
+        for spacing in [s for s in level["spacings"] if s >= DEAREST.get((system, "random"), 0.3)]:
             store.ask(f"{system}/random/{level['cutoff']}/{spacing}", atoms, level["cutoff"], spacing)
 
 

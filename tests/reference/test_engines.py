@@ -87,7 +87,7 @@ def test_gpaw_is_not_asked_about_overlapping_atoms():
 @pytest.mark.slow
 def test_gpaw_forces_and_stress_are_derivatives_of_its_energy():
     pytest.importorskip("gpaw")
-    reference = make_reference(settings(cutoff=400, k_spacing=0.6, smearing=0.1))
+    reference = make_reference(settings(cutoff=400, k_spacing=0.6, smearing=0.01))
     atoms = bulk("Si", a=5.3)
     atoms.rattle(0.05, seed=2)
     label = reference.label(atoms)

@@ -1,0 +1,188 @@
+"""Settings, k-points, surrogates at their edges, foreign executors."""
+
+import contextlib
+import os
+import pickle
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from pydantic import ValidationError
+
+from nucleate.errors import BadInput, RunFolderError
+from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
+from nucleate.reference.kpoints import k_grid, may_shift
+from tests.reference.fakes import Emt
+
+
+def test_unknown_engine_names_the_choices():
+    with pytest.raises(ValidationError, match="'gpaw', 'espresso', 'vasp'"):
+        ReferenceSettings(engine="abinit")
+
+
+@pytest.mark.parametrize("given", [{"cutoff": 0}, {"k_spacing": -0.1}, {"smearing": -1}, {"timeout": 0}, {"kspacing": 0.3}])
+def test_impossible_settings_are_refused(given):
+    with pytest.raises(ValidationError):
+        ReferenceSettings(**given)
+
+
+@pytest.mark.parametrize("given", [{"cutoff": 300}, {"k_spacing": 0.3}, {"smearing": 0.1}, {"pseudo_dir": "x"}])
+def test_settings_without_effect_are_refused(given):
+    with pytest.raises(BadInput, match=f"reference.{next(iter(given))} has no effect"):
+        make_reference(ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT", **given))
+
+
+class Strict(EMT):
+    def __init__(self, asap_cutoff=False):
+        super().__init__(asap_cutoff=asap_cutoff)
+
+
+def test_parameters_that_do_not_fit_are_the_users_fault():
+    given = ReferenceSettings(engine="ase", calculator=f"{__name__}:Strict", parameters={"sigma": 1})
+    with pytest.raises(BadInput, match="sigma"):
+        make_reference(given).label(bulk("Cu"))
+
+
+def test_parameters_reach_the_calculator_and_the_hash():
+    shallow, deep = (
+        make_reference(
+            ReferenceSettings(
+                engine="ase", calculator="ase.calculators.lj:LennardJones", parameters={"sigma": 2.3, "epsilon": depth, "rc": 6.0}
+            )
+        )
+        for depth in (0.1, 0.2)
+    )
+    argon = bulk("Ar", a=3.7)
+    argon.rattle(0.05, seed=1)
+    assert deep.label(argon).energy == pytest.approx(2 * shallow.label(argon).energy)
+    assert content_hash(argon, deep.settings()) != content_hash(argon, shallow.settings())
+    assert deep.name == "ase:ase.calculators.lj:LennardJones"
+    assert argon.calc is None
+
+
+@pytest.mark.parametrize("engine", ["ase", "chgnet", "gpaw"])
+def test_references_travel_to_workers(engine):
+    if find_spec({"ase": "ase"}.get(engine, engine)) is None:
+        pytest.skip(f"{engine} is not installed")
+    given = {"calculator": "ase.calculators.emt:EMT"} if engine == "ase" else {}
+    reference = make_reference(ReferenceSettings(engine=engine, **given))
+    copy = pickle.loads(pickle.dumps(reference))
+    assert copy.settings() == reference.settings()
+    assert copy.name == reference.name
+
+
+def test_finer_spacing_never_takes_k_points_away():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        atoms = Atoms("Si", cell=4 * np.eye(3) + rng.normal(size=(3, 3)), pbc=True)
+        grids = np.array([k_grid(atoms, spacing) for spacing in (1.0, 0.6, 0.45, 0.3, 0.2, 0.1)])
+        assert (np.diff(grids, axis=0) >= 0).all()
+        reciprocal = 2 * np.pi * np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+        assert (reciprocal / grids[3] <= 0.3 + 1e-9).all()
+
+
+def test_only_grids_that_keep_the_symmetry_are_shifted():
+    cubic, face_centred = bulk("Si", a=5.43, cubic=True), bulk("Si", a=5.43)
+    hexagonal = bulk("Mg", a=3.2, c=5.2)
+    assert may_shift(cubic, (4, 4, 4))
+    assert not may_shift(cubic, (3, 3, 3))
+    assert not may_shift(face_centred, (4, 4, 4))
+    assert not may_shift(hexagonal, (4, 4, 4))
+    assert may_shift(hexagonal, (3, 3, 2))
+    rattled = face_centred.copy()
+    rattled.rattle(0.1, seed=0)
+    rattled.set_cell(rattled.cell.array + 0.1 * np.random.default_rng(0).normal(size=(3, 3)), scale_atoms=True)
+    assert may_shift(rattled, (4, 4, 4))
+
+
+@pytest.mark.parametrize("name", ["chgnet", "sevennet"])
+def test_atom_without_neighbours_has_no_force(name, capfd):
+    pytest.importorskip({"chgnet": "chgnet", "sevennet": "sevenn"}[name])
+    reference = make_reference(ReferenceSettings(engine=name))
+    capfd.readouterr()
+    alone = reference.label(Atoms("Si", cell=[20, 20, 20], pbc=True))
+    np.testing.assert_allclose(alone.forces, 0, atol=1e-6)
+    np.testing.assert_allclose(alone.stress, 0, atol=1e-9)
+    dimer = Atoms("Si3", positions=[[0, 0, 0], [2.3, 0, 0], [10, 10, 10]], cell=[20, 20, 20], pbc=True)
+    label = reference.label(dimer)
+    assert abs(label.forces[0, 0]) > 0.1
+    np.testing.assert_allclose(label.forces[2], 0, atol=1e-6)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_chgnet_numbers_are_those_of_its_own_calculator():
+    pytest.importorskip("chgnet")
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    with contextlib.redirect_stdout(None):
+        calculator = CHGNetCalculator(use_device="cpu")
+    for seed, atoms in enumerate([bulk("NaCl", "rocksalt", 5.5), bulk("Si", a=5.43, cubic=True)]):
+        atoms.rattle(0.1, seed=seed)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.05 * np.random.default_rng(seed).normal(size=(3, 3))), scale_atoms=True)
+        label = make_reference(ReferenceSettings(engine="chgnet")).label(atoms)
+        atoms.calc = calculator
+        assert label.energy == pytest.approx(float(atoms.get_potential_energy()), abs=1e-5)
+        np.testing.assert_allclose(label.forces, atoms.get_forces(), atol=1e-4)
+        np.testing.assert_allclose(label.stress, atoms.get_stress(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["chgnet", "sevennet"])
+def test_left_handed_cells_have_the_same_stress(name):
+    pytest.importorskip({"chgnet": "chgnet", "sevennet": "sevenn"}[name])
+    reference = make_reference(ReferenceSettings(engine=name))
+    right = bulk("Si", a=5.2, cubic=True)
+    right.rattle(0.05, seed=4)
+    left = Atoms(right.symbols, positions=right.positions, cell=right.cell.array[[1, 0, 2]], pbc=True)
+    assert left.cell.handedness == -right.cell.handedness
+    np.testing.assert_allclose(reference.label(left).stress, reference.label(right).stress, atol=1e-5)
+
+
+def test_hash_does_not_see_the_seventh_decimal():
+    copper, settings = bulk("Cu", a=3.6), {"engine": "x"}
+    near, far = copper.copy(), copper.copy()
+    copper.positions[0] = near.positions[0] = far.positions[0] = [0.1, 0.2, 0.3]
+    near.positions[0, 0] += 2e-8
+    far.positions[0, 0] += 2e-6
+    assert content_hash(near, settings) == content_hash(copper, settings)
+    assert content_hash(far, settings) != content_hash(copper, settings)
+
+
+def test_folder_that_cannot_be_written_is_one_line(tmp_path):
+    with pytest.raises(RunFolderError, match="writable") as caught:
+        Ledger(tmp_path / "missing" / "run.db")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_read_only_database_is_one_line(tmp_path):
+    path = tmp_path / "run.db"
+    Ledger(path)
+    path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(RunFolderError, match="writable"):
+            Ledger(path)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+@pytest.mark.slow
+def test_parsl_is_an_executor_like_any_other(tmp_path):
+    parsl = pytest.importorskip("parsl")
+    executors = pytest.importorskip("parsl.concurrent")
+    from parsl.executors import ThreadPoolExecutor as ParslThreads
+
+    config = parsl.Config(executors=[ParslThreads(max_threads=2)], run_dir=str(tmp_path / "parsl"))
+    copper = []
+    for k in range(1, 4):
+        atoms = bulk("Cu", a=3.6, cubic=True)
+        atoms.positions[0, 0] = 0.01 * k
+        copper.append(atoms)
+    with executors.ParslPoolExecutor(config=config) as executor:
+        dispatcher = Dispatcher(Emt(), Ledger(tmp_path / "run.db"), executor=executor, timeout=30)
+        answers = dispatcher.label_many(copper, "train", 0)
+    assert all(isinstance(answer, Label) for answer in answers)
