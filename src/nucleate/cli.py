@@ -264,43 +264,34 @@ def benchmark_search(
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first.")] = 0,
     budget: Annotated[int, typer.Option(min=1, help="Calls a search may spend.")] = 1000,
     baseline_cells: Annotated[int, typer.Option(min=0, help="Cells relaxed for each random-search baseline.")] = 0,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Also search with candidates without symmetry.")] = False,
+    pretrained: Annotated[str | None, typer.Option(help="Surrogate that relaxes the cells; the reference confirms the lowest.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Folder that keeps what is done; the same command goes on there.")] = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Reference calls until the known ground state is found, over many seeds."""
-    from nucleate.benchmark.search import benchmark
+    from nucleate.benchmark.run import benchmark
     from nucleate.report.data import SCHEMA
-    from nucleate.report.terminal import surrogate_warning
-    from nucleate.settings import read_settings, settings_from_dict
+    from nucleate.report.terminal import show_benchmark, surrogate_warning
+    from nucleate.settings import read_settings
 
     overrides = {} if settings is None else read_settings(settings)
-    settings_from_dict({**overrides, "formula": system}, str(settings or "settings"))
     if not as_json and reference in ("chgnet", "sevennet"):
         typer.echo(surrogate_warning(reference))
 
-    def told(what: str, result: dict[str, Any]) -> None:
-        if what == "seed":
+    def told(name: str, result: dict[str, Any]) -> None:
+        if "first" in result:
             hit = f"hit after {result['first']}" if result["first"] is not None else f"no hit in {result['calls']}"
-            typer.echo(f"seed {result['seed']}: {hit} calls, {result['seconds']:.0f} s", err=as_json)
-        else:
-            least = "at least " if result["ert"] is None else ""
-            text = f"{what}: {result['hits']} hits in {result['cells']} cells"
-            typer.echo(f"{text}; expected {least}{result['ert_at_least']:.0f} calls to a hit", err=as_json)
+            typer.echo(f"{name}: {hit} calls, {result['seconds']:.0f} s", err=as_json)
 
     numbers = list(range(first_seed, first_seed + seeds))
-    report = benchmark(system, reference, numbers, budget, overrides, baseline_cells, workers, told)
+    report = benchmark(system, reference, numbers, budget, overrides, baseline_cells, ablation, pretrained, workers, out, told)
     if as_json:
         _print_json({"schema": SCHEMA, **report})
-        return
-    mine = report["nucleate"]
-    ert = "no hit" if mine["ert"] is None else f"expected {mine['ert']:.0f} calls to the first hit"
-    target = report["target"]["space_group"]
-    typer.echo(f"{system} on {reference}, {target}: {mine['hits']} of {mine['seeds']} seeds hit; {ert}")
-    for limit, success in mine["success"].items():
-        low, high = (100 * bound for bound in success["interval"])
-        share = 100 * success["share"]
-        typer.echo(f"  within {limit} calls: {share:.0f} % (95 % interval {low:.0f}-{high:.0f} %)")
+    else:
+        show_benchmark(report)
 
 
 def _print_json(data: dict[str, Any]) -> None:

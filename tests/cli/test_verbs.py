@@ -143,16 +143,17 @@ def test_settings_are_shown_and_written_whole(tmp_path):
 def test_benchmark_hands_its_options_on(monkeypatch, tiny):
     seen = {}
 
-    def benchmark(system, reference, seeds, budget, overrides, baseline_cells, workers, on_done):
+    def benchmark(system, reference, seeds, budget, overrides, baseline_cells, ablation, pretrained, workers, out, on_done):
         seen.update(seeds=seeds, pool=overrides["search"]["pool"], budget=budget, cells=baseline_cells)
-        on_done("seed", {"seed": 4, "first": 31, "calls": 31, "seconds": 2.0})
+        on_done("nucleate/4", {"seed": 4, "first": 31, "calls": 31, "seconds": 2.0})
         return {
             "system": system,
+            "reference": reference,
             "target": {"space_group": "Fd-3m"},
-            "nucleate": {"hits": 1, "seeds": 2, "ert": 31.0, "success": {"50": {"share": 0.5, "interval": [0, 1]}}},
+            "nucleate": {"hits": 1, "seeds": 2, "ert": 31.0, "interval": None, "success": {"50": {"share": 0.5, "interval": [0, 1]}}},
         }
 
-    monkeypatch.setattr("nucleate.benchmark.search.benchmark", benchmark)
+    monkeypatch.setattr("nucleate.benchmark.run.benchmark", benchmark)
     command = [
         "benchmark",
         "search",
@@ -171,7 +172,8 @@ def test_benchmark_hands_its_options_on(monkeypatch, tiny):
     result = run.invoke(app, [*command, str(tiny)])
     assert result.exit_code == 0, result.output
     assert seen == {"seeds": [4, 5], "pool": 8, "budget": 99, "cells": 7}
-    assert "1 of 2 seeds hit; expected 31 calls" in result.stdout
+    assert "1 of 2" in result.stdout
+    assert "within 50 calls: 50 % of seeds" in result.stdout
     assert json.loads(run.invoke(app, [*command, str(tiny), "--json"]).stdout)["schema"] == 1
 
 

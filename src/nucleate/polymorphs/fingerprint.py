@@ -1,6 +1,6 @@
 """A parameter-free fingerprint: the power spectrum of the atomic basis, pooled over atoms by mean and standard deviation.
 
-p_skl(i) = (sum_m |A_sklm(i)|^2)^(1/2), the diagonal of the SOAP power spectrum (A. P. Bartók et al., Phys. Rev. B 87, 184115 (2013),
+p_skl(i) = sum_m |A_sklm(i)|^2, the diagonal of the SOAP power spectrum (A. P. Bartók et al., Phys. Rev. B 87, 184115 (2013),
 doi 10.1103/PhysRevB.87.184115). Mean *and* deviation: the mean alone does not tell one odd site from many slightly odd ones.
 """
 
@@ -20,6 +20,8 @@ from nucleate.potentials.edge_basis import EdgeBasis, make_layout
 CUTOFF = 6.0
 RADIAL = 8
 CHUNK = 200
+TOLERANCE = 0.03
+"""Distance within which two fingerprints are one crystal: relaxed twins lie within 0.01, diamond and lonsdaleite 0.04 apart."""
 
 
 def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndarray:
@@ -48,7 +50,7 @@ def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
     basis = EdgeBasis.compute(layout, edges.vectors(batch).float(), RADIAL, CUTOFF)
     degree_sum = torch.zeros(L_MAX + 1, N_LM)
     degree_sum[torch.tensor(DEGREES), torch.arange(N_LM)] = 1.0
-    power = (degree_sum @ basis.atomic**2).sqrt().reshape(len(batch.numbers), -1)
+    power = (degree_sum @ basis.atomic**2).reshape(len(batch.numbers), -1)
     counts = batch.counts
     pooled = []
     kind = index[batch.numbers]
@@ -72,6 +74,11 @@ def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float) -> list[in
         if not heads or np.linalg.norm(vectors[heads] - vectors[k], axis=1).min() > tolerance:
             heads.append(int(k))
     return heads
+
+
+def distinct(structures: Sequence[Atoms], species: Sequence[int], tolerance: float = TOLERANCE) -> list[int]:
+    """Indices of structures unlike all before them."""
+    return leaders(fingerprints(structures, species), np.arange(len(structures)), tolerance)
 
 
 def nearest(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:

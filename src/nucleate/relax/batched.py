@@ -26,6 +26,8 @@ CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS = (
     "collapsed",
     "out of steps",
 )
+LESS_KNOWN = 1.5
+"""Growth of the uncertainty along a relaxation that counts as leaving what the committee knows."""
 _STOPS = (CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS)
 
 
@@ -131,6 +133,7 @@ def relax(
     best = torch.zeros(0, dtype=torch.float64, device=device)
     since = torch.zeros(0, dtype=torch.int64, device=device)
     volume0 = torch.zeros(0, dtype=torch.float64, device=device)
+    sigma0 = torch.zeros(0, dtype=torch.float64, device=device)
     while waiting or under_way:
         room = settings.capacity - sum(len(structures[k]) for k in under_way)
         fresh: list[int] = []
@@ -149,16 +152,17 @@ def relax(
             best = torch.cat([best, newcomers.enthalpy])
             since = torch.cat([since, torch.zeros(len(fresh), dtype=torch.int64, device=device)])
             volume0 = torch.cat([volume0, added.volumes])
+            sigma0 = torch.cat([sigma0, newcomers.sigma])
             under_way += fresh
         assert state is not None
-        stop, best, since = _judge(state, best, since, volume0, settings)
+        stop, best, since = _judge(state, best, since, volume0, sigma0, settings)
         if bool((stop >= 0).any()):
             ended = (stop >= 0).nonzero().flatten()
             _collect(state, ended, stop, under_way, results)
             kept = (stop < 0).nonzero().flatten()
             surface.neighbours.keep(kept, state.batch, 0)
             under_way = [under_way[k] for k in kept.tolist()]
-            best, since, volume0 = best[kept], since[kept], volume0[kept]
+            best, since, volume0, sigma0 = best[kept], since[kept], volume0[kept], sigma0[kept]
             state = state.select(kept) if len(kept) else None
             if on_done is not None:
                 on_done(sum(result is not None for result in results), len(structures))
@@ -169,7 +173,9 @@ def relax(
     return [result for result in results if result is not None]
 
 
-def _judge(state: State, best: Tensor, since: Tensor, volume0: Tensor, settings: RelaxSettings) -> tuple[Tensor, Tensor, Tensor]:
+def _judge(
+    state: State, best: Tensor, since: Tensor, volume0: Tensor, sigma0: Tensor, settings: RelaxSettings
+) -> tuple[Tensor, Tensor, Tensor]:
     """Why each structure must stop, as an index into `_STOPS`, -1 to go on; and the record of progress."""
     counts = state.batch.counts
     progress = state.enthalpy < best - settings.progress * counts
@@ -193,7 +199,8 @@ def _judge(state: State, best: Tensor, since: Tensor, volume0: Tensor, settings:
     mark(volume < low, COLLAPSED)
     mark(settled, CONVERGED)
     if settings.sigma_stop is not None:
-        mark(state.sigma > settings.sigma_stop, UNCERTAIN)
+        # Random cells set out where the committee knows little; what ends a relaxation is that it knows less and less.
+        mark((state.sigma > settings.sigma_stop) & (state.sigma > LESS_KNOWN * sigma0), UNCERTAIN)
     mark(since >= settings.patience, STALLED)
     mark(state.steps >= settings.max_steps, OUT_OF_STEPS)
     return stop, best, since

@@ -172,6 +172,33 @@ class SearchView:
             self._bar.update(self._task, completed=done, total=total)
 
 
+def show_benchmark(report: dict[str, Any]) -> None:
+    """Print what `nucleate benchmark search` found; see docs/json.md."""
+    console = make_console()
+    console.print(f"{report['system']} on {report['reference']}, {report['target']['space_group']}", highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "hits", "expected calls to a hit", "95 % interval", "times nucleate's"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, said in report.items():
+        if not isinstance(said, dict) or "ert" not in said:
+            continue
+        ert = said.get("ert_at_least", said["ert"])
+        least = "at least " if said["ert"] is None else ""
+        low_high = said.get("interval")
+        table.add_row(
+            name.replace("_", " "),
+            f"{said['hits']} of {said.get('seeds', said.get('confirmed', said.get('cells')))}",
+            "no hit" if ert is None else f"{least}{ert:.0f}",
+            f"{low_high[0]:.0f}-{low_high[1]:.0f}" if low_high else "",
+            f"{said['ratio']:.1f}" if said.get("ratio") else "",
+        )
+    console.print(table)
+    for limit, success in report["nucleate"]["success"].items():
+        low, high = (100 * bound for bound in success["interval"])
+        text = f"found within {limit} calls: {100 * success['share']:.0f} % of seeds (95 % interval {low:.0f}-{high:.0f} %)"
+        console.print(text, highlight=False)
+
+
 def _folder(facts: dict[str, Any]) -> tuple[str, str | None]:
     text = f"searching {facts['formula']} on {facts['reference']}, at most {facts['budget']} calls,"
     text += f" in {facts['path']}"

@@ -45,10 +45,10 @@ from nucleate.search.records import (
 )
 from nucleate.search.reference_surface import ReferencePotential
 from nucleate.search.run_folder import RunFolder
-from nucleate.search.select import select
+from nucleate.search.select import lowest_unknown, select
 from nucleate.settings import RunSettings
 
-HISTORY = 40
+HISTORY = 16
 """Ratios of error to spread that steady the calibration."""
 MOST_FORCE = 60.0
 """eV/Å; labels of crushed cells beyond this teach nothing about crystals and are left out of training."""
@@ -173,15 +173,22 @@ class Search:
         generator = make_generator(self.counts, self.settings.generate, seeds)
         return generator.propose(count, self._rng(round, 1))
 
+    def _generate_small(self, round: int) -> list[Candidate]:
+        """Smaller cells of the same composition: they teach the committee what the large ones are searched with."""
+        search = self.settings.search
+        made: list[Candidate] = []
+        for k, units in enumerate(search.train_units):
+            generator = make_generator(scale_formula(self.counts, units), self.settings.generate)
+            made += generator.propose(-(-search.train_pool // len(search.train_units)), self._rng(round, 10 + k))
+        return made
+
     def _first_round(self) -> None:
         search = self.settings.search
         self._seconds = {}
         self.dispatcher.begin_round(0)
         with self._timed("generate"):
             pool = self._generate(search.pool, 0)
-            for k, units in enumerate(search.train_units):
-                counts = scale_formula(self.counts, units)
-                pool += make_generator(counts, self.settings.generate).propose(search.pool // 4, self._rng(0, 10 + k))
+            pool += self._generate_small(0)
             own = [candidate for candidate in pool if candidate.origin == "seed"]
             structures = [candidate.atoms for candidate in pool]
             vectors = fingerprints(structures, self.species)
@@ -211,26 +218,34 @@ class Search:
             return
         with self._timed("generate"):
             fresh = self._generate(search.pool - len(state.carried), round)
+            small = self._generate_small(round) if search.train_slots else []
         pool = [*state.carried, *(Carried(candidate.atoms, candidate.origin) for candidate in fresh)]
         with self._timed("relax"):
-            ends = relax(
-                [item.atoms for item in pool],
+            relaxed = relax(
+                [item.atoms for item in pool] + [candidate.atoms for candidate in small],
                 self.model,
                 self.pool_relax,
                 state.sigma_factor,
                 on_done=lambda done, total: self._progress("relaxing the pool", done, total),
             )
+        ends, small_ends = relaxed[: len(pool)], relaxed[len(pool) :]
         with self._timed("select"):
-            vectors = fingerprints([end.atoms for end in ends], self.species)
-            known = fingerprints(self._known_structures(round), self.species)
+            known = self._known_structures(round)
+            mine = [atoms for atoms in known if len(atoms) == len(pool[0].atoms)]
             count = search.batch if left is None else min(search.batch, left)
-            selection = select(ends, vectors, known, search, count)
+            # A small cell must be new to the reference; a cell of the searched size may be what a small one already taught.
+            small_heads = lowest_unknown(
+                small_ends, fingerprints([end.atoms for end in small_ends], self.species), fingerprints(known, self.species), search
+            )[: min(search.train_slots, count)]
+            vectors = fingerprints([end.atoms for end in ends], self.species)
+            selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads))
             state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: search.keep]]
-        chosen = [ends[choice.index] for choice in selection.choices]
+        chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
+        origins = [pool[choice.index].origin for choice in selection.choices] + [small[k].origin for k in small_heads]
         with self._timed("label"):
             answers = self._label([end.atoms for end in chosen], "explore", round)
         calibration = self._calibrate(chosen, answers)
-        self._add_leads([end.atoms for end in chosen], answers, [pool[c.index].origin for c in selection.choices], round)
+        self._add_leads([end.atoms for end in chosen], answers, origins, round)
         ended = False
         with self._timed("confirm"):
             ended = self.follower.follow(state, self.model, round, search.leads, search.lead_steps)

@@ -77,9 +77,7 @@ def select(
         count: labels to choose.
     """
     scores = score(relaxed, settings)
-    usable = np.flatnonzero(np.isfinite(scores))
-    order = usable[np.argsort(scores[usable], kind="stable")]
-    heads = leaders(vectors, order, settings.cluster_tolerance)
+    heads = _heads(scores, vectors, settings)
     unseen = nearest(vectors, known) > settings.cluster_tolerance
     fresh = [k for k in heads if unseen[k]]
     energy = np.array([end.energy_per_atom for end in relaxed])
@@ -103,6 +101,18 @@ def select(
     take(_far_apart(left, energy, vectors, known, settings.diverse_slots), settings.diverse_slots, "diverse")
     take(fresh, count, "score")
     return Selection(choices, heads, scores)
+
+
+def lowest_unknown(relaxed: Sequence[Relaxed], vectors: np.ndarray, known: np.ndarray, settings: SearchSettings) -> list[int]:
+    """Heads of clusters the reference has not seen, best score first."""
+    unseen = nearest(vectors, known) > settings.cluster_tolerance
+    return [k for k in _heads(score(relaxed, settings), vectors, settings) if unseen[k]]
+
+
+def _heads(scores: np.ndarray, vectors: np.ndarray, settings: SearchSettings) -> list[int]:
+    usable = np.flatnonzero(np.isfinite(scores))
+    order = usable[np.argsort(scores[usable], kind="stable")]
+    return leaders(vectors, order, settings.cluster_tolerance)
 
 
 def _far_apart(heads: Sequence[int], energy: np.ndarray, vectors: np.ndarray, known: np.ndarray, count: int) -> list[int]:

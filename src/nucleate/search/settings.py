@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nucleate.polymorphs.fingerprint import TOLERANCE
+
 
 class SearchSettings(BaseModel):
     """How the pool is searched and the reference's calls are spent."""
@@ -16,8 +18,10 @@ class SearchSettings(BaseModel):
     keep: int = Field(60, ge=0, description="Distinct minima carried from round to round; the rest of the pool is fresh.")
     train_units: list[int] = Field(
         default_factory=list,
-        description="Formula units of cells that only teach (first batch), apart from the cells searched; empty: none.",
+        description="Formula units of smaller cells that only teach the committee, apart from the cells searched; empty: none.",
     )
+    train_pool: int = Field(100, ge=1, description="Smaller cells relaxed on the committee in each round, besides the pool.")
+    train_slots: int = Field(2, ge=0, description="Of each batch, labels for the lowest unknown end points among the smaller cells.")
     first_batch: int = Field(20, ge=2, description="Labels before the first training, as different as possible.")
     batch: int = Field(8, ge=1, description="Labels a round spent on the pool's end points.")
     score: Literal["published", "lcb"] = Field(
@@ -35,7 +39,7 @@ class SearchSettings(BaseModel):
     )
     uncertain_slots: int = Field(1, ge=0, description="Of each batch, labels where relaxations stopped on uncertainty.")
     sigma_stop: float | None = Field(1.0, gt=0, description="Pool relaxations stop where the calibrated uncertainty exceeds this, eV/atom.")
-    cluster_tolerance: float = Field(0.03, gt=0, description="End points with pooled fingerprints closer than this are one cluster.")
+    cluster_tolerance: float = Field(TOLERANCE, gt=0, description="End points with pooled fingerprints closer than this are one cluster.")
     leads: int = Field(3, ge=1, description="Lowest labelled minima followed to convergence on the reference in each round.")
     lead_steps: int = Field(3, ge=1, description="Reference calls spent on one lead in a row.")
     lead_fmax: float = Field(

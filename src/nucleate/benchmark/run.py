@@ -1,0 +1,186 @@
+"""A whole benchmark: searches and baselines side by side in processes, every finished unit kept in a file.
+
+A benchmark that was stopped goes on where it was; more seeds or cells are added to what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ase.data import atomic_numbers
+
+from nucleate.benchmark.statistics import pretrained_summary, random_summary, search_summary
+from nucleate.benchmark.targets import Target, relaxed_target
+from nucleate.benchmark.trials import (
+    confirm_trial,
+    dispatching,
+    pretrained_trial,
+    random_trial,
+    search_trial,
+    trial_settings,
+)
+from nucleate.crystals.formula import parse_formula
+from nucleate.errors import BadInput
+from nucleate.polymorphs.fingerprint import distinct
+from nucleate.reference.dispatch import limit_threads
+from nucleate.search.records import atoms_from_dict
+
+SHARES = {"random_symmetric": 1.0, "random_p1": 0.0}
+"""Random-search baselines and their share of symmetric candidates."""
+CONFIRMED = 20
+"""Distinct cells of a pretrained potential that the reference confirms, lowest first."""
+
+
+class Results:
+    """Finished units by name, one JSON line each.
+
+    Args:
+        path: file to keep them in, or None for memory alone.
+        head: what the units depend on; a file made with another head is refused.
+
+    Raises:
+        BadInput: the file belongs to other settings, or is not one of these.
+    """
+
+    def __init__(self, path: Path | None, head: dict[str, Any]):
+        self.path = path
+        self.units: dict[str, Any] = {}
+        if path is None:
+            return
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(head) + "\n")
+            return
+        lines = path.read_text().splitlines()
+        try:
+            found = json.loads(lines[0]) if lines else None
+            # A stopped benchmark may leave its last line unfinished: that unit is done again.
+            whole = [line for line in lines[1:] if line.endswith("]")]
+            self.units = dict(json.loads(line) for line in whole)
+        except ValueError as error:
+            raise BadInput(f"{path}: not a file of benchmark results ({error}); give another --out") from error
+        if found != json.loads(json.dumps(head)):
+            raise BadInput(f"{path}: holds results of other settings or another version; give another --out")
+        path.write_text("\n".join([lines[0], *whole]) + "\n")
+
+    def add(self, name: str, result: Any) -> None:
+        """Keep one unit."""
+        self.units[name] = result
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps([name, result]) + "\n")
+
+
+class _Run:
+    """Units of one benchmark under way in a process pool."""
+
+    def __init__(self, pool: ProcessPoolExecutor, results: Results, on_done: Callable[[str, Any], None] | None):
+        self.pool = pool
+        self.results = results
+        self.on_done = on_done
+
+    def all(self, units: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+        """Results of units given as {name: (function, *arguments)}; those already known are not run again."""
+        futures: dict[Future[Any], str] = {self.pool.submit(*call): name for name, call in units.items() if name not in self.results.units}
+        try:
+            for future in as_completed(futures):
+                result = asdict(future.result())
+                self.results.add(futures[future], result)
+                if self.on_done is not None:
+                    self.on_done(futures[future], result)
+        except BaseException:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return {name: self.results.units[name] for name in units}
+
+
+def benchmark(
+    system: str,
+    reference: str,
+    seeds: list[int],
+    budget: int,
+    overrides: dict[str, Any] | None = None,
+    baseline_cells: int = 0,
+    ablation: bool = False,
+    pretrained: str | None = None,
+    workers: int = 2,
+    out: Path | None = None,
+    on_done: Callable[[str, Any], None] | None = None,
+) -> dict[str, Any]:
+    """Benchmark one system.
+
+    Args:
+        system: formula.
+        reference: engine that is the reference.
+        seeds: one search each.
+        budget: calls a search may spend.
+        overrides: settings of the search, as in run.toml.
+        baseline_cells: cells relaxed for each random-search baseline, and by the pretrained potential.
+        ablation: also search with P1 candidates alone; with the two baselines that is generation x learning.
+        pretrained: surrogate that relaxes cells which the reference confirms, lowest first.
+        workers: processes.
+        out: folder where finished units are kept, and looked up.
+        on_done: called with (name, result) as units finish.
+
+    Returns:
+        See docs/json.md.
+
+    Raises:
+        BadInput: settings that do not exist, a system without a known ground state, `out` of other settings, or a
+            pretrained potential that is the reference itself.
+    """
+    if pretrained == reference:
+        raise BadInput(f"--pretrained {pretrained}: this is the reference itself; a benchmark against itself says nothing")
+    variants = {"nucleate": overrides or {}}
+    if ablation:
+        plain = json.loads(json.dumps(overrides or {}))
+        plain.setdefault("generate", {})["symmetric_share"] = 0.0
+        variants["nucleate_p1"] = plain
+    settings = {name: [trial_settings(system, reference, seed, budget, given) for seed in seeds] for name, given in variants.items()}
+    resolved = trial_settings(system, reference, 0, budget, overrides or {}).model_dump(mode="json")
+    with dispatching(reference) as dispatcher:
+        target = relaxed_target(system, dispatcher)
+        head = {"system": system, "reference": dispatcher.reference.settings(), "settings": resolved}
+    results = Results(None if out is None else out / f"{system}-{reference}.jsonl", head)
+    report: dict[str, Any] = {
+        "system": system,
+        "reference": reference,
+        "target": {"energy": target.energy, "space_group": target.symbol},
+        "settings": resolved,
+    }
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=limit_threads) as pool:
+        run = _Run(pool, results, on_done)
+        units: dict[str, tuple[Any, ...]]
+        for name, mine in settings.items():
+            units = {f"{name}/{each.seed}": (search_trial, each, target) for each in mine}
+            report[name] = search_summary(list(run.all(units).values()))
+        if baseline_cells:
+            for name, share in SHARES.items():
+                units = {f"{name}/{k}": (random_trial, system, reference, k, share, target) for k in range(baseline_cells)}
+                report[name] = random_summary(list(run.all(units).values()))
+        if baseline_cells and pretrained is not None:
+            report["pretrained"] = {"potential": pretrained, **_pretrained(run, system, reference, pretrained, baseline_cells, target)}
+    ert = report["nucleate"]["ert"]
+    for name in (*SHARES, "pretrained"):
+        if name in report:
+            report[name]["ratio"] = report[name]["ert_at_least"] / ert if ert else None
+    return report
+
+
+def _pretrained(run: _Run, system: str, reference: str, potential: str, cells: int, target: Target) -> dict[str, Any]:
+    units: dict[str, tuple[Any, ...]] = {f"pretrained/{potential}/{k}": (pretrained_trial, system, potential, k) for k in range(cells)}
+    relaxed = list(run.all(units).values())
+    usable = [k for k, cell in enumerate(relaxed) if cell["atoms"] is not None]
+    usable.sort(key=lambda k: relaxed[k]["energy"])
+    structures = [atoms_from_dict(relaxed[k]["atoms"]) for k in usable]
+    species = [atomic_numbers[symbol] for symbol in parse_formula(system)]
+    order = [usable[place] for place in distinct(structures, species)][:CONFIRMED]
+    units = {f"confirmed/{potential}/{k}": (confirm_trial, reference, atoms_from_dict(relaxed[k]["atoms"]), target) for k in order}
+    confirmed = dict(zip(order, run.all(units).values(), strict=True))
+    return pretrained_summary(order, cells, confirmed)

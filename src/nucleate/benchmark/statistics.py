@@ -1,0 +1,112 @@
+"""Expected calls to a hit and shares of success, with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+LIMITS = (50, 100, 200, 300)
+"""Calls at which the share of success is given."""
+DRAWS = 1000
+
+
+def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share: E. B. Wilson, J. Am. Stat. Assoc. 22, 209 (1927), doi 10.1080/01621459.1927.10502953."""
+    if n == 0:
+        return 0.0, 1.0
+    p = hits / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def expected_calls(trials: Sequence[tuple[int, bool]]) -> float | None:
+    """ERT: all calls over all hits; None without a hit."""
+    hits = sum(hit for _, hit in trials)
+    return sum(calls for calls, _ in trials) / hits if hits else None
+
+
+def interval(n: int, estimate: Callable[[np.ndarray], float | None]) -> list[float] | None:
+    """95 % bootstrap interval of an estimate over n units; None where a tenth of the draws or more give none."""
+    rng = np.random.default_rng(0)
+    found = [value for _ in range(DRAWS) if (value := estimate(rng.integers(n, size=n))) is not None]
+    if len(found) < 0.9 * DRAWS:
+        return None
+    return [float(np.quantile(found, q)) for q in (0.025, 0.975)]
+
+
+def search_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """ERT and S(B) of searches.
+
+    Args:
+        runs: one a seed, with `first` (calls to the hit or None), `calls` and `seconds`.
+    """
+    hits = [run["first"] for run in runs if run["first"] is not None]
+    trials = [(run["calls"], run["first"] is not None) for run in runs]
+    success = {}
+    for limit in LIMITS:
+        count = sum(first <= limit for first in hits)
+        success[str(limit)] = {"share": count / len(runs), "interval": wilson(count, len(runs))}
+    return {
+        "seeds": len(runs),
+        "hits": len(hits),
+        "ert": expected_calls(trials),
+        "interval": interval(len(trials), lambda drawn: expected_calls([trials[k] for k in drawn])),
+        "median_first": float(np.median(hits)) if hits else None,
+        "success": success,
+        "seconds": sum(run["seconds"] for run in runs),
+        "runs": list(runs),
+    }
+
+
+def random_summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """ERT of random search from one pool of relaxed cells; a lower bound where nothing hit.
+
+    Args:
+        cells: one a cell, with `calls` and `hit`.
+    """
+    trials = [(cell["calls"], cell["hit"]) for cell in cells]
+    calls = sum(cost for cost, _ in trials)
+    ert = expected_calls(trials)
+    return {
+        "cells": len(cells),
+        "calls": calls,
+        "hits": sum(hit for _, hit in trials),
+        "ert": ert,
+        # With no hit in n cells the rate is below 3/n at 95 % (rule of three).
+        "ert_at_least": calls / 3 if ert is None else ert,
+        "interval": interval(len(trials), lambda drawn: expected_calls([trials[k] for k in drawn])),
+    }
+
+
+def pretrained_summary(order: Sequence[int], cells: int, confirmed: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Calls until the target when cells relaxed by a pretrained potential are confirmed lowest first.
+
+    Args:
+        order: distinct relaxed cells, lowest energy first.
+        cells: how many were relaxed.
+        confirmed: `calls` and `hit` of those of `order` that were confirmed.
+    """
+
+    def spent(mine: Sequence[int]) -> tuple[int, bool]:
+        calls = 0
+        for k in mine:
+            calls += confirmed[k]["calls"]
+            if confirmed[k]["hit"]:
+                return calls, True
+        return calls, False
+
+    known = [k for k in order if k in confirmed]
+    calls, hit = spent(known)
+    return {
+        "cells": cells,
+        "confirmed": len(known),
+        "calls": calls,
+        "hits": int(hit),
+        "ert": float(calls) if hit else None,
+        "ert_at_least": float(calls),
+        "rank": next((place + 1 for place, k in enumerate(known) if confirmed[k]["hit"]), None),
+    }

@@ -1,0 +1,175 @@
+"""The units of a benchmark: one search, one random cell, one cell relaxed by a pretrained potential.
+
+A call is one reference calculation; training labels, confirmations, relaxation steps and failures all count.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.benchmark.targets import Target
+from nucleate.crystals.formula import parse_formula
+from nucleate.errors import BudgetExhausted, ReferenceFailed
+from nucleate.generate import make_generator
+from nucleate.generate.settings import GenerateSettings
+from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
+from nucleate.relax.batched import COLLAPSED, EXPLODED, relax
+from nucleate.relax.settings import RelaxSettings
+from nucleate.search.loop import Search
+from nucleate.search.records import Polymorph, atoms_to_dict
+from nucleate.search.reference_surface import ReferencePotential
+from nucleate.search.run_folder import RunFolder
+from nucleate.settings import RunSettings, settings_from_dict, to_toml
+
+CONVERGED = RelaxSettings(fmax=0.02, smax=0.1, max_steps=500, patience=100)
+"""Baseline relaxations: L-BFGS on the reference, the search's own tolerances."""
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One seed.
+
+    Attributes:
+        seed: of the run.
+        first: calls until the confirmed hit; None without a hit.
+        calls: all calls until the hit or the end.
+        seconds: wall time.
+        best: lowest confirmed energy, eV/atom.
+        ended: why it ended.
+        lower: energies of structures confirmed more than 5 meV/atom below the target: to be looked at.
+    """
+
+    seed: int
+    first: int | None
+    calls: int
+    seconds: float
+    best: float | None
+    ended: str
+    lower: list[float]
+
+
+def trial_settings(system: str, reference: str, seed: int, budget: int, overrides: dict[str, Any]) -> RunSettings:
+    """The settings of one search: those given, what is left out at its default; no proof, which is no part of finding.
+
+    Raises:
+        BadInput: settings or an engine that do not exist.
+    """
+    data = {**json.loads(json.dumps(overrides)), "formula": system, "seed": seed}
+    data.setdefault("reference", {})["engine"] = reference
+    data.setdefault("search", {}).update(budget=budget, proof=False)
+    data.setdefault("generate", {}).setdefault("workers", 1)
+    return settings_from_dict(data, "benchmark settings")
+
+
+def search_trial(settings: RunSettings, target: Target) -> SeedResult:
+    """One search, ended at its first confirmed hit."""
+    warnings.simplefilter("ignore")
+    started = time.monotonic()
+    hits: list[int] = []
+
+    def told(polymorph: Polymorph) -> bool:
+        if target.hit(polymorph.atoms, polymorph.energy):
+            hits.append(polymorph.calls)
+        return bool(hits)
+
+    with tempfile.TemporaryDirectory() as folder, RunFolder.create(Path(folder) / "run", to_toml(settings)) as run:
+        state = Search(run, settings, on_polymorph=told).run()
+        calls = run.ledger.count()
+    energies = sorted(polymorph.energy for polymorph in state.polymorphs)
+    return SeedResult(
+        settings.seed,
+        hits[0] if hits else None,
+        hits[0] if hits else calls,
+        time.monotonic() - started,
+        float(energies[0]) if energies else None,
+        "hit" if hits else str(state.finished),
+        [float(e) for e in energies if e < target.energy - 0.005],
+    )
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One relaxed random cell.
+
+    Attributes:
+        calls: reference calls it cost.
+        hit: whether it became the target.
+    """
+
+    calls: int
+    hit: bool
+
+
+@dataclass(frozen=True)
+class PretrainedCell:
+    """A random cell relaxed by a pretrained potential, or None in place of `atoms` where that failed.
+
+    Attributes:
+        energy: of the pretrained potential, eV/atom.
+        atoms: as `records.atoms_to_dict`.
+    """
+
+    energy: float
+    atoms: dict[str, Any] | None
+
+
+def random_trial(system: str, reference: str, seed: int, share: float, target: Target) -> CellResult:
+    """Relax one random candidate on the reference.
+
+    Args:
+        system, reference: what is searched, on what.
+        seed: of the candidate.
+        share: of symmetric candidates: 1 symmetric, 0 P1.
+        target: what counts.
+    """
+    return confirm_trial(reference, _random_cell(system, seed, share), target)
+
+
+def confirm_trial(reference: str, atoms: Atoms, target: Target) -> CellResult:
+    """Relax one structure on the reference."""
+    warnings.simplefilter("ignore")
+    with dispatching(reference) as dispatcher:
+        try:
+            (end,) = relax([atoms], ReferencePotential(dispatcher, "relax", 0), CONVERGED)
+            hit = end.stop == "converged" and target.hit(end.atoms, end.energy_per_atom)
+        except (ReferenceFailed, BudgetExhausted):
+            hit = False
+        return CellResult(dispatcher.ledger.count(), hit)
+
+
+def pretrained_trial(system: str, potential: str, seed: int) -> PretrainedCell:
+    """Relax one random symmetric candidate on a pretrained potential, at no reference call."""
+    warnings.simplefilter("ignore")
+    with dispatching(potential) as dispatcher:
+        try:
+            (end,) = relax([_random_cell(system, seed, 1.0)], ReferencePotential(dispatcher, "relax", 0), CONVERGED)
+        except ReferenceFailed:
+            return PretrainedCell(float("inf"), None)
+        if end.stop in (EXPLODED, COLLAPSED):
+            return PretrainedCell(float("inf"), None)
+        return PretrainedCell(end.energy_per_atom, atoms_to_dict(end.atoms))
+
+
+def _random_cell(system: str, seed: int, share: float) -> Atoms:
+    generator = make_generator(parse_formula(system), GenerateSettings(symmetric_share=share, workers=1))
+    (candidate,) = generator.propose(1, np.random.default_rng([seed, 4711]))
+    return candidate.atoms
+
+
+@contextmanager
+def dispatching(engine: str) -> Iterator[Dispatcher]:
+    """A dispatcher of an engine with a ledger of its own, thrown away at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder) / "ledger.db")
+        yield Dispatcher(make_reference(ReferenceSettings.model_validate({"engine": engine})), ledger)
