@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ import nucleate.search as _search_room
 
 if TYPE_CHECKING:
     from nucleate.api import RelaxedFile, SearchResult, relax_file, resume, search, show
+
+# spglib's library writes to the terminal whenever a tolerance does not fit; what it finds is what counts.
+os.environ.setdefault("SPGLIB_WARNING", "OFF")
 
 __all__ = ["RelaxedFile", "SearchResult", "__version__", "relax_file", "resume", "search", "show"]
 

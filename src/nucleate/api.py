@@ -93,9 +93,10 @@ def resolve_settings(
         place[key] = value
     if "formula" not in data:
         raise BadInput("no formula; give one such as Si8, or settings that name one")
-    if isinstance(data.get("seeds_from"), str):
-        # The run folder may be resumed from anywhere.
-        data["seeds_from"] = str(Path(data["seeds_from"]).expanduser().resolve())
+    # The run folder may be resumed from anywhere.
+    for place, key in ((data, "seeds_from"), (data.get("reference"), "pseudo_dir")):
+        if isinstance(place, dict) and isinstance(place.get(key), str):
+            place[key] = str(Path(place[key]).expanduser().resolve())
     return settings_from_dict(data, source)
 
 

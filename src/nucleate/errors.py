@@ -30,6 +30,10 @@ class RunFolderError(NucleateError):
     exit_code = 2
 
 
+class StorageFailed(NucleateError):
+    """The disk is full or fails; what was recorded before stays, and a resumed run goes on from there."""
+
+
 class ReferenceFailed(NucleateError):
     """One reference calculation failed; `reason` is the engine's own words."""
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.errors import ReferenceFailed, RunFolderError
+from nucleate.errors import ReferenceFailed, RunFolderError, StorageFailed
 from nucleate.reference.base import Label
 
 _TABLE = """
@@ -79,7 +79,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     """Open or create the run's SQLite file, durable at every commit.
 
     Raises:
-        RunFolderError: not a database, damaged, read-only, or the disk is full.
+        RunFolderError: not a database, damaged or read-only.
+        StorageFailed: the disk is full.
     """
     with database_errors(path):
         connection = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
@@ -101,9 +102,9 @@ class database_errors:
         if isinstance(error, sqlite3.Error):
             text = str(error)
             hint = "is the file complete?"
-            if "full" in text:
-                hint = "free some disk space and resume: nothing recorded so far is lost"
-            elif "readonly" in text or "unable to open" in text:
+            if "full" in text or "I/O error" in text:
+                raise StorageFailed(f"{self.path}: {text}; free some disk space and resume: nothing recorded so far is lost") from error
+            if "readonly" in text or "unable to open" in text:
                 hint = "is the folder writable?"
             elif "locked" in text:
                 hint = "another process holds it"
@@ -118,8 +119,8 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str | sqlite3.Connection):
-        self._path = "the run database" if isinstance(path, sqlite3.Connection) else path
         self._db = path if isinstance(path, sqlite3.Connection) else open_database(Path(path))
+        self._path = self._db.execute("PRAGMA database_list").fetchone()[2]
         with database_errors(self._path):
             self._db.execute(_TABLE)
             self._db.execute("UPDATE ledger SET status='interrupted' WHERE status='running'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -12,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from nucleate.errors import RunFolderError
+from nucleate.errors import RunFolderError, StorageFailed
 from nucleate.reference.ledger import Ledger, database_errors, open_database
 
 VERSION = 1
@@ -50,13 +51,16 @@ class RunFolder:
                     f"{path}: holds a run with other settings; resume it with: nucleate resume {path}, or choose another --out"
                 )
             return cls.open(path)
-        if path.exists() and any(path.iterdir()):
+        begun = {"models", "structures", f"{present.name}.part"}
+        if path.exists() and any(entry.name not in begun for entry in path.iterdir()):
             raise RunFolderError(f"{path}: is not empty and holds no run; choose another --out")
         try:
             for folder in (path, path / "models", path / "structures"):
                 folder.mkdir(parents=True, exist_ok=True)
             write_atomically(present, settings_toml)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise StorageFailed(f"{path}: {error.strerror}; free some disk space and start again") from error
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
         return cls.open(path)
 
@@ -149,7 +153,7 @@ class RunFolder:
                     line = line if stream.read(1) == b"\n" else "\n" + line
                 stream.write((line + "\n").encode())
         except OSError as error:
-            raise RunFolderError(f"{self.path / 'events.jsonl'}: {error.strerror}; nothing recorded so far is lost") from error
+            raise StorageFailed(f"{self.path / 'events.jsonl'}: {error.strerror}; nothing recorded so far is lost") from error
 
     def events(self) -> list[dict[str, Any]]:
         """All events; a last line cut by a kill is left out."""
