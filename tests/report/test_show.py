@@ -16,7 +16,7 @@ from nucleate.search.run_folder import RunFolder
 
 TOP = {
     "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",
-    "calls_by_status", "core_seconds", "resolution", "polymorphs", "confirmed_in_this_round", "proof", "rounds",
+    "calls_by_status", "core_seconds", "wall_seconds", "resolution", "polymorphs", "confirmed_in_this_round", "proof", "rounds",
 }  # fmt: skip
 POLYMORPH = {
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "volume", "sigma",

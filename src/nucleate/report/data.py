@@ -246,6 +246,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "budget": settings.search.budget,
         "calls_by_status": run.statuses,
         "core_seconds": sum(row.core_seconds for row in run.rows),
+        "wall_seconds": wall_seconds(run.state),
         "resolution": settings.search.resolution,
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
@@ -253,6 +254,16 @@ def show_data(run: RunData) -> dict[str, Any]:
         "rounds": [record.as_dict() for record in state.records],
     }
     return _finite(content)
+
+
+def wall_seconds(state: LoopState) -> dict[str, float]:
+    """Wall seconds of each phase over all finished rounds, and of the proof."""
+    spent: Counter[str] = Counter()
+    for record in state.records:
+        spent.update(record.seconds)
+    if state.proof is not None:
+        spent["proof"] = state.proof.get("seconds", 0.0)
+    return {phase: round(seconds, 2) for phase, seconds in spent.items()}
 
 
 def _finite(value: Any) -> Any:

@@ -66,8 +66,9 @@ PHASES = {
     "label": "reference: labels",
     "confirm": "confirming",
     "train": "training",
+    "proof": "proof of the winner",
 }
-PHASE_COLOURS = ("#8d99ae", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#4c72b0")
+PHASE_COLOURS = ("#8d99ae", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#4c72b0", "#6d597a")
 
 
 def _svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, height: float = 3.1) -> str:
@@ -280,8 +281,9 @@ def seconds(run: RunData) -> str | None:
     """Where the wall time of each round went."""
     extra = sorted({key for r in run.state.records for key in r.seconds} - set(PHASES))
     names = {**PHASES, **{key: key for key in extra}}
+    del names["proof"]
     parts = {name: [r.seconds.get(key, 0.0) for r in run.state.records] for key, name in names.items()}
-    palette = [*PHASE_COLOURS, *("#999999" for _ in extra)]
+    palette = [*PHASE_COLOURS[: len(PHASES) - 1], *("#999999" for _ in extra)]
     return _stacked(
         run,
         parts,

@@ -14,9 +14,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from nucleate.report.data import RunData, not_resolved_text, read_run, show_data, structure_name
+from nucleate.report.data import RunData, not_resolved_text, read_run, show_data, structure_name, wall_seconds
 from nucleate.report.drawing import draw_crystal, gradients
-from nucleate.report.figures import all_figures, energy_name
+from nucleate.report.figures import PHASES, all_figures, energy_name
 from nucleate.report.files import cif_text
 from nucleate.report.terminal import proof_line, surrogate_warning
 from nucleate.search.run_folder import write_atomically
@@ -88,7 +88,8 @@ def render(run: RunData) -> str:
         proof_settings=run.settings.search,
         toml=run.toml,
         toml_link="data:text/plain;base64," + base64.b64encode(run.toml.encode()).decode(),
-        wall=sum(sum(record.seconds.values()) for record in run.state.records),
+        wall=wall_seconds(run.state),
+        phases=PHASES,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )  # fmt: skip
 

@@ -391,6 +391,7 @@ class Search:
             }
         )  # fmt: skip
         before = self.dispatcher.calls()
+        started = time.monotonic()
         try:
             (end,) = relax([winner.start], potential, settings)
             state.proof = {
@@ -402,6 +403,7 @@ class Search:
         except (ReferenceFailed, BudgetExhausted) as failure:
             state.proof = {"stop": str(failure), "energy": None, "difference": None, "steps": None}
         state.proof["calls"] = self.dispatcher.calls() - before
+        state.proof["seconds"] = round_seconds(time.monotonic() - started)
         self._tell("proof", **state.proof)
 
 
