@@ -94,9 +94,9 @@ def resolve_settings(
     if "formula" not in data:
         raise BadInput("no formula; give one such as Si8, or settings that name one")
     # The run folder may be resumed from anywhere.
-    for section, key in ((data, "seeds_from"), (data.get("reference"), "pseudo_dir")):
-        if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = str(Path(section[key]).expanduser().resolve())
+    for table, entry in ((data, "seeds_from"), (data.get("reference"), "pseudo_dir")):
+        if isinstance(table, dict) and isinstance(table.get(entry), str):
+            table[entry] = str(Path(table[entry]).expanduser().resolve())
     return settings_from_dict(data, source)
 
 
