@@ -3,7 +3,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from nucleate.polymorphs.matching import same_crystal, space_group, standard_cell, symmetry_order
+from nucleate.polymorphs.matching import same_crystal, space_group, standard_cell, symmetrised, symmetry_order
 
 
 def test_same_crystal_in_other_clothes():
@@ -62,3 +62,18 @@ def test_standard_cell():
     cell = standard_cell(atoms)
     assert len(cell) == 8
     assert np.allclose(cell.cell.angles(), 90)
+
+
+def test_a_sheared_crystal_is_symmetrised_in_its_own_cell():
+    zincblende = bulk("GaAs", "zincblende", a=5.75, cubic=True).repeat((1, 1, 2))
+    sheared = zincblende.copy()
+    sheared.set_cell(np.diag([5.66, 5.79, 11.61]), scale_atoms=True)
+    rng = np.random.default_rng(0)
+    sheared.positions += 0.02 * rng.normal(size=sheared.positions.shape)
+    assert space_group(sheared)[1] != 216
+    atoms, number = symmetrised(sheared, 0.3)
+    assert number == 216
+    assert len(atoms) == len(sheared)
+    assert atoms.get_volume() == pytest.approx(sheared.get_volume(), rel=0.02)
+    assert space_group(atoms, 1e-4)[1] == 216
+    assert symmetrised(zincblende, 0.3) is None

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import spglib
 from ase import Atoms
+from ase.spacegroup.symmetrize import IntermediateDatasetError, refine_symmetry
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -43,6 +44,27 @@ def symmetry_order(atoms: Atoms, symprec: float = SYMPREC) -> int:
 def _point_group_order(hall_number: int) -> int:
     operations = spglib.get_symmetry_from_database(hall_number)
     return 1 if operations is None else len(np.unique(operations["rotations"], axis=0))
+
+
+def symmetrised(atoms: Atoms, symprec: float) -> tuple[Atoms, int] | None:
+    """The structure with all the symmetry it has at a loose tolerance, in its own cell, and the space group's number.
+
+    None where it has no more symmetry there than at 0.1 Å.
+    """
+    if _operations(atoms, symprec) <= _operations(atoms, SYMPREC):
+        return None
+    refined = atoms.copy()
+    try:
+        refine_symmetry(refined, symprec)
+    except IntermediateDatasetError:
+        # At a loose tolerance the operations found need not form a group.
+        return None
+    return refined, space_group(refined)[1]
+
+
+def _operations(atoms: Atoms, symprec: float) -> int:
+    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    return 1 if dataset is None else len(dataset.rotations)
 
 
 def standard_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:

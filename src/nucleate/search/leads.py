@@ -6,6 +6,7 @@ Each call is a quasi-Newton step with the reference's gradient and the committee
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -13,7 +14,7 @@ from ase import Atoms
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.errors import ReferenceFailed
 from nucleate.polymorphs.fingerprint import fingerprints, nearest
-from nucleate.polymorphs.matching import same_crystal, space_group
+from nucleate.polymorphs.matching import same_crystal, space_group, symmetrised
 from nucleate.potentials.base import Potential
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.search.newton import Frame, bfgs, newton_step
@@ -24,8 +25,17 @@ MOST_CALLS = 14
 """Calls after which a lead that will not settle is dropped."""
 SHORTEST = 0.01
 """Å; a lead whose trusted step has shrunk below this is dropped."""
+NEARLY_SYMMETRIC = 0.3
+"""Å; symmetry within this is tried exactly: soft cells settle while they are still sheared by some percent."""
 DUPLICATE_ENERGY = 0.005
 """eV/atom within which two matching minima are one polymorph."""
+
+
+class Step(NamedTuple):
+    """A quasi-Newton step: the coordinates it leads to, and their frame."""
+
+    there: np.ndarray
+    frame: Frame
 
 
 class LeadFollower:
@@ -73,7 +83,9 @@ class LeadFollower:
         chosen = self.urgent(state, count)
         for step in range(steps + 1):
             for lead in chosen:
-                if lead.status == "open" and self.settled(lead) and self._confirm(state, lead, model, round):
+                if lead.status != "open" or not self.settled(lead) or self._symmetrised(lead) is not None:
+                    continue
+                if self._confirm(state, lead, model, round):
                     return True
             chosen = [lead for lead in chosen if lead.status == "open" and lead.calls < MOST_CALLS]
             if step == steps or not chosen:
@@ -105,43 +117,63 @@ class LeadFollower:
     def _step(self, state: LoopState, leads: list[Lead], model: Potential, round: int) -> bool:
         """One quasi-Newton step and one label for each lead; False when there was nothing to ask."""
         asked: list[Lead] = []
-        ends: list[tuple[np.ndarray, Atoms, Frame]] = []
+        ends: list[tuple[Atoms, Step | int]] = []
         for lead in leads:
-            frame = Frame(lead.start, self.pressure)
-            if not lead.path:
-                here = frame.beginning()
-                lead.path.append((here, frame.gradient(here, lead.forces, lead.stress)))
-                lead.best = 0
-            points, gradients = [point for point, _ in lead.path], [gradient for _, gradient in lead.path]
-            here, gradient = lead.path[lead.best]
-            hessian = bfgs(frame.hessian(model, here), points, gradients)
-            there = here + newton_step(hessian, gradient, lead.trust)
-            atoms = frame.atoms(there)
-            if self._beside(atoms, [end for _, end, _ in ends]):
+            atoms, how = self._next(lead, model)
+            if self._beside(atoms, [end for end, _ in ends]):
                 # Two leads on their way to one minimum: the lower one goes first.
                 continue
             if self._known(state, atoms, lead):
                 lead.status = "duplicate"
                 continue
             asked.append(lead)
-            ends.append((there, atoms, frame))
+            ends.append((atoms, how))
         left = self.dispatcher.remaining()
         if left is not None:
             # Under a budget the most promising go first; those left over stay open.
             asked, ends = asked[:left], ends[:left]
         if not asked:
             return False
-        answers = self.dispatcher.label_many([atoms for _, atoms, _ in ends], "confirm", round)
-        for lead, (there, atoms, frame), answer in zip(asked, ends, answers, strict=True):
+        answers = self.dispatcher.label_many([atoms for atoms, _ in ends], "confirm", round)
+        for lead, (atoms, how), answer in zip(asked, ends, answers, strict=True):
+            if isinstance(how, int):
+                lead.tried.append(how)
             if isinstance(answer, ReferenceFailed):
                 lead.status = "dropped"
                 continue
-            lead.path.append((there, frame.gradient(there, answer.forces, answer.stress)))
+            if isinstance(how, int):
+                lead.offer_symmetrised(atoms, answer, self.pressure)
+                continue
+            lead.path.append((how.there, how.frame.gradient(how.there, answer.forces, answer.stress)))
             if lead.offer(atoms, answer, self.pressure):
                 lead.best = len(lead.path) - 1
             if lead.trust < SHORTEST:
                 lead.status = "dropped"
         return True
+
+    def _next(self, lead: Lead, model: Potential) -> tuple[Atoms, Step | int]:
+        """The geometry to ask about: the lead's own with more symmetry (and its space group), or a quasi-Newton step from it."""
+        exact = self._symmetrised(lead)
+        if exact is not None:
+            return exact
+        assert lead.frame is not None
+        frame = Frame(lead.frame, self.pressure)
+        if not lead.path:
+            here = frame.beginning()
+            lead.path.append((here, frame.gradient(here, lead.forces, lead.stress)))
+            lead.best = 0
+        points, gradients = [point for point, _ in lead.path], [gradient for _, gradient in lead.path]
+        here, gradient = lead.path[lead.best]
+        hessian = bfgs(frame.hessian(model, here), points, gradients)
+        there = here + newton_step(hessian, gradient, lead.trust)
+        return frame.atoms(there), Step(there, frame)
+
+    def _symmetrised(self, lead: Lead) -> tuple[Atoms, int] | None:
+        """The lead with the symmetry it nearly has, each space group once."""
+        if lead.calls >= MOST_CALLS:
+            return None
+        found = symmetrised(lead.atoms, NEARLY_SYMMETRIC)
+        return None if found is None or found[1] in lead.tried else found
 
     def _beside(self, atoms: Atoms, others: list[Atoms]) -> bool:
         mine, theirs = fingerprints([atoms], self.species), fingerprints(others, self.species)

@@ -43,7 +43,7 @@ class Carried:
         return cls(atoms_from_dict(data["atoms"]), data["origin"])
 
 
-_PLAIN = ("number", "energy", "fmax", "smax", "origin", "calls", "status", "trust", "best")
+_PLAIN = ("number", "energy", "fmax", "smax", "origin", "calls", "status", "trust", "best", "tried")
 
 
 @dataclass
@@ -61,9 +61,11 @@ class Lead:
         status: `open`, `confirmed`, `dropped` or `duplicate`.
         estimate: where its minimum is expected, eV/atom.
         forces, stress: of that label.
-        path: coordinates of all its labels in the frame of `start`, and the gradients there (see `newton.Frame`).
+        frame: geometry whose cell is the frame of `path`: `start`, or the last symmetrised one.
+        path: coordinates of its labels in that frame, and the gradients there (see `newton.Frame`).
         trust: longest move of an atom in the next step, Å.
         best: index into `path` of the best label.
+        tried: space groups it was symmetrised to.
     """
 
     number: int
@@ -80,6 +82,12 @@ class Lead:
     trust: float = 0.3
     best: int = 0
     path: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    tried: list[int] = field(default_factory=list)
+    frame: Atoms | None = None
+
+    def __post_init__(self) -> None:
+        if self.frame is None:
+            self.frame = self.start
 
     @property
     def estimate(self) -> float:
@@ -111,12 +119,24 @@ class Lead:
         self.forces, self.stress = np.array(label.forces), np.array(label.stress)
         return True
 
+    def offer_symmetrised(self, atoms: Atoms, label: Label, pressure: float) -> None:
+        """Take a symmetrised geometry unless it lies higher: then the crystal wants the lower symmetry."""
+        self.calls += 1
+        energy = enthalpy_per_atom(atoms, label, pressure)
+        if energy > self.energy + 1e-3:
+            return
+        self.atoms, self.energy = atoms, energy
+        self.fmax, self.smax = residuals(label, pressure)
+        self.forces, self.stress = np.array(label.forces), np.array(label.stress)
+        self.frame, self.path, self.best, self.trust = atoms, [], 0, 0.3
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-serialisable."""
         return {
             **{k: getattr(self, k) for k in _PLAIN},
             "atoms": atoms_to_dict(self.atoms),
             "start": atoms_to_dict(self.start),
+            "frame": atoms_to_dict(self.frame or self.start),
             "forces": self.forces.tolist(),
             "stress": self.stress.tolist(),
             "path": [[point.tolist(), gradient.tolist()] for point, gradient in self.path],
@@ -129,6 +149,7 @@ class Lead:
         return cls(
             atoms=atoms_from_dict(data["atoms"]),
             start=atoms_from_dict(data["start"]),
+            frame=atoms_from_dict(data["frame"]),
             forces=np.array(data["forces"]),
             stress=np.array(data["stress"]),
             path=[(np.array(point), np.array(gradient)) for point, gradient in data["path"]],
