@@ -1,0 +1,74 @@
+"""Leads followed on a real energy surface (EMT) from sheared and distorted crystals."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from nucleate.polymorphs.matching import space_group
+from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
+from nucleate.search.leads import LeadFollower
+from nucleate.search.records import Lead, LoopState, enthalpy_per_atom, residuals
+from nucleate.search.reference_surface import ReferencePotential
+from nucleate.search.settings import SearchSettings
+
+EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")
+
+
+@pytest.fixture
+def dispatcher(tmp_path):
+    return Dispatcher(make_reference(EMT), Ledger(tmp_path / "ledger.db"))
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The same surface as if a committee had learned it, with a ledger of its own."""
+    return ReferencePotential(Dispatcher(make_reference(EMT), Ledger(tmp_path / "model.db")), "model", 0)
+
+
+def lead_at(atoms, dispatcher):
+    (label,) = dispatcher.label_many([atoms], "explore", 0)
+    fmax, smax = residuals(label, 0.0)
+    energy = enthalpy_per_atom(atoms, label, 0.0)
+    return Lead(0, atoms, atoms, energy, fmax, smax, "symmetric", np.array(label.forces), np.array(label.stress))
+
+
+def follow(atoms, dispatcher, model, **settings):
+    state = LoopState(round=0, leads=[lead_at(atoms, dispatcher)])
+    found = []
+    follower = LeadFollower(dispatcher, SearchSettings(lead_steps=8, **settings), 0.0, (29,), found.append)
+    follower.follow(state, model, 1, 1, 8)
+    return state.leads[0], found
+
+
+def test_a_sheared_crystal_is_confirmed_with_its_full_symmetry(dispatcher, model):
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell(np.diag([3.56, 3.61, 3.66]), scale_atoms=True)
+    assert space_group(atoms, 0.01)[1] == 69
+    lead, found = follow(atoms, dispatcher, model)
+    assert [p.number for p in found] == [225]
+    assert lead.tried == [225]
+    assert space_group(lead.atoms, 1e-3)[1] == 225
+    # Cell, symmetrised cell, and one or two steps in a single degree of freedom.
+    assert lead.calls <= 4
+    # The minimum of EMT's copper; its lattice constant is 3.59 Å.
+    assert (4 * lead.atoms.get_volume() / len(lead.atoms)) ** (1 / 3) == pytest.approx(3.59, abs=0.01)
+    assert len(lead.start) == 4
+    assert lead.start.cell[0, 0] == 3.56
+
+
+def test_symmetry_that_costs_energy_is_given_up(dispatcher, model):
+    lead = lead_at(bulk("Cu", cubic=True), dispatcher)
+    before = lead.atoms
+    squeezed = bulk("Cu", cubic=True, a=3.4)
+    (label,) = dispatcher.label_many([squeezed], "confirm", 0)
+    lead.offer_symmetrised(squeezed, label, 0.0)
+    assert lead.atoms is before
+    assert lead.calls == 2
+
+
+def test_leads_survive_the_file(dispatcher):
+    lead = lead_at(bulk("Cu", cubic=True), dispatcher)
+    lead.tried, lead.path = [225], [(np.arange(3.0), np.ones(3))]
+    again = Lead.from_dict(lead.as_dict())
+    assert again.as_dict() == lead.as_dict()
+    assert again.tried == [225]
