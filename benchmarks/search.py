@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from nucleate.benchmark.run import benchmark
-from nucleate.settings import read_settings
+from nucleate.search.run_settings import read_settings
 
 SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
 

@@ -238,7 +238,7 @@ def settings(
     write: Annotated[Path | None, typer.Option(help="Write all settings with their descriptions here.")] = None,
 ) -> None:
     """Show every setting; or write them to a file to edit."""
-    from nucleate.settings import RunSettings, commented_toml, described
+    from nucleate.search.run_settings import RunSettings, commented_toml, described
 
     if write is not None:
         if write.exists():
@@ -275,7 +275,7 @@ def benchmark_search(
     from nucleate.benchmark.run import benchmark
     from nucleate.report.data import SCHEMA
     from nucleate.report.terminal import show_benchmark, surrogate_warning
-    from nucleate.settings import read_settings
+    from nucleate.search.run_settings import read_settings
 
     overrides = {} if settings is None else read_settings(settings)
     if not as_json and reference in ("chgnet", "sevennet"):

@@ -29,7 +29,7 @@ from nucleate.reference.ledger import Ledger
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.settings import RelaxSettings
 from nucleate.search.reference_surface import ReferencePotential
-from nucleate.settings import RunSettings
+from nucleate.search.run_settings import RunSettings
 
 
 @dataclass(frozen=True)

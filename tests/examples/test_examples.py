@@ -17,6 +17,6 @@ def test_python_api_example_finds_fcc_aluminium_on_top(tmp_path):
 
 
 def test_demo_settings_are_valid():
-    from nucleate.settings import read_settings, settings_from_dict
+    from nucleate.search.run_settings import read_settings, settings_from_dict
 
     assert settings_from_dict(read_settings(EXAMPLES / "demo.toml")).formula == "Si8"

@@ -21,7 +21,7 @@ from nucleate.polymorphs.matching import standard_cell
 from nucleate.reference.ledger import LedgerRow, database_errors
 from nucleate.search.records import LoopState, Polymorph
 from nucleate.search.run_folder import VERSION, RunFolder
-from nucleate.settings import RunSettings, read_settings, settings_from_dict
+from nucleate.search.run_settings import RunSettings, read_settings, settings_from_dict
 
 SCHEMA = 1
 """Of the JSON of `show_data`: raised when a key changes its meaning or goes, not when one is added."""

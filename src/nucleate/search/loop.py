@@ -45,8 +45,8 @@ from nucleate.search.records import (
 )
 from nucleate.search.reference_surface import ReferencePotential
 from nucleate.search.run_folder import RunFolder
+from nucleate.search.run_settings import RunSettings
 from nucleate.search.select import lowest_unknown, select
-from nucleate.settings import RunSettings
 
 HISTORY = 16
 """Ratios of error to spread that steady the calibration."""
