@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from nucleate.benchmark.run import benchmark
+from nucleate.report.terminal import span_text
 from nucleate.search.run_settings import read_settings
 
 SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
@@ -22,12 +23,11 @@ def row(name: str, said: dict) -> str:
     """One line of the table."""
     ert = said.get("ert_at_least", said["ert"])
     text = "none" if ert is None else f"{'>= ' if said['ert'] is None else ''}{ert:.0f}"
-    span = said.get("interval")
     of = said.get("seeds") or said.get("confirmed") or said["cells"]
     success = said.get("success", {}).get("300")
     share = "" if success is None else f"{success['share']:.2f} ({success['interval'][0]:.2f}-{success['interval'][1]:.2f})"
     ratio = f"{said['ratio']:.1f}" if said.get("ratio") else ""
-    return f"| {name} | {said['hits']} of {of} | {text} | {f'{span[0]:.0f}-{span[1]:.0f}' if span else ''} | {share} | {ratio} |"
+    return f"| {name} | {said['hits']} of {of} | {text} | {span_text(said.get('interval'))} | {share} | {ratio} |"
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # spglib's library writes to the terminal whenever a tolerance does not fit; what it finds is what counts.
 os.environ.setdefault("SPGLIB_WARNING", "OFF")
+# None for "no symmetry found", as its documentation says; ASE switches to exceptions and switches back only what was set.
+os.environ.setdefault("SPGLIB_OLD_ERROR_HANDLING", "true")
 
 __all__ = ["RelaxedFile", "SearchResult", "__version__", "relax_file", "resume", "search", "show"]
 

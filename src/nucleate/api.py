@@ -7,6 +7,7 @@ for polymorph in result.polymorphs:
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -201,7 +202,14 @@ def _run(
         raise RunFolderError(
             f"{folder.path}: its calculations are by {before['name']}, not {reference.name}; their energies cannot be mixed"
         )
-    folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate})
+    now = json.loads(json.dumps(reference.settings(), sort_keys=True, default=str))
+    if before is not None and before.get("settings", now) != now:
+        changed = sorted(key for key in {*before["settings"], *now} if before["settings"].get(key) != now.get(key))
+        raise RunFolderError(
+            f"{folder.path}: its calculations were made with another {', '.join(changed)} of {reference.name}; their energies cannot be "
+            "mixed: start a new search in another folder"
+        )
+    folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate, "settings": now})
     written = time.monotonic()
 
     def told(kind: str, facts: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from os import cpu_count
+from os import sched_getaffinity
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ def relax_on_reference(
 ) -> RelaxedFile:
     """See `nucleate.api.relax_file`; `limits` are `fmax`, `smax` and `max_steps` of `RelaxSettings`."""
     target = out if out is not None else _relaxed_name(path)
-    _check_format(target)
     frames = read_structures(path)
+    _check_format(target, len(frames))
     if target.resolve() == path.resolve():
         raise BadInput(f"{path}: would be overwritten; choose another --out")
     try:
@@ -100,7 +100,7 @@ def relax_on_reference(
     given = reference or make_reference(settings.reference)
     workers = settings.reference.workers
     if workers is None:
-        workers = 0 if given.surrogate else min(cpu_count() or 1, len(frames))
+        workers = 0 if given.surrogate else min(len(sched_getaffinity(0)), len(frames))
     with tempfile.TemporaryDirectory() as scratch:
         record = Ledger(ledger if ledger is not None else Path(scratch) / "ledger.db")
         before = record.count()
@@ -161,7 +161,7 @@ def _relaxed_name(path: Path) -> Path:
     return path.with_name(f"{path.stem}-relaxed{suffix}")
 
 
-def _check_format(path: Path) -> None:
+def _check_format(path: Path, count: int) -> None:
     """Known before an hour is spent on what cannot be written."""
     try:
         kind = ase.io.formats.filetype(str(path), read=False)
@@ -170,6 +170,8 @@ def _check_format(path: Path) -> None:
         writable = False
     if not writable:
         raise BadInput(f"{path}: no known format to write; choose a name that ends in .cif, .extxyz or .vasp")
+    if count > 1 and ase.io.formats.ioformats[kind].single:
+        raise BadInput(f"{path}: holds one structure, there are {count}; choose a name that ends in .extxyz or .cif")
     if not path.resolve().parent.is_dir():
         raise BadInput(f"{path}: its folder does not exist")
 

@@ -48,7 +48,7 @@ def test_results_of_other_settings_are_refused(tmp_path):
 
 def test_a_pretrained_potential_that_is_the_reference_is_refused():
     with pytest.raises(BadInput, match="against itself"):
-        benchmark("Si2", "chgnet", [0], 10, pretrained="chgnet")
+        benchmark("Si2", "chgnet", [0], 10, baseline_cells=1, pretrained="chgnet")
 
 
 def test_whole_benchmark_on_a_surrogate_goes_on_where_it_was(tmp_path):
@@ -68,3 +68,11 @@ def test_whole_benchmark_on_a_surrogate_goes_on_where_it_was(tmp_path):
     assert report["random_symmetric"]["cells"] == 2
     assert report["random_symmetric"]["calls"] > 2
     json.dumps(report)
+
+
+def test_target_and_baselines_are_asked_with_the_settings_of_the_search():
+    emt = {"reference": {"calculator": "ase.calculators.emt:EMT"}, **SMALL}
+    with pytest.raises(BadInput, match="no benchmark target"):
+        benchmark("Cu4", "ase", [0], 10, overrides=emt)
+    with pytest.raises(BadInput, match="baseline-cells"):
+        benchmark("Si2", "chgnet", [0], 10, pretrained="sevennet")

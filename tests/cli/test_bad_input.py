@@ -162,3 +162,25 @@ def test_help_loads_nothing_heavy():
     code = "import nucleate.cli, nucleate, sys; print([m for m in ('torch', 'ase', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_calculations_of_other_settings_are_not_mixed(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    path = copy / "run.toml"
+    path.write_text(path.read_text().replace("[reference.parameters]", "[reference.parameters]\nasap_cutoff = true"))
+    message = refusal("resume", copy)
+    assert "another parameters" in message
+    assert "cannot be mixed" in message
+
+
+def test_relax_settings_that_belong_to_the_search(tiny, tmp_path):
+    for line, said in (("pressure = 20", "`pressure` at the top"), ("sigma_stop = 0.1", "`sigma_stop` in [search]")):
+        path = tmp_path / "s.toml"
+        path.write_text(tiny.read_text().replace("[relax]", f"[relax]\n{line}"))
+        assert said in refusal("search", "Cu2", "--settings", path, "--out", tmp_path / "run")
+
+
+def test_several_structures_need_a_file_that_holds_several(tmp_path, tiny):
+    path = tmp_path / "two.extxyz"
+    ase.io.write(path, [bulk("Cu", a=3.6), bulk("Cu", a=3.7)])
+    assert "holds one structure" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "x.vasp")

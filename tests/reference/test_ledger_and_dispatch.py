@@ -5,15 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import bulk
 
-from nucleate.errors import BudgetExhausted, ReferenceFailed, RunFolderError
-from nucleate.reference import Dispatcher, Label, Ledger, content_hash
+from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed, RunFolderError
+from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
 from tests.reference.fakes import Emt
 
 
@@ -169,3 +170,28 @@ def _members(session):
         if int(fields[3]) == session and fields[0] != "Z" and "spawn_main" in line:
             found.append(int(path.parent.name))
     return found
+
+
+def test_an_executor_that_broke_is_said_and_nothing_is_wasted(tmp_path):
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        with pytest.raises(BrokenExecutor):
+            executor.submit(os._exit, 1).result()
+        dispatcher = Dispatcher(
+            make_reference(ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")),
+            Ledger(tmp_path / "ledger.db"),
+            executor=executor,
+        )
+        with pytest.raises(NucleateError, match="executor given is broken"):
+            dispatcher.label_many([bulk("Cu")], "train", 0)
+    assert {row.status for row in dispatcher.ledger.rows()} == {"running"}
+
+
+def test_failures_may_be_asked_again(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.db")
+    dispatcher = Dispatcher(make_reference(ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")), ledger)
+    assert isinstance(dispatcher.label_many([bulk("Si")], "train", 0)[0], ReferenceFailed)
+    ledger.forget_failures()
+    assert [row.status for row in ledger.rows()] == ["interrupted"]
+    dispatcher.label_many([bulk("Si")], "train", 0)
+    assert [row.status for row in ledger.rows()] == ["failed"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from nucleate.errors import ReferenceFailed
 from nucleate.polymorphs.matching import space_group
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
 from nucleate.search.leads import LeadFollower
@@ -72,3 +73,51 @@ def test_leads_survive_the_file(dispatcher):
     again = Lead.from_dict(lead.as_dict())
     assert again.as_dict() == lead.as_dict()
     assert again.tried == [225]
+
+
+class Failing:
+    """EMT, but for the structures of one space group."""
+
+    name, surrogate = "ase", True
+
+    def __init__(self, number):
+        self.emt, self.number = make_reference(EMT), number
+
+    def settings(self):
+        return self.emt.settings()
+
+    def label(self, atoms):
+        if space_group(atoms, 1e-3)[1] == self.number:
+            raise ReferenceFailed("no convergence", kind="unconverged")
+        return self.emt.label(atoms)
+
+
+def test_a_settled_lead_outlives_a_failed_try_of_its_symmetry(tmp_path, model):
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell(np.diag([3.56, 3.61, 3.66]), scale_atoms=True)
+    dispatcher = Dispatcher(Failing(225), Ledger(tmp_path / "ledger.db"))
+    lead, found = follow(atoms, dispatcher, model, smax=30.0)
+    assert lead.status == "confirmed"
+    assert lead.tried == [225]
+    assert len(found) == 1
+
+
+def test_a_settled_lead_is_confirmed_with_the_last_call(tmp_path, model):
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell(np.diag([3.56, 3.61, 3.66]), scale_atoms=True)
+    dispatcher = Dispatcher(make_reference(EMT), Ledger(tmp_path / "ledger.db"), budget=1)
+    lead, found = follow(atoms, dispatcher, model, smax=30.0)
+    assert lead.calls == 1
+    assert len(found) == 1
+
+
+def test_of_two_geometries_of_one_crystal_the_lower_stands(dispatcher, model):
+    sheared = bulk("Cu", cubic=True)
+    sheared.set_cell(np.diag([3.50, 3.59, 3.68]), scale_atoms=True)
+    state, told = LoopState(round=0), []
+    follower = LeadFollower(dispatcher, SearchSettings(smax=30.0), 0.0, (29,), told.append)
+    for atoms in (sheared, bulk("Cu", cubic=True, a=3.59), sheared):
+        follower._confirm(state, lead_at(atoms, dispatcher), model, 1)
+    assert [p.number for p in told] == [139, 225]
+    assert [p.number for p in state.polymorphs] == [225]
+    assert state.polymorphs[0].found == 3

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from nucleate.errors import BadInput
 from nucleate.polymorphs.fingerprint import distinct
 from nucleate.reference.dispatch import limit_threads
 from nucleate.search.records import atoms_from_dict
+from nucleate.search.run_folder import write_atomically
+from nucleate.search.run_settings import RunSettings
 
 SHARES = {"random_symmetric": 1.0, "random_p1": 0.0}
 """Random-search baselines and their share of symmetric candidates."""
@@ -53,9 +56,9 @@ class Results:
         self.units: dict[str, Any] = {}
         if path is None:
             return
-        if not path.exists():
+        if not path.exists() or not path.read_text():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(head) + "\n")
+            write_atomically(path, json.dumps(head) + "\n")
             return
         lines = path.read_text().splitlines()
         try:
@@ -67,7 +70,7 @@ class Results:
             raise BadInput(f"{path}: not a file of benchmark results ({error}); give another --out") from error
         if found != json.loads(json.dumps(head)):
             raise BadInput(f"{path}: holds results of other settings or another version; give another --out")
-        path.write_text("\n".join([lines[0], *whole]) + "\n")
+        write_atomically(path, "\n".join([lines[0], *whole]) + "\n")
 
     def add(self, name: str, result: Any) -> None:
         """Keep one unit."""
@@ -135,6 +138,8 @@ def benchmark(
         BadInput: settings that do not exist, a system without a known ground state, `out` of other settings, or a
             pretrained potential that is the reference itself.
     """
+    if pretrained is not None and not baseline_cells:
+        raise BadInput("--pretrained relaxes the baselines' cells: give --baseline-cells too")
     if pretrained == reference:
         raise BadInput(f"--pretrained {pretrained}: this is the reference itself; a benchmark against itself says nothing")
     variants = {"nucleate": overrides or {}}
@@ -143,10 +148,12 @@ def benchmark(
         plain.setdefault("generate", {})["symmetric_share"] = 0.0
         variants["nucleate_p1"] = plain
     settings = {name: [trial_settings(system, reference, seed, budget, given) for seed in seeds] for name, given in variants.items()}
-    resolved = trial_settings(system, reference, 0, budget, overrides or {}).model_dump(mode="json")
-    with dispatching(reference) as dispatcher:
-        target = relaxed_target(system, dispatcher)
-        head = {"system": system, "reference": dispatcher.reference.settings(), "settings": resolved}
+    asked = trial_settings(system, reference, 0, budget, overrides or {})
+    with dispatching(asked.reference) as dispatcher:
+        target = relaxed_target(system, dispatcher, asked.pressure)
+        said = dispatcher.reference.settings()
+    resolved = asked.model_dump(mode="json")
+    head = {"nucleate": version("nucleate"), "system": system, "reference": said, "settings": resolved}
     results = Results(None if out is None else out / f"{system}-{reference}.jsonl", head)
     report: dict[str, Any] = {
         "system": system,
@@ -162,10 +169,10 @@ def benchmark(
             report[name] = search_summary(list(run.all(units).values()))
         if baseline_cells:
             for name, share in SHARES.items():
-                units = {f"{name}/{k}": (random_trial, system, reference, k, share, target) for k in range(baseline_cells)}
+                units = {f"{name}/{k}": (random_trial, asked, k, share, target) for k in range(baseline_cells)}
                 report[name] = random_summary(list(run.all(units).values()))
         if baseline_cells and pretrained is not None:
-            report["pretrained"] = {"potential": pretrained, **_pretrained(run, system, reference, pretrained, baseline_cells, target)}
+            report["pretrained"] = {"potential": pretrained, **_pretrained(run, asked, pretrained, baseline_cells, target)}
     ert = report["nucleate"]["ert"]
     for name in (*SHARES, "pretrained"):
         if name in report:
@@ -173,14 +180,14 @@ def benchmark(
     return report
 
 
-def _pretrained(run: _Run, system: str, reference: str, potential: str, cells: int, target: Target) -> dict[str, Any]:
-    units: dict[str, tuple[Any, ...]] = {f"pretrained/{potential}/{k}": (pretrained_trial, system, potential, k) for k in range(cells)}
+def _pretrained(run: _Run, asked: RunSettings, potential: str, cells: int, target: Target) -> dict[str, Any]:
+    units: dict[str, tuple[Any, ...]] = {f"pretrained/{potential}/{k}": (pretrained_trial, asked, potential, k) for k in range(cells)}
     relaxed = list(run.all(units).values())
     usable = [k for k, cell in enumerate(relaxed) if cell["atoms"] is not None]
     usable.sort(key=lambda k: relaxed[k]["energy"])
     structures = [atoms_from_dict(relaxed[k]["atoms"]) for k in usable]
-    species = [atomic_numbers[symbol] for symbol in parse_formula(system)]
+    species = [atomic_numbers[symbol] for symbol in parse_formula(asked.formula)]
     order = [usable[place] for place in distinct(structures, species)][:CONFIRMED]
-    units = {f"confirmed/{potential}/{k}": (confirm_trial, reference, atoms_from_dict(relaxed[k]["atoms"]), target) for k in order}
+    units = {f"confirmed/{potential}/{k}": (confirm_trial, asked, atoms_from_dict(relaxed[k]["atoms"]), target) for k in order}
     confirmed = dict(zip(order, run.all(units).values(), strict=True))
     return pretrained_summary(order, cells, confirmed)

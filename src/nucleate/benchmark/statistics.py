@@ -29,13 +29,16 @@ def expected_calls(trials: Sequence[tuple[int, bool]]) -> float | None:
     return sum(calls for calls, _ in trials) / hits if hits else None
 
 
-def interval(n: int, estimate: Callable[[np.ndarray], float | None]) -> list[float] | None:
-    """95 % bootstrap interval of an estimate over n units; None where a tenth of the draws or more give none."""
+def interval(n: int, estimate: Callable[[np.ndarray], float | None]) -> list[float | None]:
+    """95 % bootstrap interval of an estimate over n units; an end is None where it is infinite.
+
+    A draw without an estimate, which has no hit, counts as infinite.
+    """
     rng = np.random.default_rng(0)
-    found = [value for _ in range(DRAWS) if (value := estimate(rng.integers(n, size=n))) is not None]
-    if len(found) < 0.9 * DRAWS:
-        return None
-    return [float(np.quantile(found, q)) for q in (0.025, 0.975)]
+    found = [estimate(rng.integers(n, size=n)) for _ in range(DRAWS)]
+    values = np.sort([np.inf if value is None else value for value in found])
+    ends = [float(values[int(q * (DRAWS - 1))]) for q in (0.025, 0.975)]
+    return [end if math.isfinite(end) else None for end in ends]
 
 
 def search_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

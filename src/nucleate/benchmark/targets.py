@@ -79,10 +79,10 @@ def prototype(formula: str) -> Atoms:
     raise BadInput(f"{formula}: no benchmark target for it; known: {', '.join(_PROTOTYPES)}")
 
 
-def relaxed_target(formula: str, dispatcher: Dispatcher) -> Target:
+def relaxed_target(formula: str, dispatcher: Dispatcher, pressure: float = 0.0) -> Target:
     """The target relaxed on the reference of the benchmark."""
     atoms = prototype(formula)
-    settings = RelaxSettings(fmax=0.005, smax=0.05, max_steps=200, patience=200)
+    settings = RelaxSettings(fmax=0.005, smax=0.05, max_steps=200, patience=200, pressure=pressure)
     (end,) = relax([atoms], ReferencePotential(dispatcher, "target", 0), settings)
     symbol, number = space_group(end.atoms)
     if end.stop != "converged" or not np.isfinite(end.energy):

@@ -22,7 +22,6 @@ from nucleate.benchmark.targets import Target
 from nucleate.crystals.formula import parse_formula
 from nucleate.errors import BudgetExhausted, ReferenceFailed
 from nucleate.generate import make_generator
-from nucleate.generate.settings import GenerateSettings
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
 from nucleate.relax.batched import COLLAPSED, EXPLODED, relax
 from nucleate.relax.settings import RelaxSettings
@@ -124,36 +123,36 @@ class PretrainedCell:
     atoms: dict[str, Any] | None
 
 
-def random_trial(system: str, reference: str, seed: int, share: float, target: Target) -> CellResult:
+def random_trial(settings: RunSettings, seed: int, share: float, target: Target) -> CellResult:
     """Relax one random candidate on the reference.
 
     Args:
-        system, reference: what is searched, on what.
+        settings: of the searches this stands beside.
         seed: of the candidate.
         share: of symmetric candidates: 1 symmetric, 0 P1.
         target: what counts.
     """
-    return confirm_trial(reference, _random_cell(system, seed, share), target)
+    return confirm_trial(settings, _random_cell(settings, seed, share), target)
 
 
-def confirm_trial(reference: str, atoms: Atoms, target: Target) -> CellResult:
+def confirm_trial(settings: RunSettings, atoms: Atoms, target: Target) -> CellResult:
     """Relax one structure on the reference."""
     warnings.simplefilter("ignore")
-    with dispatching(reference) as dispatcher:
+    with dispatching(settings.reference) as dispatcher:
         try:
-            (end,) = relax([atoms], ReferencePotential(dispatcher, "relax", 0), CONVERGED)
+            (end,) = relax([atoms], ReferencePotential(dispatcher, "relax", 0), _converged(settings))
             hit = end.stop == "converged" and target.hit(end.atoms, end.energy_per_atom)
         except (ReferenceFailed, BudgetExhausted):
             hit = False
         return CellResult(dispatcher.ledger.count(), hit)
 
 
-def pretrained_trial(system: str, potential: str, seed: int) -> PretrainedCell:
+def pretrained_trial(settings: RunSettings, potential: str, seed: int) -> PretrainedCell:
     """Relax one random symmetric candidate on a pretrained potential, at no reference call."""
     warnings.simplefilter("ignore")
-    with dispatching(potential) as dispatcher:
+    with dispatching(ReferenceSettings.model_validate({"engine": potential})) as dispatcher:
         try:
-            (end,) = relax([_random_cell(system, seed, 1.0)], ReferencePotential(dispatcher, "relax", 0), CONVERGED)
+            (end,) = relax([_random_cell(settings, seed, 1.0)], ReferencePotential(dispatcher, "relax", 0), _converged(settings))
         except ReferenceFailed:
             return PretrainedCell(float("inf"), None)
         if end.stop in (EXPLODED, COLLAPSED):
@@ -161,15 +160,20 @@ def pretrained_trial(system: str, potential: str, seed: int) -> PretrainedCell:
         return PretrainedCell(end.energy_per_atom, atoms_to_dict(end.atoms))
 
 
-def _random_cell(system: str, seed: int, share: float) -> Atoms:
-    generator = make_generator(parse_formula(system), GenerateSettings(symmetric_share=share, workers=1))
+def _converged(settings: RunSettings) -> RelaxSettings:
+    return CONVERGED.model_copy(update={"pressure": settings.pressure})
+
+
+def _random_cell(settings: RunSettings, seed: int, share: float) -> Atoms:
+    generation = settings.generate.model_copy(update={"symmetric_share": share, "workers": 1})
+    generator = make_generator(parse_formula(settings.formula), generation)
     (candidate,) = generator.propose(1, np.random.default_rng([seed, 4711]))
     return candidate.atoms
 
 
 @contextmanager
-def dispatching(engine: str) -> Iterator[Dispatcher]:
-    """A dispatcher of an engine with a ledger of its own, thrown away at the end."""
+def dispatching(settings: ReferenceSettings) -> Iterator[Dispatcher]:
+    """A dispatcher of a reference with a ledger of its own, thrown away at the end."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.db")
-        yield Dispatcher(make_reference(ReferenceSettings.model_validate({"engine": engine})), ledger)
+        yield Dispatcher(make_reference(settings), ledger)

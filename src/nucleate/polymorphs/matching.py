@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import spglib
 from ase import Atoms
-from ase.spacegroup.symmetrize import IntermediateDatasetError, refine_symmetry
+from ase.spacegroup.symmetrize import get_symmetrized_atoms
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -53,11 +53,11 @@ def symmetrised(atoms: Atoms, symprec: float) -> tuple[Atoms, int] | None:
     """
     if _operations(atoms, symprec) <= _operations(atoms, SYMPREC):
         return None
-    refined = atoms.copy()
     try:
-        refine_symmetry(refined, symprec)
-    except IntermediateDatasetError:
-        # At a loose tolerance the operations found need not form a group.
+        refined, _ = get_symmetrized_atoms(atoms, symprec, SYMPREC)
+    except Exception:
+        # At a loose tolerance the operations found need not form a group; ASE and spglib then fail in many ways, and there is
+        # nothing to try.
         return None
     return refined, space_group(refined)[1]
 

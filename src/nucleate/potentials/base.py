@@ -41,14 +41,6 @@ class Prediction:
             return torch.zeros_like(self.energy[0])
         return (self.energy / batch.counts).std(0)
 
-    def force_sigma(self, batch: CrystalBatch) -> Tensor:
-        """(n_structures,) root mean square over atoms of the force's standard deviation, eV/Å."""
-        if self.members == 1:
-            return torch.zeros_like(self.energy[0])
-        variance = self.forces.var(0).sum(-1)
-        total = torch.zeros_like(self.energy[0]).index_add_(0, batch.structure, variance)
-        return (total / (3 * batch.counts)).sqrt()
-
 
 class Potential(Protocol):
     """An energy surface with a committee axis.

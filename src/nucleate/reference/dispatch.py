@@ -131,11 +131,6 @@ class Dispatcher:
         """Calls left of the budget; None without one."""
         return None if self.budget is None else max(0, self.budget - self.calls())
 
-    def known(self, atoms: Atoms) -> bool:
-        """Whether the ledger already holds the answer."""
-        row = self.ledger.lookup(content_hash(atoms, self._settings))
-        return row is not None and row.status not in RETRY
-
     def label_many(
         self,
         structures: Sequence[Atoms],
@@ -217,16 +212,27 @@ class Dispatcher:
             for key, atoms in tasks:
                 try:
                     pending[executor.submit(ask, self.reference, atoms, self.timeout)] = (key, atoms)
-                except BrokenExecutor:
+                except BrokenExecutor as error:
+                    if self._given is not None:
+                        raise NucleateError(
+                            f"the executor given is broken and takes no more work ({error}); start a new one and resume"
+                        ) from error
                     lost.append((key, atoms))
             while pending:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     key, atoms = pending.pop(future)
                     try:
-                        finish(key, *future.result())
-                    except BrokenExecutor:
+                        answer, wall = future.result()
+                    except NucleateError:
+                        raise
+                    except Exception as error:
+                        # `ask` lets no other exception out: this one tells of a worker lost, each executor in its own words.
+                        if not isinstance(error, BrokenExecutor) and self._given is None:
+                            raise
                         lost.append((key, atoms))
+                        continue
+                    finish(key, answer, wall)
         except KeyboardInterrupt:
             for future in pending:
                 future.cancel()

@@ -49,7 +49,7 @@ class GPAWReference:
     def __init__(self, settings: ReferenceSettings):
         if find_spec("gpaw") is None:
             raise MissingDependency(
-                "GPAW is not installed; run: make .venv (or: apt-get install libopenblas-dev libxc-dev libfftw3-dev, then "
+                "GPAW is not installed; run: make .venv/.installed (or: apt-get install libopenblas-dev libxc-dev libfftw3-dev, then "
                 "pip install 'nucleate[dft]')"
             )
         self._settings = settings

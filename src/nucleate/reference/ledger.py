@@ -190,6 +190,11 @@ class Ledger:
         with database_errors(self._path):
             return dict(self._db.execute("SELECT status, COUNT(*) FROM ledger GROUP BY status ORDER BY status"))
 
+    def forget_failures(self) -> None:
+        """Have every failed calculation asked again."""
+        with database_errors(self._path):
+            self._db.execute("UPDATE ledger SET status='interrupted' WHERE status NOT IN ('ok', 'running', 'interrupted')")
+
     def rows(self) -> Iterator[LedgerRow]:
         """All rows in the order asked."""
         with database_errors(self._path):

@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ENGINES = ("gpaw", "espresso", "vasp", "cp2k", "ase", "chgnet", "sevennet")
-
 
 class ReferenceSettings(BaseModel):
     """Which method labels structures, and how."""

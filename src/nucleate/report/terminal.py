@@ -172,6 +172,13 @@ class SearchView:
             self._bar.update(self._task, completed=done, total=total)
 
 
+def span_text(ends: list[float | None] | None) -> str:
+    """An interval in words; an end that is None is infinite."""
+    if ends is None or ends[0] is None:
+        return ""
+    return f"{ends[0]:.0f}-{ends[1]:.0f}" if ends[1] is not None else f"above {ends[0]:.0f}"
+
+
 def show_benchmark(report: dict[str, Any]) -> None:
     """Print what `nucleate benchmark search` found; see docs/json.md."""
     console = make_console()
@@ -189,7 +196,7 @@ def show_benchmark(report: dict[str, Any]) -> None:
             name.replace("_", " "),
             f"{said['hits']} of {said.get('seeds', said.get('confirmed', said.get('cells')))}",
             "no hit" if ert is None else f"{least}{ert:.0f}",
-            f"{low_high[0]:.0f}-{low_high[1]:.0f}" if low_high else "",
+            span_text(low_high),
             f"{said['ratio']:.1f}" if said.get("ratio") else "",
         )
     console.print(table)

@@ -83,7 +83,9 @@ class LeadFollower:
         chosen = self.urgent(state, count)
         for step in range(steps + 1):
             for lead in chosen:
-                if lead.status != "open" or not self.settled(lead) or self._symmetrised(lead) is not None:
+                if lead.status != "open" or not self.settled(lead):
+                    continue
+                if self.dispatcher.remaining() != 0 and self._symmetrised(lead) is not None:
                     continue
                 if self._confirm(state, lead, model, round):
                     return True
@@ -138,11 +140,13 @@ class LeadFollower:
         for lead, (atoms, how), answer in zip(asked, ends, answers, strict=True):
             if isinstance(how, int):
                 lead.tried.append(how)
+                if isinstance(answer, ReferenceFailed):
+                    lead.calls += 1
+                else:
+                    lead.offer_symmetrised(atoms, answer, self.pressure)
+                continue
             if isinstance(answer, ReferenceFailed):
                 lead.status = "dropped"
-                continue
-            if isinstance(how, int):
-                lead.offer_symmetrised(atoms, answer, self.pressure)
                 continue
             lead.path.append((how.there, how.frame.gradient(how.there, answer.forces, answer.stress)))
             if lead.offer(atoms, answer, self.pressure):
@@ -188,24 +192,31 @@ class LeadFollower:
         close = np.flatnonzero(np.linalg.norm(theirs - mine[0], axis=1) < self.settings.cluster_tolerance)
         for k in close:
             polymorph = state.polymorphs[int(k)]
-            if abs(lead.estimate - polymorph.energy) < 4 * DUPLICATE_ENERGY and same_crystal(atoms, polymorph.atoms):
+            # One that lies below may be the undistorted crystal, which the loose matcher takes for the same.
+            above = lead.estimate - polymorph.energy
+            if -0.1 * DUPLICATE_ENERGY < above < 4 * DUPLICATE_ENERGY and same_crystal(atoms, polymorph.atoms):
                 polymorph.found += 1
                 return True
         return False
 
     def _confirm(self, state: LoopState, lead: Lead, model: Potential, round: int) -> bool:
         lead.status = "confirmed"
-        for polymorph in state.polymorphs:
+        found = 1
+        for place, polymorph in enumerate(state.polymorphs):
             if abs(polymorph.energy - lead.energy) < DUPLICATE_ENERGY and same_crystal(polymorph.atoms, lead.atoms):
                 polymorph.found += 1
-                lead.status = "duplicate"
-                return False
+                if lead.energy > polymorph.energy - 1e-5:
+                    lead.status = "duplicate"
+                    return False
+                # The lower of two geometries of one crystal stands for it.
+                found = state.polymorphs.pop(place).found
+                break
         symbol, number = space_group(lead.atoms)
         batch = CrystalBatch.from_atoms([lead.atoms])
         sigma = state.sigma_factor * float(model.energy_forces_stress(batch).energy_sigma(batch)[0])
         polymorph = Polymorph(
             lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, lead.origin,
-            self.dispatcher.calls(), lead.calls, round,
+            self.dispatcher.calls(), lead.calls, round, found,
         )  # fmt: skip
         state.polymorphs.append(polymorph)
         return bool(self.on_polymorph(polymorph))

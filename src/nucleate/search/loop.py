@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from os import cpu_count
+from os import sched_getaffinity
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ class Search:
         self.reference = reference or make_reference(settings.reference)
         workers = settings.reference.workers
         if workers is None:
-            workers = 0 if self.reference.surrogate else cpu_count() or 1
+            workers = 0 if self.reference.surrogate else len(sched_getaffinity(0))
         self.dispatcher = Dispatcher(
             self.reference,
             folder.ledger,
@@ -200,7 +200,11 @@ class Search:
         with self._timed("label"):
             answers = self._label(chosen, "train", 0)
         if not any(isinstance(answer, Label) for answer in answers):
-            raise NucleateError(f"all {len(answers)} first reference calculations failed; the first one: {answers[0]}")
+            # The cause is the set-up, not the structures: once it is mended they are asked again.
+            self.folder.ledger.forget_failures()
+            raise NucleateError(
+                f"all {len(answers)} first reference calculations failed; mend the cause, then resume; the first one said: {answers[0]}"
+            )
         self.model = ManyBodyCommittee(self.species, self.settings.model, seed=self.settings.seed)
         self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
         training = self._train(warm=False)
@@ -239,7 +243,7 @@ class Search:
             )[: min(search.train_slots, count)]
             vectors = fingerprints([end.atoms for end in ends], self.species)
             selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads))
-            state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: search.keep]]
+            state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: min(search.keep, search.pool // 2)]]
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
         origins = [pool[choice.index].origin for choice in selection.choices] + [small[k].origin for k in small_heads]
         with self._timed("label"):
@@ -361,8 +365,7 @@ class Search:
         same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
         # A lead that may end below the top is unfinished business, not quiet.
         threshold = top[-1] if len(top) == search.top else np.inf
-        pending = any(lead.estimate < min(threshold, (top[0] if top else np.inf) + tolerance)
-                      for lead in state.leads if lead.status == "open")  # fmt: skip
+        pending = any(lead.estimate < threshold for lead in state.leads if lead.status == "open")
         state.quiet = state.quiet + 1 if same and not pending else 0
         state.top = top
         if state.quiet >= search.quiet_rounds:

@@ -55,7 +55,7 @@ class Lead:
         atoms: geometry of the best label.
         start: geometry of the first label, from which the proof sets out.
         energy: enthalpy per atom of the best label, eV/atom.
-        fmax, smax: largest reference force (eV/Å) and stress plus pressure (GPa) of the last label.
+        fmax, smax: largest reference force (eV/Å) and stress plus pressure (GPa) of the best label.
         origin: the candidate's generator.
         calls: reference calls spent on it.
         status: `open`, `confirmed`, `dropped` or `duplicate`.

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import sqlite3
 import time
 import zlib
@@ -52,6 +51,8 @@ class RunFolder:
                 )
             return cls.open(path)
         begun = {"models", "structures", f"{present.name}.part"}
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
         if path.exists() and any(entry.name not in begun for entry in path.iterdir()):
             raise RunFolderError(f"{path}: is not empty and holds no run; choose another --out")
         try:
@@ -167,11 +168,6 @@ class RunFolder:
             except json.JSONDecodeError:
                 continue
         return found
-
-    def clear_structures(self) -> None:
-        """Empty structures/ before the final ones are written."""
-        shutil.rmtree(self.path / "structures", ignore_errors=True)
-        (self.path / "structures").mkdir()
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nucleate.crystals.formula import parse_formula
 from nucleate.errors import BadInput
@@ -41,8 +41,17 @@ class RunSettings(BaseModel):
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="Its training.")
     relax: RelaxSettings = Field(
         default_factory=lambda: RelaxSettings(fmax=0.05, smax=0.5, max_steps=200, patience=40),
-        description="Relaxation of the pool on the committee.",
+        description="Relaxation of the pool on the committee; pressure and sigma_stop are those of the search.",
     )
+
+    @field_validator("relax")
+    @classmethod
+    def _those_of_the_search(cls, value: RelaxSettings) -> RelaxSettings:
+        if value.pressure != 0.0:
+            raise ValueError("set `pressure` at the top of the settings, not in [relax]")
+        if value.sigma_stop is not None:
+            raise ValueError("set `sigma_stop` in [search], not in [relax]")
+        return value
 
 
 def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSettings:

@@ -15,7 +15,7 @@ class SearchSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     pool: int = Field(400, ge=4, description="Candidates relaxed on the committee in each round; costs no reference call.")
-    keep: int = Field(60, ge=0, description="Distinct minima carried from round to round; the rest of the pool is fresh.")
+    keep: int = Field(60, ge=0, description="Distinct minima carried from round to round, half the pool at most; the rest is fresh.")
     train_units: list[int] = Field(
         default_factory=list,
         description="Formula units of smaller cells that only teach the committee, apart from the cells searched; empty: none.",
