@@ -125,9 +125,10 @@ def outcome(folder):
     state = saved[1]
     polymorphs = sorted(state["polymorphs"], key=lambda p: p["energy"])
     records = [{k: v for k, v in record.items() if k != "seconds"} for record in state["records"]]
+    proof = state["proof"] and {k: v for k, v in state["proof"].items() if k != "seconds"}
     return {
         "finished": state["finished"],
-        "proof": state["proof"],
+        "proof": proof,
         "polymorphs": polymorphs,
         "records": records,
         "leads": state["leads"],
