@@ -30,7 +30,7 @@ def odd_atoms(seed):
 
 def full_state():
     rng = np.random.default_rng(1)
-    lead = Lead(4, odd_atoms(0), odd_atoms(1), -1 / 3, 0.1 + 0.2, 1e-17, "symmetric", rng.normal(size=(2, 3)), rng.normal(size=6))
+    lead = Lead(odd_atoms(0), odd_atoms(1), -1 / 3, 0.1 + 0.2, 1e-17, "symmetric", rng.normal(size=(2, 3)), rng.normal(size=6))
     lead.offer(odd_atoms(2), Label(-2 / 3, rng.normal(size=(2, 3)), rng.normal(size=6)), 1.5)
     lead.path.append((rng.normal(size=12), rng.normal(size=12)))
     lead.best = 0

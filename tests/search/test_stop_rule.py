@@ -30,7 +30,7 @@ def polymorph(energy):
 
 
 def lead(energy, status="open"):
-    return Lead(0, bulk("Cu"), bulk("Cu"), energy, 0.0, 0.0, "p1", np.zeros((1, 3)), np.zeros(6), status=status)
+    return Lead(bulk("Cu"), bulk("Cu"), energy, 0.0, 0.0, "p1", np.zeros((1, 3)), np.zeros(6), status=status)
 
 
 @pytest.fixture

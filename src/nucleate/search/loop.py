@@ -286,7 +286,7 @@ class Search:
                 fmax, smax = residuals(answer, pressure)
                 labelled.append(
                     Lead(
-                        len(self.state.leads) + len(labelled), atoms, atoms, enthalpy_per_atom(atoms, answer, pressure),
+                        atoms, atoms, enthalpy_per_atom(atoms, answer, pressure),
                         fmax, smax, origin, np.array(answer.forces), np.array(answer.stress),
                     )
                 )  # fmt: skip

@@ -43,7 +43,7 @@ class Carried:
         return cls(atoms_from_dict(data["atoms"]), data["origin"])
 
 
-_PLAIN = ("number", "energy", "fmax", "smax", "origin", "calls", "status", "trust", "best", "tried")
+_PLAIN = ("energy", "fmax", "smax", "origin", "calls", "status", "trust", "best", "tried")
 
 
 @dataclass
@@ -51,7 +51,6 @@ class Lead:
     """A labelled minimum of the committee on its way to being a minimum of the reference.
 
     Attributes:
-        number: for messages.
         atoms: geometry of the best label.
         start: geometry of the first label, from which the proof sets out.
         energy: enthalpy per atom of the best label, eV/atom.
@@ -68,7 +67,6 @@ class Lead:
         tried: space groups it was symmetrised to.
     """
 
-    number: int
     atoms: Atoms
     start: Atoms
     energy: float
