@@ -1,6 +1,7 @@
 """The examples run, and find what they say."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 from ase.build import bulk
@@ -8,7 +9,8 @@ from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.optimize import LBFGS
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 def test_python_api_example_finds_close_packed_aluminium_on_top(tmp_path):
@@ -32,3 +34,17 @@ def test_demo_settings_are_valid():
     from nucleate.search.run_settings import read_settings, settings_from_dict
 
     assert settings_from_dict(read_settings(EXAMPLES / "demo.toml")).formula == "Si8"
+
+
+def test_the_library_page_runs_as_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "library.md").read_text()
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/library.md", "exec"), names)
+    assert Path("best.cif").is_file()
+    # The committee learned this cell: it binds, and says how sure it is.
+    assert names["fcc"].get_potential_energy() / 4 < 0.3
+    assert 0 < names["fcc"].calc.results["sigma"] < 1
+    assert len(names["ends"]) == 20
+    assert any(end.stop == "converged" for end in names["ends"])
