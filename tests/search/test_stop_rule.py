@@ -81,6 +81,18 @@ def test_promising_lead_keeps_the_search_going(search):
     assert judged(search, -3.0, -2.9, leads=[lead(-3.5, "confirmed"), lead(-1.0)]) is not None
 
 
+def test_label_below_the_best_polymorph_keeps_the_search_going(search):
+    """It may be too strained to be followed yet; its minimum lies lower still."""
+    strained = bulk("Cu", a=4.2)
+    search.folder.ledger.begin("low", strained, "silent", {}, "explore", 0)
+    search.folder.ledger.finish("low", Label(-3.5, np.zeros((1, 3)), np.zeros(6)), 0.0)
+    for _ in range(5):
+        assert judged(search, -3.0, -2.9) is None
+    assert judged(search, -3.499, -3.0) is None
+    assert judged(search, -3.499, -3.0) is None
+    assert "stayed the same for 2 rounds" in judged(search, -3.499, -3.0)
+
+
 def test_no_polymorph_is_never_quiet(search):
     for _ in range(5):
         assert judged(search, leads=[lead(-1.0)]) is None

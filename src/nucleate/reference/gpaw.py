@@ -31,6 +31,10 @@ PRESETS: dict[str, dict[str, float]] = {
 }
 
 
+SYMMETRY_TOLERANCE = 1e-4
+"""Å; a symmetrised crystal is exact to some 1e-6 Å, and at GPAW's own tolerance (1e-7) its operations need not form a group."""
+
+
 class GPAWReference:
     """GPAW plane-wave calculations of energy, forces and stress.
 
@@ -92,24 +96,27 @@ class GPAWReference:
         }
 
     def label(self, atoms: Atoms) -> Label:
-        """One self-consistent calculation; if it does not converge, one more with gentler mixing."""
+        """One self-consistent calculation; one more with gentler mixing if it does not converge, or without GPAW's point group."""
         atoms = atoms.copy()
         atoms.pbc = True
         refuse_overlap(atoms, self.name)
         started = time.process_time()
         details: dict[str, Any] = {}
         try:
-            label, iterations = self._run(atoms, gentle=False)
+            label, iterations = self._run(atoms)
         except ReferenceFailed as failure:
-            if failure.kind != "unconverged":
-                raise
             details["first_try"] = failure.reason
-            label, iterations = self._run(atoms, gentle=True)
-            iterations += self._settings.max_iterations
+            if failure.kind == "symmetry":
+                label, iterations = self._run(atoms, point_group=False)
+            elif failure.kind == "unconverged":
+                label, iterations = self._run(atoms, gentle=True)
+                iterations += self._settings.max_iterations
+            else:
+                raise
         energy, forces, stress = label
         return Label(energy, forces, stress, iterations, time.process_time() - started, details)
 
-    def _run(self, atoms: Atoms, gentle: bool) -> tuple[tuple[float, np.ndarray, np.ndarray], int]:
+    def _run(self, atoms: Atoms, gentle: bool = False, point_group: bool = True) -> tuple[tuple[float, np.ndarray, np.ndarray], int]:
         from gpaw import GPAW, PW, Mixer
         from gpaw.occupations import FermiDirac
 
@@ -121,6 +128,7 @@ class GPAWReference:
             "kpts": {"size": size, "gamma": not may_shift(atoms, size)},
             "occupations": FermiDirac(self.smearing),
             "maxiter": s.max_iterations,
+            "symmetry": {"tolerance": SYMMETRY_TOLERANCE} if point_group else {"point_group": False},
             "txt": None,
             # Forces decide where a relaxation ends, so they must settle too.
             "convergence": {"density": 1e-4, "forces": 0.01},
@@ -141,8 +149,10 @@ class GPAWReference:
             iterations = int(atoms.calc.get_number_of_iterations())
         except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
             text = " ".join(str(error).split())[:300] or type(error).__name__
-            unconverged = type(error).__name__ in ("KohnShamConvergenceError", "ConvergenceError")
-            raise ReferenceFailed(f"GPAW: {text}", kind="unconverged" if unconverged else "failed") from error
+            kinds = {"KohnShamConvergenceError": "unconverged", "ConvergenceError": "unconverged"}
+            if point_group and "symmetry" not in s.parameters:
+                kinds["SymmetryAnalysisBug"] = "symmetry"
+            raise ReferenceFailed(f"GPAW: {text}", kind=kinds.get(type(error).__name__, "failed")) from error
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
         return (energy, forces, stress), iterations

@@ -358,14 +358,16 @@ class Search:
     # -- stopping ---------------------------------------------------------------------------------------------
 
     def _judge(self, round: int, asked: bool) -> None:
-        """Stop when the lowest `top` polymorphs have not changed for `quiet_rounds` rounds."""
+        """Stop when the lowest `top` polymorphs have not changed for `quiet_rounds` rounds and nothing labelled lies below them."""
         search, state = self.settings.search, self.state
         top = [polymorph.energy for polymorph in state.ranking()[: search.top]]
         tolerance = search.resolution * 1e-3
         same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
-        # A lead that may end below the top is unfinished business, not quiet.
+        # What may end below the top is unfinished business, not quiet: an open lead, or a label below the best that is still far
+        # from its minimum.
         threshold = top[-1] if len(top) == search.top else np.inf
         pending = any(lead.estimate < threshold for lead in state.leads if lead.status == "open")
+        pending |= len(top) > 0 and self._lowest_label() < top[0] - tolerance
         state.quiet = state.quiet + 1 if same and not pending else 0
         state.top = top
         if state.quiet >= search.quiet_rounds:
@@ -376,6 +378,12 @@ class Search:
             self._finish("the budget of reference calls is spent")
         elif not asked and not any(lead.status == "open" for lead in state.leads):
             self._finish("every end point of the pool is known to the reference")
+
+    def _lowest_label(self) -> float:
+        """Lowest enthalpy the reference gave a cell of the formula, eV/atom."""
+        size, pressure = sum(self.counts.values()), self.settings.pressure
+        known = ((row.atoms, row.label) for row in self.folder.ledger.rows() if len(row.atoms) == size)
+        return min((enthalpy_per_atom(atoms, label, pressure) for atoms, label in known if label is not None), default=np.inf)
 
     def _finish(self, why: str) -> None:
         self.state.finished = why
