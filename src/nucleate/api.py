@@ -174,6 +174,7 @@ def search(
 def resume(
     folder: AnyPath,
     *,
+    budget: int | None = None,
     reference: Reference | None = None,
     executor: Executor | None = None,
     on_event: OnEvent | None = None,
@@ -182,11 +183,20 @@ def resume(
 
     Args:
         folder: of the run.
+        budget: a higher limit of reference calls, kept in its run.toml; a search that spent its budget goes on.
         reference: in place of the one its settings name, as in `search`.
         executor, on_event: as in `search`.
+
+    Raises:
+        NucleateError: anything a user can cause, in one line; a budget below the run's own is `BadInput`.
     """
     with RunFolder.open(Path(folder)) as opened:
         settings = settings_from_dict(read_settings(opened.path / "run.toml"), str(opened.path / "run.toml"))
+        if budget is not None and budget != settings.search.budget:
+            if budget < settings.search.budget:
+                raise BadInput(f"budget {budget}: {opened.path} has {settings.search.budget} already; a budget can only be raised")
+            settings.search.budget = budget
+            opened.change_settings(to_toml(settings))
         return _run(opened, settings, reference or make_reference(settings.reference), executor, on_event)
 
 

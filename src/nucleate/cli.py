@@ -126,11 +126,16 @@ def search(
 
 
 @app.command()
-def resume(folder: Annotated[Path, typer.Argument(help="Run folder.")], quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Go on with a search that was stopped or killed; nothing is computed twice."""
+def resume(
+    folder: Annotated[Path, typer.Argument(help="Run folder.")],
+    budget: Annotated[int | None, typer.Option(help="Raise the limit of reference calls to this.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a search that was stopped or killed, or that spent its budget; nothing is computed twice."""
     from nucleate import api
 
-    _searching(lambda told: api.resume(folder, on_event=told), quiet, as_json)
+    _searching(lambda told: api.resume(folder, budget=budget, on_event=told), quiet, as_json)
 
 
 def _searching(run: Any, quiet: bool, as_json: bool) -> None:

@@ -65,6 +65,23 @@ def test_resuming_what_is_finished_asks_nothing(finished, tmp_path):
     assert nucleate.show(copy)["calls"] == nucleate.show(finished)["calls"]
 
 
+def test_a_spent_budget_can_be_raised_but_not_lowered(tiny, tmp_path):
+    out = tmp_path / "run"
+    assert (
+        "budget of reference calls is spent"
+        in run.invoke(app, ["search", "Cu2", "--settings", str(tiny), "--out", str(out), "--budget", "4"]).stdout
+    )
+    assert nucleate.show(out)["calls"] == 4
+    result = run.invoke(app, ["resume", str(out), "--budget", "6"])
+    assert result.exit_code == 0, result.output
+    data = nucleate.show(out)
+    assert (data["calls"], data["budget"]) == (6, 6)
+    assert data["round"] == 1
+    refused = run.invoke(app, ["resume", str(out), "--budget", "5"])
+    assert refused.exit_code == 2
+    assert "has 6 already; a budget can only be raised" in line(refused)
+
+
 def test_an_interrupt_says_how_to_go_on_and_leaves_the_files(tiny, tmp_path, monkeypatch):
     from nucleate.search.loop import Search
 

@@ -5,18 +5,22 @@ import json
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
+from ase.build import bulk
 from typer.testing import CliRunner
 
 import nucleate
 from nucleate.api import write_outputs
 from nucleate.cli import app
-from nucleate.report.data import not_resolved_text, read_run, unresolved
+from nucleate.reference.base import Label
+from nucleate.report.data import lower_label_text, not_resolved_text, read_run, unresolved
 from nucleate.search.run_folder import RunFolder
 
 TOP = {
     "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",
-    "calls_by_status", "core_seconds", "wall_seconds", "resolution", "polymorphs", "confirmed_in_this_round", "proof", "rounds",
+    "calls_by_status", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs", "confirmed_in_this_round", "proof",
+    "rounds",
 }  # fmt: skip
 POLYMORPH = {
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "volume", "sigma",
@@ -52,6 +56,20 @@ def test_the_table_for_people(make):
     assert "Si2 on chgnet: finished, 6 of 400 reference calls (1 failed)" in result.stdout
     assert "rank 2 is not resolved from rank 1: closer than 3 meV/atom" in result.stdout
     assert "confirmed in the round under way: Cmcm" in result.stdout
+
+
+def test_a_label_below_the_winner_is_said(make):
+    """The labels of the fixture reach down to -5.3 eV/atom, where rank 1 lies."""
+    folder = make()
+    data = nucleate.show(folder)
+    assert data["lowest_label"] == pytest.approx(-5.3)
+    assert lower_label_text(data) == ""
+    with RunFolder.open(folder) as opened:
+        opened.ledger.begin("low", bulk("Si", "diamond", a=5.4), "chgnet", {}, "explore", 1)
+        opened.ledger.finish("low", Label(-10.7, np.zeros((2, 3)), np.zeros(6)), 1.0)
+    shown = CliRunner().invoke(app, ["show", str(folder)]).stdout
+    assert f"lies 50 meV/atom below rank 1: the ranking is not final; go on with: nucleate resume {folder} --budget 800" in shown
+    assert "lies 50 meV/atom below rank 1" in write_outputs(folder).path.joinpath("report.html").read_text(encoding="utf-8")
 
 
 def test_no_polymorph_yet(make):

@@ -19,7 +19,7 @@ from nucleate.crystals.formula import formula_text, parse_formula
 from nucleate.errors import RunFolderError
 from nucleate.polymorphs.matching import standard_cell
 from nucleate.reference.ledger import LedgerRow, database_errors
-from nucleate.search.records import LoopState, Polymorph
+from nucleate.search.records import LoopState, Polymorph, lowest_enthalpy
 from nucleate.search.run_folder import VERSION, RunFolder
 from nucleate.search.run_settings import RunSettings, read_settings, settings_from_dict
 
@@ -182,6 +182,16 @@ def not_resolved_text(ranks: list[int], own: int) -> str:
     return f"not resolved from rank {', '.join(better)}" if better else ""
 
 
+def lower_label_text(data: dict[str, Any]) -> str:
+    """What to do where the reference gave a structure less energy than rank 1; empty where it did not. `data`: of `show_data`."""
+    best, lowest = (p["energy"] for p in data["polymorphs"][:1]), data["lowest_label"]
+    below = 1e3 * (next(best, -math.inf) - (math.inf if lowest is None else lowest))
+    if below <= data["resolution"]:
+        return ""
+    text = f"a structure that is not relaxed yet lies {below:.0f} meV/atom below rank 1: the ranking is not final"
+    return f"{text}; go on with: nucleate resume {data['folder']} --budget {2 * data['budget']}" if data["status"] == "finished" else text
+
+
 def structure_name(rank: int, polymorph: Polymorph) -> str:
     """File name without ending: rank, space group, energy in eV/atom."""
     symbol = polymorph.space_group.replace("/", "_")
@@ -248,6 +258,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "core_seconds": sum(row.core_seconds for row in run.rows),
         "wall_seconds": wall_seconds(run.state),
         "resolution": settings.search.resolution,
+        "lowest_label": lowest_enthalpy(run.rows, sum(parse_formula(settings.formula).values()), settings.pressure),
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
         "proof": state.proof,

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from nucleate.report.data import RunData, not_resolved_text, read_run, show_data, structure_name, wall_seconds
+from nucleate.report.data import RunData, lower_label_text, not_resolved_text, read_run, show_data, structure_name, wall_seconds
 from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, all_figures, energy_name
 from nucleate.report.files import cif_text
@@ -86,6 +86,7 @@ def render(run: RunData) -> str:
         warning=surrogate_warning(run.reference) if run.surrogate else None,
         proof=proof_line(run.state.proof) if run.state.proof else None,
         proof_settings=run.settings.search,
+        lower=lower_label_text(data),
         toml=run.toml,
         toml_link="data:text/plain;base64," + base64.b64encode(run.toml.encode()).decode(),
         wall=wall_seconds(run.state),

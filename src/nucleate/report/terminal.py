@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from nucleate.report.data import not_resolved_text
+from nucleate.report.data import lower_label_text, not_resolved_text
 
 
 def surrogate_warning(engine: str) -> str:
@@ -74,6 +74,9 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, tol
             if text:
                 line = f"rank {p['rank']} is {text}: closer than {data['resolution']:g} meV/atom"
                 console.print(line, highlight=False, soft_wrap=True)
+        lower = lower_label_text(data)
+        if lower:
+            console.print(f"[yellow]{escape(lower)}[/]", highlight=False, soft_wrap=True)
     else:
         console.print("no polymorph is confirmed yet", highlight=False)
     for p in data["confirmed_in_this_round"]:

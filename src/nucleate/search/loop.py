@@ -41,6 +41,7 @@ from nucleate.search.records import (
     Polymorph,
     RoundRecord,
     enthalpy_per_atom,
+    lowest_enthalpy,
     residuals,
 )
 from nucleate.search.reference_surface import ReferencePotential
@@ -50,6 +51,7 @@ from nucleate.search.select import lowest_unknown, select
 
 HISTORY = 16
 """Ratios of error to spread that steady the calibration."""
+SPENT = "the budget of reference calls is spent"
 MOST_FORCE = 60.0
 """eV/Å; labels of crushed cells beyond this teach nothing about crystals and are left out of training."""
 
@@ -109,6 +111,9 @@ class Search:
             self.state = LoopState.from_dict(saved[1])
             self.model, _ = load_committee(self._model_path(self.state.round))
             self._tell("resumed", round=self.state.round, calls=self.dispatcher.calls())
+            if self.state.finished == SPENT and self.dispatcher.remaining() != 0:
+                # The budget was raised since; a later winner may need another proof.
+                self.state.finished, self.state.proof = None, None
         try:
             while self.state.finished is None:
                 if self.state.round < 0:
@@ -218,7 +223,7 @@ class Search:
         self.dispatcher.begin_round(round)
         left = self.dispatcher.remaining()
         if left == 0:
-            self._finish("the budget of reference calls is spent")
+            self._finish(SPENT)
             return
         with self._timed("generate"):
             fresh = self._generate(search.pool - len(state.carried), round)
@@ -367,7 +372,8 @@ class Search:
         # from its minimum.
         threshold = top[-1] if len(top) == search.top else np.inf
         pending = any(lead.estimate < threshold for lead in state.leads if lead.status == "open")
-        pending |= len(top) > 0 and self._lowest_label() < top[0] - tolerance
+        lowest = lowest_enthalpy(self.folder.ledger.rows(), sum(self.counts.values()), self.settings.pressure)
+        pending |= len(top) > 0 and lowest < top[0] - tolerance
         state.quiet = state.quiet + 1 if same and not pending else 0
         state.top = top
         if state.quiet >= search.quiet_rounds:
@@ -375,15 +381,9 @@ class Search:
         elif round >= search.max_rounds:
             self._finish(f"{round} rounds are done")
         elif self.dispatcher.remaining() == 0:
-            self._finish("the budget of reference calls is spent")
+            self._finish(SPENT)
         elif not asked and not any(lead.status == "open" for lead in state.leads):
             self._finish("every end point of the pool is known to the reference")
-
-    def _lowest_label(self) -> float:
-        """Lowest enthalpy the reference gave a cell of the formula, eV/atom."""
-        size, pressure = sum(self.counts.values()), self.settings.pressure
-        known = ((row.atoms, row.label) for row in self.folder.ledger.rows() if len(row.atoms) == size)
-        return min((enthalpy_per_atom(atoms, label, pressure) for atoms, label in known if label is not None), default=np.inf)
 
     def _finish(self, why: str) -> None:
         self.state.finished = why

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.reference.base import Label
+from nucleate.reference.ledger import LedgerRow
 from nucleate.units import GPA
 
 
@@ -282,6 +285,12 @@ class LoopState:
 def enthalpy_per_atom(atoms: Atoms, label: Label, pressure: float) -> float:
     """(E + pV) / n, eV/atom; `pressure` in GPa."""
     return (label.energy + pressure * GPA * atoms.get_volume()) / len(atoms)
+
+
+def lowest_enthalpy(rows: Iterable[LedgerRow], size: int, pressure: float) -> float:
+    """Lowest enthalpy the reference gave a cell of `size` atoms, eV/atom; infinite where it gave none; `pressure` in GPa."""
+    known = ((row.atoms, row.label) for row in rows if len(row.atoms) == size)
+    return min((enthalpy_per_atom(atoms, label, pressure) for atoms, label in known if label is not None), default=math.inf)
 
 
 def residuals(label: Label, pressure: float) -> tuple[float, float]:

@@ -143,6 +143,13 @@ class RunFolder:
 
     # -- files ------------------------------------------------------------------------------------------------
 
+    def change_settings(self, settings_toml: str) -> None:
+        """Replace run.toml."""
+        try:
+            write_atomically(self.path / "run.toml", settings_toml)
+        except OSError as error:
+            raise StorageFailed(f"{self.path / 'run.toml'}: {error.strerror}; nothing recorded so far is lost") from error
+
     def event(self, kind: str, **what: Any) -> None:
         """Append one line to events.jsonl."""
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **what})
