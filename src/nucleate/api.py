@@ -165,7 +165,9 @@ def search(
     given = None if reference is None or isinstance(reference, str) else reference
     # What cannot work is said before a folder is made.
     given = given or make_reference(resolved.reference)
-    make_generator(parse_formula(resolved.formula), resolved.generate, resolved.seeds_from)
+    own = make_generator(parse_formula(resolved.formula), resolved.generate, resolved.seeds_from).seeds
+    if own is not None and own.left > (pool := resolved.search.pool):
+        raise BadInput(f"{resolved.seeds_from}: holds {own.left} structures, more than the pool of {pool}; raise search.pool")
     path = Path(out) if out is not None else default_folder(resolved)
     with RunFolder.create(path, to_toml(resolved)) as folder:
         return _run(folder, resolved, given, executor, on_event)
@@ -186,6 +188,9 @@ def resume(
         budget: a higher limit of reference calls, kept in its run.toml; a search that spent its budget goes on.
         reference: in place of the one its settings name, as in `search`.
         executor, on_event: as in `search`.
+
+    Returns:
+        As `search`.
 
     Raises:
         NucleateError: anything a user can cause, in one line; a budget below the run's own is `BadInput`.

@@ -144,7 +144,7 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
 
     # A batch system ends a job with SIGTERM: the same as an interrupt by hand.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    view = SearchView(make_console(stderr=as_json), quiet or as_json)
+    view = SearchView(make_console(stderr=as_json), quiet)
     try:
         with view:
             result = run(view.on_event)
@@ -223,6 +223,8 @@ def relax(
             {
                 "schema": SCHEMA,
                 "out": done.out and str(done.out),
+                "reference": done.reference,
+                "surrogate": done.surrogate,
                 "calls": done.calls,
                 "structures": structures,
             }

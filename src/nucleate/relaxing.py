@@ -25,7 +25,7 @@ from nucleate.potentials.base import Prediction
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
 from nucleate.reference.dispatch import Dispatcher
-from nucleate.reference.ledger import Ledger
+from nucleate.reference.ledger import ledger_file
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.settings import RelaxSettings
 from nucleate.search.reference_surface import ReferencePotential
@@ -63,7 +63,7 @@ class RelaxedFile:
 
     Attributes:
         structures: in the order of the file.
-        out: the file they were written to; None: all failed.
+        out: the file of those that did not fail, explode or collapse; None: all did.
         calls: reference calls spent.
         reference: its name.
         surrogate: whether it only stands in for a reference.
@@ -101,14 +101,13 @@ def relax_on_reference(
     workers = settings.reference.workers
     if workers is None:
         workers = 0 if given.surrogate else min(len(sched_getaffinity(0)), len(frames))
-    with tempfile.TemporaryDirectory() as scratch:
-        record = Ledger(ledger if ledger is not None else Path(scratch) / "ledger.db")
+    with tempfile.TemporaryDirectory() as scratch, ledger_file(ledger if ledger is not None else Path(scratch) / "ledger.db") as record:
         before = record.count()
         with Dispatcher(given, record, workers, executor, settings.reference.timeout) as dispatcher:
             ends = _relax_each(frames, _Told(dispatcher, on_event), steps)
         calls = record.count() - before
     structures = [_relaxed(k + 1, frames[k], end) for k, end in enumerate(ends)]
-    written = [_with_energy(end) for end in ends if isinstance(end, Relaxed)]
+    written = [_with_energy(end, given.name) for end in ends if isinstance(end, Relaxed) and end.usable]
     if written:
         _write_frames(target, written)
     return RelaxedFile(structures, target if written else None, calls, given.name, given.surrogate)
@@ -150,9 +149,9 @@ def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> Relax
     return RelaxedStructure(number, formula, symbol, end.energy_per_atom, end.fmax, volume, end.steps, end.stop)
 
 
-def _with_energy(end: Relaxed) -> Atoms:
+def _with_energy(end: Relaxed, reference: str) -> Atoms:
     atoms = end.atoms.copy()
-    atoms.info.update(enthalpy_per_atom=end.energy_per_atom, stop=end.stop)
+    atoms.info.update(enthalpy_per_atom=end.energy_per_atom, stop=end.stop, reference=reference)
     return atoms
 
 

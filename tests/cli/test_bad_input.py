@@ -55,6 +55,46 @@ def test_settings_files(toml, said, tmp_path):
     assert str(path) in message
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_that_are_none(value, tmp_path):
+    path = tmp_path / "cu.cif"
+    ase.io.write(path, bulk("Cu"))
+    assert "pressure" in refusal("search", "Cu2", "--reference", "chgnet", "--pressure", value, "--out", tmp_path / "run")
+    assert "pressure" in refusal("relax", path, "--reference", "chgnet", "--pressure", value)
+    settings = tmp_path / "s.toml"
+    settings.write_text(f"[search]\nresolution = {value}\n")
+    assert "search.resolution" in refusal("search", "Cu2", "--settings", settings, "--out", tmp_path / "run")
+
+
+def test_moments_of_no_element(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text("[reference]\nmagnetic_moments = { Fee = 2.0 }\n")
+    assert "Fee: not an element" in refusal("search", "Fe2", "--settings", path, "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize(("engine", "setting"), [("gpaw", "pseudo_dir = 'x'"), ("chgnet", "cutoff = 300"), ("sevennet", "xc = 'LDA'")])
+def test_settings_an_engine_would_not_obey(engine, setting, tmp_path):
+    pytest.importorskip({"gpaw": "gpaw", "chgnet": "chgnet", "sevennet": "sevenn"}[engine])
+    path = tmp_path / "s.toml"
+    path.write_text(f"[reference]\n{setting}\n")
+    message = refusal("search", "Cu2", "--settings", path, "--reference", engine, "--out", tmp_path / "run")
+    assert f"{setting.split()[0]} has no effect on engine {engine}" in message
+
+
+def test_a_search_s_database_is_no_ledger_for_others(tmp_path, tiny, finished):
+    path = tmp_path / "cu.cif"
+    ase.io.write(path, bulk("Cu"))
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    assert "is the database of a search" in refusal("relax", path, "--settings", tiny, "--ledger", copy / "run.db")
+
+
+def test_more_structures_than_the_pool(tmp_path, tiny):
+    path = tmp_path / "many.extxyz"
+    ase.io.write(path, [bulk("Cu", a=3.5 + 0.02 * k) for k in range(9)])
+    message = refusal("search", "Cu2", "--settings", tiny, "--seeds-from", path, "--out", tmp_path / "run")
+    assert "holds 9 structures, more than the pool of 8" in message
+
+
 def test_a_settings_file_that_is_not_there():
     assert "no such settings file" in refusal("search", "Cu2", "--settings", "nowhere.toml")
 

@@ -2,15 +2,16 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.io import write
 
-from nucleate.crystals import read_structures, write_structure
+from nucleate.crystals import read_structures
 from nucleate.errors import BadInput
 
 
 @pytest.mark.parametrize("name", ["salt.cif", "salt.extxyz", "POSCAR.vasp"])
 def test_there_and_back(tmp_path, name):
     atoms = bulk("NaCl", "rocksalt", 5.6)
-    write_structure(tmp_path / name, atoms)
+    write(tmp_path / name, atoms)
     (read,) = read_structures(tmp_path / name)
     assert sorted(read.numbers) == [11, 17]
     assert read.get_volume() == pytest.approx(atoms.get_volume(), rel=1e-6)
@@ -34,7 +35,7 @@ def refused(path, says):
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_truncated_cif(tmp_path, share):
     whole = tmp_path / "whole.cif"
-    write_structure(whole, bulk("NaCl", "rocksalt", 5.6, cubic=True))
+    write(whole, bulk("NaCl", "rocksalt", 5.6, cubic=True))
     text = whole.read_text()
     # Cut in the middle of a line, as a full disk does.
     cut = int(share * len(text))
@@ -49,7 +50,7 @@ def test_cif_cut_between_lines(tmp_path):
     """Every line is whole, some atoms are gone: with one element no ratio can tell."""
     for atoms in (bulk("NaCl", "rocksalt", 5.6, cubic=True), bulk("Si", cubic=True)):
         whole = tmp_path / "whole.cif"
-        write_structure(whole, atoms)
+        write(whole, atoms)
         part = tmp_path / "part.cif"
         part.write_text("\n".join(whole.read_text().rstrip().split("\n")[:-3]) + "\n")
         refused(part, "no multiple of the formula")
@@ -57,7 +58,7 @@ def test_cif_cut_between_lines(tmp_path):
 
 def test_cif_that_states_one_formula_unit(tmp_path):
     path = tmp_path / "salt.cif"
-    write_structure(path, bulk("NaCl", "rocksalt", 5.6, cubic=True))
+    write(path, bulk("NaCl", "rocksalt", 5.6, cubic=True))
     text = path.read_text()
     for stated in ("Cl Na", "Na1 Cl1", "Na2Cl2.5"):
         path.write_text(text.replace('"Na4 Cl4"', f'"{stated}"'))
@@ -67,7 +68,7 @@ def test_cif_that_states_one_formula_unit(tmp_path):
 
 def test_truncated_extxyz(tmp_path):
     whole = tmp_path / "whole.extxyz"
-    write_structure(whole, bulk("NaCl", "rocksalt", 5.6, cubic=True))
+    write(whole, bulk("NaCl", "rocksalt", 5.6, cubic=True))
     part = tmp_path / "part.extxyz"
     part.write_text(whole.read_text()[:-60])
     refused(part, "complete")
@@ -81,13 +82,13 @@ def test_refused(tmp_path):
     refused(tmp_path / "noise.cif", "noise.cif")
     (tmp_path / "notes.txt").write_text("not a crystal\n")
     refused(tmp_path / "notes.txt", "notes.txt")
-    write_structure(tmp_path / "molecule.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]))
+    write(tmp_path / "molecule.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]))
     refused(tmp_path / "molecule.extxyz", "no three-dimensional cell")
-    write_structure(tmp_path / "ghost.extxyz", Atoms("XCu", [[0, 0, 0], [1, 1, 1]], cell=[3, 3, 3], pbc=True))
+    write(tmp_path / "ghost.extxyz", Atoms("XCu", [[0, 0, 0], [1, 1, 1]], cell=[3, 3, 3], pbc=True))
     refused(tmp_path / "ghost.extxyz", "unknown element")
     nan = bulk("Cu", cubic=True)
     nan.positions[1, 1] = np.nan
-    write_structure(tmp_path / "nan.extxyz", nan)
+    write(tmp_path / "nan.extxyz", nan)
     refused(tmp_path / "nan.extxyz", "not a finite number")
 
 

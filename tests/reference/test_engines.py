@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import spglib
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import Calculator, kpts2ndarray
 
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.reference import ReferenceSettings, make_reference
@@ -108,6 +109,40 @@ def test_gpaw_takes_a_crystal_that_is_only_almost_symmetric(monkeypatch):
     without = reference.label(almost_cubic())
     assert "GPAW" in without.details["first_try"]
     assert without.energy == pytest.approx(label.energy, abs=2e-3)
+
+
+def wurtzite():
+    return Atoms("Al2N2", cell=[3.11, 3.11, 4.98, 90, 90, 120], scaled_positions=WURTZITE, pbc=True)
+
+
+WURTZITE = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.382], [2 / 3, 1 / 3, 0.882]]
+
+
+@pytest.mark.parametrize("atoms", [bulk("Ti"), wurtzite(), bulk("Si"), bulk("Si", cubic=True)])
+@pytest.mark.parametrize("spacing", [0.7, 0.42, 0.3, 0.24, 0.2])
+def test_gpaw_k_points_are_as_symmetric_as_the_crystal(atoms, spacing):
+    pytest.importorskip("gpaw")
+    points = kpts2ndarray(make_reference(settings(k_spacing=spacing)).k_points(atoms), atoms)
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    for rotation in spglib.get_symmetry(cell, symprec=1e-4)["rotations"]:
+        turned = points @ np.linalg.inv(rotation)
+        apart = turned[:, None] - points[None]
+        assert np.abs(apart - np.round(apart)).max(axis=2).min(axis=1).max() < 1e-6
+
+
+def test_gpaw_is_asked_about_the_shortest_cell_of_a_lattice():
+    """Angles of 26 degrees: GPAW itself warns of wrong results."""
+    pytest.importorskip("gpaw")
+    reference = make_reference(settings(cutoff=250, k_spacing=1.0))
+    atoms = bulk("Si", a=5.43)
+    atoms.positions[1] += [0.05, 0.1, 0.0]
+    sheared = atoms.copy()
+    sheared.set_cell(np.array([[1, 0, 0], [2, 1, 0], [-1, 2, 1]]) @ atoms.cell.array, scale_atoms=False)
+    assert sheared.cell.angles().min() < 30
+    short, long = reference.label(atoms), reference.label(sheared)
+    assert long.energy == pytest.approx(short.energy, abs=5e-3)
+    np.testing.assert_allclose(long.forces, short.forces, atol=0.02)
+    np.testing.assert_allclose(long.stress, short.stress, atol=1e-3)
 
 
 def test_gpaw_that_does_not_converge_says_so():

@@ -12,7 +12,7 @@ from ase.build import bulk
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.reference import Label, ReferenceSettings, make_reference
 from nucleate.reference.dispatch import ask
-from nucleate.reference.engine_inputs import EspressoInput, VaspInput
+from nucleate.reference.engine_inputs import Cp2kInput, EspressoInput, VaspInput
 
 DEBIAN = Path("/usr/share/espresso/pseudo/Si.pbe-rrkj.UPF")
 
@@ -62,6 +62,23 @@ def test_espresso_energy_is_taken_to_zero_smearing(espresso):
     # F = E - TS is printed, E(0) = F + TS / 2.
     assert EspressoInput(espresso()).correct(-100.0, written) == pytest.approx(-100.0 + 0.1 * 13.605693, abs=1e-5)
     assert EspressoInput(espresso()).correct(-100.0, "") == -100.0
+
+
+def test_cp2k_energy_is_taken_to_zero_smearing():
+    written = "  Electronic entropic energy:                                  -0.02000000000000\n"
+    given = ReferenceSettings(engine="cp2k", command="true")
+    assert Cp2kInput(given).correct(-100.0, written) == pytest.approx(-100.0 + 0.01 * 27.2113862, abs=1e-6)
+    assert Cp2kInput(given).correct(-100.0, "") == -100.0
+
+
+def test_paw_files_count(tmp_path):
+    file = tmp_path / "potpaw_PBE" / "Si" / "POTCAR"
+    file.parent.mkdir(parents=True)
+    file.write_text("PAW_PBE Si")
+    given = ReferenceSettings(engine="vasp", command="true", pseudo_dir=str(tmp_path))
+    before = make_reference(given).settings()
+    file.write_text("PAW_PBE Si_sv_GW")
+    assert make_reference(given).settings() != before
 
 
 def test_pseudopotentials_count_by_content(espresso, tmp_path):

@@ -102,6 +102,36 @@ def test_a_settled_lead_outlives_a_failed_try_of_its_symmetry(tmp_path, model):
     assert len(found) == 1
 
 
+class OnceLate(Failing):
+    """Its second calculation runs out of time."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.asked = 0
+
+    def label(self, atoms):
+        self.asked += 1
+        if self.asked == 2:
+            raise ReferenceFailed("stopped after the time limit", kind="timeout")
+        return super().label(atoms)
+
+
+def test_a_lead_outlives_a_failed_call(tmp_path, model):
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell(np.diag([3.50, 3.58, 3.66]) + 0.05 * np.eye(3)[[1, 0, 2]], scale_atoms=True)
+    atoms.rattle(0.05, seed=0)
+    dispatcher = Dispatcher(OnceLate(), Ledger(tmp_path / "ledger.db"))
+    state = LoopState(round=0, leads=[lead_at(atoms, dispatcher)])
+    state.leads[0].tried = [225]  # straight to the quasi-Newton steps
+    found = []
+    follower = LeadFollower(dispatcher, SearchSettings(lead_steps=12, fmax=0.1, smax=1.0), 0.0, (29,), found.append)
+    follower.follow(state, model, 1, 1, 12)
+    assert [row.status for row in dispatcher.ledger.rows()].count("timeout") == 1
+    assert state.leads[0].status == "confirmed"
+    assert len(found) == 1
+    assert state.leads[0].calls == dispatcher.calls()
+
+
 def test_a_settled_lead_is_confirmed_with_the_last_call(tmp_path, model):
     atoms = bulk("Cu", cubic=True)
     atoms.set_cell(np.diag([3.56, 3.61, 3.66]), scale_atoms=True)

@@ -23,7 +23,7 @@ from nucleate.crystals.formula import parse_formula
 from nucleate.errors import BudgetExhausted, ReferenceFailed
 from nucleate.generate import make_generator
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
-from nucleate.relax.batched import COLLAPSED, EXPLODED, relax
+from nucleate.relax.batched import relax
 from nucleate.relax.settings import RelaxSettings
 from nucleate.search.loop import Search
 from nucleate.search.records import Polymorph, atoms_to_dict
@@ -155,7 +155,7 @@ def pretrained_trial(settings: RunSettings, potential: str, seed: int) -> Pretra
             (end,) = relax([_random_cell(settings, seed, 1.0)], ReferencePotential(dispatcher, "relax", 0), _converged(settings))
         except ReferenceFailed:
             return PretrainedCell(float("inf"), None)
-        if end.stop in (EXPLODED, COLLAPSED):
+        if not end.usable:
             return PretrainedCell(float("inf"), None)
         return PretrainedCell(end.energy_per_atom, atoms_to_dict(end.atoms))
 

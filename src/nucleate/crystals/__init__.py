@@ -2,7 +2,7 @@
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.formula import formula_text, formula_units, parse_formula, scale_formula
-from nucleate.crystals.io import read_structures, write_structure
+from nucleate.crystals.io import read_structures
 from nucleate.crystals.neighbours import Edges, SkinNeighbours, neighbour_edges
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "parse_formula",
     "read_structures",
     "scale_formula",
-    "write_structure",
 ]

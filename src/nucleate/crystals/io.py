@@ -14,6 +14,8 @@ from ase.io.cif import parse_cif
 
 from nucleate.errors import BadInput
 
+REFUSED_SUFFIXES = {".pkl", ".pickle", ".py", ".so"}
+
 
 def read_structures(path: str | Path) -> list[Atoms]:
     """Every structure in a file.
@@ -25,6 +27,8 @@ def read_structures(path: str | Path) -> list[Atoms]:
     path = Path(path)
     if not path.is_file():
         raise BadInput(f"{path}: no such file; give a CIF, extxyz or POSCAR file")
+    if path.suffix.lower() in REFUSED_SUFFIXES:
+        raise BadInput(f"{path}: files of this kind can run code when read; convert it to CIF or extended XYZ")
     try:
         frames = ase.io.read(path, index=":")
     except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
@@ -73,11 +77,6 @@ def _check_stated_formulas(path: Path, frames: list[Atoms]) -> None:
                 f"{path}: holds {atoms.get_chemical_formula()}, which is no multiple of the formula it states, {stated};"
                 " is the file complete?"
             )
-
-
-def write_structure(path: str | Path, atoms: Atoms) -> None:
-    """Write one structure in the format the file name's ending names."""
-    ase.io.write(Path(path), atoms)
 
 
 def _first_line(error: Exception) -> str:

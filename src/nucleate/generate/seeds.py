@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import make_supercell
 
 from nucleate.crystals.formula import formula_text, scale_formula
+from nucleate.crystals.io import check_structure, read_structures
 from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate.base import Candidate
 from nucleate.generate.distances import closest_fit
@@ -17,7 +18,6 @@ from nucleate.generate.lattices import compact
 
 SYMPREC = 0.01  # Å
 CLOSEST = 0.4  # Å; H-H is 0.74, so anything nearer is a broken file
-REFUSED_SUFFIXES = {".pkl", ".pickle", ".py", ".so"}
 
 
 class SeedGenerator:
@@ -66,30 +66,11 @@ def _read_all(sources) -> list[tuple[Atoms, str, dict]]:
             found.append((source, f"seed structure {number}", {"structure": number}))
             continue
         path = Path(source)
-        for frame, atoms in enumerate(_read(path)):
+        for frame, atoms in enumerate(read_structures(path)):
             found.append((atoms, f"{path}, frame {frame}", {"file": str(path), "frame": frame}))
     if not found:
         raise BadInput("no seed structures given; name at least one file")
     return found
-
-
-def _read(path: Path) -> list[Atoms]:
-    from ase.io import read
-
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file; give the path of a structure file such as a CIF")
-    if path.suffix.lower() in REFUSED_SUFFIXES:
-        raise BadInput(f"{path}: files of this kind can run code when read; convert it to CIF or extended XYZ")
-    try:
-        frames = read(path, index=":")
-    except Exception as error:  # ASE's readers raise whatever their parsing trips over
-        first = (str(error).strip().splitlines() or [""])[0]
-        reason = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        raise BadInput(f"{path}: cannot be read as a structure ({reason}); check that the file is complete") from error
-    frames = [frames] if isinstance(frames, Atoms) else list(frames)
-    if not frames:
-        raise BadInput(f"{path}: no structure in it; give a file with at least one")
-    return frames
 
 
 def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
@@ -123,17 +104,7 @@ def _on_short_vectors(atoms: Atoms) -> Atoms:
 
 
 def _check_sound(atoms: Atoms, where: str) -> None:
-    if len(atoms) == 0:
-        raise BadInput(f"{where}: it has no atoms; give a complete structure")
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(np.array(atoms.cell)).all()):
-        raise BadInput(f"{where}: a position or cell vector is not a number; correct the file")
-    if abs(np.linalg.det(np.array(atoms.cell))) < 1e-3:
-        raise BadInput(f"{where}: it has no three-dimensional cell; give a periodic crystal")
-    if 0 in atoms.numbers:
-        raise BadInput(f"{where}: an atom has no element; name the element of every atom")
-    for kind, share in (atoms.info.get("occupancy") or {}).items():
-        if len(share) > 1 or any(abs(value - 1.0) > 1e-3 for value in share.values()):
-            raise BadInput(f"{where}: site {kind} is partly occupied ({share}); give an ordered structure")
+    check_structure(atoms, where)
     n = len(atoms)
     cell = np.array(atoms.cell)
     if closest_fit(atoms.get_scaled_positions(), cell, np.full((n, n), CLOSEST)) < 1.0:

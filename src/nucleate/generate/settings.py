@@ -14,7 +14,7 @@ SpaceGroup = Annotated[int, Field(ge=1, le=230)]
 class GenerateSettings(BaseModel):
     """How random candidates are made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     symmetric_share: float = Field(
         default=0.9,

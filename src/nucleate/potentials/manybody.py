@@ -174,15 +174,15 @@ class ManyBodyCommittee(nn.Module):
         return torch.cat([a[:, :, 0], power.flatten(2), f.pow(3).sum(2)], dim=-1)
 
     def hidden(self, features: Tensor, species: int) -> Tensor:
-        """(m, n, hidden): last hidden layer, the model's latent space."""
+        """(m, n, hidden): last hidden layer."""
         x = (features - self.feature_mean[species]) / self.feature_std[species]
         x = torch.tanh(torch.baddbmm(self.bias1[species], x, self.weight1[species]))
         return torch.tanh(torch.baddbmm(self.bias2[species], x, self.weight2[species]))
 
     def output(self, basis: Tensor, species: int) -> Tensor:
         """(m, n): the network's output for atoms of one species."""
-        latent = self.hidden(self.features(basis, species), species)
-        return torch.baddbmm(self.bias3[species], latent, self.weight3[species]).squeeze(-1)
+        hidden = self.hidden(self.features(basis, species), species)
+        return torch.baddbmm(self.bias3[species], hidden, self.weight3[species]).squeeze(-1)
 
     def atomic_energies(self, basis: Tensor, numbers: Tensor) -> Tensor:
         """Network energies in units of `energy_scale`, shifts and wall left out.
@@ -287,33 +287,3 @@ class ManyBodyCommittee(nn.Module):
                 forces + wall_f,
                 0.5 * (stress + stress.transpose(-1, -2)),
             )
-
-    def latent(self, batch: CrystalBatch, edges: Edges | None = None) -> Tensor:
-        """Pooled latent of every structure: mean and standard deviation over atoms of the last hidden layer.
-
-        Returns:
-            (n_structures, 2 * members * hidden). Species are pooled together, each with its own network.
-        """
-        self.check_species(batch.numbers)
-        if edges is None:
-            edges = neighbour_edges(batch, self.cutoff)
-        with torch.no_grad():
-            basis = self.edge_basis(edges.vectors(batch).to(self.dtype), self.layout(batch, edges))
-            atomic = basis.atomic.view(1, len(batch.numbers), len(self.species), N_LM, -1)
-            kind = self.species_index[batch.numbers]
-            latent = atomic.new_zeros(len(batch.numbers), self.settings.members * self.settings.hidden)
-            for species in range(len(self.species)):
-                chosen = (kind == species).nonzero().flatten()
-                if len(chosen):
-                    hidden = self.hidden(self.features(atomic[:, chosen], species), species)
-                    latent[chosen] = hidden.permute(1, 0, 2).flatten(1)
-            return pool_mean_std(latent, batch)
-
-
-def pool_mean_std(per_atom: Tensor, batch: CrystalBatch) -> Tensor:
-    """(n_atoms, d) to (n_structures, 2 d): mean and standard deviation over each structure's atoms."""
-    counts = batch.counts.to(per_atom.dtype).unsqueeze(1)
-    total = per_atom.new_zeros(len(batch), per_atom.shape[1])
-    mean = total.index_add(0, batch.structure, per_atom) / counts
-    square = total.index_add(0, batch.structure, (per_atom - mean[batch.structure]) ** 2) / counts
-    return torch.cat([mean, square.sqrt()], dim=1)

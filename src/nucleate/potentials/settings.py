@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ModelSettings(BaseModel):
     """The many-body committee."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of the potential, Å.")
     radial: int = Field(8, ge=2, le=32, description="Radial functions per neighbour species.")
@@ -22,7 +22,7 @@ class ModelSettings(BaseModel):
 class TrainingSettings(BaseModel):
     """How the committee is trained."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(1000, ge=1, description="Optimiser steps of the first training.")
     warm_steps: int = Field(400, ge=1, description="Optimiser steps of each later round, started from the last weights.")

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import minkowski_reduce
 from ase.neighborlist import neighbor_list
 
 from nucleate.errors import ReferenceFailed
@@ -67,6 +68,19 @@ def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
     digest.update(np.asarray(atoms.pbc, dtype="u1").tobytes())
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def on_short_vectors(atoms: Atoms) -> Atoms:
+    """A copy, periodic, whose cell vectors are the shortest of its lattice; energy, forces and stress are the same.
+
+    Strained cells grow long and flat: engines need more plane waves and k-points for them, and warn of wrong results.
+    """
+    copy = atoms.copy()
+    copy.pbc = True
+    short, _ = minkowski_reduce(copy.cell)
+    if np.linalg.norm(short, axis=1).sum() < copy.cell.lengths().sum() - 1e-3:
+        copy.set_cell(short, scale_atoms=False)
+    return copy
 
 
 def refuse_overlap(atoms: Atoms, engine: str) -> None:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from nucleate.errors import BadInput
 from nucleate.reference.base import Reference
 from nucleate.reference.settings import ReferenceSettings
+
+_FILES = ("command", "pseudopotentials", "pseudo_dir")
+_DFT = ("preset", "cutoff", "k_spacing", "smearing", "xc", "max_iterations")
+WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+    "gpaw": (*_FILES, "calculator"),
+    "espresso": ("calculator",),
+    "vasp": ("pseudopotentials", "calculator"),
+    "cp2k": ("pseudopotentials", "pseudo_dir", "calculator"),
+    "ase": (*_FILES, *_DFT),
+    "chgnet": (*_FILES, *_DFT, "calculator", "magnetic_moments", "parameters"),
+    "sevennet": (*_FILES, *_DFT, "calculator", "magnetic_moments", "parameters"),
+}
+"""Settings that mean nothing to an engine: given all the same, they are refused rather than passed over."""
 
 
 def make_reference(settings: ReferenceSettings) -> Reference:
@@ -11,8 +25,12 @@ def make_reference(settings: ReferenceSettings) -> Reference:
 
     Raises:
         MissingDependency: its program or package is not installed; the message names the line that installs it.
-        BadInput: settings that contradict the engine.
+        BadInput: settings that contradict the engine, or that it would not obey.
     """
+    for name in WITHOUT_EFFECT[settings.engine]:
+        if getattr(settings, name) != ReferenceSettings.model_fields[name].get_default(call_default_factory=True):
+            hint = ": put it into reference.parameters" if "parameters" not in WITHOUT_EFFECT[settings.engine] else ""
+            raise BadInput(f"reference.{name} has no effect on engine {settings.engine}{hint}")
     if settings.engine == "gpaw":
         from nucleate.reference.gpaw import GPAWReference
 

@@ -48,15 +48,10 @@ class EngineInput:
     unconverged = ""
     """Words of a calculation whose self-consistency did not settle."""
     install = ""
-    ignored: tuple[str, ...] = ()
-    """Settings that mean nothing here: given all the same, they are refused rather than passed over."""
 
     def __init__(self, settings: ReferenceSettings, command: str | None):
         self.s = settings
         self.command = settings.command or command
-        for name in self.ignored:
-            if getattr(settings, name) != ReferenceSettings.model_fields[name].get_default(call_default_factory=True):
-                raise BadInput(f"reference.{name} has no effect on engine {settings.engine}: put it into reference.parameters")
         if self.command is not None:
             program = next((word for word in shlex.split(self.command) if "=" not in word), "")
             if shutil.which(program) is None:
@@ -176,7 +171,6 @@ class VaspInput(EngineInput):
     # ASE reads an unconverged run without a word; VASP 6 says this.
     unconverged = "electronic self-consistency was not achieved"
     install = "VASP is licensed: install it from https://www.vasp.at"
-    ignored = ("pseudopotentials",)
 
     def __init__(self, settings: ReferenceSettings):
         known = next((os.environ[name] for name in ("ASE_VASP_COMMAND", "VASP_COMMAND") if name in os.environ), "vasp_std")
@@ -185,6 +179,13 @@ class VaspInput(EngineInput):
         if folder is None or not Path(folder).is_dir():
             raise BadInput(f"no folder of PAW files ({folder}); set reference.pseudo_dir or run: export VASP_PP_PATH=FOLDER")
         self.pseudo_dir = folder
+        files = sorted(path for path in Path(folder).rglob("POTCAR*") if path.is_file())
+        listed = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
+        self._paw_files = hashlib.sha256(listed.encode()).hexdigest()[:16]
+
+    def settings(self) -> dict[str, Any]:
+        """The PAW files count by name and size: a folder of them is too large to read at each start."""
+        return super().settings() | {"paw_files": self._paw_files}
 
     def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
         """One ionic step; ASE hands over the energy at zero smearing."""
@@ -212,10 +213,20 @@ class Cp2kInput(EngineInput):
     outputs = ("cp2k.out",)
     unconverged = "SCF run NOT converged"
     install = "run: apt-get install cp2k"
-    ignored = ("pseudopotentials", "pseudo_dir")
 
     def __init__(self, settings: ReferenceSettings):
         super().__init__(settings, os.environ.get("ASE_CP2K_COMMAND", "cp2k.psmp -s"))
+        program = next((word for word in shlex.split(self.command or "") if "cp2k" in word), "")
+        self._version = _printed([program, "--version"], r"CP2K version\s*(\S+)") if program else ""
+
+    def settings(self) -> dict[str, Any]:
+        """With the program's version and where it finds basis sets and potentials."""
+        return super().settings() | {"version": self._version, "data_dir": os.environ.get("CP2K_DATA_DIR", "")}
+
+    def correct(self, energy: float, text: str) -> float:
+        """CP2K's total energy holds -TS; half of TS on top is the limit of no smearing."""
+        entropy = re.findall(r"Electronic entropic energy:\s*(\S+)", text)
+        return energy - 0.5 * float(entropy[-1]) * units.Hartree if entropy else energy
 
     def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
         """CP2K reduces k-points by time reversal alone, so shifted grids are safe for every lattice."""
@@ -239,8 +250,6 @@ class Cp2kInput(EngineInput):
 
 class AnyInput(EngineInput):
     """Any ASE calculator by 'module:Class'; `parameters` are its keyword arguments."""
-
-    ignored = ("cutoff", "k_spacing", "smearing", "command", "pseudopotentials", "pseudo_dir")
 
     def __init__(self, settings: ReferenceSettings):
         super().__init__(settings, None)

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError, SCFError
 
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
-from nucleate.reference.base import Label, refuse_overlap
+from nucleate.reference.base import Label, on_short_vectors, refuse_overlap
 from nucleate.reference.engine_inputs import ENGINE_INPUTS, EngineInput
 from nucleate.reference.settings import ReferenceSettings
 
@@ -63,8 +63,7 @@ class AseReference:
             ReferenceFailed: the engine's last words; kind `unconverged` where self-consistency did not settle.
             BadInput: a pseudopotential is missing, or the calculator has no stress.
         """
-        atoms = atoms.copy()
-        atoms.pbc = True
+        atoms = on_short_vectors(atoms)
         refuse_overlap(atoms, self.name)
         moments = self._settings.magnetic_moments
         if moments:

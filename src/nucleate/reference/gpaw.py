@@ -6,9 +6,10 @@ study in benchmarks/convergence.md.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.errors import MissingDependency, ReferenceFailed
-from nucleate.reference.base import Label, refuse_overlap
+from nucleate.reference.base import Label, on_short_vectors, refuse_overlap
 from nucleate.reference.kpoints import k_grid, may_shift
 from nucleate.reference.settings import ReferenceSettings
 
@@ -31,8 +32,19 @@ PRESETS: dict[str, dict[str, float]] = {
 }
 
 
+CONVERGENCE = {"density": 1e-4, "forces": 0.01}
+"""Forces (eV/Å) decide where a relaxation ends, so they must settle too."""
 SYMMETRY_TOLERANCE = 1e-4
 """Å; a symmetrised crystal is exact to some 1e-6 Å, and at GPAW's own tolerance (1e-7) its operations need not form a group."""
+
+
+def _setups() -> str:
+    """Where GPAW's PAW functions come from: its data package's version, and the user's own path before it."""
+    try:
+        packaged = version("gpaw-data")
+    except PackageNotFoundError:
+        packaged = ""
+    return ":".join(part for part in (os.environ.get("GPAW_SETUP_PATH", ""), packaged) if part)
 
 
 class GPAWReference:
@@ -74,6 +86,12 @@ class GPAWReference:
         ionic = len(elements) > 1 and bool(IONIC & elements)
         return PRESETS[self._settings.preset]["ionic_k_spacing" if ionic else "k_spacing"]
 
+    def k_points(self, atoms: Atoms) -> dict[str, Any]:
+        """The grid as GPAW and ASE read it."""
+        size = k_grid(atoms, self.k_spacing(atoms))
+        # gamma=False would shift the odd axes as well; without the word it is Monkhorst and Pack's grid.
+        return {"size": size} if may_shift(atoms, size) else {"size": size, "gamma": True}
+
     @property
     def smearing(self) -> float:
         """Width of the Fermi-Dirac distribution, eV."""
@@ -86,6 +104,8 @@ class GPAWReference:
         return {
             "engine": "gpaw",
             "version": self._version,
+            "setups": _setups(),
+            "convergence": CONVERGENCE,
             "cutoff": self._settings.cutoff or [preset["soft"], preset["hard"]],
             "k_spacing": self._settings.k_spacing or [preset["k_spacing"], preset["ionic_k_spacing"]],
             "smearing": self.smearing,
@@ -97,8 +117,7 @@ class GPAWReference:
 
     def label(self, atoms: Atoms) -> Label:
         """One self-consistent calculation; one more with gentler mixing if it does not converge, or without GPAW's point group."""
-        atoms = atoms.copy()
-        atoms.pbc = True
+        atoms = on_short_vectors(atoms)
         refuse_overlap(atoms, self.name)
         started = time.process_time()
         details: dict[str, Any] = {}
@@ -121,17 +140,15 @@ class GPAWReference:
         from gpaw.occupations import FermiDirac
 
         s = self._settings
-        size = k_grid(atoms, self.k_spacing(atoms))
         options: dict[str, Any] = {
             "mode": PW(self.cutoff(atoms)),
             "xc": s.xc,
-            "kpts": {"size": size, "gamma": not may_shift(atoms, size)},
+            "kpts": self.k_points(atoms),
             "occupations": FermiDirac(self.smearing),
             "maxiter": s.max_iterations,
             "symmetry": {"tolerance": SYMMETRY_TOLERANCE} if point_group else {"point_group": False},
             "txt": None,
-            # Forces decide where a relaxation ends, so they must settle too.
-            "convergence": {"density": 1e-4, "forces": 0.01},
+            "convergence": CONVERGENCE,
         }
         if gentle:
             options["mixer"] = Mixer(0.02, 5, 100.0)

@@ -6,10 +6,13 @@ killed process loses at most what was still being computed.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.errors import ReferenceFailed, RunFolderError, StorageFailed
+from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed
 from nucleate.reference.base import Label
 
 _TABLE = """
@@ -87,6 +90,36 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         return connection
+
+
+@contextmanager
+def ledger_file(path: Path) -> Iterator[Ledger]:
+    """A ledger in a file of its own, for one process at a time.
+
+    Raises:
+        BadInput: the file is a search's database: its calls are counted and learned from.
+        RunFolderError: another process uses it, or it is no database.
+        StorageFailed: the disk is full.
+    """
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunFolderError(f"{path}: another process is using this ledger; wait for it or name another file") from None
+        connection = open_database(path)
+        try:
+            with database_errors(path):
+                if connection.execute("SELECT 1 FROM sqlite_master WHERE name='state'").fetchone():
+                    raise BadInput(f"{path}: is the database of a search, whose calls are its own; name another file as the ledger")
+            yield Ledger(connection)
+        finally:
+            connection.close()
+    finally:
+        os.close(lock)
 
 
 class database_errors:
@@ -184,11 +217,6 @@ class Ledger:
         """Hashes of all rows of earlier rounds."""
         with database_errors(self._path):
             return {row[0] for row in self._db.execute("SELECT hash FROM ledger WHERE round<?", (round,))}
-
-    def counts_by_status(self) -> dict[str, int]:
-        """Rows in each state."""
-        with database_errors(self._path):
-            return dict(self._db.execute("SELECT status, COUNT(*) FROM ledger GROUP BY status ORDER BY status"))
 
     def forget_failures(self) -> None:
         """Have every failed calculation asked again."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class ReferenceSettings(BaseModel):
     """Which method labels structures, and how."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     engine: Literal["gpaw", "espresso", "vasp", "cp2k", "ase", "chgnet", "sevennet"] = Field(
         "gpaw", description="Method. chgnet and sevennet are surrogates: fast stand-ins, not references."
@@ -37,3 +38,11 @@ class ReferenceSettings(BaseModel):
     pseudo_dir: str | None = Field(None, description="Folder of the pseudopotential files (espresso).")
     calculator: str | None = Field(None, description="For engine ase: 'module:Class' of any ASE calculator.")
     parameters: dict[str, Any] = Field(default_factory=dict, description="Passed on to the calculator as they are.")
+
+    @field_validator("magnetic_moments", "pseudopotentials")
+    @classmethod
+    def _of_elements(cls, value: dict[str, Any]) -> dict[str, Any]:
+        unknown = [key for key in value if not atomic_numbers.get(key)]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: not an element; write symbols, as Fe")
+        return value

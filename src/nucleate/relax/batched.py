@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ class Relaxed:
     fmax: float
     stop: str
     steps: int
+
+    @property
+    def usable(self) -> bool:
+        """Whether the end point is a crystal: neither exploded nor collapsed, its energy a number."""
+        return self.stop not in (EXPLODED, COLLAPSED) and math.isfinite(self.energy)
 
     @property
     def energy_per_atom(self) -> float:

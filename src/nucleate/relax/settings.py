@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class RelaxSettings(BaseModel):
     """How structures are relaxed on a potential."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     optimiser: Literal["fire", "lbfgs"] = Field("lbfgs", description="Batched optimiser.")
     fmax: float = Field(0.02, gt=0, description="Converged below this largest force on an atom, eV/Å ...")

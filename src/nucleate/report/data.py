@@ -18,6 +18,7 @@ from typing import Any
 from nucleate.crystals.formula import formula_text, parse_formula
 from nucleate.errors import RunFolderError
 from nucleate.polymorphs.matching import standard_cell
+from nucleate.reference.build import WITHOUT_EFFECT
 from nucleate.reference.ledger import LedgerRow, database_errors
 from nucleate.search.records import LoopState, Polymorph, lowest_enthalpy
 from nucleate.search.run_folder import VERSION, RunFolder
@@ -246,7 +247,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "reference": {
             "name": run.reference,
             "engine": settings.reference.engine,
-            "preset": settings.reference.preset,
+            "preset": None if "preset" in WITHOUT_EFFECT[settings.reference.engine] else settings.reference.preset,
             "surrogate": run.surrogate,
         },
         "status": run.status,

@@ -18,7 +18,7 @@ from nucleate.units import GPA
 
 COLUMNS = (
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "volume",
-    "sigma", "not_resolved_from", "fmax", "smax", "origin", "found", "calls", "own_calls", "round", "file",
+    "sigma", "not_resolved_from", "fmax", "smax", "origin", "found", "calls", "own_calls", "round", "reference", "file",
 )  # fmt: skip
 UNITS = {
     "energy": "eV/atom", "above_best": "meV/atom", "volume": "A^3/atom", "sigma": "meV/atom",
@@ -82,7 +82,7 @@ def write_table(run: RunData) -> Path:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in COLUMNS])
     for polymorph in show_data(run)["polymorphs"]:
-        cells = dict(polymorph, not_resolved_from=" ".join(map(str, polymorph["not_resolved_from"])))
+        cells = dict(polymorph, reference=run.reference, not_resolved_from=" ".join(map(str, polymorph["not_resolved_from"])))
         writer.writerow([f"{x:.6f}" if isinstance(x, float) else x for x in (cells[name] for name in COLUMNS)])
     path = run.path / "table.csv"
     write_atomically(path, stream.getvalue())

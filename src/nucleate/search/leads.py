@@ -17,7 +17,7 @@ from nucleate.polymorphs.fingerprint import fingerprints, nearest
 from nucleate.polymorphs.matching import same_crystal, space_group, symmetrised
 from nucleate.potentials.base import Potential
 from nucleate.reference.dispatch import Dispatcher
-from nucleate.search.newton import Frame, bfgs, newton_step
+from nucleate.search.newton import Frame, bfgs, longest_move, newton_step
 from nucleate.search.records import Lead, LoopState, Polymorph
 from nucleate.search.settings import SearchSettings
 
@@ -32,10 +32,11 @@ DUPLICATE_ENERGY = 0.005
 
 
 class Step(NamedTuple):
-    """A quasi-Newton step: the coordinates it leads to, and their frame."""
+    """A quasi-Newton step: the coordinates it leads to, their frame, and the longest move, Å."""
 
     there: np.ndarray
     frame: Frame
+    longest: float
 
 
 class LeadFollower:
@@ -146,11 +147,13 @@ class LeadFollower:
                     lead.offer_symmetrised(atoms, answer, self.pressure)
                 continue
             if isinstance(answer, ReferenceFailed):
-                lead.status = "dropped"
-                continue
-            lead.path.append((how.there, how.frame.gradient(how.there, answer.forces, answer.stress)))
-            if lead.offer(atoms, answer, self.pressure):
-                lead.best = len(lead.path) - 1
+                # A time limit or a dead worker says nothing about the crystal: a shorter step asks something else.
+                lead.calls += 1
+                lead.trust = 0.5 * how.longest
+            else:
+                lead.path.append((how.there, how.frame.gradient(how.there, answer.forces, answer.stress)))
+                if lead.offer(atoms, answer, self.pressure):
+                    lead.best = len(lead.path) - 1
             if lead.trust < SHORTEST:
                 lead.status = "dropped"
         return True
@@ -169,8 +172,9 @@ class LeadFollower:
         points, gradients = [point for point, _ in lead.path], [gradient for _, gradient in lead.path]
         here, gradient = lead.path[lead.best]
         hessian = bfgs(frame.hessian(model, here), points, gradients)
-        there = here + newton_step(hessian, gradient, lead.trust)
-        return frame.atoms(there), Step(there, frame)
+        step = newton_step(hessian, gradient, lead.trust)
+        there = here + step
+        return frame.atoms(there), Step(there, frame, longest_move(step))
 
     def _symmetrised(self, lead: Lead) -> tuple[Atoms, int] | None:
         """The lead with the symmetry it nearly has, each space group once."""
@@ -225,7 +229,7 @@ class LeadFollower:
 def new_leads(state: LoopState, labelled: list[Lead], settings: SearchSettings, species: tuple[int, ...]) -> None:
     """Add labelled end points to the leads: near enough to a minimum, and not one that is followed already."""
     for lead in labelled:
-        if lead.fmax > settings.lead_fmax or lead.smax > 15.0:
+        if lead.fmax > settings.lead_fmax or lead.smax > settings.lead_smax:
             continue
         mine = fingerprints([lead.atoms], species)
         open_leads = [other for other in state.leads if other.status == "open"]

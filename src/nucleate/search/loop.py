@@ -51,6 +51,8 @@ from nucleate.search.select import lowest_unknown, select
 
 HISTORY = 16
 """Ratios of error to spread that steady the calibration."""
+FAILURE_ROUNDS = 3
+"""Rounds for which nothing near a failed calculation is asked; a basin is not given up for a time limit or a dead worker."""
 SPENT = "the budget of reference calls is spent"
 MOST_FORCE = 60.0
 """eV/Å; labels of crushed cells beyond this teach nothing about crystals and are left out of training."""
@@ -267,9 +269,11 @@ class Search:
             self._judge(round, bool(chosen))
 
     def _known_structures(self, round: int) -> list[Atoms]:
+        """What need not be asked: labelled structures, polymorphs, and for some rounds what failed."""
         # Rows of this very round are there when it is repeated after a kill; it must choose as it did before.
-        labelled = [row.atoms for row in self.folder.ledger.rows() if row.round < round]
-        return labelled + [polymorph.atoms for polymorph in self.state.polymorphs]
+        rows = [row for row in self.folder.ledger.rows() if row.round < round]
+        known = [row.atoms for row in rows if row.label is not None or round - row.round <= FAILURE_ROUNDS]
+        return known + [polymorph.atoms for polymorph in self.state.polymorphs]
 
     def _label(self, structures: list[Atoms], purpose: str, round: int) -> list[Answer]:
         done = 0

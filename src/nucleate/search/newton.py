@@ -120,5 +120,9 @@ def bfgs(hessian: np.ndarray, points: list[np.ndarray], gradients: list[np.ndarr
 def newton_step(hessian: np.ndarray, gradient: np.ndarray, trust: float) -> np.ndarray:
     """The quasi-Newton step, shortened so that no atom and no cell row moves further than `trust`, Å."""
     step = -np.linalg.solve(hessian, gradient)
-    longest = float(np.linalg.norm(step.reshape(-1, 3), axis=1).max())
-    return step * min(1.0, trust / max(longest, 1e-12))
+    return step * min(1.0, trust / max(longest_move(step), 1e-12))
+
+
+def longest_move(step: np.ndarray) -> float:
+    """Of an atom or a cell row, Å."""
+    return float(np.linalg.norm(step.reshape(-1, 3), axis=1).max())

@@ -24,10 +24,23 @@ UNSET = "unset"
 """How a settings file says that a field with a default has no value."""
 
 
+class PoolRelaxSettings(RelaxSettings):
+    """Looser than a relaxation on a reference: the committee is not worth more."""
+
+    fmax: float = Field(0.05, gt=0, description="Converged below this largest force on an atom, eV/Å ...")
+    smax: float = Field(0.5, gt=0, description="... and this largest component of stress plus pressure, GPa.")
+    max_steps: int = Field(200, ge=1, description="Steps after which a relaxation is given up.")
+    patience: int = Field(40, ge=1, description="Stop when this many steps in a row brought no progress.")
+
+
+OF_THE_SEARCH = ("relax.pressure", "relax.sigma_stop")
+"""Fields of a relaxation that a search sets itself."""
+
+
 class RunSettings(BaseModel):
     """Everything that decides a search."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     formula: str = Field("Si8", description="What the search cell holds, with its exact atom count.")
     seed: int = Field(0, ge=0, description="Seed of all random numbers; the same seed and settings repeat the run.")
@@ -39,14 +52,14 @@ class RunSettings(BaseModel):
     generate: GenerateSettings = Field(default_factory=GenerateSettings, description="The generators.")
     model: ModelSettings = Field(default_factory=ModelSettings, description="The committee.")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="Its training.")
-    relax: RelaxSettings = Field(
-        default_factory=lambda: RelaxSettings(fmax=0.05, smax=0.5, max_steps=200, patience=40),
+    relax: PoolRelaxSettings = Field(
+        default_factory=PoolRelaxSettings,
         description="Relaxation of the pool on the committee; pressure and sigma_stop are those of the search.",
     )
 
     @field_validator("relax")
     @classmethod
-    def _those_of_the_search(cls, value: RelaxSettings) -> RelaxSettings:
+    def _those_of_the_search(cls, value: PoolRelaxSettings) -> PoolRelaxSettings:
         if value.pressure != 0.0:
             raise ValueError("set `pressure` at the top of the settings, not in [relax]")
         if value.sigma_stop is not None:
@@ -98,12 +111,18 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 def to_toml(settings: RunSettings) -> str:
     """TOML text of resolved settings. TOML knows no null: what is unset reads "unset"."""
-    return tomli_w.dumps(_replaced(settings.model_dump(mode="json"), None, UNSET))
+    try:
+        return tomli_w.dumps(_replaced(settings.model_dump(mode="json"), None, UNSET))
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput(f"settings: a value cannot be written to run.toml ({reason}); use numbers, texts, lists and tables") from None
 
 
 def _replaced(value: Any, old: Any, new: Any) -> Any:
     if isinstance(value, dict):
         return {key: _replaced(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, old, new) for item in value]
     return new if value == old else value
 
 
@@ -115,8 +134,11 @@ def described(model: type[BaseModel] = RunSettings, prefix: str = "") -> list[tu
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             rows += described(annotation, f"{prefix}{name}.")
             continue
+        if prefix + name in OF_THE_SEARCH:
+            continue
         default = field.get_default(call_default_factory=True)
-        rows.append((prefix + name, _type_text(annotation), repr(default), field.description or ""))
+        text = UNSET if default is None else tomli_w.dumps({"": default}).partition("= ")[2].strip() or "{}"
+        rows.append((prefix + name, _type_text(annotation), text, field.description or ""))
     return rows
 
 
@@ -141,11 +163,11 @@ def commented_toml(settings: RunSettings) -> str:
             lines += ["", f"[{section}]"]
         for name, field in type(model).model_fields.items():
             value = getattr(model, name)
-            if isinstance(value, BaseModel) or (isinstance(value, dict) and not value):
+            if isinstance(value, BaseModel) or f"{section}.{name}" in OF_THE_SEARCH:
                 continue
             lines.append(f"# {field.description}")
-            if value is None:
-                lines.append(f"# {name} =")
+            if value is None or value == {}:
+                lines.append(f"# {name} = {'{}' if value == {} else ''}".rstrip())
             else:
                 lines.append(tomli_w.dumps({name: model.model_dump(mode="json")[name]}).strip())
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ import numpy as np
 
 from nucleate.polymorphs.fingerprint import leaders, nearest
 from nucleate.polymorphs.matching import symmetry_order
-from nucleate.relax.batched import COLLAPSED, EXPLODED, UNCERTAIN, Relaxed
+from nucleate.relax.batched import UNCERTAIN, Relaxed
 from nucleate.search.settings import SearchSettings
 
 HIGH_SYMMETRY = 8
@@ -33,12 +33,10 @@ class Selection:
     Attributes:
         choices: end points to label.
         heads: cluster heads, best score first.
-        scores: (n,) score of every end point, infinite where it cannot be used.
     """
 
     choices: list[Choice]
     heads: list[int]
-    scores: np.ndarray
 
 
 def score(relaxed: Sequence[Relaxed], settings: SearchSettings) -> np.ndarray:
@@ -49,7 +47,7 @@ def score(relaxed: Sequence[Relaxed], settings: SearchSettings) -> np.ndarray:
     """
     values = np.full(len(relaxed), np.inf)
     for k, end in enumerate(relaxed):
-        if end.stop in (EXPLODED, COLLAPSED) or not np.isfinite(end.energy):
+        if not end.usable:
             continue
         if settings.score == "published":
             values[k] = end.energy_per_atom - settings.score_weight * min(end.fmax, 1.0)
@@ -100,7 +98,7 @@ def select(
     left = [k for k in fresh if k not in taken]
     take(_far_apart(left, energy, vectors, known, settings.diverse_slots), settings.diverse_slots, "diverse")
     take(fresh, count, "score")
-    return Selection(choices, heads, scores)
+    return Selection(choices, heads)
 
 
 def lowest_unknown(relaxed: Sequence[Relaxed], vectors: np.ndarray, known: np.ndarray, settings: SearchSettings) -> list[int]:

@@ -12,7 +12,7 @@ from nucleate.polymorphs.fingerprint import TOLERANCE
 class SearchSettings(BaseModel):
     """How the pool is searched and the reference's calls are spent."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     pool: int = Field(400, ge=4, description="Candidates relaxed on the committee in each round; costs no reference call.")
     keep: int = Field(60, ge=0, description="Distinct minima carried from round to round, half the pool at most; the rest is fresh.")
@@ -42,11 +42,8 @@ class SearchSettings(BaseModel):
     cluster_tolerance: float = Field(TOLERANCE, gt=0, description="End points with pooled fingerprints closer than this are one cluster.")
     leads: int = Field(3, ge=1, description="Lowest labelled minima followed to convergence on the reference in each round.")
     lead_steps: int = Field(3, ge=1, description="Reference calls spent on one lead in a row.")
-    lead_fmax: float = Field(
-        0.6,
-        gt=0,
-        description="A labelled end point with larger reference forces (eV/Å) waits for a better model.",
-    )
+    lead_fmax: float = Field(0.6, gt=0, description="A labelled end point with larger reference forces (eV/Å) only teaches ...")
+    lead_smax: float = Field(15.0, gt=0, description="... or with larger stress plus pressure (GPa); others may be followed as leads.")
     window: float = Field(0.15, gt=0, description="Leads estimated this far above the best polymorph are dropped, eV/atom.")
     fmax: float = Field(0.02, gt=0, description="A polymorph is confirmed when its reference forces are below this, eV/Å ...")
     smax: float = Field(0.1, gt=0, description="... and its reference stress plus pressure below this, GPa.")
