@@ -1,0 +1,1 @@
+"""Neural network potentials behind the one contract of `nucleate.potentials.base`."""

@@ -1,0 +1,141 @@
+"""Atoms to atoms: symmetry functions into a network for each species (Behler-Parrinello networks).
+
+    E = sum_i NN_z(i)(G_i)
+
+J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007), doi 10.1103/PhysRevLett.98.146401; see `symmetry_functions`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from ase.data import chemical_symbols
+from pydantic import Field
+from torch import Tensor, nn
+
+from nucleate.errors import BadInput
+from nucleate.potentials.networks.layers import MemberMLP
+from nucleate.potentials.networks.network import Graph, NetworkPotential
+from nucleate.potentials.networks.settings import Activation, NetworkSettings
+from nucleate.potentials.networks.symmetry_functions import ModifiedAngular, OriginalAngular, Radial, SymmetryFunctions
+
+
+class A2ASettings(NetworkSettings):
+    """Behler-Parrinello networks; the defaults are those of the modified functions with 32 radial and 8 x 8 angular bins."""
+
+    cutoff: float = Field(4.6, gt=1.0, le=12.0, description="Reach of the radial functions, Å.")
+    angular_cutoff: float = Field(3.1, gt=1.0, le=12.0, description="Reach of the angular functions, Å.")
+    functions: str = Field("modified", pattern="^(modified|original)$", description="modified: ANI's; original: Behler and Parrinello's.")
+    radial_start: float = Field(0.5, ge=0, description="First radial centre, Å.")
+    radial_bins: int = Field(32, ge=1, le=256, description="Radial centres, evenly spaced up to the cutoff.")
+    radial_eta: float = Field(16.0, gt=0, description="1/Å^2.")
+    radial_centres: list[float] = Field(default_factory=list, description="Your own radial centres, Å, in place of the bins.")
+    angular_start: float = Field(0.5, ge=0, description="First centre of the mean distance, Å.")
+    angular_bins: int = Field(8, ge=1, le=64, description="Centres of the mean distance, evenly spaced (modified).")
+    angle_bins: int = Field(8, ge=1, le=64, description="Angles, evenly spaced (modified).")
+    angular_eta: float = Field(8.0, gt=0, description="1/Å^2 (modified).")
+    zeta: float = Field(32.0, ge=1, description="Sharpness of the angle (modified).")
+    original_etas: list[float] = Field(default_factory=lambda: [0.01, 0.05, 0.1, 0.2], description="Angular etas (original), 1/Å^2.")
+    original_zetas: list[float] = Field(default_factory=lambda: [1.0, 2.0, 4.0, 16.0], description="Angular zetas (original).")
+    learnable: bool = Field(False, description="Train centres and widths of the functions as well.")
+    hidden: list[int] = Field(default_factory=lambda: [128, 128, 32], description="Hidden layers of every species.")
+    hidden_of: dict[str, list[int]] = Field(default_factory=dict, description="Hidden layers of single species, as H = [64, 32].")
+    activation: Activation = Field("celu", description="Between the layers.")
+    output: Activation | None = Field(None, description="On the last layer; unset: none. gaussian: exp(-(sum G W + B)^2).")
+
+
+class A2A(NetworkPotential):
+    """A committee of Behler-Parrinello networks; see `A2ASettings`.
+
+    Args:
+        species: atomic numbers it knows.
+        settings: functions and sizes.
+        seed: of the initial weights.
+
+    Attributes:
+        networks: by chemical symbol, each with weights for all members.
+        feature_mean, feature_std: (n_species, n_functions), set from the training data.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, species: tuple[int, ...], settings: A2ASettings | None = None, seed: int = 0):
+        s = settings or A2ASettings()
+        super().__init__(species, max(s.cutoff, s.angular_cutoff), s.members, s.wall_fraction, s.wall_strength)
+        self.settings = s
+        symbols = [chemical_symbols[z] for z in self.species]
+        unknown = sorted(set(s.hidden_of) - set(symbols))
+        if unknown:
+            raise BadInput(f"hidden_of names {', '.join(unknown)}, which the data do not hold ({', '.join(symbols)})")
+        draw = torch.Generator().manual_seed(seed)
+        self.functions = SymmetryFunctions(len(symbols), _radial(s), _angular(s))
+        self.networks = nn.ModuleDict(
+            {
+                symbol: MemberMLP(
+                    s.members, [len(self.functions), *s.hidden_of.get(symbol, s.hidden), 1], s.activation, draw, 0.3, s.output
+                )
+                for symbol in symbols
+            }
+        )
+        self.register_buffer("feature_mean", torch.zeros(len(symbols), len(self.functions), dtype=torch.float64))
+        self.register_buffer("feature_std", torch.ones(len(symbols), len(self.functions), dtype=torch.float64))
+
+    def energies(self, features: Tensor, kind: Tensor) -> Tensor:
+        """(m, n_atoms, n_functions) of functions to (m, n_atoms)."""
+        parts, where = [], []
+        for index, network in enumerate(self.networks.values()):
+            chosen = (kind == index).nonzero().flatten()
+            scaled = (features[:, chosen] - self.feature_mean[index]) / self.feature_std[index]
+            parts.append(network(scaled).squeeze(-1))
+            where.append(chosen)
+        order = torch.argsort(torch.cat(where))
+        return torch.cat(parts, dim=1)[:, order]
+
+    def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
+        """See `NetworkPotential`."""
+        features = self.functions(vectors[0], graph)
+        return self.energies(features.expand(self.members, *features.shape), graph.kind)
+
+    def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool) -> tuple[Tensor, Tensor]:
+        """As in `NetworkPotential`, with the functions computed once for all members."""
+        with torch.enable_grad():
+            leaf = vectors.detach().clone().requires_grad_(True)
+            features = self.functions(leaf, graph)
+            every = features.expand(self.members, *features.shape)
+            energy = self.energies(every, graph.kind) * self.energy_scale.to(vectors.dtype)
+            (inner,) = torch.autograd.grad(energy.sum(), every, create_graph=create_graph)
+            slopes = [torch.autograd.grad(features, leaf, mine, create_graph=create_graph, retain_graph=True)[0] for mine in inner.unbind()]
+        return energy, torch.stack(slopes)
+
+    def fit_features(self, vectors: Tensor, graph: Graph) -> None:
+        """Set mean and deviation of the functions of each species from labelled structures."""
+        with torch.no_grad():
+            features = self.functions(vectors, graph)
+            for index in range(len(self.species)):
+                mine = features[graph.kind == index]
+                if len(mine):
+                    self.feature_mean[index] = mine.mean(0)
+                    # A function that hardly varies here may vary elsewhere; it must not be blown up.
+                    self.feature_std[index] = mine.std(0, unbiased=False).clamp_min(1e-2)
+
+
+def _radial(s: A2ASettings) -> Radial:
+    centres = s.radial_centres or _bins(s.radial_start, s.cutoff, s.radial_bins)
+    return Radial(centres, s.radial_eta, s.cutoff, s.learnable)
+
+
+def _angular(s: A2ASettings) -> ModifiedAngular | OriginalAngular:
+    if s.functions == "original":
+        return OriginalAngular(s.original_etas, s.original_zetas, s.angular_cutoff, s.learnable)
+    half = math.pi / s.angle_bins / 2
+    return ModifiedAngular(
+        _bins(s.angular_start, s.angular_cutoff, s.angular_bins), _bins(half, math.pi + half, s.angle_bins),
+        s.angular_eta, s.zeta, s.angular_cutoff, s.learnable,
+    )  # fmt: skip
+
+
+def _bins(start: float, end: float, count: int) -> list[float]:
+    """Evenly spaced, the end left out."""
+    return [start + (end - start) * k / count for k in range(count)]

@@ -1,0 +1,91 @@
+"""Layers with a committee axis: every member has weights of its own, all members go through in one product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": torch.tanh,
+    "silu": nn.functional.silu,
+    "celu": lambda x: nn.functional.celu(x, 0.1),
+    "relu": torch.relu,
+    "softplus": lambda x: nn.functional.softplus(x) - math.log(2.0),
+    "gaussian": lambda x: torch.exp(-x * x),
+}
+"""By name. `celu` with alpha 0.1 as in ANI; `softplus` is zero at zero as in SchNet; `gaussian` is the unit exp(-(sum G W + B)^2)."""
+
+
+class MemberLinear(nn.Module):
+    """A linear map for each member.
+
+    Args:
+        members: m.
+        inputs, outputs: sizes.
+        draw: of the initial weights: normal with variance gain^2 / inputs; biases are zero.
+        gain: on the standard deviation.
+        bias: whether there is one.
+    """
+
+    def __init__(self, members: int, inputs: int, outputs: int, draw: torch.Generator, gain: float = 1.0, bias: bool = True):
+        super().__init__()
+        weight = torch.randn(members, inputs, outputs, generator=draw, dtype=torch.float64) * (gain / math.sqrt(inputs))
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs, dtype=torch.float64)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(m, n, inputs) to (m, n, outputs)."""
+        return x @ self.weight if self.bias is None else torch.baddbmm(self.bias, x, self.weight)
+
+
+class MemberMLP(nn.Module):
+    """Linear maps with an activation between them, none after the last.
+
+    Args:
+        members: m.
+        sizes: of all layers, input and output included.
+        activation: by its name in `ACTIVATIONS`.
+        draw: of the initial weights.
+        last_gain: on the last layer's initial weights.
+        last_activation: by name, or None.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        sizes: Sequence[int],
+        activation: str,
+        draw: torch.Generator,
+        last_gain: float = 1.0,
+        last_activation: str | None = None,
+    ):
+        super().__init__()
+        last = len(sizes) - 2
+        self.layers = nn.ModuleList(
+            MemberLinear(members, sizes[k], sizes[k + 1], draw, last_gain if k == last else 1.0) for k in range(last + 1)
+        )
+        self.activation = ACTIVATIONS[activation]
+        self.last_activation = ACTIVATIONS[last_activation] if last_activation else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(m, n, sizes[0]) to (m, n, sizes[-1])."""
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        x = self.layers[-1](x)
+        return x if self.last_activation is None else self.last_activation(x)
+
+
+def cosine_cutoff(distance: Tensor, cutoff: float) -> Tensor:
+    """f_c = (1 + cos(pi r / r_c)) / 2 within the cutoff, 0 beyond (J. Behler, M. Parrinello, doi 10.1103/PhysRevLett.98.146401)."""
+    return torch.where(distance < cutoff, 0.5 + 0.5 * torch.cos(distance * (math.pi / cutoff)), torch.zeros_like(distance))
+
+
+def smooth_cutoff(distance: Tensor, cutoff: float) -> Tensor:
+    """1 - 6 x^5 + 15 x^4 - 10 x^3 with x = r / r_c: value, slope and curvature vanish at the cutoff."""
+    x = (distance / cutoff).clamp(max=1.0)
+    return 1 - x**3 * (10 + x * (6 * x - 15))

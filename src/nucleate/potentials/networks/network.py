@@ -1,0 +1,153 @@
+"""What all networks share: species, scale and shifts, the pair wall, and the way from edge vectors to forces and stress."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import Edges, neighbour_edges
+from nucleate.errors import BadInput
+from nucleate.potentials.base import Prediction
+from nucleate.potentials.wall import wall_energy, wall_ranges
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Atoms and the pairs within the cutoff.
+
+    Attributes:
+        kind: (n_atoms,) index of each atom's species.
+        centre, neighbour: (n_edges,) atom indices, ascending in `centre`.
+    """
+
+    kind: Tensor
+    centre: Tensor
+    neighbour: Tensor
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of the batch."""
+        return len(self.kind)
+
+
+class NetworkPotential(nn.Module, ABC):
+    """A committee of neural networks as a `Potential`; a family says how edge vectors become energies of atoms.
+
+    Args:
+        species: atomic numbers it knows.
+        cutoff: reach, Å.
+        members: of the committee.
+        wall_fraction, wall_strength: of the pair wall, see `wall`; strength 0: none.
+
+    Attributes:
+        energy_scale: (); eV, energies are this times the network's output.
+        energy_shift: (n_species,) eV, energy of an atom before the network speaks.
+    """
+
+    energy_scale: Tensor
+    energy_shift: Tensor
+    species_index: Tensor
+    wall_reach: Tensor
+
+    def __init__(self, species: tuple[int, ...], cutoff: float, members: int, wall_fraction: float = 0.8, wall_strength: float = 4.0):
+        super().__init__()
+        self.species = tuple(sorted(species))
+        self.cutoff = cutoff
+        self.members = members
+        self.wall_strength = wall_strength
+        index = torch.full((120,), -1, dtype=torch.int64)
+        index[torch.tensor(self.species)] = torch.arange(len(self.species))
+        self.register_buffer("species_index", index)
+        self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("energy_shift", torch.zeros(len(self.species), dtype=torch.float64))
+        self.register_buffer("wall_reach", wall_ranges(self.species, wall_fraction))
+
+    @abstractmethod
+    def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
+        """Network energies in units of `energy_scale`.
+
+        Args:
+            vectors: (m, n_edges, 3) from centre to neighbour, Å; the same for all members.
+            graph: who they belong to.
+
+        Returns:
+            (m, n_atoms).
+        """
+
+    def in_precision(self, dtype: torch.dtype) -> Self:
+        """Weights in `dtype`; the shifts stay in double precision, as the energies they add up to."""
+        self.to(dtype)
+        self.energy_shift = self.energy_shift.double()
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    def check_species(self, numbers: Tensor) -> None:
+        """Raise `BadInput` naming the elements the model was not made for."""
+        unknown = self.species_index[numbers] < 0
+        if bool(unknown.any()):
+            names = sorted({chemical_symbols[int(z)] for z in numbers[unknown]})
+            known = ", ".join(chemical_symbols[z] for z in self.species)
+            raise BadInput(f"the potential knows {known}, not {', '.join(names)}; train one that does")
+
+    def graph(self, batch: CrystalBatch, edges: Edges) -> tuple[Tensor, Graph]:
+        """(n_edges, 3) vectors of the pairs within the cutoff, and their graph."""
+        vectors = edges.vectors(batch)
+        near = (vectors.norm(dim=1) < self.cutoff).nonzero().flatten()
+        kind = self.species_index[batch.numbers]
+        return vectors[near].to(self.dtype), Graph(kind, edges.centre[near], edges.neighbour[near])
+
+    def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool) -> tuple[Tensor, Tensor]:
+        """Energies of atoms (m, n_atoms) and dE/dvector (m, n_edges, 3), eV and eV/Å, without shifts and wall."""
+        with torch.enable_grad():
+            leaf = vectors.detach().expand(self.members, *vectors.shape).clone().requires_grad_(True)
+            energy = self.atomic_energies(leaf, graph) * self.energy_scale.to(self.dtype)
+            (slope,) = torch.autograd.grad(energy.sum(), leaf, create_graph=create_graph, allow_unused=True)
+        return energy, torch.zeros_like(leaf) if slope is None else slope
+
+    def shifts(self, batch: CrystalBatch) -> Tensor:
+        """(n_structures,) sum of the species' energy shifts, eV, float64."""
+        per_atom = self.energy_shift[self.species_index[batch.numbers]]
+        return per_atom.new_zeros(len(batch)).index_add_(0, batch.structure, per_atom)
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None, create_graph: bool = False) -> Prediction:
+        """Energies, forces and stresses of every member; see `Potential`.
+
+        Args:
+            batch: the structures.
+            edges: their pairs; found here if left out.
+            create_graph: keep what a training needs to differentiate once more.
+        """
+        self.check_species(batch.numbers)
+        vectors, graph = self.graph(batch, neighbour_edges(batch, self.cutoff) if edges is None else edges)
+        atomic, slope = self.energy_and_slope(vectors, graph, create_graph)
+        if not create_graph:
+            atomic, slope = atomic.detach(), slope.detach()
+        wall_energies, wall_slope = self._wall(vectors, batch.numbers, graph)
+        slope = slope + wall_slope
+        m, n = self.members, len(batch)
+        forces = slope.new_zeros(m, graph.n_atoms, 3).index_add(1, graph.centre, slope).index_add(1, graph.neighbour, slope, alpha=-1)
+        outer = slope.unsqueeze(-1) * vectors.unsqueeze(-2)
+        virial = slope.new_zeros(m, n, 3, 3).index_add(1, batch.structure[graph.centre], outer)
+        stress = virial / batch.volumes.to(slope.dtype).view(-1, 1, 1)
+        energy = atomic.double().new_zeros(m, n).index_add(1, batch.structure, atomic.double())
+        wall = wall_energies.double().new_zeros(n).index_add(0, batch.structure[graph.centre], wall_energies.double())
+        return Prediction(energy + wall + self.shifts(batch), forces, 0.5 * (stress + stress.transpose(-1, -2)))
+
+    def _wall(self, vectors: Tensor, numbers: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
+        """Half the pair energy (n_edges,) and its gradient (n_edges, 3)."""
+        if self.wall_strength == 0 or not len(vectors):
+            return vectors.new_zeros(len(vectors)), torch.zeros_like(vectors)
+        distance = vectors.norm(dim=1).clamp_min(1e-2)
+        reach = self.wall_reach.to(vectors.dtype)[graph.kind[graph.centre], graph.kind[graph.neighbour]]
+        pair, slope = wall_energy(distance, numbers[graph.centre], numbers[graph.neighbour], reach, self.wall_strength)
+        return 0.5 * pair, 0.5 * (slope / distance).unsqueeze(1) * vectors

@@ -1,0 +1,76 @@
+"""PaiNN: equivariant message passing with scalar and vector features.
+
+    message  ds_i = sum_j phi_s(s_j) * W_s(r_ij)
+             dv_i = sum_j (v_j * phi_vv(s_j) W_vv(r_ij) + phi_vs(s_j) W_vs(r_ij) r_ij/|r_ij|)
+    update   ds_i = a_ss(s, |Vv|) + a_sv(s, |Vv|) <Uv, Vv>,   dv_i = a_vv(s, |Vv|) Uv
+
+K. T. Schütt, O. T. Unke and M. Gastegger, ICML 2021, arXiv:2102.03150.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from nucleate.potentials.networks.layers import MemberLinear, MemberMLP, cosine_cutoff
+from nucleate.potentials.networks.network import Graph, NetworkPotential
+from nucleate.potentials.networks.settings import NetworkSettings
+
+
+class PaiNNSettings(NetworkSettings):
+    """Sizes of PaiNN."""
+
+    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of one interaction, Å.")
+    features: int = Field(64, ge=2, le=512, description="Scalar features of an atom, and vector features.")
+    interactions: int = Field(2, ge=1, le=12, description="Message and update blocks.")
+    radial: int = Field(20, ge=2, le=256, description="Sine functions of the distance.")
+
+
+class PaiNN(NetworkPotential):
+    """A committee of PaiNNs; see `PaiNNSettings`.
+
+    Args:
+        species: atomic numbers it knows.
+        settings: sizes.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, species: tuple[int, ...], settings: PaiNNSettings | None = None, seed: int = 0):
+        s = settings or PaiNNSettings()
+        super().__init__(species, s.cutoff, s.members, s.wall_fraction, s.wall_strength)
+        self.settings = s
+        draw = torch.Generator().manual_seed(seed)
+        m, f, k = s.members, s.features, s.interactions
+        self.embedding = nn.Parameter(torch.randn(m, len(self.species), f, generator=draw, dtype=torch.float64))
+        self.messages = nn.ModuleList(MemberMLP(m, [f, f, 3 * f], "silu", draw) for _ in range(k))
+        self.filters = nn.ModuleList(MemberLinear(m, s.radial, 3 * f, draw) for _ in range(k))
+        self.mixings = nn.ModuleList(MemberLinear(m, f, 2 * f, draw, bias=False) for _ in range(k))
+        self.updates = nn.ModuleList(MemberMLP(m, [2 * f, f, 3 * f], "silu", draw) for _ in range(k))
+        self.output = MemberMLP(m, [f, f // 2, 1], "silu", draw, 0.3)
+
+    def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
+        """See `NetworkPotential`."""
+        m, n, f = self.members, graph.n_atoms, self.settings.features
+        distance = vectors.norm(dim=-1, keepdim=True)
+        unit = (vectors / distance).unsqueeze(-1)
+        waves = torch.arange(1, self.settings.radial + 1, dtype=vectors.dtype, device=vectors.device) * (math.pi / self.cutoff)
+        basis = torch.sin(distance * waves) / distance
+        cut = cosine_cutoff(distance, self.cutoff)
+        scalar = self.embedding[:, graph.kind]
+        vector = scalar.new_zeros(m, n, 3, f)
+        for message, filter_layer, mixing, update in zip(self.messages, self.filters, self.mixings, self.updates, strict=True):
+            weights = message(scalar)[:, graph.neighbour] * (filter_layer(basis) * cut)
+            ds, dvv, dvs = weights.split(f, dim=-1)
+            dv = vector[:, graph.neighbour] * dvv.unsqueeze(2) + dvs.unsqueeze(2) * unit
+            scalar = scalar + torch.zeros_like(scalar).index_add(1, graph.centre, ds)
+            vector = vector + torch.zeros_like(vector).index_add(1, graph.centre, dv)
+            left, right = mixing(vector.reshape(m, n * 3, f)).view(m, n, 3, 2 * f).split(f, dim=-1)
+            # The norm has no slope at zero, where the vectors of symmetric sites lie.
+            norm = ((right * right).sum(2) + 1e-8).sqrt()
+            a_ss, a_sv, a_vv = update(torch.cat([scalar, norm], dim=-1)).split(f, dim=-1)
+            scalar = scalar + a_ss + a_sv * (left * right).sum(2)
+            vector = vector + a_vv.unsqueeze(2) * left
+        return self.output(scalar).squeeze(-1)

@@ -1,0 +1,62 @@
+"""SchNet: continuous-filter convolutions.
+
+    v_i <- v_i + MLP(sum_j (W v_j) * F(r_ij) f_c(r_ij)),   F a small network on Gaussians of the distance
+
+K. T. Schütt et al., J. Chem. Phys. 148, 241722 (2018), doi 10.1063/1.5019779.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from nucleate.potentials.networks.layers import ACTIVATIONS, MemberLinear, MemberMLP, cosine_cutoff
+from nucleate.potentials.networks.network import Graph, NetworkPotential
+from nucleate.potentials.networks.settings import NetworkSettings
+
+
+class SchNetSettings(NetworkSettings):
+    """Sizes of SchNet."""
+
+    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of one interaction, Å.")
+    features: int = Field(64, ge=2, le=512, description="Features of an atom.")
+    interactions: int = Field(3, ge=1, le=12, description="Interaction blocks.")
+    radial: int = Field(32, ge=2, le=256, description="Gaussians of the distance.")
+
+
+class SchNet(NetworkPotential):
+    """A committee of SchNets; see `SchNetSettings`.
+
+    Args:
+        species: atomic numbers it knows.
+        settings: sizes.
+        seed: of the initial weights.
+    """
+
+    centres: Tensor
+
+    def __init__(self, species: tuple[int, ...], settings: SchNetSettings | None = None, seed: int = 0):
+        s = settings or SchNetSettings()
+        super().__init__(species, s.cutoff, s.members, s.wall_fraction, s.wall_strength)
+        self.settings = s
+        draw = torch.Generator().manual_seed(seed)
+        m, f = s.members, s.features
+        self.embedding = nn.Parameter(torch.randn(m, len(self.species), f, generator=draw, dtype=torch.float64))
+        self.register_buffer("centres", torch.linspace(0, s.cutoff, s.radial, dtype=torch.float64))
+        self.filters = nn.ModuleList(MemberMLP(m, [s.radial, f, f], "softplus", draw) for _ in range(s.interactions))
+        self.inputs = nn.ModuleList(MemberLinear(m, f, f, draw, bias=False) for _ in range(s.interactions))
+        self.updates = nn.ModuleList(MemberMLP(m, [f, f, f], "softplus", draw) for _ in range(s.interactions))
+        self.output = MemberMLP(m, [f, f // 2, 1], "softplus", draw, 0.3)
+
+    def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
+        """See `NetworkPotential`."""
+        distance = vectors.norm(dim=-1)
+        spacing = self.centres[1]
+        gaussians = torch.exp(-0.5 * ((distance.unsqueeze(-1) - self.centres) / spacing) ** 2)
+        cut = cosine_cutoff(distance, self.cutoff).unsqueeze(-1)
+        x = self.embedding[:, graph.kind]
+        for filter_network, linear, update in zip(self.filters, self.inputs, self.updates, strict=True):
+            message = linear(x)[:, graph.neighbour] * (ACTIVATIONS["softplus"](filter_network(gaussians)) * cut)
+            x = x + update(torch.zeros_like(x).index_add(1, graph.centre, message))
+        return self.output(x).squeeze(-1)

@@ -1,0 +1,189 @@
+"""Atom-centred symmetry functions: the original ones of Behler and Parrinello, and the modified ones of ANI.
+
+    radial      G_R = sum_j exp(-eta (r_ij - R_s)^2) f_c(r_ij)                                            both
+    angular     G_A = 2^(1-zeta) sum_{j<k} (1 + lambda cos theta)^zeta exp(-eta (r_ij^2 + r_ik^2 + r_jk^2))
+                      f_c(r_ij) f_c(r_ik) f_c(r_jk)                                                        original
+                G_A = 2^(1-zeta) sum_{j<k} (1 + cos(theta - theta_s))^zeta exp(-eta ((r_ij + r_ik)/2 - R_s)^2)
+                      f_c(r_ij) f_c(r_ik)                                                                  modified
+
+Neighbours' species have sums of their own: one block of radial functions a species, one of angular functions a pair of species.
+
+J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007), doi 10.1103/PhysRevLett.98.146401.
+J. S. Smith, O. Isayev and A. E. Roitberg, Chem. Sci. 8, 3192 (2017), doi 10.1039/c6sc05720a.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nucleate.crystals.batch import ragged_arange
+from nucleate.potentials.networks.layers import cosine_cutoff
+from nucleate.potentials.networks.network import Graph
+
+DAMPING = 0.95
+"""On cos(theta) of the modified functions, as in NeuroChem and TorchANI: theta(cos) has no slope at 0 and 180 degrees."""
+
+
+def _values(values: Sequence[float], learnable: bool) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(list(values), dtype=torch.float64), requires_grad=learnable)
+
+
+class Radial(nn.Module):
+    """Radial functions of one edge.
+
+    Args:
+        centres: R_s, Å.
+        eta: 1/Å^2; one for all, or one each.
+        cutoff: Å.
+        learnable: whether centres and widths are trained.
+    """
+
+    def __init__(self, centres: Sequence[float], eta: float | Sequence[float], cutoff: float, learnable: bool = False):
+        super().__init__()
+        self.cutoff = cutoff
+        self.centres = _values(centres, learnable)
+        etas = [eta] * len(centres) if isinstance(eta, int | float) else eta
+        # Widths stay positive while they are learned.
+        self.log_eta = _values([math.log(x) for x in etas], learnable)
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """(n_edges,) to (n_edges, n_functions)."""
+        apart = distance.unsqueeze(1) - self.centres
+        return torch.exp(-self.log_eta.exp() * apart * apart) * cosine_cutoff(distance, self.cutoff).unsqueeze(1)
+
+
+class ModifiedAngular(nn.Module):
+    """ANI's angular functions, shifts of the mean distance before angles (the inner index).
+
+    Args:
+        centres: R_s, Å.
+        angles: theta_s, radians.
+        eta: 1/Å^2.
+        zeta: sharpness of the angle.
+        cutoff: Å.
+        learnable: whether centres, angles and eta are trained.
+        damping: on the cosine.
+    """
+
+    def __init__(
+        self,
+        centres: Sequence[float],
+        angles: Sequence[float],
+        eta: float,
+        zeta: float,
+        cutoff: float,
+        learnable: bool = False,
+        damping: float = DAMPING,
+    ):
+        super().__init__()
+        self.cutoff, self.zeta, self.damping = cutoff, zeta, damping
+        self.centres = _values(centres, learnable)
+        self.angles = _values(angles, learnable)
+        self.log_eta = _values([math.log(eta)], learnable)
+
+    def __len__(self) -> int:
+        return len(self.centres) * len(self.angles)
+
+    def forward(self, one: Tensor, two: Tensor) -> Tensor:
+        """Vectors (n_triples, 3) of both arms to (n_triples, n_functions)."""
+        first, second = one.norm(dim=1), two.norm(dim=1)
+        cosine = self.damping * (one * two).sum(1) / (first * second)
+        sine = (1 - cosine * cosine).clamp_min(1e-12).sqrt()
+        turned = cosine.unsqueeze(1) * self.angles.cos() + sine.unsqueeze(1) * self.angles.sin()
+        # 2^(1-zeta) (1 + c)^zeta = 2 ((1 + c) / 2)^zeta
+        angular = 2 * ((1 + turned) / 2).clamp_min(1e-12) ** self.zeta
+        apart = 0.5 * (first + second).unsqueeze(1) - self.centres
+        cut = cosine_cutoff(first, self.cutoff) * cosine_cutoff(second, self.cutoff)
+        radial = torch.exp(-self.log_eta.exp() * apart * apart) * cut.unsqueeze(1)
+        return (radial.unsqueeze(2) * angular.unsqueeze(1)).flatten(1)
+
+
+class OriginalAngular(nn.Module):
+    """Behler and Parrinello's angular functions: every eta with every zeta and both signs of lambda.
+
+    Args:
+        etas: 1/Å^2.
+        zetas: sharpness of the angle.
+        cutoff: Å.
+        learnable: whether the etas are trained.
+    """
+
+    def __init__(self, etas: Sequence[float], zetas: Sequence[float], cutoff: float, learnable: bool = False):
+        super().__init__()
+        self.cutoff = cutoff
+        self.log_eta = _values([math.log(x) for x in etas], learnable)
+        self.register_buffer("zetas", torch.tensor(list(zetas), dtype=torch.float64).repeat_interleave(2))
+        self.register_buffer("signs", torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(len(zetas)))
+
+    zetas: Tensor
+    signs: Tensor
+
+    def __len__(self) -> int:
+        return len(self.log_eta) * len(self.zetas)
+
+    def forward(self, one: Tensor, two: Tensor) -> Tensor:
+        """Vectors (n_triples, 3) of both arms to (n_triples, n_functions)."""
+        squares = (one * one).sum(1), (two * two).sum(1), ((one - two) ** 2).sum(1)
+        # The far side of a flat triangle may have no length in a supercell's image; its square needs no root there.
+        third = squares[2].clamp_min(1e-12).sqrt()
+        first, second = squares[0].sqrt(), squares[1].sqrt()
+        cosine = (one * two).sum(1) / (first * second)
+        cut = cosine_cutoff(first, self.cutoff) * cosine_cutoff(second, self.cutoff) * cosine_cutoff(third, self.cutoff)
+        angular = 2 * ((1 + self.signs * cosine.unsqueeze(1)) / 2).clamp_min(1e-12) ** self.zetas
+        radial = torch.exp(-self.log_eta.exp() * sum(squares).unsqueeze(1)) * cut.unsqueeze(1)  # type: ignore[union-attr]
+        return (radial.unsqueeze(2) * angular.unsqueeze(1)).flatten(1)
+
+
+class SymmetryFunctions(nn.Module):
+    """All functions of every atom, neighbours' species apart.
+
+    Args:
+        n_species: kinds of atoms.
+        radial: functions of a pair.
+        angular: functions of a triple.
+    """
+
+    def __init__(self, n_species: int, radial: Radial, angular: ModifiedAngular | OriginalAngular):
+        super().__init__()
+        self.n_species, self.radial, self.angular = n_species, radial, angular
+        pairs = torch.zeros(n_species, n_species, dtype=torch.int64)
+        upper = torch.triu_indices(n_species, n_species)
+        pairs[upper[0], upper[1]] = torch.arange(upper.shape[1])
+        self.register_buffer("pairs", torch.maximum(pairs, pairs.T))
+        self.n_pairs = upper.shape[1]
+
+    pairs: Tensor
+
+    def __len__(self) -> int:
+        return self.n_species * len(self.radial) + self.n_pairs * len(self.angular)
+
+    def forward(self, vectors: Tensor, graph: Graph) -> Tensor:
+        """(n_edges, 3) to (n_atoms, n_functions): radial blocks by species, then angular blocks by pair of species."""
+        n, distance = graph.n_atoms, vectors.norm(dim=1)
+        values = self.radial(distance)
+        place = graph.centre * self.n_species + graph.kind[graph.neighbour]
+        radial = values.new_zeros(n * self.n_species, len(self.radial)).index_add(0, place, values)
+        near = (distance.detach() < self.angular.cutoff).nonzero().flatten()
+        arms = vectors[near]
+        centre, kind = graph.centre[near], graph.kind[graph.neighbour[near]]
+        one, two = triples(centre, n)
+        values = self.angular(arms[one], arms[two])
+        place = centre[one] * self.n_pairs + self.pairs[kind[one], kind[two]]
+        angular = values.new_zeros(n * self.n_pairs, len(self.angular)).index_add(0, place, values)
+        return torch.cat([radial.view(n, -1), angular.view(n, -1)], dim=1)
+
+
+def triples(centre: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
+    """Every unordered pair of edges that share a centre, as two lists of edge indices; `centre` ascending."""
+    counts = torch.bincount(centre, minlength=n_atoms)
+    starts = torch.cumsum(counts, 0) - counts
+    rank = torch.arange(len(centre), device=centre.device) - starts[centre]
+    one = torch.repeat_interleave(torch.arange(len(centre), device=centre.device), rank)
+    return one, ragged_arange(starts[centre], rank)
