@@ -15,7 +15,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.strain import VOIGT
 from nucleate.errors import BadInput
 from nucleate.potentials.base import Potential
-from nucleate.potentials.files import load_committee
+from nucleate.potentials.files import load_potential
 
 
 class NucleateCalculator(Calculator):
@@ -50,7 +50,7 @@ class NucleateCalculator(Calculator):
         factor = 1.0
         if isinstance(potential, str | PathLike):
             self.potential: Potential
-            self.potential, factor = load_committee(Path(potential))
+            self.potential, factor = load_potential(Path(potential))
         else:
             self.potential = potential
         self.sigma_factor = factor if sigma_factor is None else sigma_factor

@@ -1,4 +1,4 @@
-"""Committee files: weights in safetensors, the rest as JSON in its header. Nothing is unpickled."""
+"""Model files: weights in safetensors, the rest as JSON in its header. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from safetensors.torch import save
 
 from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.settings import ModelSettings
+from nucleate.potentials.registry import Trainable, family_of, family_settings, make_model
 
 VERSION = 1
+FORMAT = "nucleate-potential"
+FIRST_FORMAT = "nucleate-manybody"
+"""Of files that name no family."""
 
 
-def save_committee(path: Path | str, model: ManyBodyCommittee, sigma_factor: float = 1.0) -> None:
-    """Write a committee and the calibration of its spread; the old file stays whole until the new one is."""
+def save_committee(path: Path | str, model: Trainable, sigma_factor: float = 1.0) -> None:
+    """Write a potential of any family and the calibration of its spread; the old file stays whole until the new one is."""
     path = Path(path)
     header = {
-        "format": "nucleate-manybody",
+        "format": FORMAT,
+        "family": family_of(model),
         "version": str(VERSION),
         "species": json.dumps(model.species),
         "settings": model.settings.model_dump_json(),
@@ -39,10 +43,18 @@ def save_committee(path: Path | str, model: ManyBodyCommittee, sigma_factor: flo
 
 
 def load_committee(path: Path | str) -> tuple[ManyBodyCommittee, float]:
-    """The committee and the calibration factor of its spread.
+    """The many-body committee of a search and the calibration factor of its spread; errors as `load_potential`."""
+    model, factor = load_potential(path)
+    if not isinstance(model, ManyBodyCommittee):
+        raise BadInput(f"{path}: holds a model of the family {family_of(model)}, not a many-body committee")
+    return model, factor
+
+
+def load_potential(path: Path | str) -> tuple[Trainable, float]:
+    """A potential of any family and the calibration factor of its spread.
 
     Raises:
-        BadInput: no such file, not a committee, truncated, or from a newer version.
+        BadInput: no such file, not a model, truncated, or from a newer version.
     """
     path = Path(path)
     if not path.is_file():
@@ -53,15 +65,18 @@ def load_committee(path: Path | str) -> tuple[ManyBodyCommittee, float]:
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise BadInput(f"{path}: not a whole model file ({error})") from error
-    if header.get("format") != "nucleate-manybody":
-        raise BadInput(f"{path}: not a committee written by nucleate")
+    if header.get("format") not in (FORMAT, FIRST_FORMAT):
+        raise BadInput(f"{path}: not a potential written by nucleate")
+    version = header.get("version", "none")
+    if version.isdigit() and int(version) > VERSION:
+        raise BadInput(f"{path}: written by a newer nucleate (model version {version}); update nucleate")
     try:
-        version = int(header["version"])
-        if version > VERSION:
-            raise BadInput(f"{path}: written by a newer nucleate (model version {version}); update nucleate")
-        model = ManyBodyCommittee(tuple(json.loads(header["species"])), ModelSettings.model_validate_json(header["settings"]))
+        int(version)
+        family = header.get("family", "manybody")
+        settings = family_settings(family, json.loads(header["settings"]))
+        model = make_model(family, tuple(json.loads(header["species"])), settings, 0, tensors["energy_scale"].dtype)
         model.load_state_dict(tensors)
         return model, float(header["sigma_factor"])
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, BadInput) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{path}: its header does not fit its weights ({type(error).__name__}: {reason})") from error

@@ -107,6 +107,11 @@ class ManyBodyCommittee(nn.Module):
         self.register_buffer("species_index", index)
         self.register_buffer("wall_reach", wall_ranges(self.species, self.settings.wall_fraction).to(dtype))
 
+    @property
+    def members(self) -> int:
+        """Of the committee."""
+        return self.settings.members
+
     # -- geometry, once for all members ---------------------------------------------------------------------
 
     def check_species(self, numbers: Tensor) -> None:
@@ -257,6 +262,7 @@ class ManyBodyCommittee(nn.Module):
         edges: Edges | None = None,
         layout: Layout | None = None,
         mean_forces: bool = False,
+        create_graph: bool = False,
     ) -> Prediction:
         """Energies, forces and stresses of every member; see `Potential`.
 
@@ -266,6 +272,7 @@ class ManyBodyCommittee(nn.Module):
             layout: of these pairs, from `layout`.
             mean_forces: forces and stress of the committee's mean alone, with a committee axis of one. They are linear in
                 dE/dA_0: the way back to the edges then costs as much as for one member.
+            create_graph: keep what a training needs to differentiate with respect to the weights.
         """
         self.check_species(batch.numbers)
         if edges is None:
@@ -275,11 +282,12 @@ class ManyBodyCommittee(nn.Module):
         with torch.no_grad():
             vectors = edges.vectors(batch).to(self.dtype)
             basis = self.edge_basis(vectors, layout)
-            atomic, gradient = self.energy_gradient(basis, batch.numbers, create_graph=False)
+        with torch.set_grad_enabled(create_graph):
+            atomic, gradient = self.energy_gradient(basis, batch.numbers, create_graph=create_graph)
             if mean_forces:
                 gradient = gradient.mean(0, keepdim=True)
             forces, virial = self.forces_and_virial(basis, gradient, batch, edges, vectors)
-            energy = atomic.new_zeros(atomic.shape[0], len(batch)).index_add_(1, batch.structure, atomic)
+            energy = atomic.new_zeros(atomic.shape[0], len(batch)).index_add(1, batch.structure, atomic)
             wall_e, wall_f, wall_w = self.wall(batch, edges, vectors)
             stress = (virial + wall_w) / batch.volumes.to(self.dtype).view(-1, 1, 1)
             return Prediction(

@@ -97,7 +97,7 @@ def train(
         _set_shifts_and_scale(model, structures, labels)
     weights = _structure_weights(model, structures, labels, settings, seed)
     if not warm:
-        _standardise(model, structures, labels, weights, settings)
+        standardise(model, structures)
     steps = settings.warm_steps if warm else settings.steps
     rate = settings.warm_learning_rate if warm else settings.learning_rate
     parameters: list[Tensor] = list(model.parameters())
@@ -195,19 +195,15 @@ def labelled_batch(model: ManyBodyCommittee, structures: Sequence[Atoms], labels
     )
 
 
-def _standardise(
-    model: ManyBodyCommittee,
-    structures: Sequence[Atoms],
-    labels: Sequence[Label],
-    weights: Tensor,
-    settings: TrainingSettings,
-) -> None:
-    """Set each member's feature mean and deviation from the labelled atoms."""
+def standardise(model: ManyBodyCommittee, structures: Sequence[Atoms]) -> None:
+    """Set each member's feature mean and deviation from the atoms of these structures."""
     with torch.no_grad():
-        data = labelled_batch(model, structures, labels, weights)
-        atomic = data.basis.atomic.view(1, len(data.batch.numbers), len(model.species), *data.basis.atomic.shape[1:])
+        batch = CrystalBatch.from_atoms(structures, device=model.points.device)
+        edges = neighbour_edges(batch, model.cutoff)
+        basis = model.edge_basis(edges.vectors(batch).to(model.dtype), model.layout(batch, edges, block_edges=6000))
+        atomic = basis.atomic.view(1, len(batch.numbers), len(model.species), *basis.atomic.shape[1:])
         for index, z in enumerate(model.species):
-            chosen = (data.batch.numbers == z).nonzero().flatten()
+            chosen = (batch.numbers == z).nonzero().flatten()
             if len(chosen) == 0:
                 continue
             features = model.features(atomic[:, chosen], index)

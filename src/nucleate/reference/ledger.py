@@ -231,6 +231,22 @@ class Ledger:
             yield _row(row)
 
 
+def read_labels(path: Path) -> list[tuple[int, Atoms, Label]]:
+    """Row number, structure and label of every calculation that succeeded, from a database that others may be writing.
+
+    Raises:
+        RunFolderError: no database, damaged, without a ledger.
+    """
+    with database_errors(path):
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
+        try:
+            found = connection.execute(f"SELECT {_COLUMNS} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
+        finally:
+            connection.close()
+    rows = [_row(row) for row in found]
+    return [(row.number, row.atoms, row.label) for row in rows if row.label is not None]
+
+
 _COLUMNS = (
     "id, hash, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core_seconds,"
     " wall_seconds, attempts, purpose, round, details"

@@ -61,6 +61,8 @@ class A2A(NetworkPotential):
     feature_mean: Tensor
     feature_std: Tensor
 
+    settings: A2ASettings
+
     def __init__(self, species: tuple[int, ...], settings: A2ASettings | None = None, seed: int = 0):
         s = settings or A2ASettings()
         super().__init__(species, max(s.cutoff, s.angular_cutoff), s.members, s.wall_fraction, s.wall_strength)
@@ -108,6 +110,23 @@ class A2A(NetworkPotential):
             (inner,) = torch.autograd.grad(energy.sum(), every, create_graph=create_graph)
             slopes = [torch.autograd.grad(features, leaf, mine, create_graph=create_graph, retain_graph=True)[0] for mine in inner.unbind()]
         return energy, torch.stack(slopes)
+
+    def copy_species(self, target: str, source: str) -> None:
+        """Give the network of one species the weights of another's.
+
+        Args:
+            target, source: chemical symbols.
+
+        Raises:
+            BadInput: not a species of the model, or networks of different sizes.
+        """
+        for symbol in (target, source):
+            if symbol not in self.networks:
+                raise BadInput(f"no network of {symbol}; there are {', '.join(self.networks)}")
+        theirs, mine = self.networks[source].state_dict(), self.networks[target].state_dict()
+        if any(theirs[name].shape != mine[name].shape for name in mine):
+            raise BadInput(f"the networks of {source} and {target} have different sizes")
+        self.networks[target].load_state_dict(theirs)
 
     def fit_features(self, vectors: Tensor, graph: Graph) -> None:
         """Set mean and deviation of the functions of each species from labelled structures."""

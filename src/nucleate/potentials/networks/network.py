@@ -14,6 +14,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.potentials.base import Prediction
+from nucleate.potentials.networks.settings import NetworkSettings
 from nucleate.potentials.wall import wall_energy, wall_ranges
 
 
@@ -54,6 +55,7 @@ class NetworkPotential(nn.Module, ABC):
     energy_shift: Tensor
     species_index: Tensor
     wall_reach: Tensor
+    settings: NetworkSettings
 
     def __init__(self, species: tuple[int, ...], cutoff: float, members: int, wall_fraction: float = 0.8, wall_strength: float = 4.0):
         super().__init__()

@@ -1,0 +1,52 @@
+"""The families of potentials by name, and how a model of each is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from nucleate.errors import BadInput
+from nucleate.potentials.manybody import ManyBodyCommittee
+from nucleate.potentials.networks.a2a import A2A, A2ASettings
+from nucleate.potentials.networks.molcnn import MolCNN, MolCNNSettings
+from nucleate.potentials.networks.network import NetworkPotential
+from nucleate.potentials.networks.painn import PaiNN, PaiNNSettings
+from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
+from nucleate.potentials.settings import ModelSettings
+
+Trainable = ManyBodyCommittee | NetworkPotential
+
+FAMILIES: dict[str, tuple[Callable[..., Trainable], type[BaseModel]]] = {
+    "manybody": (ManyBodyCommittee, ModelSettings),
+    "a2a": (A2A, A2ASettings),
+    "molcnn": (MolCNN, MolCNNSettings),
+    "schnet": (SchNet, SchNetSettings),
+    "painn": (PaiNN, PaiNNSettings),
+}
+
+
+def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
+    """Settings of a family; raises `BadInput` for a name or an option it does not know."""
+    if name not in FAMILIES:
+        raise BadInput(f"no model {name!r}; there are {', '.join(FAMILIES)}")
+    try:
+        return FAMILIES[name][1].model_validate(options)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})" for problem in error.errors()]
+        raise BadInput(f"settings of {name}: {'; '.join(lines)}") from None
+
+
+def make_model(name: str, species: tuple[int, ...], settings: BaseModel, seed: int, dtype: torch.dtype) -> Trainable:
+    """A model with random weights."""
+    made = FAMILIES[name][0](species, settings, seed)
+    if isinstance(made, NetworkPotential):
+        return made.in_precision(dtype)
+    return ManyBodyCommittee(species, ModelSettings.model_validate(settings.model_dump()), seed, dtype)
+
+
+def family_of(model: Trainable) -> str:
+    """Its name."""
+    return next(name for name, (kind, _) in FAMILIES.items() if type(model) is kind)

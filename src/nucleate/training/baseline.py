@@ -1,0 +1,65 @@
+"""What a model knows before its first step: energies of free-standing atoms, the scale of energies, the scale of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import neighbour_edges
+from nucleate.potentials.manybody import ManyBodyCommittee
+from nucleate.potentials.networks.a2a import A2A
+from nucleate.potentials.registry import Trainable
+from nucleate.potentials.training import standardise
+from nucleate.training.batches import LabelledSet
+from nucleate.training.data import LabelledStructure
+
+MOST = 200
+"""Structures that set the scale of the inputs."""
+
+
+def fit_baseline(model: Trainable, labelled: LabelledSet, seed: int) -> None:
+    """Set shifts (least squares over compositions), the energy scale and the scale of the inputs.
+
+    Args:
+        model: changed in place.
+        labelled: the training data.
+        seed: of the structures that set the scale of the inputs.
+    """
+    data = labelled.data
+    counts = np.array([[np.count_nonzero(item.atoms.numbers == z) for z in model.species] for item in data], dtype=float)
+    per_atom = counts / counts.sum(1, keepdims=True)
+    target = (np.array([item.energy for item in data]) - _wall(model, labelled)) / counts.sum(1)
+    shift, *_ = np.linalg.lstsq(per_atom, target, rcond=1e-6)
+    model.energy_shift.copy_(torch.as_tensor(shift))
+    forces = [item.forces for item in data if item.forces is not None]
+    scale = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 0.0
+    scale = max(scale, float(np.std(target - per_atom @ shift)))
+    model.energy_scale.fill_(float(np.clip(scale, 0.05, 3.0)))
+    chosen = np.sort(np.random.default_rng([seed, 3]).permutation(len(data))[:MOST])
+    fit_inputs(model, [data[k] for k in chosen])
+
+
+def fit_inputs(model: Trainable, data: Sequence[LabelledStructure]) -> None:
+    """Set the scale of the inputs of families that have one."""
+    if isinstance(model, ManyBodyCommittee):
+        standardise(model, [item.atoms for item in data])
+    elif isinstance(model, A2A):
+        batch = CrystalBatch.from_atoms([item.atoms for item in data], device=model.energy_scale.device)
+        model.fit_features(*model.graph(batch, neighbour_edges(batch, model.cutoff)))
+
+
+def _wall(model: Trainable, labelled: LabelledSet) -> np.ndarray:
+    """(n,) energy of the pair wall, eV: what the model says with a silent network."""
+    scale, shift = model.energy_scale.clone(), model.energy_shift.clone()
+    model.energy_scale.zero_()
+    model.energy_shift.zero_()
+    said = []
+    for first in range(0, len(labelled), 32):
+        part = labelled.take(range(first, min(first + 32, len(labelled))))
+        said.append(model.energy_forces_stress(part.batch, part.edges).energy[0].double().cpu().numpy())
+    model.energy_scale.copy_(scale)
+    model.energy_shift.copy_(shift)
+    return np.concatenate(said)

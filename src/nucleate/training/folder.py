@@ -1,0 +1,192 @@
+"""A training's folder: fit.toml, events.jsonl (append-only), steer.jsonl (what a user asks of it), checkpoint, model.
+
+Checkpoints are safetensors with JSON in the header, replaced as a whole: a kill leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from nucleate.errors import BadInput, RunFolderError, StorageFailed
+
+VERSION = 1
+
+
+class TrainingFolder:
+    """An open training folder, locked against other processes.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path, settings_toml: str):
+        self.path = path
+        present = path / "fit.toml"
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
+        if not present.exists() and path.exists() and any(path.iterdir()):
+            raise RunFolderError(f"{path}: is not empty and holds no training; choose another --out")
+        if present.exists() and present.read_text(encoding="utf-8") != settings_toml:
+            raise RunFolderError(f"{path}: holds a training with other settings or data; choose another --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if not present.exists():
+                write_whole(present, settings_toml.encode())
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise RunFolderError(f"{path}: another process is training here; steer it, or wait for it") from None
+
+    def close(self) -> None:
+        """Release the folder."""
+        os.close(self._lock)
+
+    def __enter__(self) -> TrainingFolder:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def event(self, kind: str, **what: Any) -> None:
+        """Append one line to events.jsonl."""
+        _append(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
+
+    def forget_after(self, step: int) -> None:
+        """Drop events of steps that a kill took back, except what the user asked for."""
+        kept = [event for event in read_events(self.path) if event.get("step", 0) <= step or event["event"] == "steer"]
+        text = "".join(json.dumps(event) + "\n" for event in kept)
+        write_whole(self.path / "events.jsonl", text.encode())
+
+    def save(self, name: str, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Write a file of tensors; raises `StorageFailed` with the old one still whole."""
+        plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        write_whole(self.path / name, save(plain, metadata={"version": str(VERSION), "header": json.dumps(header)}))
+
+    def load(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """The header and tensors of `save`, or None where there is no such file."""
+        return read_tensors(self.path / name) if (self.path / name).is_file() else None
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and tensors of a file.
+
+    Raises:
+        BadInput: not such a file, truncated, or from a newer version.
+    """
+    try:
+        with safe_open(path, framework="pt") as archive:
+            metadata = archive.metadata() or {}
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+        if int(metadata["version"]) > VERSION:
+            raise BadInput(f"{path}: written by a newer nucleate (version {metadata['version']}); update nucleate")
+        return json.loads(metadata["header"]), tensors
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise BadInput(f"{path}: not a whole file of nucleate's ({type(error).__name__}: {error})") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a kill or a full disk leaves either the old one or the new one whole."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        hint = "free some disk space; " if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        raise StorageFailed(f"{path}: {error.strerror}; {hint}the file before this one is whole") from error
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """All events; a last line cut by a kill is left out."""
+    return _read_lines(folder / "events.jsonl")
+
+
+def read_commands(folder: Path) -> list[dict[str, Any]]:
+    """What a user asked of the training, in order."""
+    return _read_lines(folder / "steer.jsonl")
+
+
+def add_command(folder: Path, command: dict[str, Any]) -> None:
+    """Ask something of a running training.
+
+    Raises:
+        BadInput: no training there, or none that runs.
+    """
+    if not (folder / "fit.toml").is_file():
+        raise BadInput(f"{folder}: no training here (fit.toml is missing)")
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        _append(folder / "steer.jsonl", command)
+        return
+    finally:
+        os.close(lock)
+    ended = any(event["event"] == "finished" for event in read_events(folder))
+    raise BadInput(f"{folder}: the training has {'ended' if ended else 'stopped'}; only a running one can be steered")
+
+
+def _append(path: Path, content: dict[str, Any]) -> None:
+    line = json.dumps(content)
+    try:
+        with path.open("ab+") as stream:
+            # A kill may have cut the last line; a new one must not be glued to it.
+            if stream.seek(0, os.SEEK_END) > 0:
+                stream.seek(-1, os.SEEK_END)
+                line = line if stream.read(1) == b"\n" else "\n" + line
+            stream.write((line + "\n").encode())
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror}; nothing recorded so far is lost") from error
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+def pack(state: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
+    """JSON of nested dicts, lists and numbers whose tensors go to `tensors`; see `unpack`."""
+    if isinstance(state, Tensor):
+        tensors[prefix] = state
+        return {"tensor": prefix}
+    if isinstance(state, dict):
+        return {"dict": [[key, pack(value, tensors, f"{prefix}.{key}")] for key, value in state.items()]}
+    if isinstance(state, list | tuple):
+        return {"list": [pack(value, tensors, f"{prefix}.{k}") for k, value in enumerate(state)]}
+    return {"value": state}
+
+
+def unpack(content: Any, tensors: dict[str, Tensor], device: torch.device | str) -> Any:
+    """The inverse of `pack`; tuples come back as lists."""
+    if "tensor" in content:
+        return tensors[content["tensor"]].to(device)
+    if "dict" in content:
+        return {key: unpack(value, tensors, device) for key, value in content["dict"]}
+    if "list" in content:
+        return [unpack(value, tensors, device) for value in content["list"]]
+    return content["value"]

@@ -1,0 +1,86 @@
+"""The loss of a minibatch, and errors in the field's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nucleate.potentials.base import Prediction
+from nucleate.training.batches import Minibatch
+from nucleate.training.settings import FitSettings
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Squared errors of each structure, (m, n); zero where a label is not there.
+
+    Attributes:
+        energy: of the energy per atom, (eV/atom)^2.
+        force: mean over components, (eV/Å)^2.
+        stress: mean over components of stress times volume per atom, (eV/atom)^2.
+    """
+
+    energy: Tensor
+    force: Tensor
+    stress: Tensor
+
+
+def squares(prediction: Prediction, data: Minibatch) -> Squares:
+    """Squared errors of a prediction."""
+    batch = data.batch
+    counts = batch.counts
+    energy = ((prediction.energy - data.energy) / counts) ** 2
+    per_atom = ((prediction.forces - data.forces) ** 2).mean(-1)
+    force = per_atom.new_zeros(energy.shape).index_add(1, batch.structure, per_atom) / counts
+    volume = (batch.volumes / counts).view(-1, 1, 1)
+    stress = (((prediction.stress - data.stress) * volume) ** 2).mean((-1, -2))
+    return Squares(energy, force * data.has_forces, stress * data.has_stress)
+
+
+def loss(found: Squares, weight: Tensor, settings: FitSettings) -> Tensor:
+    """Members do not share weights: the sum over members trains each by itself."""
+    total = settings.energy_weight * found.energy + settings.force_weight * found.force + settings.stress_weight * found.stress
+    return (weight * total).mean(1).sum()
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Root mean square and mean absolute errors; None where there is no label.
+
+    Attributes:
+        energy_rmse, energy_mae: eV/atom.
+        force_rmse, force_mae: eV/Å, over components.
+        stress_rmse, stress_mae: eV/Å³, over components.
+    """
+
+    energy_rmse: float
+    energy_mae: float
+    force_rmse: float | None
+    force_mae: float | None
+    stress_rmse: float | None
+    stress_mae: float | None
+
+
+class ErrorSum:
+    """Adds up the errors of the committee's mean over minibatches."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Tensor]] = {"energy": [], "force": [], "stress": []}
+
+    def add(self, prediction: Prediction, data: Minibatch) -> None:
+        """One more minibatch."""
+        mean = prediction.mean()
+        self._parts["energy"].append((mean.energy[0].detach() - data.energy) / data.batch.counts)
+        chosen = data.has_forces[data.batch.structure] > 0
+        self._parts["force"].append((mean.forces[0].detach() - data.forces)[chosen].flatten())
+        self._parts["stress"].append((mean.stress[0].detach() - data.stress)[data.has_stress > 0].flatten())
+
+    def errors(self) -> Errors:
+        """Of all so far."""
+        said: list[float | None] = []
+        for parts in self._parts.values():
+            every = torch.cat([part.double() for part in parts])
+            said += [float((every**2).mean().sqrt()), float(every.abs().mean())] if len(every) else [None, None]
+        return Errors(*said)  # type: ignore[arg-type]

@@ -1,0 +1,84 @@
+"""What the monitor looks at besides the loss: weights, gradient noise, and which species carry the differences in energy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from nucleate.potentials.manybody import ManyBodyCommittee
+from nucleate.potentials.registry import Trainable
+from nucleate.training.batches import Minibatch
+
+BINS = 30
+
+
+def histograms(model: Trainable) -> dict[str, dict[str, Any]]:
+    """Of every layer's weights and biases: counts, the lowest and highest value, mean and deviation."""
+    said = {}
+    for name, parameter in model.named_parameters():
+        values = parameter.detach().double().cpu().numpy().ravel()
+        counts, edges = np.histogram(values, BINS)
+        said[name] = {
+            "counts": counts.tolist(),
+            "low": float(edges[0]),
+            "high": float(edges[-1]),
+            "mean": float(values.mean()),
+            "std": float(values.std()),
+        }
+    return said
+
+
+def noise_scale(first: list[Tensor], second: list[Tensor], size: int) -> tuple[float, float]:
+    """|G|^2 and the trace of the gradient's covariance over structures, from the gradients of two halves of a minibatch.
+
+    With g1 and g2 of b structures each: |G|^2 = g1.g2 and tr S = b |g1 - g2|^2 / 2; the noise scale is tr S / |G|^2, the batch beyond
+    which more structures a step bring little. S. McCandlish et al., arXiv:1812.06162. Each is an unbiased guess: average both
+    before dividing.
+
+    Args:
+        first, second: gradients of the mean loss of either half.
+        size: structures in a half.
+    """
+    dot = sum(float((a.double() * b.double()).sum()) for a, b in zip(first, second, strict=True))
+    apart = sum(float(((a - b).double() ** 2).sum()) for a, b in zip(first, second, strict=True))
+    return dot, 0.5 * size * apart
+
+
+def informants(model: Trainable, parts: list[Minibatch]) -> dict[str, float]:
+    """Share of each species in the variance of total energies per atom between structures; the shares add up to 1.
+
+    The energy per atom e is the sum over species of e_z, its atoms' energies over all atoms: share_z = cov(e_z, e) / var(e). A negative
+    share works against the others. Empty where energies do not differ.
+    """
+    rows = []
+    for data in parts:
+        energies = _atomic_energies(model, data)
+        kind = model.species_index[data.batch.numbers]
+        counts = data.batch.counts
+        table = energies.new_zeros(len(data.batch), len(model.species))
+        table.index_put_((data.batch.structure, kind), energies / counts[data.batch.structure], accumulate=True)
+        rows.append(table.double().cpu().numpy())
+    every = np.concatenate(rows)
+    total = every.sum(1)
+    variance = float(total.var())
+    if variance < 1e-16:
+        return {}
+    shares = ((every - every.mean(0)) * (total - total.mean())[:, None]).mean(0) / variance
+    return {chemical_symbols[z]: float(share) for z, share in zip(model.species, shares, strict=True)}
+
+
+def _atomic_energies(model: Trainable, data: Minibatch) -> Tensor:
+    """(n_atoms,) mean over members of what the network gives each atom, with its species' shift, eV."""
+    shift = model.energy_shift[model.species_index[data.batch.numbers]]
+    if isinstance(model, ManyBodyCommittee):
+        with torch.no_grad():
+            vectors = data.edges.vectors(data.batch).to(model.dtype)
+            basis = model.edge_basis(vectors, model.layout(data.batch, data.edges))
+            energy, _ = model.energy_gradient(basis, data.batch.numbers, create_graph=False)
+    else:
+        energy, _ = model.energy_and_slope(*model.graph(data.batch, data.edges), create_graph=False)
+    return energy.detach().double().mean(0) + shift
