@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nucleate.benchmark.run import benchmark
 from nucleate.report.terminal import span_text
-from nucleate.search.run_settings import read_settings
+from nucleate.settings_text import read_settings
 
 SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
 

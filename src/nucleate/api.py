@@ -28,7 +28,8 @@ from nucleate.report.html import write_report
 from nucleate.search.loop import Search
 from nucleate.search.records import Polymorph
 from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import RunSettings, read_settings, settings_from_dict, to_toml
+from nucleate.search.run_settings import RunSettings, settings_from_dict
+from nucleate.settings_text import read_settings, to_toml
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 PAGE_SECONDS = 60.0

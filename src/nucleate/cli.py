@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
+from nucleate.cli_training import register as register_training
 from nucleate.errors import BadInput, NucleateError
 
 
@@ -66,6 +67,7 @@ app = typer.Typer(
 )
 benchmarks = typer.Typer(no_args_is_help=True, help="Measure nucleate against random search.")
 app.add_typer(benchmarks, name="benchmark")
+register_training(app)
 
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file; options go before it. See: nucleate settings.")]
 Engine = Annotated[str | None, typer.Option("--reference", help="gpaw, espresso, vasp, cp2k, ase, chgnet or sevennet.")]
@@ -245,12 +247,13 @@ def settings(
     write: Annotated[Path | None, typer.Option(help="Write all settings with their descriptions here.")] = None,
 ) -> None:
     """Show every setting; or write them to a file to edit."""
-    from nucleate.search.run_settings import RunSettings, commented_toml, described
+    from nucleate.search.run_settings import OF_THE_SEARCH, RunSettings
+    from nucleate.settings_text import commented_toml, described
 
     if write is not None:
         if write.exists():
             raise BadInput(f"{write}: exists already; choose another name or delete it")
-        write.write_text(commented_toml(RunSettings.model_validate({})), encoding="utf-8")
+        write.write_text(commented_toml(RunSettings.model_validate({}), "Settings of a nucleate search.", OF_THE_SEARCH), encoding="utf-8")
         typer.echo(f"written to {write}; use it with: nucleate search FORMULA --settings {write}")
         return
     from nucleate.report.terminal import make_console
@@ -258,7 +261,7 @@ def settings(
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("setting", "type", "default", "description"):
         table.add_column(name, overflow="fold", no_wrap=name == "setting")
-    for row in described():
+    for row in described(RunSettings, OF_THE_SEARCH):
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
     make_console().print(table, highlight=False)
 
@@ -282,7 +285,7 @@ def benchmark_search(
     from nucleate.benchmark.run import benchmark
     from nucleate.report.data import SCHEMA
     from nucleate.report.terminal import show_benchmark, surrogate_warning
-    from nucleate.search.run_settings import read_settings
+    from nucleate.settings_text import read_settings
 
     overrides = {} if settings is None else read_settings(settings)
     if not as_json and reference in ("chgnet", "sevennet"):

@@ -147,7 +147,8 @@ def test_one_structure_that_fails_does_not_take_the_others(tmp_path, tiny):
 
 
 def test_settings_are_shown_and_written_whole(tmp_path):
-    from nucleate.search.run_settings import RunSettings, read_settings, settings_from_dict
+    from nucleate.search.run_settings import RunSettings, settings_from_dict
+    from nucleate.settings_text import read_settings
 
     result = run.invoke(app, ["settings"])
     assert "search.cluster_tolerance" in result.stdout

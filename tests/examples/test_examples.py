@@ -31,7 +31,8 @@ def test_python_api_example_finds_close_packed_aluminium_on_top(tmp_path):
 
 
 def test_demo_settings_are_valid():
-    from nucleate.search.run_settings import read_settings, settings_from_dict
+    from nucleate.search.run_settings import settings_from_dict
+    from nucleate.settings_text import read_settings
 
     assert settings_from_dict(read_settings(EXAMPLES / "demo.toml")).formula == "Si8"
 

@@ -8,7 +8,8 @@ from nucleate.errors import ReferenceFailed
 from nucleate.reference.base import Label
 from nucleate.search.records import LoopState, Polymorph, RoundRecord
 from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import settings_from_dict, to_toml
+from nucleate.search.run_settings import settings_from_dict
+from nucleate.settings_text import to_toml
 
 REASON = "SCF did not converge <script>alert(1)</script> after 100 iterations\nand more"
 

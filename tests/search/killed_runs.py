@@ -27,7 +27,8 @@ from nucleate.generate import make_generator
 from nucleate.reference.base import content_hash
 from nucleate.search.loop import Search
 from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import settings_from_dict, to_toml
+from nucleate.search.run_settings import settings_from_dict
+from nucleate.settings_text import to_toml
 
 SETTINGS = {
     "formula": "Cu2",

@@ -8,7 +8,8 @@ from nucleate.reference.base import Label
 from nucleate.search.loop import Search
 from nucleate.search.records import Lead, Polymorph
 from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import settings_from_dict, to_toml
+from nucleate.search.run_settings import settings_from_dict
+from nucleate.settings_text import to_toml
 
 
 class Silent:

@@ -10,7 +10,8 @@ from ase.db import connect
 from nucleate.errors import BadInput
 from nucleate.reference.base import Label
 from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import settings_from_dict, to_toml
+from nucleate.search.run_settings import settings_from_dict
+from nucleate.settings_text import to_toml
 from nucleate.training.data import read_data, suspicious_units, what_is_missing
 from nucleate.training.splits import groups, split
 

@@ -250,7 +250,7 @@ def test_a_loss_that_explodes_says_what_to_do(data, tmp_path):
     ("given", "says"),
     [
         ({"model": "gnn", "options": {}}, "no model 'gnn'; there are manybody, a2a"),
-        ({"options": {"hiden": [3]}}, "settings of a2a: hiden"),
+        ({"options": {"hiden": [3]}}, "settings of a2a: unknown key hiden; did you mean hidden"),
         ({"freeze": ["H"]}, "no part 'H'"),
         ({"device": "tpu9"}, "device 'tpu9' cannot be used"),
         ({"copy_species": {"Na": "H"}}, "no network of H"),

@@ -29,7 +29,8 @@ from nucleate.search.loop import Search
 from nucleate.search.records import Polymorph, atoms_to_dict
 from nucleate.search.reference_surface import ReferencePotential
 from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import RunSettings, settings_from_dict, to_toml
+from nucleate.search.run_settings import RunSettings, settings_from_dict
+from nucleate.settings_text import to_toml
 
 CONVERGED = RelaxSettings(fmax=0.02, smax=0.1, max_steps=500, patience=100)
 """Baseline relaxations: L-BFGS on the reference, the search's own tolerances."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from nucleate.errors import BadInput
 from nucleate.potentials.manybody import ManyBodyCommittee
@@ -16,6 +16,7 @@ from nucleate.potentials.networks.network import NetworkPotential
 from nucleate.potentials.networks.painn import PaiNN, PaiNNSettings
 from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
 from nucleate.potentials.settings import ModelSettings
+from nucleate.settings_text import validated
 
 Trainable = ManyBodyCommittee | NetworkPotential
 
@@ -32,11 +33,7 @@ def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
     """Settings of a family; raises `BadInput` for a name or an option it does not know."""
     if name not in FAMILIES:
         raise BadInput(f"no model {name!r}; there are {', '.join(FAMILIES)}")
-    try:
-        return FAMILIES[name][1].model_validate(options)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})" for problem in error.errors()]
-        raise BadInput(f"settings of {name}: {'; '.join(lines)}") from None
+    return validated(FAMILIES[name][1], options, f"settings of {name}")
 
 
 def make_model(name: str, species: tuple[int, ...], settings: BaseModel, seed: int, dtype: torch.dtype) -> Trainable:

@@ -22,7 +22,8 @@ from nucleate.reference.build import WITHOUT_EFFECT
 from nucleate.reference.ledger import LedgerRow, database_errors
 from nucleate.search.records import LoopState, Polymorph, lowest_enthalpy
 from nucleate.search.run_folder import VERSION, RunFolder
-from nucleate.search.run_settings import RunSettings, read_settings, settings_from_dict
+from nucleate.search.run_settings import RunSettings, settings_from_dict
+from nucleate.settings_text import read_settings
 
 SCHEMA = 1
 """Of the JSON of `show_data`: raised when a key changes its meaning or goes, not when one is added."""

@@ -1,56 +1,17 @@
-"""The report's figures: matplotlib to inline SVG, in the page's own font and colours."""
+"""The figures of a search's report."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from nucleate.report.data import RunData
+from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg
 from nucleate.search.records import RoundRecord, enthalpy_per_atom
 
-# Stand-ins that become the page's own colours, so that a figure follows a light or dark page.
-_COLOURS = {
-    "#010101": "currentColor",
-    "#020202": "var(--line)",
-    "#030303": "var(--accent)",
-    "#040404": "var(--second)",
-    "#050505": "var(--muted)",
-    "#060606": "var(--warn)",
-    "#070707": "var(--card)",
-}
-INK, LINE, ACCENT, SECOND, MUTED, WARN, CARD = _COLOURS
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "nucleate",
-    "font.family": "sans-serif",
-    "font.size": 10.0,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 9.0,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4.0,
-}
 STOP_COLOURS = {
     "converged": "#2a9d8f",
     "uncertain": "#e9a23b",
@@ -69,31 +30,6 @@ PHASES = {
     "proof": "proof of the winner",
 }
 PHASE_COLOURS = ("#8d99ae", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#4c72b0", "#6d597a")
-
-
-def _svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, height: float = 3.1) -> str:
-    """One figure as an `<svg>` element; `title` is what a screen reader says."""
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        draw(axes)
-        stream = io.StringIO()
-        figure.savefig(
-            stream,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    for stand_in, colour in _COLOURS.items():
-        text = text.replace(stand_in, colour)
-    # Fixed points would stop the page from fitting the figure to its column.
-    text = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", text)
-    text = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", text)
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
 
 
 def _labelled(run: RunData) -> list[tuple[int, float, float]]:
@@ -152,7 +88,7 @@ def landscape(run: RunData) -> str | None:
             axes.set_title(f"{hidden} labels lie above the frame", fontsize=9, loc="right", color=MUTED)
         axes.legend(loc="best")
 
-    return _svg(draw, "Energy over volume of all labelled structures and polymorphs")
+    return draw_svg(draw, "Energy over volume of all labelled structures and polymorphs")
 
 
 def best_against_calls(run: RunData) -> str | None:
@@ -188,7 +124,7 @@ def best_against_calls(run: RunData) -> str | None:
         axes.set_ylim(-0.04 * high, min(1.3 * high, max(1e3 * float(lowest[0] - floor), 10.0) * 1.05))
         axes.legend(loc="best")
 
-    return _svg(draw, "Lowest energy against reference calls")
+    return draw_svg(draw, "Lowest energy against reference calls")
 
 
 def _rounds(axes: Axes) -> None:
@@ -220,7 +156,7 @@ def learning(run: RunData) -> str | None:
         _rounds(axes)
         axes.legend(loc="best")
 
-    return _svg(draw, "Error on new labels in each round")
+    return draw_svg(draw, "Error on new labels in each round")
 
 
 def calibration(run: RunData) -> str | None:
@@ -246,7 +182,7 @@ def calibration(run: RunData) -> str | None:
         _rounds(axes)
         axes.legend(loc="best")
 
-    return _svg(draw, "Calibration of the uncertainty in each round")
+    return draw_svg(draw, "Calibration of the uncertainty in each round")
 
 
 def _stacked(run: RunData, parts: dict[str, list[float]], colours: dict[str, str], name: str, title: str) -> str | None:
@@ -266,7 +202,7 @@ def _stacked(run: RunData, parts: dict[str, list[float]], colours: dict[str, str
         _rounds(axes)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
-    return _svg(draw, title)
+    return draw_svg(draw, title)
 
 
 def stops(run: RunData) -> str | None:

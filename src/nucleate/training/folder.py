@@ -77,6 +77,10 @@ class TrainingFolder:
         plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
         write_whole(self.path / name, save(plain, metadata={"version": str(VERSION), "header": json.dumps(header)}))
 
+    def write(self, name: str, text: str) -> None:
+        """Write a file of text as a whole."""
+        write_whole(self.path / name, text.encode())
+
     def load(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """The header and tensors of `save`, or None where there is no such file."""
         return read_tensors(self.path / name) if (self.path / name).is_file() else None

@@ -68,6 +68,7 @@ class ErrorSum:
 
     def __init__(self) -> None:
         self._parts: dict[str, list[Tensor]] = {"energy": [], "force": [], "stress": []}
+        self._pairs: dict[str, list[Tensor]] = {"energy": [], "force": []}
 
     def add(self, prediction: Prediction, data: Minibatch) -> None:
         """One more minibatch."""
@@ -75,7 +76,20 @@ class ErrorSum:
         self._parts["energy"].append((mean.energy[0].detach() - data.energy) / data.batch.counts)
         chosen = data.has_forces[data.batch.structure] > 0
         self._parts["force"].append((mean.forces[0].detach() - data.forces)[chosen].flatten())
+        counts = data.batch.counts
+        self._pairs["energy"].append(torch.stack([data.energy / counts, mean.energy[0].detach() / counts], dim=1))
+        forces = torch.stack([data.forces[chosen].double(), mean.forces[0].detach()[chosen].double()], dim=-1)
+        self._pairs["force"].append(forces.view(-1, 2))
         self._parts["stress"].append((mean.stress[0].detach() - data.stress)[data.has_stress > 0].flatten())
+
+    def pairs(self, most: int) -> dict[str, list[list[float]]]:
+        """Reference and model of energies per atom and of force components: at most so many, evenly taken."""
+        said = {}
+        for name, parts in self._pairs.items():
+            every = torch.cat(parts)
+            step = max(1, -(-len(every) // most))
+            said[name] = [[round(x, 5) for x in pair] for pair in every[::step].tolist()]
+        return said
 
     def errors(self) -> Errors:
         """Of all so far."""

@@ -7,6 +7,7 @@ done again at that step.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,10 @@ from nucleate.training.splits import groups, split
 LOOKED_AT = 200
 """Training structures in an evaluation."""
 EVALUATION_BATCH = 32
+NOISE_BATCHES = 4
+"""Minibatches that an estimate of the gradient's noise takes."""
+PARITY = 1500
+"""Points of a parity plot."""
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -93,7 +98,6 @@ class Trainer:
         self.steered: tuple[float, int] | None = None
         self.commands_done = 0
         self.best, self.waited = math.inf, 0
-        self.noise = [0.0, 0.0]
         self.replay = sorted((event for event in replay if event["event"] == "steer"), key=lambda event: event["step"])
         self._seen = -1
 
@@ -139,7 +143,7 @@ class Trainer:
         still = self._still(stage)
         kept = [(self.parameters[name], index, slice_of(self.parameters[name], index).detach().clone()) for name, index in still]
         whole = {name for name, index in still if index is None}
-        data = self.train_set.take(self._chosen())
+        data = self.train_set.take(self._chosen(self.step))
 
         def closure() -> float:
             self.optimiser.zero_grad(set_to_none=True)
@@ -174,13 +178,13 @@ class Trainer:
             # The temperature of stochastic descent: noise per step grows with the rate and shrinks with the batch.
             self._tell("step", step=self.step, loss=value, rate=rate, temperature=rate / len(data.batch), stage=within[0])
 
-    def _chosen(self) -> Sequence[int]:
-        """Indices of the next minibatch, from seed and step alone."""
+    def _chosen(self, step: int) -> Sequence[int]:
+        """Indices of a step's minibatch, from seed and step alone."""
         n = len(self.train_set)
         if self.settings.optimiser == "lbfgs":
             return range(n)
         parts = max(1, round(n / self.settings.batch))
-        epoch, place = divmod(self.step, parts)
+        epoch, place = divmod(step, parts)
         order = np.random.default_rng([self.settings.seed, 9, epoch]).permutation(n)
         return np.array_split(order, parts)[place].tolist()
 
@@ -336,6 +340,7 @@ class Trainer:
     def _evaluate(self) -> None:
         looked_at = np.sort(np.random.default_rng([self.settings.seed, 4]).permutation(len(self.train_set))[:LOOKED_AT])
         said: dict[str, Any] = {}
+        parity: dict[str, Any] = {}
         with self.averaged():
             sets = {"training": (self.train_set, looked_at), "validation": (self.valid_set, np.arange(len(self.valid_set)))}
             for name, (labelled, chosen) in sets.items():
@@ -349,7 +354,9 @@ class Trainer:
                     mean = squares(prediction.mean(), data)
                     total += float(loss(mean, torch.ones_like(mean.energy), self.settings)) * len(data.batch)
                     parts.append(data)
+                parity[name] = errors.pairs(PARITY)
                 said[name] = {**asdict(errors.errors()), "loss": total / len(chosen), "informants": informants(self.model, parts)}
+        self.folder.write("parity.json", json.dumps(parity))
         judged = said.get("validation", said["training"])["loss"]
         if judged < self.best:
             self.best, self.waited = judged, 0
@@ -357,21 +364,21 @@ class Trainer:
                 self._save_model("best.safetensors")
         else:
             self.waited += 1
-        self._measure_noise()
-        noise = {"gradient": self.noise[0], "covariance": self.noise[1]}
-        noise["scale"] = self.noise[1] / self.noise[0] if self.noise[0] > 0 else None  # type: ignore[assignment]
-        self._tell("evaluation", step=self.step, **said, noise=noise, weights=histograms(self.model))
+        self._tell("evaluation", step=self.step, **said, noise=self._noise(), weights=histograms(self.model))
 
-    def _measure_noise(self) -> None:
-        if self.settings.optimiser == "lbfgs" or len(self.train_set) < 4:
-            return
-        chosen = self._chosen()
-        half = len(chosen) // 2
-        if half == 0:
-            return
-        first, second = (self._gradient(self.train_set.take(part)) for part in (chosen[:half], chosen[half : 2 * half]))
-        for k, value in enumerate(noise_scale(first, second, half)):
-            self.noise[k] += 0.2 * (value - self.noise[k]) if self.step else value
+    def _noise(self) -> dict[str, float | None]:
+        """Squared gradient, its covariance over structures and their ratio, from the next minibatches; see `noise_scale`."""
+        guesses = []
+        for ahead in range(NOISE_BATCHES if self.settings.optimiser != "lbfgs" else 0):
+            chosen = self._chosen(self.step + ahead)
+            half = len(chosen) // 2
+            if half:
+                first, second = (self._gradient(self.train_set.take(part)) for part in (chosen[:half], chosen[half : 2 * half]))
+                guesses.append(noise_scale(first, second, half))
+        if not guesses:
+            return {"gradient": None, "covariance": None, "scale": None}
+        gradient, covariance = np.mean(guesses, axis=0).tolist()
+        return {"gradient": gradient, "covariance": covariance, "scale": covariance / gradient if gradient > 0 else None}
 
     def _gradient(self, data: Minibatch) -> list[Tensor]:
         parameters = [p for p in self.parameters.values() if p.requires_grad]
@@ -392,7 +399,7 @@ class Trainer:
         tensors |= {f"average.{name}": kept for name, kept in zip(self.parameters, self.average, strict=True)}
         header = {
             "step": self.step, "frozen": self.frozen, "steered": self.steered, "commands_done": self.commands_done,
-            "best": None if math.isinf(self.best) else self.best, "waited": self.waited, "noise": self.noise,
+            "best": None if math.isinf(self.best) else self.best, "waited": self.waited,
             "optimiser": pack(self.optimiser.state_dict()["state"], tensors, "optimiser"),
         }  # fmt: skip
         self.folder.save("checkpoint.safetensors", header, tensors)
@@ -414,7 +421,7 @@ class Trainer:
         self.step, self.frozen, self.commands_done = header["step"], header["frozen"], header["commands_done"]
         self.steered = None if header["steered"] is None else tuple(header["steered"])
         self.best = math.inf if header["best"] is None else header["best"]
-        self.waited, self.noise = header["waited"], header["noise"]
+        self.waited = header["waited"]
         self.folder.forget_after(self.step)
         self._replay_own(self.commands_done)
         return True

@@ -1,0 +1,202 @@
+"""The page of a training: errors, parity, weights, noise, informants; read from its folder alone, while it runs or after."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from nucleate.errors import BadInput
+from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg
+from nucleate.training.folder import read_events, write_whole
+
+SHADES = ("#2a9d8f", "#d1495b", "#4c72b0", "#e9a23b", "#6d597a", "#8d99ae")
+LAYERS = 24
+"""Layers whose histograms are drawn."""
+
+
+def write_page(folder: Path) -> Path:
+    """Write monitor.html.
+
+    Raises:
+        BadInput: no training there.
+    """
+    path = folder / "monitor.html"
+    write_whole(path, render(folder).encode())
+    return path
+
+
+def render(folder: Path) -> str:
+    """The page."""
+    events = read_events(folder)
+    start = next((event for event in events if event["event"] == "start"), None)
+    if start is None:
+        raise BadInput(f"{folder}: no training here")
+    found = [event for event in events if event["event"] == "evaluation"]
+    steps = [event for event in events if event["event"] == "step"]
+    steered = [event for event in events if event["event"] == "steer"]
+    finished = next((event for event in reversed(events) if event["event"] == "finished"), None)
+    parity = folder / "parity.json"
+    figures = [
+        _figure("Loss", "Of each minibatch; and of the averaged weights on whole sets.", lambda: _loss(steps, found, steered)),
+        _figure("Energy", "Root mean square error.", lambda: _errors(found, "energy_rmse", "meV/atom", 1e3)),
+        _figure("Forces", "Root mean square error of components.", lambda: _errors(found, "force_rmse", "eV/Å", 1.0)),
+        _figure("Parity", "Energy per atom of each structure.", lambda: _parity(parity, "energy")),
+        _figure("Parity of forces", "Components, a sample.", lambda: _parity(parity, "force")),
+        _figure(
+            "Temperature and noise",
+            "Learning rate over batch size: what drives the noise of the descent; and the gradient noise scale, the batch beyond which "
+            "more structures a step bring little.",
+            lambda: _temperature(steps, found),
+        ),
+        _figure(
+            "Informants",
+            "Which species carry the differences in energy between structures: cov(E_z, E) / var(E), adding up to 1.",
+            lambda: _informants(found, steered),
+        ),
+    ]
+    layers = [] if len(found) < 1 else [_layer(name, found) for name in list(found[-1]["weights"])[:LAYERS]]
+    environment = Environment(
+        loader=PackageLoader("nucleate", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("training.html.j2").render(
+        name=folder.name,
+        start=start,
+        last=found[-1] if found else None,
+        finished=finished,
+        figures=[figure for figure in figures if figure["svg"]],
+        layers=layers,
+        steered=steered,
+        toml=(folder / "fit.toml").read_text(encoding="utf-8"),
+    )
+
+
+def _figure(title: str, words: str, draw: Any) -> dict[str, Any]:
+    svg = draw()
+    return {"title": title, "words": words, "svg": Markup(svg) if svg else None}
+
+
+def _mark(axes: Axes, steered: list[dict[str, Any]]) -> None:
+    for k, event in enumerate(event for event in steered if "refused" not in event):
+        axes.axvline(event["step"], color=WARN, linewidth=0.9, linestyle=":", label="steered" if k == 0 else None)
+
+
+def _loss(steps: list[dict[str, Any]], found: list[dict[str, Any]], steered: list[dict[str, Any]]) -> str | None:
+    if not steps:
+        return None
+
+    def draw(axes: Axes) -> None:
+        axes.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=MUTED, linewidth=0.8, label="minibatch")
+        for name, colour in (("training", ACCENT), ("validation", SECOND)):
+            points = [(e["step"], e[name]["loss"]) for e in found if name in e]
+            if points:
+                axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
+        _mark(axes, steered)
+        axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.legend()
+
+    return draw_svg(draw, "Loss against step")
+
+
+def _errors(found: list[dict[str, Any]], key: str, unit: str, factor: float) -> str | None:
+    points = {
+        name: [(e["step"], factor * e[name][key]) for e in found if name in e and e[name][key] is not None]
+        for name in ("training", "validation")
+    }
+    if not points["training"]:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for name, colour in (("training", ACCENT), ("validation", SECOND)):
+            if points[name]:
+                axes.plot(*zip(*points[name], strict=True), "o-", color=colour, label=name)
+        axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_ylabel(unit)
+        axes.legend()
+
+    return draw_svg(draw, f"{key} against step")
+
+
+def _parity(path: Path, what: str) -> str | None:
+    if not path.is_file():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not any(data[name][what] for name in data):
+        return None
+
+    def draw(axes: Axes) -> None:
+        ends = []
+        for name, colour in (("training", ACCENT), ("validation", SECOND)):
+            pairs = np.array(data.get(name, {}).get(what, []))
+            if len(pairs):
+                axes.plot(pairs[:, 0], pairs[:, 1], "o", color=colour, markersize=3, mew=0, alpha=0.6, label=name)
+                ends += [pairs.min(), pairs.max()]
+        axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=INK, linewidth=0.8)
+        unit = "eV/atom" if what == "energy" else "eV/Å"
+        axes.set_xlabel(f"reference ({unit})")
+        axes.set_ylabel(f"model ({unit})")
+        axes.legend()
+
+    return draw_svg(draw, f"Parity of {what}")
+
+
+def _temperature(steps: list[dict[str, Any]], found: list[dict[str, Any]]) -> str | None:
+    if not steps:
+        return None
+
+    def draw(axes: Axes) -> None:
+        axes.plot([e["step"] for e in steps], [e["temperature"] for e in steps], color=ACCENT, label="temperature: rate / batch")
+        axes.set_yscale("log")
+        axes.set_xlabel("step")
+        scales = [(e["step"], e["noise"]["scale"]) for e in found if e["noise"]["scale"] is not None]
+        if scales:
+            other = axes.twinx()
+            other.plot(*zip(*scales, strict=True), "o", color=SECOND, label="noise scale (structures)")
+            other.set_ylim(0, 1.3 * max(scale for _, scale in scales))
+            other.grid(False)
+            other.legend(loc="lower left")
+        axes.legend(loc="upper right")
+
+    return draw_svg(draw, "Temperature and gradient noise scale against step")
+
+
+def _informants(found: list[dict[str, Any]], steered: list[dict[str, Any]]) -> str | None:
+    name = "validation" if found and "validation" in found[-1] else "training"
+    rows = [(e["step"], e[name]["informants"]) for e in found if e[name]["informants"]]
+    if not rows or len(rows[-1][1]) < 2:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for k, species in enumerate(rows[-1][1]):
+            axes.plot(
+                [step for step, _ in rows], [shares[species] for _, shares in rows], "o-", color=SHADES[k % len(SHADES)], label=species
+            )
+        _mark(axes, steered)
+        axes.axhline(0, color=INK, linewidth=0.6)
+        axes.set_xlabel("step")
+        axes.set_ylabel("share of the variance")
+        axes.legend()
+
+    return draw_svg(draw, "Share of each species in the variance of energies")
+
+
+def _layer(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Histograms of one layer at up to six moments."""
+    chosen = sorted({round(x) for x in np.linspace(0, len(found) - 1, 6)})
+
+    def draw(axes: Axes) -> None:
+        for k, place in enumerate(chosen):
+            said = found[place]["weights"][name]
+            counts = np.array(said["counts"], dtype=float)
+            edges = np.linspace(said["low"], said["high"], len(counts) + 1)
+            axes.stairs(counts / max(counts.max(), 1) * 0.9 + k, edges, baseline=k, fill=True, color=ACCENT, alpha=0.25 + 0.12 * k)
+        axes.set_yticks(range(len(chosen)), [f"step {found[place]['step']}" for place in chosen])
+
+    return {"name": name, "svg": Markup(draw_svg(draw, f"Weights of {name} over time", 3.4, 2.6))}
