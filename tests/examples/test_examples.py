@@ -49,3 +49,30 @@ def test_the_library_page_runs_as_written(tmp_path, monkeypatch):
     assert 0 < names["fcc"].calc.results["sigma"] < 1
     assert len(names["ends"]) == 20
     assert any(end.stop == "converged" for end in names["ends"])
+
+
+def test_the_training_page_runs_as_written(tmp_path, monkeypatch, make_crystal, make_label, pair_potential):
+    import numpy as np
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    from nucleate.training.run import resolve
+
+    page = (ROOT / "docs" / "training.md").read_text()
+    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "t.toml").write_text(settings)
+    assert [stage.steps for stage in resolve(tmp_path / "t.toml").all_stages] == [2000, 2000, 4000, 2000]
+    rng, teacher, frames = np.random.default_rng(0), pair_potential((11, 17)), []
+    for k in range(12):
+        atoms = make_crystal(rng, ["Na"] * (1 + k % 3) + ["Cl"] * (1 + k % 2), volume=24, closest=2.3)
+        label = make_label(teacher, atoms)
+        atoms.calc = SinglePointCalculator(atoms, energy=label.energy, forces=label.forces, stress=label.stress)
+        frames.append(atoms)
+    write(tmp_path / "data.extxyz", frames)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/training.md", "exec"), names)
+    atoms = frames[0].copy()
+    atoms.calc = names["calculator"]
+    assert np.isfinite(atoms.get_forces()).all()
