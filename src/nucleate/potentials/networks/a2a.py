@@ -8,6 +8,7 @@ J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007), doi 10.1103/Phy
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from ase.data import chemical_symbols
@@ -86,14 +87,12 @@ class A2A(NetworkPotential):
 
     def energies(self, features: Tensor, kind: Tensor) -> Tensor:
         """(m, n_atoms, n_functions) of functions to (m, n_atoms)."""
-        parts, where = [], []
-        for index, network in enumerate(self.networks.values()):
-            chosen = (kind == index).nonzero().flatten()
-            scaled = (features[:, chosen] - self.feature_mean[index]) / self.feature_std[index]
-            parts.append(network(scaled).squeeze(-1))
-            where.append(chosen)
-        order = torch.argsort(torch.cat(where))
-        return torch.cat(parts, dim=1)[:, order]
+        order = torch.argsort(kind, stable=True)
+        counts = torch.bincount(kind, minlength=len(self.species)).tolist()
+        parts = features.index_select(1, order).split(counts, dim=1)
+        networks = zip(self.networks.values(), parts, self.feature_mean, self.feature_std, strict=True)
+        energies = [cast(MemberMLP, network).standardised(part, mean, std).squeeze(-1) for network, part, mean, std in networks]
+        return torch.cat(energies, dim=1).index_select(1, torch.argsort(order))
 
     def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
         """See `NetworkPotential`."""
@@ -102,13 +101,21 @@ class A2A(NetworkPotential):
 
     def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool) -> tuple[Tensor, Tensor]:
         """As in `NetworkPotential`, with the functions computed once for all members."""
+        learnable = create_graph and self.settings.learnable
         with torch.enable_grad():
             leaf = vectors.detach().clone().requires_grad_(True)
-            features = self.functions(leaf, graph)
+            terms = self.functions.terms(leaf, graph)
+            with torch.set_grad_enabled(learnable):
+                features = terms.collect()
             every = features.expand(self.members, *features.shape)
+            if not learnable:
+                every = every.clone().requires_grad_(True)
             energy = self.energies(every, graph.kind) * self.energy_scale.to(vectors.dtype)
             (inner,) = torch.autograd.grad(energy.sum(), every, create_graph=create_graph)
-            slopes = [torch.autograd.grad(features, leaf, mine, create_graph=create_graph, retain_graph=True)[0] for mine in inner.unbind()]
+            # Contracted with the functions' factors, dE/dG never meets their product a second time.
+            slopes = [
+                torch.autograd.grad(terms.contract(mine), leaf, create_graph=create_graph, retain_graph=True)[0] for mine in inner.unbind()
+            ]
         return energy, torch.stack(slopes)
 
     def copy_species(self, target: str, source: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -74,9 +75,18 @@ class MemberMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(m, n, sizes[0]) to (m, n, sizes[-1])."""
-        for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
-        x = self.layers[-1](x)
+        return self._after(self.layers[0](x))
+
+    def standardised(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """As `forward` of (x - mean) / std, with both (sizes[0],) put into the first layer: no pass over the inputs of their own."""
+        first = cast(MemberLinear, self.layers[0])
+        assert first.bias is not None
+        weight = first.weight / std.unsqueeze(1)
+        return self._after(torch.baddbmm(first.bias - (mean @ weight).unsqueeze(1), x, weight))
+
+    def _after(self, x: Tensor) -> Tensor:
+        for layer in self.layers[1:]:
+            x = layer(self.activation(x))
         return x if self.last_activation is None else self.last_activation(x)
 
 

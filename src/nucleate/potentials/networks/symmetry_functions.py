@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -91,8 +92,8 @@ class ModifiedAngular(nn.Module):
     def __len__(self) -> int:
         return len(self.centres) * len(self.angles)
 
-    def forward(self, one: Tensor, two: Tensor) -> Tensor:
-        """Vectors (n_triples, 3) of both arms to (n_triples, n_functions)."""
+    def forward(self, one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (n_triples, 3) of both arms to the factors (n_triples, n_centres) and (n_triples, n_angles) of the functions."""
         first, second = one.norm(dim=1), two.norm(dim=1)
         cosine = self.damping * (one * two).sum(1) / (first * second)
         sine = (1 - cosine * cosine).clamp_min(1e-12).sqrt()
@@ -101,8 +102,7 @@ class ModifiedAngular(nn.Module):
         angular = 2 * ((1 + turned) / 2).clamp_min(1e-12) ** self.zeta
         apart = 0.5 * (first + second).unsqueeze(1) - self.centres
         cut = cosine_cutoff(first, self.cutoff) * cosine_cutoff(second, self.cutoff)
-        radial = torch.exp(-self.log_eta.exp() * apart * apart) * cut.unsqueeze(1)
-        return (radial.unsqueeze(2) * angular.unsqueeze(1)).flatten(1)
+        return torch.exp(-self.log_eta.exp() * apart * apart) * cut.unsqueeze(1), angular
 
 
 class OriginalAngular(nn.Module):
@@ -128,8 +128,8 @@ class OriginalAngular(nn.Module):
     def __len__(self) -> int:
         return len(self.log_eta) * len(self.zetas)
 
-    def forward(self, one: Tensor, two: Tensor) -> Tensor:
-        """Vectors (n_triples, 3) of both arms to (n_triples, n_functions)."""
+    def forward(self, one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (n_triples, 3) of both arms to the factors (n_triples, n_etas) and (n_triples, 2 n_zetas) of the functions."""
         squares = (one * one).sum(1), (two * two).sum(1), ((one - two) ** 2).sum(1)
         # The far side of a flat triangle may have no length in a supercell's image; its square needs no root there.
         third = squares[2].clamp_min(1e-12).sqrt()
@@ -137,8 +137,7 @@ class OriginalAngular(nn.Module):
         cosine = (one * two).sum(1) / (first * second)
         cut = cosine_cutoff(first, self.cutoff) * cosine_cutoff(second, self.cutoff) * cosine_cutoff(third, self.cutoff)
         angular = 2 * ((1 + self.signs * cosine.unsqueeze(1)) / 2).clamp_min(1e-12) ** self.zetas
-        radial = torch.exp(-self.log_eta.exp() * sum(squares).unsqueeze(1)) * cut.unsqueeze(1)  # type: ignore[union-attr]
-        return (radial.unsqueeze(2) * angular.unsqueeze(1)).flatten(1)
+        return torch.exp(-self.log_eta.exp() * sum(squares).unsqueeze(1)) * cut.unsqueeze(1), angular  # type: ignore[union-attr]
 
 
 class SymmetryFunctions(nn.Module):
@@ -166,18 +165,65 @@ class SymmetryFunctions(nn.Module):
 
     def forward(self, vectors: Tensor, graph: Graph) -> Tensor:
         """(n_edges, 3) to (n_atoms, n_functions): radial blocks by species, then angular blocks by pair of species."""
-        n, distance = graph.n_atoms, vectors.norm(dim=1)
-        values = self.radial(distance)
-        place = graph.centre * self.n_species + graph.kind[graph.neighbour]
-        radial = values.new_zeros(n * self.n_species, len(self.radial)).index_add(0, place, values)
+        return self.terms(vectors, graph).collect()
+
+    def terms(self, vectors: Tensor, graph: Graph) -> Terms:
+        """What each edge and each triple adds to its atom."""
+        distance = vectors.norm(dim=1)
         near = (distance.detach() < self.angular.cutoff).nonzero().flatten()
-        arms = vectors[near]
-        centre, kind = graph.centre[near], graph.kind[graph.neighbour[near]]
-        one, two = triples(centre, n)
-        values = self.angular(arms[one], arms[two])
-        place = centre[one] * self.n_pairs + self.pairs[kind[one], kind[two]]
-        angular = values.new_zeros(n * self.n_pairs, len(self.angular)).index_add(0, place, values)
-        return torch.cat([radial.view(n, -1), angular.view(n, -1)], dim=1)
+        arms, centre, kind = vectors[near], graph.centre[near], graph.kind[graph.neighbour[near]]
+        one, two = triples(centre, graph.n_atoms)
+        outer, inner = self.angular(arms[one], arms[two])
+        return Terms(
+            graph.n_atoms,
+            self.n_species,
+            self.n_pairs,
+            self.radial(distance),
+            graph.centre * self.n_species + graph.kind[graph.neighbour],
+            outer,
+            inner,
+            centre[one] * self.n_pairs + self.pairs[kind[one], kind[two]],
+        )
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The functions before they are summed: those of triples as two factors, whose product is formed once and never differentiated.
+
+    Attributes:
+        n_atoms, n_species, n_pairs: sizes.
+        radial: (n_edges, n_radial).
+        edge_place: (n_edges,) atom and species it is added to.
+        outer, inner: (n_triples, a) and (n_triples, b), with a b angular functions.
+        triple_place: (n_triples,) atom and pair of species it is added to.
+    """
+
+    n_atoms: int
+    n_species: int
+    n_pairs: int
+    radial: Tensor
+    edge_place: Tensor
+    outer: Tensor
+    inner: Tensor
+    triple_place: Tensor
+
+    def collect(self) -> Tensor:
+        """(n_atoms, n_functions)."""
+        rows = self.radial.new_zeros(self.n_atoms * self.n_species, self.radial.shape[1])
+        radial = rows.index_add(0, self.edge_place, self.radial)
+        product = (self.outer.unsqueeze(2) * self.inner.unsqueeze(1)).flatten(1)
+        rows = self.radial.new_zeros(self.n_atoms * self.n_pairs, product.shape[1])
+        angular = rows.index_add(0, self.triple_place, product)
+        return torch.cat([radial.view(self.n_atoms, -1), angular.view(self.n_atoms, -1)], dim=1)
+
+    def contract(self, slope: Tensor) -> Tensor:
+        """The sum of all functions times `slope` (n_atoms, n_functions), a number: its gradient is the functions' pulled back."""
+        split = self.n_species * self.radial.shape[1]
+        radial = slope[:, :split].reshape(-1, self.radial.shape[1]).index_select(0, self.edge_place)
+        angular = slope[:, split:].reshape(-1, self.outer.shape[1] * self.inner.shape[1]).index_select(0, self.triple_place)
+        matrices = angular.view(-1, self.outer.shape[1], self.inner.shape[1])
+        turned = torch.bmm(matrices, self.inner.unsqueeze(2)).squeeze(2)
+        return (radial * self.radial).sum() + (turned * self.outer).sum()
 
 
 def triples(centre: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
