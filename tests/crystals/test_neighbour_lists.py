@@ -33,6 +33,26 @@ def needle():
     return Atoms("CO2", scaled_positions=[[0, 0, 0], [0.5, 0.4, 0.1], [1.3, -0.2, 0.7]], cell=cell, pbc=True)
 
 
+@pytest.mark.parametrize("gap", [3.0, 5.9, 6.1, 20.0])
+def test_molecules_beside_crystals(make_crystal, gap):
+    """Cells so large that images do not meet are listed in another way; so are molecules that lie outside of their cell."""
+    from ase.build import molecule
+
+    rng = np.random.default_rng(2)
+    structures = [make_crystal(rng, ["Na", "Cl"])]
+    for name in ("C6H6", "H2O", "H"):
+        atoms = molecule(name)
+        skewed = np.array([[0, 0.3, 0], [0, 0, 0], [0.2, 0, 0]])
+        atoms.set_cell(np.diag(np.ptp(atoms.positions, axis=0) + gap) + skewed)
+        atoms.positions += rng.normal(size=3) * 4
+        atoms.pbc = True
+        structures += [atoms, make_crystal(rng, ["Cl"] * 3)]
+    batch = CrystalBatch.from_atoms(structures)
+    edges = neighbour_edges(batch, 6.0)
+    assert pairs_of(edges, batch, 6.0) == pairs_by_ase(structures, 6.0)
+    assert bool((edges.centre.diff() >= 0).all())
+
+
 @pytest.mark.parametrize("cutoff", [1.5, 3.7, 6.0])
 def test_same_pairs_as_ase(make_crystal, cutoff):
     rng = np.random.default_rng(0)

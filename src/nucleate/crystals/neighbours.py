@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from vesin import NeighborList
 
-from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.batch import CrystalBatch, ragged_arange
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,46 @@ def _pairs(positions: np.ndarray, cell: np.ndarray, cutoff: float) -> tuple[np.n
     return i.astype(np.int64), j.astype(np.int64), shift.astype(np.float64)
 
 
+_List = tuple[Tensor, Tensor, Tensor]
+
+
+def _alone(positions: Tensor, cells: Tensor, structure: Tensor, cutoff: float) -> Tensor:
+    """(n_structures,) whether no atom reaches an image of the structure: molecules in large cells."""
+    inverse = torch.linalg.inv(cells)
+    heights = 1 / inverse.norm(dim=1)
+    fractional = (positions.unsqueeze(1) @ inverse.index_select(0, structure)).squeeze(1)
+    index = structure.unsqueeze(1).expand_as(fractional)
+    high = torch.full_like(heights, -torch.inf).scatter_reduce(0, index, fractional, "amax")
+    low = torch.full_like(heights, torch.inf).scatter_reduce(0, index, fractional, "amin")
+    return ((1 - (high - low)) * heights >= cutoff).all(dim=1)
+
+
+def _all_pairs(
+    positions: Tensor, starts: Tensor, counts: Tensor, chosen: Tensor, cutoff: float, lists: list[_List | None]
+) -> list[_List | None]:
+    """`lists` with those of the chosen structures found in one pass over all their pairs."""
+    which = chosen.nonzero().flatten()
+    # A large molecule has more pairs than are worth looking at.
+    which = which[counts[which] <= 200]
+    if not len(which):
+        chosen &= False
+        return lists
+    chosen[:] = False
+    chosen[which] = True
+    n = counts[which]
+    atoms = ragged_arange(starts[which], n)
+    own = torch.repeat_interleave(torch.arange(len(which)), n)
+    one = torch.repeat_interleave(atoms, n[own])
+    two = ragged_arange(starts[which][own], n[own])
+    near = ((positions[one] - positions[two]).norm(dim=1) < cutoff) & (one != two)
+    one, two = one[near], two[near]
+    pairs = torch.bincount(torch.repeat_interleave(own, n[own])[near], minlength=len(which)).tolist()
+    made = list(lists)
+    for k, i, j in zip(which.tolist(), one.split(pairs), two.split(pairs), strict=True):
+        made[k] = (i - starts[k], j - starts[k], torch.zeros(len(i), 3, dtype=torch.float64))
+    return made
+
+
 def neighbour_edges(batch: CrystalBatch, cutoff: float) -> Edges:
     """All pairs within `cutoff` (Å) of every structure in the batch."""
     return SkinNeighbours(cutoff, skin=0.0).update(batch)
@@ -67,7 +107,7 @@ class SkinNeighbours:
         self.cutoff = cutoff
         self.skin = skin
         self.builds = 0
-        self._lists: list[tuple[Tensor, Tensor, Tensor] | None] = []
+        self._lists: list[_List | None] = []
         self._positions = torch.zeros(0, 3)
         self._cells = torch.zeros(0, 3, 3)
         self._edges: Edges | None = None
@@ -128,7 +168,10 @@ class SkinNeighbours:
         counts = batch.counts.cpu()
         starts = torch.cumsum(counts, 0) - counts
         points, boxes = positions.numpy(), cells.numpy()
-        for k in stale.nonzero().flatten().tolist():
+        alone = stale & _alone(positions, cells, batch.structure.cpu(), self.cutoff + self.skin)
+        self._lists = _all_pairs(positions, starts, counts, alone, self.cutoff + self.skin, self._lists)
+        self.builds += int(alone.sum())
+        for k in (stale & ~alone).nonzero().flatten().tolist():
             first, last = int(starts[k]), int(starts[k] + counts[k])
             i, j, shift = _pairs(points[first:last], boxes[k], self.cutoff + self.skin)
             self._lists[k] = (torch.from_numpy(i), torch.from_numpy(j), torch.from_numpy(shift))
