@@ -29,6 +29,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Training folder; the same command goes on there.")],
     model: Annotated[str | None, typer.Option(help="manybody, a2a, molcnn, schnet or painn.")] = None,
     settings: SettingsFile = None,
+    prior: Annotated[str | None, typer.Option(help="chgnet or sevennet: learn the difference to it.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, split and minibatches.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validate on these, in place of a split.")] = None,
@@ -55,8 +56,9 @@ def train(
         nonlocal task
         if kind == "progress":
             if console.is_terminal and not quiet:
-                task = bar.add_task("training", total=facts["total"]) if task is None else task
-                bar.update(task, completed=facts["step"])
+                phase = facts.get("phase", "training")
+                task = bar.add_task(phase, total=facts["total"]) if task is None else task
+                bar.update(task, description=phase, completed=facts["step"], total=facts["total"])
             return
         if not quiet:
             for line in _lines(kind, facts):
@@ -67,7 +69,7 @@ def train(
     try:
         if console.is_terminal and not quiet:
             bar.start()
-        path = fit(data, out, settings, validation, replay, told, model=model, steps=steps, seed=seed)
+        path = fit(data, out, settings, validation, replay, told, model=model, prior=prior, steps=steps, seed=seed)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None

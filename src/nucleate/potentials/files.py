@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.manybody import ManyBodyCommittee
+from nucleate.potentials.prior import CorrectedPotential
 from nucleate.potentials.registry import Trainable, family_of, family_settings, make_model
 
 VERSION = 1
@@ -19,8 +20,11 @@ FIRST_FORMAT = "nucleate-manybody"
 """Of files that name no family."""
 
 
-def save_committee(path: Path | str, model: Trainable, sigma_factor: float = 1.0) -> None:
-    """Write a potential of any family and the calibration of its spread; the old file stays whole until the new one is."""
+def save_committee(path: Path | str, model: Trainable, sigma_factor: float = 1.0, prior: str | None = None) -> None:
+    """Write a potential of any family, the calibration of its spread and the name of the prior it corrects, if there is one.
+
+    The old file stays whole until the new one is.
+    """
     path = Path(path)
     header = {
         "format": FORMAT,
@@ -30,6 +34,8 @@ def save_committee(path: Path | str, model: Trainable, sigma_factor: float = 1.0
         "settings": model.settings.model_dump_json(),
         "sigma_factor": repr(float(sigma_factor)),
     }
+    if prior is not None:
+        header["prior"] = prior
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     temporary = path.with_name(path.name + ".part")
     try:
@@ -46,11 +52,11 @@ def load_committee(path: Path | str) -> tuple[ManyBodyCommittee, float]:
     """The many-body committee of a search and the calibration factor of its spread; errors as `load_potential`."""
     model, factor = load_potential(path)
     if not isinstance(model, ManyBodyCommittee):
-        raise BadInput(f"{path}: holds a model of the family {family_of(model)}, not a many-body committee")
+        raise BadInput(f"{path}: is not a many-body committee by itself")
     return model, factor
 
 
-def load_potential(path: Path | str) -> tuple[Trainable, float]:
+def load_potential(path: Path | str) -> tuple[Trainable | CorrectedPotential, float]:
     """A potential of any family and the calibration factor of its spread.
 
     Raises:
@@ -76,7 +82,8 @@ def load_potential(path: Path | str) -> tuple[Trainable, float]:
         settings = family_settings(family, json.loads(header["settings"]))
         model = make_model(family, tuple(json.loads(header["species"])), settings, 0, tensors["energy_scale"].dtype)
         model.load_state_dict(tensors)
-        return model, float(header["sigma_factor"])
+        factor = float(header["sigma_factor"])
     except (KeyError, ValueError, TypeError, RuntimeError, BadInput) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{path}: its header does not fit its weights ({type(error).__name__}: {reason})") from error
+    return (CorrectedPotential(header["prior"], model) if "prior" in header else model), factor

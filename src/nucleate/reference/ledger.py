@@ -231,8 +231,8 @@ class Ledger:
             yield _row(row)
 
 
-def read_labels(path: Path) -> list[tuple[int, Atoms, Label]]:
-    """Row number, structure and label of every calculation that succeeded, from a database that others may be writing.
+def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
+    """Number, name of the reference, structure and label of every row that succeeded; others may be writing the database.
 
     Raises:
         RunFolderError: no database, damaged, without a ledger.
@@ -240,11 +240,11 @@ def read_labels(path: Path) -> list[tuple[int, Atoms, Label]]:
     with database_errors(path):
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
         try:
-            found = connection.execute(f"SELECT {_COLUMNS} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
+            found = connection.execute(f"SELECT reference, {_COLUMNS} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
         finally:
             connection.close()
-    rows = [_row(row) for row in found]
-    return [(row.number, row.atoms, row.label) for row in rows if row.label is not None]
+    rows = [(name, _row(tuple(row))) for name, *row in found]
+    return [(row.number, name, row.atoms, row.label) for name, row in rows if row.label is not None]
 
 
 _COLUMNS = (

@@ -85,8 +85,8 @@ def read_data(path: Path | str) -> list[LabelledStructure]:
 
 
 def _from_run(path: Path) -> Iterator[LabelledStructure]:
-    for number, atoms, label in read_labels(path):
-        yield _checked(atoms, label.energy, label.forces, label.stress, f"{path}, row {number}", {})
+    for number, reference, atoms, label in read_labels(path):
+        yield _checked(atoms, label.energy, label.forces, label.stress, f"{path}, row {number}", {"reference": reference})
 
 
 def _from_database(path: Path) -> Iterator[LabelledStructure]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ import numpy as np
 import tomli_w
 import torch
 
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.strain import voigt_from_full
 from nucleate.errors import BadInput
 from nucleate.potentials.files import load_potential
+from nucleate.potentials.prior import CorrectedPotential, PriorPotential
 from nucleate.potentials.registry import FAMILIES, family_of
 from nucleate.settings_text import read_settings, to_toml, validated
 from nucleate.training.batches import LabelledSet
@@ -78,8 +81,48 @@ def fit(
         record |= {"validation": str(validation), "validation_digest": digest(held)}
     text = to_toml(resolved) + "\n" + tomli_w.dumps({"source": record})
     with TrainingFolder(out, text) as folder:
+        if resolved.prior is not None:
+            labelled = less_prior(labelled, resolved.prior, folder, "prior.safetensors", on_event)
+            held = None if held is None else less_prior(held, resolved.prior, folder, "prior-validation.safetensors", on_event)
         Trainer(folder, resolved, labelled, held, told, on_event).run()
     return model_path(out)
+
+
+def less_prior(
+    data: list[LabelledStructure], name: str, folder: TrainingFolder, file: str, on_event: OnEvent | None = None
+) -> list[LabelledStructure]:
+    """The data with what a prior says taken off their labels; its answers are kept in the folder.
+
+    Raises:
+        BadInput: the labels are the prior's own, or it has no answer.
+    """
+    own = next((item for item in data if item.info.get("reference") == name), None)
+    if own is not None:
+        raise BadInput(f"{own.where}: was labelled by {name} itself; a correction to it would be measured against itself")
+    prior, found = PriorPotential(name), folder.load(file)
+    if found is None:
+        answers: dict[str, list[torch.Tensor]] = {"energy": [], "forces": [], "stress": []}
+        for k, item in enumerate(data):
+            said = prior.energy_forces_stress(CrystalBatch.from_atoms([item.atoms]))
+            for key, value in (("energy", said.energy[0]), ("forces", said.forces[0]), ("stress", voigt_from_full(said.stress[0]))):
+                answers[key].append(value)
+            if on_event is not None:
+                on_event("progress", {"step": k + 1, "total": len(data), "phase": f"asking {name}"})
+        tensors = {key: torch.cat(values) for key, values in answers.items()}
+        folder.save(file, {"prior": name}, tensors)
+    else:
+        tensors = found[1]
+    energy, stress = tensors["energy"].numpy(), tensors["stress"].numpy()
+    forces = np.split(tensors["forces"].numpy(), np.cumsum([len(item.atoms) for item in data])[:-1])
+    return [
+        replace(
+            item,
+            energy=item.energy - float(energy[k]),
+            forces=None if item.forces is None else item.forces - forces[k],
+            stress=None if item.stress is None else item.stress - stress[k],
+        )
+        for k, item in enumerate(data)
+    ]
 
 
 def digest(data: Sequence[LabelledStructure]) -> str:
@@ -99,18 +142,20 @@ def evaluate(model: Path | str, data: Path | str) -> dict[str, Any]:
         data: as in `fit`.
 
     Returns:
-        `family`, `members`, `parameters`, `structures`, `atoms`; `energy_rmse`, `energy_mae` (eV/atom), `force_rmse`, `force_mae` (eV/Å),
-        `stress_rmse`, `stress_mae` (eV/Å³), null without labels; `cpu_seconds`; `by_formula`: energy and force RMSE of each composition.
+        `family`, `prior` (or null), `members`, `parameters`, `structures`, `atoms`; `energy_rmse`, `energy_mae` (eV/atom), `force_rmse`,
+        `force_mae` (eV/Å), `stress_rmse`, `stress_mae` (eV/Å³), null without labels; `cpu_seconds`; `by_formula`: energy and force RMSE of
+        each composition.
     """
     path = Path(model)
     potential, _ = load_potential(model_path(path) if path.is_dir() else path)
+    learned = potential.correction if isinstance(potential, CorrectedPotential) else potential
     labelled = read_data(data)
     started = time.process_time()
     everything, by_formula = ErrorSum(), {}
     for formula in sorted({item.formula for item in labelled}):
         items = [item for item in labelled if item.formula == formula]
         part = ErrorSum()
-        held = LabelledSet(items, potential.cutoff, torch.ones(potential.members, len(items)), "cpu")
+        held = LabelledSet(items, potential.cutoff, torch.ones(learned.members, len(items)), "cpu")
         for first in range(0, len(items), BATCH):
             minibatch = held.take(range(first, min(first + BATCH, len(items))))
             prediction = potential.energy_forces_stress(minibatch.batch, minibatch.edges)
@@ -119,9 +164,10 @@ def evaluate(model: Path | str, data: Path | str) -> dict[str, Any]:
         errors = part.errors()
         by_formula[formula] = {"structures": len(items), "energy_rmse": errors.energy_rmse, "force_rmse": errors.force_rmse}
     return {
-        "family": family_of(potential),
-        "members": potential.members,
-        "parameters": sum(p.numel() for p in potential.parameters()) // potential.members,
+        "family": family_of(learned),
+        "prior": potential.prior.name if isinstance(potential, CorrectedPotential) else None,
+        "members": learned.members,
+        "parameters": sum(p.numel() for p in learned.parameters()) // learned.members,
         "structures": len(labelled),
         "atoms": sum(len(item.atoms) for item in labelled),
         **asdict(everything.errors()),

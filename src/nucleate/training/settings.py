@@ -24,6 +24,7 @@ class FitSettings(BaseModel):
 
     model: str = Field("manybody", description="Family: manybody, a2a, molcnn, schnet, painn.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the family.")
+    prior: Literal["chgnet", "sevennet"] | None = Field(None, description="Learn the difference to this pretrained potential.")
     seed: int = Field(0, ge=0, description="Of weights, split, minibatches and bootstrap.")
     steps: int = Field(2000, ge=1, description="Optimiser steps.")
     stages: list[Stage] = Field(default_factory=list, description="In place of steps: one stage after the other.")

@@ -438,7 +438,7 @@ class Trainer:
             (self.folder.path / name).write_bytes((self.folder.path / "best.safetensors").read_bytes())
             return
         with self.averaged():
-            save_committee(self.folder.path / name, self.model)
+            save_committee(self.folder.path / name, self.model, prior=self.settings.prior)
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,86 @@
+"""Pretrained potentials as potentials of their own, and as the ground that a correction is learned on.
+
+    E = E_prior + E_correction
+
+The correction learns what a reference says less what the prior says: energies, forces and stresses. The prior's weights never move.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import Edges
+from nucleate.crystals.strain import full_from_voigt
+from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.potentials.base import Prediction
+from nucleate.potentials.registry import Trainable
+from nucleate.reference.surrogates import SurrogateReference
+
+PRIORS = {"chgnet": (6.0, 94), "sevennet": (5.0, 89)}
+"""Reach (Å) and last element of each."""
+
+
+class PriorPotential:
+    """CHGNet or 7net-0 behind the contract, one structure at a time, in single precision.
+
+    7net-0 has no parity: on a crystal and its mirror image its forces differ by some meV/Å.
+
+    Args:
+        name: `chgnet` or `sevennet`.
+
+    Raises:
+        BadInput: another name.
+        MissingDependency: the package is not installed.
+    """
+
+    def __init__(self, name: str):
+        if name not in PRIORS:
+            raise BadInput(f"no prior {name!r}; there are {', '.join(PRIORS)}")
+        self.name = name
+        self.cutoff, last = PRIORS[name]
+        self.species = tuple(range(1, last + 1))
+        self._reference = SurrogateReference(name)
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+        """See `Potential`; `edges` is passed over: the packages find their own.
+
+        Raises:
+            BadInput: an element it does not know, or a structure it cannot answer.
+        """
+        beyond = sorted({int(z) for z in batch.numbers.tolist()} - set(self.species))
+        if beyond:
+            raise BadInput(f"{self.name} does not know the element of number {beyond[0]}")
+        try:
+            labels = [self._reference.label(atoms) for atoms in batch.to_atoms()]
+        except ReferenceFailed as failure:
+            raise BadInput(f"the prior has no answer: {failure}") from failure
+
+        def tensor(values: list) -> Tensor:
+            return torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values]).to(batch.positions.device)
+
+        forces = torch.cat([torch.as_tensor(label.forces, dtype=torch.float64) for label in labels]).to(batch.positions.device)
+        stress = full_from_voigt(tensor([label.stress for label in labels]))
+        return Prediction(tensor([label.energy for label in labels]).unsqueeze(0), forces.unsqueeze(0), stress.unsqueeze(0))
+
+
+class CorrectedPotential:
+    """A prior and what was learned on top of it.
+
+    Args:
+        prior: by name.
+        correction: a trained model; its committee is this potential's.
+    """
+
+    def __init__(self, prior: str, correction: Trainable):
+        self.prior = PriorPotential(prior)
+        self.correction = correction
+        self.cutoff = max(self.prior.cutoff, correction.cutoff)
+        self.species = correction.species
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+        """See `Potential`."""
+        learned = self.correction.energy_forces_stress(batch, edges)
+        ground = self.prior.energy_forces_stress(batch)
+        return Prediction(learned.energy + ground.energy, learned.forces + ground.forces, learned.stress + ground.stress)

@@ -1,0 +1,90 @@
+"""Pretrained potentials behind the contract, alone and under a learned correction."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from nucleate.crystals import CrystalBatch
+from nucleate.errors import BadInput
+from nucleate.potentials.files import load_potential
+from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
+from nucleate.potentials.prior import CorrectedPotential, PriorPotential
+from nucleate.potentials.validate import validate_potential
+from nucleate.reference.surrogates import SurrogateReference
+from nucleate.training.run import evaluate, fit
+
+
+@pytest.fixture(scope="module")
+def salt(make_crystal):
+    rng = np.random.default_rng(1)
+    return [make_crystal(rng, s, volume=20, closest=2.2) for s in (["Na", "Cl", "Na"], ["Cl", "Na", "Cl", "Na"])]
+
+
+def needs(name):
+    pytest.importorskip({"chgnet": "chgnet", "sevennet": "sevenn"}[name])
+
+
+@pytest.mark.parametrize(("name", "rtol"), [("chgnet", 2e-4), ("sevennet", 5e-3)])
+def test_priors_keep_the_contract(name, rtol, salt):
+    """7net-0 was trained without parity: its forces on a crystal and its mirror image differ by some meV/Å."""
+    needs(name)
+    # Single precision: its noise is divided by the step of the differences.
+    validate_potential(PriorPotential(name), salt, rtol=rtol, difference_rtol=2e-2, step=2e-2)
+
+
+def test_a_corrected_prior_is_the_sum(salt):
+    needs("chgnet")
+    correction = SchNet((11, 17), SchNetSettings(members=2, features=6, interactions=1, radial=8))
+    potential = CorrectedPotential("chgnet", correction)
+    batch = CrystalBatch.from_atoms(salt)
+    said = potential.energy_forces_stress(batch)
+    assert said.energy.shape == (2, 2)
+    label = SurrogateReference("chgnet").label(salt[0])
+    learned = correction.energy_forces_stress(batch)
+    assert torch.allclose(said.energy[:, 0], learned.energy[:, 0] + label.energy, atol=1e-4)
+    np.testing.assert_allclose((said.forces - learned.forces)[1, :3].detach(), label.forces, atol=1e-3)
+
+
+def shifted(path, salt, amount=0.3):
+    """Labels that are CHGNet's, but for `amount` (eV) on every sodium atom."""
+    reference = SurrogateReference("chgnet")
+    frames = []
+    for k in range(12):
+        atoms = salt[k % 2].copy()
+        atoms.rattle(0.05, seed=k)
+        label = reference.label(atoms)
+        energy = label.energy + amount * np.count_nonzero(atoms.numbers == 11)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=label.forces, stress=label.stress)
+        frames.append(atoms)
+    write(path, frames)
+    return path
+
+
+def test_a_correction_learns_the_difference_alone(salt, tmp_path):
+    needs("chgnet")
+    data = shifted(tmp_path / "data.extxyz", salt)
+    options = {"model": "schnet", "options": {"features": 8, "interactions": 1, "radial": 8}, "steps": 20, "validation": 0.0}
+    fit(data, tmp_path / "with", options, prior="chgnet")
+    fit(data, tmp_path / "without", options)
+    corrected, alone = evaluate(tmp_path / "with", data), evaluate(tmp_path / "without", data)
+    assert corrected["prior"] == "chgnet"
+    # A shift of each species is all there is to learn.
+    assert corrected["energy_rmse"] < 0.02
+    assert corrected["force_rmse"] < 0.1 * alone["force_rmse"]
+    potential, _ = load_potential(tmp_path / "with" / "model.safetensors")
+    assert isinstance(potential, CorrectedPotential)
+    # The prior's answers are kept: the same call asks it nothing.
+    assert (tmp_path / "with" / "prior.safetensors").is_file()
+
+
+def test_a_prior_is_not_measured_against_itself(tmp_path):
+    needs("chgnet")
+    atoms = bulk("Si")
+    atoms.calc = SinglePointCalculator(atoms, energy=-10.0, forces=np.zeros((2, 3)))
+    atoms.info["reference"] = "chgnet"
+    write(tmp_path / "data.extxyz", [atoms])
+    with pytest.raises(BadInput, match="was labelled by chgnet itself"):
+        fit(tmp_path / "data.extxyz", tmp_path / "fit", {"validation": 0.0}, prior="chgnet")
