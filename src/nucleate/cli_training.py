@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Training folder; the same command goes on there.")],
-    model: Annotated[str | None, typer.Option(help="manybody, a2a, molcnn, schnet or painn.")] = None,
+    model: Annotated[str | None, typer.Option(help="manybody, a2a, molcnn, schnet, painn or soap-krr.")] = None,
     settings: SettingsFile = None,
     prior: Annotated[str | None, typer.Option(help="chgnet or sevennet: learn the difference to it.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,

@@ -145,3 +145,20 @@ def test_what_a_user_can_do_wrong(command, says, salt_file, tmp_path):
     assert result.exit_code == 2, result.output
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_soap_krr_is_solved_at_once(salt_file, tmp_path):
+    settings = tmp_path / "t.toml"
+    settings.write_text("validation = 0.2\n[options]\nradial = 4\npoints = 60\ncutoff = 4.5\n")
+    out = tmp_path / "fit"
+    command = ["train", str(salt_file), "--model", "soap-krr", "--settings", str(settings), "--out", str(out)]
+    result = run.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "solved in closed form" in result.stdout
+    assert "Parity of energy" in (out / "monitor.html").read_text(encoding="utf-8")
+    found = json.loads(run.invoke(app, ["evaluate", str(out), str(salt_file), "--json"]).stdout)
+    assert (found["family"], found["parameters"]) == ("soap-krr", 60)
+    last = next(event for event in read_events(out) if event["event"] == "evaluation")
+    ends = [last[name]["force_rmse"] for name in ("training", "validation")]
+    assert min(ends) <= found["force_rmse"] <= max(ends)
+    assert "closed form" not in run.invoke(app, command).stdout

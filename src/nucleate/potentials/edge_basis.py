@@ -131,3 +131,29 @@ class EdgeBasis:
             pulled = torch.addcmul(parts[:, :3].transpose(1, 2), radial_part.unsqueeze(2), geometry.unit.unsqueeze(1))
             result.append(pulled.reshape(n, members * 3, width))
         return result
+
+    def forces_and_virial(self, gradient: Tensor, batch: CrystalBatch, edges: Edges, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Forces (m, n_atoms, 3) and strain derivative (m, n_structures, 3, 3) from dE/dA_0.
+
+        Args:
+            gradient: (m, n_rows, 16, k).
+            batch, edges, vectors: what the basis was computed from.
+        """
+        m, n_atoms = gradient.shape[0], len(batch.numbers)
+        s = self.layout.n_rows // max(n_atoms, 1)
+        forces = vectors.new_zeros(n_atoms, m * 3)
+        virial = vectors.new_zeros(n_atoms, 3 * m * 3)
+        for (rows, slots, _), pulled in zip(self.layout.blocks, self.edge_gradients(gradient), strict=True):
+            n, width = slots.shape
+            flat = slots.flatten()
+            centre = rows // s if s > 1 else rows
+            forces = forces.index_add(0, centre, pulled.sum(2))
+            by_edge = pulled.transpose(1, 2).reshape(-1, m * 3)
+            forces = forces.index_add(0, edges.neighbour.index_select(0, flat), by_edge, alpha=-1)
+            arms = vectors.index_select(0, flat).view(n, width, 3)
+            virial = virial.index_add(0, centre, torch.bmm(pulled, arms).view(n, -1))
+        per_structure = vectors.new_zeros(len(batch), 9 * m).index_add(0, batch.structure, virial)
+        return (
+            forces.view(n_atoms, m, 3).transpose(0, 1),
+            per_structure.view(len(batch), m, 3, 3).transpose(0, 1),
+        )

@@ -12,7 +12,8 @@ from safetensors.torch import save
 from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.prior import CorrectedPotential
-from nucleate.potentials.registry import Trainable, family_of, family_settings, make_model
+from nucleate.potentials.registry import Learned, family_of, family_settings, make_model
+from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 
 VERSION = 1
 FORMAT = "nucleate-potential"
@@ -20,7 +21,7 @@ FIRST_FORMAT = "nucleate-manybody"
 """Of files that name no family."""
 
 
-def save_committee(path: Path | str, model: Trainable, sigma_factor: float = 1.0, prior: str | None = None) -> None:
+def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, prior: str | None = None) -> None:
     """Write a potential of any family, the calibration of its spread and the name of the prior it corrects, if there is one.
 
     The old file stays whole until the new one is.
@@ -56,7 +57,7 @@ def load_committee(path: Path | str) -> tuple[ManyBodyCommittee, float]:
     return model, factor
 
 
-def load_potential(path: Path | str) -> tuple[Trainable | CorrectedPotential, float]:
+def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, float]:
     """A potential of any family and the calibration factor of its spread.
 
     Raises:
@@ -80,7 +81,11 @@ def load_potential(path: Path | str) -> tuple[Trainable | CorrectedPotential, fl
         int(version)
         family = header.get("family", "manybody")
         settings = family_settings(family, json.loads(header["settings"]))
-        model = make_model(family, tuple(json.loads(header["species"])), settings, 0, tensors["energy_scale"].dtype)
+        model: Learned
+        if isinstance(settings, SoapKrrSettings):
+            model = SoapKrr(tuple(json.loads(header["species"])), settings, len(tensors["alpha"]))
+        else:
+            model = make_model(family, tuple(json.loads(header["species"])), settings, 0, tensors["energy_scale"].dtype)
         model.load_state_dict(tensors)
         factor = float(header["sigma_factor"])
     except (KeyError, ValueError, TypeError, RuntimeError, BadInput) as error:

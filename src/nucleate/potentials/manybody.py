@@ -228,29 +228,6 @@ class ManyBodyCommittee(nn.Module):
             gradients.append(gradient)
         return torch.cat(energies, 1), torch.cat(gradients, 1).view(m, -1, N_LM, self.settings.radial)
 
-    def forces_and_virial(
-        self, basis: EdgeBasis, gradient: Tensor, batch: CrystalBatch, edges: Edges, vectors: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Forces (m, n_atoms, 3) and strain derivative (m, n_structures, 3, 3) from dE/dA_0."""
-        m, s = gradient.shape[0], len(self.species)
-        n_atoms = len(batch.numbers)
-        forces = vectors.new_zeros(n_atoms, m * 3)
-        virial = vectors.new_zeros(n_atoms, 3 * m * 3)
-        for (rows, slots, _), pulled in zip(basis.layout.blocks, basis.edge_gradients(gradient), strict=True):
-            n, width = slots.shape
-            flat = slots.flatten()
-            centre = rows // s if s > 1 else rows
-            forces = forces.index_add(0, centre, pulled.sum(2))
-            by_edge = pulled.transpose(1, 2).reshape(-1, m * 3)
-            forces = forces.index_add(0, edges.neighbour.index_select(0, flat), by_edge, alpha=-1)
-            arms = vectors.index_select(0, flat).view(n, width, 3)
-            virial = virial.index_add(0, centre, torch.bmm(pulled, arms).view(n, -1))
-        per_structure = vectors.new_zeros(len(batch), 9 * m).index_add(0, batch.structure, virial)
-        return (
-            forces.view(n_atoms, m, 3).transpose(0, 1),
-            per_structure.view(len(batch), m, 3, 3).transpose(0, 1),
-        )
-
     def shifts(self, batch: CrystalBatch) -> Tensor:
         """(n_structures,) sum of the species' energy shifts, eV, float64."""
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
@@ -286,7 +263,7 @@ class ManyBodyCommittee(nn.Module):
             atomic, gradient = self.energy_gradient(basis, batch.numbers, create_graph=create_graph)
             if mean_forces:
                 gradient = gradient.mean(0, keepdim=True)
-            forces, virial = self.forces_and_virial(basis, gradient, batch, edges, vectors)
+            forces, virial = basis.forces_and_virial(gradient, batch, edges, vectors)
             energy = atomic.new_zeros(atomic.shape[0], len(batch)).index_add(1, batch.structure, atomic)
             wall_e, wall_f, wall_w = self.wall(batch, edges, vectors)
             stress = (virial + wall_w) / batch.volumes.to(self.dtype).view(-1, 1, 1)

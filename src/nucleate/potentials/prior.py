@@ -15,7 +15,7 @@ from nucleate.crystals.neighbours import Edges
 from nucleate.crystals.strain import full_from_voigt
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.potentials.base import Prediction
-from nucleate.potentials.registry import Trainable
+from nucleate.potentials.registry import Learned
 from nucleate.reference.surrogates import SurrogateReference
 
 PRIORS = {"chgnet": (6.0, 94), "sevennet": (5.0, 89)}
@@ -73,7 +73,7 @@ class CorrectedPotential:
         correction: a trained model; its committee is this potential's.
     """
 
-    def __init__(self, prior: str, correction: Trainable):
+    def __init__(self, prior: str, correction: Learned):
         self.prior = PriorPotential(prior)
         self.correction = correction
         self.cutoff = max(self.prior.cutoff, correction.cutoff)

@@ -16,9 +16,13 @@ from nucleate.potentials.networks.network import NetworkPotential
 from nucleate.potentials.networks.painn import PaiNN, PaiNNSettings
 from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
 from nucleate.potentials.settings import ModelSettings
+from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 from nucleate.settings_text import validated
 
 Trainable = ManyBodyCommittee | NetworkPotential
+"""What a trainer can train, step by step."""
+Learned = Trainable | SoapKrr
+"""... and what is solved in closed form."""
 
 FAMILIES: dict[str, tuple[Callable[..., Trainable], type[BaseModel]]] = {
     "manybody": (ManyBodyCommittee, ModelSettings),
@@ -29,11 +33,14 @@ FAMILIES: dict[str, tuple[Callable[..., Trainable], type[BaseModel]]] = {
 }
 
 
+SETTINGS: dict[str, type[BaseModel]] = {**{name: settings for name, (_, settings) in FAMILIES.items()}, "soap-krr": SoapKrrSettings}
+
+
 def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
     """Settings of a family; raises `BadInput` for a name or an option it does not know."""
-    if name not in FAMILIES:
-        raise BadInput(f"no model {name!r}; there are {', '.join(FAMILIES)}")
-    return validated(FAMILIES[name][1], options, f"settings of {name}")
+    if name not in SETTINGS:
+        raise BadInput(f"no model {name!r}; there are {', '.join(SETTINGS)}")
+    return validated(SETTINGS[name], options, f"settings of {name}")
 
 
 def make_model(name: str, species: tuple[int, ...], settings: BaseModel, seed: int, dtype: torch.dtype) -> Trainable:
@@ -44,6 +51,11 @@ def make_model(name: str, species: tuple[int, ...], settings: BaseModel, seed: i
     return ManyBodyCommittee(species, ModelSettings.model_validate(settings.model_dump()), seed, dtype)
 
 
-def family_of(model: Trainable) -> str:
+def family_of(model: Learned) -> str:
     """Its name."""
-    return next(name for name, (kind, _) in FAMILIES.items() if type(model) is kind)
+    return next((name for name, (kind, _) in FAMILIES.items() if type(model) is kind), "soap-krr")
+
+
+def weights_of(model: Learned) -> int:
+    """Numbers that were learned, all members together."""
+    return len(model.alpha) if isinstance(model, SoapKrr) else sum(parameter.numel() for parameter in model.parameters())

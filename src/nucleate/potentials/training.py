@@ -238,7 +238,7 @@ def _loss(model: ManyBodyCommittee, data: LabelledBatch, settings: TrainingSetti
     counts = batch.counts.to(model.dtype)
     atomic, gradient = model.energy_gradient(data.basis, batch.numbers, create_graph=True)
     energy = atomic.new_zeros(atomic.shape[0], len(batch)).index_add(1, batch.structure, atomic) / counts
-    forces, virial = model.forces_and_virial(data.basis, gradient, batch, data.edges, data.vectors)
+    forces, virial = data.basis.forces_and_virial(gradient, batch, data.edges, data.vectors)
     virial = 0.5 * (virial + virial.transpose(-1, -2)) / counts.view(-1, 1, 1)
     force_error = ((forces - data.forces) ** 2).mean(-1)
     per_structure = force_error.new_zeros(energy.shape).index_add(1, batch.structure, force_error) / counts

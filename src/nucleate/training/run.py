@@ -19,9 +19,10 @@ from nucleate.crystals.strain import voigt_from_full
 from nucleate.errors import BadInput
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
-from nucleate.potentials.registry import FAMILIES, family_of
+from nucleate.potentials.registry import family_of, family_settings, weights_of
 from nucleate.settings_text import read_settings, to_toml, validated
 from nucleate.training.batches import LabelledSet
+from nucleate.training.closed_form import fit_closed_form
 from nucleate.training.data import LabelledStructure, read_data
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.loss import ErrorSum
@@ -84,8 +85,22 @@ def fit(
         if resolved.prior is not None:
             labelled = less_prior(labelled, resolved.prior, folder, "prior.safetensors", on_event)
             held = None if held is None else less_prior(held, resolved.prior, folder, "prior-validation.safetensors", on_event)
-        Trainer(folder, resolved, labelled, held, told, on_event).run()
+        _run(folder, resolved, labelled, held, told, on_event)
     return model_path(out)
+
+
+def _run(
+    folder: TrainingFolder,
+    settings: FitSettings,
+    data: list[LabelledStructure],
+    held: list[LabelledStructure] | None,
+    told: list[dict[str, Any]],
+    on_event: OnEvent | None,
+) -> None:
+    if settings.model == "soap-krr":
+        fit_closed_form(folder, settings, data, held, on_event)
+    else:
+        Trainer(folder, settings, data, held, told, on_event).run()
 
 
 def less_prior(
@@ -167,7 +182,7 @@ def evaluate(model: Path | str, data: Path | str) -> dict[str, Any]:
         "family": family_of(learned),
         "prior": potential.prior.name if isinstance(potential, CorrectedPotential) else None,
         "members": learned.members,
-        "parameters": sum(p.numel() for p in learned.parameters()) // learned.members,
+        "parameters": weights_of(learned) // learned.members,
         "structures": len(labelled),
         "atoms": sum(len(item.atoms) for item in labelled),
         **asdict(everything.errors()),
@@ -215,8 +230,7 @@ def learning_curve(
         order = np.random.default_rng([seed, 21]).permutation(train)
         for name in models:
             family, _, file = name.partition(":")
-            if family not in FAMILIES:
-                raise BadInput(f"no model {family!r}; there are {', '.join(FAMILIES)}")
+            family_settings(family, {})
             for size in sizes:
                 if size > len(train):
                     raise BadInput(f"{size} labels asked for, {len(train)} of {len(labelled)} are not held back")
@@ -240,11 +254,12 @@ def _train_and_test(out: Path, settings: FitSettings, train: list[LabelledStruct
     # A share of nothing is held back within: the test groups are apart already.
     with TrainingFolder(path, text) as folder:
         started = time.process_time()
-        trainer = Trainer(folder, settings, train, held)
-        trainer.run()
+        _run(folder, settings, train, held, [], None)
         spent = time.process_time() - started
-    last = [event for event in read_events(path) if event["event"] == "evaluation"][-1]["validation"]
-    number = sum(p.numel() for p in trainer.parameters.values()) // trainer.members
+    events = read_events(path)
+    last = [event for event in events if event["event"] == "evaluation"][-1]["validation"]
+    start = next(event for event in events if event["event"] == "start")
+    number = start["parameters"] // start["members"]
     return {**{k: last[k] for k in ("energy_rmse", "force_rmse", "stress_rmse")}, "parameters": number, "cpu_seconds": round(spent, 2)}
 
 

@@ -22,7 +22,7 @@ class FitSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    model: str = Field("manybody", description="Family: manybody, a2a, molcnn, schnet, painn.")
+    model: str = Field("manybody", description="Family: manybody, a2a, molcnn, schnet, painn, soap-krr.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the family.")
     prior: Literal["chgnet", "sevennet"] | None = Field(None, description="Learn the difference to this pretrained potential.")
     seed: int = Field(0, ge=0, description="Of weights, split, minibatches and bootstrap.")

@@ -74,12 +74,7 @@ class Trainer:
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
             raise BadInput(f"device {settings.device!r} cannot be used: {str(error).splitlines()[0]}") from None
-        if held_out is None:
-            group, self.split_words = groups(data, settings.split_by)
-            train, valid = split(group, settings.validation, settings.seed)
-            chosen, held = [data[k] for k in train], [data[k] for k in valid]
-        else:
-            chosen, held, self.split_words = list(data), list(held_out), "another file"
+        chosen, held, self.split_words = held_back(data, held_out, settings)
         self.species = tuple(sorted({int(z) for item in [*chosen, *held] for z in item.atoms.numbers}))
         dtype = torch.float32 if settings.dtype == "float32" else torch.float64
         self.model = make_model(settings.model, self.species, family_settings(settings.model, settings.options), settings.seed, dtype)
@@ -387,7 +382,7 @@ class Trainer:
         return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
 
     def _tell(self, kind: str, **what: Any) -> None:
-        plain = _finite(what)
+        plain = finite(what)
         self.folder.event(kind, **plain)
         if self.on_event is not None:
             self.on_event(kind, plain)
@@ -441,12 +436,23 @@ class Trainer:
             save_committee(self.folder.path / name, self.model, prior=self.settings.prior)
 
 
-def _finite(value: Any) -> Any:
+def held_back(
+    data: Sequence[LabelledStructure], held_out: Sequence[LabelledStructure] | None, settings: FitSettings
+) -> tuple[list[LabelledStructure], list[LabelledStructure], str]:
+    """What is trained on, what is held back, and in words by what they were told apart."""
+    if held_out is not None:
+        return list(data), list(held_out), "another file"
+    group, words = groups(data, settings.split_by)
+    train, valid = split(group, settings.validation, settings.seed)
+    return [data[k] for k in train], [data[k] for k in valid], words
+
+
+def finite(value: Any) -> Any:
     """No NaN in the events: null."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,0 +1,311 @@
+"""Kernel ridge regression on the power spectrum of atomic neighbourhoods: closed form, with a predictive variance.
+
+    p_i,abl = sum_m A_i,alm A_i,blm / sqrt(2l+1)        a, b: radial function and species of the neighbour
+    k(i, s) = delta_z(i)z(s) (p_i . p_s / |p_i| |p_s|)^zeta
+    E       = sum_i (e_z(i) + sum_s alpha_s k(i, s))
+
+The weights of the sparse points s follow from energies, forces and stresses together in one linear solve (subset of regressors):
+A. P. Bartók, R. Kondor and G. Csányi, Phys. Rev. B 87, 184115 (2013), doi 10.1103/PhysRevB.87.184115 (SOAP and its kernel);
+A. P. Bartók and G. Csányi, Int. J. Quantum Chem. 115, 1051 (2015), doi 10.1002/qua.24927 (derivatives as data, sparse points).
+
+The neighbourhood is expanded in the search's own smooth radial functions (see `basis`), sharp atoms in place of Gaussian ones: derivatives
+along every edge are at hand, so that stresses are exact, which derivatives summed over periodic images do not give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import Edges, neighbour_edges
+from nucleate.crystals.strain import full_from_voigt
+from nucleate.errors import BadInput
+from nucleate.potentials.base import Prediction
+from nucleate.potentials.basis import L_MAX, N_LM
+from nucleate.potentials.edge_basis import EdgeBasis, make_layout
+
+CHUNK = 16
+"""Sparse points whose forces are computed at once."""
+STRUCTURES = 16
+"""Labelled structures at once."""
+
+
+class SoapKrrSettings(BaseModel):
+    """Kernel ridge regression on power spectra."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of a neighbourhood, Å.")
+    radial: int = Field(6, ge=2, le=16, description="Radial functions per neighbour species.")
+    zeta: int = Field(4, ge=1, le=16, description="Power of the kernel: how sharply neighbourhoods are told apart.")
+    points: int = Field(300, ge=2, le=5000, description="Sparse points, chosen far apart among the labelled atoms.")
+    energy_noise: float = Field(0.005, gt=0, description="Expected error of an energy, eV/atom.")
+    force_noise: float = Field(0.1, gt=0, description="Expected error of a force component, eV/Å.")
+    stress_noise: float = Field(0.05, gt=0, description="Expected error of stress times volume, eV/atom.")
+
+
+class SoapKrr(nn.Module):
+    """The model; made by `fit_soap_krr`, or empty for a file's weights.
+
+    Args:
+        species: atomic numbers it knows.
+        settings: see `SoapKrrSettings`.
+        points: number of sparse points.
+
+    Attributes:
+        energy_shift: (n_species,) eV.
+        sparse: (points, d) normalised power spectra; sparse_kind: (points,) their species.
+        alpha: (points,) weights, eV.
+        prior_root, posterior_root: (points, points) Cholesky factors of K_ss and of K_ss + K_sn noise^-1 K_ns, for the variance.
+    """
+
+    members = 1
+    energy_shift: Tensor
+    species_index: Tensor
+    sparse: Tensor
+    sparse_kind: Tensor
+    alpha: Tensor
+    prior_root: Tensor
+    posterior_root: Tensor
+
+    def __init__(self, species: tuple[int, ...], settings: SoapKrrSettings | None = None, points: int | None = None):
+        super().__init__()
+        self.settings = settings or SoapKrrSettings()
+        self.species = tuple(sorted(species))
+        self.cutoff = self.settings.cutoff
+        index = torch.full((120,), -1, dtype=torch.int64)
+        index[torch.tensor(self.species)] = torch.arange(len(self.species))
+        self.register_buffer("species_index", index)
+        self.width = len(self.species) * self.settings.radial
+        n = self.settings.points if points is None else points
+        self.register_buffer("energy_shift", torch.zeros(len(self.species), dtype=torch.float64))
+        self.register_buffer("sparse", torch.zeros(n, (L_MAX + 1) * self.width**2, dtype=torch.float64))
+        self.register_buffer("sparse_kind", torch.zeros(n, dtype=torch.int64))
+        self.register_buffer("alpha", torch.zeros(n, dtype=torch.float64))
+        self.register_buffer("prior_root", torch.eye(n, dtype=torch.float64))
+        self.register_buffer("posterior_root", torch.eye(n, dtype=torch.float64))
+
+    # -- neighbourhoods ---------------------------------------------------------------------------------------
+
+    def basis(self, batch: CrystalBatch, edges: Edges) -> tuple[EdgeBasis, Tensor, Tensor]:
+        """The atomic basis, its coefficients (n_atoms, 16, width) and the edge vectors."""
+        vectors = edges.vectors(batch).double()
+        layout = make_layout(batch, edges, self.species_index, len(self.species), 3000)
+        basis = EdgeBasis.compute(layout, vectors, self.settings.radial, self.cutoff)
+        atomic = basis.atomic.view(len(batch.numbers), len(self.species), N_LM, -1)
+        return basis, atomic.transpose(1, 2).flatten(2), vectors
+
+    def spectrum(self, atomic: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, d) normalised power spectra of (n, 16, width) coefficients, and their lengths (n, 1) before."""
+        parts, start = [], 0
+        for degree in range(L_MAX + 1):
+            block = atomic[:, start : start + 2 * degree + 1] / (2 * degree + 1) ** 0.25
+            parts.append((block.transpose(1, 2) @ block).flatten(1))
+            start += 2 * degree + 1
+        power = torch.cat(parts, dim=1)
+        length = power.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return power / length, length
+
+    def kernel(self, spectra: Tensor, kind: Tensor, others: Tensor, other_kind: Tensor) -> Tensor:
+        """(n, m) between two sets of neighbourhoods."""
+        same = (kind.unsqueeze(1) == other_kind.unsqueeze(0)).to(spectra.dtype)
+        return same * (spectra @ others.T) ** self.settings.zeta
+
+    def slopes(self, atomic: Tensor, spectra: Tensor, length: Tensor, weight: Tensor, points: Tensor) -> Tensor:
+        """dE/dA of E_c = sum_i weight_ci dot_ci^zeta, with dot_ci between atom i and the point of c: (c, n_atoms, 16, width).
+
+        Args:
+            atomic: (n, 16, width).
+            spectra, length: of `spectrum`.
+            weight: (c, n), zero for another species.
+            points: (c, d).
+        """
+        zeta = self.settings.zeta
+        dot = points @ spectra.T
+        factor = weight * zeta * dot ** (zeta - 1) / length.T
+        # d dot / d power = (point - dot * spectrum) / length; power is quadratic in A, and symmetric.
+        pull = points.unsqueeze(1) - dot.unsqueeze(2) * spectra.unsqueeze(0)
+        return self._through(atomic, pull * factor.unsqueeze(2))
+
+    def _through(self, atomic: Tensor, pull: Tensor) -> Tensor:
+        """dE/dpower (c, n, d) to dE/dA (c, n, 16, width)."""
+        c, n = pull.shape[:2]
+        result, start = [], 0
+        for degree in range(L_MAX + 1):
+            matrix = pull[:, :, degree * self.width**2 : (degree + 1) * self.width**2].reshape(c, n, self.width, self.width)
+            block = atomic[:, start : start + 2 * degree + 1]
+            result.append(block @ (matrix + matrix.transpose(2, 3)) / (2 * degree + 1) ** 0.5)
+            start += 2 * degree + 1
+        return torch.cat(result, dim=2)
+
+    def _rows(self, slope: Tensor) -> Tensor:
+        """(c, n, 16, width) to the basis' own rows (c, n * n_species, 16, radial)."""
+        c, n = slope.shape[:2]
+        return slope.view(c, n, N_LM, len(self.species), -1).transpose(2, 3).reshape(c, n * len(self.species), N_LM, -1)
+
+    # -- the potential ----------------------------------------------------------------------------------------
+
+    def check_species(self, numbers: Tensor) -> None:
+        """Raise `BadInput` naming the elements the model was not made for."""
+        unknown = self.species_index[numbers] < 0
+        if bool(unknown.any()):
+            names = sorted({chemical_symbols[int(z)] for z in numbers[unknown]})
+            known = ", ".join(chemical_symbols[z] for z in self.species)
+            raise BadInput(f"the potential knows {known}, not {', '.join(names)}; train one that does")
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+        """See `Potential`; a committee axis of one."""
+        self.check_species(batch.numbers)
+        edges = neighbour_edges(batch, self.cutoff) if edges is None else edges
+        kind = self.species_index[batch.numbers]
+        basis, atomic, vectors = self.basis(batch, edges)
+        spectra, length = self.spectrum(atomic)
+        dot = spectra @ self.sparse.T
+        same = (kind.unsqueeze(1) == self.sparse_kind.unsqueeze(0)).double()
+        zeta = self.settings.zeta
+        per_atom = (same * dot**zeta) @ self.alpha + self.energy_shift[kind]
+        # All points at once: they enter dE/dpower linearly.
+        factor = same * zeta * dot ** (zeta - 1) * self.alpha / length
+        pull = factor @ self.sparse - (factor * dot).sum(1, keepdim=True) * spectra
+        gradient = self._rows(self._through(atomic, pull.unsqueeze(0)))
+        forces, virial = basis.forces_and_virial(gradient, batch, edges, vectors)
+        energy = per_atom.new_zeros(len(batch)).index_add(0, batch.structure, per_atom)
+        stress = virial / batch.volumes.view(-1, 1, 1)
+        return Prediction(energy.unsqueeze(0), forces, 0.5 * (stress + stress.transpose(-1, -2)))
+
+    def energy_deviation(self, batch: CrystalBatch, edges: Edges | None = None) -> Tensor:
+        """(n_structures,) standard deviation of the energy given the labels, eV, in units of the kernel's (1 eV).
+
+        k** - k*s K_ss^-1 ks* + k*s (K_ss + K_sn noise^-1 K_ns)^-1 ks*: what the sparse points cannot say, and what the labels left open.
+        """
+        self.check_species(batch.numbers)
+        edges = neighbour_edges(batch, self.cutoff) if edges is None else edges
+        kind = self.species_index[batch.numbers]
+        _, atomic, _ = self.basis(batch, edges)
+        spectra, _ = self.spectrum(atomic)
+        n = len(batch)
+        cross = self.kernel(spectra, kind, self.sparse, self.sparse_kind)
+        summed = cross.new_zeros(n, cross.shape[1]).index_add(0, batch.structure, cross)
+        own = self.kernel(spectra, kind, spectra, kind) * (batch.structure.unsqueeze(1) == batch.structure.unsqueeze(0))
+        total = own.new_zeros(n).index_add(0, batch.structure, own.sum(1))
+        known = torch.linalg.solve_triangular(self.prior_root, summed.T, upper=False)
+        left = torch.linalg.solve_triangular(self.posterior_root, summed.T, upper=False)
+        return (total - (known**2).sum(0) + (left**2).sum(0)).clamp_min(0).sqrt()
+
+
+def fit_soap_krr(
+    species: tuple[int, ...],
+    settings: SoapKrrSettings,
+    structures: Sequence[Atoms],
+    energies: Sequence[float],
+    forces: Sequence[np.ndarray | None],
+    stresses: Sequence[np.ndarray | None],
+    seed: int = 0,
+) -> SoapKrr:
+    """Fit in closed form.
+
+    Args:
+        species: atomic numbers of the model.
+        settings: kernel, points and expected errors.
+        structures: labelled structures.
+        energies: eV.
+        forces: (n_atoms, 3) each, eV/Å, or None.
+        stresses: (6,) each, eV/Å³, or None.
+        seed: of the first sparse point.
+
+    Raises:
+        BadInput: no structures.
+    """
+    if not structures:
+        raise BadInput("no labelled structures to train on")
+    model = SoapKrr(species, settings)
+    counts = np.array([[np.count_nonzero(a.numbers == z) for z in model.species] for a in structures], dtype=float)
+    per_atom = counts / counts.sum(1, keepdims=True)
+    shift, *_ = np.linalg.lstsq(per_atom, np.array(energies) / counts.sum(1), rcond=1e-6)
+    model.energy_shift = torch.as_tensor(shift)
+    parts = [range(k, min(k + STRUCTURES, len(structures))) for k in range(0, len(structures), STRUCTURES)]
+    _choose_points(model, [[structures[k] for k in part] for part in parts], seed)
+    n = len(model.sparse)
+    prior = model.kernel(model.sparse, model.sparse_kind, model.sparse, model.sparse_kind) + 1e-8 * torch.eye(n, dtype=torch.float64)
+    model.prior_root = torch.linalg.cholesky(prior)
+    # Rows of data over their noise, folded into a triangle as they come: never all in memory, never squared.
+    triangle = torch.cat([model.prior_root.T, torch.zeros(n, 1, dtype=torch.float64)], dim=1)
+    for part in parts:
+        rows = _data_rows(
+            model,
+            [structures[k] for k in part],
+            torch.tensor([energies[k] - float(counts[k] @ shift) for k in part], dtype=torch.float64),
+            [forces[k] for k in part],
+            [stresses[k] for k in part],
+        )
+        triangle = torch.linalg.qr(torch.cat([triangle, rows]), mode="r").R
+    upper, right = triangle[:n, :n], triangle[:n, n]
+    model.alpha = torch.linalg.solve_triangular(upper, right.unsqueeze(1), upper=True).squeeze(1)
+    model.posterior_root = upper.T.contiguous()
+    return model
+
+
+def _choose_points(model: SoapKrr, parts: list[list[Atoms]], seed: int) -> None:
+    """Neighbourhoods far apart, each next one the farthest from all before it."""
+    spectra, kinds = [], []
+    for structures in parts:
+        batch = CrystalBatch.from_atoms(structures)
+        _, atomic, _ = model.basis(batch, neighbour_edges(batch, model.cutoff))
+        spectra.append(model.spectrum(atomic)[0])
+        kinds.append(model.species_index[batch.numbers])
+    every, kind = torch.cat(spectra), torch.cat(kinds)
+    count = min(model.settings.points, len(every))
+    chosen = [int(np.random.default_rng(seed).integers(len(every)))]
+    nearest = torch.full((len(every),), torch.inf, dtype=torch.float64)
+    for _ in range(count - 1):
+        last = chosen[-1]
+        apart = (every - every[last]).norm(dim=1) + 10.0 * (kind != kind[last])
+        nearest = torch.minimum(nearest, apart)
+        chosen.append(int(nearest.argmax()))
+    model.sparse, model.sparse_kind, model.alpha = every[chosen], kind[chosen], torch.zeros(count, dtype=torch.float64)
+
+
+def _data_rows(
+    model: SoapKrr,
+    structures: list[Atoms],
+    energy: Tensor,
+    forces: list[np.ndarray | None],
+    stresses: list[np.ndarray | None],
+) -> Tensor:
+    """(n_data, n_points + 1): derivatives of every label with respect to alpha, and the label, each over its noise."""
+    s = model.settings
+    batch = CrystalBatch.from_atoms(structures)
+    edges = neighbour_edges(batch, model.cutoff)
+    kind, counts = model.species_index[batch.numbers], batch.counts
+    basis, atomic, vectors = model.basis(batch, edges)
+    spectra, length = model.spectrum(atomic)
+    cross = model.kernel(spectra, kind, model.sparse, model.sparse_kind)
+    by_structure = cross.new_zeros(len(batch), cross.shape[1]).index_add(0, batch.structure, cross)
+    pulls, strains = [], []
+    for first in range(0, len(model.sparse), CHUNK):
+        points = model.sparse[first : first + CHUNK]
+        same = (model.sparse_kind[first : first + CHUNK].unsqueeze(1) == kind.unsqueeze(0)).double()
+        gradient = model._rows(model.slopes(atomic, spectra, length, same, points))
+        force, virial = basis.forces_and_virial(gradient, batch, edges, vectors)
+        pulls.append(force)
+        strains.append(0.5 * (virial + virial.transpose(-1, -2)) / counts.view(-1, 1, 1))
+    pull, strain = torch.cat(pulls), torch.cat(strains)
+    rows = [torch.cat([by_structure, energy.unsqueeze(1)], dim=1) / (counts.unsqueeze(1) * s.energy_noise)]
+    ends = torch.cumsum(counts, 0).tolist()
+    for k, (force_label, stress_label) in enumerate(zip(forces, stresses, strict=True)):
+        if force_label is not None:
+            mine = pull[:, ends[k] - len(structures[k]) : ends[k]].flatten(1).T
+            label = torch.as_tensor(np.asarray(force_label), dtype=torch.float64).flatten().unsqueeze(1)
+            rows.append(torch.cat([mine, label], dim=1) / s.force_noise)
+        if stress_label is not None:
+            said = full_from_voigt(torch.as_tensor(np.asarray(stress_label), dtype=torch.float64).unsqueeze(0))[0]
+            label = (said * batch.volumes[k] / counts[k]).flatten().unsqueeze(1)
+            rows.append(torch.cat([strain[:, k].flatten(1).T, label], dim=1) / s.stress_noise)
+    return torch.cat(rows)
