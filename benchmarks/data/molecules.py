@@ -2,10 +2,10 @@
 
     pip install tblite; OMP_NUM_THREADS=1 python benchmarks/data/molecules.py --count 10000 --out runs/molecules.extxyz
 
-Molecules are the closed-shell ones of ASE's g2 collection (L. A. Curtiss et al., J. Chem. Phys. 106, 1063 (1997), doi 10.1063/1.473182). Each is distorted by
-Gaussian displacements of 0.02 to 0.2 Å and by stretching or squeezing of up to 8 %, none with a pair nearer than 0.6 times its covalent
-distance. Structure k follows from the seed and k alone: a stopped run goes on, more can be added. `group` names the molecule: splits
-keep a molecule on one side.
+Molecules are the closed-shell ones of ASE's g2 collection (L. A. Curtiss et al., J. Chem. Phys. 106, 1063 (1997),
+doi 10.1063/1.473182). Each is distorted by Gaussian displacements of 0.02 to 0.2 Å and by stretching or squeezing of up to 8 %, none
+with a pair nearer than 0.6 times its covalent distance. Structure k follows from the seed and k alone: a stopped run goes on, more
+can be added. `group` names the molecule: splits keep a molecule on one side.
 
 GFN2-xTB: C. Bannwarth, S. Ehlert and S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), doi 10.1021/acs.jctc.8b01176.
 """
