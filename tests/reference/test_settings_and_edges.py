@@ -186,3 +186,19 @@ def test_parsl_is_an_executor_like_any_other(tmp_path):
         dispatcher = Dispatcher(Emt(), Ledger(tmp_path / "run.db"), executor=executor, timeout=30)
         answers = dispatcher.label_many(copper, "train", 0)
     assert all(isinstance(answer, Label) for answer in answers)
+
+
+def test_only_flat_cells_are_put_on_short_vectors():
+    from nucleate.reference.base import on_short_vectors
+
+    primitive = bulk("Si", a=5.3)
+    for strain in (0.0, 0.01, -0.02):
+        atoms = primitive.copy()
+        atoms.set_cell(primitive.cell.array @ np.diag([1 + strain, 1, 1]), scale_atoms=True)
+        np.testing.assert_array_equal(on_short_vectors(atoms).cell.array, atoms.cell.array)
+    flat = primitive.copy()
+    flat.set_cell(np.array([[1, 0, 0], [2, 1, 0], [-1, 2, 1]]) @ primitive.cell.array, scale_atoms=False)
+    short = on_short_vectors(flat)
+    assert short.cell.volume == pytest.approx(primitive.cell.volume)
+    assert short.cell.angles().min() >= 60 - 1e-6
+    np.testing.assert_array_equal(short.positions, flat.positions)

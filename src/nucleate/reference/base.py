@@ -16,6 +16,8 @@ from nucleate.errors import ReferenceFailed
 
 CLOSEST = 0.5
 """Å; structures with nearer pairs than this are refused before an engine is asked."""
+FLATTEST = 45.0
+"""Degrees; the smallest angle between cell vectors that is left as it is."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,16 @@ def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
 
 
 def on_short_vectors(atoms: Atoms) -> Atoms:
-    """A copy, periodic, whose cell vectors are the shortest of its lattice; energy, forces and stress are the same.
+    """A copy, periodic; a cell with an angle below 45 or above 135 degrees is put on the shortest vectors of its lattice.
 
-    Strained cells grow long and flat: engines need more plane waves and k-points for them, and warn of wrong results.
+    Energy, forces and stress are the same, but engines need more plane waves and k-points for flat cells, and GPAW warns of wrong results.
+    Others keep their vectors: a strain of some percent must not change the grid of k-points.
     """
     copy = atoms.copy()
     copy.pbc = True
-    short, _ = minkowski_reduce(copy.cell)
-    if np.linalg.norm(short, axis=1).sum() < copy.cell.lengths().sum() - 1e-3:
-        copy.set_cell(short, scale_atoms=False)
+    angles = copy.cell.angles()
+    if angles.min() < FLATTEST or angles.max() > 180 - FLATTEST:
+        copy.set_cell(minkowski_reduce(copy.cell)[0], scale_atoms=False)
     return copy
 
 
