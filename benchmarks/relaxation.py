@@ -29,11 +29,13 @@ from nucleate.crystals import CrystalBatch, SkinNeighbours, neighbour_edges
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.generate import GenerateSettings, make_generator
 from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.settings import ModelSettings, TrainingSettings
-from nucleate.potentials.training import train
+from nucleate.potentials.settings import ModelSettings
 from nucleate.reference.base import Label
 from nucleate.relax.batched import relax
 from nucleate.relax.settings import RelaxSettings
+from nucleate.training.data import from_labels
+from nucleate.training.fitting import fit_model
+from nucleate.training.settings import TrainingSettings
 
 
 def stillinger_weber(atoms: Atoms) -> Label:
@@ -68,7 +70,7 @@ def trained(structures: list[Atoms], members: int) -> ManyBodyCommittee:
     """A surface with silicon's densities; how accurate it is does not matter here."""
     labels = [stillinger_weber(atoms) for atoms in structures]
     model = ManyBodyCommittee((14,), ModelSettings(members=members))
-    train(model, structures, labels, TrainingSettings(steps=200), seed=0, warm=False)
+    fit_model(model, from_labels(structures, labels), TrainingSettings(steps=200).of_round(0, warm=False))
     return model
 
 

@@ -118,6 +118,8 @@ def search(
     pool: int | None = None,
     seed: int | None = None,
     seeds_from: AnyPath | None = None,
+    model: str | None = None,
+    prior: str | None = None,
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: Executor | None = None,
@@ -136,6 +138,8 @@ def search(
         pool: candidates of a round.
         seed: of all random numbers.
         seeds_from: file with your own structures, mixed into the first pool.
+        model: family of the learned surface, as `a2a`.
+        prior: pretrained potential whose difference to the reference is learned.
         workers: reference calculations side by side.
         out: run folder; None: named after the formula, numbered where that is taken by another run.
         executor: any `concurrent.futures.Executor` on which references run.

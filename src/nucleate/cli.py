@@ -110,6 +110,8 @@ def search(
     pool: Annotated[int | None, typer.Option(help="Candidates relaxed on the committee in each round.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
     seeds_from: Annotated[Path | None, typer.Option(help="File of your own structures.")] = None,
+    model: Annotated[str | None, typer.Option(help="What is learned: manybody, a2a, molcnn, schnet, painn or soap-krr.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Learn the difference to chgnet, sevennet or mace:FILE.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; unset: named after the formula.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
@@ -121,7 +123,7 @@ def search(
     _searching(
         lambda told: api.search(
             formula, settings=settings, reference=reference, preset=preset, pressure=pressure, budget=budget,
-            top=top, pool=pool, seed=seed, seeds_from=seeds_from, workers=workers, out=out, on_event=told,
+            top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, workers=workers, out=out, on_event=told,
         ),
         quiet, as_json,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from nucleate.crystals import CrystalBatch
 from nucleate.errors import BadInput
-from nucleate.potentials.files import load_committee, save_committee
+from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.settings import ModelSettings
 
@@ -27,7 +27,7 @@ def model():
 
 def refused(path, says):
     with pytest.raises(BadInput, match=says) as caught:
-        load_committee(path)
+        load_potential(path)
     assert "\n" not in str(caught.value)
 
 
@@ -36,7 +36,7 @@ def test_round_trip_is_exact(tmp_path, model, make_crystal):
     batch = CrystalBatch.from_atoms([make_crystal(rng, ["Na", "Cl"] * n, volume=20, closest=1.5) for n in (1, 3)])
     path = tmp_path / "model.safetensors"
     save_committee(path, model, sigma_factor=1 / 3)
-    loaded, factor = load_committee(path)
+    loaded, factor = load_potential(path)
     assert factor == 1 / 3
     assert loaded.settings == model.settings
     assert loaded.species == model.species

@@ -8,9 +8,11 @@ from nucleate.crystals import CrystalBatch
 from nucleate.errors import BadInput
 from nucleate.potentials.base import Prediction
 from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.settings import ModelSettings, TrainingSettings
-from nucleate.potentials.training import train
+from nucleate.potentials.settings import ModelSettings
 from nucleate.potentials.validate import validate_potential
+from nucleate.training.data import from_labels
+from nucleate.training.fitting import fit_model
+from nucleate.training.settings import FitSettings
 
 SMALL = ModelSettings(cutoff=4.5, radial=5, channels=6, hidden=8, members=3)
 
@@ -57,7 +59,7 @@ def test_trained_committee(pair_potential, make_crystal, make_label, salt):
     structures = [make_crystal(rng, ["Na", "Na", "Cl", "Cl"], volume=18, closest=1.9) for _ in range(8)]
     model = ManyBodyCommittee((11, 17), SMALL, dtype=torch.float64)
     labels = [make_label(teacher, atoms) for atoms in structures]
-    train(model, structures, labels, TrainingSettings(steps=15, batch_structures=4), seed=0, warm=False)
+    fit_model(model, from_labels(structures, labels), FitSettings(steps=15, batch=4))
     validate_potential(model, salt, rtol=1e-10)
 
 

@@ -9,12 +9,14 @@ from ase.build import bulk, molecule
 
 from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.errors import BadInput
+from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.networks.a2a import A2A, A2ASettings
 from nucleate.potentials.networks.molcnn import MolCNN, MolCNNSettings
 from nucleate.potentials.networks.network import Graph
 from nucleate.potentials.networks.painn import PaiNN, PaiNNSettings
 from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
 from nucleate.potentials.networks.symmetry_functions import ModifiedAngular, Radial, SymmetryFunctions, triples
+from nucleate.potentials.settings import ModelSettings
 from nucleate.potentials.validate import validate_potential
 
 SMALL_A2A = {"radial_bins": 6, "angular_bins": 2, "angle_bins": 3, "radial_eta": 4.0, "zeta": 8.0, "hidden": [8, 6]}
@@ -40,6 +42,22 @@ def salt(make_crystal):
 def test_contract(family, salt):
     kind, settings = FAMILIES[family]
     validate_potential(kind((11, 17), settings, seed=3), salt, rtol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["a2a", "schnet", "painn", "molcnn", "manybody"])
+def test_mean_forces_are_the_mean_of_the_forces(family, salt):
+    kind, settings = {**FAMILIES, "manybody": (ManyBodyCommittee, ModelSettings(cutoff=4, radial=4, channels=4, hidden=8, members=3))}[
+        family
+    ]
+    model = kind((11, 17), settings, seed=3).double()
+    batch = CrystalBatch.from_atoms(salt)
+    if family == "manybody":
+        model.dtype = torch.float64
+    every, mean = model.energy_forces_stress(batch), model.energy_forces_stress(batch, mean_forces=True)
+    assert len(every.forces) > 1
+    assert torch.allclose(mean.energy, every.energy, rtol=1e-12)
+    assert torch.allclose(mean.forces, every.forces.mean(0, True), rtol=1e-9, atol=1e-11)
+    assert torch.allclose(mean.stress, every.stress.mean(0, True), rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("family", ["a2a", "painn"])

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk
 
-from nucleate.crystals import CrystalBatch
+from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.potentials.soap_krr import SoapKrrSettings, fit_soap_krr
 from nucleate.potentials.validate import validate_potential
@@ -84,13 +85,30 @@ def test_the_fit_minimises_its_loss(labelled):
 
 def test_the_deviation_is_small_at_labels_and_large_elsewhere(labelled, make_crystal):
     model = fitted(labelled, count=8)
-    near = model.energy_deviation(CrystalBatch.from_atoms(labelled[0][:6]))
+    near = model.energy_forces_stress(CrystalBatch.from_atoms(labelled[0][:6])).deviation
     rng = np.random.default_rng(9)
     strange = [bulk("NaCl", "cesiumchloride", 4.6) * (1, 1, 2) for _ in range(6)]
     for atoms in strange:
         atoms.rattle(0.3, rng=rng)
-    far = model.energy_deviation(CrystalBatch.from_atoms(strange))
+    far = model.energy_forces_stress(CrystalBatch.from_atoms(strange)).deviation
     assert float(near.max()) < 0.3 * float(far.min())
+
+
+def test_the_deviation_is_the_gaussian_process_one(labelled):
+    """Against the textbook formula with every kernel written out, one structure at a time."""
+    model = fitted(labelled, count=6)
+    batch = CrystalBatch.from_atoms(labelled[0][6:9])
+    found = model.energy_forces_stress(batch).deviation
+    prior = model.prior_root @ model.prior_root.T
+    posterior = model.posterior_root @ model.posterior_root.T
+    for k, atoms in enumerate(labelled[0][6:9]):
+        alone = CrystalBatch.from_atoms([atoms])
+        _, atomic, _ = model.basis(alone, neighbour_edges(alone, model.cutoff))
+        spectra, kind = model.spectrum(atomic)[0], model.species_index[alone.numbers]
+        cross = model.kernel(spectra, kind, model.sparse, model.sparse_kind).sum(0)
+        own = model.kernel(spectra, kind, spectra, kind).sum()
+        variance = own - cross @ torch.linalg.solve(prior, cross) + cross @ torch.linalg.solve(posterior, cross)
+        assert float(found[k]) == pytest.approx(float(variance.clamp_min(0).sqrt()), rel=1e-4, abs=1e-5)
 
 
 def test_nothing_to_fit():

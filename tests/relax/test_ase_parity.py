@@ -14,11 +14,13 @@ from ase.optimize import FIRE, LBFGS
 from nucleate.generate import GenerateSettings, make_generator
 from nucleate.polymorphs.matching import same_crystal
 from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.settings import ModelSettings, TrainingSettings
-from nucleate.potentials.training import train
+from nucleate.potentials.settings import ModelSettings
 from nucleate.reference.base import Label
 from nucleate.relax.batched import relax
 from nucleate.relax.settings import RelaxSettings
+from nucleate.training.data import from_labels
+from nucleate.training.fitting import fit_model
+from nucleate.training.settings import TrainingSettings
 from nucleate.units import GPA
 
 FMAX, SMAX, STEPS = 1e-3, 0.01, 1500
@@ -48,7 +50,8 @@ def committee(generator):
         labels.append(Label(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
     settings = ModelSettings(cutoff=4.5, radial=5, channels=6, hidden=8, members=1)
     model = ManyBodyCommittee((29,), settings, dtype=torch.float64)
-    train(model, structures, labels, TrainingSettings(steps=300, bootstrap=False), seed=0, warm=False)
+    training = TrainingSettings(steps=300, bootstrap=False).of_round(0, warm=False)
+    fit_model(model, from_labels(structures, labels), training)
     return model
 
 

@@ -280,17 +280,3 @@ def test_select_and_concatenate_keep_every_field(argon, starts):
     surface.neighbours.reset()
     expected = evaluate(optimiser.move(state), surface, 0.0, True)
     assert torch.allclose(after.enthalpy, expected.enthalpy, atol=1e-12)
-
-
-def test_mean_forces_are_the_mean_of_the_forces(make_crystal):
-    from nucleate.potentials.manybody import ManyBodyCommittee
-    from nucleate.potentials.settings import ModelSettings
-
-    settings = ModelSettings(cutoff=4.0, radial=4, channels=4, hidden=8, members=3)
-    model = ManyBodyCommittee((11, 17), settings, dtype=torch.float64)
-    rng = np.random.default_rng(4)
-    batch = CrystalBatch.from_atoms([make_crystal(rng, ["Na", "Cl"] * n, volume=15, closest=1.2) for n in (1, 3)])
-    every, mean = model.energy_forces_stress(batch), model.energy_forces_stress(batch, mean_forces=True)
-    assert torch.equal(mean.energy, every.energy)
-    assert torch.allclose(mean.forces, every.forces.mean(0, True), rtol=1e-10, atol=1e-12)
-    assert torch.allclose(mean.stress, every.stress.mean(0, True), rtol=1e-10, atol=1e-12)

@@ -137,13 +137,13 @@ def test_frozen_parts_stay(data, tmp_path):
         given = settings(model, freeze=[what])
         path = tmp_path / model
         fit(path, data, given)
-        before = Trainer(TrainingFolder(tmp_path / f"{model}0", "x"), given, data).parameters[name]
+        before = Trainer(TrainingFolder(tmp_path / f"{model}0", "x"), given, data).fitting.parameters[name]
         after = weights(path)[f"weight.{name}"]
         chosen = (slice(None),) if index is None else (index,)
         other = "networks.Cl.layers.0.weight" if index is None else name
         assert torch.equal(before[chosen], after[chosen])
         moved = weights(path)[f"weight.{other}"]
-        start = Trainer(TrainingFolder(tmp_path / f"{model}1", "x"), given, data).parameters[other]
+        start = Trainer(TrainingFolder(tmp_path / f"{model}1", "x"), given, data).fitting.parameters[other]
         assert not torch.equal(moved, start)
 
 
@@ -157,7 +157,7 @@ def test_stages_move_what_they_name(data, tmp_path):
 
     def told(kind, facts):
         if kind == "progress":
-            seen[facts["step"]] = {name: p.detach().clone() for name, p in trainer.parameters.items()}
+            seen[facts["step"]] = {name: p.detach().clone() for name, p in trainer.fitting.parameters.items()}
 
     given = settings("molcnn", stages=stages)
     with TrainingFolder(tmp_path / "run", given.model_dump_json()) as folder:
@@ -236,13 +236,13 @@ def test_a_full_disk_leaves_the_last_checkpoint(data, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("os.fsync", full)
-        with pytest.raises(StorageFailed, match="free some disk space; the file before this one is whole"):
+        with pytest.raises(StorageFailed, match="free some disk space; what was there before is whole"):
             trainer._checkpoint()
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_a_loss_that_explodes_says_what_to_do(data, tmp_path):
-    with pytest.raises(NucleateError, match="lower learning_rate"):
+    with pytest.raises(NucleateError, match="lower the learning rate"):
         fit(tmp_path / "run", data, settings("schnet", optimiser="lbfgs", learning_rate=1e200))
 
 

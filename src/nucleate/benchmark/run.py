@@ -31,8 +31,8 @@ from nucleate.errors import BadInput
 from nucleate.polymorphs.fingerprint import distinct
 from nucleate.reference.dispatch import limit_threads
 from nucleate.search.records import atoms_from_dict
-from nucleate.search.run_folder import write_atomically
 from nucleate.search.run_settings import RunSettings
+from nucleate.storage import write_whole
 
 SHARES = {"random_symmetric": 1.0, "random_p1": 0.0}
 """Random-search baselines and their share of symmetric candidates."""
@@ -58,7 +58,7 @@ class Results:
             return
         if not path.exists() or not path.read_text():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(head) + "\n")
+            write_whole(path, json.dumps(head) + "\n")
             return
         lines = path.read_text().splitlines()
         try:
@@ -70,7 +70,7 @@ class Results:
             raise BadInput(f"{path}: not a file of benchmark results ({error}); give another --out") from error
         if found != json.loads(json.dumps(head)):
             raise BadInput(f"{path}: holds results of other settings or another version; give another --out")
-        write_atomically(path, "\n".join([lines[0], *whole]) + "\n")
+        write_whole(path, "\n".join([lines[0], *whole]) + "\n")
 
     def add(self, name: str, result: Any) -> None:
         """Keep one unit."""

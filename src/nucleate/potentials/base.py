@@ -20,11 +20,13 @@ class Prediction:
         energy: (m, n_structures), eV.
         forces: (m, n_atoms, 3), eV/Å.
         stress: (m, n_structures, 3, 3), eV/Å³, tension positive.
+        deviation: (n_structures,) eV, standard deviation of the energy, from a model that knows it without a committee.
     """
 
     energy: Tensor
     forces: Tensor
     stress: Tensor
+    deviation: Tensor | None = None
 
     @property
     def members(self) -> int:
@@ -33,10 +35,12 @@ class Prediction:
 
     def mean(self) -> Prediction:
         """The committee's mean, with a committee axis of one."""
-        return Prediction(self.energy.mean(0, True), self.forces.mean(0, True), self.stress.mean(0, True))
+        return Prediction(self.energy.mean(0, True), self.forces.mean(0, True), self.stress.mean(0, True), self.deviation)
 
     def energy_sigma(self, batch: CrystalBatch) -> Tensor:
-        """(n_structures,) standard deviation over members of the energy per atom, eV/atom."""
+        """(n_structures,) standard deviation of the energy per atom, the model's own or that over members, eV/atom."""
+        if self.deviation is not None:
+            return self.deviation / batch.counts
         if self.members == 1:
             return torch.zeros_like(self.energy[0])
         return (self.energy / batch.counts).std(0)
@@ -45,7 +49,8 @@ class Prediction:
 class Potential(Protocol):
     """An energy surface with a committee axis.
 
-    `edges` may hold pairs beyond `cutoff`; it must hold every pair within.
+    `edges` may hold pairs beyond `cutoff`; it must hold every pair within. One whose `can_follow_mean` is True also takes
+    `mean_forces`: forces and stress of the committee's mean alone, with a committee axis of one, for less.
     """
 
     cutoff: float

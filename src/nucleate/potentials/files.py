@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from nucleate.errors import BadInput, NucleateError
-from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.prior import CorrectedPotential
+from nucleate.errors import BadInput
+from nucleate.potentials.prior import CorrectedPotential, PriorPotential
 from nucleate.potentials.registry import Learned, family_of, family_settings, make_model
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
+from nucleate.storage import write_whole
 
 VERSION = 1
 FORMAT = "nucleate-potential"
@@ -38,23 +37,7 @@ def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, 
     if prior is not None:
         header["prior"] = prior
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(save(tensors, metadata=header))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise NucleateError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def load_committee(path: Path | str) -> tuple[ManyBodyCommittee, float]:
-    """The many-body committee of a search and the calibration factor of its spread; errors as `load_potential`."""
-    model, factor = load_potential(path)
-    if not isinstance(model, ManyBodyCommittee):
-        raise BadInput(f"{path}: is not a many-body committee by itself")
-    return model, factor
+    write_whole(path, save(tensors, metadata=header))
 
 
 def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, float]:
@@ -91,4 +74,4 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
     except (KeyError, ValueError, TypeError, RuntimeError, BadInput) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{path}: its header does not fit its weights ({type(error).__name__}: {reason})") from error
-    return (CorrectedPotential(header["prior"], model) if "prior" in header else model), factor
+    return (CorrectedPotential(PriorPotential(header["prior"]), model) if "prior" in header else model), factor

@@ -50,6 +50,8 @@ class ManyBodyCommittee(nn.Module):
         energy_shift: (n_species,) eV, energy of an atom before the network speaks.
     """
 
+    can_follow_mean = True
+
     # Buffers, named here for the type checker.
     feature_mean: Tensor
     feature_std: Tensor
@@ -272,3 +274,21 @@ class ManyBodyCommittee(nn.Module):
                 forces + wall_f,
                 0.5 * (stress + stress.transpose(-1, -2)),
             )
+
+
+def standardise(model: ManyBodyCommittee, batch: CrystalBatch) -> None:
+    """Set each member's feature mean and deviation from the atoms of these structures."""
+    with torch.no_grad():
+        edges = neighbour_edges(batch, model.cutoff)
+        basis = model.edge_basis(edges.vectors(batch).to(model.dtype), model.layout(batch, edges, block_edges=6000))
+        atomic = basis.atomic.view(1, len(batch.numbers), len(model.species), *basis.atomic.shape[1:])
+        for index, z in enumerate(model.species):
+            chosen = (batch.numbers == z).nonzero().flatten()
+            if len(chosen) == 0:
+                continue
+            features = model.features(atomic[:, chosen], index)
+            # A crushed cell must not set the scale: clip at a robust spread first.
+            low, high = torch.quantile(features, 0.02, dim=1, keepdim=True), torch.quantile(features, 0.98, dim=1, keepdim=True)
+            features = features.clamp(low, high)
+            model.feature_mean[index] = features.mean(1, keepdim=True)
+            model.feature_std[index] = features.std(1, keepdim=True, unbiased=False).clamp_min(1e-4)

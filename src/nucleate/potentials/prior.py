@@ -16,10 +16,17 @@ from nucleate.crystals.strain import full_from_voigt
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.potentials.base import Prediction
 from nucleate.potentials.registry import Learned
+from nucleate.potentials.soap_krr import SoapKrr
 from nucleate.reference.surrogates import SurrogateReference
 
 PRIORS = {"chgnet": (6.0, 94), "sevennet": (5.0, 89)}
 """Reach (Å) and last element of each."""
+
+
+def check_prior(name: str) -> None:
+    """Raise `BadInput` for a prior that does not exist."""
+    if name not in PRIORS:
+        raise BadInput(f"no prior {name!r}; there are {', '.join(PRIORS)}")
 
 
 class PriorPotential:
@@ -36,8 +43,7 @@ class PriorPotential:
     """
 
     def __init__(self, name: str):
-        if name not in PRIORS:
-            raise BadInput(f"no prior {name!r}; there are {', '.join(PRIORS)}")
+        check_prior(name)
         self.name = name
         self.cutoff, last = PRIORS[name]
         self.species = tuple(range(1, last + 1))
@@ -55,7 +61,7 @@ class PriorPotential:
         try:
             labels = [self._reference.label(atoms) for atoms in batch.to_atoms()]
         except ReferenceFailed as failure:
-            raise BadInput(f"the prior has no answer: {failure}") from failure
+            raise BadInput(f"the prior has no answer for a structure: {failure}") from failure
 
         def tensor(values: list) -> Tensor:
             return torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values]).to(batch.positions.device)
@@ -69,18 +75,26 @@ class CorrectedPotential:
     """A prior and what was learned on top of it.
 
     Args:
-        prior: by name.
+        prior: what it stands on.
         correction: a trained model; its committee is this potential's.
     """
 
-    def __init__(self, prior: str, correction: Learned):
-        self.prior = PriorPotential(prior)
+    def __init__(self, prior: PriorPotential, correction: Learned):
+        self.prior = prior
         self.correction = correction
         self.cutoff = max(self.prior.cutoff, correction.cutoff)
         self.species = correction.species
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+    @property
+    def can_follow_mean(self) -> bool:
+        """Whether the correction can."""
+        return getattr(self.correction, "can_follow_mean", False)
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None, mean_forces: bool = False) -> Prediction:
         """See `Potential`."""
-        learned = self.correction.energy_forces_stress(batch, edges)
+        if mean_forces and not isinstance(self.correction, SoapKrr):
+            learned = self.correction.energy_forces_stress(batch, edges, mean_forces=True)
+        else:
+            learned = self.correction.energy_forces_stress(batch, edges)
         ground = self.prior.energy_forces_stress(batch)
-        return Prediction(learned.energy + ground.energy, learned.forces + ground.forces, learned.stress + ground.stress)
+        return Prediction(learned.energy + ground.energy, learned.forces + ground.forces, learned.stress + ground.stress, learned.deviation)

@@ -170,7 +170,8 @@ class SoapKrr(nn.Module):
         dot = spectra @ self.sparse.T
         same = (kind.unsqueeze(1) == self.sparse_kind.unsqueeze(0)).double()
         zeta = self.settings.zeta
-        per_atom = (same * dot**zeta) @ self.alpha + self.energy_shift[kind]
+        cross = same * dot**zeta
+        per_atom = cross @ self.alpha + self.energy_shift[kind]
         # All points at once: they enter dE/dpower linearly.
         factor = same * zeta * dot ** (zeta - 1) * self.alpha / length
         pull = factor @ self.sparse - (factor * dot).sum(1, keepdim=True) * spectra
@@ -178,23 +179,29 @@ class SoapKrr(nn.Module):
         forces, virial = basis.forces_and_virial(gradient, batch, edges, vectors)
         energy = per_atom.new_zeros(len(batch)).index_add(0, batch.structure, per_atom)
         stress = virial / batch.volumes.view(-1, 1, 1)
-        return Prediction(energy.unsqueeze(0), forces, 0.5 * (stress + stress.transpose(-1, -2)))
+        deviation = self._deviation(batch, spectra, kind, cross)
+        return Prediction(energy.unsqueeze(0), forces, 0.5 * (stress + stress.transpose(-1, -2)), deviation)
 
-    def energy_deviation(self, batch: CrystalBatch, edges: Edges | None = None) -> Tensor:
+    def _deviation(self, batch: CrystalBatch, spectra: Tensor, kind: Tensor, cross: Tensor) -> Tensor:
         """(n_structures,) standard deviation of the energy given the labels, eV, in units of the kernel's (1 eV).
 
         k** - k*s K_ss^-1 ks* + k*s (K_ss + K_sn noise^-1 K_ns)^-1 ks*: what the sparse points cannot say, and what the labels left open.
+
+        Args:
+            batch: the structures.
+            spectra, kind: of their atoms.
+            cross: (n_atoms, points) kernel with the sparse points.
         """
-        self.check_species(batch.numbers)
-        edges = neighbour_edges(batch, self.cutoff) if edges is None else edges
-        kind = self.species_index[batch.numbers]
-        _, atomic, _ = self.basis(batch, edges)
-        spectra, _ = self.spectrum(atomic)
-        n = len(batch)
-        cross = self.kernel(spectra, kind, self.sparse, self.sparse_kind)
+        n, most = len(batch), int(batch.counts.max())
         summed = cross.new_zeros(n, cross.shape[1]).index_add(0, batch.structure, cross)
-        own = self.kernel(spectra, kind, spectra, kind) * (batch.structure.unsqueeze(1) == batch.structure.unsqueeze(0))
-        total = own.new_zeros(n).index_add(0, batch.structure, own.sum(1))
+        # Atoms meet those of their own structure alone: side by side in a row a structure.
+        place = torch.arange(len(kind), device=kind.device) - (torch.cumsum(batch.counts, 0) - batch.counts)[batch.structure]
+        rows = spectra.new_zeros(n, most, spectra.shape[1])
+        rows[batch.structure, place] = spectra
+        kinds = kind.new_full((n, most), -1)
+        kinds[batch.structure, place] = kind
+        same = (kinds.unsqueeze(2) == kinds.unsqueeze(1)) & (kinds >= 0).unsqueeze(2)
+        total = (same * torch.bmm(rows, rows.transpose(1, 2)) ** self.settings.zeta).sum((1, 2))
         known = torch.linalg.solve_triangular(self.prior_root, summed.T, upper=False)
         left = torch.linalg.solve_triangular(self.posterior_root, summed.T, upper=False)
         return (total - (known**2).sum(0) + (left**2).sum(0)).clamp_min(0).sqrt()

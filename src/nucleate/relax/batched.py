@@ -88,8 +88,10 @@ class CommitteeSurface:
         if hasattr(self.potential, "layout"):
             if edges is not self._edges:
                 self._edges, self._layout = edges, self.potential.layout(batch, edges)
+            options["layout"] = self._layout
+        if getattr(self.potential, "can_follow_mean", False):
             # An optimiser follows the mean alone.
-            options = {"layout": self._layout, "mean_forces": True}
+            options["mean_forces"] = True
         prediction = self.potential.energy_forces_stress(batch, edges, **options)
         return Evaluation(
             prediction.energy.mean(0),

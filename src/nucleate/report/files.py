@@ -13,7 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nucleate.polymorphs.matching import standard_cell
 from nucleate.report.data import RunData, show_data, structure_name
 from nucleate.search.records import Polymorph
-from nucleate.search.run_folder import write_atomically
+from nucleate.storage import write_whole
 from nucleate.units import GPA
 
 COLUMNS = (
@@ -41,7 +41,7 @@ def write_structures(run: RunData) -> list[Path]:
     written = []
     for k, polymorph in enumerate(ranking):
         path = folder / f"{structure_name(k + 1, polymorph)}.cif"
-        write_atomically(path, cif_text(polymorph.atoms))
+        write_whole(path, cif_text(polymorph.atoms))
         written.append(path)
     stream = io.StringIO()
     if ranking:
@@ -50,7 +50,7 @@ def write_structures(run: RunData) -> list[Path]:
             [_described(k + 1, polymorph, run) for k, polymorph in enumerate(ranking)],
             format="extxyz",
         )
-        write_atomically(folder / "all.extxyz", stream.getvalue())
+        write_whole(folder / "all.extxyz", stream.getvalue())
         written.append(folder / "all.extxyz")
     # The old ranking goes only when the new one is there.
     for old in folder.iterdir():
@@ -85,5 +85,5 @@ def write_table(run: RunData) -> Path:
         cells = dict(polymorph, reference=run.reference, not_resolved_from=" ".join(map(str, polymorph["not_resolved_from"])))
         writer.writerow([f"{x:.6f}" if isinstance(x, float) else x for x in (cells[name] for name in COLUMNS)])
     path = run.path / "table.csv"
-    write_atomically(path, stream.getvalue())
+    write_whole(path, stream.getvalue())
     return path

@@ -19,7 +19,7 @@ from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, all_figures, energy_name
 from nucleate.report.files import cif_text
 from nucleate.report.terminal import proof_line, surrogate_warning
-from nucleate.search.run_folder import write_atomically
+from nucleate.storage import write_whole
 
 PICTURES = 24
 """Polymorphs that get a picture."""
@@ -37,7 +37,7 @@ def write_report(path: Path | str | os.PathLike[str], running: bool | None = Non
     """
     run = read_run(path, running)
     target = run.path / "report.html"
-    write_atomically(target, render(run))
+    write_whole(target, render(run))
     return target
 
 

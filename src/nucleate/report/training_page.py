@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 
 from nucleate.errors import BadInput
 from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg
-from nucleate.training.folder import read_events, write_whole
+from nucleate.storage import write_whole
+from nucleate.training.folder import read_events
 
 SHADES = ("#2a9d8f", "#d1495b", "#4c72b0", "#e9a23b", "#6d597a", "#8d99ae")
 LAYERS = 24
@@ -27,7 +28,7 @@ def write_page(folder: Path) -> Path:
         BadInput: no training there.
     """
     path = folder / "monitor.html"
-    write_whole(path, render(folder).encode())
+    write_whole(path, render(folder))
     return path
 
 

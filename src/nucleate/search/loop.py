@@ -26,14 +26,12 @@ from nucleate.generate import make_generator
 from nucleate.generate.base import Candidate
 from nucleate.polymorphs.fingerprint import farthest_points, fingerprints
 from nucleate.potentials.calibration import Calibration, calibrate
-from nucleate.potentials.files import load_committee, save_committee
-from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.training import train
 from nucleate.reference.base import Label, Reference
 from nucleate.reference.build import make_reference
 from nucleate.reference.dispatch import Answer, Dispatcher
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.search.leads import LeadFollower, new_leads
+from nucleate.search.learner import Learner
 from nucleate.search.records import (
     Carried,
     Lead,
@@ -100,7 +98,7 @@ class Search:
         self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self._polymorph)
         self.pool_relax = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
         self.state = LoopState()
-        self.model: ManyBodyCommittee | None = None
+        self.learner = Learner(self.species, settings.model, settings.training, settings.seed, self.reference, folder.path / "prior.jsonl")
         self._seconds: dict[str, float] = {}
 
     # -- running ----------------------------------------------------------------------------------------------
@@ -111,7 +109,7 @@ class Search:
         saved = self.folder.load_state()
         if saved is not None:
             self.state = LoopState.from_dict(saved[1])
-            self.model, _ = load_committee(self._model_path(self.state.round))
+            self.learner.load(self._model_path(self.state.round))
             self._tell("resumed", round=self.state.round, calls=self.dispatcher.calls())
             if self.state.finished == SPENT and self.dispatcher.remaining() != 0:
                 # The budget was raised since; a later winner may need another proof.
@@ -132,8 +130,7 @@ class Search:
 
     def _commit(self) -> None:
         state = self.state
-        assert self.model is not None
-        save_committee(self._model_path(state.round), self.model, state.sigma_factor)
+        self.learner.save(self._model_path(state.round), state.sigma_factor)
         self.folder.save_state(state.round, state.as_dict())
         old = self._model_path(state.round - 3)
         old.unlink(missing_ok=True)
@@ -212,15 +209,13 @@ class Search:
             raise NucleateError(
                 f"all {len(answers)} first reference calculations failed; mend the cause, then resume; the first one said: {answers[0]}"
             )
-        self.model = ManyBodyCommittee(self.species, self.settings.model, seed=self.settings.seed)
         self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
-        training = self._train(warm=False)
+        training = self._train()
         self.state.round = 0
         self._record(0, [], 0, None, training)
 
     def _round(self, round: int) -> None:
         search, state = self.settings.search, self.state
-        assert self.model is not None
         self._seconds = {}
         self.dispatcher.begin_round(round)
         left = self.dispatcher.remaining()
@@ -234,7 +229,7 @@ class Search:
         with self._timed("relax"):
             relaxed = relax(
                 [item.atoms for item in pool] + [candidate.atoms for candidate in small],
-                self.model,
+                self.learner.potential,
                 self.pool_relax,
                 state.sigma_factor,
                 on_done=lambda done, total: self._progress("relaxing the pool", done, total),
@@ -259,9 +254,9 @@ class Search:
         self._add_leads([end.atoms for end in chosen], answers, origins, round)
         ended = False
         with self._timed("confirm"):
-            ended = self.follower.follow(state, self.model, round, search.leads, search.lead_steps)
+            ended = self.follower.follow(state, self.learner.potential, round, search.leads, search.lead_steps)
         state.round = round
-        training = {} if ended else self._train(warm=True)
+        training = {} if ended else self._train()
         self._record(round, ends, len(selection.heads), calibration, training)
         if ended:
             self._finish("ended on request")
@@ -303,12 +298,11 @@ class Search:
 
     def _calibrate(self, chosen: list[Relaxed], answers: list[Answer]) -> Calibration:
         state = self.state
-        assert self.model is not None
         pairs = [(end, answer) for end, answer in zip(chosen, answers, strict=True) if isinstance(answer, Label)]
         errors, spreads, forces = np.zeros(0), np.zeros(0), float("nan")
         if pairs:
             batch = CrystalBatch.from_atoms([end.atoms for end, _ in pairs])
-            prediction = self.model.energy_forces_stress(batch)
+            prediction = self.learner.potential.energy_forces_stress(batch)
             counts = batch.counts.numpy()
             energies = np.array([label.energy for _, label in pairs])
             errors = (energies - prediction.energy.mean(0).numpy()) / counts
@@ -321,18 +315,13 @@ class Search:
         state.sigma_factor = result.factor
         return result
 
-    def _train(self, warm: bool) -> dict[str, float]:
-        assert self.model is not None
+    def _train(self) -> dict[str, float | None]:
         known = [(row.atoms, row.label) for row in self.folder.ledger.rows() if row.label is not None]
         known = [pair for pair in known if np.abs(pair[1].forces).max() < MOST_FORCE] or known
         with self._timed("train"):
-            report = train(
-                self.model,
+            report = self.learner.fit(
                 [atoms for atoms, _ in known],
                 [label for _, label in known],
-                self.settings.training,
-                self.settings.seed,
-                warm,
                 on_step=lambda done, total: self._progress("training the committee", done, total),
             )
         return {
@@ -348,7 +337,7 @@ class Search:
         ends: list[Relaxed],
         clusters: int,
         calibration: Calibration | None,
-        training: dict[str, float],
+        training: dict[str, float | None],
     ) -> None:
         best = min((polymorph.energy for polymorph in self.state.polymorphs), default=None)
         record = RoundRecord(

@@ -223,7 +223,7 @@ class RoundRecord:
     stops: dict[str, int] = field(default_factory=dict)
     clusters: int = 0
     calibration: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, float] = field(default_factory=dict)
+    training: dict[str, float | None] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

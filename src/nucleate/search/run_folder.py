@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -12,8 +11,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from nucleate.errors import RunFolderError, StorageFailed
+from nucleate.errors import RunFolderError
 from nucleate.reference.ledger import Ledger, database_errors, open_database
+from nucleate.storage import append_line, read_lines, write_whole
 
 VERSION = 1
 """Of the folder's layout; a folder with a larger number was written by a newer nucleate."""
@@ -58,11 +58,9 @@ class RunFolder:
         try:
             for folder in (path, path / "models", path / "structures"):
                 folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(present, settings_toml)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise StorageFailed(f"{path}: {error.strerror}; free some disk space and start again") from error
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+        write_whole(present, settings_toml)
         return cls.open(path)
 
     @classmethod
@@ -145,43 +143,12 @@ class RunFolder:
 
     def change_settings(self, settings_toml: str) -> None:
         """Replace run.toml."""
-        try:
-            write_atomically(self.path / "run.toml", settings_toml)
-        except OSError as error:
-            raise StorageFailed(f"{self.path / 'run.toml'}: {error.strerror}; nothing recorded so far is lost") from error
+        write_whole(self.path / "run.toml", settings_toml)
 
     def event(self, kind: str, **what: Any) -> None:
         """Append one line to events.jsonl."""
-        line = json.dumps({"time": round(time.time(), 3), "event": kind, **what})
-        try:
-            with (self.path / "events.jsonl").open("ab+") as stream:
-                # A kill may have cut the last line; a new one must not be glued to it.
-                if stream.seek(0, os.SEEK_END) > 0:
-                    stream.seek(-1, os.SEEK_END)
-                    line = line if stream.read(1) == b"\n" else "\n" + line
-                stream.write((line + "\n").encode())
-        except OSError as error:
-            raise StorageFailed(f"{self.path / 'events.jsonl'}: {error.strerror}; nothing recorded so far is lost") from error
+        append_line(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
 
     def events(self) -> list[dict[str, Any]]:
         """All events; a last line cut by a kill is left out."""
-        path = self.path / "events.jsonl"
-        if not path.exists():
-            return []
-        found = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return found
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves either the old one or the new one whole."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+        return read_lines(self.path / "events.jsonl")

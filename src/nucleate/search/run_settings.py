@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.crystals.formula import parse_formula
 from nucleate.generate.settings import GenerateSettings
-from nucleate.potentials.settings import ModelSettings, TrainingSettings
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.relax.settings import RelaxSettings
+from nucleate.search.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.search.settings import SearchSettings
 from nucleate.settings_text import validated
+from nucleate.training.settings import TrainingSettings
 
 
 class PoolRelaxSettings(RelaxSettings):
@@ -41,7 +42,7 @@ class RunSettings(BaseModel):
     reference: ReferenceSettings = Field(default_factory=ReferenceSettings, description="The reference method.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="The loop.")
     generate: GenerateSettings = Field(default_factory=GenerateSettings, description="The generators.")
-    model: ModelSettings = Field(default_factory=ModelSettings, description="The committee.")
+    model: SearchModelSettings = Field(default_factory=SearchModelSettings, description="The committee.")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="Its training.")
     relax: PoolRelaxSettings = Field(
         default_factory=PoolRelaxSettings,
@@ -62,4 +63,7 @@ def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSet
     """Validate; raises `BadInput` naming every wrong key with the nearest right one, and every wrong value."""
     settings = validated(RunSettings, data, source)
     parse_formula(settings.formula)
+    settings.model.family_options()
+    if settings.model.prior is not None:
+        refuse_own_prior(settings.model.prior, settings.reference.engine)
     return settings

@@ -9,10 +9,9 @@ import torch
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import neighbour_edges
-from nucleate.potentials.manybody import ManyBodyCommittee
+from nucleate.potentials.manybody import ManyBodyCommittee, standardise
 from nucleate.potentials.networks.a2a import A2A
 from nucleate.potentials.registry import Trainable
-from nucleate.potentials.training import standardise
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import LabelledStructure
 
@@ -32,7 +31,9 @@ def fit_baseline(model: Trainable, labelled: LabelledSet, seed: int) -> None:
     counts = np.array([[np.count_nonzero(item.atoms.numbers == z) for z in model.species] for item in data], dtype=float)
     per_atom = counts / counts.sum(1, keepdims=True)
     target = (np.array([item.energy for item in data]) - _wall(model, labelled)) / counts.sum(1)
-    shift, *_ = np.linalg.lstsq(per_atom, target, rcond=1e-6)
+    # The shift should suit the structures that count, not crushed ones.
+    root = np.sqrt(labelled.weight.mean(0).cpu().numpy())
+    shift, *_ = np.linalg.lstsq(per_atom * root[:, None], target * root, rcond=1e-6)
     model.energy_shift.copy_(torch.as_tensor(shift))
     forces = [item.forces for item in data if item.forces is not None]
     scale = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 0.0
@@ -44,10 +45,10 @@ def fit_baseline(model: Trainable, labelled: LabelledSet, seed: int) -> None:
 
 def fit_inputs(model: Trainable, data: Sequence[LabelledStructure]) -> None:
     """Set the scale of the inputs of families that have one."""
+    batch = CrystalBatch.from_atoms([item.atoms for item in data], device=model.energy_scale.device)
     if isinstance(model, ManyBodyCommittee):
-        standardise(model, [item.atoms for item in data])
+        standardise(model, batch)
     elif isinstance(model, A2A):
-        batch = CrystalBatch.from_atoms([item.atoms for item in data], device=model.energy_scale.device)
         model.fit_features(*model.graph(batch, neighbour_edges(batch, model.cutoff)))
 
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings
-from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings, fit_soap_krr
+from nucleate.potentials.soap_krr import SoapKrrSettings, fit_soap_krr
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import LabelledStructure, suspicious_units, what_is_missing
+from nucleate.training.evaluation import examine
+from nucleate.training.fitting import finite
 from nucleate.training.folder import TrainingFolder, read_events
-from nucleate.training.loss import ErrorSum, loss, squares
 from nucleate.training.settings import FitSettings
-from nucleate.training.trainer import EVALUATION_BATCH, PARITY, OnEvent, finite, held_back
+from nucleate.training.trainer import OnEvent, held_back
+
+OF_STEPS = (
+    "steps", "stages", "batch", "optimiser", "learning_rate", "schedule", "final_rate", "warmup", "weight_decay", "clip", "soften_force",
+    "soften_energy", "ema", "bootstrap", "copy_species", "freeze", "patience", "checkpoint_every", "dtype", "device",
+)  # fmt: skip
+"""Settings that only a training in steps obeys."""
 
 
 def fit_closed_form(
@@ -47,28 +52,23 @@ def fit_closed_form(
         species, options, [item.atoms for item in train], [item.energy for item in train],
         [item.forces for item in train], [item.stress for item in train], settings.seed,
     )  # fmt: skip
+    notes = [*what_is_missing(train), *suspicious_units(train), *_without_effect(settings)]
     tell(
         "start", model="soap-krr", parameters=len(model.alpha), members=1, species=[chemical_symbols[z] for z in species],
-        training=len(train), validation=len(valid), split_by=words, notes=[*what_is_missing(train), *suspicious_units(train)],
+        training=len(train), validation=len(valid), split_by=words, notes=notes,
     )  # fmt: skip
-    said, parity = {}, {}
+    found = {}
     for name, items in (("training", train), ("validation", valid)):
         if items:
-            said[name], parity[name] = _errors(model, items, settings)
-    folder.write("parity.json", json.dumps(parity))
+            labelled = LabelledSet(items, model.cutoff, torch.ones(1, len(items)), "cpu")
+            found[name] = examine(model, labelled, range(len(items)), settings)
+    folder.write("parity.json", json.dumps({name: what.pairs for name, what in found.items()}))
     empty = {"gradient": None, "covariance": None, "scale": None}
-    tell("evaluation", step=1, **said, noise=empty, weights={})
+    tell("evaluation", step=1, **{name: what.facts for name, what in found.items()}, noise=empty, weights={})
     save_committee(folder.path / "model.safetensors", model, prior=settings.prior)
     tell("finished", step=1, why="solved in closed form")
 
 
-def _errors(model: SoapKrr, items: list[LabelledStructure], settings: FitSettings) -> tuple[dict[str, Any], dict[str, Any]]:
-    labelled = LabelledSet(items, model.cutoff, torch.ones(1, len(items)), "cpu")
-    errors, total = ErrorSum(), 0.0
-    for part in np.array_split(np.arange(len(items)), -(-len(items) // EVALUATION_BATCH)):
-        minibatch = labelled.take(part.tolist())
-        prediction = model.energy_forces_stress(minibatch.batch, minibatch.edges)
-        errors.add(prediction, minibatch)
-        found = squares(prediction, minibatch)
-        total += float(loss(found, torch.ones_like(found.energy), settings)) * len(part)
-    return {**asdict(errors.errors()), "loss": total / len(items), "informants": {}}, errors.pairs(PARITY)
+def _without_effect(settings: FitSettings) -> list[str]:
+    given = [name for name in OF_STEPS if getattr(settings, name) != FitSettings.model_fields[name].get_default(call_default_factory=True)]
+    return [f"solved in closed form, without effect: {', '.join(given)}"] if given else []

@@ -15,6 +15,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from nucleate.crystals.formula import formula_text
 from nucleate.errors import BadInput
+from nucleate.reference.base import Label
 from nucleate.reference.ledger import read_labels
 from nucleate.units import GPA
 
@@ -62,7 +63,7 @@ def read_data(path: Path | str) -> list[LabelledStructure]:
     """Every labelled structure of a file or run folder.
 
     Args:
-        path: extended XYZ (or what else ASE reads with energies), an ASE database (`.db`, `.json`), or the folder of a search.
+        path: extended XYZ (or what else ASE reads with energies), an ASE database (`.db`), or the folder of a search.
 
     Raises:
         BadInput: nothing there, no energies, a label that is not a number; names the row.
@@ -135,6 +136,9 @@ def _checked(
         bare.set_cell(np.diag(np.ptp(atoms.positions, axis=0) + 2 * VACUUM))
         bare.center()
         stress = None
+    for name, array, shape in (("forces", forces, (len(atoms), 3)), ("stress", stress, (6,))):
+        if array is not None and np.shape(array) != shape:
+            raise BadInput(f"{where}: {name} has the shape {np.shape(array)}, not {shape}")
     for name, value in (
         ("energy", energy),
         ("forces", forces),
@@ -147,6 +151,14 @@ def _checked(
     if abs(np.linalg.det(bare.cell.array)) < 1e-3:
         raise BadInput(f"{where}: has no three-dimensional cell")
     return LabelledStructure(bare, float(energy), forces, stress, where, info)
+
+
+def from_labels(structures: Sequence[Atoms], labels: Sequence[Label]) -> list[LabelledStructure]:
+    """What a reference said of structures, as training data; raises `BadInput` naming a label that is not finite."""
+    return [
+        _checked(atoms, label.energy, label.forces, label.stress, f"label {number}", {})
+        for number, (atoms, label) in enumerate(zip(structures, labels, strict=True), 1)
+    ]
 
 
 def suspicious_units(data: Sequence[LabelledStructure]) -> list[str]:

@@ -5,7 +5,6 @@ Checkpoints are safetensors with JSON in the header, replaced as a whole: a kill
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -18,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from nucleate.errors import BadInput, RunFolderError, StorageFailed
+from nucleate.errors import BadInput, RunFolderError
+from nucleate.storage import append_line, read_lines, write_whole
 
 VERSION = 1
 
@@ -42,7 +42,7 @@ class TrainingFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if not present.exists():
-                write_whole(present, settings_toml.encode())
+                write_whole(present, settings_toml)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
@@ -64,13 +64,25 @@ class TrainingFolder:
 
     def event(self, kind: str, **what: Any) -> None:
         """Append one line to events.jsonl."""
-        _append(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
+        append_line(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
 
-    def forget_after(self, step: int) -> None:
-        """Drop events of steps that a kill took back, except what the user asked for."""
-        kept = [event for event in read_events(self.path) if event.get("step", 0) <= step or event["event"] == "steer"]
+    def forget_after(self, step: int, steered: int) -> None:
+        """Drop events of steps that a kill took back, except what the user asked for.
+
+        Args:
+            step: of the checkpoint.
+            steered: steering events at the checkpoint; later ones of a replay come again by themselves.
+        """
+        kept = []
+        for event in read_events(self.path):
+            if event["event"] == "steer":
+                steered -= 1
+                if steered >= 0 or "replayed" not in event:
+                    kept.append(event)
+            elif event.get("step", 0) <= step:
+                kept.append(event)
         text = "".join(json.dumps(event) + "\n" for event in kept)
-        write_whole(self.path / "events.jsonl", text.encode())
+        write_whole(self.path / "events.jsonl", text)
 
     def save(self, name: str, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Write a file of tensors; raises `StorageFailed` with the old one still whole."""
@@ -79,7 +91,11 @@ class TrainingFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a file of text as a whole."""
-        write_whole(self.path / name, text.encode())
+        write_whole(self.path / name, text)
+
+    def copy(self, source: str, target: str) -> None:
+        """Give a file's content to another, as a whole."""
+        write_whole(self.path / target, (self.path / source).read_bytes())
 
     def load(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """The header and tensors of `save`, or None where there is no such file."""
@@ -103,29 +119,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise BadInput(f"{path}: not a whole file of nucleate's ({type(error).__name__}: {error})") from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a kill or a full disk leaves either the old one or the new one whole."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        hint = "free some disk space; " if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
-        raise StorageFailed(f"{path}: {error.strerror}; {hint}the file before this one is whole") from error
-
-
 def read_events(folder: Path) -> list[dict[str, Any]]:
     """All events; a last line cut by a kill is left out."""
-    return _read_lines(folder / "events.jsonl")
+    return read_lines(folder / "events.jsonl")
 
 
 def read_commands(folder: Path) -> list[dict[str, Any]]:
     """What a user asked of the training, in order."""
-    return _read_lines(folder / "steer.jsonl")
+    return read_lines(folder / "steer.jsonl")
 
 
 def add_command(folder: Path, command: dict[str, Any]) -> None:
@@ -140,37 +141,12 @@ def add_command(folder: Path, command: dict[str, Any]) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        _append(folder / "steer.jsonl", command)
+        append_line(folder / "steer.jsonl", command)
         return
     finally:
         os.close(lock)
     ended = any(event["event"] == "finished" for event in read_events(folder))
     raise BadInput(f"{folder}: the training has {'ended' if ended else 'stopped'}; only a running one can be steered")
-
-
-def _append(path: Path, content: dict[str, Any]) -> None:
-    line = json.dumps(content)
-    try:
-        with path.open("ab+") as stream:
-            # A kill may have cut the last line; a new one must not be glued to it.
-            if stream.seek(0, os.SEEK_END) > 0:
-                stream.seek(-1, os.SEEK_END)
-                line = line if stream.read(1) == b"\n" else "\n" + line
-            stream.write((line + "\n").encode())
-    except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror}; nothing recorded so far is lost") from error
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
 
 
 def pack(state: Any, tensors: dict[str, Tensor], prefix: str) -> Any:

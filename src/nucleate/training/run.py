@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ import numpy as np
 import tomli_w
 import torch
 
-from nucleate.crystals.batch import CrystalBatch
-from nucleate.crystals.strain import voigt_from_full
 from nucleate.errors import BadInput
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
@@ -26,6 +24,7 @@ from nucleate.training.closed_form import fit_closed_form
 from nucleate.training.data import LabelledStructure, read_data
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.loss import ErrorSum
+from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import FitSettings
 from nucleate.training.splits import groups, split
 from nucleate.training.trainer import OnEvent, Trainer, model_path
@@ -76,17 +75,20 @@ def fit(
     resolved = resolve(settings, **options)
     labelled = read_data(data)
     held = None if validation is None else read_data(validation)
-    told = [] if replay is None else read_events(Path(replay))
+    told = [] if replay is None else _steered(Path(replay))
     record = {"data": str(data), "digest": digest(labelled)}
     if held is not None:
         record |= {"validation": str(validation), "validation_digest": digest(held)}
     text = to_toml(resolved) + "\n" + tomli_w.dumps({"source": record})
     with TrainingFolder(out, text) as folder:
-        if resolved.prior is not None:
-            labelled = less_prior(labelled, resolved.prior, folder, "prior.safetensors", on_event)
-            held = None if held is None else less_prior(held, resolved.prior, folder, "prior-validation.safetensors", on_event)
         _run(folder, resolved, labelled, held, told, on_event)
     return model_path(out)
+
+
+def _steered(folder: Path) -> list[dict[str, Any]]:
+    if not (folder / "events.jsonl").is_file():
+        raise BadInput(f"{folder}: no training to replay (events.jsonl is missing)")
+    return read_events(folder)
 
 
 def _run(
@@ -97,47 +99,19 @@ def _run(
     told: list[dict[str, Any]],
     on_event: OnEvent | None,
 ) -> None:
+    if settings.prior is not None:
+        answers = PriorAnswers(PriorPotential(settings.prior), folder.path / "prior.jsonl")
+
+        def asked(done: int, total: int) -> None:
+            if on_event is not None:
+                on_event("progress", {"step": done, "total": total, "phase": f"asking {settings.prior}"})
+
+        data = answers.taken_off(data, asked)
+        held = None if held is None else answers.taken_off(held, asked)
     if settings.model == "soap-krr":
         fit_closed_form(folder, settings, data, held, on_event)
     else:
         Trainer(folder, settings, data, held, told, on_event).run()
-
-
-def less_prior(
-    data: list[LabelledStructure], name: str, folder: TrainingFolder, file: str, on_event: OnEvent | None = None
-) -> list[LabelledStructure]:
-    """The data with what a prior says taken off their labels; its answers are kept in the folder.
-
-    Raises:
-        BadInput: the labels are the prior's own, or it has no answer.
-    """
-    own = next((item for item in data if item.info.get("reference") == name), None)
-    if own is not None:
-        raise BadInput(f"{own.where}: was labelled by {name} itself; a correction to it would be measured against itself")
-    prior, found = PriorPotential(name), folder.load(file)
-    if found is None:
-        answers: dict[str, list[torch.Tensor]] = {"energy": [], "forces": [], "stress": []}
-        for k, item in enumerate(data):
-            said = prior.energy_forces_stress(CrystalBatch.from_atoms([item.atoms]))
-            for key, value in (("energy", said.energy[0]), ("forces", said.forces[0]), ("stress", voigt_from_full(said.stress[0]))):
-                answers[key].append(value)
-            if on_event is not None:
-                on_event("progress", {"step": k + 1, "total": len(data), "phase": f"asking {name}"})
-        tensors = {key: torch.cat(values) for key, values in answers.items()}
-        folder.save(file, {"prior": name}, tensors)
-    else:
-        tensors = found[1]
-    energy, stress = tensors["energy"].numpy(), tensors["stress"].numpy()
-    forces = np.split(tensors["forces"].numpy(), np.cumsum([len(item.atoms) for item in data])[:-1])
-    return [
-        replace(
-            item,
-            energy=item.energy - float(energy[k]),
-            forces=None if item.forces is None else item.forces - forces[k],
-            stress=None if item.stress is None else item.stress - stress[k],
-        )
-        for k, item in enumerate(data)
-    ]
 
 
 def digest(data: Sequence[LabelledStructure]) -> str:
@@ -207,7 +181,7 @@ def learning_curve(
 
     Args:
         data: as in `fit`.
-        models: families, or `family:TOML` for one with settings of its own.
+        models: families, or `family:TOML` for one with settings of its own, which go before the others.
         sizes: labels trained on, drawn from the groups that are not held back.
         out: folder.
         settings: of all trainings.
@@ -234,7 +208,8 @@ def learning_curve(
             for size in sizes:
                 if size > len(train):
                     raise BadInput(f"{size} labels asked for, {len(train)} of {len(labelled)} are not held back")
-                resolved = resolve(file or settings, model=family, seed=seed, validation=0.0)
+                own = read_settings(file) if file else {}
+                resolved = resolve(settings, **{**own, "model": family, "seed": seed, "validation": 0.0})
                 key = {"model": name, "labels": size, "seed": seed, "settings": _short(resolved), "data": digest(labelled)}
                 row = next((old for old in done if all(old.get(k) == v for k, v in key.items())), None)
                 if row is None:

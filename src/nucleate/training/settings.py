@@ -24,7 +24,7 @@ class FitSettings(BaseModel):
 
     model: str = Field("manybody", description="Family: manybody, a2a, molcnn, schnet, painn, soap-krr.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the family.")
-    prior: Literal["chgnet", "sevennet"] | None = Field(None, description="Learn the difference to this pretrained potential.")
+    prior: str | None = Field(None, description="Learn the difference to this pretrained potential: chgnet, sevennet or mace:FILE.")
     seed: int = Field(0, ge=0, description="Of weights, split, minibatches and bootstrap.")
     steps: int = Field(2000, ge=1, description="Optimiser steps.")
     stages: list[Stage] = Field(default_factory=list, description="In place of steps: one stage after the other.")
@@ -40,8 +40,9 @@ class FitSettings(BaseModel):
     force_weight: float = Field(1.0, ge=0, description="Of the squared force error.")
     stress_weight: float = Field(0.5, ge=0, description="Of the squared error of stress times volume per atom.")
     soften_force: float = Field(
-        0.0, ge=0, description="Structures with larger forces count less: 1/(1 + (F/soften)^2); 0: all alike, eV/Å."
+        0.0, ge=0, description="Structures with larger forces (eV/Å) count less: 1/(1 + (F/soften)^2); 0: all alike."
     )
+    soften_energy: float = Field(0.0, ge=0, description="Structures this far above the lowest (eV/atom) count less as well; 0: all alike.")
     ema: float = Field(0.99, ge=0, lt=1, description="Decay of the running average of weights that is kept; 0: the last weights.")
     bootstrap: bool = Field(True, description="Each member of a committee weighs the structures differently.")
     validation: float = Field(0.1, ge=0, le=0.5, description="Share of the structures held back, in whole groups.")
@@ -64,3 +65,37 @@ class FitSettings(BaseModel):
     def total(self) -> int:
         """Steps of all stages."""
         return sum(stage.steps for stage in self.all_stages)
+
+
+class TrainingSettings(BaseModel):
+    """How a search trains its committee, round after round."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    steps: int = Field(1000, ge=1, description="Optimiser steps of the first training.")
+    warm_steps: int = Field(400, ge=1, description="Optimiser steps of each later round, started from the last weights.")
+    batch_structures: int = Field(12, ge=1, description="Structures a step.")
+    learning_rate: float = Field(0.01, gt=0, description="AdamW step at the start of the cosine.")
+    warm_learning_rate: float = Field(0.005, gt=0, description="The same for warm-started trainings.")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW weight decay.")
+    energy_weight: float = Field(20.0, ge=0, description="Weight of the squared error of the energy per atom.")
+    force_weight: float = Field(1.0, ge=0, description="Weight of the squared force error.")
+    stress_weight: float = Field(0.5, ge=0, description="Weight of the squared error of stress times volume per atom.")
+    soften_force: float = Field(
+        2.0, gt=0, description="Structures whose forces exceed this (eV/Å) count less: weight 1/(1 + (F/soften)^2)."
+    )
+    soften_energy: float = Field(1.0, gt=0, description="Structures this far above the lowest (eV/atom) count less, in the same way.")
+    ema: float = Field(0.99, ge=0, lt=1, description="Decay of the running average of weights that is kept.")
+    bootstrap: bool = Field(True, description="Give each member its own random weights on the labels.")
+
+    def of_round(self, seed: int, warm: bool) -> FitSettings:
+        """The settings of one training."""
+        shared = self.model_dump(exclude={"steps", "warm_steps", "batch_structures", "learning_rate", "warm_learning_rate"})
+        return FitSettings(
+            seed=seed,
+            steps=self.warm_steps if warm else self.steps,
+            learning_rate=self.warm_learning_rate if warm else self.learning_rate,
+            batch=self.batch_structures,
+            validation=0.0,
+            **shared,
+        )

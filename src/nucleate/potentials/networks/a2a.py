@@ -99,7 +99,7 @@ class A2A(NetworkPotential):
         features = self.functions(vectors[0], graph)
         return self.energies(features.expand(self.members, *features.shape), graph.kind)
 
-    def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool) -> tuple[Tensor, Tensor]:
+    def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool, mean: bool = False) -> tuple[Tensor, Tensor]:
         """As in `NetworkPotential`, with the functions computed once for all members."""
         learnable = create_graph and self.settings.learnable
         with torch.enable_grad():
@@ -112,6 +112,8 @@ class A2A(NetworkPotential):
                 every = every.clone().requires_grad_(True)
             energy = self.energies(every, graph.kind) * self.energy_scale.to(vectors.dtype)
             (inner,) = torch.autograd.grad(energy.sum(), every, create_graph=create_graph)
+            if mean:
+                inner = inner.mean(0, keepdim=True)
             # Contracted with the functions' factors, dE/dG never meets their product a second time.
             slopes = [
                 torch.autograd.grad(terms.contract(mine), leaf, create_graph=create_graph, retain_graph=True)[0] for mine in inner.unbind()

@@ -51,6 +51,8 @@ class NetworkPotential(nn.Module, ABC):
         energy_shift: (n_species,) eV, energy of an atom before the network speaks.
     """
 
+    can_follow_mean = True
+
     energy_scale: Tensor
     energy_shift: Tensor
     species_index: Tensor
@@ -108,12 +110,16 @@ class NetworkPotential(nn.Module, ABC):
         kind = self.species_index[batch.numbers]
         return vectors[near].to(self.dtype), Graph(kind, edges.centre[near], edges.neighbour[near])
 
-    def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool) -> tuple[Tensor, Tensor]:
-        """Energies of atoms (m, n_atoms) and dE/dvector (m, n_edges, 3), eV and eV/Å, without shifts and wall."""
+    def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool, mean: bool = False) -> tuple[Tensor, Tensor]:
+        """Energies of atoms (m, n_atoms) and dE/dvector (m or, for the mean over members, 1, n_edges, 3), without shifts and wall.
+
+        eV and eV/Å.
+        """
+        copies = 1 if mean else self.members
         with torch.enable_grad():
-            leaf = vectors.detach().expand(self.members, *vectors.shape).clone().requires_grad_(True)
-            energy = self.atomic_energies(leaf, graph) * self.energy_scale.to(self.dtype)
-            (slope,) = torch.autograd.grad(energy.sum(), leaf, create_graph=create_graph, allow_unused=True)
+            leaf = vectors.detach().expand(copies, *vectors.shape).clone().requires_grad_(True)
+            energy = self.atomic_energies(leaf.expand(self.members, *vectors.shape), graph) * self.energy_scale.to(self.dtype)
+            (slope,) = torch.autograd.grad(energy.sum() / (self.members if mean else 1), leaf, create_graph=create_graph, allow_unused=True)
         return energy, torch.zeros_like(leaf) if slope is None else slope
 
     def shifts(self, batch: CrystalBatch) -> Tensor:
@@ -121,27 +127,30 @@ class NetworkPotential(nn.Module, ABC):
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
         return per_atom.new_zeros(len(batch)).index_add_(0, batch.structure, per_atom)
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None, create_graph: bool = False) -> Prediction:
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, mean_forces: bool = False, create_graph: bool = False
+    ) -> Prediction:
         """Energies, forces and stresses of every member; see `Potential`.
 
         Args:
             batch: the structures.
             edges: their pairs; found here if left out.
+            mean_forces: forces and stress of the committee's mean alone, with a committee axis of one.
             create_graph: keep what a training needs to differentiate once more.
         """
         self.check_species(batch.numbers)
         vectors, graph = self.graph(batch, neighbour_edges(batch, self.cutoff) if edges is None else edges)
-        atomic, slope = self.energy_and_slope(vectors, graph, create_graph)
+        atomic, slope = self.energy_and_slope(vectors, graph, create_graph, mean_forces)
         if not create_graph:
             atomic, slope = atomic.detach(), slope.detach()
         wall_energies, wall_slope = self._wall(vectors, batch.numbers, graph)
         slope = slope + wall_slope
-        m, n = self.members, len(batch)
+        m, n = len(slope), len(batch)
         forces = slope.new_zeros(m, graph.n_atoms, 3).index_add(1, graph.centre, slope).index_add(1, graph.neighbour, slope, alpha=-1)
         outer = slope.unsqueeze(-1) * vectors.unsqueeze(-2)
         virial = slope.new_zeros(m, n, 3, 3).index_add(1, batch.structure[graph.centre], outer)
         stress = virial / batch.volumes.to(slope.dtype).view(-1, 1, 1)
-        energy = atomic.double().new_zeros(m, n).index_add(1, batch.structure, atomic.double())
+        energy = atomic.double().new_zeros(self.members, n).index_add(1, batch.structure, atomic.double())
         wall = wall_energies.double().new_zeros(n).index_add(0, batch.structure[graph.centre], wall_energies.double())
         return Prediction(energy + wall + self.shifts(batch), forces, 0.5 * (stress + stress.transpose(-1, -2)))
 

@@ -1,0 +1,284 @@
+"""The steps of a training: minibatches, stages, the optimiser, the running average of weights.
+
+Minibatches follow from seed and step alone: from the same state, the same steps lead to the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nucleate.errors import BadInput, NucleateError
+from nucleate.potentials.base import Potential
+from nucleate.potentials.networks.a2a import A2A
+from nucleate.potentials.registry import Trainable
+from nucleate.training.baseline import fit_baseline
+from nucleate.training.batches import LabelledSet, Minibatch
+from nucleate.training.data import LabelledStructure
+from nucleate.training.loss import Errors, ErrorSum, loss, squares
+from nucleate.training.parts import Part, find_parts, slice_of
+from nucleate.training.settings import FitSettings, Stage
+
+EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a step did.
+
+    Attributes:
+        loss: before it, a member.
+        rate: learning rate.
+        structures: in its minibatch.
+    """
+
+    loss: float
+    rate: float
+    structures: int
+
+
+class Fitting:
+    """A model on its way.
+
+    Args:
+        model: changed in place.
+        labelled: what it is trained on.
+        settings: of the training.
+
+    Attributes:
+        average: running average of each parameter: what is kept in the end.
+        step: steps taken.
+        frozen: layers and species that do not move.
+        steered: a learning rate set by hand, and since which step.
+    """
+
+    def __init__(self, model: Trainable, labelled: LabelledSet, settings: FitSettings):
+        self.model, self.labelled, self.settings = model, labelled, settings
+        self.parameters = dict(model.named_parameters())
+        self.optimiser = self._make_optimiser()
+        self.average = [parameter.detach().clone() for parameter in self.parameters.values()]
+        self.step = 0
+        self.frozen = [what for what in settings.freeze if find_parts(model, what)]
+        self.steered: tuple[float, int] | None = None
+
+    def advance(self) -> Taken:
+        """One step; raises `NucleateError` where the loss is not a number."""
+        stage, _ = self.stage()
+        rate = self.rate()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        still = self._still(stage)
+        kept = [(self.parameters[name], index, slice_of(self.parameters[name], index).detach().clone()) for name, index in still]
+        whole = {name for name, index in still if index is None}
+        data = self.labelled.take(self.chosen(self.step))
+
+        def closure() -> float:
+            self.optimiser.zero_grad(set_to_none=True)
+            found = squares(self.model.energy_forces_stress(data.batch, data.edges, create_graph=True), data)
+            total = loss(found, data.weight, self.settings)
+            total.backward()
+            for name in whole:
+                self.parameters[name].grad = None
+            moving = [p for p in self.parameters.values() if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(moving, self.settings.clip * math.sqrt(self.model.members))
+            return float(total.detach()) / self.model.members
+
+        value = closure() if not isinstance(self.optimiser, torch.optim.LBFGS) else None
+        if value is None:
+            value = float(self.optimiser.step(closure))
+        else:
+            self.optimiser.step()
+        if not math.isfinite(value):
+            raise NucleateError(f"the loss is not a number at step {self.step + 1}; lower the learning rate, then start again")
+        with torch.no_grad():
+            for parameter, index, before in kept:
+                slice_of(parameter, index).copy_(before)
+            # Early on the average follows closely, so that it forgets the random start.
+            decay = min(self.settings.ema, (self.step + 1) / (self.step + 10)) if self.settings.ema else 0.0
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters.values()], 1 - decay)
+        self.step += 1
+        return Taken(value, rate, len(data.batch))
+
+    def chosen(self, step: int) -> Sequence[int]:
+        """Indices of a step's minibatch, from seed and step alone."""
+        n = len(self.labelled)
+        if self.settings.optimiser == "lbfgs":
+            return range(n)
+        parts = max(1, round(n / self.settings.batch))
+        epoch, place = divmod(step, parts)
+        order = np.random.default_rng([self.settings.seed, 9, epoch]).permutation(n)
+        return np.array_split(order, parts)[place].tolist()
+
+    def stage(self, step: int | None = None) -> tuple[Stage, tuple[int, int]]:
+        """The stage of a step; its number, and the step within it."""
+        left = self.step if step is None else step
+        stages = self.settings.all_stages
+        for number, stage in enumerate(stages):
+            if left < stage.steps:
+                return stage, (number, left)
+            left -= stage.steps
+        return stages[-1], (len(stages) - 1, stages[-1].steps)
+
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        if self.steered is not None:
+            value, since = self.steered
+            return value * self._factor(self.step) / self._factor(since)
+        stage, _ = self.stage()
+        return (stage.learning_rate or self.settings.learning_rate) * self._factor(self.step)
+
+    def _factor(self, step: int) -> float:
+        stage, (_, within) = self.stage(step)
+        s, done = self.settings, within / stage.steps
+        if s.schedule == "cosine":
+            factor = s.final_rate + (1 - s.final_rate) * 0.5 * (1 + math.cos(math.pi * done))
+        else:
+            factor = s.final_rate**done if s.schedule == "exponential" else 1.0
+        return factor * min(1.0, (within + 1) / (s.warmup + 1))
+
+    def _still(self, stage: Stage) -> list[Part]:
+        """What does not move in a stage."""
+        still = [part for what in self.frozen for part in find_parts(self.model, what)]
+        if stage.train:
+            moving = {part for what in stage.train for part in find_parts(self.model, what)}
+            places = (None, *range(len(self.model.species)))
+            still += [(name, None) for name in self.parameters if all((name, index) not in moving for index in places)]
+        return still
+
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        s, parameters = self.settings, [p for p in self.parameters.values() if p.requires_grad]
+        if s.optimiser == "lbfgs":
+            return torch.optim.LBFGS(parameters, lr=s.learning_rate, max_iter=1, history_size=20)
+        if s.optimiser == "adam":
+            return torch.optim.Adam(parameters, lr=s.learning_rate)
+        return torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
+
+    def gradient(self, chosen: Sequence[int]) -> list[Tensor]:
+        """Of the loss of these structures, by parameter."""
+        data = self.labelled.take(chosen)
+        parameters = [p for p in self.parameters.values() if p.requires_grad]
+        found = squares(self.model.energy_forces_stress(data.batch, data.edges, create_graph=True), data)
+        gradients = torch.autograd.grad(loss(found, data.weight, self.settings), parameters, allow_unused=True)
+        return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The running average in the model's place."""
+        current = [p.detach().clone() for p in self.parameters.values()]
+        self._set(self.average)
+        yield
+        self._set(current)
+
+    def keep_average(self) -> None:
+        """Leave the running average in the model."""
+        self._set(self.average)
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def _set(self, values: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters.values(), values, strict=True):
+                parameter.copy_(value)
+
+    def reset(self, what: str, fresh: Trainable) -> None:
+        """Give a part the weights of another model, and the optimiser no memory of it."""
+        new = dict(fresh.named_parameters())
+        with torch.no_grad():
+            for name, index in find_parts(self.model, what):
+                slice_of(self.parameters[name], index).copy_(slice_of(new[name], index))
+                slice_of(self.average[list(self.parameters).index(name)], index).copy_(slice_of(new[name], index))
+                self.optimiser.state.pop(self.parameters[name], None)
+
+    def copy(self, target: str, source: str) -> None:
+        """Give a species the weights of another; raises `BadInput` where species have none of their own."""
+        if not isinstance(self.model, A2A):
+            raise BadInput("weights can be copied between species in a2a alone: other families share them")
+        self.model.copy_species(target, source)
+        with torch.no_grad():
+            for kept, (name, parameter) in zip(self.average, self.parameters.items(), strict=True):
+                if target in name.split("."):
+                    kept.copy_(parameter)
+
+
+def structure_weights(data: Sequence[LabelledStructure], members: int, settings: FitSettings) -> Tensor:
+    """(m, n): less for structures far from any crystal; then each member weighs them in its own way."""
+    weights = np.ones((members, len(data)))
+    if settings.soften_force:
+        force = np.array([0.0 if item.forces is None else np.sqrt(np.mean(item.forces**2)) for item in data])
+        weights *= 1 / (1 + (force / settings.soften_force) ** 2)
+    if settings.soften_energy:
+        energy = np.array([item.energy / len(item.atoms) for item in data])
+        above = np.maximum(energy - np.quantile(energy, 0.05), 0)
+        weights *= 1 / (1 + (above / settings.soften_energy) ** 2)
+    if settings.bootstrap and members > 1:
+        # Bayesian bootstrap (Rubin, Ann. Statist. 9, 130 (1981), doi 10.1214/aos/1176345338), drawn label by label: a label keeps
+        # its weights when more follow it.
+        draws = [np.random.default_rng([settings.seed, k, 77]).exponential(size=members) for k in range(len(data))]
+        weights *= np.clip(np.stack(draws, axis=1), 0.1, 3.0)
+    return torch.as_tensor(weights / weights.mean())
+
+
+def fit_model(
+    model: Trainable,
+    data: Sequence[LabelledStructure],
+    settings: FitSettings,
+    warm: bool = False,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Errors:
+    """Train a model in place, without a folder: what a search does each round.
+
+    Args:
+        model: any family that is trained in steps.
+        data: labelled structures.
+        settings: of the training; nothing is held back.
+        warm: go on with the weights, shifts and scales the model has.
+        on_step: called with (step, steps).
+
+    Returns:
+        Errors of the committee's mean on the data.
+
+    Raises:
+        BadInput: no labels.
+    """
+    if not data:
+        raise BadInput("no labelled structures to train on")
+    labelled = LabelledSet(data, model.cutoff, structure_weights(data, model.members, settings), model.energy_scale.device)
+    if not warm:
+        fit_baseline(model, labelled, settings.seed)
+    fitting = Fitting(model, labelled, settings)
+    while fitting.step < settings.total:
+        fitting.advance()
+        if on_step is not None:
+            on_step(fitting.step, settings.total)
+    fitting.keep_average()
+    return errors_on(model, labelled, range(len(labelled)))
+
+
+def errors_on(model: Potential, labelled: LabelledSet, chosen: Sequence[int]) -> Errors:
+    """Errors of the committee's mean on these structures."""
+    found = ErrorSum()
+    for part in evaluation_parts(labelled, chosen):
+        found.add(model.energy_forces_stress(part.batch, part.edges), part)
+    return found.errors()
+
+
+def evaluation_parts(labelled: LabelledSet, chosen: Sequence[int]) -> Iterator[Minibatch]:
+    """Minibatches of these structures, in order."""
+    for first in range(0, len(chosen), EVALUATION_BATCH):
+        yield labelled.take(list(chosen[first : first + EVALUATION_BATCH]))
+
+
+def finite(value: Any) -> Any:
+    """No NaN in the events: null."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

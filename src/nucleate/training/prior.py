@@ -1,0 +1,77 @@
+"""Labels less what a prior says of the same structures: what a correction learns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.strain import voigt_from_full
+from nucleate.errors import BadInput
+from nucleate.potentials.prior import PriorPotential
+from nucleate.storage import append_line, read_lines
+from nucleate.training.data import LabelledStructure
+
+
+class PriorAnswers:
+    """Asks a prior and keeps its answers: none is asked for twice, not even after a kill.
+
+    Args:
+        prior: what to ask.
+        path: file of the answers; None keeps them in memory alone.
+    """
+
+    def __init__(self, prior: PriorPotential, path: Path | None = None):
+        self.prior, self.path = prior, path
+        kept = [] if path is None else read_lines(path)
+        self._known = {line["structure"]: line for line in kept if line["prior"] == prior.name}
+
+    def taken_off(self, data: Sequence[LabelledStructure], on_done: Callable[[int, int], None] | None = None) -> list[LabelledStructure]:
+        """The data with the prior's energies, forces and stresses taken off their labels.
+
+        Args:
+            data: labelled structures.
+            on_done: called with (done, all).
+
+        Raises:
+            BadInput: the labels are the prior's own, or it has no answer; names the row.
+        """
+        own = next((item for item in data if item.info.get("reference") == self.prior.name), None)
+        if own is not None:
+            raise BadInput(f"{own.where}: was labelled by {self.prior.name} itself; a correction to it would be measured against itself")
+        left = []
+        for k, item in enumerate(data):
+            said = self._answer(item)
+            left.append(
+                replace(
+                    item,
+                    energy=item.energy - said["energy"],
+                    forces=None if item.forces is None else item.forces - np.array(said["forces"]),
+                    stress=None if item.stress is None else item.stress - np.array(said["stress"]),
+                )
+            )
+            if on_done is not None:
+                on_done(k + 1, len(data))
+        return left
+
+    def _answer(self, item: LabelledStructure) -> dict:
+        atoms = item.atoms
+        arrays = (atoms.numbers, atoms.positions, atoms.cell.array)
+        key = hashlib.sha256(b"".join(np.ascontiguousarray(array, dtype="<f8").tobytes() for array in arrays)).hexdigest()[:24]
+        if key not in self._known:
+            try:
+                said = self.prior.energy_forces_stress(CrystalBatch.from_atoms([atoms]))
+            except BadInput as error:
+                raise BadInput(f"{item.where}: {error}") from None
+            line = {
+                "structure": key, "prior": self.prior.name, "energy": float(said.energy[0, 0]), "forces": said.forces[0].tolist(),
+                "stress": voigt_from_full(said.stress[0])[0].tolist(),
+            }  # fmt: skip
+            if self.path is not None:
+                append_line(self.path, line)
+            self._known[key] = line
+        return self._known[key]

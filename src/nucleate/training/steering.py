@@ -1,0 +1,122 @@
+"""What a user asks of a training while it runs: done at its next step, recorded with it, done again after a kill or in a replay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from nucleate.errors import BadInput
+from nucleate.potentials.registry import family_settings, make_model
+from nucleate.training.fitting import Fitting
+from nucleate.training.folder import TrainingFolder, read_commands, read_events
+from nucleate.training.parts import find_parts
+
+
+class Steering:
+    """Obeys the folder's commands.
+
+    Args:
+        folder: whose `steer.jsonl` is read.
+        fitting: what they change.
+        replay: steering events of another training.
+        save: called for `save`.
+        tell: called with the facts of every command done or refused.
+
+    """
+
+    def __init__(
+        self,
+        folder: TrainingFolder,
+        fitting: Fitting,
+        replay: Sequence[dict[str, Any]],
+        save: Callable[[], None],
+        tell: Callable[..., None],
+    ):
+        self.folder, self.fitting, self.save, self.tell = folder, fitting, save, tell
+        self._replay = sorted((event for event in replay if event["event"] == "steer"), key=lambda event: event["step"])
+        self._repeated: list[dict[str, Any]] = []
+        self._recorded = self._replayed = self._done = 0
+        self._seen = -1
+
+    def state(self) -> dict[str, int]:
+        """For a checkpoint: steering events recorded so far, and how many of the replay were done."""
+        return {"recorded": self._recorded, "replayed": self._replayed}
+
+    def resume(self, state: dict[str, int]) -> None:
+        """From a checkpoint: what the user asked after it is done again at its steps; see `TrainingFolder.forget_after`."""
+        events = [event for event in read_events(self.folder.path) if event["event"] == "steer"]
+        self._repeated = events[state["recorded"] :]
+        self._replayed = state["replayed"]
+        self._recorded = len(events)
+        self._done = sum("replayed" not in event for event in events)
+
+    def obey(self) -> str | None:
+        """Do what was asked of the next step; returns why to stop, where that was asked."""
+        while self._repeated and self._repeated[0]["step"] <= self.fitting.step:
+            why, _ = self._do(self._repeated.pop(0)["command"])
+            if why is not None:
+                return why
+        while self._replayed < len(self._replay) and self._replay[self._replayed]["step"] <= self.fitting.step:
+            command = self._replay[self._replayed]["command"]
+            self._replayed += 1
+            why, refused = self._do(command)
+            self._record(command, refused, replayed=True)
+            if why is not None:
+                return why
+        path = self.folder.path / "steer.jsonl"
+        size = os.stat(path).st_size if path.exists() else 0  # noqa: PTH116
+        if size == self._seen:
+            return None
+        self._seen = size
+        commands = read_commands(self.folder.path)
+        while self._done < len(commands):
+            command = commands[self._done]
+            self._done += 1
+            why, refused = self._do(command)
+            self._record(command, refused)
+            if why is not None:
+                return why
+        return None
+
+    def left(self) -> int:
+        """Events of the replay whose steps did not come."""
+        return len(self._replay) - self._replayed
+
+    def _record(self, command: dict[str, Any], refused: str | None, **facts: Any) -> None:
+        self._recorded += 1
+        said = {} if refused is None else {"refused": refused}
+        self.tell("steer", step=self.fitting.step, command=command, **said, **facts)
+
+    def _do(self, command: dict[str, Any]) -> tuple[str | None, str | None]:
+        """One command: why to stop, and why it was refused; after a refusal the training goes on."""
+        fitting, refused, stop = self.fitting, None, None
+        try:
+            match command["do"]:
+                case "lr":
+                    fitting.steered = (float(command["value"]), fitting.step)
+                case "freeze":
+                    find_parts(fitting.model, command["what"])
+                    fitting.frozen = [*(what for what in fitting.frozen if what != command["what"]), command["what"]]
+                case "unfreeze":
+                    if command["what"] not in fitting.frozen:
+                        raise BadInput(f"{command['what']!r} is not frozen; frozen: {', '.join(fitting.frozen) or 'nothing'}")
+                    fitting.frozen = [what for what in fitting.frozen if what != command["what"]]
+                case "reset":
+                    s = fitting.settings
+                    seed = s.seed + 1 + fitting.step
+                    fresh = make_model(s.model, fitting.model.species, family_settings(s.model, s.options), seed, torch.float64)
+                    fitting.reset(command["what"], fresh)
+                case "copy":
+                    fitting.copy(command["to"], command["from"])
+                case "save":
+                    self.save()
+                case "stop":
+                    stop = "stopped on request"
+                case other:
+                    raise BadInput(f"no such command: {other}")
+        except BadInput as error:
+            refused = str(error)
+        return stop, refused
