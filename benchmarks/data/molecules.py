@@ -33,12 +33,14 @@ CLOSEST = 0.6
 """Of the sum of covalent radii."""
 
 
-def names(largest: int) -> list[str]:
-    """Closed-shell molecules of at least two atoms."""
+def names(largest: int, elements: set[str]) -> list[str]:
+    """Closed-shell molecules of at least two atoms, of these elements; an empty set: of any."""
     found = []
     for name in g2.names:
         atoms = molecule(name)
-        if 2 <= len(atoms) <= largest and not atoms.get_initial_magnetic_moments().any():
+        if not 2 <= len(atoms) <= largest or atoms.get_initial_magnetic_moments().any():
+            continue
+        if not elements or set(atoms.get_chemical_symbols()) <= elements:
             found.append(name)
     return found
 
@@ -60,11 +62,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--largest", type=int, default=14, help="atoms of the largest molecule")
+    parser.add_argument("--elements", nargs="*", default=[], help="take molecules of these alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/molecules.extxyz"))
     a = parser.parse_args()
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    pool = names(a.largest)
+    pool = names(a.largest, set(a.elements))
     done = 0
     if a.out.exists():
         frames = ase.io.read(a.out, index=":")

@@ -19,6 +19,7 @@ from typing import Any
 from nucleate.crystals.formula import formula_text, parse_formula
 from nucleate.errors import BadInput, NucleateError, RunFolderError
 from nucleate.generate import make_generator
+from nucleate.potentials.prior import resolved_prior
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
 from nucleate.relaxing import RelaxedFile, relax_on_reference
@@ -99,6 +100,8 @@ def resolve_settings(
     for table, entry in ((data, "seeds_from"), (data.get("reference"), "pseudo_dir")):
         if isinstance(table, dict) and isinstance(table.get(entry), str):
             table[entry] = str(Path(table[entry]).expanduser().resolve())
+    if isinstance(data.get("model"), dict) and isinstance(data["model"].get("prior"), str):
+        data["model"]["prior"] = resolved_prior(data["model"]["prior"])
     return settings_from_dict(data, source)
 
 

@@ -29,7 +29,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Training folder; the same command goes on there.")],
     model: Annotated[str | None, typer.Option(help="manybody, a2a, molcnn, schnet, painn or soap-krr.")] = None,
     settings: SettingsFile = None,
-    prior: Annotated[str | None, typer.Option(help="chgnet or sevennet: learn the difference to it.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Learn the difference to chgnet, sevennet or mace:FILE.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, split and minibatches.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validate on these, in place of a split.")] = None,

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
@@ -76,3 +77,40 @@ def test_the_training_page_runs_as_written(tmp_path, monkeypatch, make_crystal, 
     atoms = frames[0].copy()
     atoms.calc = names["calculator"]
     assert np.isfinite(atoms.get_forces()).all()
+
+
+def test_the_training_tutorial_runs_as_written(tmp_path, monkeypatch):
+    """On ten DFT labels and with a twentieth of the steps."""
+    import shlex
+
+    from typer.testing import CliRunner
+
+    from nucleate.cli import app
+
+    pytest.importorskip("gpaw")
+    spec = importlib.util.spec_from_file_location("label_silicon", EXAMPLES / "label_silicon.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+    assert len(module.main(10, tmp_path / "silicon.extxyz")) >= 8
+    page = (ROOT / "docs" / "tutorial-training.md").read_text()
+    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    Path("molcnn.toml").write_text(settings.replace("150", "8"))
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.strip().splitlines()]
+    assert len(commands) == 6
+    for command in commands:
+        short = command.replace("--steps 600", "--steps 30").replace("10,20", "4,6").replace("--budget 30 --pool 40", "--budget 8 --pool 8")
+        if "search" in short or "curve" in short:
+            Path("short.toml").write_text(SHORT[short.split()[1]])
+            short += " --settings short.toml"
+        result = CliRunner().invoke(app, shlex.split(short)[1:])
+        assert result.exit_code == 0, (short, result.output, result.exception)
+    for name in ("a2a", "molcnn"):
+        assert "<svg" in Path(name, "monitor.html").read_text()
+    assert Path("search", "report.html").is_file()
+
+
+SHORT = {
+    "search": "[search]\nfirst_batch = 4\nbatch = 2\nmax_rounds = 1\n[training]\nsteps = 20\nwarm_steps = 10\n",
+    "learning-curve": "steps = 20\n",
+}

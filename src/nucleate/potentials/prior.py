@@ -7,6 +7,8 @@ The correction learns what a reference says less what the prior says: energies, 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.potentials.base import Prediction
 from nucleate.potentials.registry import Learned
 from nucleate.potentials.soap_krr import SoapKrr
-from nucleate.reference.surrogates import SurrogateReference
+from nucleate.reference.surrogates import SurrogateReference, mace_calculator
 
 PRIORS = {"chgnet": (6.0, 94), "sevennet": (5.0, 89)}
 """Reach (Å) and last element of each."""
@@ -25,29 +27,42 @@ PRIORS = {"chgnet": (6.0, 94), "sevennet": (5.0, 89)}
 
 def check_prior(name: str) -> None:
     """Raise `BadInput` for a prior that does not exist."""
-    if name not in PRIORS:
-        raise BadInput(f"no prior {name!r}; there are {', '.join(PRIORS)}")
+    kind, _, file = name.partition(":")
+    if name not in PRIORS and not (kind == "mace" and file):
+        raise BadInput(f"no prior {name!r}; there are {', '.join(PRIORS)} and mace:FILE")
+
+
+def resolved_prior(name: str) -> str:
+    """The name with its file's whole path: folders and models are opened from anywhere."""
+    kind, _, file = name.partition(":")
+    return f"mace:{Path(file).expanduser().resolve()}" if kind == "mace" and file else name
 
 
 class PriorPotential:
-    """CHGNet or 7net-0 behind the contract, one structure at a time, in single precision.
+    """CHGNet, 7net-0 or a MACE model behind the contract, one structure at a time.
 
     7net-0 has no parity: on a crystal and its mirror image its forces differ by some meV/Å.
 
     Args:
-        name: `chgnet` or `sevennet`.
+        name: `chgnet`, `sevennet` or `mace:FILE`.
 
     Raises:
-        BadInput: another name.
+        BadInput: another name, or a file that is not a model.
         MissingDependency: the package is not installed.
     """
 
     def __init__(self, name: str):
         check_prior(name)
         self.name = name
-        self.cutoff, last = PRIORS[name]
-        self.species = tuple(range(1, last + 1))
         self._reference = SurrogateReference(name)
+        self.species: tuple[int, ...]
+        if name in PRIORS:
+            self.cutoff, last = PRIORS[name]
+            self.species = tuple(range(1, last + 1))
+        else:
+            calculator = mace_calculator(name.partition(":")[2])
+            self.cutoff = float(calculator.r_max)
+            self.species = tuple(int(z) for z in calculator.z_table.zs)
 
     def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
         """See `Potential`; `edges` is passed over: the packages find their own.

@@ -215,6 +215,7 @@ def fit_soap_krr(
     forces: Sequence[np.ndarray | None],
     stresses: Sequence[np.ndarray | None],
     seed: int = 0,
+    weights: Sequence[float] | None = None,
 ) -> SoapKrr:
     """Fit in closed form.
 
@@ -226,6 +227,7 @@ def fit_soap_krr(
         forces: (n_atoms, 3) each, eV/Å, or None.
         stresses: (6,) each, eV/Å³, or None.
         seed: of the first sparse point.
+        weights: of each structure; its expected errors grow with one over the square root. All alike if left out.
 
     Raises:
         BadInput: no structures.
@@ -235,7 +237,8 @@ def fit_soap_krr(
     model = SoapKrr(species, settings)
     counts = np.array([[np.count_nonzero(a.numbers == z) for z in model.species] for a in structures], dtype=float)
     per_atom = counts / counts.sum(1, keepdims=True)
-    shift, *_ = np.linalg.lstsq(per_atom, np.array(energies) / counts.sum(1), rcond=1e-6)
+    root = np.sqrt(np.ones(len(structures)) if weights is None else np.asarray(weights, dtype=float))
+    shift, *_ = np.linalg.lstsq(per_atom * root[:, None], root * np.array(energies) / counts.sum(1), rcond=1e-6)
     model.energy_shift = torch.as_tensor(shift)
     parts = [range(k, min(k + STRUCTURES, len(structures))) for k in range(0, len(structures), STRUCTURES)]
     _choose_points(model, [[structures[k] for k in part] for part in parts], seed)
@@ -251,6 +254,7 @@ def fit_soap_krr(
             torch.tensor([energies[k] - float(counts[k] @ shift) for k in part], dtype=torch.float64),
             [forces[k] for k in part],
             [stresses[k] for k in part],
+            root[part],
         )
         triangle = torch.linalg.qr(torch.cat([triangle, rows]), mode="r").R
     upper, right = triangle[:n, :n], triangle[:n, n]
@@ -285,8 +289,12 @@ def _data_rows(
     energy: Tensor,
     forces: list[np.ndarray | None],
     stresses: list[np.ndarray | None],
+    root: np.ndarray,
 ) -> Tensor:
-    """(n_data, n_points + 1): derivatives of every label with respect to alpha, and the label, each over its noise."""
+    """(n_data, n_points + 1): derivatives of every label with respect to alpha, and the label, each over its noise.
+
+    `root` is the square root of each structure's weight.
+    """
     s = model.settings
     batch = CrystalBatch.from_atoms(structures)
     edges = neighbour_edges(batch, model.cutoff)
@@ -304,15 +312,16 @@ def _data_rows(
         pulls.append(force)
         strains.append(0.5 * (virial + virial.transpose(-1, -2)) / counts.view(-1, 1, 1))
     pull, strain = torch.cat(pulls), torch.cat(strains)
-    rows = [torch.cat([by_structure, energy.unsqueeze(1)], dim=1) / (counts.unsqueeze(1) * s.energy_noise)]
+    scale = torch.as_tensor(root).unsqueeze(1)
+    rows = [scale * torch.cat([by_structure, energy.unsqueeze(1)], dim=1) / (counts.unsqueeze(1) * s.energy_noise)]
     ends = torch.cumsum(counts, 0).tolist()
     for k, (force_label, stress_label) in enumerate(zip(forces, stresses, strict=True)):
         if force_label is not None:
             mine = pull[:, ends[k] - len(structures[k]) : ends[k]].flatten(1).T
             label = torch.as_tensor(np.asarray(force_label), dtype=torch.float64).flatten().unsqueeze(1)
-            rows.append(torch.cat([mine, label], dim=1) / s.force_noise)
+            rows.append(root[k] * torch.cat([mine, label], dim=1) / s.force_noise)
         if stress_label is not None:
             said = full_from_voigt(torch.as_tensor(np.asarray(stress_label), dtype=torch.float64).unsqueeze(0))[0]
             label = (said * batch.volumes[k] / counts[k]).flatten().unsqueeze(1)
-            rows.append(torch.cat([strain[:, k].flatten(1).T, label], dim=1) / s.stress_noise)
+            rows.append(root[k] * torch.cat([strain[:, k].flatten(1).T, label], dim=1) / s.stress_noise)
     return torch.cat(rows)

@@ -2,6 +2,7 @@
 
 CHGNet: B. Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi 10.1038/s42256-023-00716-3.
 7net-0: Y. Park et al., J. Chem. Theory Comput. 20, 4857 (2024), doi 10.1021/acs.jctc.4c00190.
+MACE: I. Batatia et al., NeurIPS 2022, arXiv:2206.07697.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import contextlib
 import io
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from nucleate.errors import MissingDependency, ReferenceFailed
+from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.reference.base import Label
 
 Evaluate = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray]]
@@ -71,18 +73,62 @@ def _load_sevennet() -> Evaluate:
 
 
 @lru_cache(maxsize=4)
-def _load(name: str) -> Evaluate:
-    """Loaded once a process; the packages' own chatter is kept off the terminal."""
+def mace_calculator(file: str) -> Any:
+    """ASE's calculator of a MACE model.
+
+    A model file of MACE's is a pickled module: opening it runs what is in it. It is opened because the user named it.
+
+    Raises:
+        BadInput: no such file, or not a MACE model.
+    """
+    if not Path(file).is_file():
+        raise BadInput(f"mace:{file}: no such model file; write mace:FILE with a model trained by mace_run_train or downloaded")
+    with _quiet():
+        from mace.calculators import MACECalculator
+
+        try:
+            return MACECalculator(model_paths=file, device="cpu", default_dtype="float64")
+        except Exception as error:  # whatever a wrong pickle raises
+            raise BadInput(f"mace:{file}: not a MACE model ({type(error).__name__}: {' '.join(str(error).split())[:100]})") from error
+
+
+def _load_mace(file: str) -> Evaluate:
+    calculator = mace_calculator(file)
+
+    def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+        calculator.calculate(atoms)
+        results = calculator.results
+        return float(results["energy"]), np.array(results["forces"], dtype=float), np.array(results["stress"], dtype=float)
+
+    return evaluate
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The packages' own chatter is kept off the terminal."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        return {"chgnet": _load_chgnet, "sevennet": _load_sevennet}[name]()
+        yield
+
+
+@lru_cache(maxsize=4)
+def _load(name: str) -> Evaluate:
+    """Loaded once a process."""
+    kind, _, file = name.partition(":")
+    with _quiet():
+        return {"chgnet": _load_chgnet, "sevennet": _load_sevennet, "mace": lambda: _load_mace(file)}[kind]()
+
+
+PACKAGES = {"chgnet": "chgnet", "sevennet": "sevenn", "mace": "mace"}
+EXTRAS = {"mace": "mace"}
+"""Where a package is installed with another extra than `surrogates`: mace-torch and sevenn want different versions of e3nn."""
 
 
 class SurrogateReference:
-    """CHGNet or 7net-0 as a reference.
+    """CHGNet, 7net-0 or a MACE model as a reference.
 
     Args:
-        name: `chgnet` or `sevennet`.
+        name: `chgnet`, `sevennet` or `mace:FILE`.
 
     Raises:
         MissingDependency: the package is not installed.
@@ -92,10 +138,10 @@ class SurrogateReference:
 
     def __init__(self, name: str):
         self.name = name
-        package = {"chgnet": "chgnet", "sevennet": "sevenn"}[name]
-        if find_spec(package) is None:
-            raise MissingDependency(f"{package} is not installed; run: pip install 'nucleate[surrogates]'")
-        self._version = version(package)
+        kind = name.partition(":")[0]
+        if find_spec(PACKAGES[kind]) is None:
+            raise MissingDependency(f"{PACKAGES[kind]} is not installed; run: pip install 'nucleate[{EXTRAS.get(kind, 'surrogates')}]'")
+        self._version = version("mace-torch" if kind == "mace" else PACKAGES[kind])
 
     def settings(self) -> dict[str, Any]:
         """Name and version: they decide everything."""

@@ -17,7 +17,7 @@ from nucleate.reference.base import Label, Reference
 from nucleate.search.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import LabelledStructure, from_labels
-from nucleate.training.fitting import errors_on, fit_model
+from nucleate.training.fitting import errors_on, fit_model, structure_weights
 from nucleate.training.loss import Errors
 from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import TrainingSettings
@@ -79,6 +79,7 @@ class Learner:
         self._learned = fit_soap_krr(
             self.species, options, [item.atoms for item in data], [item.energy for item in data],
             [item.forces for item in data], [item.stress for item in data], self.seed,
+            structure_weights(data, 1, self.training.of_round(self.seed, warm=False))[0].tolist(),
         )  # fmt: skip
         labelled = LabelledSet(data, self._learned.cutoff, torch.ones(1, len(data)), "cpu")
         return errors_on(self._learned, labelled, range(len(data)))

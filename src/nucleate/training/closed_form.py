@@ -15,14 +15,14 @@ from nucleate.potentials.soap_krr import SoapKrrSettings, fit_soap_krr
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import LabelledStructure, suspicious_units, what_is_missing
 from nucleate.training.evaluation import examine
-from nucleate.training.fitting import finite
+from nucleate.training.fitting import finite, structure_weights
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.settings import FitSettings
 from nucleate.training.trainer import OnEvent, held_back
 
 OF_STEPS = (
-    "steps", "stages", "batch", "optimiser", "learning_rate", "schedule", "final_rate", "warmup", "weight_decay", "clip", "soften_force",
-    "soften_energy", "ema", "bootstrap", "copy_species", "freeze", "patience", "checkpoint_every", "dtype", "device",
+    "steps", "stages", "batch", "optimiser", "learning_rate", "schedule", "final_rate", "warmup", "weight_decay", "clip", "ema",
+    "bootstrap", "copy_species", "freeze", "patience", "checkpoint_every", "dtype", "device",
 )  # fmt: skip
 """Settings that only a training in steps obeys."""
 
@@ -51,6 +51,7 @@ def fit_closed_form(
     model = fit_soap_krr(
         species, options, [item.atoms for item in train], [item.energy for item in train],
         [item.forces for item in train], [item.stress for item in train], settings.seed,
+        structure_weights(train, 1, settings)[0].tolist(),
     )  # fmt: skip
     notes = [*what_is_missing(train), *suspicious_units(train), *_without_effect(settings)]
     tell(

@@ -16,12 +16,13 @@ import torch
 
 from nucleate.errors import BadInput
 from nucleate.potentials.files import load_potential
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential
+from nucleate.potentials.prior import CorrectedPotential, PriorPotential, check_prior, resolved_prior
 from nucleate.potentials.registry import family_of, family_settings, weights_of
 from nucleate.settings_text import read_settings, to_toml, validated
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import fit_closed_form
 from nucleate.training.data import LabelledStructure, read_data
+from nucleate.training.fitting import errors_on
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.loss import ErrorSum
 from nucleate.training.prior import PriorAnswers
@@ -29,6 +30,9 @@ from nucleate.training.settings import FitSettings
 from nucleate.training.splits import groups, split
 from nucleate.training.trainer import OnEvent, Trainer, model_path
 
+ERRORS = ("energy_rmse", "energy_mae", "force_rmse", "force_mae", "stress_rmse", "stress_mae")
+LOW = 1.0
+"""eV/atom above the lowest structure: below this lies what a search is after."""
 BATCH = 32
 """Structures of an evaluation at once."""
 
@@ -42,7 +46,11 @@ def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **option
     else:
         data, source = ({}, "settings") if settings is None else (read_settings(settings), str(settings))
     data.update({name: value for name, value in options.items() if value is not None})
-    return validated(FitSettings, data, source)
+    found = validated(FitSettings, data, source)
+    if found.prior is None:
+        return found
+    check_prior(found.prior)
+    return found.model_copy(update={"prior": resolved_prior(found.prior)})
 
 
 def fit(
@@ -190,12 +198,13 @@ def learning_curve(
         on_row: called with each row as it is there.
 
     Returns:
-        Rows with `model`, `labels`, `seed`, `energy_rmse`, `force_rmse`, `stress_rmse`, `parameters`, `cpu_seconds` of training.
+        Rows with `model`, `labels`, `seed`, `energy_rmse`, `energy_mae`, `force_rmse`, ..., `low` (structures held back within 1 eV/atom of
+        the lowest of their stoichiometry), `low_energy_rmse`, `low_force_rmse`, `parameters`, `cpu_seconds` of training.
     """
     labelled = read_data(data)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    record = out / "rows.jsonl"
+    record, heights = out / "rows.jsonl", heights_above_lowest(labelled)
     done = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.exists() else []
     rows = []
     for seed in seeds:
@@ -214,7 +223,12 @@ def learning_curve(
                 row = next((old for old in done if all(old.get(k) == v for k, v in key.items())), None)
                 if row is None:
                     chosen, test_set = [labelled[k] for k in order[:size]], [labelled[k] for k in held]
-                    row = {**key, "split_by": words, "held_back": len(held), **_train_and_test(out, resolved, chosen, test_set)}
+                    row = {
+                        **key,
+                        "split_by": words,
+                        "held_back": len(held),
+                        **_train_and_test(out, resolved, chosen, test_set, heights[held]),
+                    }
                     with record.open("a", encoding="utf-8") as stream:
                         stream.write(json.dumps(row) + "\n")
                 rows.append(row)
@@ -223,7 +237,21 @@ def learning_curve(
     return rows
 
 
-def _train_and_test(out: Path, settings: FitSettings, train: list[LabelledStructure], held: list[LabelledStructure]) -> dict[str, Any]:
+def heights_above_lowest(data: Sequence[LabelledStructure]) -> np.ndarray:
+    """(n,) eV/atom above the lowest structure of the same stoichiometry."""
+    energy = np.array([item.energy / len(item.atoms) for item in data])
+    kinds = []
+    for item in data:
+        numbers, counts = np.unique(item.atoms.numbers, return_counts=True)
+        kinds.append(str((numbers.tolist(), (counts // np.gcd.reduce(counts)).tolist())))
+    names, kind = np.unique(kinds, return_inverse=True)
+    lowest = np.array([energy[kind == k].min() for k in range(len(names))])
+    return energy - lowest[kind]
+
+
+def _train_and_test(
+    out: Path, settings: FitSettings, train: list[LabelledStructure], held: list[LabelledStructure], heights: np.ndarray
+) -> dict[str, Any]:
     text = to_toml(settings) + "\n" + tomli_w.dumps({"source": {"digest": digest(train)}})
     path = out / f"{settings.model}-{len(train)}-{settings.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     # A share of nothing is held back within: the test groups are apart already.
@@ -233,9 +261,16 @@ def _train_and_test(out: Path, settings: FitSettings, train: list[LabelledStruct
         spent = time.process_time() - started
     events = read_events(path)
     last = [event for event in events if event["event"] == "evaluation"][-1]["validation"]
+    lying_low = [item for item, height in zip(held, heights, strict=True) if height <= LOW]
+    low: dict[str, Any] = {"low": len(lying_low), "low_energy_rmse": None, "low_force_rmse": None}
+    if lying_low:
+        model, _ = load_potential(model_path(path))
+        labelled = LabelledSet(lying_low, model.cutoff, torch.ones(1, len(lying_low)), "cpu")
+        found = errors_on(model, labelled, range(len(lying_low)))
+        low |= {"low_energy_rmse": found.energy_rmse, "low_force_rmse": found.force_rmse}
     start = next(event for event in events if event["event"] == "start")
     number = start["parameters"] // start["members"]
-    return {**{k: last[k] for k in ("energy_rmse", "force_rmse", "stress_rmse")}, "parameters": number, "cpu_seconds": round(spent, 2)}
+    return {**{name: last[name] for name in ERRORS}, **low, "parameters": number, "cpu_seconds": round(spent, 2)}
 
 
 def _short(settings: FitSettings) -> str:
