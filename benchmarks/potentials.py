@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, action="append", required=True)
     parser.add_argument("--models", nargs="+", default=FAMILIES, help="tables of the settings file")
-    parser.add_argument("--labels", type=int, nargs="+", default=[50, 100, 200, 320])
+    parser.add_argument("--labels", type=int, nargs="+", default=[50, 100, 200, 310])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--settings", type=Path, default=Path(__file__).with_suffix(".toml"))
     parser.add_argument("--out", type=Path, default=Path("runs/potentials"))

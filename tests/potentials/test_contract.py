@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from nucleate.crystals import CrystalBatch
+from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.potentials.base import Prediction
 from nucleate.potentials.manybody import ManyBodyCommittee
+from nucleate.potentials.registry import family_settings, make_model
 from nucleate.potentials.settings import ModelSettings
+from nucleate.potentials.soap_krr import SoapKrr
 from nucleate.potentials.validate import validate_potential
 from nucleate.training.data import from_labels
 from nucleate.training.fitting import fit_model
@@ -133,3 +135,13 @@ def test_unknown_species_is_one_line_that_names_it(salt):
     with pytest.raises(BadInput, match="knows Na, not Cl") as caught:
         model.energy_forces_stress(CrystalBatch.from_atoms(salt))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["manybody", "a2a", "painn", "soap-krr"])
+def test_a_list_of_pairs_that_ends_before_the_cutoff_is_refused(family, salt):
+    settings = family_settings(family, {"points": 4} if family == "soap-krr" else {})
+    model = SoapKrr((11, 17), settings) if family == "soap-krr" else make_model(family, (11, 17), settings, 0, torch.float64)
+    batch = CrystalBatch.from_atoms(salt)
+    model.energy_forces_stress(batch, neighbour_edges(batch, model.cutoff + 0.5))
+    with pytest.raises(BadInput, match=f"reaches {model.cutoff:g} Å, the list of pairs {model.cutoff - 0.5:g} Å"):
+        model.energy_forces_stress(batch, neighbour_edges(batch, model.cutoff - 0.5))

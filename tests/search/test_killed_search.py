@@ -53,7 +53,7 @@ def test_thirty_kills(tmp_path):
 @pytest.mark.slow
 def test_kills_of_a_search_that_runs_out_of_budget(tmp_path):
     """What is already paid must not count twice against the budget either."""
-    result = killed_runs(tmp_path, 12, seed=3, budget=16)
+    result = killed_runs(tmp_path, 12, seed=3, budget=20)
     assert "budget" in result["whole"]["finished"]
-    assert len(result["whole"]["ledger"]) == 16
+    assert len(result["whole"]["ledger"]) == 20
     check(result, 12)

@@ -6,6 +6,7 @@ than the cutoff are right.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,13 @@ class Edges:
         centre: (n_edges,) atom index in the batch.
         neighbour: (n_edges,) atom index in the batch.
         shift: (n_edges, 3) whole lattice translations of the neighbour, float.
+        reach: every pair within this distance is listed, Å.
     """
 
     centre: Tensor
     neighbour: Tensor
     shift: Tensor
+    reach: float = math.inf
 
     def vectors(self, batch: CrystalBatch) -> Tensor:
         """(n_edges, 3) vectors from centre to neighbour image, Å."""
@@ -59,18 +62,10 @@ def _alone(positions: Tensor, cells: Tensor, structure: Tensor, cutoff: float) -
     return ((1 - (high - low)) * heights >= cutoff).all(dim=1)
 
 
-def _all_pairs(
-    positions: Tensor, starts: Tensor, counts: Tensor, chosen: Tensor, cutoff: float, lists: list[_List | None]
-) -> list[_List | None]:
-    """`lists` with those of the chosen structures found in one pass over all their pairs."""
-    which = chosen.nonzero().flatten()
-    # A large molecule has more pairs than are worth looking at.
-    which = which[counts[which] <= 200]
+def _all_pairs(positions: Tensor, starts: Tensor, counts: Tensor, which: Tensor, cutoff: float) -> dict[int, _List]:
+    """The lists of the structures `which`, found in one pass over all their pairs."""
     if not len(which):
-        chosen &= False
-        return lists
-    chosen[:] = False
-    chosen[which] = True
+        return {}
     n = counts[which]
     atoms = ragged_arange(starts[which], n)
     own = torch.repeat_interleave(torch.arange(len(which)), n)
@@ -79,10 +74,8 @@ def _all_pairs(
     near = ((positions[one] - positions[two]).norm(dim=1) < cutoff) & (one != two)
     one, two = one[near], two[near]
     pairs = torch.bincount(torch.repeat_interleave(own, n[own])[near], minlength=len(which)).tolist()
-    made = list(lists)
-    for k, i, j in zip(which.tolist(), one.split(pairs), two.split(pairs), strict=True):
-        made[k] = (i - starts[k], j - starts[k], torch.zeros(len(i), 3, dtype=torch.float64))
-    return made
+    parts = zip(which.tolist(), one.split(pairs), two.split(pairs), strict=True)
+    return {k: (i - starts[k], j - starts[k], torch.zeros(len(i), 3, dtype=torch.float64)) for k, i, j in parts}
 
 
 def neighbour_edges(batch: CrystalBatch, cutoff: float) -> Edges:
@@ -168,9 +161,11 @@ class SkinNeighbours:
         counts = batch.counts.cpu()
         starts = torch.cumsum(counts, 0) - counts
         points, boxes = positions.numpy(), cells.numpy()
-        alone = stale & _alone(positions, cells, batch.structure.cpu(), self.cutoff + self.skin)
-        self._lists = _all_pairs(positions, starts, counts, alone, self.cutoff + self.skin, self._lists)
+        # A large molecule has more pairs than are worth looking at.
+        alone = stale & _alone(positions, cells, batch.structure.cpu(), self.cutoff + self.skin) & (counts <= 200)
         self.builds += int(alone.sum())
+        for k, entry in _all_pairs(positions, starts, counts, alone.nonzero().flatten(), self.cutoff + self.skin).items():
+            self._lists[k] = entry
         for k in (stale & ~alone).nonzero().flatten().tolist():
             first, last = int(starts[k]), int(starts[k] + counts[k])
             i, j, shift = _pairs(points[first:last], boxes[k], self.cutoff + self.skin)
@@ -193,4 +188,5 @@ class SkinNeighbours:
             (torch.cat([entry[0] for entry in lists]) + offset).to(device),
             (torch.cat([entry[1] for entry in lists]) + offset).to(device),
             torch.cat([entry[2] for entry in lists]).to(device=device, dtype=dtype),
+            self.cutoff,
         )

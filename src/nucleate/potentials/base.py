@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
+from nucleate.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,23 @@ class Potential(Protocol):
     def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
         """Energies, forces, stresses. Raises `BadInput` for an element the potential does not know."""
         ...
+
+
+def check_input(species: tuple[int, ...], cutoff: float, batch: CrystalBatch, edges: Edges | None) -> None:
+    """Whether a potential can answer.
+
+    Args:
+        species: atomic numbers it knows.
+        cutoff: its reach, Å.
+        batch: what it is asked.
+        edges: the pairs it is given, if any.
+
+    Raises:
+        BadInput: elements it was not made for, or a list of pairs that ends before its cutoff.
+    """
+    unknown = sorted(set(batch.numbers.unique().tolist()) - set(species))
+    if unknown:
+        names, known = (", ".join(chemical_symbols[z] for z in some) for some in (unknown, species))
+        raise BadInput(f"the potential knows {known}, not {names}; train one that does")
+    if edges is not None and edges.reach < cutoff:
+        raise BadInput(f"the potential reaches {cutoff:g} Å, the list of pairs {edges.reach:g} Å; make it with the potential's cutoff")

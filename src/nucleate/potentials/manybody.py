@@ -17,13 +17,11 @@ import math
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
-from nucleate.errors import BadInput
-from nucleate.potentials.base import Prediction
+from nucleate.potentials.base import Prediction, check_input
 from nucleate.potentials.basis import DEGREES, L_MAX, N_LM, quadrature
 from nucleate.potentials.edge_basis import EdgeBasis, Layout, make_layout
 from nucleate.potentials.settings import ModelSettings
@@ -115,14 +113,6 @@ class ManyBodyCommittee(nn.Module):
         return self.settings.members
 
     # -- geometry, once for all members ---------------------------------------------------------------------
-
-    def check_species(self, numbers: Tensor) -> None:
-        """Raise `BadInput` naming the elements the model was not made for."""
-        unknown = self.species_index[numbers] < 0
-        if bool(unknown.any()):
-            names = sorted({chemical_symbols[int(z)] for z in numbers[unknown]})
-            known = ", ".join(chemical_symbols[z] for z in self.species)
-            raise BadInput(f"the potential knows {known}, not {', '.join(names)}; train one that does")
 
     def layout(self, batch: CrystalBatch, edges: Edges, block_edges: int = BLOCK_EDGES) -> Layout:
         """Where the edges sit; reusable while the list of pairs is the same."""
@@ -253,7 +243,7 @@ class ManyBodyCommittee(nn.Module):
                 dE/dA_0: the way back to the edges then costs as much as for one member.
             create_graph: keep what a training needs to differentiate with respect to the weights.
         """
-        self.check_species(batch.numbers)
+        check_input(self.species, self.cutoff, batch, edges)
         if edges is None:
             edges = neighbour_edges(batch, self.cutoff)
         if layout is None:

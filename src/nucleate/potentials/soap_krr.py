@@ -19,7 +19,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -27,7 +26,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
 from nucleate.crystals.strain import full_from_voigt
 from nucleate.errors import BadInput
-from nucleate.potentials.base import Prediction
+from nucleate.potentials.base import Prediction, check_input
 from nucleate.potentials.basis import L_MAX, N_LM
 from nucleate.potentials.edge_basis import EdgeBasis, make_layout
 
@@ -152,17 +151,9 @@ class SoapKrr(nn.Module):
 
     # -- the potential ----------------------------------------------------------------------------------------
 
-    def check_species(self, numbers: Tensor) -> None:
-        """Raise `BadInput` naming the elements the model was not made for."""
-        unknown = self.species_index[numbers] < 0
-        if bool(unknown.any()):
-            names = sorted({chemical_symbols[int(z)] for z in numbers[unknown]})
-            known = ", ".join(chemical_symbols[z] for z in self.species)
-            raise BadInput(f"the potential knows {known}, not {', '.join(names)}; train one that does")
-
     def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
         """See `Potential`; a committee axis of one."""
-        self.check_species(batch.numbers)
+        check_input(self.species, self.cutoff, batch, edges)
         edges = neighbour_edges(batch, self.cutoff) if edges is None else edges
         kind = self.species_index[batch.numbers]
         basis, atomic, vectors = self.basis(batch, edges)

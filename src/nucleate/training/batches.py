@@ -50,7 +50,7 @@ class LabelledSet:
 
     def __init__(self, data: Sequence[LabelledStructure], cutoff: float, weight: Tensor, device: torch.device | str):
         self.data = list(data)
-        self.device = device
+        self.device, self.cutoff = device, cutoff
         self.weight = weight.to(device)
         self._edges: list[Edges] = []
         for first in range(0, len(self.data), 64):
@@ -70,6 +70,7 @@ class LabelledSet:
             torch.cat([e.centre + int(s) for e, s in zip(edges, starts, strict=True)]).to(self.device),
             torch.cat([e.neighbour + int(s) for e, s in zip(edges, starts, strict=True)]).to(self.device),
             torch.cat([e.shift for e in edges]).to(self.device),
+            self.cutoff,
         )
         forces = [np.zeros((len(i.atoms), 3)) if i.forces is None else i.forces for i in items]
         stress = [np.zeros(6) if i.stress is None else i.stress for i in items]

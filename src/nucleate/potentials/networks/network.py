@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
-from nucleate.errors import BadInput
-from nucleate.potentials.base import Prediction
+from nucleate.potentials.base import Prediction, check_input
 from nucleate.potentials.networks.settings import NetworkSettings
 from nucleate.potentials.wall import wall_energy, wall_ranges
 
@@ -95,14 +93,6 @@ class NetworkPotential(nn.Module, ABC):
         """Of the weights."""
         return next(self.parameters()).dtype
 
-    def check_species(self, numbers: Tensor) -> None:
-        """Raise `BadInput` naming the elements the model was not made for."""
-        unknown = self.species_index[numbers] < 0
-        if bool(unknown.any()):
-            names = sorted({chemical_symbols[int(z)] for z in numbers[unknown]})
-            known = ", ".join(chemical_symbols[z] for z in self.species)
-            raise BadInput(f"the potential knows {known}, not {', '.join(names)}; train one that does")
-
     def graph(self, batch: CrystalBatch, edges: Edges) -> tuple[Tensor, Graph]:
         """(n_edges, 3) vectors of the pairs within the cutoff, and their graph."""
         vectors = edges.vectors(batch)
@@ -138,7 +128,7 @@ class NetworkPotential(nn.Module, ABC):
             mean_forces: forces and stress of the committee's mean alone, with a committee axis of one.
             create_graph: keep what a training needs to differentiate once more.
         """
-        self.check_species(batch.numbers)
+        check_input(self.species, self.cutoff, batch, edges)
         vectors, graph = self.graph(batch, neighbour_edges(batch, self.cutoff) if edges is None else edges)
         atomic, slope = self.energy_and_slope(vectors, graph, create_graph, mean_forces)
         if not create_graph:
