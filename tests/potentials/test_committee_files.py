@@ -78,6 +78,22 @@ def test_newer_version(tmp_path, model):
     refused(path, "newer nucleate .*99")
 
 
+def test_a_committee_of_the_first_version_keeps_its_units(tmp_path, make_crystal):
+    path = tmp_path / "model.safetensors"
+    old = ManyBodyCommittee((11, 17), ModelSettings(radial=5, cutoff=4.0, channels=4, hidden=8, members=2, activation="tanh"))
+    save_committee(path, old)
+    settings = json.loads(old.settings.model_dump_json())
+    settings.pop("activation")
+    with_header(path, version="1", settings=json.dumps(settings))
+    loaded, _ = load_potential(path)
+    batch = CrystalBatch.from_atoms([make_crystal(np.random.default_rng(0), ["Na", "Cl"] * 2, volume=15, closest=1.6)])
+    assert torch.equal(loaded.energy_forces_stress(batch).forces, old.energy_forces_stress(batch).forces)
+    settings["activation"] = "silu"
+    with_header(path, version="2", settings=json.dumps(settings))
+    other, _ = load_potential(path)
+    assert not torch.allclose(other.energy_forces_stress(batch).forces, old.energy_forces_stress(batch).forces)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -14,7 +14,8 @@ from nucleate.potentials.registry import Learned, family_of, family_settings, ma
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 from nucleate.storage import write_whole
 
-VERSION = 1
+VERSION = 2
+"""Of the files; committees of version 1 have tanh between their layers."""
 FORMAT = "nucleate-potential"
 FIRST_FORMAT = "nucleate-manybody"
 """Of files that name no family."""
@@ -61,9 +62,10 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
     if version.isdigit() and int(version) > VERSION:
         raise BadInput(f"{path}: written by a newer nucleate (model version {version}); update nucleate")
     try:
-        int(version)
-        family = header.get("family", "manybody")
-        settings = family_settings(family, json.loads(header["settings"]))
+        family, options = header.get("family", "manybody"), json.loads(header["settings"])
+        if int(version) == 1 and family == "manybody":
+            options["activation"] = "tanh"
+        settings = family_settings(family, options)
         model: Learned
         if isinstance(settings, SoapKrrSettings):
             model = SoapKrr(tuple(json.loads(header["species"])), settings, len(tensors["alpha"]))

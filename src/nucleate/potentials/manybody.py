@@ -7,7 +7,8 @@ For an atom i of species z and member m:
     B3_c = int f_c(u)^3 du,  f_c(u) = sum_lm A_c,lm Y_lm(u)       four bodies
     E_i = scale * NN[m,z]((B - mean)/std) + shift_z + 1/2 sum_j wall(r_ij)
 
-The network ends in bounded units, so no learned well is deeper than a few `scale`, and the wall stands above it.
+The network's last word is bounded, so no learned well is deeper than a few `scale`, and the wall stands above it. The units before it
+are not: bounded ones saturate on cells unlike the labelled ones, and forces vanish there.
 R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104.
 """
 
@@ -29,6 +30,9 @@ from nucleate.potentials.wall import wall_energy, wall_ranges
 
 BLOCK_EDGES = 3000
 """Edges a block at inference: the block's arrays stay in a core's second-level cache."""
+
+DEEPEST = 5.0
+"""Of an atom's energy either way, in units of `energy_scale`."""
 
 CHUNK_ATOMS = 300
 """Atoms a chunk of the members' networks at inference, for the same reason."""
@@ -173,13 +177,15 @@ class ManyBodyCommittee(nn.Module):
     def hidden(self, features: Tensor, species: int) -> Tensor:
         """(m, n, hidden): last hidden layer."""
         x = (features - self.feature_mean[species]) / self.feature_std[species]
-        x = torch.tanh(torch.baddbmm(self.bias1[species], x, self.weight1[species]))
-        return torch.tanh(torch.baddbmm(self.bias2[species], x, self.weight2[species]))
+        activation = torch.tanh if self.settings.activation == "tanh" else nn.functional.silu
+        x = activation(torch.baddbmm(self.bias1[species], x, self.weight1[species]))
+        return activation(torch.baddbmm(self.bias2[species], x, self.weight2[species]))
 
     def output(self, basis: Tensor, species: int) -> Tensor:
         """(m, n): the network's output for atoms of one species."""
         hidden = self.hidden(self.features(basis, species), species)
-        return torch.baddbmm(self.bias3[species], hidden, self.weight3[species]).squeeze(-1)
+        said = torch.baddbmm(self.bias3[species], hidden, self.weight3[species]).squeeze(-1)
+        return said if self.settings.activation == "tanh" else DEEPEST * torch.tanh(said / DEEPEST)
 
     def atomic_energies(self, basis: Tensor, numbers: Tensor) -> Tensor:
         """Network energies in units of `energy_scale`, shifts and wall left out.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -14,6 +16,7 @@ class ModelSettings(BaseModel):
     radial: int = Field(8, ge=2, le=32, description="Radial functions per neighbour species.")
     channels: int = Field(16, ge=2, le=128, description="Mixed channels per member.")
     hidden: int = Field(48, ge=4, le=512, description="Units in each of the two hidden layers of the atomic network.")
+    activation: Literal["silu", "tanh"] = Field("silu", description="Between the layers; tanh saturates on cells unlike the labelled ones.")
     members: int = Field(4, ge=1, le=32, description="Committee members, trained together on resampled labels.")
     wall_fraction: float = Field(0.8, gt=0, le=1.2, description="Where the pair wall begins, as a fraction of the sum of covalent radii.")
     wall_strength: float = Field(4.0, ge=0, description="Factor on the screened nuclear repulsion of the wall.")

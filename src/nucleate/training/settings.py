@@ -72,8 +72,8 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    steps: int = Field(1000, ge=1, description="Optimiser steps of the first training.")
-    warm_steps: int = Field(400, ge=1, description="Optimiser steps of each later round, started from the last weights.")
+    steps: int = Field(500, ge=1, description="Optimiser steps of the first training.")
+    warm_steps: int = Field(200, ge=1, description="Optimiser steps of each later round, started from the last weights.")
     batch_structures: int = Field(12, ge=1, description="Structures a step.")
     learning_rate: float = Field(0.01, gt=0, description="AdamW step at the start of the cosine.")
     warm_learning_rate: float = Field(0.005, gt=0, description="The same for warm-started trainings.")
@@ -82,9 +82,9 @@ class TrainingSettings(BaseModel):
     force_weight: float = Field(1.0, ge=0, description="Weight of the squared force error.")
     stress_weight: float = Field(0.5, ge=0, description="Weight of the squared error of stress times volume per atom.")
     soften_force: float = Field(
-        2.0, gt=0, description="Structures whose forces exceed this (eV/Å) count less: weight 1/(1 + (F/soften)^2)."
+        3.0, gt=0, description="Structures whose forces exceed this (eV/Å) count less: weight 1/(1 + (F/soften)^2)."
     )
-    soften_energy: float = Field(1.0, gt=0, description="Structures this far above the lowest (eV/atom) count less, in the same way.")
+    soften_energy: float = Field(1.5, gt=0, description="Structures this far above the lowest (eV/atom) count less, in the same way.")
     ema: float = Field(0.99, ge=0, lt=1, description="Decay of the running average of weights that is kept.")
     bootstrap: bool = Field(True, description="Give each member its own random weights on the labels.")
 
