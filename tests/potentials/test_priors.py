@@ -1,5 +1,7 @@
 """Pretrained potentials behind the contract, alone and under a learned correction."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from nucleate.crystals import CrystalBatch
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, MissingDependency
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
@@ -89,3 +91,54 @@ def test_a_prior_is_not_measured_against_itself(tmp_path):
     write(tmp_path / "data.extxyz", [atoms])
     with pytest.raises(BadInput, match="was labelled by chgnet itself"):
         fit(tmp_path / "data.extxyz", tmp_path / "fit", {"validation": 0.0}, prior="chgnet")
+
+
+@pytest.fixture(scope="module")
+def mace_file(tmp_path_factory):
+    """A MACE of random weights for sodium and chlorine, saved as MACE saves them."""
+    modules = pytest.importorskip("mace.modules")
+    from e3nn import o3
+
+    torch.manual_seed(0)
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    model = modules.ScaleShiftMACE(
+        r_max=4.0, num_bessel=4, num_polynomial_cutoff=5, max_ell=1, interaction_cls=block, interaction_cls_first=block,
+        num_interactions=2, num_elements=2, hidden_irreps=o3.Irreps("4x0e"), MLP_irreps=o3.Irreps("4x0e"),
+        atomic_energies=np.array([-1.0, -2.0]), avg_num_neighbors=8.0, atomic_numbers=[11, 17], correlation=2,
+        gate=torch.nn.functional.silu, atomic_inter_scale=1.0, atomic_inter_shift=0.0,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("mace") / "salt.model"
+    torch.save(model.double(), path)
+    return path
+
+
+def test_a_mace_model_keeps_the_contract_and_is_learned_on(mace_file, salt, tmp_path):
+    prior = PriorPotential(f"mace:{mace_file}")
+    assert (prior.cutoff, prior.species) == (4.0, (11, 17))
+    validate_potential(prior, salt, rtol=1e-8)
+    frames = []
+    for atoms in salt:
+        said = prior.energy_forces_stress(CrystalBatch.from_atoms([atoms]))
+        labelled = atoms.copy()
+        labelled.calc = SinglePointCalculator(labelled, energy=float(said.energy[0, 0]) + len(atoms), forces=said.forces[0].numpy())
+        frames.append(labelled)
+    write(tmp_path / "data.extxyz", frames)
+    options = {"model": "schnet", "options": {"features": 4, "interactions": 1, "radial": 6}, "steps": 5, "validation": 0.0}
+    fit(tmp_path / "data.extxyz", tmp_path / "fit", options, prior=f"mace:{mace_file}")
+    found = evaluate(tmp_path / "fit", tmp_path / "data.extxyz")
+    assert found["prior"] == f"mace:{mace_file}"
+    assert found["energy_rmse"] < 0.05
+
+
+def test_what_is_no_mace_model(tmp_path):
+    with pytest.raises(BadInput, match="no prior 'mace'; there are chgnet, sevennet and mace:FILE"):
+        PriorPotential("mace")
+    if find_spec("mace") is None:
+        with pytest.raises(MissingDependency, match=r"pip install 'nucleate\[mace\]'"):
+            PriorPotential(f"mace:{tmp_path / 'none'}")
+        return
+    with pytest.raises(BadInput, match="no such model file"):
+        PriorPotential(f"mace:{tmp_path / 'none'}")
+    (tmp_path / "noise").write_bytes(b"noise")
+    with pytest.raises(BadInput, match="not a MACE model"):
+        PriorPotential(f"mace:{tmp_path / 'noise'}")
