@@ -20,7 +20,7 @@ from torch import Tensor
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.storage import append_line, read_lines, write_whole
 
-VERSION = 1
+VERSION = 2
 
 
 class TrainingFolder:
@@ -114,6 +114,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         if int(metadata["version"]) > VERSION:
             raise BadInput(f"{path}: written by a newer nucleate (version {metadata['version']}); update nucleate")
+        if int(metadata["version"]) < VERSION:
+            raise BadInput(f"{path}: written by an older nucleate, which cannot be continued; choose another --out")
         return json.loads(metadata["header"]), tensors
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise BadInput(f"{path}: not a whole file of nucleate's ({type(error).__name__}: {error})") from error

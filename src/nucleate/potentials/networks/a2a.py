@@ -8,7 +8,7 @@ J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007), doi 10.1103/Phy
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from ase.data import chemical_symbols
@@ -27,7 +27,7 @@ class A2ASettings(NetworkSettings):
 
     cutoff: float = Field(4.6, gt=1.0, le=12.0, description="Reach of the radial functions, Å.")
     angular_cutoff: float = Field(3.1, gt=1.0, le=12.0, description="Reach of the angular functions, Å.")
-    functions: str = Field("modified", pattern="^(modified|original)$", description="modified: ANI's; original: Behler and Parrinello's.")
+    functions: Literal["modified", "original"] = Field("modified", description="modified: ANI's; original: Behler and Parrinello's.")
     radial_start: float = Field(0.5, ge=0, description="First radial centre, Å.")
     radial_bins: int = Field(32, ge=1, le=256, description="Radial centres, evenly spaced up to the cutoff.")
     radial_eta: float = Field(16.0, gt=0, description="1/Å^2.")
