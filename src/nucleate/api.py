@@ -169,6 +169,8 @@ def search(
         search__pool=pool,
         seed=seed,
         seeds_from=None if seeds_from is None else str(seeds_from),
+        model__family=model,
+        model__prior=prior,
     )
     given = None if reference is None or isinstance(reference, str) else reference
     # What cannot work is said before a folder is made.

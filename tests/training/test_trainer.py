@@ -132,6 +132,53 @@ def test_what_was_asked_is_repeated_after_a_kill_and_from_the_log(data, tmp_path
     assert not same(whole, weights(tmp_path / "unasked"))
 
 
+FASTER, SLOWER = {"do": "lr", "value": 0.02}, {"do": "lr", "value": 0.001}
+FREEZE, SAVE, STOP = {"do": "freeze", "what": "Na"}, {"do": "save"}, {"do": "stop"}
+
+
+@pytest.mark.parametrize("between", [FREEZE, SAVE])
+def test_what_is_asked_between_two_kills_keeps_its_place(between, data, tmp_path):
+    """Asked at 11, killed at 13; from the checkpoint of 7 on something else asked at 9, killed again."""
+    fit(tmp_path / "whole", data, settings(), commands={9: [between], 11: [FASTER]})
+    for kill_at, commands in ((13, {11: [FASTER]}), (12, {9: [between]})):
+        with pytest.raises(Killed):
+            fit(tmp_path / "killed", data, settings(), kill_at=kill_at, commands=commands)
+    fit(tmp_path / "killed", data, settings())
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    plain = fit(tmp_path / "plain", data, settings(), commands={9: [between]})
+    assert plain is not None
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "plain"))
+
+
+def test_a_replay_is_done_once_and_before_the_user_also_after_a_kill(data, tmp_path):
+    fit(tmp_path / "source", data, settings(), commands={5: [FREEZE], 10: [FASTER], 25: [SLOWER]})
+    told = read_events(tmp_path / "source")
+    fit(tmp_path / "whole", data, settings(), commands={10: [SLOWER]}, replay=told)
+    with pytest.raises(Killed):
+        fit(tmp_path / "killed", data, settings(), kill_at=12, commands={10: [SLOWER]}, replay=told)
+    fit(tmp_path / "killed", data, settings(), replay=told)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    for name in ("whole", "killed"):
+        found = [(event["step"], "replayed" in event) for event in read_events(tmp_path / name) if event["event"] == "steer"]
+        assert sorted(found) == [(5, True), (10, False), (10, True), (25, True)]
+    short = settings(steps=8)
+    fit(tmp_path / "short", data, short, replay=told)
+    assert "2 commands of the replay are for later steps" in read_events(tmp_path / "short")[-1]["why"]
+
+
+def test_a_stop_survives_a_kill_before_the_end_is_written(data, tmp_path, monkeypatch):
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_save_model", die)
+        with pytest.raises(Killed):
+            fit(tmp_path / "run", data, settings(), commands={12: [STOP]})
+    fit(tmp_path / "run", data, settings())
+    end = read_events(tmp_path / "run")[-1]
+    assert (end["step"], end["why"]) == (12, "stopped on request")
+
+
 def test_frozen_parts_stay(data, tmp_path):
     for model, what, name, index in [("a2a", "Na", "networks.Na.layers.0.weight", None), ("manybody", "Cl", "weight1", 1)]:
         given = settings(model, freeze=[what])

@@ -20,7 +20,7 @@ from torch import Tensor
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.storage import append_line, read_lines, write_whole
 
-VERSION = 2
+VERSION = 1
 
 
 class TrainingFolder:
@@ -66,20 +66,21 @@ class TrainingFolder:
         """Append one line to events.jsonl."""
         append_line(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
 
-    def forget_after(self, step: int, steered: int) -> None:
-        """Drop events of steps that a kill took back, except what the user asked for.
+    def forget_after(self, step: int, replayed: int) -> None:
+        """Drop events that a kill took back; what the user asked for stays.
 
         Args:
             step: of the checkpoint.
-            steered: steering events at the checkpoint; later ones of a replay come again by themselves.
+            replayed: commands of a replay done at this step before the checkpoint; later ones come again by themselves.
         """
         kept = []
         for event in read_events(self.path):
-            if event["event"] == "steer":
-                steered -= 1
-                if steered >= 0 or "replayed" not in event:
+            if event["event"] == "steer" and "replayed" in event:
+                if event["step"] == step:
+                    replayed -= 1
+                if event["step"] < step or (event["step"] == step and replayed >= 0):
                     kept.append(event)
-            elif event.get("step", 0) <= step:
+            elif event["event"] == "steer" or event.get("step", 0) <= step:
                 kept.append(event)
         text = "".join(json.dumps(event) + "\n" for event in kept)
         write_whole(self.path / "events.jsonl", text)
@@ -114,8 +115,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         if int(metadata["version"]) > VERSION:
             raise BadInput(f"{path}: written by a newer nucleate (version {metadata['version']}); update nucleate")
-        if int(metadata["version"]) < VERSION:
-            raise BadInput(f"{path}: written by an older nucleate, which cannot be continued; choose another --out")
         return json.loads(metadata["header"]), tensors
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise BadInput(f"{path}: not a whole file of nucleate's ({type(error).__name__}: {error})") from error

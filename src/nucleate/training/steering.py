@@ -24,7 +24,6 @@ class Steering:
         replay: steering events of another training.
         save: called for `save`.
         tell: called with the facts of every command done or refused.
-
     """
 
     def __init__(
@@ -36,34 +35,45 @@ class Steering:
         tell: Callable[..., None],
     ):
         self.folder, self.fitting, self.save, self.tell = folder, fitting, save, tell
-        self._replay = sorted((event for event in replay if event["event"] == "steer"), key=lambda event: event["step"])
-        self._repeated: list[dict[str, Any]] = []
-        self._recorded = self._replayed = self._done = 0
+        self._replay = sorted((event for event in replay if event.get("event") == "steer"), key=lambda event: event["step"])
+        # What this training was asked before it was killed, to be done again.
+        self._again: list[dict[str, Any]] = []
+        self._replayed = self._done = 0
+        # At one step the replay's commands come first, then the user's: the order must survive a kill.
+        self._step, self._replayed_here, self._done_here = 0, 0, 0
         self._seen = -1
 
     def state(self) -> dict[str, int]:
-        """For a checkpoint: steering events recorded so far, and how many of the replay were done."""
-        return {"recorded": self._recorded, "replayed": self._replayed}
+        """For a checkpoint: how many commands were done at its step already, the replay's and the user's."""
+        here = self._step == self.fitting.step
+        return {"replayed": self._replayed_here if here else 0, "done": self._done_here if here else 0}
 
     def resume(self, state: dict[str, int]) -> None:
-        """From a checkpoint: what the user asked after it is done again at its steps; see `TrainingFolder.forget_after`."""
-        events = [event for event in read_events(self.folder.path) if event["event"] == "steer"]
-        self._repeated = events[state["recorded"] :]
-        self._replayed = state["replayed"]
-        self._recorded = len(events)
-        self._done = sum("replayed" not in event for event in events)
+        """From the checkpoint of this step: what was asked after it is done again at its steps; see `TrainingFolder.forget_after`."""
+        step = self.fitting.step
+        events = [event for event in read_events(self.folder.path) if event["event"] == "steer" and "replayed" not in event]
+        self._done = len(events)
+        self._again = _left(sorted(events, key=lambda event: event["step"]), step, state["done"])
+        self._replayed = len(self._replay) - len(_left(self._replay, step, state["replayed"]))
+        self._step, self._replayed_here, self._done_here = step, state["replayed"], state["done"]
 
     def obey(self) -> str | None:
         """Do what was asked of the next step; returns why to stop, where that was asked."""
-        while self._repeated and self._repeated[0]["step"] <= self.fitting.step:
-            why, _ = self._do(self._repeated.pop(0)["command"])
-            if why is not None:
-                return why
-        while self._replayed < len(self._replay) and self._replay[self._replayed]["step"] <= self.fitting.step:
+        step = self.fitting.step
+        if step != self._step:
+            self._step, self._replayed_here, self._done_here = step, 0, 0
+        while self._replayed < len(self._replay) and self._replay[self._replayed]["step"] <= step:
             command = self._replay[self._replayed]["command"]
             self._replayed += 1
+            self._replayed_here += 1
             why, refused = self._do(command)
             self._record(command, refused, replayed=True)
+            if why is not None:
+                return why
+        while self._again and self._again[0]["step"] <= step:
+            command = self._again.pop(0)["command"]
+            self._done_here += 1
+            why, _ = self._do(command)
             if why is not None:
                 return why
         path = self.folder.path / "steer.jsonl"
@@ -75,6 +85,7 @@ class Steering:
         while self._done < len(commands):
             command = commands[self._done]
             self._done += 1
+            self._done_here += 1
             why, refused = self._do(command)
             self._record(command, refused)
             if why is not None:
@@ -86,7 +97,6 @@ class Steering:
         return len(self._replay) - self._replayed
 
     def _record(self, command: dict[str, Any], refused: str | None, **facts: Any) -> None:
-        self._recorded += 1
         said = {} if refused is None else {"refused": refused}
         self.tell("steer", step=self.fitting.step, command=command, **said, **facts)
 
@@ -119,4 +129,12 @@ class Steering:
                     raise BadInput(f"no such command: {other}")
         except BadInput as error:
             refused = str(error)
+        except (KeyError, TypeError, ValueError) as error:
+            refused = f"not a command of nucleate steer ({type(error).__name__}: {error})"
         return stop, refused
+
+
+def _left(events: list[dict[str, Any]], step: int, done: int) -> list[dict[str, Any]]:
+    """Of events in order of their steps, those that a checkpoint of this step does not hold, with so many done at the step itself."""
+    here = [event for event in events if event["step"] == step]
+    return here[done:] + [event for event in events if event["step"] > step]

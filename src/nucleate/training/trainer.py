@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,22 +76,38 @@ class Trainer:
             self.fitting.copy(target, source)
         self.steering = Steering(folder, self.fitting, replay, self._save, self._tell)
         self.best, self.waited = math.inf, 0
+        self._began, self._spent_before = time.process_time(), 0.0
+
+    def cpu_seconds(self) -> float:
+        """Spent so far, those before a kill counted up to its checkpoint."""
+        return self._spent_before + time.process_time() - self._began
 
     def run(self) -> None:
         """Train to the end, or to where a user stops it; from the last checkpoint on."""
         fitting, settings = self.fitting, self.settings
-        if not self._load():
+        if any(event["event"] == "finished" for event in read_events(self.folder.path)):
+            return
+        ended = None
+        found = self.folder.load("checkpoint.safetensors")
+        if found is None:
+            self.folder.forget_after(-1, 0)
+            self.steering.resume(self.steering.state())
             self._tell(
                 "start", model=settings.model, parameters=sum(p.numel() for p in fitting.parameters.values()), members=self.model.members,
                 species=[chemical_symbols[z] for z in self.model.species], training=len(self.train_set), validation=len(self.valid_set),
                 split_by=self.split_words, notes=[*what_is_missing(self.train_set.data), *suspicious_units(self.train_set.data)],
             )  # fmt: skip
             self._evaluate()
-        elif any(event["event"] == "finished" for event in read_events(self.folder.path)):
-            return
         else:
+            ended = self._continue(*found)
             self._tell("resumed", step=fitting.step)
-        why = "all steps are done"
+        why = ended or self._to_the_end()
+        self._save(why)
+        self._tell("finished", step=fitting.step, why=why, cpu_seconds=round(self.cpu_seconds(), 2))
+
+    def _to_the_end(self) -> str:
+        """All steps that are left; returns why it ended."""
+        fitting, settings, why = self.fitting, self.settings, "all steps are done"
         while fitting.step < settings.total:
             asked = self.steering.obey()
             if asked is not None:
@@ -104,17 +121,15 @@ class Trainer:
                     break
             if fitting.step % settings.checkpoint_every == 0:
                 self._checkpoint()
-        self._save()
-        if self.steering.left():
-            why += f"; {self.steering.left()} commands of the replay are for later steps"
-        self._tell("finished", step=fitting.step, why=why)
+        left = self.steering.left()
+        return f"{why}; {left} commands of the replay are for later steps" if left else why
 
     def _one_step(self) -> None:
         _, (stage, _) = self.fitting.stage()
         try:
             taken = self.fitting.advance()
         except NucleateError as error:
-            raise NucleateError(f"{self.folder.path}: {error}") from None
+            raise type(error)(f"{self.folder.path}: {error}") from None
         step = self.fitting.step
         if self.on_event is not None:
             self.on_event("progress", {"step": step, "total": self.settings.total, "loss": taken.loss, "rate": taken.rate})
@@ -149,8 +164,8 @@ class Trainer:
 
     # -- files ------------------------------------------------------------------------------------------------
 
-    def _save(self) -> None:
-        self._checkpoint()
+    def _save(self, ended: str | None = None) -> None:
+        self._checkpoint(ended)
         if self.settings.patience and (self.folder.path / BEST).is_file():
             self.folder.copy(BEST, "model.safetensors")
         else:
@@ -160,24 +175,22 @@ class Trainer:
         with self.fitting.averaged():
             save_committee(self.folder.path / name, self.model, prior=self.settings.prior)
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, ended: str | None = None) -> None:
         fitting = self.fitting
         tensors: dict[str, Tensor] = {f"weight.{name}": p for name, p in fitting.parameters.items()}
         tensors |= {f"average.{name}": kept for name, kept in zip(fitting.parameters, fitting.average, strict=True)}
         header = {
             "step": fitting.step, "frozen": fitting.frozen, "steered": fitting.steered, "steering": self.steering.state(),
+            "ended": ended, "cpu_seconds": self.cpu_seconds(),
             "best": None if math.isinf(self.best) else self.best, "waited": self.waited,
             "optimiser": pack(fitting.optimiser.state_dict()["state"], tensors, "optimiser"),
         }  # fmt: skip
         self.folder.save("checkpoint.safetensors", header, tensors)
 
-    def _load(self) -> bool:
-        found = self.folder.load("checkpoint.safetensors")
-        if found is None:
-            self.folder.forget_after(-1, 0)
-            self.steering.resume(self.steering.state())
-            return False
-        header, tensors = found
+    def _continue(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> str | None:
+        """From a checkpoint; returns why the training had ended, where it had."""
+        if "ended" not in header:
+            raise BadInput(f"{self.folder.path}: was begun by an older nucleate and cannot be continued; choose another --out")
         fitting = self.fitting
         with torch.no_grad():
             for name, parameter in fitting.parameters.items():
@@ -190,9 +203,10 @@ class Trainer:
         fitting.steered = None if header["steered"] is None else tuple(header["steered"])
         self.best = math.inf if header["best"] is None else header["best"]
         self.waited = header["waited"]
-        self.folder.forget_after(fitting.step, header["steering"]["recorded"])
+        self._spent_before = header["cpu_seconds"]
+        self.folder.forget_after(fitting.step, header["steering"]["replayed"])
         self.steering.resume(header["steering"])
-        return True
+        return header["ended"]
 
 
 def held_back(
