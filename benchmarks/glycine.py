@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +66,8 @@ def run(name: str, own: dict[str, Any], train: Path, out: Path) -> tuple[Path, f
         replay.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps({"event": "steer", "step": step, "command": command}) for step, command in steer]
         (replay / "events.jsonl").write_text("\n".join(lines) + "\n")
-    spent = folder.with_suffix(".seconds")
-    started = time.process_time()
     fit(train if count is None else first_structures(train, count), folder, own, replay=replay)
-    if not spent.exists():
-        spent.write_text(f"{time.process_time() - started:.1f}")
-    return folder, float(spent.read_text())
+    return folder, next(event["cpu_seconds"] for event in read_events(folder) if event["event"] == "finished")
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,15 @@ from nucleate.training.folder import read_events
 from nucleate.training.run import fit
 
 
+HEAD = """| model | weights | seed | after step | energy RMSE, meV/atom (training) | force RMSE, eV/Å (training) | CPU-s |
+|---|---|---|---|---|---|---|"""
+
+
 def train(data: Path, out: Path, settings: dict[str, Any]) -> tuple[list[dict[str, Any]], float]:
     """Events and CPU-seconds of a training; a finished one is not repeated."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    spent = out.with_suffix(".seconds")
-    started = time.process_time()
     fit(data, out, settings)
-    if not spent.exists():
-        spent.write_text(f"{time.process_time() - started:.1f}")
-    return read_events(out), float(spent.read_text())
+    events = read_events(out)
+    return events, next(event["cpu_seconds"] for event in events if event["event"] == "finished")
 
 
 def main() -> None:
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/molecules"))
     a = parser.parse_args()
     settings = read_settings(a.settings)
-    print("| model | weights | seed | after step | energy RMSE, meV/atom | force RMSE, eV/Å | CPU-s |\n|---|---|---|---|---|---|---|")
+    print(HEAD)
     for name in a.models or [name for name in settings if name != "common"]:
         for seed in range(a.seeds):
             own = {**settings["common"], **settings[name], "seed": seed}
@@ -51,10 +50,11 @@ def main() -> None:
             ends = [sum(stage["steps"] for stage in own["stages"][: k + 1]) for k in range(len(own["stages"]))] if "stages" in own else []
             for event in found:
                 if event["step"] in (0, *ends, found[-1]["step"]):
-                    errors, last = event["validation"], event is found[-1]
-                    energy, force = 1e3 * errors["energy_rmse"], errors["force_rmse"]
+                    said = [event[part] for part in ("validation", "training")]
+                    energy = "{:.0f} ({:.0f})".format(*(1e3 * errors["energy_rmse"] for errors in said))
+                    force = "{:.2f} ({:.2f})".format(*(errors["force_rmse"] for errors in said))
                     weights = start["parameters"] // start["members"]
-                    cells = (name, weights, seed, event["step"], f"{energy:.1f}", f"{force:.3f}", f"{spent:.0f}" if last else "")
+                    cells = (name, weights, seed, event["step"], energy, force, f"{spent:.0f}" if event is found[-1] else "")
                     print("|", " | ".join(str(cell) for cell in cells), "|", flush=True)
 
 

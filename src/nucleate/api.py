@@ -16,6 +16,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ase.data import atomic_numbers
+
 from nucleate.crystals.formula import formula_text, parse_formula
 from nucleate.errors import BadInput, NucleateError, RunFolderError
 from nucleate.generate import make_generator
@@ -26,6 +28,7 @@ from nucleate.relaxing import RelaxedFile, relax_on_reference
 from nucleate.report.data import RunData, read_run, show_data
 from nucleate.report.files import write_structures, write_table
 from nucleate.report.html import write_report
+from nucleate.search.learner import Learner
 from nucleate.search.loop import Search
 from nucleate.search.records import Polymorph
 from nucleate.search.run_folder import RunFolder
@@ -175,6 +178,8 @@ def search(
     given = None if reference is None or isinstance(reference, str) else reference
     # What cannot work is said before a folder is made.
     given = given or make_reference(resolved.reference)
+    species = tuple(sorted(atomic_numbers[symbol] for symbol in parse_formula(resolved.formula)))
+    Learner(species, resolved.model, resolved.training, resolved.seed, given)
     own = make_generator(parse_formula(resolved.formula), resolved.generate, resolved.seeds_from).seeds
     if own is not None and own.left > (pool := resolved.search.pool):
         raise BadInput(f"{resolved.seeds_from}: holds {own.left} structures, more than the pool of {pool}; raise search.pool")

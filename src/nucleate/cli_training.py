@@ -74,7 +74,8 @@ def train(
         typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     finally:
-        bar.stop()
+        if task is not None:
+            bar.stop()
     console.print(f"model: {path}; page: {out / 'monitor.html'}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -49,13 +49,13 @@ def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
+def read_settings(path: str | Path, hint: str = "") -> dict[str, Any]:
     """Read a TOML file; raises `BadInput` with the line of a syntax error."""
     path = Path(path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such settings file; write one with: nucleate settings --write {path}") from None
+        raise BadInput(f"{path}: no such settings file; {hint or f'write one with: nucleate settings --write {path}'}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadInput(f"{path}: cannot be read as TOML: {error}") from None
 

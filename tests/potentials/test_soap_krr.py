@@ -7,7 +7,7 @@ from ase.build import bulk
 
 from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.errors import BadInput
-from nucleate.potentials.soap_krr import SoapKrrSettings, fit_soap_krr
+from nucleate.potentials.soap_krr import SoapKrrSettings, _data_rows, fit_soap_krr
 from nucleate.potentials.validate import validate_potential
 
 SMALL = SoapKrrSettings(cutoff=4.5, radial=6, zeta=2, points=120)
@@ -21,11 +21,11 @@ def labelled(make_crystal, pair_potential, make_label):
     return structures, [make_label(teacher, atoms) for atoms in structures]
 
 
-def fitted(labelled, settings=SMALL, count=24, forces=True):
+def fitted(labelled, settings=SMALL, count=24, forces=True, **options):
     structures, labels = labelled[0][:count], labelled[1][:count]
     kept = [label.forces if forces else None for label in labels]
     stresses = [label.stress if forces else None for label in labels]
-    return fit_soap_krr((11, 17), settings, structures, [label.energy for label in labels], kept, stresses)
+    return fit_soap_krr((11, 17), settings, structures, [label.energy for label in labels], kept, stresses, **options)
 
 
 def rmse(model, labelled, chosen):
@@ -99,8 +99,14 @@ def test_the_deviation_is_the_gaussian_process_one(labelled):
     model = fitted(labelled, count=6)
     batch = CrystalBatch.from_atoms(labelled[0][6:9])
     found = model.energy_forces_stress(batch).deviation
-    prior = model.prior_root @ model.prior_root.T
-    posterior = model.posterior_root @ model.posterior_root.T
+    structures, labels = labelled[0][:6], labelled[1][:6]
+    counts = [len(atoms) for atoms in structures]
+    own_shift = [float(model.energy_shift[model.species_index[torch.as_tensor(a.numbers)]].sum()) for a in structures]
+    target = torch.tensor([label.energy for label in labels]) - torch.tensor(own_shift)
+    rows = _data_rows(model, structures, target, [la.forces for la in labels], [la.stress for la in labels], np.ones(6))[:, :-1]
+    assert len(rows) == 6 + 3 * sum(counts) + 9 * 6
+    prior = model.kernel(model.sparse, model.sparse_kind, model.sparse, model.sparse_kind) + 1e-8 * torch.eye(len(model.sparse))
+    posterior = prior + rows.T @ rows
     for k, atoms in enumerate(labelled[0][6:9]):
         alone = CrystalBatch.from_atoms([atoms])
         _, atomic, _ = model.basis(alone, neighbour_edges(alone, model.cutoff))
@@ -109,6 +115,14 @@ def test_the_deviation_is_the_gaussian_process_one(labelled):
         own = model.kernel(spectra, kind, spectra, kind).sum()
         variance = own - cross @ torch.linalg.solve(prior, cross) + cross @ torch.linalg.solve(posterior, cross)
         assert float(found[k]) == pytest.approx(float(variance.clamp_min(0).sqrt()), rel=1e-4, abs=1e-5)
+
+
+def test_a_weight_of_four_halves_the_expected_errors(labelled):
+    heavy = fitted(labelled, count=6, weights=[4.0] * 6)
+    noises = {name: getattr(SMALL, name) / 2 for name in ("energy_noise", "force_noise", "stress_noise")}
+    sharp = fitted(labelled, SMALL.model_copy(update=noises), count=6)
+    assert torch.allclose(heavy.alpha, sharp.alpha, rtol=1e-6, atol=1e-9)
+    assert not torch.allclose(heavy.alpha, fitted(labelled, count=6).alpha, rtol=1e-3)
 
 
 def test_nothing_to_fit():

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
 from nucleate.crystals.strain import full_from_voigt
 from nucleate.errors import BadInput, ReferenceFailed
-from nucleate.potentials.base import Prediction
+from nucleate.potentials.base import Prediction, check_input
 from nucleate.potentials.registry import Learned
 from nucleate.potentials.soap_krr import SoapKrr
+from nucleate.reference.base import Label
 from nucleate.reference.surrogates import SurrogateReference, mace_calculator
 
 PRIORS = {"chgnet": (6.0, 94), "sevennet": (5.0, 89)}
@@ -68,15 +71,10 @@ class PriorPotential:
         """See `Potential`; `edges` is passed over: the packages find their own.
 
         Raises:
-            BadInput: an element it does not know, or a structure it cannot answer.
+            BadInput: an element it does not know. A structure that it has no answer for gets NaN.
         """
-        beyond = sorted({int(z) for z in batch.numbers.tolist()} - set(self.species))
-        if beyond:
-            raise BadInput(f"{self.name} does not know the element of number {beyond[0]}")
-        try:
-            labels = [self._reference.label(atoms) for atoms in batch.to_atoms()]
-        except ReferenceFailed as failure:
-            raise BadInput(f"the prior has no answer for a structure: {failure}") from failure
+        check_input(self.species, self.cutoff, batch, None)
+        labels = [self._label(atoms) for atoms in batch.to_atoms()]
 
         def tensor(values: list) -> Tensor:
             return torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values]).to(batch.positions.device)
@@ -84,6 +82,12 @@ class PriorPotential:
         forces = torch.cat([torch.as_tensor(label.forces, dtype=torch.float64) for label in labels]).to(batch.positions.device)
         stress = full_from_voigt(tensor([label.stress for label in labels]))
         return Prediction(tensor([label.energy for label in labels]).unsqueeze(0), forces.unsqueeze(0), stress.unsqueeze(0))
+
+    def _label(self, atoms: Atoms) -> Label:
+        try:
+            return self._reference.label(atoms)
+        except ReferenceFailed:
+            return Label(float("nan"), np.full((len(atoms), 3), np.nan), np.full(6, np.nan))
 
 
 class CorrectedPotential:
@@ -107,7 +111,7 @@ class CorrectedPotential:
 
     def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None, mean_forces: bool = False) -> Prediction:
         """See `Potential`."""
-        if mean_forces and not isinstance(self.correction, SoapKrr):
+        if mean_forces and not isinstance(self.correction, SoapKrr):  # which has but one member
             learned = self.correction.energy_forces_stress(batch, edges, mean_forces=True)
         else:
             learned = self.correction.energy_forces_stress(batch, edges)

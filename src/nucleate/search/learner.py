@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from ase import Atoms
 
-from nucleate.potentials.base import Potential
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.potentials.base import Potential, check_input
 from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
 from nucleate.potentials.registry import Learned, make_model
@@ -55,6 +56,11 @@ class Learner:
             refuse_own_prior(model.prior, reference.name)
         self.prior = None if model.prior is None else PriorAnswers(PriorPotential(model.prior), answers)
         self._learned: Learned | None = None
+        # What cannot work is said now, not after the first labels are paid for.
+        if self.prior is not None and not set(species) <= set(self.prior.prior.species):
+            check_input(self.prior.prior.species, 0.0, CrystalBatch.from_atoms([Atoms(species, pbc=True, cell=[9, 9, 9])]), None)
+        if not isinstance(self.options, SoapKrrSettings):
+            make_model(model.family, species, self.options, seed, torch.float32)
 
     @property
     def potential(self) -> Potential:
@@ -66,7 +72,7 @@ class Learner:
         """Train on all labels, from the last weights where there are some; returns errors on them."""
         data = from_labels(structures, labels)
         if self.prior is not None:
-            data = self.prior.taken_off(data)
+            data = self.prior.taken_off(data, leave_out=True)
         if isinstance(self.options, SoapKrrSettings):
             return self._solve(self.options, data)
         warm = self._learned is not None

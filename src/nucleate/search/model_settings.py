@@ -29,6 +29,9 @@ class SearchModelSettings(ModelSettings):
                 raise BadInput(f"model.options has no effect on the family manybody: write {', '.join(self.options)} into [model] itself")
             return ModelSettings.model_validate(self.model_dump(include=set(ModelSettings.model_fields)))
         shared = SHARED if self.family != "soap-krr" else ()
+        for name in shared:
+            if name in self.options and getattr(self, name) != ModelSettings.model_fields[name].default:
+                raise BadInput(f"model.{name} stands in [model] and in [model.options]; give one of the two")
         for name, field in ModelSettings.model_fields.items():
             if name not in shared and getattr(self, name) != field.default:
                 raise BadInput(f"model.{name} is the many-body committee's and has no effect on {self.family}: use [model.options]")

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.crystals.formula import parse_formula
+from nucleate.errors import BadInput
 from nucleate.generate.settings import GenerateSettings
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.relax.settings import RelaxSettings
@@ -64,6 +65,10 @@ def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSet
     settings = validated(RunSettings, data, source)
     parse_formula(settings.formula)
     settings.model.family_options()
+    if settings.model.family == "soap-krr":
+        for name, field in TrainingSettings.model_fields.items():
+            if not name.startswith("soften") and getattr(settings.training, name) != field.default:
+                raise BadInput(f"training.{name} has no effect on soap-krr, which is solved in closed form")
     if settings.model.prior is not None:
         refuse_own_prior(settings.model.prior, settings.reference.engine)
     return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ from nucleate.training.trainer import OnEvent, held_back
 
 OF_STEPS = (
     "steps", "stages", "batch", "optimiser", "learning_rate", "schedule", "final_rate", "warmup", "weight_decay", "clip", "ema",
-    "bootstrap", "copy_species", "freeze", "patience", "checkpoint_every", "dtype", "device",
+    "bootstrap", "copy_species", "freeze", "evaluate_every", "patience", "checkpoint_every", "dtype", "device", "energy_weight",
+    "force_weight", "stress_weight",
 )  # fmt: skip
 """Settings that only a training in steps obeys."""
 
@@ -48,11 +50,13 @@ def fit_closed_form(
     train, valid, words = held_back(data, held_out, settings)
     species = tuple(sorted({int(z) for item in [*train, *valid] for z in item.atoms.numbers}))
     options = SoapKrrSettings.model_validate(family_settings("soap-krr", settings.options).model_dump())
+    started = time.process_time()
     model = fit_soap_krr(
         species, options, [item.atoms for item in train], [item.energy for item in train],
         [item.forces for item in train], [item.stress for item in train], settings.seed,
         structure_weights(train, 1, settings)[0].tolist(),
     )  # fmt: skip
+    spent = time.process_time() - started
     notes = [*what_is_missing(train), *suspicious_units(train), *_without_effect(settings)]
     tell(
         "start", model="soap-krr", parameters=len(model.alpha), members=1, species=[chemical_symbols[z] for z in species],
@@ -67,7 +71,7 @@ def fit_closed_form(
     empty = {"gradient": None, "covariance": None, "scale": None}
     tell("evaluation", step=1, **{name: what.facts for name, what in found.items()}, noise=empty, weights={})
     save_committee(folder.path / "model.safetensors", model, prior=settings.prior)
-    tell("finished", step=1, why="solved in closed form")
+    tell("finished", step=1, why="solved in closed form", cpu_seconds=round(spent, 2))
 
 
 def _without_effect(settings: FitSettings) -> list[str]:

@@ -43,6 +43,7 @@ class LabelledStructure:
         stress: (6,), eV/Å³, Voigt order, or None; molecules have none.
         where: file and row, for messages.
         info: what the file says besides, as group names.
+        before: the labels before a prior was taken off them, if one was.
     """
 
     atoms: Atoms
@@ -51,6 +52,12 @@ class LabelledStructure:
     stress: np.ndarray | None
     where: str
     info: dict[str, Any]
+    before: LabelledStructure | None = None
+
+    @property
+    def labels(self) -> LabelledStructure:
+        """The structure with what the reference itself said."""
+        return self.before or self
 
     @property
     def formula(self) -> str:
@@ -164,6 +171,7 @@ def from_labels(structures: Sequence[Atoms], labels: Sequence[Label]) -> list[La
 def suspicious_units(data: Sequence[LabelledStructure]) -> list[str]:
     """Evidence of mixed or wrong units, one line each; empty where nothing looks wrong."""
     said = []
+    data = [item.labels for item in data]
     by_formula: dict[str, list[LabelledStructure]] = defaultdict(list)
     for item in data:
         by_formula[item.formula].append(item)
@@ -181,6 +189,18 @@ def suspicious_units(data: Sequence[LabelledStructure]) -> list[str]:
     if largest > LARGEST_STRESS:
         said.append(f"stress in GPa? {where} holds {largest:g}, which in eV/Å³ is {largest / GPA:.0f} GPa")
     return said
+
+
+def heights(data: Sequence[LabelledStructure], quantile: float = 0.0) -> np.ndarray:
+    """(n,) eV/atom above the lowest (or this quantile of the) structures of the same stoichiometry, as the reference said."""
+    energy = np.array([item.labels.energy / len(item.atoms) for item in data])
+    kinds = []
+    for item in data:
+        numbers, counts = np.unique(item.atoms.numbers, return_counts=True)
+        kinds.append(str((numbers.tolist(), (counts // np.gcd.reduce(counts)).tolist())))
+    names, kind = np.unique(kinds, return_inverse=True)
+    lowest = np.array([np.quantile(energy[kind == k], quantile) for k in range(len(names))])
+    return energy - lowest[kind]
 
 
 def what_is_missing(data: Sequence[LabelledStructure]) -> list[str]:

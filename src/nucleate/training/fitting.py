@@ -21,7 +21,7 @@ from nucleate.potentials.networks.a2a import A2A
 from nucleate.potentials.registry import Trainable
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet, Minibatch
-from nucleate.training.data import LabelledStructure
+from nucleate.training.data import LabelledStructure, heights
 from nucleate.training.loss import Errors, ErrorSum, loss, squares
 from nucleate.training.parts import Part, find_parts, slice_of
 from nucleate.training.settings import FitSettings, Stage
@@ -66,6 +66,9 @@ class Fitting:
         self.average = [parameter.detach().clone() for parameter in self.parameters.values()]
         self.step = 0
         self.frozen = [what for what in settings.freeze if find_parts(model, what)]
+        for stage in settings.all_stages:
+            for what in stage.train:
+                find_parts(model, what)
         self.steered: tuple[float, int] | None = None
 
     def advance(self) -> Taken:
@@ -211,11 +214,12 @@ def structure_weights(data: Sequence[LabelledStructure], members: int, settings:
     """(m, n): less for structures far from any crystal; then each member weighs them in its own way."""
     weights = np.ones((members, len(data)))
     if settings.soften_force:
-        force = np.array([0.0 if item.forces is None else np.sqrt(np.mean(item.forces**2)) for item in data])
+        given = [item.labels.forces for item in data]
+        force = np.array([0.0 if forces is None else np.sqrt(np.mean(forces**2)) for forces in given])
         weights *= 1 / (1 + (force / settings.soften_force) ** 2)
     if settings.soften_energy:
-        energy = np.array([item.energy / len(item.atoms) for item in data])
-        above = np.maximum(energy - np.quantile(energy, 0.05), 0)
+        # A quantile in place of the lowest: one wrong label must not make all others count less.
+        above = np.maximum(heights(data, 0.05), 0)
         weights *= 1 / (1 + (above / settings.soften_energy) ** 2)
     if settings.bootstrap and members > 1:
         # Bayesian bootstrap (Rubin, Ann. Statist. 9, 130 (1981), doi 10.1214/aos/1176345338), drawn label by label: a label keeps

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ class TrainingFolder:
 
     def __exit__(self, *unused: object) -> None:
         self.close()
+
+    def discard_if_empty(self) -> None:
+        """Take the folder away again where nothing has begun in it."""
+        if (self.path / "events.jsonl").exists():
+            return
+        for name in ("fit.toml", "prior.jsonl", "lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
     def event(self, kind: str, **what: Any) -> None:
         """Append one line to events.jsonl."""

@@ -30,12 +30,15 @@ class PriorAnswers:
         kept = [] if path is None else read_lines(path)
         self._known = {line["structure"]: line for line in kept if line["prior"] == prior.name}
 
-    def taken_off(self, data: Sequence[LabelledStructure], on_done: Callable[[int, int], None] | None = None) -> list[LabelledStructure]:
+    def taken_off(
+        self, data: Sequence[LabelledStructure], on_done: Callable[[int, int], None] | None = None, leave_out: bool = False
+    ) -> list[LabelledStructure]:
         """The data with the prior's energies, forces and stresses taken off their labels.
 
         Args:
             data: labelled structures.
             on_done: called with (done, all).
+            leave_out: leave out what the prior has no answer for, in place of raising.
 
         Raises:
             BadInput: the labels are the prior's own, or it has no answer; names the row.
@@ -46,9 +49,14 @@ class PriorAnswers:
         left = []
         for k, item in enumerate(data):
             said = self._answer(item)
+            if not np.isfinite(said["energy"]):
+                if leave_out:
+                    continue
+                raise BadInput(f"{item.where}: {self.prior.name} has no answer for it; take the row out")
             left.append(
                 replace(
                     item,
+                    before=item,
                     energy=item.energy - said["energy"],
                     forces=None if item.forces is None else item.forces - np.array(said["forces"]),
                     stress=None if item.stress is None else item.stress - np.array(said["stress"]),
@@ -63,10 +71,7 @@ class PriorAnswers:
         arrays = (atoms.numbers, atoms.positions, atoms.cell.array)
         key = hashlib.sha256(b"".join(np.ascontiguousarray(array, dtype="<f8").tobytes() for array in arrays)).hexdigest()[:24]
         if key not in self._known:
-            try:
-                said = self.prior.energy_forces_stress(CrystalBatch.from_atoms([atoms]))
-            except BadInput as error:
-                raise BadInput(f"{item.where}: {error}") from None
+            said = self.prior.energy_forces_stress(CrystalBatch.from_atoms([atoms]))
             line = {
                 "structure": key, "prior": self.prior.name, "energy": float(said.energy[0, 0]), "forces": said.forces[0].tolist(),
                 "stress": voigt_from_full(said.stress[0])[0].tolist(),

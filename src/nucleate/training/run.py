@@ -14,27 +14,27 @@ import numpy as np
 import tomli_w
 import torch
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, NucleateError
+from nucleate.potentials.base import Potential
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential, check_prior, resolved_prior
 from nucleate.potentials.registry import family_of, family_settings, weights_of
 from nucleate.settings_text import read_settings, to_toml, validated
+from nucleate.storage import append_line, read_lines
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import fit_closed_form
-from nucleate.training.data import LabelledStructure, read_data
-from nucleate.training.fitting import errors_on
+from nucleate.training.data import LabelledStructure, heights, read_data
+from nucleate.training.fitting import errors_on, evaluation_parts
 from nucleate.training.folder import TrainingFolder, read_events
-from nucleate.training.loss import ErrorSum
+from nucleate.training.loss import Errors, ErrorSum
 from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import FitSettings
 from nucleate.training.splits import groups, split
 from nucleate.training.trainer import OnEvent, Trainer, model_path
 
-ERRORS = ("energy_rmse", "energy_mae", "force_rmse", "force_mae", "stress_rmse", "stress_mae")
+HINT = "docs/training.md shows one"
 LOW = 1.0
 """eV/atom above the lowest structure: below this lies what a search is after."""
-BATCH = 32
-"""Structures of an evaluation at once."""
 
 
 def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **options: Any) -> FitSettings:
@@ -44,8 +44,10 @@ def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **option
     elif isinstance(settings, dict):
         data, source = dict(settings), "settings"
     else:
-        data, source = ({}, "settings") if settings is None else (read_settings(settings), str(settings))
+        data, source = ({}, "settings") if settings is None else (read_settings(settings, HINT), str(settings))
     data.update({name: value for name, value in options.items() if value is not None})
+    if not isinstance(settings, FitSettings) and data.get("stages") and "steps" in data:
+        raise BadInput(f"{source}: steps has no effect beside stages, which have their own; give one of the two")
     found = validated(FitSettings, data, source)
     if found.prior is None:
         return found
@@ -87,16 +89,26 @@ def fit(
     record = {"data": str(data), "digest": digest(labelled)}
     if held is not None:
         record |= {"validation": str(validation), "validation_digest": digest(held)}
+    if replay is not None:
+        if resolved.model == "soap-krr":
+            raise BadInput("--replay has no effect on soap-krr, which is solved in closed form")
+        record["replay"] = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
     text = to_toml(resolved) + "\n" + tomli_w.dumps({"source": record})
+    # What cannot work is said before a folder is made, or takes it away again: the mended call may use the same name.
+    family_settings(resolved.model, resolved.options)
     with TrainingFolder(out, text) as folder:
-        _run(folder, resolved, labelled, held, told, on_event)
+        try:
+            _run(folder, resolved, labelled, held, told, on_event)
+        except NucleateError:
+            folder.discard_if_empty()
+            raise
     return model_path(out)
 
 
 def _steered(folder: Path) -> list[dict[str, Any]]:
     if not (folder / "events.jsonl").is_file():
         raise BadInput(f"{folder}: no training to replay (events.jsonl is missing)")
-    return read_events(folder)
+    return [event for event in read_events(folder) if event.get("event") == "steer" and {"step", "command"} <= set(event)]
 
 
 def _run(
@@ -106,9 +118,10 @@ def _run(
     held: list[LabelledStructure] | None,
     told: list[dict[str, Any]],
     on_event: OnEvent | None,
+    answers_file: Path | None = None,
 ) -> None:
     if settings.prior is not None:
-        answers = PriorAnswers(PriorPotential(settings.prior), folder.path / "prior.jsonl")
+        answers = PriorAnswers(PriorPotential(settings.prior), answers_file or folder.path / "prior.jsonl")
 
         def asked(done: int, total: int) -> None:
             if on_event is not None:
@@ -152,9 +165,7 @@ def evaluate(model: Path | str, data: Path | str) -> dict[str, Any]:
     for formula in sorted({item.formula for item in labelled}):
         items = [item for item in labelled if item.formula == formula]
         part = ErrorSum()
-        held = LabelledSet(items, potential.cutoff, torch.ones(learned.members, len(items)), "cpu")
-        for first in range(0, len(items), BATCH):
-            minibatch = held.take(range(first, min(first + BATCH, len(items))))
+        for minibatch in evaluation_parts(LabelledSet(items, potential.cutoff, torch.ones(1, len(items)), "cpu"), range(len(items))):
             prediction = potential.energy_forces_stress(minibatch.batch, minibatch.edges)
             everything.add(prediction, minibatch)
             part.add(prediction, minibatch)
@@ -203,9 +214,14 @@ def learning_curve(
     """
     labelled = read_data(data)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    record, heights = out / "rows.jsonl", heights_above_lowest(labelled)
-    done = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.exists() else []
+    if min(sizes) < 1:
+        raise BadInput("at least one label is needed to train on")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out}: cannot be a folder ({error.strerror}); choose another") from error
+    record, above = out / "rows.jsonl", heights(labelled)
+    done = read_lines(record)
     rows = []
     for seed in seeds:
         group, words = groups(labelled, resolve(settings).split_by)
@@ -217,8 +233,10 @@ def learning_curve(
             for size in sizes:
                 if size > len(train):
                     raise BadInput(f"{size} labels asked for, {len(train)} of {len(labelled)} are not held back")
-                own = read_settings(file) if file else {}
+                own = resolve(file, model=family).model_dump(include=set(read_settings(file))) if file else {}
                 resolved = resolve(settings, **{**own, "model": family, "seed": seed, "validation": 0.0})
+                if resolved.patience:
+                    raise BadInput("patience would choose by the groups that are held back; set it to 0 for a learning curve")
                 key = {"model": name, "labels": size, "seed": seed, "settings": _short(resolved), "data": digest(labelled)}
                 row = next((old for old in done if all(old.get(k) == v for k, v in key.items())), None)
                 if row is None:
@@ -227,50 +245,40 @@ def learning_curve(
                         **key,
                         "split_by": words,
                         "held_back": len(held),
-                        **_train_and_test(out, resolved, chosen, test_set, heights[held]),
+                        **_train_and_test(out, resolved, chosen, test_set, above[held]),
                     }
-                    with record.open("a", encoding="utf-8") as stream:
-                        stream.write(json.dumps(row) + "\n")
+                    append_line(record, row)
                 rows.append(row)
                 if on_row is not None:
                     on_row(row)
     return rows
 
 
-def heights_above_lowest(data: Sequence[LabelledStructure]) -> np.ndarray:
-    """(n,) eV/atom above the lowest structure of the same stoichiometry."""
-    energy = np.array([item.energy / len(item.atoms) for item in data])
-    kinds = []
-    for item in data:
-        numbers, counts = np.unique(item.atoms.numbers, return_counts=True)
-        kinds.append(str((numbers.tolist(), (counts // np.gcd.reduce(counts)).tolist())))
-    names, kind = np.unique(kinds, return_inverse=True)
-    lowest = np.array([energy[kind == k].min() for k in range(len(names))])
-    return energy - lowest[kind]
-
-
 def _train_and_test(
-    out: Path, settings: FitSettings, train: list[LabelledStructure], held: list[LabelledStructure], heights: np.ndarray
+    out: Path, settings: FitSettings, train: list[LabelledStructure], held: list[LabelledStructure], height: np.ndarray
 ) -> dict[str, Any]:
     text = to_toml(settings) + "\n" + tomli_w.dumps({"source": {"digest": digest(train)}})
     path = out / f"{settings.model}-{len(train)}-{settings.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     # A share of nothing is held back within: the test groups are apart already.
     with TrainingFolder(path, text) as folder:
-        started = time.process_time()
-        _run(folder, settings, train, held, [], None)
-        spent = time.process_time() - started
+        _run(folder, settings, train, held, [], None, out / "prior.jsonl")
     events = read_events(path)
-    last = [event for event in events if event["event"] == "evaluation"][-1]["validation"]
-    lying_low = [item for item, height in zip(held, heights, strict=True) if height <= LOW]
-    low: dict[str, Any] = {"low": len(lying_low), "low_energy_rmse": None, "low_force_rmse": None}
-    if lying_low:
-        model, _ = load_potential(model_path(path))
-        labelled = LabelledSet(lying_low, model.cutoff, torch.ones(1, len(lying_low)), "cpu")
-        found = errors_on(model, labelled, range(len(lying_low)))
-        low |= {"low_energy_rmse": found.energy_rmse, "low_force_rmse": found.force_rmse}
-    start = next(event for event in events if event["event"] == "start")
-    number = start["parameters"] // start["members"]
-    return {**{name: last[name] for name in ERRORS}, **low, "parameters": number, "cpu_seconds": round(spent, 2)}
+    model, _ = load_potential(model_path(path))
+    found = _errors(model, held)
+    low = [item for item, height in zip(held, height, strict=True) if height <= LOW]
+    lowest = asdict(_errors(model, low)) if low else {}
+    start, end = (next(event for event in events if event["event"] == name) for name in ("start", "finished"))
+    return {
+        **asdict(found),
+        "low": len(low),
+        **{f"low_{name}": lowest.get(name) for name in ("energy_rmse", "force_rmse")},
+        "parameters": start["parameters"] // start["members"],
+        "cpu_seconds": end["cpu_seconds"],
+    }
+
+
+def _errors(model: Potential, data: list[LabelledStructure]) -> Errors:
+    return errors_on(model, LabelledSet(data, model.cutoff, torch.ones(1, len(data)), "cpu"), range(len(data)))
 
 
 def _short(settings: FitSettings) -> str:

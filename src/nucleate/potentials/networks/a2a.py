@@ -8,7 +8,7 @@ J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007), doi 10.1103/Phy
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from ase.data import chemical_symbols
@@ -20,6 +20,9 @@ from nucleate.potentials.networks.layers import MemberMLP
 from nucleate.potentials.networks.network import Graph, NetworkPotential
 from nucleate.potentials.networks.settings import Activation, NetworkSettings
 from nucleate.potentials.networks.symmetry_functions import ModifiedAngular, OriginalAngular, Radial, SymmetryFunctions
+
+Positive = Annotated[int, Field(ge=1)]
+Width = Annotated[float, Field(gt=0)]
 
 
 class A2ASettings(NetworkSettings):
@@ -37,11 +40,11 @@ class A2ASettings(NetworkSettings):
     angle_bins: int = Field(8, ge=1, le=64, description="Angles, evenly spaced (modified).")
     angular_eta: float = Field(8.0, gt=0, description="1/Å^2 (modified).")
     zeta: float = Field(32.0, ge=1, description="Sharpness of the angle (modified).")
-    original_etas: list[float] = Field(default_factory=lambda: [0.01, 0.05, 0.1, 0.2], description="Angular etas (original), 1/Å^2.")
-    original_zetas: list[float] = Field(default_factory=lambda: [1.0, 2.0, 4.0, 16.0], description="Angular zetas (original).")
+    original_etas: list[Width] = Field(default_factory=lambda: [0.01, 0.05, 0.1, 0.2], description="Angular etas (original), 1/Å^2.")
+    original_zetas: list[Width] = Field(default_factory=lambda: [1.0, 2.0, 4.0, 16.0], description="Angular zetas (original).")
     learnable: bool = Field(False, description="Train centres and widths of the functions as well.")
-    hidden: list[int] = Field(default_factory=lambda: [128, 128, 32], description="Hidden layers of every species.")
-    hidden_of: dict[str, list[int]] = Field(default_factory=dict, description="Hidden layers of single species, as H = [64, 32].")
+    hidden: list[Positive] = Field(default_factory=lambda: [128, 128, 32], description="Hidden layers of every species.")
+    hidden_of: dict[str, list[Positive]] = Field(default_factory=dict, description="Hidden layers of single species, as H = [64, 32].")
     activation: Activation = Field("celu", description="Between the layers.")
     output: Activation | None = Field(None, description="On the last layer; unset: none. gaussian: exp(-(sum G W + B)^2).")
 
