@@ -18,7 +18,6 @@ from nucleate.settings_text import read_settings
 from nucleate.training.folder import read_events
 from nucleate.training.run import fit
 
-
 HEAD = """| model | weights | seed | after step | energy RMSE, meV/atom (training) | force RMSE, eV/Å (training) | CPU-s |
 |---|---|---|---|---|---|---|"""
 
