@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,9 +76,14 @@ def check_input(species: tuple[int, ...], cutoff: float, batch: CrystalBatch, ed
     Raises:
         BadInput: elements it was not made for, or a list of pairs that ends before its cutoff.
     """
-    unknown = sorted(set(batch.numbers.unique().tolist()) - set(species))
+    check_species(species, batch.numbers.unique().tolist())
+    if edges is not None and edges.reach < cutoff:
+        raise BadInput(f"the potential reaches {cutoff:g} Å, the list of pairs {edges.reach:g} Å; make it with the potential's cutoff")
+
+
+def check_species(species: Sequence[int], asked: Iterable[int]) -> None:
+    """Raise `BadInput` naming the elements that a potential of these species was not made for."""
+    unknown = sorted(set(asked) - set(species))
     if unknown:
         names, known = (", ".join(chemical_symbols[z] for z in some) for some in (unknown, species))
         raise BadInput(f"the potential knows {known}, not {names}; train one that does")
-    if edges is not None and edges.reach < cutoff:
-        raise BadInput(f"the potential reaches {cutoff:g} Å, the list of pairs {edges.reach:g} Å; make it with the potential's cutoff")

@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from ase import Atoms
 
-from nucleate.crystals.batch import CrystalBatch
-from nucleate.potentials.base import Potential, check_input
+from nucleate.potentials.base import Potential, check_species
 from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
 from nucleate.potentials.registry import Learned, make_model
-from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings, fit_soap_krr
+from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 from nucleate.reference.base import Label, Reference
 from nucleate.search.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.training.batches import LabelledSet
-from nucleate.training.data import LabelledStructure, from_labels
-from nucleate.training.fitting import errors_on, fit_model, structure_weights
+from nucleate.training.closed_form import solve
+from nucleate.training.data import from_labels
+from nucleate.training.fitting import errors_on, fit_model
 from nucleate.training.loss import Errors
 from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import TrainingSettings
@@ -36,6 +36,9 @@ class Learner:
         seed: of weights, minibatches and bootstrap.
         reference: what labels; a prior that is the reference itself is refused.
         answers: file that keeps what the prior said.
+
+    Attributes:
+        left_out: labels the last training did without, since the prior has no answer for their structures.
 
     Raises:
         BadInput: settings that contradict each other.
@@ -56,9 +59,10 @@ class Learner:
             refuse_own_prior(model.prior, reference.name)
         self.prior = None if model.prior is None else PriorAnswers(PriorPotential(model.prior), answers)
         self._learned: Learned | None = None
+        self.left_out = 0
         # What cannot work is said now, not after the first labels are paid for.
-        if self.prior is not None and not set(species) <= set(self.prior.prior.species):
-            check_input(self.prior.prior.species, 0.0, CrystalBatch.from_atoms([Atoms(species, pbc=True, cell=[9, 9, 9])]), None)
+        if self.prior is not None:
+            check_species(self.prior.prior.species, species)
         if not isinstance(self.options, SoapKrrSettings):
             make_model(model.family, species, self.options, seed, torch.float32)
 
@@ -73,22 +77,16 @@ class Learner:
         data = from_labels(structures, labels)
         if self.prior is not None:
             data = self.prior.taken_off(data, leave_out=True)
+        self.left_out = len(structures) - len(data)
         if isinstance(self.options, SoapKrrSettings):
-            return self._solve(self.options, data)
+            self._learned = solve(self.species, self.options, data, self.training.of_round(self.seed, warm=False))
+            labelled = LabelledSet(data, self._learned.cutoff, torch.ones(1, len(data)), "cpu")
+            return errors_on(self._learned, labelled, range(len(data)))
         warm = self._learned is not None
         if self._learned is None:
             self._learned = make_model(self.settings.family, self.species, self.options, self.seed, torch.float32)
         assert not isinstance(self._learned, SoapKrr)
         return fit_model(self._learned, data, self.training.of_round(self.seed, warm), warm, on_step)
-
-    def _solve(self, options: SoapKrrSettings, data: list[LabelledStructure]) -> Errors:
-        self._learned = fit_soap_krr(
-            self.species, options, [item.atoms for item in data], [item.energy for item in data],
-            [item.forces for item in data], [item.stress for item in data], self.seed,
-            structure_weights(data, 1, self.training.of_round(self.seed, warm=False))[0].tolist(),
-        )  # fmt: skip
-        labelled = LabelledSet(data, self._learned.cutoff, torch.ones(1, len(data)), "cpu")
-        return errors_on(self._learned, labelled, range(len(data)))
 
     def save(self, path: Path, sigma_factor: float) -> None:
         """Write the model of a round."""

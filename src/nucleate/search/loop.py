@@ -325,7 +325,8 @@ class Search:
                 on_step=lambda done, total: self._progress("training the committee", done, total),
             )
         return {
-            "labels": len(known),
+            "labels": len(known) - self.learner.left_out,
+            "left_out": self.learner.left_out,
             "energy_rmse": report.energy_rmse,
             "force_rmse": report.force_rmse,
             "stress_rmse": report.stress_rmse,

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings
-from nucleate.potentials.soap_krr import SoapKrrSettings, fit_soap_krr
+from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings, fit_soap_krr
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import LabelledStructure, suspicious_units, what_is_missing
 from nucleate.training.evaluation import examine
@@ -51,11 +51,7 @@ def fit_closed_form(
     species = tuple(sorted({int(z) for item in [*train, *valid] for z in item.atoms.numbers}))
     options = SoapKrrSettings.model_validate(family_settings("soap-krr", settings.options).model_dump())
     started = time.process_time()
-    model = fit_soap_krr(
-        species, options, [item.atoms for item in train], [item.energy for item in train],
-        [item.forces for item in train], [item.stress for item in train], settings.seed,
-        structure_weights(train, 1, settings)[0].tolist(),
-    )  # fmt: skip
+    model = solve(species, options, train, settings)
     spent = time.process_time() - started
     notes = [*what_is_missing(train), *suspicious_units(train), *_without_effect(settings)]
     tell(
@@ -72,6 +68,15 @@ def fit_closed_form(
     tell("evaluation", step=1, **{name: what.facts for name, what in found.items()}, noise=empty, weights={})
     save_committee(folder.path / "model.safetensors", model, prior=settings.prior)
     tell("finished", step=1, why="solved in closed form", cpu_seconds=round(spent, 2))
+
+
+def solve(species: tuple[int, ...], options: SoapKrrSettings, data: Sequence[LabelledStructure], settings: FitSettings) -> SoapKrr:
+    """The model of these labels, structures weighed as the settings say."""
+    return fit_soap_krr(
+        species, options, [item.atoms for item in data], [item.energy for item in data],
+        [item.forces for item in data], [item.stress for item in data], settings.seed,
+        structure_weights(data, 1, settings)[0].tolist(),
+    )  # fmt: skip
 
 
 def _without_effect(settings: FitSettings) -> list[str]:
