@@ -128,6 +128,13 @@ def test_a_mace_model_keeps_the_contract_and_is_learned_on(mace_file, salt, tmp_
     found = evaluate(tmp_path / "fit", tmp_path / "data.extxyz")
     assert found["prior"] == f"mace:{mace_file}"
     assert found["energy_rmse"] < 0.05
+    # Another model at the same place is another prior.
+    other = tmp_path / "moved.model"
+    other.write_bytes(mace_file.read_bytes())
+    fit(tmp_path / "data.extxyz", tmp_path / "second", options, prior=f"mace:{other}")
+    other.write_bytes(mace_file.read_bytes() + b" ")
+    with pytest.raises(BadInput, match="is not the file this correction was learned on"):
+        evaluate(tmp_path / "second", tmp_path / "data.extxyz")
 
 
 def test_what_is_no_mace_model(tmp_path):

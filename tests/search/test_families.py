@@ -104,6 +104,10 @@ def test_a_cell_the_prior_cannot_answer_is_no_end_of_the_search():
     ("given", "says"),
     [
         ({"model": {"prior": "chgnet"}, "reference": {"engine": "chgnet"}}, "prior and reference are both chgnet"),
+        (
+            {"model": {"prior": "chgnet"}, "reference": {"engine": "ase", "calculator": "chgnet.model.dynamics:CHGNetCalculator"}},
+            "prior and reference are both chgnet",
+        ),
         ({"model": {"prior": "nothing"}}, "no prior 'nothing'; there are chgnet, sevennet"),
         ({"model": {"family": "gnn"}}, "no model 'gnn'; there are manybody, a2a"),
         ({"model": {"family": "a2a", "channels": 8}}, "model.channels is the many-body committee's and has no effect on a2a"),

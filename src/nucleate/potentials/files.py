@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from nucleate.errors import BadInput
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential
+from nucleate.potentials.prior import CorrectedPotential, PriorPotential, prior_digest
 from nucleate.potentials.registry import Learned, family_of, family_settings, make_model
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 from nucleate.storage import write_whole
@@ -36,7 +36,7 @@ def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, 
         "sigma_factor": repr(float(sigma_factor)),
     }
     if prior is not None:
-        header["prior"] = prior
+        header |= {"prior": prior, "prior_digest": prior_digest(prior)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     write_whole(path, save(tensors, metadata=header))
 
@@ -76,4 +76,9 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
     except (KeyError, ValueError, TypeError, RuntimeError, BadInput) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{path}: its header does not fit its weights ({type(error).__name__}: {reason})") from error
-    return (CorrectedPotential(PriorPotential(header["prior"]), model) if "prior" in header else model), factor
+    if "prior" not in header:
+        return model, factor
+    prior = PriorPotential(header["prior"])
+    if prior_digest(prior.name) != header.get("prior_digest", ""):
+        raise BadInput(f"{path}: {prior.name} is not the file this correction was learned on; put that one back, or train again")
+    return CorrectedPotential(prior, model), factor

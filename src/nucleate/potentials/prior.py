@@ -7,6 +7,7 @@ The correction learns what a reference says less what the prior says: energies, 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,17 @@ def resolved_prior(name: str) -> str:
     """The name with its file's whole path: folders and models are opened from anywhere."""
     kind, _, file = name.partition(":")
     return f"mace:{Path(file).expanduser().resolve()}" if kind == "mace" and file else name
+
+
+def prior_digest(name: str) -> str:
+    """Of the prior's file, where it is one: another file at the same place is another prior."""
+    kind, _, file = name.partition(":")
+    if kind != "mace":
+        return ""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise BadInput(f"{name}: no such model file ({error.strerror})") from error
 
 
 class PriorPotential:

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from nucleate.errors import BadInput
-from nucleate.potentials.prior import check_prior
+from nucleate.potentials.prior import PRIORS, check_prior
 from nucleate.potentials.registry import family_settings
 from nucleate.potentials.settings import ModelSettings
+from nucleate.reference.surrogates import PACKAGES
 
 SHARED = ("members", "wall_fraction", "wall_strength")
 """Settings of the many-body committee that every network has as well."""
@@ -38,8 +39,8 @@ class SearchModelSettings(ModelSettings):
         return family_settings(self.family, {**{name: getattr(self, name) for name in shared}, **self.options})
 
 
-def refuse_own_prior(prior: str, reference: str) -> None:
-    """Raise `BadInput` where there is no such prior, or prior and reference are the same model."""
+def refuse_own_prior(prior: str, reference: str, calculator: str | None = None) -> None:
+    """Raise `BadInput` where there is no such prior, or prior and reference are the same model, be it through ASE."""
     check_prior(prior)
-    if prior == reference:
-        raise BadInput(f"prior and reference are both {reference}: that would be a benchmark against itself; choose another prior")
+    if prior == reference or (prior in PRIORS and calculator is not None and calculator.split(".")[0] == PACKAGES[prior]):
+        raise BadInput(f"prior and reference are both {prior}: that would be a benchmark against itself; choose another prior")

@@ -70,5 +70,5 @@ def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSet
             if not name.startswith("soften") and getattr(settings.training, name) != field.default:
                 raise BadInput(f"training.{name} has no effect on soap-krr, which is solved in closed form")
     if settings.model.prior is not None:
-        refuse_own_prior(settings.model.prior, settings.reference.engine)
+        refuse_own_prior(settings.model.prior, settings.reference.engine, settings.reference.calculator)
     return settings

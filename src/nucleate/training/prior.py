@@ -12,7 +12,7 @@ import numpy as np
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.errors import BadInput
-from nucleate.potentials.prior import PriorPotential
+from nucleate.potentials.prior import PriorPotential, prior_digest
 from nucleate.storage import append_line, read_lines
 from nucleate.training.data import LabelledStructure
 
@@ -28,7 +28,8 @@ class PriorAnswers:
     def __init__(self, prior: PriorPotential, path: Path | None = None):
         self.prior, self.path = prior, path
         kept = [] if path is None else read_lines(path)
-        self._known = {line["structure"]: line for line in kept if line["prior"] == prior.name}
+        self._identity = f"{prior.name} {prior_digest(prior.name)}".strip()
+        self._known = {line["structure"]: line for line in kept if line["prior"] == self._identity}
 
     def taken_off(
         self, data: Sequence[LabelledStructure], on_done: Callable[[int, int], None] | None = None, leave_out: bool = False
@@ -73,7 +74,7 @@ class PriorAnswers:
         if key not in self._known:
             said = self.prior.energy_forces_stress(CrystalBatch.from_atoms([atoms]))
             line = {
-                "structure": key, "prior": self.prior.name, "energy": float(said.energy[0, 0]), "forces": said.forces[0].tolist(),
+                "structure": key, "prior": self._identity, "energy": float(said.energy[0, 0]), "forces": said.forces[0].tolist(),
                 "stress": voigt_from_full(said.stress[0])[0].tolist(),
             }  # fmt: skip
             if self.path is not None:

@@ -17,7 +17,7 @@ import torch
 from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.base import Potential
 from nucleate.potentials.files import load_potential
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential, check_prior, resolved_prior
+from nucleate.potentials.prior import CorrectedPotential, PriorPotential, check_prior, prior_digest, resolved_prior
 from nucleate.potentials.registry import family_of, family_settings, weights_of
 from nucleate.settings_text import read_settings, to_toml, validated
 from nucleate.storage import append_line, read_lines
@@ -89,6 +89,8 @@ def fit(
     record = {"data": str(data), "digest": digest(labelled)}
     if held is not None:
         record |= {"validation": str(validation), "validation_digest": digest(held)}
+    if resolved.prior is not None and prior_digest(resolved.prior):
+        record["prior_digest"] = prior_digest(resolved.prior)
     if replay is not None:
         if resolved.model == "soap-krr":
             raise BadInput("--replay has no effect on soap-krr, which is solved in closed form")
