@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nucleate.cli import app
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.files import load_potential
 from nucleate.training.data import heights, read_data
 from nucleate.training.fitting import structure_weights
@@ -33,7 +33,7 @@ SMALL = {"model": "schnet", "options": {"features": 4, "interactions": 1, "radia
 def test_what_cannot_work_leaves_no_folder(given, says, salt_file, tmp_path):
     """The mended call may use the same name."""
     wrong = {key: value for key, value in {**SMALL, **given}.items() if value is not None}
-    with pytest.raises(Exception, match=says):
+    with pytest.raises(NucleateError, match=says):
         fit(salt_file, tmp_path / "fit", wrong)
     assert not (tmp_path / "fit").exists()
     fit(salt_file, tmp_path / "fit", SMALL)
@@ -42,7 +42,7 @@ def test_what_cannot_work_leaves_no_folder(given, says, salt_file, tmp_path):
 def test_a_replay_belongs_to_its_folder(salt_file, tmp_path):
     fit(salt_file, tmp_path / "source", SMALL)
     fit(salt_file, tmp_path / "fit", SMALL, replay=tmp_path / "source")
-    with pytest.raises(Exception, match="other settings or data"):
+    with pytest.raises(NucleateError, match="other settings or data"):
         fit(salt_file, tmp_path / "fit", SMALL)
     with pytest.raises(BadInput, match="no training to replay"):
         fit(salt_file, tmp_path / "other", SMALL, replay=tmp_path / "nowhere")
