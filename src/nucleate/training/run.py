@@ -98,11 +98,14 @@ def fit(
     text = to_toml(resolved) + "\n" + tomli_w.dumps({"source": record})
     # What cannot work is said before a folder is made, or takes it away again: the mended call may use the same name.
     family_settings(resolved.model, resolved.options)
+    fresh = not (out / "fit.toml").exists()
     with TrainingFolder(out, text) as folder:
         try:
             _run(folder, resolved, labelled, held, told, on_event)
         except NucleateError:
-            folder.discard_if_empty()
+            # A folder taken up again keeps what the prior said.
+            if fresh:
+                folder.discard_if_empty()
             raise
     return model_path(out)
 
