@@ -1,0 +1,9 @@
+"""The local density of states of a material, and what follows from it."""
+
+from importlib.util import find_spec
+
+from nucleate.errors import MissingDependency
+
+_missing = [package for module, package in (("zarr", "zarr"), ("torchpme", "torch-pme")) if find_spec(module) is None]
+if _missing:
+    raise MissingDependency(f"electrons need {' and '.join(_missing)}; run: pip install 'nucleate[electrons]'")

@@ -1,0 +1,1 @@
+"""What surrounds a point of space, as numbers."""

@@ -1,0 +1,104 @@
+"""The default descriptor: power spectrum and a low-order bispectrum of the atoms around a point.
+
+    c_nlm(r) = sum_k g_n(d_k) |u_k|^l Y_lm(u_k),   u_k = (R_k - r) / sqrt(d_k² + a²),   d_k = |R_k - r|,
+    p_nn'l   = sum_m c_nlm c_n'lm / sqrt(2l + 1),
+    b_n      = int f_n(w)³ dw,  b'_n = int f_n(w)² f_n+1(w) dw,   f_n = sum_(l <= 3, m) c_nlm Y_lm.
+
+A. P. Bartok, R. Kondor and G. Csanyi, Phys. Rev. B 87, 184115 (2013), doi 10.1103/PhysRevB.87.184115; the integrals over directions on a
+Lebedev grid as in the atomic cluster expansion, R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104. In place of
+unit vectors stand vectors that shrink to nothing at the atom (a = 0.5 Å), which makes the features smooth where a point of the grid meets a
+nucleus. g_n are Gaussians side by side times the smooth cutoff (1 - (d/rc)²)³. With several species every radial function counts once
+for each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from scipy.integrate import lebedev_rule
+from torch import Tensor
+
+from nucleate.electrons.descriptors.harmonics import solid_harmonics
+
+SOFT = 0.5
+"""Å."""
+CUBIC_DEGREE = 3
+"""Largest l in the cubic features."""
+
+
+class PowerSpectrum:
+    """Invariants of second and third order of the atoms within a cutoff.
+
+    Args:
+        n_species: how many elements.
+        cutoff: Å.
+        radial: radial functions.
+        degree: largest l.
+        cubic: with the features of third order.
+    """
+
+    def __init__(self, n_species: int = 1, cutoff: float = 4.7, radial: int = 8, degree: int = 5, cubic: bool = True):
+        self.n_species = n_species
+        self.cutoff = cutoff
+        self.radial = radial
+        self.degree = degree
+        self.cubic = cubic
+        channels = n_species * radial
+        self._pairs = torch.triu_indices(channels, channels)
+        self._centres = torch.linspace(0, cutoff * radial / (radial + 1), radial, dtype=torch.float64)
+        width = float(self._centres[1]) if radial > 1 else cutoff / 2
+        self._exponent = 1 / (2 * width**2) * 1.5
+        points, weights = lebedev_rule(9)
+        x, y, z = torch.tensor(points, dtype=torch.float64)
+        self._directions = solid_harmonics(x, y, z, min(CUBIC_DEGREE, degree))
+        self._weights = torch.tensor(weights, dtype=torch.float64)
+        self.features = self._pairs.shape[1] * (degree + 1) + channels + (2 * channels - 1 if cubic else 0)
+
+    def settings(self) -> dict[str, Any]:
+        """See `GridDescriptor`."""
+        return {
+            "name": "power",
+            "n_species": self.n_species,
+            "cutoff": self.cutoff,
+            "radial": self.radial,
+            "degree": self.degree,
+            "cubic": self.cubic,
+        }
+
+    def __call__(self, points: Tensor, atoms: Tensor, species: Tensor) -> Tensor:
+        """See `GridDescriptor`."""
+        c = self._coefficients(points, atoms, species)
+        blocks, count = points.shape[:2]
+        rows: list[Tensor] = [c[..., 0]]
+        first, second = self._pairs.to(c.device)
+        for l in range(self.degree + 1):
+            part = c[..., l * l : (l + 1) ** 2]
+            products = torch.bmm(part, part.transpose(1, 2)) / (2 * l + 1) ** 0.5
+            rows.append(products[:, first, second])
+        if self.cubic:
+            directions = self._directions.to(c)
+            f = c[..., : len(directions)] @ directions
+            weighted = f * f * self._weights.to(c)
+            rows.append((weighted * f).sum(-1))
+            rows.append((weighted[:, :-1] * f[:, 1:]).sum(-1))
+        return torch.cat(rows, dim=1).view(blocks, count, -1)
+
+    def _coefficients(self, points: Tensor, atoms: Tensor, species: Tensor) -> Tensor:
+        """c: (blocks * points, species * radial, (degree + 1)²)."""
+        blocks, count, near = points.shape[0], points.shape[1], atoms.shape[1]
+        x, y, z = (atoms[:, None, :, k] - points[:, :, None, k] for k in range(3))
+        squared = x * x + y * y + z * z
+        inverse = torch.rsqrt(squared + SOFT**2)
+        distance = torch.sqrt(squared + 1e-12)
+        inside = (1 - squared / self.cutoff**2).clamp(min=0) * (species >= 0)[:, None]
+        envelope = inside**3
+        x, y, z = x * inverse, y * inverse, z * inverse
+        harmonics = solid_harmonics(x, y, z, self.degree).view(-1, blocks * count, near).transpose(0, 1)
+        centres = self._centres.to(points)
+        shells = torch.exp(-self._exponent * (distance.view(-1, 1, near) - centres.view(1, -1, 1)) ** 2) * envelope.view(-1, 1, near)
+        if self.n_species > 1:
+            own = torch.nn.functional.one_hot(species.clamp(min=0), self.n_species).to(points).transpose(1, 2)
+            own = own[:, None].expand(blocks, count, -1, -1).reshape(-1, self.n_species, 1, near)
+            shells = (own * shells.unsqueeze(1)).reshape(-1, self.n_species * self.radial, near)
+        return torch.bmm(shells, harmonics.transpose(1, 2))

@@ -1,0 +1,129 @@
+"""Structures to sample electrons of: molecular dynamics of a crystal or its melt, by ASE on a cheap potential."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.build import bulk, find_optimal_cell_shape, make_supercell
+from ase.calculators.emt import EMT
+from ase.calculators.emt import parameters as emt_parameters
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from pydantic import BaseModel, ConfigDict, Field
+
+from nucleate.errors import BadInput
+
+MELTING = 3.0
+"""A crystal is melted at this many times the temperature asked for, and at 2,500 K at least."""
+
+
+class DynamicsSettings(BaseModel):
+    """How structures are drawn."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    material: str = Field(description="An element, as its crystal; or a file with a structure.")
+    atoms: int = Field(32, ge=1, description="Atoms of the cell, near enough.")
+    temperature: float = Field(298.0, gt=0, description="Of the ions, K.")
+    phase: Literal["solid", "liquid"] = Field("solid", description="Liquids are melted first and cooled to the temperature.")
+    volume: float | None = Field(None, gt=0, description="Å³ an atom; unset: that of the crystal.")
+    strain: float = Field(0.0, ge=0, lt=0.2, description="Largest random strain of each snapshot's cell.")
+    snapshots: int = Field(10, ge=1, description="Structures drawn.")
+    potential: str = Field("emt", description="emt, chgnet, sevennet, or a model file of nucleate's.")
+    step: float = Field(2.0, gt=0, description="Time step, fs.")
+    equilibration: int = Field(1000, ge=0, description="Steps before the first structure is drawn.")
+    interval: int = Field(200, ge=1, description="Steps between structures.")
+    friction: float = Field(0.02, gt=0, description="Of the Langevin thermostat, 1/fs.")
+    seed: int = Field(0, ge=0, description="Of velocities, noise and strain.")
+
+
+def starting_cell(settings: DynamicsSettings) -> Atoms:
+    """The crystal, repeated to a cell near a cube with about as many atoms as asked for, at the volume asked for.
+
+    Raises:
+        BadInput: no such element or file.
+    """
+    if Path(settings.material).is_file():
+        from nucleate.crystals.io import read_structures
+
+        unit = read_structures(settings.material)[0]
+    else:
+        try:
+            unit = bulk(settings.material)
+        except (ValueError, KeyError, RuntimeError, NotImplementedError):
+            raise BadInput(f"material {settings.material!r}: no element with a simple crystal and no file; give a structure file") from None
+    copies = max(1, round(settings.atoms / len(unit)))
+    cell = make_supercell(unit, find_optimal_cell_shape(unit.cell, copies, "sc", verbose=False)) if copies > 1 else unit
+    cell.pbc = True
+    if settings.volume is not None:
+        factor = (settings.volume * len(cell) / cell.get_volume()) ** (1 / 3)
+        cell.set_cell(cell.cell * factor, scale_atoms=True)
+    return cell
+
+
+def make_potential(name: str, atoms: Atoms) -> Any:
+    """An ASE calculator for the dynamics.
+
+    Raises:
+        BadInput: unknown, or it does not know an element.
+    """
+    if name == "emt":
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(emt_parameters))
+        if unknown:
+            raise BadInput(f"emt does not know {', '.join(unknown)}; use --potential sevennet, chgnet, or a trained model")
+        return EMT()
+    from nucleate.potentials.calculator import NucleateCalculator
+    from nucleate.potentials.prior import PRIORS, PriorPotential
+
+    return NucleateCalculator(PriorPotential(name) if name in PRIORS else name)
+
+
+def draw_structures(settings: DynamicsSettings, told: Callable[[int, int], None] = lambda done, total: None) -> list[Atoms]:
+    """Snapshots of Langevin dynamics at constant volume, each an interval after the one before.
+
+    Args:
+        settings: what is asked for.
+        told: hears of steps done, and of how many there are.
+    """
+    rng = np.random.default_rng(settings.seed)
+    atoms = starting_cell(settings)
+    atoms.calc = make_potential(settings.potential, atoms)
+    done, total = 0, settings.equilibration * (2 if settings.phase == "liquid" else 1) + settings.interval * (settings.snapshots - 1)
+
+    def run(steps: int, temperature: float) -> None:
+        nonlocal done
+        dynamics = Langevin(
+            atoms, settings.step * units.fs, temperature_K=temperature, friction=settings.friction / units.fs, rng=rng, logfile=None
+        )
+        for _ in dynamics.irun(steps):
+            told(min(done + dynamics.nsteps, total), total)
+        done += steps
+
+    start = max(MELTING * settings.temperature, 2500.0) if settings.phase == "liquid" else settings.temperature
+    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * start, rng=rng)
+    if settings.phase == "liquid":
+        run(settings.equilibration, start)
+    run(settings.equilibration, settings.temperature)
+    drawn = []
+    for number in range(settings.snapshots):
+        if number:
+            run(settings.interval, settings.temperature)
+        copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        if settings.strain:
+            strain = rng.uniform(-settings.strain, settings.strain, (3, 3))
+            copy.set_cell(copy.cell @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
+        copy.wrap()
+        drawn.append(copy)
+    return drawn
+
+
+def write_structures(path: Path, structures: list[Atoms]) -> None:
+    """As extended XYZ, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    ase.io.write(part, structures, format="extxyz")
+    part.replace(path)

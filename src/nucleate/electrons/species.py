@@ -1,0 +1,61 @@
+"""What the physics has to know of each element's pseudopotential."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from nucleate.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Ion:
+    """A pseudopotential's ion.
+
+    Attributes:
+        symbol: element.
+        charge: Z, electrons it brings.
+        radius: r_loc, width of its Gaussian charge, Å.
+        constant: what the engine adds to the energy of each such ion, eV: differences of grids and zero points.
+    """
+
+    symbol: str
+    charge: float
+    radius: float
+    constant: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Ions:
+    """The ions of a structure: charges (e), radii (Å), constants (eV), each (n,) float64."""
+
+    charges: Tensor
+    radii: Tensor
+    constants: Tensor
+
+    @property
+    def electrons(self) -> float:
+        """Electrons that they bring."""
+        return float(self.charges.sum())
+
+
+def ions_of(atoms: Atoms, known: dict[str, Ion]) -> Ions:
+    """The ions of a structure.
+
+    Raises:
+        BadInput: an element that is not known.
+    """
+    symbols = atoms.get_chemical_symbols()
+    missing = sorted(set(symbols) - set(known))
+    if missing:
+        raise BadInput(f"{', '.join(missing)}: not seen in the sampled data, which hold {', '.join(sorted(known))}")
+    rows = torch.tensor([[known[s].charge, known[s].radius, known[s].constant] for s in symbols], dtype=torch.float64).reshape(-1, 3)
+    return Ions(rows[:, 0], rows[:, 1], rows[:, 2])

@@ -1,0 +1,1 @@
+"""The terms of the free energy, one a file, each headed by its equation."""

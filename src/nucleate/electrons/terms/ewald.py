@@ -1,0 +1,58 @@
+"""Energy of point ions in a uniform background that makes the cell neutral, by Ewald's sum.
+
+E = (k/2) sum' Z_i Z_j / r_ij, without the wave G = 0: P. P. Ewald, Ann. Phys. 369, 253 (1921), doi 10.1002/andp.19213690304. In large cells
+the waves are summed on a mesh (particle-particle particle-mesh: R. W. Hockney and J. W. Eastwood, Computer Simulation Using Particles,
+1988), which makes the cost nearly linear. Both sums are torch-pme's: P. Loche et al., J. Chem. Phys. 162, 142501 (2025), doi
+10.1063/5.0251713.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchpme import CoulombPotential, EwaldCalculator, P3MCalculator
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import Edges, neighbour_edges
+from nucleate.electrons.constants import COULOMB
+
+WIDTH = 1.2
+"""Å; of the Gaussians that split the sum."""
+REACH = 6.0
+"""Widths at which the sum over pairs ends: erfc(6/sqrt 2) = 2e-9."""
+WAVES = 14.0
+"""Twice the largest wave vector times the width, as torch-pme counts: exp(-7²/2) = 2e-11."""
+MESH = 0.8
+"""Mesh spacing in units of the width; measured at five nodes, 32 to 500 atoms: up to 0.003 meV/atom from the full sum."""
+LARGE = 100
+"""Atoms from which the mesh is cheaper."""
+
+
+def one_structure(positions: Tensor, cell: Tensor, cutoff: float) -> tuple[CrystalBatch, Edges]:
+    """A structure and all its pairs within a cutoff (Å), each twice."""
+    atoms = len(positions)
+    batch = CrystalBatch(positions, cell.unsqueeze(0), torch.ones(atoms, dtype=torch.int64), torch.zeros(atoms, dtype=torch.int64))
+    fixed = CrystalBatch(positions.detach(), cell.detach().unsqueeze(0), batch.numbers, batch.structure)
+    return batch, neighbour_edges(fixed, cutoff)
+
+
+def ewald_energy(positions: Tensor, cell: Tensor, charges: Tensor, mesh: bool | None = None) -> Tensor:
+    """Of ions with charges in units of e, eV; differentiable in positions and cell.
+
+    Args:
+        positions: (n, 3), Å, float64.
+        cell: (3, 3), Å.
+        charges: (n,).
+        mesh: sum the waves on a mesh; unset: in cells of more than 100 atoms.
+    """
+    batch, edges = one_structure(positions, cell, REACH * WIDTH)
+    distances = edges.vectors(batch).norm(dim=1)
+    pairs = torch.stack([edges.centre, edges.neighbour], dim=1)
+    potential = CoulombPotential(smearing=WIDTH).to(torch.float64)
+    calculator: EwaldCalculator | P3MCalculator
+    if len(positions) > LARGE if mesh is None else mesh:
+        calculator = P3MCalculator(potential, mesh_spacing=MESH * WIDTH, interpolation_nodes=5, full_neighbor_list=True)
+    else:
+        calculator = EwaldCalculator(potential, lr_wavelength=2 * torch.pi * WIDTH / WAVES, full_neighbor_list=True)
+    each = calculator.to(torch.float64)(charges.to(torch.float64).unsqueeze(1), cell, positions, pairs, distances)
+    return COULOMB * (charges.to(torch.float64) * each.squeeze(1)).sum()

@@ -1,0 +1,54 @@
+"""The Fermi level: the chemical potential at which the states hold the electrons, sum_i w_i(mu) D_i = N.
+
+Its derivative comes from the implicit function theorem: d mu = -sum_i w_i dD_i / sum_i (dw_i/dmu) D_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from nucleate.electrons.terms.occupation import Occupation
+from nucleate.errors import BadInput
+
+CHARGE_TOLERANCE = 1e-8
+"""Electrons."""
+
+
+def fermi_level(energies: Tensor, dos: Tensor, electrons: float, weigh: Callable[[Tensor], Occupation]) -> Tensor:
+    """Chemical potential, eV; carries the gradient of `dos`.
+
+    Args:
+        energies: (n_energies,), eV.
+        dos: (n_energies,), 1/eV.
+        electrons: how many there are.
+        weigh: weights of the energies at a chemical potential.
+
+    Raises:
+        BadInput: the window of energies holds too few states, or more below it than there are electrons.
+    """
+    fixed = dos.detach()
+
+    def excess(mu: float) -> float:
+        return float(weigh(torch.tensor(mu, dtype=torch.float64)).number @ fixed) - electrons
+
+    low, high = float(energies[0]), float(energies[-1])
+    if excess(high) < 0:
+        missing = -excess(high)
+        raise BadInput(
+            f"the window of energies, {low:g} to {high:g} eV, holds {electrons - missing:.3f} of {electrons:g} electrons;"
+            f" {missing:.3g} are missing: widen it, or there are occupied states outside"
+        )
+    if excess(low) > 0:
+        raise BadInput(f"the density of states holds {electrons:g} electrons below {low:g} eV: no Fermi level in its window")
+    mu = brentq(excess, low, high, xtol=1e-13, rtol=1e-15)
+    level = torch.tensor(mu, dtype=torch.float64)
+    if not dos.requires_grad:
+        return level
+    weights = weigh(level)
+    slope = weights.slope @ fixed
+    # A Newton step from the root: zero long, with the derivative of the implicit function theorem.
+    return level - (weights.number @ dos - (weights.number @ fixed)) / slope

@@ -1,0 +1,31 @@
+"""Hartree energy of the electrons, E_H = (1/2) V sum_(G != 0) 4 pi k |n_G|² / G², with k = e²/(4 pi epsilon_0).
+
+The wave G = 0 is left out here and in the ions' energy: a neutral cell has none.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nucleate.electrons.constants import COULOMB
+from nucleate.electrons.grid import Grid, spectrum
+
+
+def coulomb_kernel(grid: Grid) -> Tensor:
+    """4 pi k / G² on the waves of the real Fourier transform, zero at G = 0; eV Å³."""
+    squared = grid.waves().square().sum(-1)
+    mask = torch.ones_like(squared)
+    mask[0, 0, 0] = 0
+    return 4 * torch.pi * COULOMB * mask / (squared + (1 - mask))
+
+
+def hartree_energy(density: Tensor, grid: Grid) -> Tensor:
+    """Of a density on the grid (1/Å³), eV."""
+    power = spectrum(density).abs().square()
+    return grid.volume / 2 * (coulomb_kernel(grid) * power * grid.multiplicity()).sum()
+
+
+def hartree_potential(density: Tensor, grid: Grid) -> Tensor:
+    """v_H = dE_H/dn on the grid, eV, its average zero."""
+    return torch.fft.irfftn(spectrum(density) * coulomb_kernel(grid), s=grid.shape, norm="forward")

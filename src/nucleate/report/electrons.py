@@ -1,0 +1,103 @@
+"""What the command line shows of predicted electrons: a table of terms, a figure of the density of states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io.cube import write_cube
+from ase.units import Bohr
+from matplotlib.figure import Figure
+
+from nucleate.electrons.prediction import Electrons
+from nucleate.errors import BadInput
+from nucleate.units import GPA
+
+NAMES = {
+    "band": "band energy",
+    "hartree": "- Hartree",
+    "xc_potential": "- int n v_xc",
+    "xc": "exchange-correlation",
+    "ewald": "Ewald",
+    "core": "ion core",
+    "overlap": "overlap of GPAW's ions",
+    "constant": "constants",
+    "entropy": "- T S",
+    "free": "free energy",
+}
+
+
+def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[str, Any]:
+    """Plain data, for --json."""
+    return {
+        "formula": atoms.get_chemical_formula(),
+        "atoms": len(atoms),
+        "temperature": temperature,
+        "grid": list(found.grid.shape),
+        "fermi_level": float(found.levels.mu),
+        "electrons": float(found.density.sum()) * float(found.grid.voxel),
+        "charge_error": found.charge - float(found.density.sum()) * float(found.grid.voxel),
+        "terms": found.terms.as_dict(),
+        "sigma_band": found.sigma_band if found.sigma_band == found.sigma_band else None,
+        "forces": None if found.forces is None else found.forces.tolist(),
+        "stress": None if found.stress is None else found.stress.tolist(),
+        "dos": {"energies": found.levels.energies.tolist(), "values": found.levels.dos.tolist()},
+    }
+
+
+def electrons_lines(found: Electrons, atoms: Atoms, temperature: float) -> list[str]:
+    """For the terminal."""
+    terms = found.terms.as_dict()
+    lines = [
+        f"{atoms.get_chemical_formula()}, electrons at {temperature:g} K, grid {' x '.join(map(str, found.grid.shape))}",
+        f"{'Fermi level':26s}{float(found.levels.mu):16.4f} eV",
+    ]
+    for name, label in NAMES.items():
+        if name == "overlap" and not terms[name]:
+            continue
+        value = -terms[name] if label.startswith("-") else terms[name]
+        lines.append(f"{label:26s}{value:16.4f} eV")
+    spread = (
+        f", committee's spread of the band energy {1e3 * found.sigma_band:.1f} meV/atom" if found.sigma_band == found.sigma_band else ""
+    )
+    lines.append(f"{terms['free'] / len(atoms):.4f} eV/atom{spread}")
+    if found.forces is not None and found.stress is not None:
+        pressure = -float(found.stress.trace()) / 3 / GPA
+        lines.append(f"largest force {float(found.forces.norm(dim=1).max()):.3f} eV/Å, pressure {pressure:.2f} GPa")
+    return lines
+
+
+def write_density(path: Path, found: Electrons, atoms: Atoms) -> None:
+    """The density as a Gaussian cube file, electrons/bohr³.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8") as stream:
+            write_cube(stream, atoms, data=found.density.numpy() * Bohr**3)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
+    """The density of states with the committee's spread, as PNG, SVG or PDF.
+
+    Raises:
+        BadInput: it cannot be written, or a kind of figure that matplotlib does not know.
+    """
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    energies = found.levels.energies.numpy() - float(found.levels.mu)
+    members = found.levels.dos_members.numpy() / len(atoms)
+    mean, spread = members.mean(0), members.std(0)
+    axes.fill_between(energies, mean - spread, mean + spread, alpha=0.25, lw=0)
+    axes.plot(energies, mean)
+    axes.axvline(0, color="0.5", lw=0.8)
+    axes.set(xlabel="energy above the Fermi level (eV)", ylabel="states/(eV atom)", ylim=(0, 1.05 * float(np.max(mean + spread))))
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be written: {error}") from error
