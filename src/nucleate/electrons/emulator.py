@@ -265,10 +265,13 @@ def starting_density(emulator: Emulator, atoms: Atoms, settings: GroundStateSett
     transformed = half_coulomb(phi.T.contiguous(), grid, emulator.local)
     expected = float((emulator.covariance * (transformed @ transformed.T)).sum()) + emulator.facts["residual"] * len(atoms)
     correction = norm(difference, grid, emulator.local)
-    if expected > correction:
+    # Far from what it was fitted to the correction grows with its error: what atoms cost in the fit is the measure there.
+    known = len(atoms) * float(np.mean(emulator.facts["atoms_error"]))
+    if expected > min(correction, known):
         raise StartRefused(
-            f"the emulator expects an error of {expected / len(atoms):.2g} eV/atom (Coulomb norm) of its density where superposed atoms "
-            f"have about {correction / len(atoms):.2g}: this structure is too unlike those it was fitted to; start from atoms"
+            f"the emulator expects an error of {expected / len(atoms):.2g} eV/atom (Coulomb norm) of its density; superposed atoms had "
+            f"{known / len(atoms):.2g} where it was fitted, and differ here by {correction / len(atoms):.2g}: this structure is too unlike"
+            " those; start from atoms"
         )
     density = superposition(atoms, settings, shape) + difference.view(shape).numpy()
     return Start(density, correction, expected)

@@ -115,13 +115,14 @@ def ions_of_setups(setups: Any) -> dict[str, Ion]:
     return found
 
 
-def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None = None) -> Snapshot:
+def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None = None, symmetry: bool = True) -> Snapshot:
     """One self-consistent calculation and the local density of states on GPAW's real-space grid.
 
     Args:
         atoms: periodic structure.
         settings: cutoff, k-points, temperature, smearing.
         window: first and last energy, eV; unset: those of the settings, or from the levels.
+        symmetry: compute k-points that the crystal's symmetry makes equal once.
 
     Raises:
         ReferenceFailed: it did not converge, or GPAW refused it.
@@ -134,6 +135,8 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     started = time.process_time()
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     parameters = gpaw_parameters(atoms, settings)
+    if not symmetry:
+        parameters["symmetry"] = {"point_group": False}
     # Empty levels near the Fermi level must be right as well.
     parameters["convergence"]["bands"] = f"CBM+{CONVERGED}"
     calculator = None

@@ -175,8 +175,8 @@ def predict(
     """
     check_temperature(temperature)
     grid = model.grid(atoms, spacing) if shape is None else Grid(torch.tensor(atoms.cell.array), shape)
-    electrons = model.electrons(atoms)
     model.species(atoms)
+    electrons = model.electrons(atoms)
     if scratch is not None:
         _claim(scratch, model, atoms, grid.shape)
     slabs = Slabs(model, atoms, grid.shape, workers, path, scratch, told)

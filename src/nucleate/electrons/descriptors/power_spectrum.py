@@ -1,13 +1,13 @@
 """The default descriptor: power spectrum and a low-order bispectrum of the atoms around a point.
 
-    c_nlm(r) = sum_k g_n(d_k) |u_k|^l Y_lm(u_k),   u_k = (R_k - r) / sqrt(d_k² + a²),   d_k = |R_k - r|,
+    c_nlm(r) = sum_k g_n(s_k - a) |u_k|^l Y_lm(u_k),   u_k = (R_k - r) / s_k,   s_k = sqrt(|R_k - r|² + a²),
     p_nn'l   = sum_m c_nlm c_n'lm / sqrt(2l + 1),
     b_n      = int f_n(w)³ dw,  b'_n = int f_n(w)² f_n+1(w) dw,   f_n = sum_(l <= 3, m) c_nlm Y_lm.
 
 A. P. Bartok, R. Kondor and G. Csanyi, Phys. Rev. B 87, 184115 (2013), doi 10.1103/PhysRevB.87.184115; the integrals over directions on a
-Lebedev grid as in the atomic cluster expansion, R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104. In place of
-unit vectors stand vectors that shrink to nothing at the atom (a = 0.5 Å), which makes the features smooth where a point of the grid meets a
-nucleus. g_n are Gaussians side by side times the smooth cutoff (1 - (d/rc)²)³. With several species every radial function counts once
+Lebedev grid as in the atomic cluster expansion, R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104. Distances are
+blunted and unit vectors shrink to nothing at the atom (a = 0.5 Å), which makes the features smooth where a point of the grid meets a
+nucleus. g_n are Gaussians side by side times the smooth cutoff (1 - (|R_k - r|/rc)²)³. With several species each radial function counts once
 for each.
 """
 
@@ -89,8 +89,8 @@ class PowerSpectrum:
         blocks, count, near = points.shape[0], points.shape[1], atoms.shape[1]
         x, y, z = (atoms[:, None, :, k] - points[:, :, None, k] for k in range(3))
         squared = x * x + y * y + z * z
-        inverse = torch.rsqrt(squared + SOFT**2)
-        distance = torch.sqrt(squared + 1e-12)
+        blunt = torch.sqrt(squared + SOFT**2)
+        inverse, distance = 1 / blunt, blunt - SOFT
         inside = (1 - squared / self.cutoff**2).clamp(min=0) * (species >= 0)[:, None]
         envelope = inside**3
         x, y, z = x * inverse, y * inverse, z * inverse

@@ -1,0 +1,32 @@
+"""One small sampling on real DFT, shared by the tests of this room."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gpaw")
+
+from nucleate.electrons.model import ElectronModel
+from nucleate.electrons.sampling import SampleSettings, sample
+from nucleate.electrons.training import ElectronTraining, train
+
+AL4 = {
+    "dynamics": {"material": "Al", "atoms": 4, "temperature": 933.0, "volume": 17.0, "snapshots": 3, "equilibration": 200, "interval": 100},
+    "ground_state": {"cutoff": 200.0, "k_spacing": 0.4, "electronic_temperature": 933.0, "sigma": 0.1, "spacing": 0.05},
+}
+
+
+@pytest.fixture(scope="session")
+def al_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three snapshots of four aluminium atoms at 933 K."""
+    out = tmp_path_factory.mktemp("electrons") / "al"
+    sample(out, SampleSettings.model_validate(AL4))
+    return out
+
+
+@pytest.fixture(scope="session")
+def al_model(al_data: Path, tmp_path_factory: pytest.TempPathFactory) -> ElectronModel:
+    """A model of them, trained for a moment."""
+    out = tmp_path_factory.mktemp("electrons") / "model"
+    settings = ElectronTraining(steps=150, points=600, hidden=(24, 24), descriptor={"radial": 4, "degree": 2, "cutoff": 4.0})
+    return train([al_data], out, settings)[0]

@@ -1,0 +1,161 @@
+"""Prediction: forces and stress of the full chain against finite differences; slabs, workers and stops change nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from nucleate.electrons.calculator import ElectronCalculator
+from nucleate.electrons.model import ElectronModel
+from nucleate.electrons.prediction import predict
+from nucleate.electrons.slabs import Field, SlabWorker, batches
+from nucleate.electrons.store import read_snapshot
+from nucleate.errors import BadInput
+
+TEMPERATURE = 900.0
+
+
+@pytest.fixture(scope="module")
+def atoms(al_data: Path) -> Atoms:
+    return read_snapshot(al_data / "snapshots/0002.zarr", ldos=False).atoms
+
+
+@pytest.fixture(scope="module")
+def exact_model(al_model: ElectronModel, tmp_path_factory: pytest.TempPathFactory) -> ElectronModel:
+    """In double precision, for finite differences."""
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    al_model.save(path)
+    model = ElectronModel.load(path)
+    model.network.double()
+    return model
+
+
+def test_forces_and_stress_are_the_derivatives_of_the_free_energy(exact_model: ElectronModel, atoms: Atoms) -> None:
+    shape = exact_model.grid(atoms).shape
+    found = predict(exact_model, atoms, TEMPERATURE, shape=shape, forces=True, overlap=True)
+    assert found.forces is not None
+    assert found.stress is not None
+
+    def free(changed: Atoms) -> float:
+        return float(predict(exact_model, changed, TEMPERATURE, shape=shape, overlap=True).terms.free)
+
+    step = 1e-3
+    for atom, axis in ((0, 0), (3, 1)):
+        pair = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += sign * step
+            pair.append(free(moved))
+        assert float(found.forces[atom, axis]) == pytest.approx(-(pair[0] - pair[1]) / (2 * step), abs=1e-3)
+    for i, j in ((0, 0), (1, 2)):
+        pair = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[i, j] += sign * step / 2
+            strain[j, i] += sign * step / 2
+            moved = atoms.copy()
+            moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+            pair.append(free(moved))
+        assert float(found.stress[i, j]) == pytest.approx((pair[0] - pair[1]) / (2 * step) / atoms.get_volume(), abs=1e-3)
+
+
+def test_the_two_passes_give_what_the_whole_local_density_of_states_gives(exact_model: ElectronModel, atoms: Atoms) -> None:
+    found = predict(exact_model, atoms, TEMPERATURE)
+    field = Field.of(exact_model, atoms, found.grid.shape)
+    ldos = torch.zeros(found.grid.size, len(exact_model.energies), dtype=torch.float64)
+    with torch.no_grad():
+        for index in batches([np.arange(found.grid.size)]):
+            ldos[index.flatten()] = exact_model.network(field.features(index)).mean(0)
+    assert torch.allclose(ldos.sum(0) * found.grid.voxel, found.levels.dos, rtol=1e-10)
+    assert torch.allclose((ldos @ found.levels.weights.number).view(found.grid.shape), found.density, atol=1e-8)
+    assert found.charge == pytest.approx(12, abs=1e-6)
+
+
+def test_energies_do_not_depend_on_where_the_cell_begins_nor_on_its_copies(exact_model: ElectronModel, atoms: Atoms) -> None:
+    shape = exact_model.grid(atoms).shape
+    first = predict(exact_model, atoms, TEMPERATURE, shape=shape)
+    moved = atoms.copy()
+    # By whole points of the grid: a shift within a voxel changes the quadrature.
+    moved.positions += (np.array([2, 3, 1]) / shape) @ atoms.cell.array
+    moved.positions[0] -= atoms.cell[0]
+    second = predict(exact_model, moved, TEMPERATURE, shape=shape)
+    assert float(second.terms.free) == pytest.approx(float(first.terms.free), abs=1e-6)
+    double = predict(exact_model, atoms * (1, 1, 2), TEMPERATURE, shape=(shape[0], shape[1], 2 * shape[2]))
+    assert float(double.terms.free) == pytest.approx(2 * float(first.terms.free), abs=1e-5)
+
+
+def test_worker_processes_and_kept_slabs_give_the_same(al_model: ElectronModel, atoms: Atoms, tmp_path: Path) -> None:
+    path, scratch = tmp_path / "m.safetensors", tmp_path / "slabs"
+    al_model.save(path)
+    alone = predict(al_model, atoms, TEMPERATURE, forces=True)
+    shared = predict(al_model, atoms, TEMPERATURE, forces=True, workers=2, path=path, scratch=scratch)
+    assert float(shared.terms.free) == pytest.approx(float(alone.terms.free), abs=1e-6)
+    assert alone.forces is not None
+    assert shared.forces is not None
+    assert torch.allclose(shared.forces, alone.forces, atol=1e-5)
+    with pytest.raises(BadInput, match="another structure"):
+        predict(al_model, atoms * (2, 1, 1), TEMPERATURE, scratch=scratch)
+
+
+def test_a_stopped_prediction_goes_on_from_its_slabs(
+    al_model: ElectronModel, atoms: Atoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch, asked = tmp_path / "slabs", []
+    plain = SlabWorker.sums
+
+    def counted(self: SlabWorker, slab: int) -> np.ndarray:
+        asked.append(slab)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return plain(self, slab)
+
+    monkeypatch.setattr(SlabWorker, "sums", counted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(al_model, atoms, TEMPERATURE, scratch=scratch)
+    found = predict(al_model, atoms, TEMPERATURE, scratch=scratch)
+    assert asked[:3] == [0, 1, 2]
+    assert asked[3:] == list(range(2, 4))
+    assert float(found.terms.free) == float(predict(al_model, atoms, TEMPERATURE).terms.free)
+
+
+def test_another_temperature_weighs_anew(al_model: ElectronModel, atoms: Atoms) -> None:
+    cold, warm = (predict(al_model, atoms, t) for t in (300.0, 5000.0))
+    assert torch.equal(cold.levels.dos, warm.levels.dos)
+    assert float(warm.terms.entropy) > float(cold.terms.entropy) > 0
+    assert float(warm.terms.free) < float(cold.terms.free)
+
+
+def test_the_calculator_agrees_with_ases_numerical_forces(exact_model: ElectronModel, atoms: Atoms) -> None:
+    from ase.calculators.fd import calculate_numerical_forces
+
+    atoms = atoms.copy()
+    atoms.calc = ElectronCalculator(exact_model, TEMPERATURE)
+    analytic = atoms.get_forces()
+    atoms.calc = ElectronCalculator(exact_model, TEMPERATURE)
+    atoms.calc.implemented_properties = ["energy", "free_energy"]
+    assert np.allclose(calculate_numerical_forces(atoms, eps=1e-3, iatoms=[1], force_consistent=True), analytic[[1]], atol=1e-3)
+    atoms.calc = ElectronCalculator(exact_model, TEMPERATURE)
+    atoms.get_stress()
+    assert atoms.calc.results["dos"].shape == (2, len(exact_model.energies))
+    assert atoms.calc.results["density"].sum() * atoms.get_volume() / atoms.calc.results["density"].size == pytest.approx(12)
+    assert atoms.get_potential_energy() > atoms.get_potential_energy(force_consistent=True)
+
+
+def test_what_cannot_be_predicted_is_refused(al_model: ElectronModel, atoms: Atoms, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="positive number of kelvin"):
+        predict(al_model, atoms, 0.0)
+    with pytest.raises(BadInput, match="too coarse"):
+        predict(al_model, atoms, 500.0, spacing=0.6)
+    other = atoms.copy()
+    other.symbols[0] = "Mg"
+    with pytest.raises(BadInput, match="Mg: the model has not seen this"):
+        predict(al_model, other, 500.0)
+    path = tmp_path / "m.safetensors"
+    al_model.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BadInput, match="not a whole model"):
+        ElectronModel.load(path)
+    with pytest.raises(BadInput, match="no such model"):
+        ElectronModel.load(tmp_path / "nothing")

@@ -1,0 +1,136 @@
+"""Sampling: resumable, failures recorded, files whole or refused; dynamics as asked for."""
+
+import shutil
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+
+from nucleate.electrons import sampling
+from nucleate.electrons.dynamics import DynamicsSettings, draw_structures, starting_cell
+from nucleate.electrons.mala_files import read_mala
+from nucleate.electrons.sampling import SampleSettings, label_structures, sample
+from nucleate.electrons.settings import GroundStateSettings
+from nucleate.electrons.store import read_snapshot, snapshot_paths
+from nucleate.electrons.terms.occupation import occupation
+from nucleate.electrons.training import ElectronTraining, train
+from nucleate.errors import BadInput, ReferenceFailed, RunFolderError
+from nucleate.storage import read_lines
+from tests.electrons.conftest import AL4
+
+MALA = Path(__file__).parents[2].parent / "shared/data/mala_be2"
+
+
+def test_dynamics_keep_volume_and_temperature_and_repeat() -> None:
+    settings = DynamicsSettings(material="Al", atoms=16, temperature=600, volume=17.2, snapshots=4, equilibration=200, interval=40)
+    first, again = draw_structures(settings), draw_structures(settings)
+    assert len(first) == 4
+    assert all(len(a) == 16 and a.get_volume() == pytest.approx(16 * 17.2) for a in first)
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(first, again, strict=True))
+    assert np.abs(first[0].positions - first[1].positions).max() > 0.02
+
+
+def test_a_liquid_has_lost_its_crystal() -> None:
+    def wandered(phase: str) -> float:
+        settings = DynamicsSettings(material="Al", atoms=16, temperature=933, volume=17.6, snapshots=1, equilibration=600, phase=phase)
+        shift = draw_structures(settings)[0].get_scaled_positions() - starting_cell(settings).get_scaled_positions()
+        shift -= shift[0]
+        shift -= np.round(shift)
+        return float(np.sqrt((((shift - shift.mean(0)) @ starting_cell(settings).cell.array) ** 2).sum(1).mean()))
+
+    assert wandered("solid") < 0.7
+    assert wandered("liquid") > 1.5
+
+
+def test_a_sampling_taken_up_again_computes_what_is_missing_alone(al_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "al"
+    shutil.copytree(al_data, copy)
+    shutil.rmtree(copy / "snapshots/0001.zarr")
+    (copy / "snapshots/0001.zarr.part").mkdir()
+    real, asked = sampling.ground_state, []
+
+    def counted(*given: object) -> object:
+        asked.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(sampling, "ground_state", counted)
+    paths = sample(copy, SampleSettings.model_validate(AL4))
+    assert len(paths) == 3
+    assert len(asked) == 1
+    before, after = (read_snapshot(folder / "snapshots/0001.zarr") for folder in (al_data, copy))
+    assert np.array_equal(before.ldos, after.ldos)
+    assert before.terms == after.terms
+    changed = {**AL4, "ground_state": {**AL4["ground_state"], "cutoff": 210.0}}
+    with pytest.raises(RunFolderError, match="other settings"):
+        sample(copy, SampleSettings.model_validate(changed))
+
+
+def test_failures_are_kept_out_and_named(al_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = ase.io.read(al_data / "structures.extxyz", index=":")
+    real = read_snapshot(al_data / "snapshots/0000.zarr")
+
+    def stands_in(atoms: object, *_: object) -> object:
+        if np.array_equal(atoms.positions, frames[1].positions):
+            raise ReferenceFailed("gpaw: not converged after 100 iterations", kind="unconverged")
+        return real
+
+    monkeypatch.setattr(sampling, "ground_state", stands_in)
+    heard: list[str] = []
+    paths = label_structures(tmp_path, frames, GroundStateSettings(), told=lambda kind, facts: heard.append(kind))
+    assert [path.stem for path in paths] == ["0000", "0002"]
+    assert heard.count("failure") == 1
+    failure = next(line for line in read_lines(tmp_path / "events.jsonl") if line["event"] == "failure")
+    assert failure["number"] == 1
+    assert "not converged" in failure["reason"]
+
+
+def test_a_window_that_cuts_off_occupied_states_is_a_failure_with_the_missing_charge(al_data: Path, tmp_path: Path) -> None:
+    frames = ase.io.read(al_data / "structures.extxyz", index=":")[:1]
+    settings = GroundStateSettings(**{**AL4["ground_state"], "low": 0.0, "high": 8.0})
+    with pytest.raises(BadInput, match="no ground state"):
+        label_structures(tmp_path, frames, settings)
+    (failure,) = [line for line in read_lines(tmp_path / "events.jsonl") if line["event"] == "failure"]
+    assert "cuts off" in failure["reason"]
+    missing = float(failure["reason"].split("cuts off ")[1].split()[0])
+    assert 1 < missing < 12
+
+
+def test_damaged_and_foreign_files_are_named(al_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no such folder"):
+        snapshot_paths(tmp_path / "nothing")
+    with pytest.raises(BadInput, match="no finished snapshots"):
+        snapshot_paths(tmp_path)
+    copy = tmp_path / "al"
+    shutil.copytree(al_data, copy)
+    (copy / "snapshots/0001.zarr/zarr.json").write_text("{", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"0001\.zarr: no snapshot that can be read"):
+        train([copy], tmp_path / "model", ElectronTraining(steps=1))
+
+
+def test_snapshots_of_different_electrons_do_not_go_together(al_data: Path, tmp_path: Path) -> None:
+    frames = ase.io.read(al_data / "structures.extxyz", index=":")[:1]
+    other = GroundStateSettings(**{**AL4["ground_state"], "sigma": 0.2, "cutoff": 150.0, "low": -6.0, "high": 9.0})
+    label_structures(tmp_path, frames, other)
+    with pytest.raises(BadInput, match=r"does not go with .* energies"):
+        train([al_data, tmp_path], tmp_path / "model", ElectronTraining(steps=1))
+
+
+@pytest.mark.skipif(not MALA.exists(), reason="the MALA project's test data are not here")
+def test_malas_snapshots_are_read_in_their_units() -> None:
+    snapshot = read_mala(MALA / "Be_snapshot0.out.npy", MALA / "Be_snapshot0.out", -5.0, 2.5, {"Be": 2.0}, units="1/(eV*A^3)")
+    voxel = snapshot.atoms.get_volume() / snapshot.ldos[..., 0].size
+    dos = torch.tensor(snapshot.ldos.sum((0, 1, 2), dtype=float) * voxel)
+    assert snapshot.fermi_level is not None
+    level = torch.tensor(snapshot.fermi_level, dtype=torch.float64)
+    electrons = float(occupation(torch.tensor(snapshot.energies), level, snapshot.temperature).number @ dos)
+    # Levels 2.5 eV wide leak out of the window below; in 1/(eV bohr³) there would be seven times as many.
+    assert 3.3 < electrons < 4
+    assert snapshot.temperature == pytest.approx(300, abs=0.1)
+    with pytest.raises(BadInput, match="has shape"):
+        read_mala(MALA / "Be_snapshot0.dos.npy", MALA / "Be_snapshot0.out", -5.0, 2.5, {"Be": 2.0})
+    with pytest.raises(BadInput, match="valence electrons Be"):
+        read_mala(MALA / "Be_snapshot0.out.npy", MALA / "Be_snapshot0.out", -5.0, 2.5, {})
+    with pytest.raises(BadInput, match="units"):
+        read_mala(MALA / "Be_snapshot0.out.npy", MALA / "Be_snapshot0.out", -5.0, 2.5, {"Be": 2.0}, units="furlongs")
