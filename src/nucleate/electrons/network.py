@@ -28,7 +28,7 @@ class LdosNetwork(torch.nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, features: int, outputs: int, hidden: tuple[int, ...] = (128, 128), members: int = 2, seed: int = 0):
+    def __init__(self, features: int, outputs: int, hidden: tuple[int, ...] = (256, 128), members: int = 2, seed: int = 0):
         super().__init__()
         self.shape = {"features": features, "outputs": outputs, "hidden": list(hidden), "members": members}
         generator = torch.Generator().manual_seed(seed)

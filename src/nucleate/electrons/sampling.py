@@ -69,15 +69,16 @@ def sample(
             raise RunFolderError(f"{out}: holds a sampling with other settings; choose another --out, or repeat those of {present}")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError(f"{out}: is not an empty folder and holds no sampling; choose another --out")
+    drawn = out / "structures.extxyz"
+    # Before the folder is made: settings that cannot be used leave none behind.
+    structures = None if drawn.exists() else draw_structures(settings.dynamics, lambda n, of: told("dynamics", {"done": n, "total": of}))
     try:
         (out / "snapshots").mkdir(parents=True, exist_ok=True)
+        write_whole(present, text)
+        if structures is not None:
+            write_structures(drawn, structures)
     except OSError as error:
         raise RunFolderError(f"{out}: cannot be written: {error.strerror}") from error
-    write_whole(present, text)
-    drawn = out / "structures.extxyz"
-    if not drawn.exists():
-        structures = draw_structures(settings.dynamics, lambda done, total: told("dynamics", {"done": done, "total": total}))
-        write_structures(drawn, structures)
     # Through the file, so that a sampling taken up again sees the very same numbers.
     frames = ase.io.read(drawn, index=":")
     assert isinstance(frames, list)

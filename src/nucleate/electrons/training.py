@@ -43,7 +43,7 @@ class ElectronTraining(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     descriptor: dict[str, Any] = Field(default_factory=lambda: {"name": "power"}, description="Name and options: power or bispectrum.")
-    hidden: tuple[int, ...] = Field((128, 128), description="Widths of the hidden layers.")
+    hidden: tuple[int, ...] = Field((256, 128), description="Widths of the hidden layers.")
     members: int = Field(2, ge=1, description="Of the committee.")
     points: int = Field(3000, ge=10, description="Points of the grid drawn from each snapshot.")
     steps: int = Field(3000, ge=1, description="Steps of AdamW.")
@@ -53,7 +53,7 @@ class ElectronTraining(BaseModel):
     validation: float = Field(0.2, ge=0, le=0.5, description="Share of the snapshots held back.")
     refit: bool = Field(True, description="Solve the last layer in closed form at the end.")
     dos_weight: float = Field(
-        1.0, ge=0, description="Of whole cells' densities of states in that solution, each counting as all points of its cell."
+        30.0, ge=0, description="Of each cell's density of states in that solution, relative to all points of the cell together."
     )
     ridge: float = Field(1e-7, ge=0, description="Relative to the largest curvature of that solution.")
     seed: int = Field(0, ge=0, description="Of weights, points and split.")

@@ -1,0 +1,41 @@
+"""Snapshots with their electrons: solid and liquid aluminium, aluminium at four temperatures, beryllium in three sizes.
+
+    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py [--only al-solid al-liquid] --out runs/electrons
+
+Settings: electrons.toml beside this file. Cells are what two cores can afford: 16 atoms of aluminium (65 to 75 core-s a snapshot), 8 to 32
+of beryllium. Dynamics: EMT for aluminium, CHGNet for beryllium; the electrons are GPAW's, LDA, HGH pseudopotentials. A stopped
+run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nucleate.electrons.sampling import SampleSettings, sample
+from nucleate.settings_text import read_settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", help="tables of the settings file; all if left out")
+    parser.add_argument("--settings", type=Path, default=Path(__file__).with_suffix(".toml"))
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/electrons"))
+    a = parser.parse_args()
+    every = read_settings(a.settings)
+    for name in a.only or [name for name in every if name != "common"]:
+        common = every["common"][every[name]["like"]]
+        own = {part: {**common.get(part, {}), **every[name].get(part, {})} for part in ("dynamics", "ground_state")}
+
+        def told(kind: str, facts: dict, name: str = name) -> None:
+            if kind == "snapshot":
+                print(f"{name} {facts['number']}: {facts['cpu_seconds']:.0f} core-s, {facts['iterations']} iterations", flush=True)
+            elif kind == "failure":
+                print(f"{name} {facts['number']} failed: {facts['reason']}", flush=True)
+
+        sample(a.out / name, SampleSettings.model_validate(own), a.workers, told=told)
+
+
+if __name__ == "__main__":
+    main()
