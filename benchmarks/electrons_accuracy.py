@@ -21,12 +21,16 @@ from nucleate.electrons.training import ElectronTraining, errors_on, split, trai
 from nucleate.settings_text import read_settings
 
 TRAININGS = {
-    "phases": {"solid and liquid": ["al-solid", "al-liquid"], "solid alone": ["al-solid"], "liquid alone": ["al-liquid"]},
+    "phases": {
+        "solid and liquid": ["al-solid", "al-liquid", "al-liquid-2"],
+        "solid alone": ["al-solid"],
+        "liquid alone": ["al-liquid", "al-liquid-2"],
+    },
     "temperature": {"100, 298, 500, 933 K": ["al-100K", "al-298K", "al-500K", "al-solid"]},
     "size": {"8 atoms": ["be-8"]},
 }
 TESTS = {
-    "phases": ["al-solid", "al-liquid"],
+    "phases": ["al-solid", "al-liquid", "al-liquid-2"],
     "temperature": ["al-100K", "al-298K", "al-500K", "al-700K", "al-solid"],
     "size": ["be-8", "be-16", "be-32"],
 }

@@ -110,7 +110,7 @@ def sample(
 
         paths = run(out, resolved, workers, told=told)
     if as_json:
-        typer.echo(json.dumps({"folder": str(out), "snapshots": [str(path) for path in paths]}))
+        typer.echo(json.dumps({"schema": 1, "folder": str(out), "snapshots": [str(path) for path in paths]}))
     else:
         console.print(f"{len(paths)} snapshots in {out}", highlight=False, markup=False, soft_wrap=True)
 
@@ -174,7 +174,7 @@ def train(
 
         model, errors = run(data, out, resolved, told)
     if as_json:
-        typer.echo(json.dumps({"model": str(out / "model.safetensors"), "errors": model.facts["errors"]}))
+        typer.echo(json.dumps({"schema": 1, "model": str(out / "model.safetensors"), "errors": model.facts["errors"]}))
         return
     for found in errors.get("validation", []):
         _say_errors(console, found)
@@ -213,7 +213,7 @@ def evaluate(
             if not as_json:
                 _say_errors(console, found)
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps({"schema": 1, "snapshots": rows}))
 
 
 def predict(
@@ -286,7 +286,7 @@ def fit_start(
 
         emulator = fit_emulator(data, out, settings, told)
     if as_json:
-        typer.echo(json.dumps(emulator.facts))
+        typer.echo(json.dumps({"schema": 1, **emulator.facts}))
         return
     left, atoms = (sum(emulator.facts[key]) / len(emulator.facts[key]) for key in ("left_out_error", "atoms_error"))
     console.print(
@@ -336,7 +336,7 @@ def start(
         runs["atoms"] = converge(frames[0], settings)
     if as_json:
         rows = {n: {"iterations": r.iterations, "cpu_seconds": r.cpu_seconds, "free_energy": r.free_energy} for n, r in runs.items()}
-        typer.echo(json.dumps({"expected_error": found.expected_error, "correction": found.correction, **rows}))
+        typer.echo(json.dumps({"schema": 1, "expected_error": found.expected_error, "correction": found.correction, **rows}))
         return
     for name, run in runs.items():
         typer.echo(f"from {name}: {run.iterations} iterations, {run.cpu_seconds:.1f} CPU-s, free energy {run.free_energy:.6f} eV")

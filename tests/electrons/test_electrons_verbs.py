@@ -88,7 +88,7 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
 
 
 def test_evaluate_says_the_errors_and_refuses_other_electrons(model: str, al_data: Path, tmp_path: Path) -> None:
-    rows = json.loads(run("evaluate", model, str(al_data), "--json").output)
+    rows = json.loads(run("evaluate", model, str(al_data), "--json").output)["snapshots"]
     assert len(rows) == 3
     assert all(row["density"] < 5 for row in rows)
     copy = tmp_path / "other"
@@ -114,5 +114,5 @@ def test_the_tutorial_runs_as_written(tmp_path: Path, monkeypatch: pytest.Monkey
             print(line, result.output)
     assert Path("dos.png").is_file()
     assert len(read("al16.xyz")) == 16
-    errors = json.loads(run("evaluate", "model", "al", "--json").output)
+    errors = json.loads(run("evaluate", "model", "al", "--json").output)["snapshots"]
     assert np.mean([row["density"] for row in errors]) < 2

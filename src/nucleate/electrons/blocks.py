@@ -29,6 +29,13 @@ class AtomImages:
     shift: Tensor
     places: Tensor
 
+    def within(self, cell: Tensor, first: float, last: float, cutoff: float) -> AtomImages:
+        """Those within `cutoff` (Å) of the part of the cell between two fractions of its first vector."""
+        inverse = torch.linalg.inv(cell.detach())
+        along, margin = self.places @ inverse[:, 0], cutoff * float(inverse[:, 0].norm())
+        kept = (along > first - margin) & (along < last + margin)
+        return AtomImages(self.atom[kept], self.shift[kept], self.places[kept])
+
 
 def images(positions: Tensor, cell: Tensor, cutoff: float) -> AtomImages:
     """All images of the atoms that come within `cutoff` (Å) of any point of the cell."""
@@ -69,14 +76,19 @@ def neighbourhood(points: Tensor, around: AtomImages, cutoff: float) -> tuple[Te
     Returns:
         (blocks, most) indices of images and (blocks, most) which of them are real; the others pad.
     """
+    # First what is near any of the blocks at all: they lie side by side, and the cell may hold many more atoms than that.
+    centre = points.mean((0, 1))
+    close = ((around.places - centre).norm(dim=1) < (points - centre).norm(dim=2).max() + cutoff).nonzero()[:, 0]
     middle = points.mean(1, keepdim=True)
     # A ball around the block holds all its points: what is beyond cannot be near any of them.
     radius = (points - middle).norm(dim=2).amax(1)
-    near = torch.cdist(middle.squeeze(1), around.places) < (radius + cutoff).unsqueeze(1)
+    near = torch.cdist(middle.squeeze(1), around.places[close]) < (radius + cutoff).unsqueeze(1)
     counts = near.sum(1)
     most = max(1, int(counts.max()))
+    if not len(close):
+        return torch.zeros(len(points), 1, dtype=torch.int64), torch.zeros(len(points), 1, dtype=torch.bool)
     order = near.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
-    return order, torch.arange(most)[None] < counts[:, None]
+    return close[order], torch.arange(most)[None] < counts[:, None]
 
 
 def surroundings(

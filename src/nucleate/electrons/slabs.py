@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
@@ -78,6 +78,11 @@ class Field:
         near = surroundings(index, self.grid, self.positions, self.species, self.around, self.model.descriptor.cutoff, dtype)
         return self.model.descriptor(*near).flatten(0, 1)
 
+    def part(self, first: int, last: int) -> Field:
+        """The same with the images near some planes of the grid alone."""
+        n = self.grid.shape[0]
+        return replace(self, around=self.around.within(self.grid.cell, first / n, (last - 1) / n, self.model.descriptor.cutoff))
+
     def hidden(self, index: Tensor) -> Tensor:
         """(blocks, points) numbers of points to h, (members, blocks * points, width)."""
         return self.model.network.hidden(self.features(index))
@@ -114,8 +119,9 @@ class SlabWorker:
             yield from self._kept[slab]
             return
         found = []
+        near = self.field.part(*self._planes(slab))
         for index in batches(self._blocks(slab)):
-            h = self.field.hidden(index)
+            h = near.hidden(index)
             if self._keeps:
                 found.append((index.flatten(), h))
             yield index.flatten(), h
@@ -147,7 +153,7 @@ class SlabWorker:
         """Gradient in positions and cell of sum_p (same + weight_p local) . h_p over the slab."""
         if self._leaf is None:
             self._leaf = Field.of(self.model, self.atoms, self.shape, gradient=True)
-        field, dtype = self._leaf, self.model.network.last.dtype
+        field, dtype = self._leaf.part(*self._planes(slab)), self.model.network.last.dtype
         start = self._planes(slab)[0] * self.shape[1] * self.shape[2]
         flat, a, b = (torch.from_numpy(np.ascontiguousarray(x)).to(dtype) for x in (weights.reshape(-1), same, local))
         force, strain = torch.zeros_like(field.positions), torch.zeros_like(field.grid.cell)

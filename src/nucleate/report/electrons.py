@@ -32,6 +32,7 @@ NAMES = {
 def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[str, Any]:
     """Plain data, for --json."""
     return {
+        "schema": 1,
         "formula": atoms.get_chemical_formula(),
         "atoms": len(atoms),
         "temperature": temperature,

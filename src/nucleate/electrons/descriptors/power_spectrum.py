@@ -7,8 +7,8 @@
 A. P. Bartok, R. Kondor and G. Csanyi, Phys. Rev. B 87, 184115 (2013), doi 10.1103/PhysRevB.87.184115; the integrals over directions on a
 Lebedev grid as in the atomic cluster expansion, R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104. Distances are
 blunted and unit vectors shrink to nothing at the atom (a = 0.5 Å), which makes the features smooth where a point of the grid meets a
-nucleus. g_n are Gaussians side by side times the smooth cutoff (1 - (|R_k - r|/rc)²)³. With several species each radial function counts once
-for each.
+nucleus. g_n are Gaussians side by side times the smooth cutoff (1 - (|R_k - r|/rc)²)³. With several species each radial function counts
+once for each.
 """
 
 from __future__ import annotations
