@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("gpaw")
-
 from nucleate.electrons.model import ElectronModel
 from nucleate.electrons.sampling import SampleSettings, sample
 from nucleate.electrons.training import ElectronTraining, train
@@ -19,6 +17,7 @@ AL4 = {
 @pytest.fixture(scope="session")
 def al_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three snapshots of four aluminium atoms at 933 K."""
+    pytest.importorskip("gpaw")
     out = tmp_path_factory.mktemp("electrons") / "al"
     sample(out, SampleSettings.model_validate(AL4))
     return out

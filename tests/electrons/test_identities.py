@@ -75,6 +75,7 @@ def test_the_correction_of_the_smearing_is_what_makes_it_so(snapshot: Snapshot) 
 def test_symmetry_of_the_crystal_gives_the_density_of_states_of_all_k_points() -> None:
     from ase.build import bulk
 
+    pytest.importorskip("gpaw")
     atoms = bulk("Al")
     settings = GroundStateSettings(cutoff=150, k_spacing=0.6, electronic_temperature=3000, sigma=0.3, spacing=0.2, low=-6, high=12)
     reduced = ground_state(atoms, settings)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +23,21 @@ from ase import Atoms
 from torch import Tensor
 
 from nucleate.electrons.constants import BOLTZMANN
-from nucleate.electrons.free_energy import EnergyTerms, density_terms, free_energy
+from nucleate.electrons.free_energy import DensityTerms, EnergyTerms, density_terms, free_energy
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.large_cells import density_terms_in_planes
 from nucleate.electrons.model import ElectronModel
 from nucleate.electrons.slabs import Slabs, Told
 from nucleate.electrons.species import ions_of
+from nucleate.electrons.terms.exchange_correlation import Functional
 from nucleate.electrons.terms.fermi_level import fermi_level
+from nucleate.electrons.terms.hartree import hartree_energy
 from nucleate.electrons.terms.occupation import Occupation, check_temperature, occupation
 from nucleate.electrons.terms.smearing import unsmeared_occupation
 from nucleate.errors import BadInput, StorageFailed
 from nucleate.storage import write_whole
 
+FUNCTIONALS: dict[str, Functional] = {"LDA": "LDA", "PBE": "PBE"}
 LARGE = 500_000
 """Points from which the terms of the density are done plane by plane, on the grid itself."""
 
@@ -155,7 +158,8 @@ def predict(
     """Everything a model says of a structure.
 
     Memory holds a few numbers a point of the grid, whatever the number of energies. In grids of more than 500,000 points exchange and
-    correlation are integrated on the grid itself and not on one twice as fine (measured: up to 0.03 meV/atom in aluminium).
+    correlation are integrated on the grid itself and not on one twice as fine (measured: up to 0.03 meV/atom in aluminium). Where the
+    training data's functional is unknown (imported ones), exchange-correlation, core and free energy are NaN.
 
     Args:
         model: the model.
@@ -176,6 +180,11 @@ def predict(
     check_temperature(temperature)
     grid = model.grid(atoms, spacing) if shape is None else Grid(torch.tensor(atoms.cell.array), shape)
     model.species(atoms)
+    functional = model.engine.get("functional", "unknown")
+    if forces and functional not in FUNCTIONALS:
+        raise BadInput(
+            f"forces need the functional and pseudopotential of the training data; these ({model.engine.get('engine')}) do not say them"
+        )
     electrons = model.electrons(atoms)
     if scratch is not None:
         _claim(scratch, model, atoms, grid.shape)
@@ -198,15 +207,28 @@ def predict(
         on_cell = Grid(cell, grid.shape)
         field = torch.from_numpy(density)
         leaf = field.requires_grad_() if forces else field
-        of_density = density_terms(leaf, on_cell) if forces or grid.size < LARGE else density_terms_in_planes(leaf, on_cell)
         ions = ions_of(atoms, model.ions)
+        of_density = _density_terms(leaf, on_cell, functional, forces)
         terms = free_energy(levels.band, levels.entropy, of_density, positions, cell, ions, temperature, overlap=overlap)
+        if functional not in FUNCTIONALS:
+            terms = replace(terms, core=terms.core * torch.nan)
         found = _derivatives(slabs, model, atoms, grid, levels, terms, leaf, positions, cell, temperature) if forces else (None, None)
     finally:
         slabs.close()
     spread = float(levels.members[:, 1].std()) / len(atoms) if model.network.members > 1 else float("nan")
     detached = EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()})
     return Electrons(levels, field.detach(), grid, detached, found[0], found[1], spread, charge)
+
+
+def _density_terms(density: Tensor, grid: Grid, functional: str, forces: bool) -> DensityTerms:
+    if functional not in FUNCTIONALS:
+        unknown = torch.tensor(torch.nan, dtype=torch.float64)
+        return DensityTerms(hartree_energy(density, grid), unknown, unknown)
+    if grid.size < LARGE:
+        return density_terms(density, grid, FUNCTIONALS[functional])
+    if functional == "LDA" and not forces:
+        return density_terms_in_planes(density, grid)
+    return density_terms(density, grid, FUNCTIONALS[functional], fine=1)
 
 
 def _claim(scratch: Path, model: ElectronModel, atoms: Atoms, shape: tuple[int, int, int]) -> None:

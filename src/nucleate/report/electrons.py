@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[s
         "fermi_level": float(found.levels.mu),
         "electrons": float(found.density.sum()) * float(found.grid.voxel),
         "charge_error": found.charge - float(found.density.sum()) * float(found.grid.voxel),
-        "terms": found.terms.as_dict(),
+        "terms": {name: value if math.isfinite(value) else None for name, value in found.terms.as_dict().items()},
         "sigma_band": found.sigma_band if found.sigma_band == found.sigma_band else None,
         "forces": None if found.forces is None else found.forces.tolist(),
         "stress": None if found.stress is None else found.stress.tolist(),
@@ -58,12 +59,15 @@ def electrons_lines(found: Electrons, atoms: Atoms, temperature: float) -> list[
     for name, label in NAMES.items():
         if name == "overlap" and not terms[name]:
             continue
+        if not math.isfinite(terms[name]):
+            lines.append(f"{label:26s}{'unknown':>16s}, as are the functional and pseudopotential of the training data")
+            continue
         value = -terms[name] if label.startswith("-") else terms[name]
         lines.append(f"{label:26s}{value:16.4f} eV")
     spread = (
         f", committee's spread of the band energy {1e3 * found.sigma_band:.1f} meV/atom" if found.sigma_band == found.sigma_band else ""
     )
-    lines.append(f"{terms['free'] / len(atoms):.4f} eV/atom{spread}")
+    lines.append(f"{terms['free'] / len(atoms):.4f} eV/atom{spread}" if math.isfinite(terms["free"]) else spread.lstrip(", "))
     if found.forces is not None and found.stress is not None:
         pressure = -float(found.stress.trace()) / 3 / GPA
         lines.append(f"largest force {float(found.forces.norm(dim=1).max()):.3f} eV/Å, pressure {pressure:.2f} GPa")
