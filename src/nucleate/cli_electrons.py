@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,13 +84,18 @@ def sample(
 
     given = read_settings(settings, "write one with [dynamics] and [ground_state]") if settings else {}
     dynamics, ground = given.setdefault("dynamics", {}), given.setdefault("ground_state", {})
+    if not isinstance(dynamics, dict) or not isinstance(ground, dict):
+        raise BadInput(f"{settings}: [dynamics] and [ground_state] are tables")
     options: dict[str, Any] = {
         "material": material, "atoms": atoms, "temperature": temperature, "phase": phase, "volume": volume, "snapshots": snapshots,
         "potential": potential, "seed": seed,
     }  # fmt: skip
     dynamics.update({name: value for name, value in options.items() if value is not None})
     options = {
-        "electronic_temperature": electronic_temperature or (temperature if "electronic_temperature" not in ground else None),
+        # Electrons are as warm as the ions unless they are given a temperature of their own.
+        "electronic_temperature": ground.get("electronic_temperature", dynamics.get("temperature"))
+        if electronic_temperature is None
+        else electronic_temperature,
         "cutoff": cutoff, "k_spacing": k_spacing, "low": low, "high": high,
     }  # fmt: skip
     ground.update({name: value for name, value in options.items() if value is not None})
@@ -128,7 +135,7 @@ def import_snapshot(
 ) -> None:
     """Take over a snapshot of the MALA project."""
     from nucleate.electrons.mala_files import read_mala
-    from nucleate.electrons.store import write_snapshot
+    from nucleate.electrons.store import make_folder, write_snapshot
 
     charges = {}
     for text in charge:
@@ -138,8 +145,9 @@ def import_snapshot(
         except ValueError:
             raise BadInput(f"--charge {text}: write an element and its number of valence electrons, as Be=2") from None
     snapshot = read_mala(ldos, structure, low, spacing, charges, sigma, temperature, units)
-    (out / "snapshots").mkdir(parents=True, exist_ok=True)
-    path = out / "snapshots" / f"{len(list((out / 'snapshots').glob('*.zarr'))):04d}.zarr"
+    make_folder(out / "snapshots")
+    last = max((int(path.stem) for path in (out / "snapshots").glob("[0-9]*.zarr")), default=-1)
+    path = out / "snapshots" / f"{last + 1:04d}.zarr"
     write_snapshot(path, snapshot)
     typer.echo(f"{path}: {snapshot.atoms.get_chemical_formula()}, grid {' x '.join(map(str, snapshot.ldos.shape[:3]))}")
 
@@ -158,6 +166,7 @@ def train(
     """Train a model of the local density of states."""
     from nucleate.electrons.training import ElectronTraining
     from nucleate.electrons.training import train as run
+    from nucleate.report.electrons import finite
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import read_settings, validated
 
@@ -174,17 +183,19 @@ def train(
 
         model, errors = run(data, out, resolved, told)
     if as_json:
-        typer.echo(json.dumps({"schema": 1, "model": str(out / "model.safetensors"), "errors": model.facts["errors"]}))
+        typer.echo(json.dumps(finite({"schema": 1, "model": str(out / "model.safetensors"), "errors": model.facts["errors"]})))
         return
-    for found in errors.get("validation", []):
+    for found in errors["validation"]:
         _say_errors(console, found)
+    if not errors["validation"]:
+        console.print("no snapshot was held back: nothing says how wrong the model is; sample more", highlight=False)
     console.print(f"model: {out / 'model.safetensors'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _say_errors(console: Any, found: Any) -> None:
     console.print(
-        f"{found.name}: density {found.density:.2f} %, density of states {found.dos:.2f} %, band energy {found.band:+.1f}, "
-        f"free energy {found.free:+.1f} meV/atom",
+        f"{found.name}: density {found.density:.2f} %, density of states {found.dos:.2f} %, band energy {found.band:+.1f} meV/atom"
+        + (f", free energy {found.free:+.1f} meV/atom" if math.isfinite(found.free) else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -199,7 +210,8 @@ def evaluate(
     """Errors of a model on sampled snapshots."""
     from nucleate.electrons.model import ElectronModel
     from nucleate.electrons.store import read_snapshot, snapshot_paths
-    from nucleate.electrons.training import check_model, errors_on
+    from nucleate.electrons.training import check_model, errors_on, snapshot_name
+    from nucleate.report.electrons import finite
     from nucleate.report.terminal import make_console
 
     known = ElectronModel.load(model)
@@ -208,12 +220,12 @@ def evaluate(
         for path in snapshot_paths(folder):
             snapshot = read_snapshot(path)
             check_model(known, snapshot, path)
-            found = errors_on(known, snapshot, name=f"{folder.name}/{path.stem}")
+            found = errors_on(known, snapshot, name=snapshot_name(path))
             rows.append(vars(found))
             if not as_json:
                 _say_errors(console, found)
     if as_json:
-        typer.echo(json.dumps({"schema": 1, "snapshots": rows}))
+        typer.echo(json.dumps(finite({"schema": 1, "snapshots": rows})))
 
 
 def predict(
@@ -236,13 +248,18 @@ def predict(
     from nucleate.crystals.io import read_structures
     from nucleate.electrons.model import ElectronModel
     from nucleate.electrons.prediction import predict as run
-    from nucleate.report.electrons import electrons_data, electrons_lines, plot_dos, write_density
+    from nucleate.report.electrons import check_figure, electrons_data, electrons_lines, plot_dos, write_density
     from nucleate.report.terminal import make_console
 
     known = ElectronModel.load(model)
     frames = read_structures(structure)
     if len(frames) > 1:
         raise BadInput(f"{structure}: holds {len(frames)} structures; give a file with one")
+    for file in (cube, plot):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise BadInput(f"{file}: no such folder")
+    if plot is not None:
+        check_figure(plot)
     chosen = known.facts["temperature"] if temperature is None else temperature
     path = model / "model.safetensors" if model.is_dir() else model
     console = make_console()
@@ -252,8 +269,8 @@ def predict(
                 known, frames[0], chosen, spacing, forces=forces, overlap=overlap, workers=workers, path=path, scratch=scratch, told=bar
             )
     except KeyboardInterrupt:
-        typer.echo("stopped" + ("; the same command goes on" if scratch else "; with --scratch DIR it could go on"), err=True)
-        raise typer.Exit(130) from None
+        typer.echo("the same command goes on from the slabs kept" if scratch else "with --scratch DIR it could go on", err=True)
+        raise
     if cube is not None:
         write_density(cube, found, frames[0])
     if plot is not None:
@@ -268,15 +285,16 @@ def predict(
 def fit_start(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the emulator.")],
-    cutoff: Annotated[float | None, typer.Option(help="Å.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file: cutoff, radial, degree, local, ridge.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit the emulator, whose density starts self-consistent calculations."""
     from nucleate.electrons.emulator import EmulatorTraining, fit_emulator
     from nucleate.report.terminal import make_console
-    from nucleate.settings_text import validated
+    from nucleate.settings_text import read_settings, validated
 
-    settings = validated(EmulatorTraining, {} if cutoff is None else {"cutoff": cutoff}, "options")
+    given = read_settings(settings, "write one with the keys of docs/electrons.md") if settings else {}
+    resolved = validated(EmulatorTraining, given, str(settings))
     console = make_console()
     with _Bar(console, as_json) as bar:
 
@@ -284,7 +302,7 @@ def fit_start(
             if kind == "snapshot":
                 bar("snapshots", facts["done"], facts["total"])
 
-        emulator = fit_emulator(data, out, settings, told)
+        emulator = fit_emulator(data, out, resolved, told)
     if as_json:
         typer.echo(json.dumps({"schema": 1, **emulator.facts}))
         return
@@ -325,7 +343,11 @@ def start(
         "electronic_temperature": temperature,
     }  # fmt: skip
     settings = validated(GroundStateSettings, given, "options")
+    if cube is not None and not cube.absolute().parent.is_dir():
+        raise BadInput(f"{cube}: no such folder")
+    before = time.process_time()
     found = starting_density(known, frames[0], settings, grid_shape(frames[0], settings))
+    making = time.process_time() - before
     if cube is not None:
         with cube.open("w", encoding="utf-8") as stream:
             write_cube(stream, frames[0], data=found.density * Bohr**3)
@@ -336,7 +358,9 @@ def start(
         runs["atoms"] = converge(frames[0], settings)
     if as_json:
         rows = {n: {"iterations": r.iterations, "cpu_seconds": r.cpu_seconds, "free_energy": r.free_energy} for n, r in runs.items()}
+        rows["emulator"] |= {"fixed_steps": fixed_steps, "density_cpu_seconds": making}
         typer.echo(json.dumps({"schema": 1, "expected_error": found.expected_error, "correction": found.correction, **rows}))
         return
     for name, run in runs.items():
-        typer.echo(f"from {name}: {run.iterations} iterations, {run.cpu_seconds:.1f} CPU-s, free energy {run.free_energy:.6f} eV")
+        more = f" after {fixed_steps} at the fixed density, {making:.1f} CPU-s for the density" if name == "emulator" else ""
+        typer.echo(f"from {name}: {run.iterations} iterations{more}, {run.cpu_seconds:.1f} CPU-s, free energy {run.free_energy:.6f} eV")

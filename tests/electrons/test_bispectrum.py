@@ -10,6 +10,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from nucleate.electrons.descriptors.bispectrum import Bispectrum, _product_rule, coupled_orders, sphere_rule
+from nucleate.electrons.model import make_descriptor
 from nucleate.errors import BadInput
 
 MALA = Path(__file__).resolve().parents[3] / "shared" / "data" / "mala_be2"
@@ -133,7 +134,7 @@ def test_components_and_settings():
     assert [Bispectrum(twojmax=n).features for n in (0, 1, 2, 6, 8, 10)] == [1, 2, 5, 30, 55, 91]
     assert coupled_orders(2) == [(0, 0, 0), (1, 0, 1), (1, 1, 2), (2, 0, 2), (2, 2, 2)]
     one = features(6, rfac0=0.9, rmin0=0.1)
-    again = Bispectrum(**json.loads(json.dumps(one.settings())))
+    again = make_descriptor(json.loads(json.dumps(one.settings())))
     torch.testing.assert_close(again(*cluster()), one(*cluster()), rtol=0, atol=0)
     with pytest.raises(BadInput):
         Bispectrum(2, weights=(1.0,))

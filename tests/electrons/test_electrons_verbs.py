@@ -50,8 +50,8 @@ def test_a_prediction_as_text_data_figure_and_cube(model: str, crystal: str, tmp
 
     assert density.sum() / Bohr**3 * atoms.get_volume() / density.size == pytest.approx(12, rel=1e-4)
     assert figure.read_bytes().startswith(b"\x89PNG")
-    said = json.loads(run("predict", model, crystal, "--json", "--temperature", "2000").output)
-    assert said["temperature"] == 2000
+    said = json.loads(run("predict", model, crystal, "--json", "--temperature", "1500").output)
+    assert said["temperature"] == 1500
     assert said["electrons"] == pytest.approx(12)
     assert len(said["dos"]["energies"]) == len(said["dos"]["values"])
     terms = said["terms"]
@@ -62,6 +62,10 @@ def test_a_prediction_as_text_data_figure_and_cube(model: str, crystal: str, tmp
 def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_data: Path, tmp_path: Path) -> None:
     magnesium = tmp_path / "mg.cif"
     bulk("Mg").write(magnesium)
+    wrong, cut, odd = (tmp_path / f"{name}.toml" for name in ("wrong", "cut", "odd"))
+    wrong.write_text("dynamics = 3\n")
+    cut.write_text("descriptor = { cutoff = -4 }\n")
+    odd.write_text("descriptor = { cuttoff = 4 }\n")
     empty = tmp_path / "empty"
     empty.mkdir()
     for words, says in (
@@ -77,6 +81,18 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
         (["sample", "--material", "Be", "--out", str(tmp_path / "s")], "emt does not know Be"),
         (["sample", "--material", "Al", "--electronic-temperature", "-1", "--out", str(tmp_path / "s")], "electronic_temperature"),
         (["sample", "--material", "Al", "--phase", "gas", "--out", str(tmp_path / "s")], "phase"),
+        (["sample", "--material", "Al", "--atoms", "1", "--out", str(tmp_path / "s")], "does not move against others"),
+        (["sample", "--material", "Al", "--low", "5", "--high", "-5", "--out", str(tmp_path / "s")], "must lie ten spacings above"),
+        (
+            ["sample", "--material", "Al", "--temperature", "300", "--electronic-temperature", "0", "--out", str(tmp_path / "s")],
+            "electronic_t",
+        ),
+        (["sample", "--settings", str(wrong), "--out", str(tmp_path / "s")], "are tables"),
+        (["train", str(al_data), "--settings", str(cut), "--out", str(tmp_path / "m")], "cutoff -4"),
+        (["train", str(al_data), "--settings", str(odd), "--out", str(tmp_path / "m")], "options are cutoff, radial"),
+        (["train", str(al_data), "--out", crystal], "cannot be made"),
+        (["predict", model, crystal, "--cube", str(tmp_path / "no/d.cube")], "no such folder"),
+        (["predict", model, crystal, "--scratch", crystal], "cannot be used"),
         (["start", model, crystal], "not a whole emulator"),
         (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al"], "as Be=2"),
         (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al=3"], "numpy array"),

@@ -62,7 +62,7 @@ def test_density_band_energy_and_entropy_from_the_local_density_of_states(snapsh
     assert 1e3 * abs(float(terms.band) - snapshot.terms["band"]) / atoms < 3
     assert 1e3 * abs(float(terms.entropy) + snapshot.terms["entropy"]) / atoms < 1
     assert abs(mu - snapshot.fermi_level) < 5e-3
-    # The sparse k-points of a fast test leave 1 meV/atom; benchmarks/electron_identities.py has the converged figures.
+    # The sparse k-points of a fast test leave 1 meV/atom; benchmarks/electrons_identities.py has the converged figures.
     assert 1e3 * abs(float(terms.free) - snapshot.terms["free"]) / atoms < 3
 
 
@@ -84,3 +84,14 @@ def test_symmetry_of_the_crystal_gives_the_density_of_states_of_all_k_points() -
     scale = float(np.abs(whole.ldos).max())
     below = reduced.energies < reduced.fermi_level
     assert float(np.abs(reduced.ldos - whole.ldos)[..., below].max()) < 1e-4 * scale
+
+
+def test_one_k_point_serves_too() -> None:
+    from ase.build import bulk
+
+    pytest.importorskip("gpaw")
+    gamma = ground_state(bulk("Al"), GroundStateSettings(cutoff=120, k_spacing=9, electronic_temperature=3000))
+    assert gamma.details["k_points"] == 1
+    voxel = gamma.atoms.get_volume() / gamma.ldos[..., 0].size
+    assert gamma.density is not None
+    assert float(gamma.density.sum()) * voxel == pytest.approx(3)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nucleate.electrons.constants import BOLTZMANN
+from nucleate.electrons.prediction import weigher
 from nucleate.electrons.terms.fermi_level import CHARGE_TOLERANCE, fermi_level
 from nucleate.electrons.terms.occupation import occupation
 from nucleate.electrons.terms.polylogarithm import polylogarithm
@@ -87,3 +88,23 @@ def test_a_window_without_the_fermi_level_says_what_is_missing() -> None:
     for temperature in (0.0, -5.0, float("nan")):
         with pytest.raises(BadInput, match="positive number of kelvin"):
             occupation(ENERGIES, torch.tensor(0.0), temperature)
+
+
+def test_in_a_gap_the_fermi_level_stays_in_the_gap() -> None:
+    # Corrected weights are not monotonous: drawn levels leak into the gap, and there is a root in the conduction band too.
+    energies = torch.arange(-8, 6.001, 0.1, dtype=torch.float64)
+    levels = [-5.0, -4.6, -4.2, -3.8, 2.0, 2.4, 2.8, 3.2]
+    dos = sum(2 * torch.exp(-((energies - level) ** 2) / (2 * 0.2**2)) / (np.sqrt(2 * np.pi) * 0.2) for level in levels)
+    plain, corrected = (weigher(energies, 0.2, 500.0, correct) for correct in (False, True))
+    near = float(fermi_level(energies, dos, 8.0, plain))
+    mu = fermi_level(energies, dos, 8.0, corrected, near=near)
+    assert -3.0 < float(mu) < 1.2
+    weights = corrected(mu)
+    assert abs(float(weights.number @ dos) - 8) < CHARGE_TOLERANCE
+    assert float(weights.energy @ dos) == pytest.approx(2 * sum(levels[:4]), abs=5e-3)
+
+
+def test_what_is_not_finite_is_no_density_of_states() -> None:
+    dos = torch.full_like(ENERGIES, float("nan"))
+    with pytest.raises(BadInput, match="not finite"):
+        fermi_level(ENERGIES, dos, 2.0, lambda mu: occupation(ENERGIES, mu, 300.0))

@@ -12,6 +12,7 @@ from nucleate.electrons.model import ElectronModel
 from nucleate.electrons.prediction import predict
 from nucleate.electrons.slabs import Field, SlabWorker, batches
 from nucleate.electrons.store import read_snapshot
+from nucleate.electrons.training import ElectronTraining, train
 from nucleate.errors import BadInput
 
 TEMPERATURE = 900.0
@@ -121,7 +122,7 @@ def test_a_stopped_prediction_goes_on_from_its_slabs(
 
 
 def test_another_temperature_weighs_anew(al_model: ElectronModel, atoms: Atoms) -> None:
-    cold, warm = (predict(al_model, atoms, t) for t in (300.0, 5000.0))
+    cold, warm = (predict(al_model, atoms, t) for t in (300.0, 1800.0))
     assert torch.equal(cold.levels.dos, warm.levels.dos)
     assert float(warm.terms.entropy) > float(cold.terms.entropy) > 0
     assert float(warm.terms.free) < float(cold.terms.free)
@@ -148,6 +149,13 @@ def test_what_cannot_be_predicted_is_refused(al_model: ElectronModel, atoms: Ato
         predict(al_model, atoms, 0.0)
     with pytest.raises(BadInput, match="too coarse"):
         predict(al_model, atoms, 500.0, spacing=0.6)
+    # A tenth of an electron would sit above the window.
+    with pytest.raises(BadInput, match="above the window"):
+        predict(al_model, atoms, 12000.0)
+    twice = atoms.copy()
+    twice.positions[1] = twice.positions[0]
+    with pytest.raises(BadInput, match="two atoms are"):
+        predict(al_model, twice, 500.0)
     other = atoms.copy()
     other.symbols[0] = "Mg"
     with pytest.raises(BadInput, match="Mg: the model has not seen this"):
@@ -159,3 +167,21 @@ def test_what_cannot_be_predicted_is_refused(al_model: ElectronModel, atoms: Ato
         ElectronModel.load(path)
     with pytest.raises(BadInput, match="no such model"):
         ElectronModel.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("descriptor", [{"name": "bispectrum", "twojmax": 2, "cutoff": 3.5}, {"name": "power", "radial": 3, "degree": 2}])
+def test_a_model_read_back_says_the_same(descriptor: dict, al_data: Path, atoms: Atoms, tmp_path: Path) -> None:
+    settings = ElectronTraining(steps=20, points=200, hidden=(8,), members=1, descriptor=descriptor)
+    model, _ = train([al_data], tmp_path / "m", settings)
+    again = ElectronModel.load(tmp_path / "m")
+    assert float(predict(again, atoms, 900.0).terms.free) == float(predict(model, atoms, 900.0).terms.free)
+
+
+def test_kept_slabs_serve_every_pass(al_model: ElectronModel, atoms: Atoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = predict(al_model, atoms, TEMPERATURE, forces=True, scratch=tmp_path / "s")
+    for question in ("sums", "contracted", "gradient"):
+        monkeypatch.setattr(SlabWorker, question, None)
+    second = predict(al_model, atoms, TEMPERATURE, forces=True, scratch=tmp_path / "s")
+    assert first.forces is not None
+    assert second.forces is not None
+    assert torch.equal(first.forces, second.forces)

@@ -31,7 +31,8 @@ class ElectronCalculator(Calculator):
     - `terms`: of the free energy, eV.
     - `sigma`: spread of the band energy over the committee, eV/atom.
 
-    The grid keeps its number of points while the cell changes by less than 5 %: the energy stays smooth along a relaxation.
+    The grid keeps its number of points while the cell's vectors change by less than 2 % of their length, so that the energy stays smooth
+    along a relaxation.
 
     Args:
         model: a model or its file.
@@ -72,7 +73,7 @@ class ElectronCalculator(Calculator):
                 "the model knows crystals and liquids in periodic cells alone: give atoms a cell and pbc=True in three directions"
             )
         lengths = self.atoms.cell.lengths()
-        if self._shape is None or np.abs(lengths / self._lengths - 1).max() > 0.05:
+        if self._shape is None or np.abs(lengths / self._lengths - 1).max() > 0.02:
             self._shape, self._lengths = self.model.grid(self.atoms, self.spacing).shape, lengths
         slow = {"forces", "stress"} & set(properties)
         found = predict(self.model, self.atoms, self.temperature, shape=self._shape, forces=bool(slow))

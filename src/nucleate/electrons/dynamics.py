@@ -51,7 +51,10 @@ def starting_cell(settings: DynamicsSettings) -> Atoms:
     if Path(settings.material).is_file():
         from nucleate.crystals.io import read_structures
 
-        unit = read_structures(settings.material)[0]
+        frames = read_structures(settings.material)
+        if len(frames) > 1:
+            raise BadInput(f"{settings.material}: holds {len(frames)} structures; give a file with one")
+        unit = frames[0]
     else:
         try:
             unit = bulk(settings.material)
@@ -60,6 +63,8 @@ def starting_cell(settings: DynamicsSettings) -> Atoms:
     copies = max(1, round(settings.atoms / len(unit)))
     cell = make_supercell(unit, find_optimal_cell_shape(unit.cell, copies, "sc", verbose=False)) if copies > 1 else unit
     cell.pbc = True
+    if len(cell) < 2:
+        raise BadInput("one atom alone does not move against others; ask for --atoms 2 at least")
     if settings.volume is not None:
         factor = (settings.volume * len(cell) / cell.get_volume()) ** (1 / 3)
         cell.set_cell(cell.cell * factor, scale_atoms=True)

@@ -38,9 +38,10 @@ from nucleate.electrons.constants import COULOMB
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.gpaw_start import superposition
 from nucleate.electrons.grid import Grid
+from nucleate.electrons.ground_state import Snapshot
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.slabs import batches
-from nucleate.electrons.store import read_snapshot, snapshot_paths
+from nucleate.electrons.store import make_folder, read_snapshot, snapshot_paths
 from nucleate.errors import BadInput, NucleateError
 from nucleate.storage import write_whole
 
@@ -140,6 +141,19 @@ def raw_features(descriptor: PowerSpectrum, species: list[str], atoms: Atoms, sh
     return found
 
 
+def _standard(
+    descriptor: PowerSpectrum, species: list[str], heads: list[Snapshot], shapes: list[tuple[int, int, int]]
+) -> tuple[Tensor, Tensor]:
+    """Mean and inverse spread of the features over all snapshots."""
+    points, total, squares = 0, torch.zeros(descriptor.features, dtype=torch.float64), torch.zeros(descriptor.features, dtype=torch.float64)
+    for head, shape in zip(heads, shapes, strict=True):
+        phi = raw_features(descriptor, species, head.atoms, shape)
+        points, total, squares = points + len(phi), total + phi.sum(0), squares + phi.square().sum(0)
+    mean = total / points
+    spread = (squares / points - mean**2).clamp(min=0).sqrt()
+    return mean, 1 / torch.clamp(spread, min=1e-4 * float(spread.max()))
+
+
 def half_coulomb(values: Tensor, grid: Grid, local: float) -> Tensor:
     """Columns transformed so that their plain inner products are those of the norm: (columns, points) to (columns, 2 waves) real.
 
@@ -172,6 +186,7 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: 
     Raises:
         BadInput: fewer than two snapshots, or some without a density.
     """
+    make_folder(out)
     paths = [path for folder in data for path in snapshot_paths(folder)]
     heads = [read_snapshot(path, ldos=False) for path in paths]
     if len(heads) < 2:
@@ -185,15 +200,15 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: 
     species = sorted({s for head in heads for s in head.atoms.get_chemical_symbols()}, key=lambda s: atomic_numbers[s])
     descriptor = PowerSpectrum(len(species), settings.cutoff, settings.radial, settings.degree, cubic=False)
     ground = GroundStateSettings(cutoff=heads[0].engine["cutoff"], pseudopotential=heads[0].engine["pseudopotential"])
-    grams, projections, sizes = [], [], []
-    mean = scale = torch.zeros(0)
-    for number, head in enumerate(heads):
+    shapes = []
+    for head in heads:
         assert head.density is not None
-        grid = Grid(torch.tensor(head.atoms.cell.array), (head.density.shape[0], head.density.shape[1], head.density.shape[2]))
-        phi = raw_features(descriptor, species, head.atoms, grid.shape)
-        if number == 0:
-            mean, spread = phi.mean(0), phi.std(0)
-            scale = 1 / torch.clamp(spread, min=1e-6 * float(spread.max()))
+        shapes.append((head.density.shape[0], head.density.shape[1], head.density.shape[2]))
+    mean, scale = _standard(descriptor, species, heads, shapes)
+    grams, projections, sizes = [], [], []
+    for number, (head, shape) in enumerate(zip(heads, shapes, strict=True)):
+        grid = Grid(torch.tensor(head.atoms.cell.array), shape)
+        phi = raw_features(descriptor, species, head.atoms, shape)
         phi = half_coulomb(((phi - mean) * scale).T.contiguous(), grid, settings.local)
         wanted = torch.tensor(head.density - superposition(head.atoms, ground, grid.shape)).reshape(1, -1)
         target = half_coulomb(wanted, grid, settings.local)[0]
@@ -227,7 +242,6 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: 
         "residual": residual,
     }
     emulator = Emulator(descriptor, species, mean, scale, weights, noise * inverse, heads[0].engine, facts, settings.local)
-    out.mkdir(parents=True, exist_ok=True)
     emulator.save(out / "emulator.safetensors")
     told("fitted", facts)
     return emulator

@@ -90,7 +90,8 @@ def gpaw_parameters(atoms: Atoms, settings: GroundStateSettings) -> dict[str, An
 
     size = k_grid(atoms, settings.k_spacing)
     return {
-        "mode": PW(settings.cutoff),
+        # At the Gamma point alone GPAW would take real wavefunctions.
+        "mode": PW(settings.cutoff, force_complex_dtype=True),
         "xc": "LDA",
         "setups": settings.pseudopotential,
         "kpts": {"size": size} if may_shift(atoms, size) else {"size": size, "gamma": True},
@@ -116,7 +117,9 @@ def ions_of_setups(setups: Any) -> dict[str, Ion]:
 
 
 def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None = None, symmetry: bool = True) -> Snapshot:
-    """One self-consistent calculation and the local density of states on GPAW's real-space grid.
+    """One self-consistent calculation, spins paired, and the local density of states on GPAW's real-space grid.
+
+    Levels further than 1 eV (or 12 kT, if that is more) above the first empty one are not converged.
 
     Args:
         atoms: periodic structure.
@@ -135,10 +138,12 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     started = time.process_time()
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     parameters = gpaw_parameters(atoms, settings)
+    # exp(-12) of what lies there is occupied.
+    hot = 12 * BOLTZMANN * settings.electronic_temperature
     if not symmetry:
         parameters["symmetry"] = {"point_group": False}
     # Empty levels near the Fermi level must be right as well.
-    parameters["convergence"]["bands"] = f"CBM+{CONVERGED}"
+    parameters["convergence"]["bands"] = f"CBM+{max(CONVERGED, hot)}"
     calculator = None
     for more in (1.25, 1.6, 2.5):
         calculator = GPAW(**parameters, nbands=f"{100 * more + 400 / len(atoms):.0f}%")
@@ -148,7 +153,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         except TooFewBandsError as error:
             if more > 2:
                 raise ReferenceFailed(
-                    "gpaw: 250 % of the occupied bands do not reach the empty levels wanted", kind="unconverged"
+                    "gpaw: two and a half times the occupied bands do not reach the empty levels wanted", kind="unconverged"
                 ) from error
         except KohnShamConvergenceError as error:
             raise ReferenceFailed(f"gpaw: not converged after {settings.max_iterations} iterations", kind="unconverged") from error
@@ -158,7 +163,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     lowest = min(float(wfs.eig_n[0]) for wfs in dft.ibzwfs) * HARTREE
     low, high = window or (
         settings.low if settings.low is not None else lowest - 1.0 - 6 * settings.sigma,
-        settings.high if settings.high is not None else fermi + MARGIN,
+        settings.high if settings.high is not None else fermi + max(MARGIN, hot),
     )
     energies = low + settings.spacing * np.arange(round((high - low) / settings.spacing) + 1)
     ldos = local_density_of_states(dft, energies, settings.sigma)

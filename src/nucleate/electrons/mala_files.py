@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import ase.io
 import numpy as np
+from ase.data import atomic_numbers
 
+from nucleate.crystals.io import read_structures
 from nucleate.electrons.constants import BOHR, HARTREE
 from nucleate.electrons.ground_state import Snapshot
 from nucleate.electrons.species import Ion
+from nucleate.electrons.terms.occupation import check_temperature
 from nucleate.errors import BadInput
 
 UNITS = {"1/(eV*A^3)": 1.0, "1/(eV*Bohr^3)": BOHR**-3, "1/(Ry*Bohr^3)": 2 / HARTREE * BOHR**-3}
@@ -29,7 +31,7 @@ def read_mala(
     charges: dict[str, float],
     sigma: float | None = None,
     temperature: float | None = None,
-    units: str = "1/(eV*Bohr^3)",
+    units: str = "1/(eV*A^3)",
 ) -> Snapshot:
     """One snapshot.
 
@@ -56,21 +58,31 @@ def read_mala(
         raise BadInput(f"{ldos}: has shape {values.shape}; a local density of states has (n_1, n_2, n_3, n_energies)")
     if not np.isfinite(values).all():
         raise BadInput(f"{ldos}: holds numbers that are not finite")
-    try:
-        atoms = ase.io.read(structure)
-    except Exception as error:  # ASE raises whatever its readers meet
-        raise BadInput(f"{structure}: ASE cannot read it ({type(error).__name__})") from None
-    assert not isinstance(atoms, list)
+    frames = read_structures(structure)
+    if len(frames) > 1:
+        raise BadInput(f"{structure}: holds {len(frames)} structures; give a file with one")
+    atoms = frames[0]
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(charges))
     if unknown:
         raise BadInput(f"{structure}: say how many valence electrons {', '.join(unknown)} has, as in --charge {unknown[0]}=2")
     beside = structure.with_suffix(".info.json")
-    said = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    try:
+        said = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    except ValueError as error:
+        raise BadInput(f"{beside}: is not JSON ({error}); mend it or move it away") from None
     if "grid_dimensions" in said and tuple(said["grid_dimensions"]) != values.shape[:3]:
         raise BadInput(f"{ldos}: has a grid of {values.shape[:3]}; {beside.name} says {tuple(said['grid_dimensions'])}")
-    electronic = temperature or said.get("temperature")
+    electronic = said.get("temperature") if temperature is None else temperature
     if electronic is None:
         raise BadInput(f"{structure}: no temperature beside it; give the electrons' with --temperature")
+    check_temperature(electronic)
+    width = spacing if sigma is None else sigma
+    for name, number in (("spacing", spacing), ("sigma", width), *((f"charge of {symbol}", charge) for symbol, charge in charges.items())):
+        if not 0 < number < float("inf"):
+            raise BadInput(f"{name} {number:g}: give a positive number")
+    strange = sorted(set(charges) - set(atomic_numbers))
+    if strange:
+        raise BadInput(f"{', '.join(strange)}: no such element")
     values = (values * UNITS[units]).astype(np.float32)
     atoms.calc = None
     return Snapshot(
@@ -78,7 +90,7 @@ def read_mala(
         energies=low + spacing * np.arange(values.shape[3]),
         ldos=values,
         density=None,
-        sigma=spacing if sigma is None else sigma,
+        sigma=width,
         temperature=electronic,
         fermi_level=said.get("fermi_energy_dft"),
         terms={"band": said["band_energy_dft_calculation"]} if "band_energy_dft_calculation" in said else {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,9 @@ def make_descriptor(settings: dict[str, Any]) -> GridDescriptor:
         raise BadInput(f"no descriptor {name!r}; there are {', '.join(DESCRIPTORS)}")
     try:
         made: GridDescriptor = DESCRIPTORS[name](**options)
-    except TypeError as error:
-        raise BadInput(f"descriptor {name}: {error}") from None
+    except TypeError:
+        known = ", ".join(k for k in inspect.signature(DESCRIPTORS[name]).parameters if k != "n_species")
+        raise BadInput(f"descriptor {name}: options are {known}; given: {', '.join(k for k in options if k != 'n_species')}") from None
     return made
 
 
@@ -86,13 +88,13 @@ class ElectronModel:
             BadInput: a spacing coarser than the training data's: the density's short waves would be folded.
         """
         wanted = self.spacing if spacing is None else spacing
+        if not wanted > 0:
+            raise BadInput(f"grid spacing {wanted:g} Å: give a positive one")
         if wanted > self.spacing * 1.02:
             raise BadInput(
                 f"a grid of {wanted:g} Å is too coarse: the training data have {self.spacing:.3f} Å for a cutoff of "
                 f"{self.engine.get('cutoff', float('nan')):g} eV"
             )
-        if wanted <= 0:
-            raise BadInput(f"grid spacing {wanted:g} Å: give a positive one")
         # Slack of 2 %, as the training data's own grids vary.
         lengths = np.linalg.norm(atoms.cell.array, axis=1)
         n1, n2, n3 = (smooth_number(int(np.ceil(length / (1.02 * wanted) - 1e-9))) for length in lengths)

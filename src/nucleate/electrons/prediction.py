@@ -34,12 +34,19 @@ from nucleate.electrons.terms.fermi_level import fermi_level
 from nucleate.electrons.terms.hartree import hartree_energy
 from nucleate.electrons.terms.occupation import Occupation, check_temperature, occupation
 from nucleate.electrons.terms.smearing import unsmeared_occupation
-from nucleate.errors import BadInput, StorageFailed
+from nucleate.errors import BadInput, ReferenceFailed, RunFolderError
+from nucleate.reference.base import refuse_overlap
 from nucleate.storage import write_whole
 
 FUNCTIONALS: dict[str, Functional] = {"LDA": "LDA", "PBE": "PBE"}
 LARGE = 500_000
 """Points from which the terms of the density are done plane by plane, on the grid itself."""
+
+
+GAP = 1e-6
+"""States within kT of the Fermi level, relative to the electrons, below which there is a gap."""
+MISSING = 1e-4
+"""Share of the electrons that a window of energies may cut off."""
 
 
 def silent(phase: str, done: int, total: int) -> None:
@@ -101,13 +108,30 @@ def levels_of(model: ElectronModel, hidden_sums: Tensor, grid: Grid, electrons: 
     each = voxel * (torch.einsum("mh,mhe->me", hidden_sums, network.last.double()) + grid.size * network.last_bias.double())
     dos = each.mean(0)
     weigh = weigher(energies, model.sigma, temperature)
-    mu = fermi_level(energies, dos, electrons, weigh)
+    plain = weigher(energies, model.sigma, temperature, correct=False)
+
+    def level_of(states: Tensor) -> Tensor:
+        return fermi_level(energies, states, electrons, weigh, near=float(fermi_level(energies, states, electrons, plain)))
+
+    mu = level_of(dos)
+    _check_window(energies, dos, mu, temperature, electrons)
     weights = weigh(mu)
     rows = []
     for own in each:
-        level = fermi_level(energies, own, electrons, weigh)
+        level = level_of(own)
         rows.append(torch.stack([level, weigh(level).energy @ own]))
     return Levels(energies, dos, each, mu, weights, weights.energy @ dos, weights.entropy @ dos, torch.stack(rows))
+
+
+def _check_window(energies: Tensor, dos: Tensor, mu: Tensor, temperature: float, electrons: float) -> None:
+    """Raise `BadInput` if electrons would occupy states above the window of energies."""
+    kt = BOLTZMANN * temperature
+    above = kt * float(dos[-1].clamp(min=0)) * float(torch.nn.functional.softplus((mu - energies[-1]) / kt))
+    if above > MISSING * electrons:
+        raise BadInput(
+            f"electrons at {temperature:g} K would occupy states above the window of energies, which ends at {float(energies[-1]):g} eV, "
+            f"{float(energies[-1] - mu):.2f} eV above the Fermi level: {above:.2g} are missing; sample with a higher --high"
+        )
 
 
 def contraction(model: ElectronModel, weights: Tensor) -> tuple[np.ndarray, float]:
@@ -157,9 +181,10 @@ def predict(
 ) -> Electrons:
     """Everything a model says of a structure.
 
-    Memory holds a few numbers a point of the grid, whatever the number of energies. In grids of more than 500,000 points exchange and
-    correlation are integrated on the grid itself and not on one twice as fine (measured: up to 0.03 meV/atom in aluminium). Where the
-    training data's functional is unknown (imported ones), exchange-correlation, core and free energy are NaN.
+    Memory holds a few numbers a point of the grid, whatever the number of energies; with forces some 600 bytes a point. In grids of more
+    than 500,000 points exchange and correlation are integrated on the grid itself and not on one twice as fine (measured: up to 0.03
+    meV/atom in aluminium). Where the training data's functional is unknown (imported ones), exchange-correlation, core and free energy
+    are NaN.
 
     Args:
         model: the model.
@@ -180,6 +205,7 @@ def predict(
     check_temperature(temperature)
     grid = model.grid(atoms, spacing) if shape is None else Grid(torch.tensor(atoms.cell.array), shape)
     model.species(atoms)
+    refuse_nonsense(atoms)
     functional = model.engine.get("functional", "unknown")
     if forces and functional not in FUNCTIONALS:
         raise BadInput(
@@ -220,6 +246,14 @@ def predict(
     return Electrons(levels, field.detach(), grid, detached, found[0], found[1], spread, charge)
 
 
+def refuse_nonsense(atoms: Atoms) -> None:
+    """Raise `BadInput` for atoms on top of each other."""
+    try:
+        refuse_overlap(atoms, "the model")
+    except ReferenceFailed as failure:
+        raise BadInput(failure.reason) from None
+
+
 def _density_terms(density: Tensor, grid: Grid, functional: str, forces: bool) -> DensityTerms:
     if functional not in FUNCTIONALS:
         unknown = torch.tensor(torch.nan, dtype=torch.float64)
@@ -247,13 +281,13 @@ def _claim(scratch: Path, model: ElectronModel, atoms: Atoms, shape: tuple[int, 
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         if not mark.exists():
-            if any(scratch.iterdir()):
+            if any(not path.name.endswith(".part") for path in scratch.iterdir()):
                 raise BadInput(f"{scratch}: is not empty and holds no prediction; choose another folder")
             write_whole(mark, digest.hexdigest())
         if mark.read_text(encoding="utf-8") != digest.hexdigest():
             raise BadInput(f"{scratch}: holds slabs of another structure, grid or model; choose another folder, or delete it")
     except OSError as error:
-        raise StorageFailed(f"{scratch}: {error.strerror}") from error
+        raise RunFolderError(f"{scratch}: cannot be used: {error.strerror}") from error
 
 
 def _derivatives(
@@ -277,17 +311,19 @@ def _derivatives(
     (by_mu,) = torch.autograd.grad(at.energy @ levels.dos - kt * (at.entropy @ levels.dos), mu)
     slope, constant = contraction(model, levels.weights.slope)
     multiplier = float(by_mu) + float(by_density.sum()) * constant
-    for slab, part in slabs.ask("Fermi level", "contracted", None, lambda slab: (slope[None],)):
+    for slab, part in slabs.ask("Fermi level", "contracted", f"slope-{temperature:g}K", lambda slab: (slope[None],)):
         multiplier += float((by_density[slabs.planes(slab)] * part[0]).sum())
     number, states = levels.weights.number, levels.weights.slope @ levels.dos
+    if float(states) * kt < GAP * model.electrons(atoms):
+        raise BadInput("no states at the Fermi level: forces need its derivative, which a gap does not have; this is a method for metals")
     by_dos = levels.weights.energy - kt * levels.weights.entropy - multiplier * number / states
     same, _ = contraction(model, voxel * by_dos)
     local, _ = contraction(model, number)
     array = atoms.cell.array
     # The density of states also grows with the volume of a voxel, at a fixed d.
     force, strain = by_positions, by_cell + float(by_dos @ levels.dos) * np.linalg.inv(array).T
-    for _, part in slabs.ask("forces", "gradient", None, lambda slab: (same, local, by_density[slabs.planes(slab)])):
-        force, strain = force + part[0], strain + part[1]
+    for _, part in slabs.ask("forces", "gradient", f"forces-{temperature:g}K", lambda slab: (same, local, by_density[slabs.planes(slab)])):
+        force, strain = force + part[:-3], strain + part[-3:]
     # Positions and cell vectors turn alike under a strain: dF/d(strain) = R^T dF/dR + C^T dF/dC.
     virial = atoms.positions.T @ force + array.T @ strain
     return torch.from_numpy(-force), torch.from_numpy((virial + virial.T) / (2 * atoms.get_volume()))

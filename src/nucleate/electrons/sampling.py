@@ -6,7 +6,6 @@ records failures. A stopped sampling goes on where it was.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -22,7 +21,7 @@ from nucleate.electrons.ground_state import Snapshot, ground_state
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.store import read_snapshot, write_snapshot
 from nucleate.electrons.terms.occupation import check_temperature
-from nucleate.errors import BadInput, ReferenceFailed, RunFolderError
+from nucleate.errors import BadInput, NucleateError, ReferenceFailed, RunFolderError
 from nucleate.reference.dispatch import limit_threads
 from nucleate.settings_text import to_toml
 from nucleate.storage import append_line, read_lines, write_whole
@@ -64,17 +63,24 @@ def sample(
     check_temperature(settings.ground_state.electronic_temperature)
     text = to_toml(settings)
     present = out / "sample.toml"
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{out}: is a file, not a folder; choose another --out")
+    if present.exists() and present.read_text(encoding="utf-8") != text and not any(out.glob("snapshots/*.zarr")):
+        # Nothing came of the settings before: these begin anew.
+        for name in ("sample.toml", "structures.extxyz", "events.jsonl"):
+            (out / name).unlink(missing_ok=True)
     if present.exists():
         if present.read_text(encoding="utf-8") != text:
             raise RunFolderError(f"{out}: holds a sampling with other settings; choose another --out, or repeat those of {present}")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and any(path.name != "snapshots" and path.suffix != ".part" for path in out.iterdir()):
         raise RunFolderError(f"{out}: is not an empty folder and holds no sampling; choose another --out")
     drawn = out / "structures.extxyz"
     # Before the folder is made: settings that cannot be used leave none behind.
     structures = None if drawn.exists() else draw_structures(settings.dynamics, lambda n, of: told("dynamics", {"done": n, "total": of}))
     try:
-        (out / "snapshots").mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         write_whole(present, text)
+        (out / "snapshots").mkdir(exist_ok=True)
         if structures is not None:
             write_structures(drawn, structures)
     except OSError as error:
@@ -133,16 +139,20 @@ def label_structures(
             if executor is None:
                 pool.shutdown(wait=False, cancel_futures=True)
     if not done:
-        raise BadInput(f"{out}: no ground state was reached; {out / 'events.jsonl'} says why")
+        reasons = [line["reason"] for line in read_lines(out / "events.jsonl") if line["event"] == "failure"]
+        raise BadInput(f"{out}: no ground state was reached ({reasons[-1]}); change the settings and sample again")
     return sorted(done)
 
 
 def _label(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None) -> Snapshot | ReferenceFailed:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         snapshot = ground_state(atoms, settings, window)
     except ReferenceFailed as failure:
         return ReferenceFailed(failure.reason, kind=failure.kind)
+    except NucleateError:
+        raise
+    except Exception as error:  # GPAW raises errors of many kinds; one structure must not end a sampling
+        return ReferenceFailed(f"gpaw: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     missing = snapshot.details["missing_charge"]
     if missing > MISSING_CHARGE * len(atoms):
         low, high = float(snapshot.energies[0]), float(snapshot.energies[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class GroundStateSettings(BaseModel):
@@ -23,4 +23,12 @@ class GroundStateSettings(BaseModel):
     high: float | None = Field(None, description="Last energy, eV; unset: 2.5 eV above the Fermi level of the first snapshot.")
     max_iterations: int = Field(100, ge=1, description="Self-consistent steps before a snapshot counts as failed.")
     density_tolerance: float = Field(1e-5, gt=0, description="Electrons per valence electron that may still move.")
-    pseudopotential: Literal["hgh", "sc"] = Field("hgh", description="Hartwigsen-Goedecker-Hutter, or with semicore electrons.")
+    pseudopotential: Literal["hgh"] = Field(
+        "hgh", description="Hartwigsen, Goedecker and Hutter's; GPAW makes no atomic orbitals for those with semicore electrons."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GroundStateSettings:
+        if self.low is not None and self.high is not None and self.high < self.low + 10 * self.spacing:
+            raise ValueError(f"high ({self.high:g} eV) must lie ten spacings above low ({self.low:g} eV) at least")
+        return self

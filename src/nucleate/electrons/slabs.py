@@ -22,6 +22,7 @@ from torch import Tensor
 from nucleate.electrons.blocks import EDGE, AtomImages, block_indices, images, surroundings
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.model import ElectronModel
+from nucleate.errors import BadInput
 from nucleate.reference.dispatch import limit_threads
 from nucleate.storage import write_whole
 
@@ -149,8 +150,8 @@ class SlabWorker:
             flat[:, index - start] = torch.einsum("mph,nmh->np", h, given)
         return out.numpy()
 
-    def gradient(self, slab: int, same: np.ndarray, local: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient in positions and cell of sum_p (same + weight_p local) . h_p over the slab."""
+    def gradient(self, slab: int, same: np.ndarray, local: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(n_atoms + 3, 3), gradient in positions and then cell of sum_p (same + weight_p local) . h_p over the slab."""
         if self._leaf is None:
             self._leaf = Field.of(self.model, self.atoms, self.shape, gradient=True)
         field, dtype = self._leaf.part(*self._planes(slab)), self.model.network.last.dtype
@@ -162,7 +163,7 @@ class SlabWorker:
             value = torch.einsum("mph,mh->p", h, a).sum() + flat[index.flatten() - start] @ torch.einsum("mph,mh->p", h, b)
             found = torch.autograd.grad(value, [field.positions, field.grid.cell])
             force, strain = force + found[0], strain + found[1]
-        return force.detach().numpy(), strain.detach().numpy()
+        return torch.cat([force, strain]).detach().numpy()
 
 
 _worker: SlabWorker | None = None
@@ -207,7 +208,8 @@ class Slabs:
         self._pool: Executor | None = None
         self._workers = workers
         if workers:
-            assert path is not None
+            if path is None:
+                raise BadInput("worker processes read the model from its file: give its path")
             # An interrupt is the leader's: it ends the pool, and what is on disk stays.
             self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=(path, atoms, shape))
         else:

@@ -5,6 +5,7 @@ The local density of states lies in chunks of planes of the grid: what is read o
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ase import Atoms
 
 from nucleate.electrons.ground_state import Snapshot
 from nucleate.electrons.species import Ion
-from nucleate.errors import BadInput, StorageFailed
+from nucleate.errors import BadInput, RunFolderError, StorageFailed
 
 VERSION = 1
 CHUNK_BYTES = 2**22
@@ -55,7 +56,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
         part.replace(path)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise StorageFailed(f"{path}: {error.strerror or error}; free some disk space; the snapshots before it are whole") from error
+        hint = "free some disk space; " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise StorageFailed(f"{path}: {error.strerror or error}; {hint}the snapshots before it are whole") from error
 
 
 def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
@@ -94,6 +96,14 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
         raise
     except Exception as error:  # zarr raises errors of many kinds on what is damaged
         raise BadInput(f"{path}: no snapshot that can be read ({type(error).__name__}); sample it again") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder; raise `RunFolderError` if there cannot be one."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be made: {error.strerror}; choose another --out") from error
 
 
 def snapshot_paths(data: Path) -> list[Path]:

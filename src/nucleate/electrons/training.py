@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ from nucleate.electrons.network import LdosNetwork
 from nucleate.electrons.prediction import predict, weigher
 from nucleate.electrons.slabs import Field as Points
 from nucleate.electrons.slabs import batches
-from nucleate.electrons.store import read_snapshot, snapshot_paths
+from nucleate.electrons.species import Ion
+from nucleate.electrons.store import make_folder, read_snapshot, snapshot_paths
 from nucleate.electrons.terms.fermi_level import fermi_level
 from nucleate.errors import BadInput
 from nucleate.storage import append_line
@@ -43,7 +44,7 @@ class ElectronTraining(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     descriptor: dict[str, Any] = Field(default_factory=lambda: {"name": "power"}, description="Name and options: power or bispectrum.")
-    hidden: tuple[int, ...] = Field((256, 128), description="Widths of the hidden layers.")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 128), description="Widths of the hidden layers.")
     members: int = Field(2, ge=1, description="Of the committee.")
     points: int = Field(3000, ge=10, description="Points of the grid drawn from each snapshot.")
     steps: int = Field(3000, ge=1, description="Steps of AdamW.")
@@ -56,7 +57,7 @@ class ElectronTraining(BaseModel):
         30.0, ge=0, description="Of each cell's density of states in that solution, relative to all points of the cell together."
     )
     ridge: float = Field(1e-7, ge=0, description="Relative to the largest curvature of that solution.")
-    seed: int = Field(0, ge=0, description="Of weights, points and split.")
+    seed: int = Field(0, ge=0, description="Of weights, points and the committee's shares.")
     threads: int = Field(1, ge=1, description="Threads.")
 
 
@@ -102,7 +103,7 @@ def train(
         BadInput: snapshots that do not fit together.
     """
     torch.set_num_threads(settings.threads)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     paths = [path for folder in data for path in snapshot_paths(folder)]
     parts = split(data, settings)
     started = time.process_time()
@@ -122,14 +123,15 @@ def train(
     rng = np.random.default_rng(settings.seed)
     drawn = [_draw(model, read_snapshot(path), settings.points, rng) for path in parts["training"]]
     note("sampled", {"snapshots": len(drawn), "points": sum(len(d[0]) for d in drawn), "cpu_seconds": time.process_time() - started})
-    _fit(network, drawn, settings, note)
+    shares = _shares(settings, len(drawn))
+    _fit(network, drawn, shares, settings, note)
     network.requires_grad_(False)
     if settings.refit:
-        _refit(model, parts["training"], settings)
+        _refit(model, parts["training"], shares, settings)
         note("refit", {"cpu_seconds": time.process_time() - started})
     trained = time.process_time() - started
     errors = {
-        name: [errors_on(model, read_snapshot(path), name=f"{path.parents[1].name}/{path.stem}") for path in found]
+        name: [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in found]
         for name, found in parts.items()
         if name == "validation"
     }
@@ -156,11 +158,19 @@ def split(data: list[Path], settings: ElectronTraining) -> dict[str, list[Path]]
     return parts
 
 
+def snapshot_name(path: Path) -> str:
+    """Folder of data and number, as `al/0003`."""
+    return f"{path.absolute().parents[1].name}/{path.stem}"
+
+
 def check_together(paths: list[Path], heads: list[Snapshot]) -> None:
     """Raise `BadInput` unless the snapshots share energies, smearing and everything that decides the electrons."""
-    first = heads[0]
+    first, ions = heads[0], dict[str, Ion]()
     for path, head in zip(paths, heads, strict=True):
         _check(f"{path}: does not go with {paths[0]}:", head, first.energies, first.sigma, first.engine)
+        for symbol, ion in head.ions.items():
+            if ions.setdefault(symbol, ion) != ion:
+                raise BadInput(f"{path}: does not go with those before it: the ion of {symbol} is {ion}, not {ions[symbol]}")
 
 
 def check_model(model: ElectronModel, snapshot: Snapshot, path: Path) -> None:
@@ -190,8 +200,8 @@ def _draw(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.random.G
     size = np.linalg.norm(flat, axis=1)
     chance = 0.5 + 0.5 * size / size.mean()
     chance /= chance.sum()
-    count = min(count, len(flat))
-    chosen = np.sort(rng.choice(len(flat), count, replace=False, p=chance))
+    # With replacement: only then is 1/p the weight that makes the loss the whole grid's.
+    chosen = np.sort(rng.choice(len(flat), count, p=chance))
     points = Points.of(model, snapshot.atoms, grid.shape)
     # Neighbours in the numbering are neighbours in space along one axis alone: groups of sixteen, or fewer at the end.
     groups = [chosen[k : k + 16] for k in range(0, len(chosen), 16)]
@@ -205,7 +215,18 @@ def _draw(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.random.G
     return torch.cat([f for _, f in features]), torch.tensor(flat[order.numpy()]), weights
 
 
-def _fit(network: LdosNetwork, drawn: list[tuple[Tensor, Tensor, Tensor]], settings: ElectronTraining, note: OnEvent) -> None:
+def _shares(settings: ElectronTraining, snapshots: int) -> Tensor:
+    """(members, snapshots): each member of a committee weighs the snapshots in its own way; a single one weighs them alike."""
+    shares = torch.ones(settings.members, snapshots)
+    if settings.members > 1:
+        shares.exponential_(generator=torch.Generator().manual_seed(settings.seed + 2))
+        shares /= shares.mean(1, keepdim=True)
+    return shares
+
+
+def _fit(
+    network: LdosNetwork, drawn: list[tuple[Tensor, Tensor, Tensor]], shares: Tensor, settings: ElectronTraining, note: OnEvent
+) -> None:
     x, y, w = (torch.cat([part[k] for part in drawn]) for k in range(3))
     network.mean.copy_(x.mean(0))
     spread = x.std(0)
@@ -213,11 +234,6 @@ def _fit(network: LdosNetwork, drawn: list[tuple[Tensor, Tensor, Tensor]], setti
     scale = float(y.square().mean().sqrt())
     snapshot = torch.repeat_interleave(torch.arange(len(drawn)), torch.tensor([len(part[0]) for part in drawn]))
     generator = torch.Generator().manual_seed(settings.seed + 1)
-    # Each member of a committee sees the snapshots with weights of its own; with one there is nothing to differ from.
-    shares = torch.ones(settings.members, len(drawn))
-    if settings.members > 1:
-        shares.exponential_(generator=generator)
-        shares /= shares.mean(1, keepdim=True)
     network.last_bias.data[:] = y.mean(0) / scale
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps, 0.01 * settings.learning_rate)
@@ -233,6 +249,8 @@ def _fit(network: LdosNetwork, drawn: list[tuple[Tensor, Tensor, Tensor]], setti
         schedule.step()
         total += float(loss.detach())
         if (step + 1) % 100 == 0:
+            if not np.isfinite(total):
+                raise BadInput(f"the training diverged before step {step + 1}; lower learning_rate ({settings.learning_rate:g})")
             note("progress", {"step": step + 1, "total": settings.steps, "loss": total / 100, "cpu_seconds": time.process_time() - started})
             total = 0.0
     with torch.no_grad():
@@ -240,14 +258,14 @@ def _fit(network: LdosNetwork, drawn: list[tuple[Tensor, Tensor, Tensor]], setti
         network.last_bias.mul_(scale)
 
 
-def _refit(model: ElectronModel, paths: list[Path], settings: ElectronTraining) -> None:
+def _refit(model: ElectronModel, paths: list[Path], shares: Tensor, settings: ElectronTraining) -> None:
     """The last layer of every member in closed form."""
     network = model.network
     width, outputs = network.last.shape[1], network.last.shape[2]
     left = torch.zeros(network.members, width + 1, width + 1, dtype=torch.float64)
     right = torch.zeros(network.members, width + 1, outputs, dtype=torch.float64)
-    for path in paths:
-        snapshot = read_snapshot(path)
+    for number, path in enumerate(paths):
+        snapshot, own = read_snapshot(path), shares[:, number].double()[:, None, None]
         shape = snapshot.ldos.shape
         grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
         points = Points.of(model, snapshot.atoms, grid.shape)
@@ -258,13 +276,13 @@ def _refit(model: ElectronModel, paths: list[Path], settings: ElectronTraining) 
                 h = network.hidden(points.features(index))
                 h = torch.nn.functional.pad(h, (0, 1), value=1.0)
                 target = flat[index.flatten()]
-                left += torch.bmm(h.transpose(1, 2), h).double() / grid.size
-                right += torch.matmul(h.transpose(1, 2), target).double() / grid.size
+                left += own * torch.bmm(h.transpose(1, 2), h).double() / grid.size
+                right += own * torch.matmul(h.transpose(1, 2), target).double() / grid.size
                 sums += h.sum(1, dtype=torch.float64) / grid.size
         mean = flat.mean(0, dtype=torch.float64)
         # The mean of d over the cell is its density of states: one more row, that weighs as much as all points together.
-        left += settings.dos_weight * torch.einsum("mi,mj->mij", sums, sums)
-        right += settings.dos_weight * torch.einsum("mi,e->mie", sums, mean)
+        left += own * settings.dos_weight * torch.einsum("mi,mj->mij", sums, sums)
+        right += own * settings.dos_weight * torch.einsum("mi,e->mie", sums, mean)
     ridge = settings.ridge * left.diagonal(dim1=1, dim2=2).amax(1)
     left += ridge[:, None, None] * torch.eye(width + 1, dtype=torch.float64)
     solution = torch.linalg.solve(left, right)
@@ -286,7 +304,7 @@ def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, na
             squared += float((model.network(points.features(index)).mean(0) - flat[index.flatten()]).square().sum(dtype=torch.float64))
     dos = flat.sum(0, dtype=torch.float64) * voxel
     weigh = weigher(found.levels.energies, model.sigma, snapshot.temperature)
-    mu = fermi_level(found.levels.energies, dos, snapshot.electrons, weigh)
+    mu = fermi_level(found.levels.energies, dos, snapshot.electrons, weigh, near=float(found.levels.mu))
     weights = weigh(mu)
     exact = (flat @ weights.number.float()).double() if snapshot.density is None else torch.tensor(snapshot.density.reshape(-1))
     band = snapshot.terms.get("band", float(weights.energy @ dos))

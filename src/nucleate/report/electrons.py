@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.cube import write_cube
 from ase.units import Bohr
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from nucleate.electrons.prediction import Electrons
@@ -30,6 +31,15 @@ NAMES = {
 }
 
 
+def finite(value: Any) -> Any:
+    """The same data with null for what is no number, as JSON wants it."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[str, Any]:
     """Plain data, for --json."""
     return {
@@ -41,8 +51,8 @@ def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[s
         "fermi_level": float(found.levels.mu),
         "electrons": float(found.density.sum()) * float(found.grid.voxel),
         "charge_error": found.charge - float(found.density.sum()) * float(found.grid.voxel),
-        "terms": {name: value if math.isfinite(value) else None for name, value in found.terms.as_dict().items()},
-        "sigma_band": found.sigma_band if found.sigma_band == found.sigma_band else None,
+        "terms": finite(found.terms.as_dict()),
+        "sigma_band": finite(found.sigma_band),
         "forces": None if found.forces is None else found.forces.tolist(),
         "stress": None if found.stress is None else found.stress.tolist(),
         "dos": {"energies": found.levels.energies.tolist(), "values": found.levels.dos.tolist()},
@@ -87,6 +97,13 @@ def write_density(path: Path, found: Electrons, atoms: Atoms) -> None:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def check_figure(path: Path) -> None:
+    """Raise `BadInput` for a kind of figure that matplotlib does not know."""
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in known:
+        raise BadInput(f"{path}: cannot be written: figures are of the kinds {', '.join(sorted(known))}")
+
+
 def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
     """The density of states with the committee's spread, as PNG, SVG or PDF.
 
@@ -104,5 +121,5 @@ def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
     axes.set(xlabel="energy above the Fermi level (eV)", ylabel="states/(eV atom)", ylim=(0, 1.05 * float(np.max(mean + spread))))
     try:
         figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: cannot be written: {error}") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error

@@ -32,6 +32,9 @@ from torch import Tensor
 
 from nucleate.errors import BadInput
 
+LARGEST = 20
+"""Largest twojmax: its tables grow with the sixth power."""
+
 COINCIDENT = 1e-10
 """Å; LAMMPS leaves out an atom closer than this, so do we: the features jump there."""
 PAIRS_AT_ONCE = 1 << 22
@@ -390,8 +393,8 @@ class Bispectrum:
         weights: Sequence[float] | None = None,
         chunk: int = 64,
     ):
-        if twojmax < 0 or not 0 <= rmin0 < cutoff:
-            raise BadInput(f"twojmax {twojmax} below 0, or rmin0 {rmin0} not between 0 and the cutoff {cutoff}.")
+        if not 0 <= twojmax <= LARGEST or not 0 <= rmin0 < cutoff:
+            raise BadInput(f"twojmax {twojmax} not from 0 to {LARGEST}, or rmin0 {rmin0} not between 0 and the cutoff {cutoff}.")
         self.weights = tuple(float(w) for w in weights) if weights is not None else (1.0,) * n_species
         if len(self.weights) != n_species:
             raise BadInput(f"{len(self.weights)} bispectrum weights for {n_species} species.")
@@ -403,6 +406,7 @@ class Bispectrum:
     def settings(self) -> dict[str, Any]:
         """What makes it again."""
         return {
+            "name": "bispectrum",
             "n_species": len(self.weights),
             "cutoff": self.cutoff,
             "twojmax": self.twojmax,

@@ -13,6 +13,7 @@ once for each.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from scipy.integrate import lebedev_rule
 from torch import Tensor
 
 from nucleate.electrons.descriptors.harmonics import solid_harmonics
+from nucleate.errors import BadInput
 
 SOFT = 0.5
 """Å."""
@@ -39,6 +41,8 @@ class PowerSpectrum:
     """
 
     def __init__(self, n_species: int = 1, cutoff: float = 4.7, radial: int = 8, degree: int = 5, cubic: bool = True):
+        if not (cutoff > 0 and math.isfinite(cutoff) and radial >= 1 and 0 <= degree <= 12 and n_species >= 1):
+            raise BadInput(f"descriptor power: cutoff {cutoff:g} > 0, radial {radial} >= 1 and degree {degree} from 0 to 12 are needed")
         self.n_species = n_species
         self.cutoff = cutoff
         self.radial = radial

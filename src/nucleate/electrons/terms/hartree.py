@@ -24,8 +24,3 @@ def hartree_energy(density: Tensor, grid: Grid) -> Tensor:
     """Of a density on the grid (1/Å³), eV."""
     power = spectrum(density).abs().square()
     return grid.volume / 2 * (coulomb_kernel(grid) * power * grid.multiplicity()).sum()
-
-
-def hartree_potential(density: Tensor, grid: Grid) -> Tensor:
-    """v_H = dE_H/dn on the grid, eV, its average zero."""
-    return torch.fft.irfftn(spectrum(density) * coulomb_kernel(grid), s=grid.shape, norm="forward")

@@ -43,8 +43,10 @@ class Occupation:
 
 def check_temperature(temperature: float) -> None:
     """Raise `BadInput` unless it is a positive, finite number of kelvin."""
-    if not 0 < temperature < float("inf"):
-        raise BadInput(f"electronic temperature {temperature} K: give a positive number of kelvin; 100 K is cold enough for a ground state")
+    if not 1 <= temperature < float("inf"):
+        raise BadInput(
+            f"electronic temperature {temperature} K: give a positive number of kelvin, 1 at least; 100 is cold enough for a ground state"
+        )
 
 
 def hat_integrals(second_antiderivative: Tensor, spacing: float) -> Tensor:
