@@ -319,7 +319,7 @@ def start(
     structure: Annotated[Path, typer.Argument(help="Structure file.")],
     k_spacing: Annotated[float, typer.Option(help="Spacing of k-points, 1/Å.")] = 0.2,
     temperature: Annotated[float, typer.Option(help="Of the electrons, K.")] = 500.0,
-    fixed_steps: Annotated[int, typer.Option(min=0, help="Steps of the eigensolver before the density moves.")] = 2,
+    fixed_steps: Annotated[int, typer.Option(min=0, help="Steps of the eigensolver before the density moves; measured not to pay.")] = 0,
     cube: Annotated[Path | None, typer.Option(help="Write the starting density to this cube file and do not calculate.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Calculate from superposed atoms as well.")] = False,
     as_json: AsJson = False,
