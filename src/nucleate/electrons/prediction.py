@@ -239,8 +239,10 @@ def predict(
         if functional not in FUNCTIONALS:
             terms = replace(terms, core=terms.core * torch.nan)
         found = _derivatives(slabs, model, atoms, grid, levels, terms, leaf, positions, cell, temperature) if forces else (None, None)
-    finally:
-        slabs.close()
+    except BaseException:
+        slabs.close(wait=False)
+        raise
+    slabs.close()
     spread = float(levels.members[:, 1].std()) / len(atoms) if model.network.members > 1 else float("nan")
     detached = EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()})
     return Electrons(levels, field.detach(), grid, detached, found[0], found[1], spread, charge)

@@ -215,10 +215,10 @@ class Slabs:
         else:
             self._own = SlabWorker(model, atoms, shape, KEPT_BYTES)
 
-    def close(self) -> None:
-        """End the workers."""
+    def close(self, wait: bool = True) -> None:
+        """End the workers; after an error or an interrupt without waiting for the slabs under way."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def planes(self, slab: int) -> slice:
         """Planes of the grid that a slab holds."""
