@@ -1,5 +1,13 @@
 """Analytic potentials and small helpers that the tests of several rooms share."""
 
+# ruff: noqa: E402
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    # Before numpy and GPAW are imported: with threads that wait for each other a ground state takes ten times longer.
+    os.environ.setdefault(name, "1")
+
 import numpy as np
 import pytest
 import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -159,7 +160,7 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     points: Annotated[int | None, typer.Option(min=10, help="Points of the grid drawn from each snapshot.")] = None,
     members: Annotated[int | None, typer.Option(min=1, help="Of the committee.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, points and split.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, points and the committee's shares.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -245,16 +246,14 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Density of states, density, free energy of a structure; and forces and stress."""
-    from nucleate.crystals.io import read_structures
+    from nucleate.crystals.io import read_structure
     from nucleate.electrons.model import ElectronModel
     from nucleate.electrons.prediction import predict as run
     from nucleate.report.electrons import check_figure, electrons_data, electrons_lines, plot_dos, write_density
     from nucleate.report.terminal import make_console
 
     known = ElectronModel.load(model)
-    frames = read_structures(structure)
-    if len(frames) > 1:
-        raise BadInput(f"{structure}: holds {len(frames)} structures; give a file with one")
+    atoms = read_structure(structure)
     for file in (cube, plot):
         if file is not None and not file.absolute().parent.is_dir():
             raise BadInput(f"{file}: no such folder")
@@ -266,19 +265,19 @@ def predict(
     try:
         with _Bar(console, quiet or as_json) as bar:
             found = run(
-                known, frames[0], chosen, spacing, forces=forces, overlap=overlap, workers=workers, path=path, scratch=scratch, told=bar
+                known, atoms, chosen, spacing, forces=forces, overlap=overlap, workers=workers, path=path, scratch=scratch, told=bar
             )
     except KeyboardInterrupt:
         typer.echo("the same command goes on from the slabs kept" if scratch else "with --scratch DIR it could go on", err=True)
         raise
     if cube is not None:
-        write_density(cube, found, frames[0])
+        write_density(cube, found, atoms)
     if plot is not None:
-        plot_dos(plot, found, frames[0])
+        plot_dos(plot, found, atoms)
     if as_json:
-        typer.echo(json.dumps(electrons_data(found, frames[0], chosen)))
+        typer.echo(json.dumps(electrons_data(found, atoms, chosen)))
         return
-    for line in electrons_lines(found, frames[0], chosen):
+    for line in electrons_lines(found, atoms, chosen):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -325,19 +324,20 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Start a GPAW calculation from the emulator's density."""
+    # Before numpy is imported: GPAW with threads that wait for each other is ten times slower.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     from ase.io.cube import write_cube
     from ase.units import Bohr
 
-    from nucleate.crystals.io import read_structures
+    from nucleate.crystals.io import read_structure
     from nucleate.electrons.emulator import Emulator, starting_density
     from nucleate.electrons.gpaw_start import converge, grid_shape
     from nucleate.electrons.settings import GroundStateSettings
     from nucleate.settings_text import validated
 
     known = Emulator.load(emulator)
-    frames = read_structures(structure)
-    if len(frames) > 1:
-        raise BadInput(f"{structure}: holds {len(frames)} structures; give a file with one")
+    atoms = read_structure(structure)
     given = {
         "cutoff": known.engine["cutoff"], "pseudopotential": known.engine["pseudopotential"], "k_spacing": k_spacing,
         "electronic_temperature": temperature,
@@ -346,16 +346,16 @@ def start(
     if cube is not None and not cube.absolute().parent.is_dir():
         raise BadInput(f"{cube}: no such folder")
     before = time.process_time()
-    found = starting_density(known, frames[0], settings, grid_shape(frames[0], settings))
+    found = starting_density(known, atoms, settings, grid_shape(atoms, settings))
     making = time.process_time() - before
     if cube is not None:
         with cube.open("w", encoding="utf-8") as stream:
-            write_cube(stream, frames[0], data=found.density * Bohr**3)
+            write_cube(stream, atoms, data=found.density * Bohr**3)
         typer.echo(f"{cube}: starting density")
         return
-    runs = {"emulator": converge(frames[0], settings, found.density, fixed_steps=fixed_steps)}
+    runs = {"emulator": converge(atoms, settings, found.density, fixed_steps=fixed_steps)}
     if compare:
-        runs["atoms"] = converge(frames[0], settings)
+        runs["atoms"] = converge(atoms, settings)
     if as_json:
         rows = {n: {"iterations": r.iterations, "cpu_seconds": r.cpu_seconds, "free_energy": r.free_energy} for n, r in runs.items()}
         rows["emulator"] |= {"fixed_steps": fixed_steps, "density_cpu_seconds": making}

@@ -9,7 +9,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from nucleate.electrons.descriptors.bispectrum import Bispectrum, _product_rule, coupled_orders, sphere_rule
+from nucleate.electrons.descriptors.bispectrum import Bispectrum, coupled_orders
+from nucleate.electrons.descriptors.sphere_rules import _product_rule, sphere_rule
 from nucleate.electrons.model import make_descriptor
 from nucleate.errors import BadInput
 

@@ -66,6 +66,13 @@ def test_density_band_energy_and_entropy_from_the_local_density_of_states(snapsh
     assert 1e3 * abs(float(terms.free) - snapshot.terms["free"]) / atoms < 3
 
 
+def test_large_cells_lose_little_by_integrating_on_the_grid_itself(snapshot: Snapshot) -> None:
+    density = torch.tensor(snapshot.density)
+    grid = Grid(torch.tensor(snapshot.atoms.cell.array), (density.shape[0], density.shape[1], density.shape[2]))
+    twice, once = (float(density_terms(density, grid, fine=fine).total) for fine in (2, 1))
+    assert 1e3 * abs(once - twice) / len(snapshot.atoms) < 0.02
+
+
 def test_the_correction_of_the_smearing_is_what_makes_it_so(snapshot: Snapshot) -> None:
     plain, corrected = (from_ldos(snapshot, correct)[0] for correct in (False, True))
     errors = [abs(float(terms.band) - snapshot.terms["band"]) for terms in (plain, corrected)]

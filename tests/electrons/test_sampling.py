@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from nucleate.electrons import ground_state as ground_state_module
 from nucleate.electrons import sampling
 from nucleate.electrons.dynamics import DynamicsSettings, draw_structures, starting_cell
+from nucleate.electrons.gpaw_start import converge
 from nucleate.electrons.mala_files import read_mala
 from nucleate.electrons.sampling import SampleSettings, label_structures, sample
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.store import read_snapshot, snapshot_paths
 from nucleate.electrons.terms.occupation import occupation
 from nucleate.electrons.training import ElectronTraining, train
-from nucleate.errors import BadInput, ReferenceFailed, RunFolderError
+from nucleate.errors import BadInput, MissingDependency, ReferenceFailed, RunFolderError
 from nucleate.storage import read_lines
 from tests.electrons.conftest import AL4
 
@@ -84,6 +86,15 @@ def test_failures_are_kept_out_and_named(al_data: Path, tmp_path: Path, monkeypa
     failure = next(line for line in read_lines(tmp_path / "events.jsonl") if line["event"] == "failure")
     assert failure["number"] == 1
     assert "not converged" in failure["reason"]
+
+
+def test_without_gpaw_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ground_state_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match="GPAW is not installed"):
+        sample(tmp_path / "al", SampleSettings.model_validate(AL4))
+    assert not (tmp_path / "al").exists()
+    with pytest.raises(MissingDependency, match="GPAW is not installed"):
+        converge(starting_cell(DynamicsSettings(material="Al", atoms=4)), GroundStateSettings())
 
 
 def test_a_window_that_cuts_off_occupied_states_is_a_failure_with_the_missing_charge(al_data: Path, tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_ewald_gives_the_madelung_constant_of_rock_salt(mesh: bool) -> None:
     assert float(energy) / 4 == pytest.approx(-1.7475645946 * COULOMB / 2.82, abs=1e-5)
 
 
+def test_the_mesh_gives_what_the_full_sum_gives() -> None:
+    atoms = bulk("Al", cubic=True) * (3, 3, 3)
+    atoms.rattle(0.1, seed=0)
+    positions, cell, charges = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array), torch.full((108,), 3.0)
+    full, mesh = (float(ewald_energy(positions, cell, charges, mesh=m)) / 108 for m in (False, True))
+    assert 1e3 * abs(full - mesh) < 0.01
+
+
 def test_ewald_of_one_charge_in_a_background_is_the_wigner_crystal() -> None:
     energy = ewald_energy(torch.zeros(1, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64) * 3.0, torch.ones(1))
     assert float(energy) == pytest.approx(-2.837297479 / 2 * COULOMB / 3.0, abs=1e-6)

@@ -45,6 +45,20 @@ def read_structures(path: str | Path) -> list[Atoms]:
     return frames
 
 
+def read_structure(path: str | Path) -> Atoms:
+    """The one structure of a file; raises `BadInput` as `read_structures` does, and for a file of several."""
+    frames = read_structures(path)
+    if len(frames) > 1:
+        raise BadInput(f"{path}: holds {len(frames)} structures; give a file with one")
+    return frames[0]
+
+
+def require_crystal(atoms: Atoms, what: str) -> None:
+    """Raise `BadInput`, beginning with `what` it is that wants one, unless the atoms are periodic in three directions."""
+    if len(atoms) == 0 or not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1e-3:
+        raise BadInput(f"{what}: give atoms a cell and pbc=True in three directions")
+
+
 def check_structure(atoms: Atoms, where: str) -> None:
     """Raise `BadInput`, naming `where`, unless the structure is a crystal one can compute."""
     if len(atoms) == 0:

@@ -11,9 +11,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from nucleate.crystals.io import require_crystal
 from nucleate.electrons.model import ElectronModel
 from nucleate.electrons.prediction import predict
-from nucleate.errors import BadInput
 
 
 class ElectronCalculator(Calculator):
@@ -68,10 +68,7 @@ class ElectronCalculator(Calculator):
         """
         super().calculate(atoms, list(properties), list(system_changes))
         assert self.atoms is not None
-        if len(self.atoms) == 0 or not self.atoms.pbc.all() or abs(np.linalg.det(self.atoms.cell.array)) < 1e-3:
-            raise BadInput(
-                "the model knows crystals and liquids in periodic cells alone: give atoms a cell and pbc=True in three directions"
-            )
+        require_crystal(self.atoms, "the model knows periodic cells alone")
         lengths = self.atoms.cell.lengths()
         if self._shape is None or np.abs(lengths / self._lengths - 1).max() > 0.02:
             self._shape, self._lengths = self.model.grid(self.atoms, self.spacing).shape, lengths

@@ -16,6 +16,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from pydantic import BaseModel, ConfigDict, Field
 
+from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput
 
 MELTING = 3.0
@@ -49,12 +50,7 @@ def starting_cell(settings: DynamicsSettings) -> Atoms:
         BadInput: no such element or file.
     """
     if Path(settings.material).is_file():
-        from nucleate.crystals.io import read_structures
-
-        frames = read_structures(settings.material)
-        if len(frames) > 1:
-            raise BadInput(f"{settings.material}: holds {len(frames)} structures; give a file with one")
-        unit = frames[0]
+        unit = read_structure(settings.material)
     else:
         try:
             unit = bulk(settings.material)

@@ -38,9 +38,10 @@ from nucleate.electrons.constants import COULOMB
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.gpaw_start import superposition
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.ground_state import Snapshot
+from nucleate.electrons.ground_state import Snapshot, check_engine
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.slabs import batches
+from nucleate.electrons.species import check_apart
 from nucleate.electrons.store import make_folder, read_snapshot, snapshot_paths
 from nucleate.errors import BadInput, NucleateError
 from nucleate.storage import write_whole
@@ -194,9 +195,7 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: 
     for path, head in zip(paths, heads, strict=True):
         if head.density is None:
             raise BadInput(f"{path}: holds no density; imported snapshots cannot start calculations")
-        for key in ("engine", "functional", "pseudopotential", "cutoff"):
-            if head.engine.get(key) != heads[0].engine.get(key):
-                raise BadInput(f"{path}: {key} is {head.engine.get(key)}, that of {paths[0]} is {heads[0].engine.get(key)}")
+        check_engine(f"{path}: does not go with {paths[0]}:", head.engine, heads[0].engine)
     species = sorted({s for head in heads for s in head.atoms.get_chemical_symbols()}, key=lambda s: atomic_numbers[s])
     descriptor = PowerSpectrum(len(species), settings.cutoff, settings.radial, settings.degree, cubic=False)
     ground = GroundStateSettings(cutoff=heads[0].engine["cutoff"], pseudopotential=heads[0].engine["pseudopotential"])
@@ -272,6 +271,7 @@ def starting_density(emulator: Emulator, atoms: Atoms, settings: GroundStateSett
     for key, own in (("cutoff", settings.cutoff), ("pseudopotential", settings.pseudopotential)):
         if emulator.engine[key] != own:
             raise BadInput(f"the emulator was fitted to {key} {emulator.engine[key]}, the calculation has {own}")
+    check_apart(atoms, "the emulator")
     grid = Grid(torch.tensor(atoms.cell.array), shape)
     phi = emulator.features(atoms, shape)
     difference = phi @ emulator.weights

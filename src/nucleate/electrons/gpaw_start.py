@@ -15,6 +15,7 @@ from ase import Atoms
 from nucleate.electrons.constants import BOHR, HARTREE
 from nucleate.electrons.ground_state import gpaw_parameters
 from nucleate.electrons.settings import GroundStateSettings
+from nucleate.electrons.species import check_apart
 from nucleate.errors import BadInput, ReferenceFailed
 
 
@@ -40,10 +41,11 @@ class Converged:
 
 
 def _builder(atoms: Atoms, settings: GroundStateSettings, options: dict[str, Any]) -> tuple[Any, Any, Any]:
+    keywords = {**gpaw_parameters(atoms, settings), **options}
+    check_apart(atoms, "gpaw")
     from gpaw.dft import Parameters
     from gpaw.new.logger import Logger
 
-    keywords = {**gpaw_parameters(atoms, settings), **options}
     keywords.pop("txt")
     parameters = Parameters(**keywords)
     log = Logger(None, None)
@@ -95,12 +97,12 @@ def converge(
         BadInput: a density or potential on another grid.
         ReferenceFailed: it did not converge.
     """
-    from gpaw import KohnShamConvergenceError
-    from gpaw.new.calculation import DFT
-
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     started = time.process_time()
     parameters, log, builder = _builder(atoms, settings, options or {})
+    from gpaw import KohnShamConvergenceError
+    from gpaw.new.calculation import DFT
+
     basis = builder.create_basis_set()
     loop, calculator = builder.create_scf_loop(), builder.create_potential_calculator()
     guess = builder.density_from_superposition(basis)

@@ -20,7 +20,7 @@ from scipy.special import erf
 from nucleate.electrons.constants import BOHR, BOLTZMANN, HARTREE
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import Ion
-from nucleate.errors import MissingDependency, ReferenceFailed
+from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.reference.base import refuse_overlap
 from nucleate.reference.kpoints import k_grid, may_shift
 
@@ -66,6 +66,17 @@ class Snapshot:
         return sum(self.ions[symbol].charge for symbol in self.atoms.get_chemical_symbols())
 
 
+ENGINE_KEYS = ("engine", "functional", "pseudopotential", "cutoff")
+"""What must be the same for electrons to be compared."""
+
+
+def check_engine(where: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise `BadInput`, beginning with `where`, if electrons were computed in another way."""
+    for key in ENGINE_KEYS:
+        if found.get(key) != wanted.get(key):
+            raise BadInput(f"{where} {key} is {found.get(key)}, not {wanted.get(key)}")
+
+
 def engine_settings(settings: GroundStateSettings) -> dict[str, Any]:
     """What decides the result of a ground state but the structure, the energies and the temperature."""
     return {
@@ -78,14 +89,19 @@ def engine_settings(settings: GroundStateSettings) -> dict[str, Any]:
     }
 
 
+def require_gpaw() -> None:
+    """Raise `MissingDependency` unless GPAW is installed."""
+    if find_spec("gpaw") is None:
+        raise MissingDependency("GPAW is not installed; run: make .venv/.installed, or pip install 'nucleate[dft]' beside BLAS and libxc")
+
+
 def gpaw_parameters(atoms: Atoms, settings: GroundStateSettings) -> dict[str, Any]:
     """Keywords of a GPAW calculation.
 
     Raises:
         MissingDependency: GPAW is not installed.
     """
-    if find_spec("gpaw") is None:
-        raise MissingDependency("GPAW is not installed; run: pip install 'nucleate[dft]' (see docs/install.md for the libraries it needs)")
+    require_gpaw()
     from gpaw import PW, FermiDirac
 
     size = k_grid(atoms, settings.k_spacing)
@@ -131,6 +147,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         ReferenceFailed: it did not converge, or GPAW refused it.
         MissingDependency: GPAW is not installed.
     """
+    require_gpaw()
     from gpaw import GPAW, KohnShamConvergenceError
     from gpaw.new.scf import TooFewBandsError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from nucleate.crystals.io import read_structures
+from nucleate.crystals.io import read_structure
 from nucleate.electrons.constants import BOHR, HARTREE
 from nucleate.electrons.ground_state import Snapshot
 from nucleate.electrons.species import Ion
@@ -58,10 +58,7 @@ def read_mala(
         raise BadInput(f"{ldos}: has shape {values.shape}; a local density of states has (n_1, n_2, n_3, n_energies)")
     if not np.isfinite(values).all():
         raise BadInput(f"{ldos}: holds numbers that are not finite")
-    frames = read_structures(structure)
-    if len(frames) > 1:
-        raise BadInput(f"{structure}: holds {len(frames)} structures; give a file with one")
-    atoms = frames[0]
+    atoms = read_structure(structure)
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(charges))
     if unknown:
         raise BadInput(f"{structure}: say how many valence electrons {', '.join(unknown)} has, as in --charge {unknown[0]}=2")

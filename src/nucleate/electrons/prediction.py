@@ -28,14 +28,13 @@ from nucleate.electrons.grid import Grid
 from nucleate.electrons.large_cells import density_terms_in_planes
 from nucleate.electrons.model import ElectronModel
 from nucleate.electrons.slabs import Slabs, Told
-from nucleate.electrons.species import ions_of
+from nucleate.electrons.species import check_apart, ions_of
 from nucleate.electrons.terms.exchange_correlation import Functional
 from nucleate.electrons.terms.fermi_level import fermi_level
 from nucleate.electrons.terms.hartree import hartree_energy
 from nucleate.electrons.terms.occupation import Occupation, check_temperature, occupation
 from nucleate.electrons.terms.smearing import unsmeared_occupation
-from nucleate.errors import BadInput, ReferenceFailed, RunFolderError
-from nucleate.reference.base import refuse_overlap
+from nucleate.errors import BadInput, RunFolderError
 from nucleate.storage import write_whole
 
 FUNCTIONALS: dict[str, Functional] = {"LDA": "LDA", "PBE": "PBE"}
@@ -182,7 +181,7 @@ def predict(
     """Everything a model says of a structure.
 
     Memory holds a few numbers a point of the grid, whatever the number of energies; with forces some 600 bytes a point. In grids of more
-    than 500,000 points exchange and correlation are integrated on the grid itself and not on one twice as fine (measured: up to 0.03
+    than 500,000 points exchange and correlation are integrated on the grid itself and not on one twice as fine (measured: below 0.01
     meV/atom in aluminium). Where the training data's functional is unknown (imported ones), exchange-correlation, core and free energy
     are NaN.
 
@@ -205,7 +204,7 @@ def predict(
     check_temperature(temperature)
     grid = model.grid(atoms, spacing) if shape is None else Grid(torch.tensor(atoms.cell.array), shape)
     model.species(atoms)
-    refuse_nonsense(atoms)
+    check_apart(atoms, "the model")
     functional = model.engine.get("functional", "unknown")
     if forces and functional not in FUNCTIONALS:
         raise BadInput(
@@ -246,14 +245,6 @@ def predict(
     spread = float(levels.members[:, 1].std()) / len(atoms) if model.network.members > 1 else float("nan")
     detached = EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()})
     return Electrons(levels, field.detach(), grid, detached, found[0], found[1], spread, charge)
-
-
-def refuse_nonsense(atoms: Atoms) -> None:
-    """Raise `BadInput` for atoms on top of each other."""
-    try:
-        refuse_overlap(atoms, "the model")
-    except ReferenceFailed as failure:
-        raise BadInput(failure.reason) from None
 
 
 def _density_terms(density: Tensor, grid: Grid, functional: str, forces: bool) -> DensityTerms:

@@ -17,7 +17,7 @@ from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.electrons.dynamics import DynamicsSettings, draw_structures, write_structures
-from nucleate.electrons.ground_state import Snapshot, ground_state
+from nucleate.electrons.ground_state import Snapshot, ground_state, require_gpaw
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.store import read_snapshot, write_snapshot
 from nucleate.electrons.terms.occupation import check_temperature
@@ -60,6 +60,8 @@ def sample(
         BadInput: settings that cannot be used.
         RunFolderError: a folder of other settings, or that cannot be written.
     """
+    # Before anything is drawn: no structure could be computed.
+    require_gpaw()
     check_temperature(settings.ground_state.electronic_temperature)
     text = to_toml(settings)
     present = out / "sample.toml"

@@ -9,7 +9,8 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.reference.base import refuse_overlap
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class Ions:
     def electrons(self) -> float:
         """Electrons that they bring."""
         return float(self.charges.sum())
+
+
+def check_apart(atoms: Atoms, what: str) -> None:
+    """Raise `BadInput`, beginning with `what` was not asked, for atoms on top of each other."""
+    try:
+        refuse_overlap(atoms, what)
+    except ReferenceFailed as failure:
+        raise BadInput(failure.reason) from None
 
 
 def ions_of(atoms: Atoms, known: dict[str, Ion]) -> Ions:

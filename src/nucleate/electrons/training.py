@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nucleate.electrons.blocks import block_indices, surroundings
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.ground_state import Snapshot
+from nucleate.electrons.ground_state import Snapshot, check_engine
 from nucleate.electrons.model import ElectronModel, make_descriptor
 from nucleate.electrons.network import LdosNetwork
 from nucleate.electrons.prediction import predict, weigher
@@ -130,11 +130,7 @@ def train(
         _refit(model, parts["training"], shares, settings)
         note("refit", {"cpu_seconds": time.process_time() - started})
     trained = time.process_time() - started
-    errors = {
-        name: [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in found]
-        for name, found in parts.items()
-        if name == "validation"
-    }
+    errors = {"validation": [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in parts["validation"]]}
     model.facts = {
         "temperature": float(np.median([head.temperature for head in heads])),
         "cpu_seconds": trained,
@@ -187,9 +183,7 @@ def _check(where: str, snapshot: Snapshot, energies: np.ndarray, sigma: float, e
         )
     if snapshot.sigma != sigma:
         raise BadInput(f"{where} levels are drawn {snapshot.sigma:g} eV wide, not {sigma:g}")
-    for key in ("engine", "functional", "pseudopotential", "cutoff"):
-        if snapshot.engine.get(key) != engine.get(key):
-            raise BadInput(f"{where} {key} is {snapshot.engine.get(key)}, not {engine.get(key)}")
+    check_engine(where, snapshot.engine, engine)
 
 
 def _draw(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -248,9 +242,9 @@ def _fit(
         optimiser.step()
         schedule.step()
         total += float(loss.detach())
+        if not np.isfinite(total):
+            raise BadInput(f"the training diverged at step {step + 1}; lower learning_rate ({settings.learning_rate:g})")
         if (step + 1) % 100 == 0:
-            if not np.isfinite(total):
-                raise BadInput(f"the training diverged before step {step + 1}; lower learning_rate ({settings.learning_rate:g})")
             note("progress", {"step": step + 1, "total": settings.steps, "loss": total / 100, "cpu_seconds": time.process_time() - started})
             total = 0.0
     with torch.no_grad():

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.io import require_crystal
 from nucleate.crystals.strain import VOIGT
-from nucleate.errors import BadInput
 from nucleate.potentials.base import Potential
 from nucleate.potentials.files import load_potential
 
@@ -68,8 +68,7 @@ class NucleateCalculator(Calculator):
         """
         super().calculate(atoms, list(properties), list(system_changes))
         assert self.atoms is not None
-        if len(self.atoms) == 0 or not self.atoms.pbc.all() or abs(np.linalg.det(self.atoms.cell.array)) < 1e-3:
-            raise BadInput("the committee knows crystals alone: give atoms a cell and pbc=True in three directions")
+        require_crystal(self.atoms, "the committee knows crystals alone")
         batch = CrystalBatch.from_atoms([self.atoms])
         prediction = self.potential.energy_forces_stress(batch)
         energies = prediction.energy[:, 0].double().cpu().numpy()

@@ -4,7 +4,7 @@ GPAW lets the Gaussian charges of norm-conserving ions act on each other as they
 
     E_ov = -(k/2) sum' Z_i Z_j erfc(r_ij / sqrt(2 (s_i² + s_j²))) / r_ij,   s = r_loc.
 
-Point ions are right; the term serves comparison with GPAW (Be: -7.4 meV/atom, Al: nothing).
+Point ions are right; the term serves comparison with GPAW (Be: -8 meV/atom, Al: nothing).
 """
 
 from __future__ import annotations
