@@ -1,0 +1,126 @@
+"""Which order wins, and estimates of its temperature without a simulation.
+
+J(q)_ab = sum_R J_ab(R) exp(2 pi i q . R), every neighbour of a site counted. Its largest eigenvalue over q says the order (J. M. Luttinger,
+L. Tisza, Phys. Rev. 70, 954 (1946), doi 10.1103/PhysRev.70.954). For classical unit spins
+    mean field:  k T = max eigenvalue of J(q) / 3
+    RPA:         1 / (k T) = 3 / N sum_q [ (L - J(q))^-1 ]_aa   for every sublattice a,
+with L the diagonal of molecular fields in the ordered state, L_a = sum_b J_ab(q0) x_b / x_a; for one sublattice this is Tyablikov's
+formula with J(0) - J(q) (M. Pajda et al., Phys. Rev. B 64, 174402 (2001), doi 10.1103/PhysRevB.64.174402; several sublattices: J. Rusz,
+I. Turek, M. Diviš, Phys. Rev. B 71, 174408 (2005), doi 10.1103/PhysRevB.71.174408).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize, root
+
+from nucleate.errors import BadInput, NucleateError
+from nucleate.spins.couplings import K_B, Couplings
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order that molecular fields choose.
+
+    Attributes:
+        wave_vector: (3,) in reciprocal vectors, each in (-1/2, 1/2].
+        weights: (n,) complex amplitude of each site, the largest one.
+        eigenvalue: largest of J(q), meV.
+    """
+
+    wave_vector: np.ndarray
+    weights: np.ndarray
+    eigenvalue: float
+
+    @property
+    def mean_field(self) -> float:
+        """Temperature of the order, K."""
+        return self.eigenvalue / 3 / K_B
+
+
+def coupling_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
+    """(m, n, n) complex J(q) of isotropic parts, meV; q (m, 3) in reciprocal vectors."""
+    first, second, shifts, tensors = couplings.both_ways()
+    strengths = np.trace(tensors, axis1=1, axis2=2) / 3
+    n = len(couplings.positions)
+    found = np.zeros((len(q), n, n), dtype=complex)
+    for a in range(n):
+        for b in range(n):
+            mine = (first == a) & (second == b)
+            if mine.any():
+                found[:, a, b] = np.exp(2j * np.pi * (q @ shifts[mine].T)) @ strengths[mine]
+    return found
+
+
+def mesh(n: int, offset: float = 0.0) -> np.ndarray:
+    """(n^3, 3) wave vectors, moved by `offset` of a step."""
+    line = (np.arange(n) + offset) / n
+    return np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+
+
+def leading_order(couplings: Couplings, steps: int = 12) -> Order:
+    """The order with the largest eigenvalue of J(q): from a mesh, then refined.
+
+    Raises:
+        BadInput: no couplings.
+    """
+    if not len(couplings.first):
+        raise BadInput("order: no couplings between these sites")
+    q = mesh(steps)
+    values = np.linalg.eigvalsh(coupling_waves(couplings, q))[:, -1]
+    best = q[values > values.max() - 1e-9 * max(1.0, abs(values.max()))][0]
+    found = minimize(lambda p: -np.linalg.eigvalsh(coupling_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead",
+                     options={"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])})  # fmt: skip
+    # A commensurate vector is kept unless another one is truly better.
+    if -found.fun > values.max() + 1e-7 * max(1.0, abs(values.max())):
+        best = found.x
+    best = 0.5 - (0.5 - best) % 1.0
+    eigenvalues, vectors = np.linalg.eigh(coupling_waves(couplings, best[None])[0])
+    weights = vectors[:, -1]
+    weights = weights / weights[np.abs(weights).argmax()]
+    return Order(best, weights, float(eigenvalues[-1]))
+
+
+def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> float:
+    """Temperature of the order in the random-phase approximation, K; extrapolated from meshes of `steps` and `2 steps`.
+
+    Raises:
+        NucleateError: the equations have no solution, as for sublattices that order apart or in fewer than three dimensions.
+    """
+    order = order or leading_order(couplings)
+    return float(K_B**-1 / (2 / _on_mesh(couplings, order, 2 * steps) - 1 / _on_mesh(couplings, order, steps)))
+
+
+def _on_mesh(couplings: Couplings, order: Order, steps: int) -> float:
+    """k T on one mesh, meV. The mesh avoids q0 by half a step; its error is proportional to the step."""
+    if (np.abs(order.weights) < 1e-6).any():
+        raise NucleateError("RPA: a sublattice takes no part in the order")
+    waves = coupling_waves(couplings, mesh(steps, 0.5) + order.wave_vector)
+    at_order = coupling_waves(couplings, order.wave_vector[None])[0]
+    n = len(at_order)
+    phase = order.weights / np.abs(order.weights)
+
+    def green(log_ratio: np.ndarray) -> np.ndarray:
+        x = np.exp(np.concatenate([[0.0], log_ratio])) * phase
+        fields = (at_order @ x / x).real
+        inverse = np.linalg.inv(np.diag(fields) - waves)
+        return np.diagonal(inverse, axis1=1, axis2=2).real.mean(axis=0)
+
+    if n == 1:
+        g = green(np.zeros(0))
+    else:
+        start = np.log(np.abs(order.weights[1:] / order.weights[0]))
+
+        def unequal(log_ratio: np.ndarray) -> np.ndarray:
+            g = green(log_ratio)
+            return np.log(np.abs(g[1:] / g[0]))
+
+        found = root(unequal, start)
+        if not found.success:
+            raise NucleateError(f"RPA: no solution ({' '.join(found.message.split())})")
+        g = green(found.x)
+    if not (np.isfinite(g).all() and g[0] > 0):
+        raise NucleateError("RPA: the order is not stable against other waves")
+    return 1 / (3 * g[0])

@@ -1,0 +1,122 @@
+"""Many cells of a spin Hamiltonian as flat tables that the kernels read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nucleate.errors import BadInput
+from nucleate.spins.couplings import MU_B, Couplings
+
+
+@dataclass(frozen=True)
+class SpinLattice:
+    """A supercell of N = n_a n_b n_c n spins, cell by cell, c fastest, sites of a cell side by side.
+
+    Attributes:
+        couplings: of one cell.
+        size: cells along each vector.
+        periodic: along each vector; open ends lose the pairs that leave them.
+        start: (N + 1,) where each spin's neighbours begin in `neighbours`.
+        neighbours: (q,) each pair twice.
+        strengths: (q,) isotropic couplings, meV; what kernels read if `scalar`.
+        tensors: (q, 3, 3), meV; empty if `scalar`.
+        onsite: (N, 3, 3), meV: anisotropy, and what couples a spin with its own image.
+        moments: (N,), Bohr magnetons.
+        zeeman: (N, 3), meV: mu_B m B.
+    """
+
+    couplings: Couplings
+    size: tuple[int, int, int]
+    periodic: tuple[bool, bool, bool]
+    start: np.ndarray
+    neighbours: np.ndarray
+    strengths: np.ndarray
+    tensors: np.ndarray
+    onsite: np.ndarray
+    moments: np.ndarray
+    zeeman: np.ndarray
+
+    @classmethod
+    def build(
+        cls,
+        couplings: Couplings,
+        size: tuple[int, int, int],
+        field: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        periodic: tuple[bool, bool, bool] = (True, True, True),
+    ) -> SpinLattice:
+        """Lay out cells; field in tesla.
+
+        Raises:
+            BadInput: no pairs, or a size below one.
+        """
+        if min(size) < 1:
+            raise BadInput(f"lattice: {size} cells; give at least one along each vector")
+        if not len(couplings.first):
+            raise BadInput("lattice: no couplings between its sites; compute or read some first")
+        n, cells = len(couplings.positions), int(np.prod(size))
+        grid = np.stack(np.meshgrid(*(np.arange(k) for k in size), indexing="ij"), -1).reshape(-1, 3)
+        first, second, shifts, tensors = couplings.both_ways()
+        target = grid[:, None, :] + shifts[None, :, :]
+        inside = np.ones(target.shape[:2], dtype=bool)
+        for axis in range(3):
+            if not periodic[axis]:
+                inside &= (target[..., axis] >= 0) & (target[..., axis] < size[axis])
+        target %= np.array(size)
+        row = np.ravel_multi_index(tuple(np.moveaxis(target, -1, 0)), size) * n + second
+        own = np.arange(cells)[:, None] * n + first
+        pair = np.broadcast_to(np.arange(len(first)), own.shape)
+        own, row, pair = own[inside], row[inside], pair[inside]
+
+        onsite = np.tile(couplings.anisotropy, (cells, 1, 1))
+        self_coupled = own == row
+        # e . J . e of a spin and its own image, which stands in this list twice.
+        np.add.at(onsite, own[self_coupled], (tensors[pair[self_coupled]] + tensors[pair[self_coupled]].transpose(0, 2, 1)) / 4)
+        own, row, pair = own[~self_coupled], row[~self_coupled], pair[~self_coupled]
+        order = np.argsort(own, kind="stable")
+        own, row, pair = own[order], row[order], pair[order]
+        strengths = np.trace(tensors, axis1=1, axis2=2) / 3
+        scalar = bool(np.abs(tensors - strengths[:, None, None] * np.eye(3)).max() < 1e-12)
+        moments = np.tile(couplings.moments, cells)
+        return cls(
+            couplings,
+            size,
+            periodic,
+            np.searchsorted(own, np.arange(cells * n + 1)).astype(np.int64),
+            row.astype(np.int32),
+            strengths[pair],
+            np.empty((0, 3, 3)) if scalar else np.ascontiguousarray(tensors[pair]),
+            onsite,
+            moments,
+            MU_B * moments[:, None] * np.asarray(field, dtype=float),
+        )
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    @property
+    def scalar(self) -> bool:
+        """Whether every coupling is isotropic, so that kernels need one number a neighbour."""
+        return len(self.tensors) == 0
+
+    @property
+    def anisotropic(self) -> bool:
+        """Whether a spin's energy is not linear in it."""
+        return bool(np.abs(self.onsite - np.trace(self.onsite, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)).max() > 1e-12)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """(N, 3), Å."""
+        grid = np.stack(np.meshgrid(*(np.arange(k) for k in self.size), indexing="ij"), -1).reshape(-1, 3)
+        return (grid[:, None, :] @ self.couplings.cell + self.couplings.positions).reshape(-1, 3)
+
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        """(N, 3) directions, evenly on the sphere."""
+        spins = rng.standard_normal((len(self), 3))
+        return spins / np.linalg.norm(spins, axis=1, keepdims=True)
+
+    def aligned(self, direction: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> np.ndarray:
+        """(N, 3), all along one direction."""
+        n = np.asarray(direction, dtype=float)
+        return np.tile(n / np.linalg.norm(n), (len(self), 1))

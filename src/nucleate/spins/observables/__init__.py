@@ -1,0 +1,1 @@
+"""What is measured of spins: means with error bars, order, correlations, topology."""

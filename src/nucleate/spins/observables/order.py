@@ -1,0 +1,35 @@
+"""Order at a wave vector: the staggered magnetisation of any spin structure, and the structure factor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nucleate.spins.motion.lattice import SpinLattice
+
+
+def phases(lattice: SpinLattice, wave_vector: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """(N,) complex: w_s exp(-2 pi i q . R) of each spin, R its cell, q in reciprocal vectors, w of the sites of a cell, |w| <= 1."""
+    grid = np.stack(np.meshgrid(*(np.arange(k) for k in lattice.size), indexing="ij"), -1).reshape(-1, 3)
+    n = len(lattice.couplings.positions)
+    site = np.ones(n, dtype=complex) if weights is None else np.asarray(weights, dtype=complex)
+    return (np.exp(-2j * np.pi * (grid @ np.asarray(wave_vector, dtype=float)))[:, None] * site).reshape(-1)
+
+
+def order_vector(spins: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """(3,) complex mean of phase times spin; its length is one in the ordered structure the phases were made of."""
+    return phase @ spins / len(spins)
+
+
+def structure_factor(lattice: SpinLattice, spins: np.ndarray) -> np.ndarray:
+    """(n_a, n_b, n_c): |sum_i e_i exp(-i q . r_i)|^2 / N at the wave vectors the supercell holds, q = (h/n_a, k/n_b, l/n_c).
+
+    Positions inside the cell count: q is the true wave vector of its place in the first cell of reciprocal space.
+    """
+    n = len(lattice.couplings.positions)
+    cells = spins.reshape(*lattice.size, n, 3)
+    waves = np.fft.fftn(cells, axes=(0, 1, 2))
+    q = np.stack(np.meshgrid(*(np.fft.fftfreq(k) for k in lattice.size), indexing="ij"), -1)
+    inside = lattice.couplings.positions @ np.linalg.inv(lattice.couplings.cell)
+    factor = np.exp(-2j * np.pi * (q @ inside.T))
+    summed = (waves * factor[..., None]).sum(axis=3)
+    return (np.abs(summed) ** 2).sum(axis=-1) / len(spins)

@@ -1,0 +1,57 @@
+"""Error bars of correlated series: binning, jackknife, autocorrelation time.
+
+H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 91, 461 (1989), doi 10.1063/1.457480 (binning); A. Sokal, in Functional Integration (1997),
+doi 10.1007/978-1-4899-0319-8_6 (window of the autocorrelation time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nucleate.errors import BadInput
+
+BINS = 32
+"""Bins of the jackknife: each is longer than many autocorrelation times, or the series is said to be too short."""
+
+
+def autocorrelation_time(series: np.ndarray, window: float = 6.0) -> float:
+    """Integrated, in steps of the series; 0.5 for independent numbers. `series` (t,)."""
+    x = np.asarray(series, dtype=float) - np.mean(series)
+    n = len(x)
+    power = np.abs(np.fft.rfft(x, 2 * n)) ** 2
+    correlation = np.fft.irfft(power)[:n]
+    if correlation[0] <= 0:
+        return 0.5
+    summed = 0.5 + np.cumsum(correlation[1:] / correlation[0])
+    enough = np.flatnonzero(np.arange(1, n) >= window * summed)
+    return float(max(0.5, summed[enough[0]] if len(enough) else summed[-1]))
+
+
+def jackknife(series: np.ndarray, measure: Callable[[np.ndarray], np.ndarray | float], bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
+    """A function of means and its standard error.
+
+    Args:
+        series: (t, k) what is averaged.
+        measure: of means (..., k).
+        bins: the series is cut into; a rest at its beginning is left out.
+
+    Returns:
+        Value and error.
+
+    Raises:
+        BadInput: fewer measurements than bins.
+    """
+    series = np.atleast_2d(np.asarray(series, dtype=float).T).T
+    length = len(series) // bins
+    if length < 1:
+        raise BadInput(f"{len(series)} measurements are too few for error bars; take at least {bins}")
+    means = series[len(series) - bins * length :].reshape(bins, length, -1).mean(axis=1)
+    total = means.mean(axis=0)
+    left_out = (bins * total - means) / (bins - 1)
+    values = np.asarray(measure(left_out), dtype=float)
+    whole = np.asarray(measure(total), dtype=float)
+    error = np.sqrt((bins - 1) * ((values - values.mean(axis=0)) ** 2).mean(axis=0))
+    # Without the bias of a function of means to first order.
+    return bins * whole - (bins - 1) * values.mean(axis=0), error

@@ -1,0 +1,253 @@
+"""A simulation from couplings to a table of temperatures: resumable, with error bars."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nucleate.errors import BadInput, RunFolderError
+from nucleate.spins.couplings import K_B, Couplings
+from nucleate.spins.curie import Order, leading_order
+from nucleate.spins.files.table import table_text
+from nucleate.spins.motion.dynamics import Dynamics
+from nucleate.spins.motion.fields import energy, tables
+from nucleate.spins.motion.lattice import SpinLattice
+from nucleate.spins.motion.monte_carlo import heat_bath, over_relax, swap_replicas
+from nucleate.spins.observables.order import order_vector, phases
+from nucleate.spins.observables.statistics import autocorrelation_time, jackknife
+from nucleate.spins.settings import SimulationSettings
+from nucleate.settings_text import to_toml
+from nucleate.storage import write_whole
+
+Told = Callable[[str, dict[str, Any]], None]
+CHECKPOINT = 30.0
+"""Seconds between checkpoints."""
+BLOCK = 16
+"""Measurements between looks at the clock."""
+COLUMNS = ("energy", "energy2", "order", "order2", "order4", "moment", "moment2")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means and standard errors at one temperature and size.
+
+    Attributes:
+        size: cells along each vector, spins: their number, temperature: K.
+        energy: meV a spin.
+        specific_heat: k_B a spin.
+        magnetisation: mean length of the mean spin, 0 to 1.
+        order: the same of the order parameter of `curie.leading_order`.
+        susceptibility: N (<o^2> - <|o|>^2) / kT of the order parameter o, 1/meV.
+        binder: 1 - <o^4> / (3 <o^2>^2).
+        autocorrelation: of the squared order, in measurements.
+        taken: share of moves (Monte Carlo) that were taken.
+        exchanged: share of exchanges with the next temperature.
+    """
+
+    size: int
+    spins: int
+    temperature: float
+    energy: float
+    energy_error: float
+    specific_heat: float
+    specific_heat_error: float
+    magnetisation: float
+    magnetisation_error: float
+    order: float
+    order_error: float
+    susceptibility: float
+    susceptibility_error: float
+    binder: float
+    binder_error: float
+    autocorrelation: float
+    taken: float | None
+    exchanged: float | None
+
+
+def cells_of(couplings: Couplings, size: int) -> tuple[int, int, int]:
+    """`size` along each vector that a coupling reaches along, one along the others: chains and planes stay such."""
+    reach = np.abs(couplings.shifts).max(axis=0) if len(couplings.shifts) else np.zeros(3)
+    a, b, c = (size if r else 1 for r in reach)
+    return a, b, c
+
+
+def fitting_wave(order: Order, size: tuple[int, int, int]) -> np.ndarray:
+    """The wave vector of the supercell nearest to that of the order."""
+    return np.round(order.wave_vector * np.array(size)) / np.array(size)
+
+
+class _Replicas:
+    """Spins at every temperature, their generators, and what was measured of them."""
+
+    def __init__(self, couplings: Couplings, settings: SimulationSettings, size: int, order: Order):
+        self.settings, self.size = settings, size
+        self.lattice = SpinLattice.build(couplings, cells_of(couplings, size), settings.field)
+        self.phase = phases(self.lattice, fitting_wave(order, self.lattice.size), order.weights.conj())
+        self.tables = tables(self.lattice)
+        self.betas = 1 / (K_B * np.array(settings.temperatures))
+        count = len(self.betas)
+        children = np.random.SeedSequence([settings.seed, size]).spawn(count + 1)
+        self.rngs = [np.random.Generator(np.random.PCG64(child)) for child in children]
+        self.spins = [self._start(order, rng) for rng in self.rngs[:count]]
+        self.series = np.zeros((settings.measurements, count, len(COLUMNS)))
+        self.measured = 0
+        self.counts = np.zeros((3, count))
+        self.swept = 0
+        monte_carlo = settings.method == "monte-carlo"
+        self.interval = settings.interval or (2 if monte_carlo else 100)
+        given = settings.equilibration
+        self.equilibration = (1000 if monte_carlo else 20000) if given is None else given
+        self.movers = (
+            [] if monte_carlo
+            else [Dynamics(self.lattice, settings.timestep, settings.damping, t, settings.scheme) for t in settings.temperatures]
+        )  # fmt: skip
+
+    def _start(self, order: Order, rng: np.random.Generator) -> np.ndarray:
+        if self.settings.start == "random":
+            return self.lattice.random(rng)
+        # A wave that turns in the plane: collinear for q0 = 0 or 1/2.
+        angle = np.angle(self.phase.conj())
+        return np.stack([np.zeros_like(angle), np.sin(angle), np.cos(angle)], axis=1)
+
+    def _move(self, k: int) -> None:
+        if self.movers:
+            self.movers[k].run(self.spins[k], self.interval, self.rngs[k])
+            return
+        for _ in range(self.interval):
+            self.counts[0, k] += heat_bath(self.spins[k], self.betas[k], self.rngs[k], *self.tables) / len(self.lattice)
+            for _ in range(self.settings.over_relaxation):
+                over_relax(self.spins[k], self.betas[k], self.rngs[k], *self.tables)
+
+    def _measure(self, k: int) -> tuple[float, ...]:
+        e = energy(self.lattice, self.spins[k]) / len(self.lattice)
+        o2 = float((np.abs(order_vector(self.spins[k], self.phase)) ** 2).sum())
+        m2 = float((self.spins[k].mean(axis=0) ** 2).sum())
+        return e, e * e, o2**0.5, o2, o2 * o2, m2**0.5, m2
+
+    def advance(self, pool: ThreadPoolExecutor) -> None:
+        """One interval at every temperature, one measurement, one round of exchanges."""
+        list(pool.map(self._move, range(len(self.betas))))
+        self.swept += self.interval
+        found = np.array(list(pool.map(self._measure, range(len(self.betas)))))
+        if self.swept > self.equilibration:
+            self.series[self.measured] = found
+            self.measured += 1
+        if not self.movers and len(self.betas) > 1:
+            odd = (self.swept // self.interval) % 2 == 1
+            place = swap_replicas(found[:, 0] * len(self.lattice), self.betas, odd, self.rngs[-1])
+            lower = np.arange(int(odd), len(self.betas) - 1, 2)
+            self.counts[1, lower] += place[lower] != lower
+            self.counts[2, lower] += 1
+            self.spins = [self.spins[i] for i in place]
+
+    def save(self, path: Path) -> None:
+        """Write all that `load` needs."""
+        states = json.dumps([rng.bit_generator.state for rng in self.rngs])
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, spins=np.array(self.spins), series=self.series[: self.measured], counts=self.counts, swept=self.swept, states=np.array(states)
+        )
+        write_whole(path, buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                spins = data["spins"]
+                if spins.shape != (len(self.betas), len(self.lattice), 3):
+                    raise ValueError("another number of spins")
+                self.spins = [np.ascontiguousarray(s) for s in spins]
+                self.measured = len(data["series"])
+                self.series[: self.measured] = data["series"]
+                self.counts, self.swept = data["counts"], int(data["swept"])
+                for rng, state in zip(self.rngs, json.loads(str(data["states"])), strict=True):
+                    rng.bit_generator.state = state
+        except Exception as error:  # A damaged zip raises whatever zlib, zipfile or numpy meet in it.
+            raise RunFolderError(f"{path}: no usable checkpoint ({error}); remove it to begin this size again") from None
+
+    def rows(self) -> list[Row]:
+        """The table of this size."""
+        found = []
+        n = len(self.lattice)
+        for k, t in enumerate(self.settings.temperatures):
+            beta = self.betas[k]
+
+            def measure(m: np.ndarray, beta: float = beta) -> np.ndarray:
+                e, e2, o, o2, o4, a, _ = np.moveaxis(m, -1, 0)
+                return np.stack([e, n * beta**2 * (e2 - e * e), a, o, n * beta * (o2 - o * o), 1 - o4 / (3 * o2 * o2)], axis=-1)
+
+            values, errors = jackknife(self.series[:, k], measure)
+            pairs = [float(x) for both in zip(values, errors, strict=True) for x in both]
+            exchanged = float(self.counts[1, k] / self.counts[2, k]) if self.counts[2, k] else None
+            taken = None if self.movers else float(self.counts[0, k] / self.swept)
+            found.append(Row(self.size, n, t, *pairs, autocorrelation_time(self.series[:, k, 3]), taken, exchanged))
+        return found
+
+
+def simulate(
+    couplings: Couplings, settings: SimulationSettings, folder: Path | None = None, threads: int = 1, told: Told = lambda kind, facts: None
+) -> list[Row]:
+    """Run every size at every temperature.
+
+    Args:
+        couplings: of one cell.
+        settings: what to run.
+        folder: holds settings, couplings, checkpoints and `table.json`; a stopped run goes on there. None: nothing is kept.
+        threads: side by side.
+        told: is called with ("progress", done, total, size) and ("note", text).
+
+    Returns:
+        Rows, sizes and temperatures rising.
+
+    Raises:
+        BadInput: no couplings, an order that no size holds.
+        RunFolderError: the folder holds another simulation or a damaged checkpoint.
+    """
+    order = leading_order(couplings)
+    if folder is not None:
+        _claim(folder, couplings, settings)
+    rows: list[Row] = []
+    for size in settings.sizes:
+        replicas = _Replicas(couplings, settings, size, order)
+        miss = np.abs(fitting_wave(order, replicas.lattice.size) - order.wave_vector).max()
+        if miss > 1e-3:
+            told("note", {"text": f"size {size} does not hold the order at q = {np.round(order.wave_vector, 3).tolist()}: the nearest wave is measured"})
+        checkpoint = None if folder is None else folder / f"size-{size}.npz"
+        if checkpoint is not None and checkpoint.exists():
+            replicas.load(checkpoint)
+        with ThreadPoolExecutor(threads) as pool:
+            saved = time.monotonic()
+            while replicas.measured < settings.measurements:
+                replicas.advance(pool)
+                done = replicas.measured
+                if done % BLOCK == 0:
+                    told("progress", {"done": done, "total": settings.measurements, "size": size})
+                if checkpoint is not None and (done == settings.measurements or time.monotonic() - saved > CHECKPOINT):
+                    replicas.save(checkpoint)
+                    saved = time.monotonic()
+        rows += replicas.rows()
+        if folder is not None:
+            write_whole(folder / "table.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return rows
+
+
+def _claim(folder: Path, couplings: Couplings, settings: SimulationSettings) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made: {error.strerror}") from error
+    for name, text in {"simulation.toml": to_toml(settings), "couplings.csv": table_text(couplings)}.items():
+        path = folder / name
+        if path.exists():
+            if path.read_text(encoding="utf-8") != text:
+                raise RunFolderError(f"{folder}: holds another simulation ({name} differs); name another folder")
+        else:
+            write_whole(path, text)
