@@ -15,6 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from nucleate.cli_electrons import register as register_electrons
+from nucleate.cli_spins import register as register_spins
 from nucleate.cli_training import register as register_training
 from nucleate.errors import BadInput, NucleateError
 
@@ -70,6 +71,7 @@ benchmarks = typer.Typer(no_args_is_help=True, help="Measure nucleate against ra
 app.add_typer(benchmarks, name="benchmark")
 register_training(app)
 register_electrons(app)
+register_spins(app)
 
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file; options go before it. See: nucleate settings.")]
 Engine = Annotated[str | None, typer.Option("--reference", help="gpaw, espresso, vasp, cp2k, ase, chgnet or sevennet.")]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nucleate.errors import BadInput
 
@@ -27,34 +26,6 @@ def register(app: typer.Typer) -> None:
     verbs.command("import")(import_snapshot)
     verbs.command("fit-start")(fit_start)
     app.add_typer(verbs, name="electrons")
-
-
-class _Bar:
-    """A bar a phase, on a terminal alone."""
-
-    def __init__(self, console: Any, quiet: bool):
-        self._show = console.is_terminal and not quiet
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
-            console=console, transient=True,
-        )  # fmt: skip
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Bar:
-        if self._show:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._show:
-            self._progress.stop()
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if self._show:
-            task = self._tasks.get(phase)
-            if task is None:
-                task = self._tasks[phase] = self._progress.add_task(phase, total=total)
-            self._progress.update(task, completed=done)
 
 
 def sample(
@@ -80,7 +51,7 @@ def sample(
     """Snapshots of molecular dynamics with their electrons from GPAW."""
     from nucleate.electrons.sampling import SampleSettings
     from nucleate.electrons.sampling import sample as run
-    from nucleate.report.terminal import make_console
+    from nucleate.report.terminal import Bar, make_console
     from nucleate.settings_text import read_settings, validated
 
     given = read_settings(settings, "write one with [dynamics] and [ground_state]") if settings else {}
@@ -102,7 +73,7 @@ def sample(
     ground.update({name: value for name, value in options.items() if value is not None})
     resolved = validated(SampleSettings, given, str(settings) if settings else "options")
     console = make_console()
-    with _Bar(console, quiet or as_json) as bar:
+    with Bar(console, quiet or as_json) as bar:
 
         def told(kind: str, facts: dict[str, Any]) -> None:
             if kind == "dynamics":
@@ -168,7 +139,7 @@ def train(
     from nucleate.electrons.training import ElectronTraining
     from nucleate.electrons.training import train as run
     from nucleate.report.electrons import finite
-    from nucleate.report.terminal import make_console
+    from nucleate.report.terminal import Bar, make_console
     from nucleate.settings_text import read_settings, validated
 
     given = read_settings(settings, "write one with the keys of docs/electrons.md") if settings else {}
@@ -176,7 +147,7 @@ def train(
     given.update({name: value for name, value in options.items() if value is not None})
     resolved = validated(ElectronTraining, given, str(settings) if settings else "options")
     console = make_console()
-    with _Bar(console, quiet or as_json) as bar:
+    with Bar(console, quiet or as_json) as bar:
 
         def told(kind: str, facts: dict[str, Any]) -> None:
             if kind == "progress":
@@ -250,7 +221,7 @@ def predict(
     from nucleate.electrons.model import ElectronModel
     from nucleate.electrons.prediction import predict as run
     from nucleate.report.electrons import check_figure, electrons_data, electrons_lines, plot_dos, write_density
-    from nucleate.report.terminal import make_console
+    from nucleate.report.terminal import Bar, make_console
 
     known = ElectronModel.load(model)
     atoms = read_structure(structure)
@@ -263,7 +234,7 @@ def predict(
     path = model / "model.safetensors" if model.is_dir() else model
     console = make_console()
     try:
-        with _Bar(console, quiet or as_json) as bar:
+        with Bar(console, quiet or as_json) as bar:
             found = run(
                 known, atoms, chosen, spacing, forces=forces, overlap=overlap, workers=workers, path=path, scratch=scratch, told=bar
             )
@@ -289,13 +260,13 @@ def fit_start(
 ) -> None:
     """Fit the emulator, whose density starts self-consistent calculations."""
     from nucleate.electrons.emulator import EmulatorTraining, fit_emulator
-    from nucleate.report.terminal import make_console
+    from nucleate.report.terminal import Bar, make_console
     from nucleate.settings_text import read_settings, validated
 
     given = read_settings(settings, "write one with the keys of docs/electrons.md") if settings else {}
     resolved = validated(EmulatorTraining, given, str(settings))
     console = make_console()
-    with _Bar(console, as_json) as bar:
+    with Bar(console, as_json) as bar:
 
         def told(kind: str, facts: dict[str, Any]) -> None:
             if kind == "snapshot":

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_hamiltonian import messy
 
 from nucleate.spins.couplings import K_B, MU_B, Couplings, tensor, uniaxial
 from nucleate.spins.motion.dynamics import GYROMAGNETIC, Dynamics
@@ -10,13 +11,14 @@ from nucleate.spins.motion.lattice import SpinLattice
 from nucleate.spins.motion.monte_carlo import heat_bath, over_relax
 from nucleate.spins.observables.statistics import jackknife
 from nucleate.spins.observables.topology import skyrmion_number
-from test_hamiltonian import messy
 
 
 def one_spin(field=(0.0, 0.0, 10.0), moment=2.0, onsite=None):
     """Two spins that do not see each other: a lattice wants a pair."""
     anisotropy = None if onsite is None else np.stack([onsite, onsite])
-    couplings = Couplings(9 * np.eye(3), [[0, 0, 0], [3, 0, 0]], ("Fe", "Fe"), [moment] * 2, [0], [1], [[0, 0, 0]], tensor([0.0]), anisotropy)
+    couplings = Couplings(
+        9 * np.eye(3), [[0, 0, 0], [3, 0, 0]], ("Fe", "Fe"), [moment] * 2, [0], [1], [[0, 0, 0]], tensor([0.0]), anisotropy
+    )
     return SpinLattice.build(couplings, (1, 1, 1), field)
 
 
@@ -110,7 +112,9 @@ def test_anisotropy_and_field_have_the_boltzmann_weights():
     beta = 1.2
     z = np.linspace(-1, 1, 2001)
     phi = np.linspace(0, 2 * np.pi, 400, endpoint=False)
-    weight = np.exp(beta * (1.5 * z[:, None] ** 2 + 0.7 * (1 - z[:, None] ** 2) * np.cos(phi) ** 2 + MU_B * 2 * 8 * z[:, None])).mean(axis=1)
+    weight = np.exp(beta * (1.5 * z[:, None] ** 2 + 0.7 * (1 - z[:, None] ** 2) * np.cos(phi) ** 2 + MU_B * 2 * 8 * z[:, None])).mean(
+        axis=1
+    )
     expected = [(weight * z).sum() / weight.sum(), (weight * z * z).sum() / weight.sum()]
     value, error = sampled(lattice, beta, (heat_bath, over_relax), lambda s: [s[:, 2].mean(), (s[:, 2] ** 2).mean()], sweeps=40000)
     assert (error < 0.01).all()
@@ -159,7 +163,9 @@ def test_the_same_seed_gives_the_same_spins():
 def test_a_chain_with_dm_coils_with_its_known_pitch():
     """tan(angle of neighbours) = D / J; 12 spins hold one whole turn if D / J = tan(30 degrees)."""
     j, d = 1.0, np.tan(2 * np.pi / 12)
-    chain = Couplings(3 * np.eye(3), np.zeros((1, 3)), ("Fe",), [1], [0], [0], [[1, 0, 0]], tensor([j], [[0, 0, d]]), [uniaxial(-0.2, [0, 0, 1])])
+    chain = Couplings(
+        3 * np.eye(3), np.zeros((1, 3)), ("Fe",), [1], [0], [0], [[1, 0, 0]], tensor([j], [[0, 0, d]]), [uniaxial(-0.2, [0, 0, 1])]
+    )
     lattice = SpinLattice.build(chain, (36, 1, 1))
     rng = np.random.default_rng(1)
     spins, t = lattice.random(rng), tables(lattice)

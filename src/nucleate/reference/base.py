@@ -60,7 +60,7 @@ class Reference(Protocol):
 def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
     """SHA-256 of a structure and a reference's settings: the key of the ledger.
 
-    Numbers, cell, positions (to 1e-6 Å), periodicity and settings enter; tags, names and info do not.
+    Numbers, cell, positions (to 1e-6 Å), periodicity, starting moments other than zero and settings enter; tags, names and info do not.
     """
     digest = hashlib.sha256()
     digest.update(np.asarray(atoms.numbers, dtype="<i4").tobytes())
@@ -68,8 +68,22 @@ def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
         # Adding 0.0 turns -0.0 into 0.0, which would hash differently.
         digest.update((np.round(np.asarray(array, dtype="<f8"), 6) + 0.0).tobytes())
     digest.update(np.asarray(atoms.pbc, dtype="u1").tobytes())
+    if has_moments(atoms):
+        digest.update((np.round(atoms.get_initial_magnetic_moments().astype("<f8"), 3) + 0.0).tobytes())
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def has_moments(atoms: Atoms) -> bool:
+    """Whether the structure carries starting moments of its own."""
+    return bool(np.abs(atoms.get_initial_magnetic_moments()).max(initial=0) > 0)
+
+
+def start_moments(atoms: Atoms, of_elements: dict[str, float]) -> bool:
+    """Give atoms the moments of their elements, unless they carry some of their own; whether the calculation has spins."""
+    if of_elements and not has_moments(atoms):
+        atoms.set_initial_magnetic_moments([of_elements.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
+    return has_moments(atoms)
 
 
 def on_short_vectors(atoms: Atoms) -> Atoms:

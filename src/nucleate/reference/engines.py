@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError, SCFError
 
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
-from nucleate.reference.base import Label, on_short_vectors, refuse_overlap
+from nucleate.reference.base import Label, on_short_vectors, refuse_overlap, start_moments
 from nucleate.reference.engine_inputs import ENGINE_INPUTS, EngineInput
 from nucleate.reference.settings import ReferenceSettings
 
@@ -65,15 +65,16 @@ class AseReference:
         """
         atoms = on_short_vectors(atoms)
         refuse_overlap(atoms, self.name)
-        moments = self._settings.magnetic_moments
-        if moments:
-            atoms.set_initial_magnetic_moments([moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
+        spins = start_moments(atoms, self._settings.magnetic_moments)
         started = _cpu_seconds()
         with tempfile.TemporaryDirectory(prefix="nucleate-") as folder:
             energy, forces, stress, text = self._run(atoms, Path(folder))
+            # Not every calculator tells: what is missing is not made up.
+            moments = atoms.calc.results.get("magmoms") if spins and atoms.calc is not None else None
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed(f"{self.name}: a result is not a finite number")
-        return Label(self._input.correct(energy, text), forces, stress, self._input.iterations(text), core_seconds=_cpu_seconds() - started)
+        details = {} if moments is None else {"moments": [float(m) for m in moments]}
+        return Label(self._input.correct(energy, text), forces, stress, self._input.iterations(text), _cpu_seconds() - started, details)
 
     def _run(self, atoms: Atoms, folder: Path) -> tuple[float, np.ndarray, np.ndarray, str]:
         calculator: Any = None

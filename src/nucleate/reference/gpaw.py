@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.errors import MissingDependency, ReferenceFailed
-from nucleate.reference.base import Label, on_short_vectors, refuse_overlap
+from nucleate.reference.base import Label, on_short_vectors, refuse_overlap, start_moments
 from nucleate.reference.kpoints import k_grid, may_shift
 from nucleate.reference.settings import ReferenceSettings
 
@@ -122,20 +122,23 @@ class GPAWReference:
         started = time.process_time()
         details: dict[str, Any] = {}
         try:
-            label, iterations = self._run(atoms)
+            label, iterations, moments = self._run(atoms)
         except ReferenceFailed as failure:
             details["first_try"] = failure.reason
             if failure.kind == "symmetry":
-                label, iterations = self._run(atoms, point_group=False)
+                label, iterations, moments = self._run(atoms, point_group=False)
             elif failure.kind == "unconverged":
-                label, iterations = self._run(atoms, gentle=True)
+                label, iterations, moments = self._run(atoms, gentle=True)
                 iterations += self._settings.max_iterations
             else:
                 raise
         energy, forces, stress = label
+        details.update(moments)
         return Label(energy, forces, stress, iterations, time.process_time() - started, details)
 
-    def _run(self, atoms: Atoms, gentle: bool = False, point_group: bool = True) -> tuple[tuple[float, np.ndarray, np.ndarray], int]:
+    def _run(
+        self, atoms: Atoms, gentle: bool = False, point_group: bool = True
+    ) -> tuple[tuple[float, np.ndarray, np.ndarray], int, dict[str, Any]]:
         from gpaw import GPAW, PW, Mixer
         from gpaw.occupations import FermiDirac
 
@@ -153,8 +156,7 @@ class GPAWReference:
         if gentle:
             options["mixer"] = Mixer(0.02, 5, 100.0)
         options.update(s.parameters)
-        if s.magnetic_moments:
-            atoms.set_initial_magnetic_moments([s.magnetic_moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
+        spins = start_moments(atoms, s.magnetic_moments)
         try:
             with warnings.catch_warnings():
                 # GPAW tells of every symmetrised grid; that is no news to a search.
@@ -164,6 +166,11 @@ class GPAWReference:
                 forces = atoms.get_forces()
                 stress = atoms.get_stress()
             iterations = int(atoms.calc.get_number_of_iterations())
+            moments: dict[str, Any] = {}
+            if spins:
+                moments = {
+                    "moments": [float(m) for m in atoms.get_magnetic_moments()], "total_moment": float(atoms.get_magnetic_moment()),
+                }  # fmt: skip
         except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
             text = " ".join(str(error).split())[:300] or type(error).__name__
             kinds = {"KohnShamConvergenceError": "unconverged", "ConvergenceError": "unconverged"}
@@ -172,4 +179,4 @@ class GPAWReference:
             raise ReferenceFailed(f"GPAW: {text}", kind=kinds.get(type(error).__name__, "failed")) from error
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
-        return (energy, forces, stress), iterations
+        return (energy, forces, stress), iterations, moments

@@ -25,6 +25,35 @@ def make_console(stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=200)
 
 
+class Bar:
+    """A bar a phase of long work, on a terminal alone."""
+
+    def __init__(self, console: Console, quiet: bool):
+        self._show = console.is_terminal and not quiet
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
+            console=console, transient=True,
+        )  # fmt: skip
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Bar:
+        if self._show:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._show:
+            self._progress.stop()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Show how far a phase has come."""
+        if self._show:
+            task = self._tasks.get(phase)
+            if task is None:
+                task = self._tasks[phase] = self._progress.add_task(phase, total=total)
+            self._progress.update(task, completed=done)
+
+
 def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     """The polymorphs of `show_data`, lowest first; sigma in meV/atom, calls when confirmed."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -13,7 +13,7 @@ import numpy as np
 from nucleate.errors import NucleateError
 from nucleate.spins.simulation import Row
 
-DRAWS = 2000
+DRAWS = 500
 
 
 @dataclass(frozen=True)

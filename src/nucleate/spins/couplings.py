@@ -71,8 +71,8 @@ class Couplings:
     second: np.ndarray
     shifts: np.ndarray
     tensors: np.ndarray
-    anisotropy: np.ndarray = field(default=None)  # type: ignore[assignment]
-    errors: np.ndarray = field(default=None)  # type: ignore[assignment]
+    anisotropy: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    errors: np.ndarray = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         n, p = len(self.positions), len(self.first)

@@ -71,8 +71,9 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
     q = mesh(steps)
     values = np.linalg.eigvalsh(coupling_waves(couplings, q))[:, -1]
     best = q[values > values.max() - 1e-9 * max(1.0, abs(values.max()))][0]
-    found = minimize(lambda p: -np.linalg.eigvalsh(coupling_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead",
-                     options={"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])})  # fmt: skip
+    simplex = best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])
+    options = {"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": simplex}
+    found = minimize(lambda p: -np.linalg.eigvalsh(coupling_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead", options=options)
     # A commensurate vector is kept unless another one is truly better.
     if -found.fun > values.max() + 1e-7 * max(1.0, abs(values.max())):
         best = found.x
@@ -87,8 +88,12 @@ def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> fl
     """Temperature of the order in the random-phase approximation, K; extrapolated from meshes of `steps` and `2 steps`.
 
     Raises:
-        NucleateError: the equations have no solution, as for sublattices that order apart or in fewer than three dimensions.
+        NucleateError: the equations have no solution, as for sublattices that order apart, or couplings reach along fewer than three
+            directions.
     """
+    directions = np.linalg.matrix_rank(couplings.vectors, tol=1e-6)
+    if directions < 3:
+        raise NucleateError(f"RPA: couplings reach along {directions} directions; isotropic spins order above 0 K in three alone")
     order = order or leading_order(couplings)
     return float(K_B**-1 / (2 / _on_mesh(couplings, order, 2 * steps) - 1 / _on_mesh(couplings, order, steps)))
 

@@ -15,7 +15,9 @@ class SimulationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    method: Literal["monte-carlo", "dynamics"] = Field("monte-carlo", description="Parallel tempering, or stochastic Landau-Lifshitz-Gilbert.")
+    method: Literal["monte-carlo", "dynamics"] = Field(
+        "monte-carlo", description="Parallel tempering, or stochastic Landau-Lifshitz-Gilbert."
+    )
     temperatures: list[float] = Field(description="K; rising.")
     sizes: list[int] = Field([8], description="Cells along each vector that couplings reach along; several for Binder's crossing.")
     measurements: int = Field(2048, ge=BINS, description="Measurements of each temperature and size.")

@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nucleate.errors import BadInput, RunFolderError
+from nucleate.settings_text import to_toml
 from nucleate.spins.couplings import K_B, Couplings
 from nucleate.spins.curie import Order, leading_order
 from nucleate.spins.files.table import table_text
@@ -24,7 +25,6 @@ from nucleate.spins.motion.monte_carlo import heat_bath, over_relax, swap_replic
 from nucleate.spins.observables.order import order_vector, phases
 from nucleate.spins.observables.statistics import autocorrelation_time, jackknife
 from nucleate.spins.settings import SimulationSettings
-from nucleate.settings_text import to_toml
 from nucleate.storage import write_whole
 
 Told = Callable[[str, dict[str, Any]], None]
@@ -70,6 +70,21 @@ class Row:
     autocorrelation: float
     taken: float | None
     exchanged: float | None
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A finished simulation.
+
+    Attributes:
+        rows: sizes and temperatures rising.
+        lattice: of the largest size.
+        coldest: (N, 3) its spins at the lowest temperature, at the end.
+    """
+
+    rows: list[Row]
+    lattice: SpinLattice
+    coldest: np.ndarray
 
 
 def cells_of(couplings: Couplings, size: int) -> tuple[int, int, int]:
@@ -153,7 +168,12 @@ class _Replicas:
         states = json.dumps([rng.bit_generator.state for rng in self.rngs])
         buffer = io.BytesIO()
         np.savez_compressed(
-            buffer, spins=np.array(self.spins), series=self.series[: self.measured], counts=self.counts, swept=self.swept, states=np.array(states)
+            buffer,
+            spins=np.array(self.spins),
+            series=self.series[: self.measured],
+            counts=self.counts,
+            swept=self.swept,
+            states=np.array(states),
         )
         write_whole(path, buffer.getvalue())
 
@@ -188,13 +208,16 @@ class _Replicas:
             pairs = [float(x) for both in zip(values, errors, strict=True) for x in both]
             exchanged = float(self.counts[1, k] / self.counts[2, k]) if self.counts[2, k] else None
             taken = None if self.movers else float(self.counts[0, k] / self.swept)
-            found.append(Row(self.size, n, t, *pairs, autocorrelation_time(self.series[:, k, 3]), taken, exchanged))
+            names = (f.name for f in fields(Row)[3:15])
+            means = dict(zip(names, pairs, strict=True))
+            tau = autocorrelation_time(self.series[:, k, 3])
+            found.append(Row(self.size, n, t, **means, autocorrelation=tau, taken=taken, exchanged=exchanged))
         return found
 
 
 def simulate(
     couplings: Couplings, settings: SimulationSettings, folder: Path | None = None, threads: int = 1, told: Told = lambda kind, facts: None
-) -> list[Row]:
+) -> Simulated:
     """Run every size at every temperature.
 
     Args:
@@ -203,9 +226,6 @@ def simulate(
         folder: holds settings, couplings, checkpoints and `table.json`; a stopped run goes on there. None: nothing is kept.
         threads: side by side.
         told: is called with ("progress", done, total, size) and ("note", text).
-
-    Returns:
-        Rows, sizes and temperatures rising.
 
     Raises:
         BadInput: no couplings, an order that no size holds.
@@ -219,7 +239,8 @@ def simulate(
         replicas = _Replicas(couplings, settings, size, order)
         miss = np.abs(fitting_wave(order, replicas.lattice.size) - order.wave_vector).max()
         if miss > 1e-3:
-            told("note", {"text": f"size {size} does not hold the order at q = {np.round(order.wave_vector, 3).tolist()}: the nearest wave is measured"})
+            q = np.round(order.wave_vector, 3).tolist()
+            told("note", {"text": f"size {size} does not hold the order at q = {q}: the nearest wave is measured"})
         checkpoint = None if folder is None else folder / f"size-{size}.npz"
         if checkpoint is not None and checkpoint.exists():
             replicas.load(checkpoint)
@@ -236,7 +257,7 @@ def simulate(
         rows += replicas.rows()
         if folder is not None:
             write_whole(folder / "table.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    return rows
+    return Simulated(rows, replicas.lattice, replicas.spins[0])
 
 
 def _claim(folder: Path, couplings: Couplings, settings: SimulationSettings) -> None:

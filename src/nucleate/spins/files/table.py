@@ -1,7 +1,7 @@
 """Couplings as a CSV table whose header states the convention.
 
-The header is TOML behind "# ": pairs ("once" or "twice"), sign ("minus": H = - sum e J e, or "plus"), spins ("unit", or "moment": vectors as
-long as the moments), unit, cell and sites; then the columns i, j, a, b, c and either J, or J, Dx, Dy, Dz, or the nine Jxx ... Jzz.
+The header is TOML behind "# ": pairs ("once" or "twice"), sign ("minus": H = - sum e J e, or "plus"), spins ("unit", or "moment": vectors
+as long as the moments), unit, cell and sites; then the columns i, j, a, b, c and either J, or J, Dx, Dy, Dz, or the nine Jxx ... Jzz.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from nucleate.spins.couplings import Couplings, counted_once, tensor
 FORMAT = "nucleate couplings 1"
 UNITS = {"meV": 1.0, "eV": 1e3, "mRy": 13.605693122990, "K": 8.617333262e-2}
 """In meV."""
-CHOICES: dict[str, tuple[str, ...]] = {"pairs": ("once", "twice"), "sign": ("minus", "plus"), "spins": ("unit", "moment"), "unit": tuple(UNITS)}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "pairs": ("once", "twice"),
+    "sign": ("minus", "plus"),
+    "spins": ("unit", "moment"),
+    "unit": tuple(UNITS),
+}
 TENSOR = tuple(f"J{a}{b}" for a in "xyz" for b in "xyz")
 VECTOR = ("J", "Dx", "Dy", "Dz")
 
@@ -36,14 +41,28 @@ def table_text(couplings: Couplings) -> str:
         if np.abs(onsite).max() > 0:
             site["anisotropy"] = onsite.tolist()
         sites.append(site)
-    header = {"format": FORMAT, "pairs": "once", "sign": "minus", "spins": "unit", "unit": "meV", "cell": couplings.cell.tolist(), "site": sites}
+    header = {
+        "format": FORMAT,
+        "pairs": "once",
+        "sign": "minus",
+        "spins": "unit",
+        "unit": "meV",
+        "cell": couplings.cell.tolist(),
+        "site": sites,
+    }
     text = io.StringIO()
     for line in tomli_w.dumps(header).splitlines():
         text.write(f"# {line}".rstrip() + "\n")
     symmetric = np.abs(couplings.tensors - tensor(couplings.isotropic, couplings.dm)).max(initial=0) < 1e-12
     plain = symmetric and np.abs(couplings.dm).max(initial=0) < 1e-12
     columns = ("J",) if plain else VECTOR if symmetric else TENSOR
-    values = couplings.isotropic[:, None] if plain else np.column_stack([couplings.isotropic, couplings.dm]) if symmetric else couplings.tensors.reshape(-1, 9)
+    values = (
+        couplings.isotropic[:, None]
+        if plain
+        else np.column_stack([couplings.isotropic, couplings.dm])
+        if symmetric
+        else couplings.tensors.reshape(-1, 9)
+    )
     with_errors = bool(np.isfinite(couplings.errors).any())
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["i", "j", "a", "b", "c", *columns, *(["error"] if with_errors else [])])
@@ -81,7 +100,9 @@ def read_table(path: str | Path) -> Couplings:
         symbols = tuple(str(site["symbol"]) for site in sites)
         anisotropy = np.array([site.get("anisotropy", np.zeros((3, 3))) for site in sites], dtype=float)
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path}: its header needs cell = [[...], ...] and [[site]] tables with symbol, position, moment ({error})") from None
+        raise BadInput(
+            f"{path}: its header needs cell = [[...], ...] and [[site]] tables with symbol, position, moment ({error})"
+        ) from None
     rows = list(csv.DictReader(line for line in lines if line.strip() and not line.startswith("#")))
     if not rows:
         raise BadInput(f"{path}: holds no pairs")
@@ -96,7 +117,9 @@ def read_table(path: str | Path) -> Couplings:
     except (TypeError, ValueError) as error:
         raise BadInput(f"{path}: a cell of the table is no number ({error})") from None
     if not np.isfinite(values).all():
-        raise BadInput(f"{path}: a coupling is not a finite number (line {1 + len(head) + 1 + int(np.argwhere(~np.isfinite(values))[0, 0])})")
+        raise BadInput(
+            f"{path}: a coupling is not a finite number (line {1 + len(head) + 1 + int(np.argwhere(~np.isfinite(values))[0, 0])})"
+        )
     if place.size and (place[:, :2].min() < 0 or place[:, :2].max() >= len(sites)):
         raise BadInput(f"{path}: a pair names a site beyond the {len(sites)} of the header")
     tensors = values.reshape(-1, 3, 3) if columns == TENSOR else tensor(values[:, 0], values[:, 1:] if columns == VECTOR else None)

@@ -1,1 +1,8 @@
 """Spins in motion: Monte Carlo and stochastic Landau-Lifshitz-Gilbert dynamics on any lattice."""
+
+from importlib.util import find_spec
+
+from nucleate.errors import MissingDependency
+
+if find_spec("numba") is None:
+    raise MissingDependency("numba is not installed, and spins move in its kernels; run: pip install 'nucleate[spins]'")

@@ -3,8 +3,8 @@
     de/dt = -g / (1 + a^2) e x [ B + a e x B ],   B = (-dE/de) / m + b(t),   <b_x(t) b_x(t')> = 2 a kT / (g m) delta(t - t')
 
 with the gyromagnetic ratio g, the damping a and the moment m. The thermal field b is a normal number of variance 2 a kT / (g m dt) a
-component and step (R. F. L. Evans et al., J. Phys.: Condens. Matter 26, 103202 (2014), doi 10.1088/0953-8984/26/10/103202), the same in both
-halves of a step: the equation is meant in Stratonovich's sense (J. L. García-Palacios, F. J. Lázaro, Phys. Rev. B 58, 14937 (1998),
+component and step (R. F. L. Evans et al., J. Phys.: Condens. Matter 26, 103202 (2014), doi 10.1088/0953-8984/26/10/103202), the same
+in both halves of a step: the equation is meant in Stratonovich's sense (J. L. García-Palacios, F. J. Lázaro, Phys. Rev. B 58, 14937 (1998),
 doi 10.1103/PhysRevB.58.14937).
 """
 

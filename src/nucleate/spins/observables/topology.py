@@ -22,7 +22,7 @@ def solid_angles(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def skyrmion_number(lattice: SpinLattice, spins: np.ndarray) -> np.ndarray:
-    """(sites of a cell, n_c) charge of each plane spanned by the first two vectors of the cell; positive turns go from the first to the second.
+    """(sites of a cell, n_c) charge of each plane of the first two vectors of the cell; positive turns go from the first to the second.
 
     Raises:
         BadInput: a plane of fewer than two cells along a vector.

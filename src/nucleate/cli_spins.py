@@ -1,0 +1,248 @@
+"""The verbs of spins on the command line: couple, show, convert, simulate."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nucleate.errors import BadInput, NucleateError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
+CouplingsFile = Annotated[Path, typer.Argument(help="Couplings: a .csv table, TB2J's exchange.out, or a Spirit .cfg.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the program."""
+    verbs = typer.Typer(no_args_is_help=True, help="Exchange couplings: compute, show, convert; simulate spins.")
+    for function in (couple, show, convert, simulate):
+        verbs.command()(function)
+    app.add_typer(verbs, name="spins")
+
+
+def _moments(text: list[str]) -> dict[str, float]:
+    found = {}
+    for part in (p for t in text for p in t.replace(",", " ").split()):
+        element, sign, value = part.partition("=")
+        try:
+            found[element] = float(value)
+        except ValueError:
+            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5") from None
+        if not sign:
+            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5")
+    return found
+
+
+def couple(
+    structure: Annotated[Path, typer.Argument(help="A crystal with magnetic atoms.")],
+    out: Annotated[Path, typer.Option(help="Folder with ledger and couplings; the same command goes on there.")],
+    moment: Annotated[list[str], typer.Option(help="Starting moment of an element, such as Mn=4.5; once for each.")],
+    method: Annotated[str, typer.Option(help="collinear or four-state.")] = "collinear",
+    cutoff: Annotated[float, typer.Option(help="Longest pair, Å.")] = 5.0,
+    insulator: Annotated[bool, typer.Option(help="Refuse states whose total moment is not a whole number.")] = False,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="TOML file with [reference] and [mapping]; options go before it.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Calculations side by side; 0: in this process.")] = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Exchange couplings of a crystal from total energies of its spin states."""
+    # Before numpy is imported: GPAW with threads that wait for each other is ten times slower.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    from nucleate.crystals.io import read_structure
+    from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
+    from nucleate.reference.ledger import ledger_file
+    from nucleate.report.spins import shell_table, shells
+    from nucleate.report.terminal import make_console
+    from nucleate.settings_text import read_settings, validated
+    from nucleate.spins.files.table import table_text
+    from nucleate.spins.mapping import MappingSettings, map_couplings
+    from nucleate.storage import write_whole
+
+    given = read_settings(settings, "write one with [reference] and [mapping]") if settings else {}
+    unknown = set(given) - {"reference", "mapping"}
+    if unknown:
+        raise BadInput(f"{settings}: unknown table {', '.join(sorted(unknown))}; known: reference, mapping")
+    options = {"moments": _moments(moment), "method": method, "cutoff": cutoff, "insulator": insulator}
+    mapping = validated(MappingSettings, {**given.get("mapping", {}), **options}, "options")
+    reference = validated(ReferenceSettings, {"smearing": 0.1, **given.get("reference", {})}, str(settings) if settings else "options")
+    atoms = read_structure(structure)
+    console = make_console()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out}: cannot be made: {error.strerror}") from None
+
+    def told(kind: str, facts: dict[str, Any]) -> None:
+        if not quiet and not as_json:
+            state = "failed" if facts["failed"] else "done"
+            console.print(f"state {facts['done']} of {facts['total']} ({facts['signs']}): {state}", highlight=False)
+
+    with (
+        ledger_file(out / "ledger.db") as ledger,
+        Dispatcher(make_reference(reference), ledger, workers=workers, timeout=reference.timeout) as dispatcher,
+    ):
+        try:
+            found = map_couplings(atoms, mapping, dispatcher, told)
+        except KeyboardInterrupt:
+            typer.echo("stopped; the same command goes on", err=True)
+            raise typer.Exit(130) from None
+    for failure in found.failures:
+        typer.echo(f"left out: {failure}", err=True)
+    path = out / "couplings.csv"
+    write_whole(path, table_text(found.couplings))
+    if as_json:
+        misfit = None if found.misfit != found.misfit else found.misfit
+        print(
+            json.dumps(
+                {"schema": 1, "couplings": str(path), "shells": shells(found.couplings), "misfit": misfit, "failures": found.failures}
+            )
+        )
+        return
+    console.print(shell_table(found.couplings))
+    if found.misfit == found.misfit:
+        console.print(f"misfit of the {len(found.states)} states: {found.misfit:.2f} meV", highlight=False)
+    console.print(f"couplings: {path}", highlight=False, soft_wrap=True)
+
+
+def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:
+    """Shells of couplings, the order they lead to, and estimates of its temperature."""
+    from nucleate.report.spins import shell_table, shells
+    from nucleate.report.terminal import make_console
+    from nucleate.spins.files.reading import read_couplings
+
+    found = read_couplings(couplings)
+    estimates = _estimates(found)
+    if as_json:
+        print(json.dumps({"schema": 1, "shells": shells(found), "estimates": estimates}))
+        return
+    console = make_console()
+    console.print(shell_table(found))
+    _say(estimates, console)
+
+
+def _estimates(found: Any) -> dict[str, Any]:
+    from nucleate.spins.curie import leading_order, rpa
+
+    order = leading_order(found)
+    estimates: dict[str, Any] = {
+        "wave_vector": order.wave_vector.tolist(),
+        "mean_field": order.mean_field,
+        "rpa": None,
+        "rpa_failure": None,
+    }
+    try:
+        estimates["rpa"] = rpa(found, order)
+    except NucleateError as failure:
+        estimates["rpa_failure"] = str(failure)
+    return estimates
+
+
+def _say(estimates: dict[str, Any], console: Any) -> None:
+    q = ", ".join(f"{x:.3f}" for x in estimates["wave_vector"])
+    rpa = f"{estimates['rpa']:.1f} K" if estimates["rpa"] is not None else f"none ({estimates['rpa_failure']})"
+    console.print(f"order at q = ({q}); mean field: {estimates['mean_field']:.1f} K, RPA: {rpa}", highlight=False, soft_wrap=True)
+
+
+def convert(
+    couplings: CouplingsFile,
+    out: Annotated[Path, typer.Argument(help="File to write, by its ending: .csv, .out (TB2J) or .cfg (Spirit).")],
+    cells: Annotated[tuple[int, int, int], typer.Option(help="Cells along each vector (Spirit).")] = (10, 10, 10),
+) -> None:
+    """Couplings from one program's file to another's."""
+    from nucleate.spins.files.reading import read_couplings
+    from nucleate.spins.files.spirit import spirit_text
+    from nucleate.spins.files.table import table_text
+    from nucleate.spins.files.tb2j import tb2j_text
+    from nucleate.storage import write_whole
+
+    writers = {".csv": table_text, ".out": tb2j_text, ".cfg": lambda c: spirit_text(c, cells)}
+    if out.suffix not in writers:
+        raise BadInput(f"{out}: unknown kind of file; known: .csv (a table), .out (TB2J), .cfg (Spirit)")
+    write_whole(out, writers[out.suffix](read_couplings(couplings)))
+
+
+def simulate(
+    couplings: CouplingsFile,
+    temperature_range: Annotated[tuple[float, float, int], typer.Option(help="Lowest, highest (K) and number of temperatures.")],
+    out: Annotated[Path | None, typer.Option(help="Folder with table and checkpoints; the same command goes on there.")] = None,
+    method: Annotated[str, typer.Option(help="monte-carlo or dynamics.")] = "monte-carlo",
+    size: Annotated[list[int] | None, typer.Option(help="Cells along each vector that couplings reach along; several for T_C.")] = None,
+    measurements: Annotated[int | None, typer.Option(help="Of each temperature and size.")] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
+    field: Annotated[tuple[float, float, float] | None, typer.Option(help="Magnetic field, T.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Temperatures side by side.")] = 1,
+    plot: Annotated[Path | None, typer.Option(help="Figure of the curves, such as curves.png.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Figure of the spins at the lowest temperature, such as spins.png.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Magnetisation, susceptibility, specific heat and Binder's cumulant against temperature; T_C where sizes cross."""
+    import numpy as np
+
+    from nucleate.report.electrons import check_figure
+    from nucleate.report.spins import plot_curves, plot_spins, simulation_data, temperature_table
+    from nucleate.report.terminal import Bar, make_console
+    from nucleate.settings_text import read_settings, validated
+    from nucleate.spins.binder import crossing
+    from nucleate.spins.files.reading import read_couplings
+    from nucleate.spins.settings import SimulationSettings
+    from nucleate.spins.simulation import simulate as run
+
+    lowest, highest, count = temperature_range
+    if count < 1 or not 0 < lowest <= highest < float("inf"):
+        raise BadInput(f"--temperature-range {lowest:g} {highest:g} {count}: give rising temperatures above 0 K and how many of them")
+    given = read_settings(settings) if settings else {}
+    options = {
+        "temperatures": np.unique(np.linspace(lowest, highest, count).round(6)).tolist(), "method": method, "sizes": size,
+        "measurements": measurements, "field": field, "seed": seed,
+    }  # fmt: skip
+    resolved = validated(SimulationSettings, {**given, **{k: v for k, v in options.items() if v is not None}}, "options")
+    for path in (plot, picture):
+        if path is not None:
+            check_figure(path)
+    found = read_couplings(couplings)
+    estimates = _estimates(found)
+    console = make_console()
+    with Bar(console, quiet or as_json) as bar:
+
+        def told(kind: str, facts: dict[str, Any]) -> None:
+            if kind == "note":
+                typer.echo(facts["text"], err=True)
+            else:
+                bar(f"{facts['size']} cells", facts["done"], facts["total"])
+
+        try:
+            ended = run(found, resolved, out, threads, told)
+        except KeyboardInterrupt:
+            hint = "the same command goes on" if out is not None else "give --out to be able to go on"
+            typer.echo(f"stopped; {hint}", err=True)
+            raise typer.Exit(130) from None
+    crossings, lost = [], []
+    for small, large in zip(resolved.sizes, resolved.sizes[1:], strict=False):
+        try:
+            crossings.append(crossing(ended.rows, small, large))
+        except NucleateError as failure:
+            lost.append(str(failure))
+    if plot is not None:
+        plot_curves(ended.rows, plot, crossings)
+    if picture is not None:
+        plot_spins(ended.lattice, ended.coldest, picture)
+    if as_json:
+        print(json.dumps({**simulation_data(ended.rows, crossings, estimates), "lost": lost}))
+        return
+    console.print(temperature_table(ended.rows))
+    _say(estimates, console)
+    for c in crossings:
+        console.print(
+            f"T_C from sizes {c.small} and {c.large}: {c.temperature:.2f} ± {c.error:.2f} K (cumulant {c.cumulant:.4f})", highlight=False
+        )
+    for text in lost:
+        console.print(text, highlight=False, soft_wrap=True)

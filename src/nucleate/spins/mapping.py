@@ -1,0 +1,316 @@
+"""Exchange couplings from total energies of spin states.
+
+Collinear mapping: energies of states of up and down moments are fitted by E = E_0 - sum_k J_k sum_{<ij> in k} s_i s_j, k a class of
+equivalent pairs. Four-state mapping: J_ij = (E_ud + E_du - E_uu - E_dd) / 4, other spins as they are (H. J. Xiang et al., Phys. Rev. B
+84, 224429 (2011), doi 10.1103/PhysRevB.84.224429); it holds the sum over all images of the pair. A state is taken for what was asked only
+if every moment has the sign and the size it should have: self-consistency may end in another state, whose energy would be a wrong
+coupling.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+from pydantic import BaseModel, ConfigDict, Field
+
+from nucleate.errors import BadInput, NucleateError, ReferenceFailed
+from nucleate.reference.base import Label
+from nucleate.reference.dispatch import Dispatcher
+from nucleate.spins.couplings import Couplings, tensor
+from nucleate.spins.symmetry import pair_map
+
+MOST_ENUMERATED = 12
+"""Magnetic sites up to which every state is looked at; beyond, states are drawn."""
+DRAWN = 400
+WHOLE = 0.05
+"""Bohr magnetons; how far an insulator's total moment may be from a whole number."""
+Told = Callable[[str, dict[str, Any]], None]
+
+
+class MappingSettings(BaseModel):
+    """How energies become couplings."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    method: str = Field("collinear", pattern="^(collinear|four-state)$", description="collinear or four-state.")
+    moments: dict[str, float] = Field(description="Starting moment of each magnetic element, Bohr magnetons.")
+    cutoff: float = Field(5.0, gt=0, description="Longest pair, Å.")
+    spare: int = Field(1, ge=0, description="States beyond those that fix every coupling: they measure the misfit.")
+    kept: float = Field(0.5, gt=0, lt=1, description="Share of its starting moment that a site must keep.")
+    alike: float = Field(0.3, gt=0, description="How far a site's moment may differ between states, Bohr magnetons.")
+    insulator: bool = Field(False, description="Whether the cell's total moment must be a whole number, as in every insulator.")
+    seed: int = Field(0, ge=0, description="Of the states that are drawn.")
+
+
+@dataclass(frozen=True)
+class SpinState:
+    """One state and what became of it.
+
+    Attributes:
+        signs: (n,) of the magnetic sites.
+        label: of the reference.
+        moments: (n,) as they ended, Bohr magnetons.
+    """
+
+    signs: np.ndarray
+    label: Label
+    moments: np.ndarray
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Couplings and how they came about.
+
+    Attributes:
+        couplings: with the fit's standard error, where states are left over to measure it.
+        states: that were used.
+        failures: states that were not, in words.
+        orbit: (p,) class of each pair.
+        misfit: root mean square of the fit's residuals, meV; NaN where no state was left over.
+    """
+
+    couplings: Couplings
+    states: list[SpinState]
+    failures: list[str]
+    orbit: np.ndarray
+    misfit: float
+
+
+def magnetic_sites(atoms: Atoms, moments: dict[str, float]) -> np.ndarray:
+    """Numbers of the atoms whose element has a moment.
+
+    Raises:
+        BadInput: there is none.
+    """
+    sites = np.flatnonzero([abs(moments.get(symbol, 0.0)) > 0 for symbol in atoms.get_chemical_symbols()])
+    if not len(sites):
+        named = ", ".join(moments) or "none"
+        raise BadInput(f"{atoms.get_chemical_formula()}: no magnetic atom (elements with a moment: {named}); give moments such as Mn=4.5")
+    return sites
+
+
+def pairs_within(atoms: Atoms, sites: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of sites up to a distance, each once: first, second (p,), shifts (p, 3).
+
+    Raises:
+        BadInput: there is none.
+    """
+    magnetic = atoms[sites]
+    magnetic.pbc = True
+    i, j, shifts = neighbor_list("ijS", magnetic, cutoff + 1e-3)
+    upper = (i < j) | (
+        (i == j) & ((shifts[:, 0] > 0) | ((shifts[:, 0] == 0) & ((shifts[:, 1] > 0) | ((shifts[:, 1] == 0) & (shifts[:, 2] > 0)))))
+    )
+    if not upper.any():
+        raise BadInput(f"no two magnetic atoms are within {cutoff:g} Å; raise the cutoff")
+    return i[upper], j[upper], shifts[upper].astype(int)
+
+
+def verified(signs: np.ndarray, label: Label, sites: np.ndarray, wanted: np.ndarray, settings: MappingSettings) -> np.ndarray:
+    """Moments (n,) of the sites, if the state is the one that was asked for.
+
+    Raises:
+        ReferenceFailed: a moment has vanished or turned over, an insulator has become a metal, or the reference does not tell moments.
+    """
+    if "moments" not in label.details:
+        raise ReferenceFailed("the reference tells no magnetic moments: the state cannot be verified", kind="state")
+    moments = np.array(label.details["moments"])[sites]
+    for site, sign, moment, start in zip(sites, signs, moments, wanted, strict=True):
+        if sign * moment < settings.kept * start:
+            ended = "vanished" if abs(moment) < settings.kept * start else "turned over"
+            raise ReferenceFailed(f"the moment of atom {site} {ended}: {moment:.2f} of {sign * start:+.2f} Bohr magnetons", kind="state")
+    if settings.insulator:
+        total = label.details.get("total_moment")
+        if total is None:
+            raise ReferenceFailed("the reference tells no total moment: whether the state is insulating cannot be verified", kind="state")
+        if abs(total - round(total)) > WHOLE:
+            raise ReferenceFailed(f"the total moment is {total:.2f} Bohr magnetons: the state is metallic", kind="state")
+    return moments
+
+
+def _with_moments(atoms: Atoms, sites: np.ndarray, signs: np.ndarray, wanted: np.ndarray) -> Atoms:
+    found = atoms.copy()
+    moments = np.zeros(len(atoms))
+    moments[sites] = signs * wanted
+    found.set_initial_magnetic_moments(moments)
+    return found
+
+
+def _design(signs: np.ndarray, first: np.ndarray, second: np.ndarray, orbit: np.ndarray) -> np.ndarray:
+    """(states, 1 + classes): a one, then minus the sum of s_i s_j over each class."""
+    products = signs[:, first] * signs[:, second]
+    columns = [-products[:, orbit == k].sum(axis=1) for k in range(orbit.max() + 1)]
+    return np.column_stack([np.ones(len(signs)), *columns]).astype(float)
+
+
+def choose_states(n: int, first: np.ndarray, second: np.ndarray, orbit: np.ndarray, spare: int, rng: np.random.Generator) -> np.ndarray:
+    """(states, n) signs, the first up: all aligned, then those that make the fit best posed, then spare ones.
+
+    Raises:
+        BadInput: no set of states tells the classes of pairs apart.
+    """
+    if n <= MOST_ENUMERATED:
+        pool = np.array([(1, *rest) for rest in itertools.product((1, -1), repeat=n - 1)])
+    else:
+        pool = np.vstack([np.ones(n, dtype=int), rng.choice([1, -1], size=(DRAWN, n))])
+        pool *= pool[:, :1]
+    design = _design(pool, first, second, orbit)
+    # States of equal sums have equal energies in this model.
+    _, unique = np.unique(design, axis=0, return_index=True)
+    unique = np.sort(unique)
+    pool, design = pool[unique], design[unique]
+    needed = design.shape[1]
+    if np.linalg.matrix_rank(design) < needed:
+        raise BadInput(
+            f"{needed - 1} classes of pairs but their states in this cell fix only {np.linalg.matrix_rank(design) - 1} combinations; "
+            "take a larger cell, a shorter cutoff or the four-state method"
+        )
+    chosen = [int((pool == 1).all(axis=1).argmax())]
+    scale = np.linalg.norm(design, axis=0)
+    while len(chosen) < min(needed + spare, len(pool)):
+        rest = [k for k in range(len(pool)) if k not in chosen]
+        # The next state is the one that adds most volume, or, once all is fixed, most information.
+        gram = (design[chosen] / scale).T @ (design[chosen] / scale) + 1e-6 * np.eye(needed)
+        inverse = np.linalg.inv(gram)
+        gain = np.einsum("ka,ab,kb->k", design[rest] / scale, inverse, design[rest] / scale)
+        chosen.append(rest[int(gain.argmax())])
+    return pool[chosen]
+
+
+def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatcher, told: Told = lambda kind, facts: None) -> Mapped:
+    """Couplings between the magnetic atoms of a crystal.
+
+    Args:
+        atoms: the crystal.
+        settings: which atoms are magnetic, how far pairs reach, which method.
+        dispatcher: asks the reference; what its ledger knows is not computed again.
+        told: is called with ("state", number, total, text).
+
+    Raises:
+        BadInput: no magnetic atom, no pair, a cell that cannot tell pairs apart.
+        NucleateError: too many states failed or fell into others; each is named.
+    """
+    sites = magnetic_sites(atoms, settings.moments)
+    symbols = atoms.get_chemical_symbols()
+    wanted = np.abs([settings.moments[symbols[i]] for i in sites])
+    first, second, shifts = pairs_within(atoms, sites, settings.cutoff)
+    orbit = pair_map(atoms, sites, first, second, shifts).orbit
+    rng = np.random.default_rng(settings.seed)
+    if settings.method == "four-state":
+        return _four_state(atoms, sites, wanted, (first, second, shifts), orbit, settings, dispatcher, told)
+    if (first == second).all():
+        raise BadInput("the cell holds one magnetic atom, whose images always point along; take a supercell")
+    signs = choose_states(len(sites), first, second, orbit, settings.spare, rng)
+    states, failures = ask_states(atoms, sites, wanted, signs, settings, dispatcher, told, "collinear mapping")
+    if not states:
+        raise NucleateError(f"none of {len(signs)} states could be used: {'; '.join(failures)}")
+    design = _design(np.array([s.signs for s in states]), first, second, orbit)
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise NucleateError(f"the {len(states)} states that could be used do not fix every coupling: {'; '.join(failures)}")
+    energies = 1e3 * np.array([s.label.energy for s in states])
+    fit, *_ = np.linalg.lstsq(design, energies - energies.mean(), rcond=None)
+    left = len(states) - design.shape[1]
+    residual = energies - energies.mean() - design @ fit
+    misfit = float(np.sqrt((residual**2).mean())) if left else float("nan")
+    spread = np.full(len(fit), np.nan)
+    if left:
+        spread = np.sqrt((residual**2).sum() / left * np.diag(np.linalg.inv(design.T @ design)))
+    moments = np.mean([np.abs(s.moments) for s in states], axis=0)
+    couplings = Couplings.from_atoms(
+        atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensor(fit[1:][orbit]), errors=spread[1:][orbit]
+    )
+    return Mapped(couplings, states, failures, orbit, misfit)
+
+
+def ask_states(
+    atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, signs: np.ndarray, settings: MappingSettings, dispatcher: Dispatcher,
+    told: Told = lambda kind, facts: None, purpose: str = "energy mapping",
+) -> tuple[list[SpinState], list[str]]:  # fmt: skip
+    """States (s, n) that turned out as asked for, and in words those that did not."""
+    states: list[SpinState] = []
+    failures: list[str] = []
+    done = 0
+
+    def on_done(index: int, answer: Label | ReferenceFailed) -> None:
+        nonlocal done
+        done += 1
+        told("state", {"done": done, "total": len(signs), "signs": arrows(signs[index]), "failed": isinstance(answer, ReferenceFailed)})
+
+    answers = dispatcher.label_many([_with_moments(atoms, sites, s, wanted) for s in signs], purpose, 0, on_done)
+    for s, answer in zip(signs, answers, strict=True):
+        try:
+            if isinstance(answer, ReferenceFailed):
+                raise answer
+            states.append(SpinState(s, answer, verified(s, answer, sites, wanted, settings)))
+        except ReferenceFailed as failure:
+            failures.append(f"state {arrows(s)}: {failure.reason}")
+    if states:
+        usual = np.median([np.abs(state.moments) for state in states], axis=0)
+        off = [np.abs(np.abs(state.moments) - usual) for state in states]
+        for state, gaps in zip(states, off, strict=True):
+            if gaps.max() > settings.alike:
+                worst = int(gaps.argmax())
+                here, elsewhere = abs(state.moments[worst]), usual[worst]
+                failures.append(
+                    f"state {arrows(state.signs)}: the moment of atom {sites[worst]} is {here:.2f}, in other states {elsewhere:.2f}"
+                )
+        states = [state for state, gaps in zip(states, off, strict=True) if gaps.max() <= settings.alike]
+    return states, failures
+
+
+def arrows(signs: np.ndarray) -> str:
+    """Up and down as u and d."""
+    return "".join("u" if s > 0 else "d" for s in signs)
+
+
+def _four_state(
+    atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, pairs: tuple[np.ndarray, np.ndarray, np.ndarray], orbit: np.ndarray,
+    settings: MappingSettings, dispatcher: Dispatcher, told: Callable[[str, dict[str, Any]], None],
+) -> Mapped:  # fmt: skip
+    first, second, shifts = pairs
+    tensors = np.full((len(first), 3, 3), np.nan)
+    failures: list[str] = []
+    states: list[SpinState] = []
+    done: dict[tuple[int, int], float] = {}
+    for k in range(orbit.max() + 1):
+        p = int((orbit == k).argmax())
+        i, j = int(first[p]), int(second[p])
+        if i == j:
+            failures.append(f"pair {sites[i]}-{sites[j]} {tuple(shifts[p])}: an atom and its image always point along; take a supercell")
+            continue
+        shared = [q for q in range(len(first)) if {first[q], second[q]} == {i, j}]
+        if len(set(orbit[shared])) > 1:
+            failures.append(
+                f"pair {sites[i]}-{sites[j]}: the energies hold images at other distances too; take a larger cell or a shorter cutoff"
+            )
+            continue
+        signs = np.ones((4, len(sites)), dtype=int)
+        signs[1, i] = signs[2, j] = -1
+        signs[3, [i, j]] = -1
+        if len(sites) == 2:
+            # Turning every spin over changes nothing without spin-orbit coupling.
+            signs = signs[[0, 1]]
+        found, failed = ask_states(atoms, sites, wanted, signs, settings, dispatcher, told, "four-state mapping")
+        failures += failed
+        states += found
+        if len(found) < len(signs):
+            continue
+        e = {arrows(s.signs): 1e3 * s.label.energy for s in found}
+        uu, *rest = (e[arrows(s)] for s in signs)
+        total = (2 * rest[0] - 2 * uu if len(sites) == 2 else rest[0] + rest[1] - uu - rest[2]) / 4
+        done[i, j] = total / len(shared)
+        tensors[orbit == k] = tensor(done[i, j])
+    known = np.isfinite(tensors).all(axis=(1, 2))
+    if not known.any():
+        raise NucleateError(f"no pair could be computed: {'; '.join(failures)}")
+    couplings = Couplings.from_atoms(
+        atoms, sites, np.mean([np.abs(s.moments) for s in states], axis=0), first=first[known], second=second[known], shifts=shifts[known],
+        tensors=tensors[known],
+    )  # fmt: skip
+    return Mapped(couplings, states, failures, orbit[known], float("nan"))

@@ -1,0 +1,122 @@
+"""Simulations that are stopped, damaged or refused, and their command line."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from nucleate.cli import app, main
+from nucleate.errors import BadInput, RunFolderError
+from nucleate.spins.couplings import Couplings, tensor
+from nucleate.spins.files.table import table_text
+from nucleate.spins.settings import SimulationSettings
+from nucleate.spins.simulation import simulate
+
+CUBIC = Couplings(3 * np.eye(3), np.zeros((1, 3)), ("Fe",), [1.0], [0] * 3, [0] * 3, np.eye(3), tensor(np.full(3, 10.0)))
+
+
+def settings(**more):
+    return SimulationSettings(**{"temperatures": [100.0, 150.0, 200.0], "sizes": [3, 4], "measurements": 64, "equilibration": 10, **more})
+
+
+@pytest.mark.parametrize("method", ["monte-carlo", "dynamics"])
+def test_a_stopped_simulation_ends_as_an_unbroken_one(tmp_path, monkeypatch, method):
+    monkeypatch.setattr("nucleate.spins.simulation.CHECKPOINT", 0.0)
+    wanted = settings(method=method, interval=3)
+    whole = simulate(CUBIC, wanted).rows
+
+    class Stop(Exception):
+        pass
+
+    for left in (16, 48, 80):
+
+        def told(kind, facts, left=left):
+            if facts["done"] + (64 if facts["size"] == 4 else 0) >= left:
+                raise Stop
+
+        with pytest.raises(Stop):
+            simulate(CUBIC, wanted, tmp_path / "run", told=told)
+    assert simulate(CUBIC, wanted, tmp_path / "run").rows == whole
+    assert len(json.loads((tmp_path / "run" / "table.json").read_text())) == 6
+
+
+def test_threads_change_nothing():
+    assert simulate(CUBIC, settings(), threads=3).rows == simulate(CUBIC, settings()).rows
+
+
+def test_a_folder_keeps_to_its_simulation(tmp_path):
+    simulate(CUBIC, settings(), tmp_path / "run")
+    with pytest.raises(RunFolderError, match="another simulation"):
+        simulate(CUBIC, settings(seed=1), tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * 200])
+def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+    simulate(CUBIC, settings(), tmp_path / "run")
+    path = tmp_path / "run" / "size-4.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunFolderError, match=r"size-4\.npz: no usable checkpoint"):
+        simulate(CUBIC, settings(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperatures": [-1.0]}, {"temperatures": []}, {"temperatures": [2.0, 1.0]}, {"sizes": [0]}, {"damping": 0.0}, {"measurements": 3}],
+)
+def test_settings_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(ValueError):
+        settings(**wrong)
+
+
+def run(arguments, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["nucleate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    caught = capsys.readouterr()
+    return ended.value.code, caught.out, caught.err
+
+
+def test_the_verbs_on_a_table(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text(table_text(CUBIC))
+    shown = CliRunner().invoke(app, ["spins", "show", str(path), "--json"], catch_exceptions=False)
+    assert json.loads(shown.stdout)["estimates"]["mean_field"] == pytest.approx(20 / 8.617333262e-2)
+    command = ["spins", "simulate", str(path), "--temperature-range", "140", "200", "4", "--size", "3", "--size", "6", "--json"]
+    command += ["--measurements", "128", "--out", str(tmp_path / "run"), "--plot", str(tmp_path / "c.png")]
+    command += ["--picture", str(tmp_path / "s.svg")]
+    data = json.loads(CliRunner().invoke(app, command, catch_exceptions=False).stdout)
+    assert len(data["rows"]) == 8
+    assert data["crossings"] or data["lost"]
+    assert (tmp_path / "c.png").stat().st_size > 5000
+    assert (tmp_path / "s.svg").read_text().startswith("<?xml")
+    converted = CliRunner().invoke(app, ["spins", "convert", str(path), str(tmp_path / "exchange.out")], catch_exceptions=False)
+    assert converted.exit_code == 0
+    again = CliRunner().invoke(app, ["spins", "show", str(tmp_path / "exchange.out"), "--json"], catch_exceptions=False)
+    assert json.loads(again.stdout)["estimates"]["mean_field"] == pytest.approx(20 / 8.617333262e-2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "-5", "3"], "rising temperatures above 0 K"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--method", "guess"], "method"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "x.xyz"], "figures are of the kinds"),
+        (["spins", "show", "nowhere.csv"], "no such file"),
+        (["spins", "convert", "{c}", "x.dat"], "unknown kind of file"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
+    path = tmp_path / "c.csv"
+    path.write_text(table_text(CUBIC))
+    code, _, error = run([a.format(c=path) for a in arguments], monkeypatch, capsys)
+    assert code == 2
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+    assert "Traceback" not in error
+
+
+def test_a_lattice_without_couplings_is_refused():
+    alone = Couplings(np.eye(3), np.zeros((1, 3)), ("Fe",), [1], [], [], np.zeros((0, 3)), np.zeros((0, 3, 3)))
+    with pytest.raises(BadInput, match="no couplings"):
+        simulate(alone, settings())
