@@ -1,4 +1,4 @@
-"""The verbs of spins on the command line: couple, show, convert, simulate."""
+"""The verbs of spins on the command line: couple, show, convert, simulate, train, evaluate, predict."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CouplingsFile = Annotated[Path, typer.Argument(help="Couplings: a .csv table, TB
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
-    verbs = typer.Typer(no_args_is_help=True, help="Exchange couplings: compute, show, convert; simulate spins.")
-    for function in (couple, show, convert, simulate):
+    verbs = typer.Typer(no_args_is_help=True, help="Exchange couplings: compute, learn, convert; simulate spins.")
+    for function in (couple, show, convert, simulate, train, evaluate, predict):
         verbs.command()(function)
     app.add_typer(verbs, name="spins")
 
@@ -246,3 +246,95 @@ def simulate(
         )
     for text in lost:
         console.print(text, highlight=False, soft_wrap=True)
+
+
+def train(
+    data: Annotated[list[Path], typer.Argument(help="Pairs with couplings: extended XYZ, or a CSV of elements.")],
+    out: Annotated[Path, typer.Option(help="Folder of the model.")],
+    model: Annotated[str | None, typer.Option(help="kernel, network or elements.")] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of splits, starts and weights.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Learn couplings from pairs."""
+    from nucleate.report.terminal import Bar, make_console
+    from nucleate.spins.models.data import Pairs, read_pairs
+    from nucleate.spins.models.training import train_pairs
+
+    console = make_console()
+    with Bar(console, quiet) as bar:
+        found = train_pairs(Pairs.joined([read_pairs(path) for path in data]), out, _training(settings, model, seed), bar)
+    console.print(f"model of {', '.join(found.elements)}: {out}", highlight=False, soft_wrap=True)
+
+
+def _training(settings: Path | None, model: str | None, seed: int | None) -> Any:
+    from nucleate.settings_text import read_settings, validated
+    from nucleate.spins.models.training import PairTraining
+
+    given = read_settings(settings) if settings else {}
+    return validated(PairTraining, {**given, **{k: v for k, v in {"model": model, "seed": seed}.items() if v is not None}}, "options")
+
+
+def evaluate(
+    data: Annotated[list[Path], typer.Argument(help="Pairs with couplings: extended XYZ, or a CSV of elements.")],
+    model: Annotated[str | None, typer.Option(help="kernel, network or elements.")] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of splits, starts and weights.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 10,
+    grouping: Annotated[str, typer.Option(help="elements: a-b and b-a stay together; ungrouped: they leak.")] = "elements",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cross-validate a model of couplings."""
+    from nucleate.report.terminal import Bar, make_console
+    from nucleate.spins.models.data import Pairs, read_pairs
+    from nucleate.spins.models.training import cross_validate
+
+    console = make_console()
+    pairs = Pairs.joined([read_pairs(path) for path in data])
+    with Bar(console, quiet or as_json) as bar:
+        found = cross_validate(pairs, _training(settings, model, seed), folds, grouping, bar)
+    if grouping == "ungrouped":
+        typer.echo("ungrouped: the model has seen b-a when it is asked for a-b; this score says little of new pairs", err=True)
+    data_out = {"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, "mae": found.mae, "rmse": found.rmse, "r2": found.r2,
+                "inside": found.inside}  # fmt: skip
+    if as_json:
+        print(json.dumps(data_out))
+        return
+    console.print(
+        f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {found.mae:.3f} meV, RMSE {found.rmse:.3f} meV, R² {found.r2:.3f}; "
+        f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
+    pairs: Annotated[Path, typer.Argument(help="Pairs: extended XYZ, or a CSV of elements; their couplings are compared with.")],
+    as_json: AsJson = False,
+) -> None:
+    """Couplings of pairs by a trained model."""
+    from rich.table import Table
+
+    from nucleate.report.terminal import make_console
+    from nucleate.spins.models.data import read_pairs
+    from nucleate.spins.models.training import load_pairs_model
+
+    loaded, asked = load_pairs_model(model), read_pairs(pairs)
+    found = loaded.predict(asked)
+    unseen = loaded.unseen(asked)
+    if unseen:
+        typer.echo(f"{', '.join(unseen)}: not among the elements the model was trained on; it extrapolates", err=True)
+    rows = []
+    for k, pair in enumerate(asked.elements):
+        dm = None if found.dm is None else found.dm[k].tolist()
+        numbers = {"J": float(found.couplings[k]), "error": float(found.errors[k]), "given": float(asked.couplings[k])}
+        rows.append({"elements": list(pair), **numbers, "D": dm})
+    if as_json:
+        print(json.dumps({"schema": 1, "pairs": rows, "unseen": unseen}))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("pair", "J, meV", "±", "given"):
+        table.add_column(name, justify="left" if name == "pair" else "right")
+    for k, pair in enumerate(asked.elements):
+        table.add_row("-".join(pair), f"{found.couplings[k]:+.3f}", f"{found.errors[k]:.3f}", f"{asked.couplings[k]:+.3f}")
+    make_console().print(table)

@@ -10,6 +10,7 @@ K. T. Schütt, O. T. Unke and M. Gastegger, ICML 2021, arXiv:2102.03150.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -27,6 +28,47 @@ class PaiNNSettings(NetworkSettings):
     features: int = Field(64, ge=2, le=512, description="Scalar features of an atom, and vector features.")
     interactions: int = Field(2, ge=1, le=12, description="Message and update blocks.")
     radial: int = Field(20, ge=2, le=256, description="Sine functions of the distance.")
+
+
+def add_blocks(module: nn.Module, members: int, features: int, radial: int, interactions: int, draw: torch.Generator) -> None:
+    """Give a module the weights that `pass_messages` reads: messages, filters, mixings, updates."""
+    m, f, k = members, features, interactions
+    module.messages = nn.ModuleList(MemberMLP(m, [f, f, 3 * f], "silu", draw) for _ in range(k))
+    module.filters = nn.ModuleList(MemberLinear(m, radial, 3 * f, draw) for _ in range(k))
+    module.mixings = nn.ModuleList(MemberLinear(m, f, 2 * f, draw, bias=False) for _ in range(k))
+    module.updates = nn.ModuleList(MemberMLP(m, [2 * f, f, 3 * f], "silu", draw) for _ in range(k))
+
+
+def sine_basis(distance: Tensor, radial: int, cutoff: float) -> Tensor:
+    """(..., radial) sin(n pi r / r_c) / r of distances (..., 1)."""
+    waves = torch.arange(1, radial + 1, dtype=distance.dtype, device=distance.device) * (math.pi / cutoff)
+    return torch.sin(distance * waves) / distance
+
+
+def pass_messages(
+    module: nn.Module, scalar: Tensor, vectors: Tensor, centre: Tensor, neighbour: Tensor, radial: int, cutoff: float
+) -> tuple[Tensor, Tensor]:
+    """Scalars (m, n, f) and vectors (m, n, 3, f) of atoms after all interactions; `vectors` (m, n_edges, 3) in Å."""
+    m, n, f = scalar.shape
+    distance = vectors.norm(dim=-1, keepdim=True)
+    unit = (vectors / distance).unsqueeze(-1)
+    basis = sine_basis(distance, radial, cutoff)
+    cut = cosine_cutoff(distance, cutoff)
+    vector = scalar.new_zeros(m, n, 3, f)
+    blocks: Any = (module.messages, module.filters, module.mixings, module.updates)
+    for message, filter_layer, mixing, update in zip(*blocks, strict=True):
+        weights = message(scalar)[:, neighbour] * (filter_layer(basis) * cut)
+        ds, dvv, dvs = weights.split(f, dim=-1)
+        dv = vector[:, neighbour] * dvv.unsqueeze(2) + dvs.unsqueeze(2) * unit
+        scalar = scalar + torch.zeros_like(scalar).index_add(1, centre, ds)
+        vector = vector + torch.zeros_like(vector).index_add(1, centre, dv)
+        left, right = mixing(vector.reshape(m, n * 3, f)).view(m, n, 3, 2 * f).split(f, dim=-1)
+        # The norm has no slope at zero, where the vectors of symmetric sites lie.
+        norm = ((right * right).sum(2) + 1e-8).sqrt()
+        a_ss, a_sv, a_vv = update(torch.cat([scalar, norm], dim=-1)).split(f, dim=-1)
+        scalar = scalar + a_ss + a_sv * (left * right).sum(2)
+        vector = vector + a_vv.unsqueeze(2) * left
+    return scalar, vector
 
 
 class PaiNN(NetworkPotential):
@@ -47,32 +89,12 @@ class PaiNN(NetworkPotential):
         draw = torch.Generator().manual_seed(seed)
         m, f, k = s.members, s.features, s.interactions
         self.embedding = nn.Parameter(torch.randn(m, len(self.species), f, generator=draw, dtype=torch.float64))
-        self.messages = nn.ModuleList(MemberMLP(m, [f, f, 3 * f], "silu", draw) for _ in range(k))
-        self.filters = nn.ModuleList(MemberLinear(m, s.radial, 3 * f, draw) for _ in range(k))
-        self.mixings = nn.ModuleList(MemberLinear(m, f, 2 * f, draw, bias=False) for _ in range(k))
-        self.updates = nn.ModuleList(MemberMLP(m, [2 * f, f, 3 * f], "silu", draw) for _ in range(k))
+        add_blocks(self, m, f, s.radial, k, draw)
         self.output = MemberMLP(m, [f, f // 2, 1], "silu", draw, 0.3)
 
     def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
         """See `NetworkPotential`."""
-        m, n, f = self.members, graph.n_atoms, self.settings.features
-        distance = vectors.norm(dim=-1, keepdim=True)
-        unit = (vectors / distance).unsqueeze(-1)
-        waves = torch.arange(1, self.settings.radial + 1, dtype=vectors.dtype, device=vectors.device) * (math.pi / self.cutoff)
-        basis = torch.sin(distance * waves) / distance
-        cut = cosine_cutoff(distance, self.cutoff)
-        scalar = self.embedding[:, graph.kind]
-        vector = scalar.new_zeros(m, n, 3, f)
-        for message, filter_layer, mixing, update in zip(self.messages, self.filters, self.mixings, self.updates, strict=True):
-            weights = message(scalar)[:, graph.neighbour] * (filter_layer(basis) * cut)
-            ds, dvv, dvs = weights.split(f, dim=-1)
-            dv = vector[:, graph.neighbour] * dvv.unsqueeze(2) + dvs.unsqueeze(2) * unit
-            scalar = scalar + torch.zeros_like(scalar).index_add(1, graph.centre, ds)
-            vector = vector + torch.zeros_like(vector).index_add(1, graph.centre, dv)
-            left, right = mixing(vector.reshape(m, n * 3, f)).view(m, n, 3, 2 * f).split(f, dim=-1)
-            # The norm has no slope at zero, where the vectors of symmetric sites lie.
-            norm = ((right * right).sum(2) + 1e-8).sqrt()
-            a_ss, a_sv, a_vv = update(torch.cat([scalar, norm], dim=-1)).split(f, dim=-1)
-            scalar = scalar + a_ss + a_sv * (left * right).sum(2)
-            vector = vector + a_vv.unsqueeze(2) * left
+        scalar, _ = pass_messages(
+            self, self.embedding[:, graph.kind], vectors, graph.centre, graph.neighbour, self.settings.radial, self.cutoff
+        )
         return self.output(scalar).squeeze(-1)

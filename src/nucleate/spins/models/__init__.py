@@ -1,0 +1,1 @@
+"""Couplings learned from the two elements, their surroundings and their distance."""

@@ -1,0 +1,205 @@
+"""Pairs with couplings: what models learn from, and splits that do not leak.
+
+A pair a-b and its mirror image b-a are one question: a split that puts one into training and the other into the test measures memory.
+Splits here keep all pairs of the same two elements together unless another grouping is asked for by name.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from nucleate.crystals.io import check_structure
+from nucleate.errors import BadInput
+
+GROUPINGS = ("elements", "ungrouped")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of magnetic atoms.
+
+    Attributes:
+        elements: (n) two symbols each.
+        couplings: (n,), meV; NaN where unknown.
+        atoms: (n) the crystal each pair lies in, or None where elements are all that is known.
+        sites: (n, 2) numbers of the two atoms.
+        vectors: (n, 3) from the first to the second, Å; NaN without a crystal.
+        dm: (n, 3) Dzyaloshinskii-Moriya vectors, meV; NaN where unknown.
+    """
+
+    elements: tuple[tuple[str, str], ...]
+    couplings: np.ndarray
+    atoms: tuple[Atoms, ...] | None
+    sites: np.ndarray
+    vectors: np.ndarray
+    dm: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+    @property
+    def distances(self) -> np.ndarray:
+        """(n,), Å."""
+        return np.linalg.norm(self.vectors, axis=1)
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Pairs:
+        """Some of them."""
+        rows = np.asarray(rows, dtype=int)
+        atoms = None if self.atoms is None else tuple(self.atoms[k] for k in rows)
+        return Pairs(
+            tuple(self.elements[k] for k in rows), self.couplings[rows], atoms, self.sites[rows], self.vectors[rows], self.dm[rows]
+        )
+
+    def groups(self) -> np.ndarray:
+        """(n,) number of each pair's two elements, whatever their order."""
+        names = ["-".join(sorted(pair)) for pair in self.elements]
+        return np.unique(names, return_inverse=True)[1]
+
+    @classmethod
+    def of_elements(cls, elements: Sequence[tuple[str, str]], couplings: np.ndarray) -> Pairs:
+        """Pairs of which nothing but the elements is known."""
+        n = len(elements)
+        return cls(
+            tuple(elements),
+            np.asarray(couplings, dtype=float),
+            None,
+            np.zeros((n, 2), dtype=int),
+            np.full((n, 3), np.nan),
+            np.full((n, 3), np.nan),
+        )
+
+    @classmethod
+    def of_crystals(
+        cls, atoms: Sequence[Atoms], sites: np.ndarray, vectors: np.ndarray, couplings: np.ndarray, dm: np.ndarray | None = None
+    ) -> Pairs:
+        """Pairs in crystals."""
+        sites = np.asarray(sites, dtype=int).reshape(-1, 2)
+        elements = tuple((a[int(i)].symbol, a[int(j)].symbol) for a, (i, j) in zip(atoms, sites, strict=True))
+        unknown = np.full((len(sites), 3), np.nan)
+        return cls(
+            elements,
+            np.asarray(couplings, dtype=float),
+            tuple(atoms),
+            sites,
+            np.asarray(vectors, dtype=float),
+            unknown if dm is None else np.asarray(dm),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Pairs]) -> Pairs:
+        """Several as one.
+
+        Raises:
+            BadInput: some have crystals and some have not.
+        """
+        with_atoms = {part.atoms is not None for part in parts}
+        if len(with_atoms) != 1:
+            raise BadInput("pairs with crystals and pairs of elements alone cannot be learned together")
+        atoms = None if with_atoms == {False} else tuple(a for part in parts for a in part.atoms or ())
+        return cls(
+            tuple(e for part in parts for e in part.elements),
+            *(np.concatenate([part.couplings for part in parts]),),
+            atoms,
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("sites", "vectors", "dm")),
+        )
+
+
+def read_pairs(path: str | Path) -> Pairs:
+    """Pairs of a CSV table (element_a, element_b, J_meV) or of extended XYZ with `sites`, `vector`, `J_meV` and, if known, `D_meV`.
+
+    Raises:
+        BadInput: no such file, columns or keys that are missing, elements that are none, couplings that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; give a .csv of element pairs or an extended XYZ of crystals with pairs")
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+        if not rows or not {"element_a", "element_b", "J_meV"} <= set(rows[0]):
+            raise BadInput(f"{path}: columns element_a, element_b and J_meV are needed")
+        try:
+            values = np.array([float(row["J_meV"]) for row in rows])
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"{path}: a coupling is no number ({error}); leave pairs that failed out") from None
+        found = Pairs.of_elements([(row["element_a"], row["element_b"]) for row in rows], values)
+    elif path.suffix in (".xyz", ".extxyz"):
+        try:
+            frames = ase.io.read(path, index=":", format="extxyz")
+        except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
+            raise BadInput(f"{path}: ASE cannot read it ({error}); is the file complete?") from None
+        frames = frames if isinstance(frames, list) else [frames]
+        for k, atoms in enumerate(frames):
+            check_structure(atoms, f"{path}, structure {k + 1}")
+            missing = {"sites", "vector", "J_meV"} - set(atoms.info)
+            if missing:
+                raise BadInput(f"{path}, structure {k + 1}: {', '.join(sorted(missing))} missing; each frame names its pair and coupling")
+            atoms.pbc = True
+        found = Pairs.of_crystals(
+            frames,
+            np.array([a.info["sites"] for a in frames]),
+            np.array([a.info["vector"] for a in frames]),
+            np.array([a.info["J_meV"] for a in frames], dtype=float),
+            np.array([a.info.get("D_meV", [np.nan] * 3) for a in frames], dtype=float),
+        )
+    else:
+        raise BadInput(f"{path}: unknown kind of file; known: .csv, .extxyz")
+    unknown = sorted({e for pair in found.elements for e in pair if not atomic_numbers.get(e)})
+    if unknown:
+        raise BadInput(f"{path}: {', '.join(unknown)}: no element")
+    if not np.isfinite(found.couplings).all():
+        raise BadInput(f"{path}: a coupling is not a finite number (row {1 + int(np.argmin(np.isfinite(found.couplings)))})")
+    return found
+
+
+def write_pairs(path: Path, pairs: Pairs) -> None:
+    """Extended XYZ of pairs in crystals; a CSV of pairs without."""
+    if pairs.atoms is None:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["element_a", "element_b", "J_meV"])
+            writer.writerows([*pair, repr(float(j))] for pair, j in zip(pairs.elements, pairs.couplings, strict=True))
+        return
+    frames = []
+    for k, atoms in enumerate(pairs.atoms):
+        frame = atoms.copy()
+        frame.info = {"sites": pairs.sites[k], "vector": pairs.vectors[k], "J_meV": float(pairs.couplings[k])}
+        if np.isfinite(pairs.dm[k]).all():
+            frame.info["D_meV"] = pairs.dm[k]
+        frames.append(frame)
+    ase.io.write(path, frames, format="extxyz")
+
+
+def folds(pairs: Pairs, count: int, rng: np.random.Generator, grouping: str = "elements") -> list[np.ndarray]:
+    """Rows of each fold of a cross-validation.
+
+    Args:
+        pairs: to split.
+        count: of folds.
+        rng: shuffles.
+        grouping: "elements" keeps pairs of the same two elements together, in either order; "ungrouped" does not, and leaks.
+
+    Raises:
+        BadInput: more folds than groups, or an unknown grouping.
+    """
+    if grouping not in GROUPINGS:
+        raise BadInput(f"unknown grouping {grouping}; known: {', '.join(GROUPINGS)}")
+    groups = pairs.groups() if grouping == "elements" else np.arange(len(pairs))
+    names = rng.permutation(groups.max() + 1)
+    if len(names) < count:
+        raise BadInput(f"{count} folds of {len(names)} groups; give fewer folds or more pairs")
+    sizes = np.bincount(groups)
+    filled = np.zeros(count)
+    fold_of = np.zeros(len(names), dtype=int)
+    for name in names:
+        fold_of[name] = int(filled.argmin())
+        filled[fold_of[name]] += sizes[name]
+    return [np.flatnonzero(fold_of[groups] == k) for k in range(count)]

@@ -1,0 +1,193 @@
+"""A Gaussian process for couplings that knows a-b from b-a no more than physics does.
+
+    k(p, p') = s^2 k_r(r, r') [ k_1(a, a') k_1(b, b') + k_1(a, b') k_1(b, a') ] / 2
+
+k_1 compares sites: a Matérn 5/2 function of element features and of the leading principal components of their surroundings, each with its
+length; k_r compares distances. Lengths, s and the noise maximise the marginal likelihood (C. E. Rasmussen, C. K. I. Williams, Gaussian
+Processes for Machine Learning, MIT Press 2006, eq. 2.30 and 5.8); how many components enter is chosen by cross-validation inside the
+training set. Its mean is kernel ridge regression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from nucleate.errors import NucleateError
+from nucleate.spins.models.data import Pairs, folds
+from nucleate.spins.models.features import pair_features, site_elements, surroundings
+
+JITTER = 1e-8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What kernels compare, standardised.
+
+    Attributes:
+        sites: (n, 2, d); pair: (n, e).
+    """
+
+    sites: Tensor
+    pair: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+
+class FeatureMap:
+    """From pairs to standardised inputs; fixed by the training pairs."""
+
+    def __init__(self, pairs: Pairs, components: int):
+        self.components = components if pairs.atoms is not None else 0
+        elements = site_elements(pairs)
+        self._element_mean, self._element_scale = _standard(elements.reshape(-1, elements.shape[-1]))
+        if self.components:
+            power = surroundings(pairs)
+            flat = power.reshape(-1, power.shape[-1])
+            self._mean = flat.mean(axis=0)
+            _, values, axes = np.linalg.svd(flat - self._mean, full_matrices=False)
+            kept = min(self.components, int((values > 1e-6 * max(values[0], 1e-12)).sum()))
+            self._axes = axes[:kept]
+            # One scale for all: leading components matter most.
+            self._scale = max(float(np.sqrt(((flat - self._mean) @ self._axes.T).var(axis=0).max(initial=0))), 1e-9)
+        self._pair_mean, self._pair_scale = _standard(pair_features(pairs))
+
+    def __call__(self, pairs: Pairs) -> Inputs:
+        """Inputs of pairs."""
+        parts = [(site_elements(pairs) - self._element_mean) / self._element_scale]
+        if self.components and len(self._axes):
+            parts.append((surroundings(pairs) - self._mean) @ self._axes.T / self._scale)
+        pair = (pair_features(pairs) - self._pair_mean) / self._pair_scale
+        return Inputs(torch.tensor(np.concatenate(parts, axis=-1)), torch.tensor(pair))
+
+
+def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scale = x.std(axis=0)
+    return x.mean(axis=0), np.where(scale > 1e-9, scale, 1.0)
+
+
+def _matern(x: Tensor, y: Tensor, inverse_lengths: Tensor) -> Tensor:
+    """(n, m) Matérn 5/2."""
+    if x.shape[-1] == 0:
+        return torch.ones(len(x), len(y), dtype=x.dtype)
+    d2 = ((x[:, None, :] - y[None, :, :]) * inverse_lengths).square().sum(-1)
+    # The root's slope at zero is taken out by the kernel's own.
+    r = (5 * d2 + 1e-12).sqrt()
+    return (1 + r + r * r / 3) * torch.exp(-r)
+
+
+def _kernel(x: Inputs, y: Inputs, log: Tensor) -> Tensor:
+    d, e = x.sites.shape[-1], x.pair.shape[-1]
+    site, pair, strength = log[:d].exp(), log[d : d + e].exp(), (2 * log[d + e]).exp()
+    aa, bb = _matern(x.sites[:, 0], y.sites[:, 0], site), _matern(x.sites[:, 1], y.sites[:, 1], site)
+    ab, ba = _matern(x.sites[:, 0], y.sites[:, 1], site), _matern(x.sites[:, 1], y.sites[:, 0], site)
+    return strength * _matern(x.pair, y.pair, pair) * (aa * bb + ab * ba) / 2
+
+
+class PairGaussianProcess:
+    """Couplings with a standard deviation.
+
+    Args:
+        components: principal components of the surroundings; zero leaves elements and distances.
+        restarts: starts of the maximisation.
+        seed: of the starts.
+    """
+
+    def __init__(self, components: int = 4, restarts: int = 2, seed: int = 0):
+        self.components, self.restarts, self.seed = components, restarts, seed
+
+    def fit(self, pairs: Pairs, log: np.ndarray | None = None) -> PairGaussianProcess:
+        """Learn couplings; `log` keeps hyperparameters of an earlier fit.
+
+        Raises:
+            NucleateError: the kernel matrix cannot be factorised.
+        """
+        self.map = FeatureMap(pairs, self.components)
+        self.inputs = self.map(pairs)
+        self.mean = float(pairs.couplings.mean())
+        self.scale = float(pairs.couplings.std()) or 1.0
+        self._y = torch.tensor((pairs.couplings - self.mean) / self.scale)
+        self.log = self._maximised() if log is None else np.asarray(log)
+        self._solve()
+        return self
+
+    def _maximised(self) -> np.ndarray:
+        size = self.inputs.sites.shape[-1] + self.inputs.pair.shape[-1]
+        rng = np.random.default_rng(self.seed)
+        best, found = np.inf, None
+
+        def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+            log = torch.tensor(values, requires_grad=True)
+            try:
+                root = torch.linalg.cholesky(self._covariance(log))
+            except torch.linalg.LinAlgError:
+                return 1e10, np.zeros_like(values)
+            alpha = torch.cholesky_solve(self._y[:, None], root)[:, 0]
+            evidence = 0.5 * self._y @ alpha + root.diagonal().log().sum()
+            # Weak priors on a length of two deviations keep features that mean nothing from running away.
+            total = evidence + 0.5 * ((log[:size] + 0.7) / 1.5).square().sum() + 0.5 * ((log[size + 1] + 2.3) / 1.5).square()
+            total.backward()
+            assert log.grad is not None
+            return float(total.detach()), log.grad.numpy()
+
+        for _ in range(self.restarts):
+            start = np.concatenate([rng.normal(-0.7, 0.4, size), [0.0, -2.3]])
+            ended = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 120})
+            if ended.fun < best:
+                best, found = ended.fun, ended.x
+        if found is None:
+            raise NucleateError("Gaussian process: no start led anywhere")
+        return found
+
+    def _covariance(self, log: Tensor) -> Tensor:
+        eye = torch.eye(len(self.inputs), dtype=torch.float64)
+        return _kernel(self.inputs, self.inputs, log[:-1]) + ((2 * log[-1]).exp() + JITTER) * eye
+
+    def _solve(self) -> None:
+        log = torch.tensor(self.log)
+        try:
+            self._root = torch.linalg.cholesky(self._covariance(log))
+        except torch.linalg.LinAlgError as error:
+            raise NucleateError(f"Gaussian process: {error}") from None
+        self._alpha = torch.cholesky_solve(self._y[:, None], self._root)[:, 0]
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation that the data are believed to scatter by, meV."""
+        return float(np.exp(self.log[-1])) * self.scale
+
+    def predict(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+        """Couplings and their standard deviations (n,), meV; the data's own noise is not in the latter."""
+        x, log = self.map(pairs), torch.tensor(self.log)
+        cross = _kernel(x, self.inputs, log[:-1])
+        mean = cross @ self._alpha
+        own = torch.stack(
+            [
+                _kernel(Inputs(x.sites[k : k + 1], x.pair[k : k + 1]), Inputs(x.sites[k : k + 1], x.pair[k : k + 1]), log[:-1])[0, 0]
+                for k in range(len(x))
+            ]
+        )
+        left = own - (cross * torch.cholesky_solve(cross.T, self._root).T).sum(-1)
+        return (self.scale * mean + self.mean).numpy(), (self.scale * left.clamp_min(0).sqrt()).numpy()
+
+
+def choose_components(pairs: Pairs, choices: tuple[int, ...] = (0, 2, 4, 8), count: int = 4, seed: int = 0) -> int:
+    """How many components of the surroundings serve best, by cross-validation inside these pairs."""
+    if pairs.atoms is None:
+        return 0
+    rng = np.random.default_rng(seed)
+    parts = folds(pairs, min(count, pairs.groups().max() + 1), rng)
+    errors = {}
+    for choice in choices:
+        missed = []
+        for part in parts:
+            rest = np.setdiff1d(np.arange(len(pairs)), part)
+            model = PairGaussianProcess(choice, 1, seed).fit(pairs.take(rest))
+            missed.append(np.abs(model.predict(pairs.take(part))[0] - pairs.couplings[part]))
+        errors[choice] = float(np.concatenate(missed).mean())
+    return min(errors, key=lambda choice: errors[choice])

@@ -1,0 +1,186 @@
+"""Models of couplings as folders: train, load, predict, cross-validate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+
+from nucleate.errors import BadInput, RunFolderError
+from nucleate.settings_text import read_settings, to_toml, validated
+from nucleate.spins.models.data import Pairs, folds, read_pairs, write_pairs
+from nucleate.spins.models.elements import ElementTrees
+from nucleate.spins.models.kernel import PairGaussianProcess, choose_components
+from nucleate.spins.models.network import PairNetwork, PairNetworkSettings, fit_network
+from nucleate.storage import write_whole
+
+Told = Callable[[str, int, int], None]
+
+
+class PairTraining(BaseModel):
+    """Which model, and how it is trained."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    model: Literal["kernel", "network", "elements"] = Field(
+        "kernel", description="Gaussian process, equivariant network, or trees on elements."
+    )
+    components: list[int] = Field([0, 2, 4, 8], description="Numbers of components of the surroundings that the kernel chooses among.")
+    restarts: int = Field(2, ge=1, description="Starts of the kernel's hyperparameters.")
+    network: PairNetworkSettings = Field(default_factory=PairNetworkSettings, description="Of the network.")
+    seed: int = Field(0, ge=0, description="Of splits, starts and weights.")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Couplings of pairs.
+
+    Attributes:
+        couplings, errors: (n,), meV; `errors` is the model's own standard deviation.
+        dm: (n, 3), meV, or None from a model without D.
+    """
+
+    couplings: np.ndarray
+    errors: np.ndarray
+    dm: np.ndarray | None
+
+
+class PairModel:
+    """A trained model of any kind."""
+
+    def __init__(
+        self, settings: PairTraining, model: PairGaussianProcess | PairNetwork | ElementTrees, elements: tuple[str, ...], with_dm: bool
+    ):
+        self.settings, self.model, self.elements, self.with_dm = settings, model, elements, with_dm
+
+    def predict(self, pairs: Pairs) -> Predicted:
+        """Couplings of pairs; elements never seen are extrapolated to, `unseen` names them."""
+        if isinstance(self.model, PairNetwork):
+            j, error, dm = self.model.predict(pairs)
+            return Predicted(j, error, dm if self.with_dm else None)
+        return Predicted(*self.model.predict(pairs), None)
+
+    def unseen(self, pairs: Pairs) -> list[str]:
+        """Elements of these pairs that the model was not trained on."""
+        return sorted({e for pair in pairs.elements for e in pair} - set(self.elements))
+
+
+def fit_pairs(pairs: Pairs, settings: PairTraining, told: Told = lambda phase, done, total: None) -> PairModel:
+    """Train a model on pairs with couplings.
+
+    Raises:
+        BadInput: fewer than four pairs, or what the model refuses.
+    """
+    if len(pairs) < 4:
+        raise BadInput(f"{len(pairs)} pairs are too few to learn from")
+    model: PairGaussianProcess | PairNetwork | ElementTrees
+    if settings.model == "kernel":
+        choices = tuple(settings.components) if pairs.atoms is not None else (0,)
+        chosen = choices[0] if len(choices) == 1 else choose_components(pairs, choices, seed=settings.seed)
+        model = PairGaussianProcess(chosen, settings.restarts, settings.seed).fit(pairs)
+    elif settings.model == "network":
+        own = settings.network.model_copy(update={"seed": settings.seed})
+        model = fit_network(pairs, own, lambda step, total, loss: told("training", step, total))
+    else:
+        model = ElementTrees(settings.seed).fit(pairs)
+    return PairModel(settings, model, tuple(sorted({e for pair in pairs.elements for e in pair})), bool(np.isfinite(pairs.dm).all()))
+
+
+def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, told: Told = lambda phase, done, total: None) -> PairModel:
+    """Train and write a folder: settings, pairs, weights. The folder must not hold another model.
+
+    Raises:
+        BadInput: the folder cannot be made; RunFolderError: it holds a model already.
+    """
+    if (folder / "model.json").exists():
+        raise RunFolderError(f"{folder}: holds a trained model; name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
+    found = fit_pairs(pairs, settings, told)
+    write_whole(folder / "training.toml", to_toml(settings))
+    kind = "pairs.csv" if pairs.atoms is None else "pairs.extxyz"
+    write_pairs(folder / kind, pairs)
+    facts: dict[str, Any] = {"schema": 1, "elements": list(found.elements), "pairs": len(pairs), "file": kind, "with_dm": found.with_dm}
+    if isinstance(found.model, PairGaussianProcess):
+        facts |= {"components": found.model.components, "log": found.model.log.tolist(), "noise": found.model.noise}
+    if isinstance(found.model, PairNetwork):
+        save_file({name: value.contiguous() for name, value in found.model.state_dict().items()}, folder / "weights.safetensors")
+    write_whole(folder / "model.json", json.dumps(facts, indent=1) + "\n")
+    return found
+
+
+def load_pairs_model(folder: str | Path) -> PairModel:
+    """The model of a folder.
+
+    Raises:
+        BadInput: no such folder; RunFolderError: damaged files.
+    """
+    folder = Path(folder)
+    if not (folder / "model.json").is_file():
+        raise BadInput(f"{folder}: holds no trained model of couplings; train one with: nucleate spins train")
+    try:
+        facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        settings = validated(PairTraining, read_settings(folder / "training.toml"), str(folder / "training.toml"))
+        pairs = read_pairs(folder / facts["file"])
+        model: PairGaussianProcess | PairNetwork | ElementTrees
+        if settings.model == "kernel":
+            model = PairGaussianProcess(facts["components"], settings.restarts, settings.seed).fit(pairs, np.array(facts["log"]))
+        elif settings.model == "network":
+            model = PairNetwork(settings.network).float()
+            model.load_state_dict(load_file(folder / "weights.safetensors"))
+        else:
+            model = ElementTrees(settings.seed).fit(pairs)
+        return PairModel(settings, model, tuple(facts["elements"]), facts["with_dm"])
+    except (KeyError, ValueError, OSError, RuntimeError) as error:
+        raise RunFolderError(f"{folder}: the model is damaged ({' '.join(str(error).split())[:200]}); train it again") from None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How far predictions are off.
+
+    Attributes:
+        mae, rmse: meV. r2: share of the variance. inside: share within one standard deviation of the model.
+        predicted, errors: (n,), meV, each by a model that had not seen the pair.
+    """
+
+    mae: float
+    rmse: float
+    r2: float
+    inside: float
+    predicted: np.ndarray
+    errors: np.ndarray
+
+
+def scores(pairs: Pairs, predicted: np.ndarray, errors: np.ndarray) -> Scores:
+    """Of predictions of pairs."""
+    off = predicted - pairs.couplings
+    total = ((pairs.couplings - pairs.couplings.mean()) ** 2).sum()
+    r2 = float(1 - (off**2).sum() / total) if total > 0 else float("nan")
+    return Scores(float(np.abs(off).mean()), float(np.sqrt((off**2).mean())), r2, float((np.abs(off) <= errors).mean()), predicted, errors)
+
+
+def cross_validate(
+    pairs: Pairs, settings: PairTraining, count: int = 10, grouping: str = "elements", told: Told = lambda phase, done, total: None
+) -> Scores:
+    """Train on all folds but one and predict that one, in turn; whatever a model chooses it chooses inside its training folds.
+
+    Raises:
+        BadInput: see `folds`.
+    """
+    predicted, errors = np.full(len(pairs), np.nan), np.full(len(pairs), np.nan)
+    parts = folds(pairs, count, np.random.default_rng(settings.seed), grouping)
+    for k, part in enumerate(parts):
+        model = fit_pairs(pairs.take(np.setdiff1d(np.arange(len(pairs)), part)), settings)
+        found = model.predict(pairs.take(part))
+        predicted[part], errors[part] = found.couplings, found.errors
+        told("folds", k + 1, count)
+    return scores(pairs, predicted, errors)
