@@ -20,19 +20,18 @@ from nucleate.electrons.store import read_snapshot, snapshot_paths
 from nucleate.electrons.training import ElectronTraining, errors_on, split, train
 from nucleate.settings_text import read_settings
 
+SOLID = ["al-solid", "al-solid-2"]
+LIQUID = ["al-liquid", "al-liquid-2", "al-liquid-3", "al-liquid-4"]
+WARM = ["al-100K", "al-298K", "al-298K-small", "al-298K-large", "al-500K", "al-500K-small", "al-500K-large", "al-933K-small"]
 TRAININGS = {
-    "phases": {
-        "solid and liquid": ["al-solid", "al-liquid", "al-liquid-2"],
-        "solid alone": ["al-solid"],
-        "liquid alone": ["al-liquid", "al-liquid-2"],
-    },
-    "temperature": {"100, 298, 500, 933 K": ["al-100K", "al-298K", "al-500K", "al-solid"]},
-    "size": {"8 atoms": ["be-8"]},
+    "phases": {"solid and liquid": SOLID + LIQUID, "solid alone": SOLID, "liquid alone": LIQUID},
+    "temperature": {"100, 298, 500, 933 K": WARM + SOLID},
+    "size": {"8 and 16 atoms": ["be-8", "be-16-train"]},
 }
 TESTS = {
-    "phases": ["al-solid", "al-liquid", "al-liquid-2"],
-    "temperature": ["al-100K", "al-298K", "al-500K", "al-700K", "al-solid"],
-    "size": ["be-8", "be-16", "be-32"],
+    "phases": SOLID + LIQUID,
+    "temperature": [*WARM, "al-700K", *SOLID],
+    "size": ["be-8", "be-16-train", "be-16", "be-32", "be-64"],
 }
 KEYS = ("density", "dos", "band", "free", "sigma_band")
 COLUMNS = (
