@@ -1,4 +1,4 @@
-"""The verbs of spins on the command line: couple, show, convert, simulate, train, evaluate, predict."""
+"""The verbs of spins on the command line: couple, show, convert, simulate, train, evaluate, predict, suggest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CouplingsFile = Annotated[Path, typer.Argument(help="Couplings: a .csv table, TB
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
     verbs = typer.Typer(no_args_is_help=True, help="Exchange couplings: compute, learn, convert; simulate spins.")
-    for function in (couple, show, convert, simulate, train, evaluate, predict):
+    for function in (couple, show, convert, simulate, train, evaluate, predict, suggest):
         verbs.command()(function)
     app.add_typer(verbs, name="spins")
 
@@ -41,8 +41,8 @@ def couple(
     structure: Annotated[Path, typer.Argument(help="A crystal with magnetic atoms.")],
     out: Annotated[Path, typer.Option(help="Folder with ledger and couplings; the same command goes on there.")],
     moment: Annotated[list[str], typer.Option(help="Starting moment of an element, such as Mn=4.5; once for each.")],
-    method: Annotated[str, typer.Option(help="collinear or four-state.")] = "collinear",
-    cutoff: Annotated[float, typer.Option(help="Longest pair, Å.")] = 5.0,
+    method: Annotated[str, typer.Option(help="collinear, four-state, or tb2j (Quantum ESPRESSO and Wannier90).")] = "collinear",
+    cutoff: Annotated[float | None, typer.Option(help="Longest pair, Å; unset: 5, tb2j: 8.")] = None,
     insulator: Annotated[bool, typer.Option(help="Refuse states whose total moment is not a whole number.")] = False,
     settings: Annotated[
         Path | None, typer.Option("--settings", help="TOML file with [reference] and [mapping]; options go before it.")
@@ -51,7 +51,7 @@ def couple(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Exchange couplings of a crystal from total energies of its spin states."""
+    """Exchange couplings of a crystal: from total energies of its spin states, or by Liechtenstein's formula."""
     # Before numpy is imported: GPAW with threads that wait for each other is ten times slower.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -65,11 +65,15 @@ def couple(
     from nucleate.spins.mapping import MappingSettings, map_couplings
     from nucleate.storage import write_whole
 
-    given = read_settings(settings, "write one with [reference] and [mapping]") if settings else {}
-    unknown = set(given) - {"reference", "mapping"}
+    given = read_settings(settings, "write one with [reference] and [mapping], or [tb2j]") if settings else {}
+    tables = ("tb2j",) if method == "tb2j" else ("reference", "mapping")
+    unknown = set(given) - set(tables)
     if unknown:
-        raise BadInput(f"{settings}: unknown table {', '.join(sorted(unknown))}; known: reference, mapping")
-    options = {"moments": _moments(moment), "method": method, "cutoff": cutoff, "insulator": insulator}
+        raise BadInput(f"{settings}: unknown table {', '.join(sorted(unknown))}; with method {method}: {', '.join(tables)}")
+    if method == "tb2j":
+        _wannier(structure, out, _moments(moment), cutoff, given.get("tb2j", {}), quiet, as_json)
+        return
+    options = {"moments": _moments(moment), "method": method, "insulator": insulator, **({} if cutoff is None else {"cutoff": cutoff})}
     mapping = validated(MappingSettings, {**given.get("mapping", {}), **options}, "options")
     reference = validated(ReferenceSettings, {"smearing": 0.1, **given.get("reference", {})}, str(settings) if settings else "options")
     atoms = read_structure(structure)
@@ -109,6 +113,37 @@ def couple(
     if found.misfit == found.misfit:
         console.print(f"misfit of the {len(found.states)} states: {found.misfit:.2f} meV", highlight=False)
     console.print(f"couplings: {path}", highlight=False, soft_wrap=True)
+
+
+def _wannier(
+    structure: Path, out: Path, moments: dict[str, float], cutoff: float | None, given: dict[str, Any], quiet: bool, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from nucleate.crystals.io import read_structure
+    from nucleate.report.spins import shell_table, shells
+    from nucleate.report.terminal import make_console
+    from nucleate.settings_text import validated
+    from nucleate.spins.files.table import table_text
+    from nucleate.spins.wannier import WannierSettings, wannier_couplings
+    from nucleate.storage import write_whole
+
+    options = {"moments": moments, **({} if cutoff is None else {"cutoff_pairs": cutoff})}
+    resolved = validated(WannierSettings, {**given, **options}, "[tb2j]")
+    console = make_console()
+    try:
+        found = wannier_couplings(read_structure(structure), resolved, out, lambda step: None if quiet or as_json else console.print(step))
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on", err=True)
+        raise typer.Exit(130) from None
+    path = out / "couplings.csv"
+    write_whole(path, table_text(found.couplings))
+    facts = {k: v for k, v in asdict(found).items() if k != "couplings"}
+    if as_json:
+        print(json.dumps({"schema": 1, "couplings": str(path), "shells": shells(found.couplings), **facts}))
+        return
+    console.print(shell_table(found.couplings))
+    console.print(f"moment of the cell {found.total_moment:.2f} Bohr magnetons; couplings: {path}", highlight=False, soft_wrap=True)
 
 
 def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:
@@ -296,15 +331,12 @@ def evaluate(
         found = cross_validate(pairs, _training(settings, model, seed), folds, grouping, bar)
     if grouping == "ungrouped":
         typer.echo("ungrouped: the model has seen b-a when it is asked for a-b; this score says little of new pairs", err=True)
-    data_out = {"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, "mae": found.mae, "rmse": found.rmse, "r2": found.r2,
-                "inside": found.inside}  # fmt: skip
+    numbers = {"mae": found.mae, "rmse": found.rmse, "r2": found.r2, "inside": found.inside}
     if as_json:
-        print(json.dumps(data_out))
+        print(json.dumps({"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers}))
         return
-    console.print(
-        f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {found.mae:.3f} meV, RMSE {found.rmse:.3f} meV, R² {found.r2:.3f}; "
-        f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    text = f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {found.mae:.3f} meV, RMSE {found.rmse:.3f} meV, R² {found.r2:.3f}; "
+    console.print(text + f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, soft_wrap=True)
 
 
 def predict(
@@ -338,3 +370,38 @@ def predict(
     for k, pair in enumerate(asked.elements):
         table.add_row("-".join(pair), f"{found.couplings[k]:+.3f}", f"{found.errors[k]:.3f}", f"{asked.couplings[k]:+.3f}")
     make_console().print(table)
+
+
+def suggest(
+    model: Annotated[Path, typer.Argument(help="Folder of a trained kernel.")],
+    pool: Annotated[Path, typer.Argument(help="Pairs that could be computed: extended XYZ, or a CSV of elements.")],
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
+    strategy: Annotated[str, typer.Option(help="variance or diversity.")] = "variance",
+    as_json: AsJson = False,
+) -> None:
+    """Which pairs to compute next: those that teach a model most."""
+    import numpy as np
+
+    from nucleate.report.terminal import make_console
+    from nucleate.spins.active import choose
+    from nucleate.spins.models.data import Pairs, read_pairs
+    from nucleate.spins.models.kernel import PairGaussianProcess
+    from nucleate.spins.models.training import load_pairs_model
+
+    if strategy not in ("variance", "diversity"):
+        raise BadInput(f"--strategy {strategy}; known: variance, diversity")
+    loaded, asked = load_pairs_model(model), read_pairs(pool)
+    if not isinstance(loaded.model, PairGaussianProcess):
+        raise BadInput(f"{model}: only a kernel knows what it would learn; train one with --model kernel")
+    known = loaded.pairs
+    both = Pairs.joined([known, asked])
+    rest = list(range(len(known), len(both)))
+    rows = choose(both, list(range(len(known))), rest, count, loaded.model, strategy, np.random.default_rng(0))
+    errors = loaded.model.predict(both.take(rows))[1]
+    if as_json:
+        found = [{"row": r - len(known), "elements": list(both.elements[r]), "error": float(e)} for r, e in zip(rows, errors, strict=True)]
+        print(json.dumps({"schema": 1, "pairs": found}))
+        return
+    console = make_console()
+    for row, e in zip(rows, errors, strict=True):
+        console.print(f"row {row - len(known) + 1}: {'-'.join(both.elements[row])}, ±{e:.3f} meV", highlight=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ase.io
@@ -92,6 +92,10 @@ class Pairs:
             np.asarray(vectors, dtype=float),
             unknown if dm is None else np.asarray(dm),
         )
+
+    def with_couplings(self, couplings: np.ndarray) -> Pairs:
+        """The same pairs with other couplings."""
+        return replace(self, couplings=np.asarray(couplings, dtype=float))
 
     @classmethod
     def joined(cls, parts: Sequence[Pairs]) -> Pairs:

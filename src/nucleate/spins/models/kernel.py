@@ -89,6 +89,15 @@ def _kernel(x: Inputs, y: Inputs, log: Tensor) -> Tensor:
     return strength * _matern(x.pair, y.pair, pair) * (aa * bb + ab * ba) / 2
 
 
+def _own(x: Inputs, log: Tensor) -> Tensor:
+    """(n,) kernel of each pair with itself."""
+    d, e = x.sites.shape[-1], x.pair.shape[-1]
+    apart = ((x.sites[:, 0] - x.sites[:, 1]) * log[:d].exp()).square().sum(-1)
+    r = (5 * apart + 1e-12).sqrt()
+    between = (1 + r + r * r / 3) * torch.exp(-r)
+    return (2 * log[d + e]).exp() * (1 + between.square()) / 2
+
+
 class PairGaussianProcess:
     """Couplings with a standard deviation.
 
@@ -165,15 +174,19 @@ class PairGaussianProcess:
         """Couplings and their standard deviations (n,), meV; the data's own noise is not in the latter."""
         x, log = self.map(pairs), torch.tensor(self.log)
         cross = _kernel(x, self.inputs, log[:-1])
-        mean = cross @ self._alpha
-        own = torch.stack(
-            [
-                _kernel(Inputs(x.sites[k : k + 1], x.pair[k : k + 1]), Inputs(x.sites[k : k + 1], x.pair[k : k + 1]), log[:-1])[0, 0]
-                for k in range(len(x))
-            ]
-        )
-        left = own - (cross * torch.cholesky_solve(cross.T, self._root).T).sum(-1)
-        return (self.scale * mean + self.mean).numpy(), (self.scale * left.clamp_min(0).sqrt()).numpy()
+        left = _own(x, log[:-1]) - (cross * torch.cholesky_solve(cross.T, self._root).T).sum(-1)
+        return (self.scale * (cross @ self._alpha) + self.mean).numpy(), (self.scale * left.clamp_min(0).sqrt()).numpy()
+
+    def covariance(self, pairs: Pairs) -> np.ndarray:
+        """(n, n) of the couplings of pairs, given what was learned, meV²."""
+        x, log = self.map(pairs), torch.tensor(self.log)
+        cross = _kernel(x, self.inputs, log[:-1])
+        return (self.scale**2 * (_kernel(x, x, log[:-1]) - cross @ torch.cholesky_solve(cross.T, self._root))).numpy()
+
+    def correlation(self, pairs: Pairs, others: Pairs) -> np.ndarray:
+        """(n, m) before anything was learned, up to one."""
+        x, y, log = self.map(pairs), self.map(others), torch.tensor(self.log)[:-1]
+        return (_kernel(x, y, log) / (_own(x, log)[:, None] * _own(y, log)[None, :]).sqrt()).numpy()
 
 
 def choose_components(pairs: Pairs, choices: tuple[int, ...] = (0, 2, 4, 8), count: int = 4, seed: int = 0) -> int:

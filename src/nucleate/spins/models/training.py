@@ -52,12 +52,16 @@ class Predicted:
 
 
 class PairModel:
-    """A trained model of any kind."""
+    """A trained model of any kind, with the pairs it was trained on."""
 
-    def __init__(
-        self, settings: PairTraining, model: PairGaussianProcess | PairNetwork | ElementTrees, elements: tuple[str, ...], with_dm: bool
-    ):
-        self.settings, self.model, self.elements, self.with_dm = settings, model, elements, with_dm
+    def __init__(self, settings: PairTraining, model: PairGaussianProcess | PairNetwork | ElementTrees, pairs: Pairs):
+        self.settings, self.model, self.pairs = settings, model, pairs
+        self.with_dm = bool(np.isfinite(pairs.dm).all())
+
+    @property
+    def elements(self) -> list[str]:
+        """It was trained on."""
+        return sorted({e for pair in self.pairs.elements for e in pair})
 
     def predict(self, pairs: Pairs) -> Predicted:
         """Couplings of pairs; elements never seen are extrapolated to, `unseen` names them."""
@@ -89,7 +93,7 @@ def fit_pairs(pairs: Pairs, settings: PairTraining, told: Told = lambda phase, d
         model = fit_network(pairs, own, lambda step, total, loss: told("training", step, total))
     else:
         model = ElementTrees(settings.seed).fit(pairs)
-    return PairModel(settings, model, tuple(sorted({e for pair in pairs.elements for e in pair})), bool(np.isfinite(pairs.dm).all()))
+    return PairModel(settings, model, pairs)
 
 
 def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, told: Told = lambda phase, done, total: None) -> PairModel:
@@ -108,7 +112,7 @@ def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, told: Told =
     write_whole(folder / "training.toml", to_toml(settings))
     kind = "pairs.csv" if pairs.atoms is None else "pairs.extxyz"
     write_pairs(folder / kind, pairs)
-    facts: dict[str, Any] = {"schema": 1, "elements": list(found.elements), "pairs": len(pairs), "file": kind, "with_dm": found.with_dm}
+    facts: dict[str, Any] = {"schema": 1, "elements": found.elements, "pairs": len(pairs), "file": kind}
     if isinstance(found.model, PairGaussianProcess):
         facts |= {"components": found.model.components, "log": found.model.log.tolist(), "noise": found.model.noise}
     if isinstance(found.model, PairNetwork):
@@ -138,7 +142,7 @@ def load_pairs_model(folder: str | Path) -> PairModel:
             model.load_state_dict(load_file(folder / "weights.safetensors"))
         else:
             model = ElementTrees(settings.seed).fit(pairs)
-        return PairModel(settings, model, tuple(facts["elements"]), facts["with_dm"])
+        return PairModel(settings, model, pairs)
     except (KeyError, ValueError, OSError, RuntimeError) as error:
         raise RunFolderError(f"{folder}: the model is damaged ({' '.join(str(error).split())[:200]}); train it again") from None
 

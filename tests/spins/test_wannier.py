@@ -1,0 +1,87 @@
+"""The chain through Quantum ESPRESSO, Wannier90 and TB2J: what can be tested without them, and the chain itself where they are."""
+
+import shutil
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from nucleate.errors import BadInput, MissingDependency
+from nucleate.spins.curie import leading_order
+from nucleate.spins.wannier import (
+    WannierSettings,
+    band_count,
+    mesh_text,
+    pw_text,
+    wannier_count,
+    wannier_couplings,
+    win_text,
+    without_degeneracies,
+)
+
+IRON = WannierSettings(moments={"Fe": 2.2}, pseudopotentials={"Fe": "Fe.pbe-nd-rrkjus.UPF"})
+
+
+def test_degeneracies_are_divided_out():
+    """H(k) = sum_R exp(2 pi i k R) H(R) / degeneracy: the same matrix whether a reader divides or not."""
+    rng = np.random.default_rng(0)
+    points, size = 17, 2
+    degeneracies = rng.integers(1, 5, points)
+    h = rng.normal(size=(points, size, size, 2))
+    lines = [" written", f"{size:12d}", f"{points:12d}"]
+    lines += ["".join(f"{d:5d}" for d in degeneracies[k : k + 15]) for k in range(0, points, 15)]
+    for p in range(points):
+        for j in range(size):
+            for i in range(size):
+                lines.append(f"{p - 8:5d}{0:5d}{0:5d}{i + 1:5d}{j + 1:5d}{h[p, i, j, 0]:12.6f}{h[p, i, j, 1]:12.6f}")
+    out = without_degeneracies("\n".join(lines) + "\n").splitlines()
+    assert " ".join(out[3:5]).split() == ["1"] * points
+    values = np.array([[float(x) for x in line.split()] for line in out[5:]])
+    found = values[:, 5].reshape(points, size, size).transpose(0, 2, 1)
+    assert found == pytest.approx(np.round(h[..., 0], 6) / degeneracies[:, None, None], abs=1e-9)
+    with pytest.raises(ValueError, match="cut short"):
+        without_degeneracies("\n".join(lines[:-1]))
+
+
+def test_inputs_say_what_was_asked():
+    atoms = bulk("Fe", "bcc", a=2.866)
+    assert wannier_count(atoms, IRON) == 9
+    assert band_count(atoms, IRON) == 16
+    text = pw_text(atoms, IRON, "nscf")
+    assert "nbnd = 16" in text
+    assert "nspin = 2" in text
+    assert text.count("\n") > 216
+    assert len(mesh_text((2, 3, 4), True).splitlines()) == 24
+    win = win_text(atoms, IRON, "down", 12.5)
+    assert "spin = down" in win
+    assert "dis_froz_max = 15.5" in win
+    with pytest.raises(BadInput, match="write s, p, d and f"):
+        wannier_count(atoms, IRON.model_copy(update={"projections": {"Fe": "sp3"}}))
+
+
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    with pytest.raises(BadInput, match="no magnetic atom"):
+        wannier_couplings(bulk("Si"), IRON, tmp_path)
+    with pytest.raises(BadInput, match="pseudopotential of Fe not found"):
+        wannier_couplings(bulk("Fe"), IRON.model_copy(update={"pseudo_dir": str(tmp_path)}), tmp_path)
+    (tmp_path / "Fe.pbe-nd-rrkjus.UPF").write_text("")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependency, match=r"pw\.x is not installed; run: apt-get install quantum-espresso"):
+        wannier_couplings(bulk("Fe"), IRON.model_copy(update={"pseudo_dir": str(tmp_path)}), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_iron_is_a_ferromagnet(tmp_path):
+    missing = [p for p in ("pw.x", "pw2wannier90.x", "wannier90.x", "wann2J.py") if shutil.which(p) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    small = IRON.model_copy(update={"mesh": (4, 4, 4), "scf_mesh": (6, 6, 6), "green_mesh": (9, 9, 9)})
+    found = wannier_couplings(bulk("Fe", "bcc", a=2.866), small, tmp_path)
+    assert found.total_moment == pytest.approx(2.2, abs=0.15)
+    assert leading_order(found.couplings).wave_vector == pytest.approx([0, 0, 0], abs=1e-3)
+    assert 500 < leading_order(found.couplings).mean_field < 2500
+    steps = []
+    again = wannier_couplings(bulk("Fe", "bcc", a=2.866), small, tmp_path, steps.append)
+    assert not steps
+    assert again.couplings.isotropic == pytest.approx(found.couplings.isotropic)
