@@ -14,6 +14,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
@@ -23,6 +24,7 @@ from nucleate.reference.ledger import ledger_file
 from nucleate.settings_text import read_settings
 from nucleate.spins.dimers import Dimer, dimer_coupling, host_pairs, put_in
 from nucleate.spins.mapping import MappingSettings
+from nucleate.spins.models.data import Pairs
 
 COLUMNS = ("host", "element_a", "element_b", "lattice", "repeat", "site_a", "site_b", "distance", "bonds", "J_meV", "moment_a", "moment_b",
            "core_seconds", "failure")  # fmt: skip
@@ -39,6 +41,21 @@ def dimers(table: dict[str, Any]) -> list[tuple[float, Dimer]]:
             for elements in itertools.combinations_with_replacement(table["impurities"], 2):
                 found.append((lattice, put_in(host, pair, elements)))
     return found
+
+
+def pairs_of(path: Path, hosts: tuple[str, ...] = ("MgO", "Al")) -> Pairs:
+    """Dimers of a table that have a coupling, with their crystals."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(line for line in stream if not line.startswith("#")) if row["J_meV"] and row["host"] in hosts]
+    atoms, sites, vectors = [], [], []
+    for row in rows:
+        crystal = "rocksalt" if row["host"] == "MgO" else "fcc"
+        host = bulk(row["host"], crystal, a=float(row["lattice"]), cubic=True).repeat([int(n) for n in row["repeat"].split("x")])
+        dimer = put_in(host, (int(row["site_a"]), int(row["site_b"])), (row["element_a"], row["element_b"]))
+        atoms.append(dimer.atoms)
+        sites.append(dimer.sites)
+        vectors.append(dimer.vector)
+    return Pairs.of_crystals(atoms, np.array(sites), np.array(vectors), np.array([float(row["J_meV"]) for row in rows]))
 
 
 def reference_settings(table: dict[str, Any]) -> ReferenceSettings:

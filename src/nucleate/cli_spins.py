@@ -1,4 +1,4 @@
-"""The verbs of spins on the command line: couple, show, convert, simulate, train, evaluate, predict, suggest."""
+"""The verbs of spins on the command line: couple, lattice, show, convert, simulate, train, evaluate, predict, suggest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CouplingsFile = Annotated[Path, typer.Argument(help="Couplings: a .csv table, TB
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
     verbs = typer.Typer(no_args_is_help=True, help="Exchange couplings: compute, learn, convert; simulate spins.")
-    for function in (couple, show, convert, simulate, train, evaluate, predict, suggest):
+    for function in (couple, lattice, show, convert, simulate, train, evaluate, predict, suggest):
         verbs.command()(function)
     app.add_typer(verbs, name="spins")
 
@@ -43,7 +43,7 @@ def couple(
     moment: Annotated[list[str], typer.Option(help="Starting moment of an element, such as Mn=4.5; once for each.")],
     method: Annotated[str, typer.Option(help="collinear, four-state, or tb2j (Quantum ESPRESSO and Wannier90).")] = "collinear",
     cutoff: Annotated[float | None, typer.Option(help="Longest pair, Å; unset: 5, tb2j: 8.")] = None,
-    insulator: Annotated[bool, typer.Option(help="Refuse states whose total moment is not a whole number.")] = False,
+    insulator: Annotated[bool, typer.Option(help="Refuse metallic states.")] = False,
     settings: Annotated[
         Path | None, typer.Option("--settings", help="TOML file with [reference] and [mapping]; options go before it.")
     ] = None,
@@ -144,6 +144,27 @@ def _wannier(
         return
     console.print(shell_table(found.couplings))
     console.print(f"moment of the cell {found.total_moment:.2f} Bohr magnetons; couplings: {path}", highlight=False, soft_wrap=True)
+
+
+def lattice(
+    structure: Annotated[Path, typer.Argument(help="A crystal with magnetic atoms.")],
+    out: Annotated[Path, typer.Argument(help="Table of couplings to write, .csv.")],
+    moment: Annotated[list[str], typer.Option(help="Moment of an element, such as Mn=4.5; once for each.")],
+    shell: Annotated[list[float], typer.Option(help="Coupling of a shell, meV, nearest first; once for each.")],
+) -> None:
+    """Lay couplings onto a crystal, shell by shell."""
+    from nucleate.crystals.io import read_structure
+    from nucleate.report.spins import shell_table
+    from nucleate.report.terminal import make_console
+    from nucleate.spins.files.table import table_text
+    from nucleate.spins.shells import on_shells
+    from nucleate.storage import write_whole
+
+    if out.suffix != ".csv":
+        raise BadInput(f"{out}: couplings are written as .csv; convert it afterwards")
+    found = on_shells(read_structure(structure), _moments(moment), shell)
+    write_whole(out, table_text(found))
+    make_console().print(shell_table(found))
 
 
 def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:

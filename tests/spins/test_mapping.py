@@ -12,8 +12,10 @@ from nucleate.cli import main
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
 from nucleate.spins.couplings import Couplings, tensor
+from nucleate.spins.curie import coupling_waves, leading_order
 from nucleate.spins.dimers import dimer_coupling, host_pairs, put_in
 from nucleate.spins.mapping import MappingSettings, map_couplings, pairs_within
+from nucleate.spins.shells import on_shells
 from nucleate.spins.symmetry import pair_map, symmetrised
 
 
@@ -117,6 +119,30 @@ def test_metals_are_told_from_insulators():
     tilted = HeisenbergReference({2.485: 12.0, 2.87: 5.0}, lambda sites, signs, m: m * 1.01)
     with pytest.raises(NucleateError, match="the state is metallic"):
         map_couplings(iron((1, 1, 2)), SETTINGS.model_copy(update={"insulator": True}), dispatcher(tilted))
+
+
+def test_a_gap_is_asked_for_where_it_is_told():
+    class Metal(HeisenbergReference):
+        def label(self, atoms):
+            label = super().label(atoms)
+            return Label(label.energy, label.forces, label.stress, 1, 0.1, {**label.details, "gap": 0.0})
+
+    with pytest.raises(NucleateError, match=r"the gap is 0\.00 eV"):
+        map_couplings(iron((1, 1, 2)), SETTINGS.model_copy(update={"insulator": True}), dispatcher(Metal({2.485: 12.0, 2.87: 5.0})))
+
+
+def test_shells_are_laid_onto_a_crystal():
+    atoms = bulk("MnO", "rocksalt", a=4.4)
+    found = on_shells(atoms, {"Mn": 4.5}, [-7.0, -9.0])
+    assert len(found.first) == 6 + 3
+    assert found.isotropic[found.distances < 3.2] == pytest.approx(-7.0 * np.ones(6))
+    assert found.isotropic[found.distances > 4.3] == pytest.approx(-9.0 * np.ones(3))
+    # Type II of the fcc lattice, found by neutrons in MnO: q = (1/2, 1/2, 1/2), or one equivalent to it.
+    assert coupling_waves(found, np.array([[0.5, 0.5, 0.5]]))[0, 0, 0].real == pytest.approx(leading_order(found).eigenvalue)
+    with pytest.raises(BadInput, match="no couplings given"):
+        on_shells(atoms, {"Mn": 4.5}, [])
+    with pytest.raises(BadInput, match="no magnetic atom"):
+        on_shells(bulk("Si"), {"Mn": 4.5}, [1.0])
 
 
 def test_a_cell_that_cannot_tell_shells_apart_is_refused():

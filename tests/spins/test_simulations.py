@@ -1,16 +1,26 @@
 """Simulations that are stopped, damaged or refused, and their command line."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from typer.testing import CliRunner
 
 from nucleate.cli import app, main
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.files.table import table_text
+from nucleate.spins.curie import leading_order, waves_of
+from nucleate.spins.files.table import read_table, table_text
+from nucleate.spins.motion.lattice import SpinLattice
+from nucleate.spins.observables.order import order_squared, phases
 from nucleate.spins.settings import SimulationSettings
+from nucleate.spins.shells import on_shells
 from nucleate.spins.simulation import simulate
 
 CUBIC = Couplings(3 * np.eye(3), np.zeros((1, 3)), ("Fe",), [1.0], [0] * 3, [0] * 3, np.eye(3), tensor(np.full(3, 10.0)))
@@ -114,6 +124,44 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     assert words in error
     assert len(error.strip().splitlines()) == 1
     assert "Traceback" not in error
+
+
+def test_domains_of_an_order_count_as_one():
+    """Type II of the fcc lattice has four wave vectors and mixtures of them: none may be lost."""
+    couplings = on_shells(bulk("MnO", "rocksalt", a=4.4), {"Mn": 4.5}, [-2.0, -10.0])
+    lattice = SpinLattice.build(couplings, (4, 4, 4))
+    waves, sites = waves_of(couplings, (4, 4, 4), leading_order(couplings))
+    assert len(waves) == 4
+    phase = phases(lattice, waves, sites)
+    cells = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    for wave in waves:
+        spins = np.cos(2 * np.pi * (cells @ wave)).round()[:, None] * np.array([[0.6, 0.0, 0.8]])
+        assert order_squared(spins, phase) == pytest.approx(1.0)
+    # Four simple cubic lattices, each along a direction of its own: as low in energy, and as well ordered.
+    signs = np.cos(2 * np.pi * (cells @ waves.T)).round()
+    axes = lattice.random(np.random.default_rng(0))[:4]
+    own = ((signs[:, None, :] * signs[None, :, :]).sum(axis=-1) != 0).argmax(axis=0)
+    mixed = signs[:, :1] * axes[np.unique(own, return_inverse=True)[1]]
+    assert order_squared(mixed, phase) == pytest.approx(1.0)
+    rows = simulate(couplings, settings(temperatures=[20.0], sizes=[4], measurements=32, equilibration=400)).rows
+    assert rows[0].order > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_tutorial_runs_as_written(tmp_path, monkeypatch):
+    pytest.importorskip("gpaw")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    page = (Path(__file__).parents[2] / "docs" / "tutorial-spins.md").read_text(encoding="utf-8")
+    for kind, block in re.findall(r"```(python|bash)\n(.*?)```", page, re.DOTALL):
+        if kind == "python":
+            exec(compile(block, "docs/tutorial-spins.md", "exec"), {})
+        else:
+            subprocess.run(["bash", "-e", "-c", block], check=True)
+    assert read_table("mno.csv").isotropic.max() < 0
+    assert (tmp_path / "curves.png").stat().st_size > 10000
+    assert len(json.loads((tmp_path / "run" / "table.json").read_text())) == 14
 
 
 def test_a_lattice_without_couplings_is_refused():

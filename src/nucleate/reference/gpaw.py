@@ -169,8 +169,10 @@ class GPAWReference:
             moments: dict[str, Any] = {}
             if spins:
                 moments = {
-                    "moments": [float(m) for m in atoms.get_magnetic_moments()], "total_moment": float(atoms.get_magnetic_moment()),
-                }  # fmt: skip
+                    "moments": [float(m) for m in atoms.get_magnetic_moments()],
+                    "total_moment": float(atoms.get_magnetic_moment()),
+                    "gap": _gap(atoms.calc),
+                }
         except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
             text = " ".join(str(error).split())[:300] or type(error).__name__
             kinds = {"KohnShamConvergenceError": "unconverged", "ConvergenceError": "unconverged"}
@@ -180,3 +182,15 @@ class GPAWReference:
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
         return (energy, forces, stress), iterations, moments
+
+
+def _gap(calculator: Any) -> float:
+    """Lowest empty less highest occupied level over all k-points and spins, eV; zero where a band crosses the Fermi level."""
+    fermi = calculator.get_fermi_level()
+    spins, points = calculator.get_number_of_spins(), len(calculator.get_ibz_k_points())
+    levels = np.array([calculator.get_eigenvalues(kpt=k, spin=s) for s in range(spins) for k in range(points)])
+    # Bands that cross the Fermi level anywhere close the gap.
+    counts = (levels < fermi).sum(axis=1).reshape(spins, points)
+    if (counts != counts[:, :1]).any():
+        return 0.0
+    return float(levels[levels >= fermi].min() - levels[levels < fermi].max())

@@ -84,6 +84,21 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
     return Order(best, weights, float(eigenvalues[-1]))
 
 
+def waves_of(couplings: Couplings, size: tuple[int, int, int], order: Order) -> tuple[np.ndarray, np.ndarray]:
+    """The waves that a supercell orders in: those it holds, of the largest eigenvalue of J(q); equivalent ones are domains of one order.
+
+    Returns:
+        Wave vectors (w, 3) in reciprocal vectors, and phases (w, n) of the sites, of size one, or zero where a site takes no part.
+    """
+    lines = [np.arange(n) / n for n in size]
+    q = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
+    values, vectors = np.linalg.eigh(coupling_waves(couplings, q))
+    best = values[:, -1] > values[:, -1].max() - 1e-6 * max(1.0, abs(order.eigenvalue))
+    amplitudes = vectors[best, :, -1]
+    size_of = np.abs(amplitudes)
+    return q[best], np.where(size_of > 1e-6, amplitudes / np.maximum(size_of, 1e-12), 0.0)
+
+
 def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> float:
     """Temperature of the order in the random-phase approximation, K; extrapolated from meshes of `steps` and `2 steps`.
 

@@ -28,6 +28,8 @@ from nucleate.spins.symmetry import pair_map
 MOST_ENUMERATED = 12
 """Magnetic sites up to which every state is looked at; beyond, states are drawn."""
 DRAWN = 400
+NARROWEST = 0.1
+"""eV; an insulator's gap is wider."""
 WHOLE = 0.05
 """Bohr magnetons; how far an insulator's total moment may be from a whole number."""
 Told = Callable[[str, dict[str, Any]], None]
@@ -44,7 +46,7 @@ class MappingSettings(BaseModel):
     spare: int = Field(1, ge=0, description="States beyond those that fix every coupling: they measure the misfit.")
     kept: float = Field(0.5, gt=0, lt=1, description="Share of its starting moment that a site must keep.")
     alike: float = Field(0.3, gt=0, description="How far a site's moment may differ between states, Bohr magnetons.")
-    insulator: bool = Field(False, description="Whether the cell's total moment must be a whole number, as in every insulator.")
+    insulator: bool = Field(False, description="Refuse metallic states: without a gap, or with a cell's moment that is no whole number.")
     seed: int = Field(0, ge=0, description="Of the states that are drawn.")
 
 
@@ -131,6 +133,9 @@ def verified(signs: np.ndarray, label: Label, sites: np.ndarray, wanted: np.ndar
             raise ReferenceFailed("the reference tells no total moment: whether the state is insulating cannot be verified", kind="state")
         if abs(total - round(total)) > WHOLE:
             raise ReferenceFailed(f"the total moment is {total:.2f} Bohr magnetons: the state is metallic", kind="state")
+        gap = label.details.get("gap")
+        if gap is not None and gap < NARROWEST:
+            raise ReferenceFailed(f"the gap is {gap:.2f} eV: the state is metallic", kind="state")
     return moments
 
 

@@ -16,13 +16,13 @@ import numpy as np
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.settings_text import to_toml
 from nucleate.spins.couplings import K_B, Couplings
-from nucleate.spins.curie import Order, leading_order
+from nucleate.spins.curie import Order, coupling_waves, leading_order, waves_of
 from nucleate.spins.files.table import table_text
 from nucleate.spins.motion.dynamics import Dynamics
 from nucleate.spins.motion.fields import energy, tables
 from nucleate.spins.motion.lattice import SpinLattice
 from nucleate.spins.motion.monte_carlo import heat_bath, over_relax, swap_replicas
-from nucleate.spins.observables.order import order_vector, phases
+from nucleate.spins.observables.order import order_squared, phases
 from nucleate.spins.observables.statistics import autocorrelation_time, jackknife
 from nucleate.spins.settings import SimulationSettings
 from nucleate.storage import write_whole
@@ -44,7 +44,7 @@ class Row:
         energy: meV a spin.
         specific_heat: k_B a spin.
         magnetisation: mean length of the mean spin, 0 to 1.
-        order: the same of the order parameter of `curie.leading_order`.
+        order: root of the squared amplitudes of the waves of `curie.waves_of`, 0 to 1.
         susceptibility: N (<o^2> - <|o|>^2) / kT of the order parameter o, 1/meV.
         binder: 1 - <o^4> / (3 <o^2>^2).
         autocorrelation: of the squared order, in measurements.
@@ -94,18 +94,14 @@ def cells_of(couplings: Couplings, size: int) -> tuple[int, int, int]:
     return a, b, c
 
 
-def fitting_wave(order: Order, size: tuple[int, int, int]) -> np.ndarray:
-    """The wave vector of the supercell nearest to that of the order."""
-    return np.round(order.wave_vector * np.array(size)) / np.array(size)
-
-
 class _Replicas:
     """Spins at every temperature, their generators, and what was measured of them."""
 
     def __init__(self, couplings: Couplings, settings: SimulationSettings, size: int, order: Order):
         self.settings, self.size = settings, size
         self.lattice = SpinLattice.build(couplings, cells_of(couplings, size), settings.field)
-        self.phase = phases(self.lattice, fitting_wave(order, self.lattice.size), order.weights.conj())
+        self.waves, sites = waves_of(couplings, self.lattice.size, order)
+        self.phase = phases(self.lattice, self.waves, sites)
         self.tables = tables(self.lattice)
         self.betas = 1 / (K_B * np.array(settings.temperatures))
         count = len(self.betas)
@@ -129,7 +125,7 @@ class _Replicas:
         if self.settings.start == "random":
             return self.lattice.random(rng)
         # A wave that turns in the plane: collinear for q0 = 0 or 1/2.
-        angle = np.angle(self.phase.conj())
+        angle = np.angle(self.phase[0].conj())
         return np.stack([np.zeros_like(angle), np.sin(angle), np.cos(angle)], axis=1)
 
     def _move(self, k: int) -> None:
@@ -143,7 +139,7 @@ class _Replicas:
 
     def _measure(self, k: int) -> tuple[float, ...]:
         e = energy(self.lattice, self.spins[k]) / len(self.lattice)
-        o2 = float((np.abs(order_vector(self.spins[k], self.phase)) ** 2).sum())
+        o2 = order_squared(self.spins[k], self.phase)
         m2 = float((self.spins[k].mean(axis=0) ** 2).sum())
         return e, e * e, o2**0.5, o2, o2 * o2, m2**0.5, m2
 
@@ -237,10 +233,10 @@ def simulate(
     rows: list[Row] = []
     for size in settings.sizes:
         replicas = _Replicas(couplings, settings, size, order)
-        miss = np.abs(fitting_wave(order, replicas.lattice.size) - order.wave_vector).max()
-        if miss > 1e-3:
+        held = np.linalg.eigvalsh(coupling_waves(couplings, replicas.waves[:1]))[0, -1]
+        if held < order.eigenvalue - 1e-4 * abs(order.eigenvalue):
             q = np.round(order.wave_vector, 3).tolist()
-            told("note", {"text": f"size {size} does not hold the order at q = {q}: the nearest wave is measured"})
+            told("note", {"text": f"size {size} does not hold the order at q = {q}: the best wave it holds is measured"})
         checkpoint = None if folder is None else folder / f"size-{size}.npz"
         if checkpoint is not None and checkpoint.exists():
             replicas.load(checkpoint)

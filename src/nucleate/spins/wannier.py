@@ -48,11 +48,12 @@ class WannierSettings(BaseModel):
     cutoff: float = Field(540.0, gt=0, description="Plane-wave cutoff, eV.")
     density_cutoff: float = Field(4300.0, gt=0, description="Cutoff of the density, eV.")
     smearing: float = Field(0.14, gt=0, description="Width of the Marzari-Vanderbilt smearing, eV.")
-    scf_mesh: tuple[int, int, int] = Field((8, 8, 8), description="k-points of the self-consistent calculation.")
-    mesh: tuple[int, int, int] = Field((6, 6, 6), description="k-points of the Wannier functions.")
+    scf_mesh: tuple[int, int, int] = Field((14, 14, 14), description="k-points of the self-consistent calculation.")
+    mesh: tuple[int, int, int] = Field((8, 8, 8), description="k-points of the Wannier functions.")
     bands: int | None = Field(None, ge=1, description="Bands of the Wannier functions; unset: 16 for every 9 of them.")
     core_bands: int = Field(0, ge=0, description="Lowest bands, of semicore states, that are left out.")
     projections: dict[str, str] = Field(default_factory=dict, description="Of each element; unset: s;p;d with a moment, s;p without.")
+    iterations: int = Field(100, ge=0, description="Of the localisation; 0 keeps the projected functions.")
     frozen: float = Field(3.0, description="Upper end of the energies kept exactly, above the Fermi level, eV.")
     window: float = Field(50.0, gt=0, description="Upper end of the energies looked at, above the Fermi level, eV.")
     green_mesh: tuple[int, int, int] = Field((15, 15, 15), description="k-points of TB2J's Green's functions, odd.")
@@ -179,7 +180,7 @@ num_bands = {band_count(atoms, settings)}
 dis_win_max = {fermi + settings.window:.6f}
 dis_froz_max = {fermi + settings.frozen:.6f}
 dis_num_iter = 400
-num_iter = 0
+num_iter = {settings.iterations}
 guiding_centres = .true.
 use_ws_distance = .false.
 write_hr = .true.

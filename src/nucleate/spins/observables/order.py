@@ -7,17 +7,16 @@ import numpy as np
 from nucleate.spins.motion.lattice import SpinLattice
 
 
-def phases(lattice: SpinLattice, wave_vector: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """(N,) complex: w_s exp(-2 pi i q . R) of each spin, R its cell, q in reciprocal vectors, w of the sites of a cell, |w| <= 1."""
+def phases(lattice: SpinLattice, wave_vectors: np.ndarray, sites: np.ndarray) -> np.ndarray:
+    """(w, N) complex: conj(x_s) exp(-2 pi i q . R) of each spin, R its cell; q (w, 3) in reciprocal vectors, x (w, n) of the sites."""
     grid = np.stack(np.meshgrid(*(np.arange(k) for k in lattice.size), indexing="ij"), -1).reshape(-1, 3)
-    n = len(lattice.couplings.positions)
-    site = np.ones(n, dtype=complex) if weights is None else np.asarray(weights, dtype=complex)
-    return (np.exp(-2j * np.pi * (grid @ np.asarray(wave_vector, dtype=float)))[:, None] * site).reshape(-1)
+    waves = np.exp(-2j * np.pi * (wave_vectors @ grid.T))
+    return (waves[:, :, None] * sites.conj()[:, None, :]).reshape(len(wave_vectors), -1)
 
 
-def order_vector(spins: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """(3,) complex mean of phase times spin; its length is one in the ordered structure the phases were made of."""
-    return phase @ spins / len(spins)
+def order_squared(spins: np.ndarray, phase: np.ndarray) -> float:
+    """Sum over waves of |mean of phase times spin|^2: one in any domain of the order, and in a mixture of its waves."""
+    return float((np.abs(phase @ spins / len(spins)) ** 2).sum())
 
 
 def structure_factor(lattice: SpinLattice, spins: np.ndarray) -> np.ndarray:
