@@ -53,7 +53,7 @@ class WannierSettings(BaseModel):
     bands: int | None = Field(None, ge=1, description="Bands of the Wannier functions; unset: 16 for every 9 of them.")
     core_bands: int = Field(0, ge=0, description="Lowest bands, of semicore states, that are left out.")
     projections: dict[str, str] = Field(default_factory=dict, description="Of each element; unset: s;p;d with a moment, s;p without.")
-    iterations: int = Field(100, ge=0, description="Of the localisation; 0 keeps the projected functions.")
+    iterations: int = Field(0, ge=0, description="Of the localisation; 0 keeps the orbitals of both spins alike.")
     frozen: float = Field(3.0, description="Upper end of the energies kept exactly, above the Fermi level, eV.")
     window: float = Field(50.0, gt=0, description="Upper end of the energies looked at, above the Fermi level, eV.")
     green_mesh: tuple[int, int, int] = Field((15, 15, 15), description="k-points of TB2J's Green's functions, odd.")
