@@ -114,3 +114,15 @@ SHORT = {
     "search": "[search]\nfirst_batch = 4\nbatch = 2\nmax_rounds = 1\n[training]\nsteps = 20\nwarm_steps = 10\n",
     "learning-curve": "steps = 20\n",
 }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_active_learning_of_couplings_asks_for_what_it_needs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gpaw")
+    monkeypatch.chdir(tmp_path)
+    exec(compile((EXAMPLES / "active_couplings.py").read_text(), "active_couplings.py", "exec"), {})
+    said = capsys.readouterr().out
+    assert said.count("predicted") == 1
+    # Half-filled shells across a shared edge repel; every other number here is computed too.
+    assert all(line.split()[1].startswith("-") for line in said.splitlines() if line.startswith("Mn-Mn:"))
