@@ -25,15 +25,19 @@ def register(app: typer.Typer) -> None:
 
 
 def _moments(text: list[str]) -> dict[str, float]:
-    found = {}
+    from ase.data import atomic_numbers
+
+    found: dict[str, float] = {}
     for part in (p for t in text for p in t.replace(",", " ").split()):
         element, sign, value = part.partition("=")
+        if not sign:
+            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5")
+        if element in found or not atomic_numbers.get(element):
+            raise BadInput(f"--moment {part}: {'given twice' if element in found else 'no element'}")
         try:
             found[element] = float(value)
         except ValueError:
             raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5") from None
-        if not sign:
-            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5")
     return found
 
 
@@ -41,13 +45,13 @@ def couple(
     structure: Annotated[Path, typer.Argument(help="A crystal with magnetic atoms.")],
     out: Annotated[Path, typer.Option(help="Folder with ledger and couplings; the same command goes on there.")],
     moment: Annotated[list[str], typer.Option(help="Starting moment of an element, such as Mn=4.5; once for each.")],
-    method: Annotated[str, typer.Option(help="collinear, four-state, or tb2j (Quantum ESPRESSO and Wannier90).")] = "collinear",
+    method: Annotated[str | None, typer.Option(help="collinear (default), four-state, or tb2j (Quantum ESPRESSO and Wannier90).")] = None,
     cutoff: Annotated[float | None, typer.Option(help="Longest pair, Å; unset: 5, tb2j: 8.")] = None,
-    insulator: Annotated[bool, typer.Option(help="Refuse metallic states.")] = False,
+    insulator: Annotated[bool | None, typer.Option("--insulator", help="Refuse metallic states.")] = None,
     settings: Annotated[
         Path | None, typer.Option("--settings", help="TOML file with [reference] and [mapping]; options go before it.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Calculations side by side; 0: in this process.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=0, help="Calculations side by side; 0: in this process; unset: 1.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -70,10 +74,16 @@ def couple(
     unknown = set(given) - set(tables)
     if unknown:
         raise BadInput(f"{settings}: unknown table {', '.join(sorted(unknown))}; with method {method}: {', '.join(tables)}")
+    for name, value in given.items():
+        if not isinstance(value, dict):
+            raise BadInput(f"{settings}: [{name}] is a table")
     if method == "tb2j":
+        if insulator or workers is not None:
+            raise BadInput("--insulator and --workers have no effect on method tb2j; its [tb2j] table has a command")
         _wannier(structure, out, _moments(moment), cutoff, given.get("tb2j", {}), quiet, as_json)
         return
-    options = {"moments": _moments(moment), "method": method, "insulator": insulator, **({} if cutoff is None else {"cutoff": cutoff})}
+    chosen = {"method": method, "insulator": insulator, "cutoff": cutoff}
+    options = {"moments": _moments(moment), **{name: value for name, value in chosen.items() if value is not None}}
     mapping = validated(MappingSettings, {**given.get("mapping", {}), **options}, "options")
     reference = validated(ReferenceSettings, {"smearing": 0.1, **given.get("reference", {})}, str(settings) if settings else "options")
     atoms = read_structure(structure)
@@ -90,7 +100,7 @@ def couple(
 
     with (
         ledger_file(out / "ledger.db") as ledger,
-        Dispatcher(make_reference(reference), ledger, workers=workers, timeout=reference.timeout) as dispatcher,
+        Dispatcher(make_reference(reference), ledger, workers=1 if workers is None else workers, timeout=reference.timeout) as dispatcher,
     ):
         try:
             found = map_couplings(atoms, mapping, dispatcher, told)
@@ -99,13 +109,22 @@ def couple(
             raise typer.Exit(130) from None
     for failure in found.failures:
         typer.echo(f"left out: {failure}", err=True)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
     path = out / "couplings.csv"
     write_whole(path, table_text(found.couplings))
     if as_json:
         misfit = None if found.misfit != found.misfit else found.misfit
         print(
             json.dumps(
-                {"schema": 1, "couplings": str(path), "shells": shells(found.couplings), "misfit": misfit, "failures": found.failures}
+                {
+                    "schema": 1,
+                    "couplings": str(path),
+                    "shells": shells(found.couplings),
+                    "misfit": misfit,
+                    "failures": found.failures,
+                    "notes": found.notes,
+                }
             )
         )
         return
@@ -160,6 +179,7 @@ def lattice(
     from nucleate.spins.shells import on_shells
     from nucleate.storage import write_whole
 
+    _check_folder(out)
     if out.suffix != ".csv":
         raise BadInput(f"{out}: couplings are written as .csv; convert it afterwards")
     found = on_shells(read_structure(structure), _moments(moment), shell)
@@ -184,6 +204,7 @@ def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:
 
 
 def _estimates(found: Any) -> dict[str, Any]:
+
     from nucleate.spins.curie import leading_order, rpa
 
     order = leading_order(found)
@@ -212,6 +233,8 @@ def convert(
     cells: Annotated[tuple[int, int, int], typer.Option(help="Cells along each vector (Spirit).")] = (10, 10, 10),
 ) -> None:
     """Couplings from one program's file to another's."""
+    import numpy as np
+
     from nucleate.spins.files.reading import read_couplings
     from nucleate.spins.files.spirit import spirit_text
     from nucleate.spins.files.table import table_text
@@ -219,9 +242,20 @@ def convert(
     from nucleate.storage import write_whole
 
     writers = {".csv": table_text, ".out": tb2j_text, ".cfg": lambda c: spirit_text(c, cells)}
+    _check_folder(out)
+    if min(cells) < 1:
+        raise BadInput(f"--cells {cells[0]} {cells[1]} {cells[2]}: give at least one along each vector")
     if out.suffix not in writers:
         raise BadInput(f"{out}: unknown kind of file; known: .csv (a table), .out (TB2J), .cfg (Spirit)")
-    write_whole(out, writers[out.suffix](read_couplings(couplings)))
+    found = read_couplings(couplings)
+    write_whole(out, writers[out.suffix](found))
+    lost = [] if out.suffix == ".csv" or not np.isfinite(found.errors).any() else ["error bars"]
+    if out.suffix == ".cfg":
+        lost.append("elements")
+    if out.suffix == ".out" and len(found.tensors) and np.abs(found.tensors).max() < 0.02:
+        lost.append("digits: the text has four decimals of a meV")
+    if lost:
+        typer.echo(f"{out}: cannot hold {', '.join(lost)}", err=True)
 
 
 def simulate(
@@ -253,17 +287,18 @@ def simulate(
     from nucleate.spins.simulation import simulate as run
 
     lowest, highest, count = temperature_range
-    if count < 1 or not 0 < lowest <= highest < float("inf"):
+    if count < 1 or not 0 < lowest <= highest < float("inf") or (count == 1) != (lowest == highest):
         raise BadInput(f"--temperature-range {lowest:g} {highest:g} {count}: give rising temperatures above 0 K and how many of them")
     given = read_settings(settings) if settings else {}
     options = {
-        "temperatures": np.unique(np.linspace(lowest, highest, count).round(6)).tolist(), "method": method, "sizes": size,
+        "temperatures": [float(f"{t:.9g}") for t in np.linspace(lowest, highest, count)], "method": method, "sizes": size,
         "measurements": measurements, "field": field, "seed": seed,
     }  # fmt: skip
     resolved = validated(SimulationSettings, {**given, **{k: v for k, v in options.items() if v is not None}}, "options")
     for path in (plot, picture):
         if path is not None:
             check_figure(path)
+            _check_folder(path)
     found = read_couplings(couplings)
     estimates = _estimates(found)
     console = make_console()
@@ -352,7 +387,7 @@ def evaluate(
         found = cross_validate(pairs, _training(settings, model, seed), folds, grouping, bar)
     if grouping == "ungrouped":
         typer.echo("ungrouped: the model has seen b-a when it is asked for a-b; this score says little of new pairs", err=True)
-    numbers = {"mae": found.mae, "rmse": found.rmse, "r2": found.r2, "inside": found.inside}
+    numbers = {"mae": found.mae, "rmse": found.rmse, "r2": found.r2 if found.r2 == found.r2 else None, "inside": found.inside}
     if as_json:
         print(json.dumps({"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers}))
         return
@@ -362,17 +397,18 @@ def evaluate(
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
-    pairs: Annotated[Path, typer.Argument(help="Pairs: extended XYZ, or a CSV of elements; their couplings are compared with.")],
+    pairs: Annotated[Path, typer.Argument(help="Pairs: extended XYZ, or a CSV of elements; couplings, where given, are shown beside.")],
     as_json: AsJson = False,
 ) -> None:
     """Couplings of pairs by a trained model."""
+    import numpy as np
     from rich.table import Table
 
     from nucleate.report.terminal import make_console
     from nucleate.spins.models.data import read_pairs
     from nucleate.spins.models.training import load_pairs_model
 
-    loaded, asked = load_pairs_model(model), read_pairs(pairs)
+    loaded, asked = load_pairs_model(model), read_pairs(pairs, labelled=False)
     found = loaded.predict(asked)
     unseen = loaded.unseen(asked)
     if unseen:
@@ -380,7 +416,11 @@ def predict(
     rows = []
     for k, pair in enumerate(asked.elements):
         dm = None if found.dm is None else found.dm[k].tolist()
-        numbers = {"J": float(found.couplings[k]), "error": float(found.errors[k]), "given": float(asked.couplings[k])}
+        numbers = {
+            "J": float(found.couplings[k]),
+            "error": float(found.errors[k]),
+            "given": float(asked.couplings[k]) if np.isfinite(asked.couplings[k]) else None,
+        }
         rows.append({"elements": list(pair), **numbers, "D": dm})
     if as_json:
         print(json.dumps({"schema": 1, "pairs": rows, "unseen": unseen}))
@@ -389,8 +429,18 @@ def predict(
     for name in ("pair", "J, meV", "±", "given"):
         table.add_column(name, justify="left" if name == "pair" else "right")
     for k, pair in enumerate(asked.elements):
-        table.add_row("-".join(pair), f"{found.couplings[k]:+.3f}", f"{found.errors[k]:.3f}", f"{asked.couplings[k]:+.3f}")
+        table.add_row(
+            "-".join(pair),
+            f"{found.couplings[k]:+.3f}",
+            f"{found.errors[k]:.3f}",
+            f"{asked.couplings[k]:+.3f}" if np.isfinite(asked.couplings[k]) else "",
+        )
     make_console().print(table)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: no such folder; make it first")
 
 
 def suggest(
@@ -411,7 +461,7 @@ def suggest(
 
     if strategy not in ("variance", "diversity"):
         raise BadInput(f"--strategy {strategy}; known: variance, diversity")
-    loaded, asked = load_pairs_model(model), read_pairs(pool)
+    loaded, asked = load_pairs_model(model), read_pairs(pool, labelled=False)
     if not isinstance(loaded.model, PairGaussianProcess):
         raise BadInput(f"{model}: only a kernel knows what it would learn; train one with --model kernel")
     known = loaded.pairs

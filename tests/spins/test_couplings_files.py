@@ -130,8 +130,8 @@ def two(dm=(0.2, -0.3, 0.4), onsite=None):
 def test_spirit_reads_back_what_is_written(tmp_path):
     couplings = two(onsite=[uniaxial(1.5, np.array([0, 1, 1])), np.zeros((3, 3))])
     path = tmp_path / "input.cfg"
-    path.write_text(spirit_text(couplings, (4, 3, 2), (0, 3, 4)))
-    assert "external_field_magnitude 5.0" in path.read_text()
+    assert "external_field_magnitude 5.0" in spirit_text(couplings, (4, 3, 2), (0, 3, 4))
+    path.write_text(spirit_text(couplings, (4, 3, 2)))
     back = read_spirit(path, ("Mn", "Fe"))
     assert back.symbols == couplings.symbols
     for name in ("cell", "positions", "moments", "tensors", "anisotropy"):
@@ -154,6 +154,9 @@ def test_spirit_refuses_what_it_cannot_hold():
         (lambda t: t.replace("heisenberg_pairs", "gaussian"), "only heisenberg_pairs"),
         (lambda t: t.replace("n_interaction_pairs 2", "n_interaction_pairs 5"), "2 of 5 pairs"),
         (lambda t: t.replace("7.0", "seven"), "cannot be read"),
+        (lambda t: t.replace("Dijx Dijy Dijz", "Dija Dijb Dijc"), "columns of the pairs"),
+        (lambda t: t.replace("external_field_magnitude 0.0", "external_field_magnitude 3.0"), "external_field_magnitude 3.0"),
+        (lambda t: t.replace("ddi_method none", "ddi_method fft"), "ddi_method fft"),
     ],
 )
 def test_damaged_spirit_files_are_refused(tmp_path, change, words):

@@ -161,6 +161,27 @@ def test_structures_without_magnetism_are_refused():
         map_couplings(bulk("Fe", "sc", a=4.0), SETTINGS, dispatcher(HeisenbergReference({})))
 
 
+def test_images_that_the_energy_holds_are_named():
+    """Any representative of a class will do, whichever way the cell is long; farther images are counted in, and said."""
+    host = bulk("MgO", "rocksalt", a=4.44, cubic=True)
+    settings = MappingSettings(moments={"Mn": 5.0}, method="four-state", cutoff=4.5)
+    for repeat, other in (((1, 1, 2), 8), ((2, 1, 1), 8)):
+        cell = host.repeat(repeat)
+        cell.symbols[[0, other]] = "Mn"
+        found = map_couplings(cell, settings, dispatcher(HeisenbergReference({4.44: -9.0})))
+        assert found.couplings.isotropic == pytest.approx(-9.0 * np.ones(6))
+    host.symbols[[0, 2]] = "Mn"
+    found = map_couplings(host, settings.model_copy(update={"cutoff": 3.3}), dispatcher(HeisenbergReference({3.14: -2.0, 5.44: 3.0})))
+    # Four bonds share the energy, and eight images at 5.44 Å are in it.
+    assert found.couplings.isotropic == pytest.approx((-2.0 + 2 * 3.0) * np.ones(4))
+    assert "4 bonds a cell share the energy; it holds images at 5.44 Å too" in found.notes[0]
+
+
+def test_moments_of_elements_that_are_not_there_are_refused():
+    with pytest.raises(BadInput, match="moments of Co, which it does not hold"):
+        map_couplings(iron(), SETTINGS.model_copy(update={"moments": {"Fe": 2.2, "Co": 1.0}}), dispatcher(HeisenbergReference({})))
+
+
 def test_states_are_asked_once(tmp_path):
     reference = HeisenbergReference({2.485: 12.0, 2.87: 5.0})
     for _ in range(2):

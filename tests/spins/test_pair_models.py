@@ -2,6 +2,7 @@
 
 import json
 
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -210,6 +211,49 @@ def test_pairs_of_elements_have_no_surroundings():
     far = Pairs.of_crystals([Atoms("Fe2", cell=[30, 30, 30], positions=[[0, 0, 0], [14, 0, 0]], pbc=True)], [[0, 1]], [[14, 0, 0]], [1.0])
     with pytest.raises(BadInput, match=r"14\.0 Å long"):
         pair_graph(far, 4.0)
+
+
+@pytest.mark.parametrize("model", ["kernel", "elements"])
+def test_pairs_of_another_kind_are_refused(model):
+    pairs = synthetic(8)
+    plain = Pairs.of_elements(pairs.elements, pairs.couplings)
+    settings = PairTraining(model=model, components=[0])
+    for trained, asked in ((pairs, plain), (plain, pairs)):
+        with pytest.raises(BadInput, match="give pairs of that kind"):
+            fit_pairs(trained, settings).predict(asked)
+
+
+def test_one_pair_of_elements_can_be_learned():
+    pairs = synthetic(12)
+    same = Pairs.of_crystals([a.copy() for a in pairs.atoms], pairs.sites, pairs.vectors, -20 * np.exp(3 - pairs.distances))
+    for a, sites in zip(same.atoms, same.sites, strict=True):
+        a.symbols[sites] = "Mn"
+    same = Pairs.of_crystals(same.atoms, same.sites, same.vectors, same.couplings)
+    assert np.isfinite(fit_pairs(same, PairTraining()).predict(same).couplings).all()
+
+
+def test_noble_gases_have_numbers():
+    assert np.isfinite(element_features("Ar")).all()
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        ({"sites": [0, -1]}, "numbers of two atoms"),
+        ({"sites": [0, 0]}, "numbers of two atoms"),
+        ({"sites": [0.7, 2.2]}, "numbers of two atoms"),
+        ({"vector": [9.0, 9.0, 9.0]}, "does not lead from"),
+        ({"vector": [1.0, 2.0]}, "give three numbers"),
+        ({"J_meV": "abc"}, "no number"),
+    ],
+)
+def test_pairs_that_do_not_fit_their_crystal_are_refused(tmp_path, info, words):
+    write_pairs(tmp_path / "p.extxyz", synthetic(1))
+    atoms = ase.io.read(tmp_path / "p.extxyz")
+    atoms.info.update(info)
+    ase.io.write(tmp_path / "p.extxyz", atoms, format="extxyz")
+    with pytest.raises(BadInput, match=words):
+        read_pairs(tmp_path / "p.extxyz")
 
 
 def test_the_verbs_of_models(tmp_path):

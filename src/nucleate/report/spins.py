@@ -19,19 +19,21 @@ from nucleate.spins.simulation import Row
 
 
 def shells(couplings: Couplings) -> list[dict[str, Any]]:
-    """Pairs of the same elements, distance and coupling, nearest first."""
-    found: dict[tuple, dict[str, Any]] = {}
+    """Pairs of the same elements and distance, nearest first: mean coupling and D, and the largest of error bar and spread."""
+    names = ["-".join(sorted((couplings.symbols[i], couplings.symbols[j]))) for i, j in zip(couplings.first, couplings.second, strict=True)]
+    groups: dict[tuple[float, str], list[int]] = {}
+    for p, name in enumerate(names):
+        groups.setdefault((round(float(couplings.distances[p]), 2), name), []).append(p)
+    found = []
     dm = np.linalg.norm(couplings.dm, axis=1)
-    for p, (i, j) in enumerate(zip(couplings.first, couplings.second, strict=True)):
-        names = tuple(sorted((couplings.symbols[i], couplings.symbols[j])))
-        key = (round(float(couplings.distances[p]), 3), names, round(float(couplings.isotropic[p]), 3), round(float(dm[p]), 3))
-        entry = found.setdefault(key, {
-            "elements": list(names), "distance": float(couplings.distances[p]), "pairs": 0,
-            "J": float(couplings.isotropic[p]), "D": float(dm[p]),
-            "error": None if np.isnan(couplings.errors[p]) else float(couplings.errors[p]),
+    for (_, name), rows in sorted(groups.items()):
+        j = couplings.isotropic[rows]
+        error = np.nanmax([*couplings.errors[rows], j.std()]) if np.isfinite(couplings.errors[rows]).any() or j.std() > 1e-9 else None
+        found.append({
+            "elements": name.split("-"), "distance": float(couplings.distances[rows].mean()), "pairs": len(rows), "J": float(j.mean()),
+            "D": float(dm[rows].mean()), "error": None if error is None else float(error),
         })  # fmt: skip
-        entry["pairs"] += 1
-    return [found[key] for key in sorted(found)]
+    return found
 
 
 def shell_table(couplings: Couplings) -> Table:
@@ -40,7 +42,7 @@ def shell_table(couplings: Couplings) -> Table:
     for name in ("pair", "Å", "pairs a cell", "J, meV", "error", "|D|, meV"):
         table.add_column(name, justify="left" if name == "pair" else "right")
     for s in shells(couplings):
-        error = "" if s["error"] is None else f"{s['error']:.3f}"
+        error = "" if s["error"] is None else f"{s['error']:.2g}"
         table.add_row(
             "-".join(s["elements"]),
             f"{s['distance']:.3f}",

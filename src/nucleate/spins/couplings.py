@@ -21,6 +21,8 @@ MU_B = 5.7883817982e-2
 """Bohr magneton, meV/T (CODATA 2022)."""
 K_B = 8.617333262e-2
 """Boltzmann constant, meV/K (CODATA 2022)."""
+CLOSEST = 0.5
+"""Å; nearer sites are one."""
 ANTISYMMETRY = 1e-6
 """meV; how far J_ij and the transpose of J_ji may differ in a list that holds both."""
 
@@ -105,6 +107,8 @@ class Couplings:
             raise BadInput(f"couplings: a pair names a site beyond the {n} there are")
         if ((self.first == self.second) & (self.shifts == 0).all(axis=1)).any():
             raise BadInput("couplings: a site is coupled with itself; write it as anisotropy")
+        if p and self.distances.min() < CLOSEST:
+            raise BadInput(f"couplings: two magnetic sites are {self.distances.min():.2f} Å apart")
         if len(np.unique(self._keys(), axis=0)) < p:
             raise BadInput("couplings: a pair stands there twice; each pair is counted once")
         if np.abs(self.anisotropy - self.anisotropy.transpose(0, 2, 1)).max() > ANTISYMMETRY:
@@ -146,6 +150,29 @@ class Couplings:
     def distances(self) -> np.ndarray:
         """(p,), Å."""
         return np.linalg.norm(self.vectors, axis=1)
+
+    @property
+    def loops(self) -> np.ndarray:
+        """(p, 3) translations that each pair leads on by when sites are moved to the cells they are connected in: zero in a cluster."""
+        moved = np.zeros((len(self.positions), 3), dtype=np.int64)
+        seen = np.zeros(len(self.positions), dtype=bool)
+        alive = np.abs(self.tensors).max(axis=(1, 2)) > 0
+        ends: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for i, j, r in zip(self.first[alive], self.second[alive], self.shifts[alive], strict=True):
+            ends.setdefault(int(i), []).append((int(j), r))
+            ends.setdefault(int(j), []).append((int(i), -r))
+        for root in range(len(seen)):
+            queue = [] if seen[root] else [root]
+            seen[root] = True
+            while queue:
+                i = queue.pop()
+                for j, r in ends.get(i, []):
+                    if not seen[j]:
+                        seen[j] = True
+                        moved[j] = moved[i] + r
+                        queue.append(j)
+        found = moved[self.first] + self.shifts - moved[self.second]
+        return np.where(alive[:, None], found, 0)
 
     def both_ways(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Each pair twice, as every site sees it: first, second, shifts, tensors."""

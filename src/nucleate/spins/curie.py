@@ -1,5 +1,6 @@
 """Which order wins, and estimates of its temperature without a simulation.
 
+Isotropic parts of couplings alone count here: D vectors and anisotropies are not looked at.
 J(q)_ab = sum_R J_ab(R) exp(2 pi i q . R), every neighbour of a site counted. Its largest eigenvalue over q says the order (J. M. Luttinger,
 L. Tisza, Phys. Rev. 70, 954 (1946), doi 10.1103/PhysRev.70.954). For classical unit spins
     mean field:  k T = max eigenvalue of J(q) / 3
@@ -18,6 +19,12 @@ from scipy.optimize import minimize, root
 
 from nucleate.errors import BadInput, NucleateError
 from nucleate.spins.couplings import K_B, Couplings
+
+ALIKE = 1e-3
+"""Share of the largest eigenvalue within which waves are taken for domains of one order: couplings come with few decimals."""
+MOST_WAVES = 256
+LARGEST = 2e7
+"""Numbers of a matrix at every wave vector: beyond, meshes get coarser."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +73,16 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
     Raises:
         BadInput: no couplings.
     """
-    if not len(couplings.first):
-        raise BadInput("order: no couplings between these sites")
+    if not len(couplings.first) or not np.abs(couplings.isotropic).max() > 0:
+        raise BadInput("order: no isotropic couplings between these sites")
     q = mesh(steps)
     values = np.linalg.eigvalsh(coupling_waves(couplings, q))[:, -1]
-    best = q[values > values.max() - 1e-9 * max(1.0, abs(values.max()))][0]
+    best = q[values > values.max() - 1e-9 * abs(values.max())][0]
     simplex = best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])
     options = {"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": simplex}
     found = minimize(lambda p: -np.linalg.eigvalsh(coupling_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead", options=options)
     # A commensurate vector is kept unless another one is truly better.
-    if -found.fun > values.max() + 1e-7 * max(1.0, abs(values.max())):
+    if -found.fun > values.max() + 1e-7 * abs(values.max()):
         best = found.x
     best = 0.5 - (0.5 - best) % 1.0
     eigenvalues, vectors = np.linalg.eigh(coupling_waves(couplings, best[None])[0])
@@ -85,31 +92,42 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
 
 
 def waves_of(couplings: Couplings, size: tuple[int, int, int], order: Order) -> tuple[np.ndarray, np.ndarray]:
-    """The waves that a supercell orders in: those it holds, of the largest eigenvalue of J(q); equivalent ones are domains of one order.
+    """The waves that a supercell orders in: those it holds with the largest eigenvalues of J(q), which span the domains of one order.
 
     Returns:
-        Wave vectors (w, 3) in reciprocal vectors, and phases (w, n) of the sites, of size one, or zero where a site takes no part.
+        Wave vectors (w, 3) in reciprocal vectors, each as often as it has such eigenvectors, and these (w, n), of length sqrt(n).
+
+    Raises:
+        NucleateError: more than `MOST_WAVES` compete, as in a frustrated lattice with a flat band: there is no order to follow.
     """
     lines = [np.arange(n) / n for n in size]
     q = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
     values, vectors = np.linalg.eigh(coupling_waves(couplings, q))
-    best = values[:, -1] > values[:, -1].max() - 1e-6 * max(1.0, abs(order.eigenvalue))
-    amplitudes = vectors[best, :, -1]
-    size_of = np.abs(amplitudes)
-    return q[best], np.where(size_of > 1e-6, amplitudes / np.maximum(size_of, 1e-12), 0.0)
+    best = np.argwhere(values >= values.max() - ALIKE * abs(values.max()))
+    if len(best) > MOST_WAVES:
+        raise NucleateError(f"order: {len(best)} waves compete to {100 * ALIKE:g} % of their energy: these couplings choose no order")
+    amplitudes = np.array([vectors[k, :, v] for k, v in best])
+    return q[best[:, 0]], np.sqrt(len(couplings.positions)) * amplitudes
 
 
 def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> float:
-    """Temperature of the order in the random-phase approximation, K; extrapolated from meshes of `steps` and `2 steps`.
+    """Temperature of the order in the random-phase approximation, K.
+
+    Args:
+        couplings: their isotropic parts count.
+        order: from `leading_order`.
+        steps: meshes of `steps` and `2 steps` along each vector are extrapolated from; fewer in cells of many sites.
 
     Raises:
         NucleateError: the equations have no solution, as for sublattices that order apart, or couplings reach along fewer than three
             directions.
     """
-    directions = np.linalg.matrix_rank(couplings.vectors, tol=1e-6)
+    directions = np.linalg.matrix_rank(couplings.loops) if len(couplings.first) else 0
     if directions < 3:
         raise NucleateError(f"RPA: couplings reach along {directions} directions; isotropic spins order above 0 K in three alone")
     order = order or leading_order(couplings)
+    while steps > 8 and (2 * steps) ** 3 * len(couplings.positions) ** 2 > LARGEST:
+        steps -= 2
     return float(K_B**-1 / (2 / _on_mesh(couplings, order, 2 * steps) - 1 / _on_mesh(couplings, order, steps)))
 
 
@@ -125,7 +143,10 @@ def _on_mesh(couplings: Couplings, order: Order, steps: int) -> float:
     def green(log_ratio: np.ndarray) -> np.ndarray:
         x = np.exp(np.concatenate([[0.0], log_ratio])) * phase
         fields = (at_order @ x / x).real
-        inverse = np.linalg.inv(np.diag(fields) - waves)
+        try:
+            inverse = np.linalg.inv(np.diag(fields) - waves)
+        except np.linalg.LinAlgError:
+            raise NucleateError("RPA: the order is not stable against other waves") from None
         return np.diagonal(inverse, axis1=1, axis2=2).real.mean(axis=0)
 
     if n == 1:

@@ -75,6 +75,7 @@ class Mapped:
         failures: states that were not, in words.
         orbit: (p,) class of each pair.
         misfit: root mean square of the fit's residuals, meV; NaN where no state was left over.
+        notes: what the energies of the four-state method hold beside each pair.
     """
 
     couplings: Couplings
@@ -82,6 +83,7 @@ class Mapped:
     failures: list[str]
     orbit: np.ndarray
     misfit: float
+    notes: list[str]
 
 
 def magnetic_sites(atoms: Atoms, moments: dict[str, float]) -> np.ndarray:
@@ -90,10 +92,13 @@ def magnetic_sites(atoms: Atoms, moments: dict[str, float]) -> np.ndarray:
     Raises:
         BadInput: there is none.
     """
+    absent = [name for name in moments if name not in atoms.get_chemical_symbols()]
     sites = np.flatnonzero([abs(moments.get(symbol, 0.0)) > 0 for symbol in atoms.get_chemical_symbols()])
     if not len(sites):
         named = ", ".join(moments) or "none"
         raise BadInput(f"{atoms.get_chemical_formula()}: no magnetic atom (elements with a moment: {named}); give moments such as Mn=4.5")
+    if absent:
+        raise BadInput(f"{atoms.get_chemical_formula()}: moments of {', '.join(absent)}, which it does not hold")
     return sites
 
 
@@ -195,7 +200,7 @@ def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatche
         atoms: the crystal.
         settings: which atoms are magnetic, how far pairs reach, which method.
         dispatcher: asks the reference; what its ledger knows is not computed again.
-        told: is called with ("state", number, total, text).
+        told: is called with "state" and {done, total, signs, failed} after each state.
 
     Raises:
         BadInput: no magnetic atom, no pair, a cell that cannot tell pairs apart.
@@ -230,7 +235,7 @@ def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatche
     couplings = Couplings.from_atoms(
         atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensor(fit[1:][orbit]), errors=spread[1:][orbit]
     )
-    return Mapped(couplings, states, failures, orbit, misfit)
+    return Mapped(couplings, states, failures, orbit, misfit, [])
 
 
 def ask_states(
@@ -274,6 +279,15 @@ def arrows(signs: np.ndarray) -> str:
     return "".join("u" if s > 0 else "d" for s in signs)
 
 
+def _image_beyond(atoms: Atoms, i: int, j: int, cutoff: float) -> float:
+    """Distance of the nearest image of atom j beyond the cutoff, Å."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+    reach = np.ceil((cutoff + 2 * atoms.cell.lengths().max()) / heights).astype(int)
+    images = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1).reshape(-1, 3) @ atoms.cell.array
+    lengths = np.linalg.norm(atoms.positions[j] - atoms.positions[i] + images, axis=1)
+    return float(lengths[lengths > cutoff + 1e-3].min())
+
+
 def _four_state(
     atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, pairs: tuple[np.ndarray, np.ndarray, np.ndarray], orbit: np.ndarray,
     settings: MappingSettings, dispatcher: Dispatcher, told: Callable[[str, dict[str, Any]], None],
@@ -282,19 +296,24 @@ def _four_state(
     tensors = np.full((len(first), 3, 3), np.nan)
     failures: list[str] = []
     states: list[SpinState] = []
-    done: dict[tuple[int, int], float] = {}
+    notes: list[str] = []
     for k in range(orbit.max() + 1):
-        p = int((orbit == k).argmax())
-        i, j = int(first[p]), int(second[p])
-        if i == j:
-            failures.append(f"pair {sites[i]}-{sites[j]} {tuple(shifts[p])}: an atom and its image always point along; take a supercell")
+        choices = []
+        for p in np.flatnonzero(orbit == k):
+            i, j = int(first[p]), int(second[p])
+            shared = [q for q in range(len(first)) if {first[q], second[q]} == {i, j}]
+            if i != j and len(set(orbit[shared])) == 1:
+                choices.append((len(shared), i, j))
+        if not choices:
+            p = np.flatnonzero(orbit == k)[0]
+            what = f"pairs like {sites[first[p]]}-{sites[second[p]]} {tuple(shifts[p].tolist())}"
+            failures.append(f"{what}: images of themselves, or of a pair at another distance; take a larger cell")
             continue
-        shared = [q for q in range(len(first)) if {first[q], second[q]} == {i, j}]
-        if len(set(orbit[shared])) > 1:
-            failures.append(
-                f"pair {sites[i]}-{sites[j]}: the energies hold images at other distances too; take a larger cell or a shorter cutoff"
-            )
-            continue
+        images, i, j = min(choices)
+        beyond = _image_beyond(atoms, int(sites[i]), int(sites[j]), settings.cutoff)
+        notes.append(
+            f"pair {sites[i]}-{sites[j]}: {images} bond{'s' * (images > 1)} a cell share the energy; it holds images at {beyond:.2f} Å too"
+        )
         signs = np.ones((4, len(sites)), dtype=int)
         signs[1, i] = signs[2, j] = -1
         signs[3, [i, j]] = -1
@@ -309,8 +328,7 @@ def _four_state(
         e = {arrows(s.signs): 1e3 * s.label.energy for s in found}
         uu, *rest = (e[arrows(s)] for s in signs)
         total = (2 * rest[0] - 2 * uu if len(sites) == 2 else rest[0] + rest[1] - uu - rest[2]) / 4
-        done[i, j] = total / len(shared)
-        tensors[orbit == k] = tensor(done[i, j])
+        tensors[orbit == k] = tensor(total / images)
     known = np.isfinite(tensors).all(axis=(1, 2))
     if not known.any():
         raise NucleateError(f"no pair could be computed: {'; '.join(failures)}")
@@ -318,4 +336,4 @@ def _four_state(
         atoms, sites, np.mean([np.abs(s.moments) for s in states], axis=0), first=first[known], second=second[known], shifts=shifts[known],
         tensors=tensors[known],
     )  # fmt: skip
-    return Mapped(couplings, states, failures, orbit[known], float("nan"))
+    return Mapped(couplings, states, failures, orbit[known], float("nan"), notes)

@@ -23,7 +23,7 @@ from nucleate.spins.motion.fields import energy, tables
 from nucleate.spins.motion.lattice import SpinLattice
 from nucleate.spins.motion.monte_carlo import heat_bath, over_relax, swap_replicas
 from nucleate.spins.observables.order import order_squared, phases
-from nucleate.spins.observables.statistics import autocorrelation_time, jackknife
+from nucleate.spins.observables.statistics import BINS, autocorrelation_time, jackknife
 from nucleate.spins.settings import SimulationSettings
 from nucleate.storage import write_whole
 
@@ -31,8 +31,10 @@ Told = Callable[[str, dict[str, Any]], None]
 CHECKPOINT = 30.0
 """Seconds between checkpoints."""
 BLOCK = 16
-"""Measurements between looks at the clock."""
-COLUMNS = ("energy", "energy2", "order", "order2", "order4", "moment", "moment2")
+"""Measurements between two words of progress."""
+LONG = 5
+"""Autocorrelation times that a bin of the jackknife should hold."""
+COLUMNS = ("energy", "energy2", "order", "order2", "order4", "moment")
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,8 @@ class Simulated:
 
 
 def cells_of(couplings: Couplings, size: int) -> tuple[int, int, int]:
-    """`size` along each vector that a coupling reaches along, one along the others: chains and planes stay such."""
-    reach = np.abs(couplings.shifts).max(axis=0) if len(couplings.shifts) else np.zeros(3)
-    a, b, c = (size if r else 1 for r in reach)
+    """`size` along each vector that chains of couplings lead along, one along the others: chains and layers stay such."""
+    a, b, c = (size if r else 1 for r in np.abs(couplings.loops).max(axis=0, initial=0))
     return a, b, c
 
 
@@ -141,7 +142,7 @@ class _Replicas:
         e = energy(self.lattice, self.spins[k]) / len(self.lattice)
         o2 = order_squared(self.spins[k], self.phase)
         m2 = float((self.spins[k].mean(axis=0) ** 2).sum())
-        return e, e * e, o2**0.5, o2, o2 * o2, m2**0.5, m2
+        return e, e * e, o2**0.5, o2, o2 * o2, m2**0.5
 
     def advance(self, pool: ThreadPoolExecutor) -> None:
         """One interval at every temperature, one measurement, one round of exchanges."""
@@ -180,6 +181,8 @@ class _Replicas:
                 spins = data["spins"]
                 if spins.shape != (len(self.betas), len(self.lattice), 3):
                     raise ValueError("another number of spins")
+                if not np.isfinite(spins).all():
+                    raise ValueError("a spin is no number")
                 self.spins = [np.ascontiguousarray(s) for s in spins]
                 self.measured = len(data["series"])
                 self.series[: self.measured] = data["series"]
@@ -197,7 +200,7 @@ class _Replicas:
             beta = self.betas[k]
 
             def measure(m: np.ndarray, beta: float = beta) -> np.ndarray:
-                e, e2, o, o2, o4, a, _ = np.moveaxis(m, -1, 0)
+                e, e2, o, o2, o4, a = np.moveaxis(m, -1, 0)
                 return np.stack([e, n * beta**2 * (e2 - e * e), a, o, n * beta * (o2 - o * o), 1 - o4 / (3 * o2 * o2)], axis=-1)
 
             values, errors = jackknife(self.series[:, k], measure)
@@ -221,10 +224,11 @@ def simulate(
         settings: what to run.
         folder: holds settings, couplings, checkpoints and `table.json`; a stopped run goes on there. None: nothing is kept.
         threads: side by side.
-        told: is called with ("progress", done, total, size) and ("note", text).
+        told: is called with "progress" and {done, total, size}, and with "note" and {text}.
 
     Raises:
-        BadInput: no couplings, an order that no size holds.
+        BadInput: no couplings.
+        NucleateError: the couplings choose no order.
         RunFolderError: the folder holds another simulation or a damaged checkpoint.
     """
     order = leading_order(couplings)
@@ -245,12 +249,18 @@ def simulate(
             while replicas.measured < settings.measurements:
                 replicas.advance(pool)
                 done = replicas.measured
-                if done % BLOCK == 0:
+                if done and done % BLOCK == 0:
                     told("progress", {"done": done, "total": settings.measurements, "size": size})
                 if checkpoint is not None and (done == settings.measurements or time.monotonic() - saved > CHECKPOINT):
                     replicas.save(checkpoint)
                     saved = time.monotonic()
-        rows += replicas.rows()
+        found = replicas.rows()
+        slow = [row for row in found if row.autocorrelation * LONG * BINS > settings.measurements]
+        if slow:
+            worst = max(row.autocorrelation for row in slow)
+            needed = int(LONG * BINS * worst)
+            told("note", {"text": f"size {size}: {worst:.0f} measurements of memory: error bars are too small; take {needed} measurements"})
+        rows += found
         if folder is not None:
             write_whole(folder / "table.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return Simulated(rows, replicas.lattice, replicas.spins[0])
@@ -264,7 +274,7 @@ def _claim(folder: Path, couplings: Couplings, settings: SimulationSettings) -> 
     for name, text in {"simulation.toml": to_toml(settings), "couplings.csv": table_text(couplings)}.items():
         path = folder / name
         if path.exists():
-            if path.read_text(encoding="utf-8") != text:
+            if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
                 raise RunFolderError(f"{folder}: holds another simulation ({name} differs); name another folder")
         else:
             write_whole(path, text)

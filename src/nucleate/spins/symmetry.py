@@ -55,25 +55,21 @@ class PairMap:
     orbit: np.ndarray
 
 
-def pair_map(
-    atoms: Atoms, sites: np.ndarray, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, kinds: np.ndarray | None = None
-) -> PairMap:
+def pair_map(atoms: Atoms, sites: np.ndarray, first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> PairMap:
     """Follow pairs of `sites` of a crystal through its space group.
 
     Args:
         atoms: the whole crystal, not its magnetic sites alone: the others break symmetry too.
         sites: (n,) numbers of the magnetic atoms.
         first, second, shifts: (p,), (p,), (p, 3) pairs counted once, numbered along `sites`.
-        kinds: (atoms,) tells atoms of an element apart, as by their moments.
 
     Raises:
         BadInput: a pair is taken to one that is not in the list.
         NucleateError: spglib finds no space group.
     """
-    numbers = atoms.numbers if kinds is None else np.unique(np.column_stack([atoms.numbers, kinds]), axis=0, return_inverse=True)[1].ravel()
     cell, own = atoms.cell.array, atoms.positions[sites]
     # Operations of the primitive cell: those of a supercell lack the turns that its shape breaks though the crystal has them.
-    crystal = (cell.tolist(), atoms.get_scaled_positions().tolist(), [int(number) for number in numbers])
+    crystal = (cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
     primitive = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=True, symprec=TOLERANCE)
     found = None if primitive is None else spglib.get_symmetry(primitive, symprec=TOLERANCE)
     if primitive is None or found is None:
@@ -128,7 +124,7 @@ def _sites_at(points: np.ndarray, own: np.ndarray, cell: np.ndarray) -> tuple[np
     nearest = distance.argmin(axis=1)
     rows = np.arange(len(points))
     if len(rows) and distance[rows, nearest].max() > 10 * TOLERANCE:
-        raise BadInput("symmetry: an operation takes a magnetic site to an atom that is none; give equivalent atoms equal moments")
+        raise BadInput("symmetry: an operation takes a magnetic site to an atom that is none")
     return nearest, steps[rows, nearest].astype(int)
 
 

@@ -42,7 +42,7 @@ class WannierSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    moments: dict[str, float] = Field(description="Starting moment of each magnetic element, Bohr magnetons.")
+    moments: dict[str, float] = Field(description="Of each magnetic element; its sign starts the calculation, half polarised.")
     pseudopotentials: dict[str, str] = Field(description="File of each element.")
     pseudo_dir: str = Field("/usr/share/espresso/pseudo", description="Folder of the pseudopotential files.")
     cutoff: float = Field(540.0, gt=0, description="Plane-wave cutoff, eV.")
@@ -243,8 +243,11 @@ def wannier_couplings(
                 f"pseudopotential of {element} not found: {Path(settings.pseudo_dir) / (name or '?')}; give pseudopotentials and pseudo_dir"
             )
     require_programs(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    chain = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
+    chain = "".join(hashlib.sha256((Path(settings.pseudo_dir) / settings.pseudopotentials[e]).read_bytes()).hexdigest() for e in elements)
 
     def run(step: str, program: list[str], text: str | None, ended: str) -> str:
         """Output of one program, from the disk if its input and all before it are the same."""
@@ -267,6 +270,8 @@ def wannier_couplings(
         return said
 
     prefix = settings.command.split()
+    if prefix and shutil.which(prefix[0]) is None:
+        raise BadInput(f"command {settings.command}: {prefix[0]} is not installed")
     scf = run("scf", [*prefix, "pw.x"], pw_text(atoms, settings, "scf"), "JOB DONE")
     if "convergence NOT achieved" in scf:
         raise ReferenceFailed("scf: self-consistency did not settle", kind="unconverged")
@@ -277,7 +282,10 @@ def wannier_couplings(
             f"scf: the moment of the cell is {total_moment:.2f} Bohr magnetons: no ferromagnet to turn spins of", kind="state"
         )
     run("nscf", [*prefix, "pw.x"], pw_text(atoms, settings, "nscf"), "JOB DONE")
-    fermi = float(re.findall(r"the Fermi energy is\s*([-\d.]+) ev", scf)[-1])
+    told_fermi = re.findall(r"the Fermi energy is\s*([-\d.]+) ev", scf)
+    if not told_fermi:
+        raise ReferenceFailed("scf: pw.x tells no Fermi energy; was it another version?")
+    fermi = float(told_fermi[-1])
     spreads = []
     for spin in ("up", "down"):
         write_whole(folder / f"{spin}.win", win_text(atoms, settings, spin, fermi))

@@ -51,12 +51,26 @@ def _axis(site: int, value: np.ndarray) -> tuple[float, np.ndarray]:
     """Strength and axis of K n n^T + c 1; the constant changes no direction."""
     values, vectors = np.linalg.eigh(value)
     gaps = np.diff(values)
-    if gaps.max() < 1e-9:
+    if gaps.max() < 1e-12:
         return 0.0, np.array([0.0, 0.0, 1.0])
-    if gaps.min() > 1e-9:
+    if gaps.min() > 1e-4 * gaps.max():
         raise BadInput(f"site {site}: Spirit takes one axis of anisotropy a site; this tensor has three different values")
     k = 0 if gaps[0] > gaps[1] else 2
-    return float(values[k] - values[1]), vectors[:, k]
+    return float(values[k] - values[2 - k]), vectors[:, k]
+
+
+def _refuse(path: Path, lines: list[list[str]], at: dict[str, int]) -> None:
+    """Raise `BadInput` for what a table of couplings would lose."""
+    head = lines[at["n_interaction_pairs"] + 1]
+    known = {"i", "j", "da", "db", "dc", "Jij", "Dij", "Dijx", "Dijy", "Dijz"}
+    if not set(head) <= known or not {"i", "j", "da", "db", "dc"} <= set(head) or not {"Jij", "Dijx"} & set(head):
+        raise BadInput(f"{path}: columns of the pairs: {' '.join(head)}; known: {' '.join(sorted(known))}")
+    if "n_anisotropy" in at and lines[at["n_anisotropy"] + 1] != ["i", "K", "Kx", "Ky", "Kz"]:
+        raise BadInput(f"{path}: columns of the anisotropy: {' '.join(lines[at['n_anisotropy'] + 1])}; known: i K Kx Ky Kz")
+    for word, harmless in {"external_field_magnitude": "0", "n_interaction_quadruplets": "0", "ddi_method": "none"}.items():
+        value = lines[at[word]][1:2] if word in at else []
+        if value and value[0] != harmless and not (harmless == "0" and value[0].replace(".", "").strip("0") == ""):
+            raise BadInput(f"{path}: {word} {value[0]}: couplings alone can be read; take it out and give it to the simulation")
 
 
 def read_spirit(path: str | Path, symbols: tuple[str, ...] | None = None) -> Couplings:
@@ -83,6 +97,7 @@ def read_spirit(path: str | Path, symbols: tuple[str, ...] | None = None) -> Cou
             )
     if "hamiltonian" in at and lines[at["hamiltonian"]][1:] != ["heisenberg_pairs"]:
         raise BadInput(f"{path}: hamiltonian {' '.join(lines[at['hamiltonian']][1:])}; only heisenberg_pairs can be read")
+    _refuse(path, lines, at)
     try:
         scale = float(lines[at["lattice_constant"]][1]) if "lattice_constant" in at else 1.0
         cell = scale * np.array(lines[at["bravais_vectors"] + 1 : at["bravais_vectors"] + 4], dtype=float).reshape(3, 3)

@@ -89,6 +89,8 @@ def read_table(path: str | Path) -> Couplings:
         header = tomllib.loads("\n".join(head))
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: its header is not TOML behind '# ' ({error})") from None
+    if header.get("format", FORMAT) != FORMAT:
+        raise BadInput(f"{path}: format {header['format']!r}; this version reads {FORMAT!r}")
     for key, known in CHOICES.items():
         if header.get(key) not in known:
             raise BadInput(f"{path}: unknown convention; write '# {key} = \"...\"' with one of {', '.join(known)} into its header")
@@ -114,7 +116,7 @@ def read_table(path: str | Path) -> Couplings:
         place = np.array([[int(row[name]) for name in ("i", "j", "a", "b", "c")] for row in rows])
         values = np.array([[float(row[name]) for name in columns] for row in rows])
         errors = np.array([float(row["error"]) if row.get("error") else np.nan for row in rows])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"{path}: a cell of the table is no number ({error})") from None
     if not np.isfinite(values).all():
         raise BadInput(

@@ -20,6 +20,8 @@ from nucleate.crystals.io import check_structure
 from nucleate.errors import BadInput
 
 GROUPINGS = ("elements", "ungrouped")
+JOINED = 0.02
+"""Å; how far a pair's vector may miss its second atom."""
 
 
 @dataclass(frozen=True)
@@ -116,52 +118,86 @@ class Pairs:
         )
 
 
-def read_pairs(path: str | Path) -> Pairs:
+def read_pairs(path: str | Path, labelled: bool = True) -> Pairs:
     """Pairs of a CSV table (element_a, element_b, J_meV) or of extended XYZ with `sites`, `vector`, `J_meV` and, if known, `D_meV`.
 
+    Args:
+        path: the file.
+        labelled: whether every pair must have its coupling; else it may be left out.
+
     Raises:
-        BadInput: no such file, columns or keys that are missing, elements that are none, couplings that are not finite.
+        BadInput: no such file, columns or keys that are missing, elements that are none, couplings that are not finite, sites and vectors
+            that do not fit their crystal.
     """
     path = Path(path)
     if not path.is_file():
         raise BadInput(f"{path}: no such file; give a .csv of element pairs or an extended XYZ of crystals with pairs")
     if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
-        if not rows or not {"element_a", "element_b", "J_meV"} <= set(rows[0]):
-            raise BadInput(f"{path}: columns element_a, element_b and J_meV are needed")
-        try:
-            values = np.array([float(row["J_meV"]) for row in rows])
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"{path}: a coupling is no number ({error}); leave pairs that failed out") from None
-        found = Pairs.of_elements([(row["element_a"], row["element_b"]) for row in rows], values)
+        found = _of_table(path, labelled)
     elif path.suffix in (".xyz", ".extxyz"):
-        try:
-            frames = ase.io.read(path, index=":", format="extxyz")
-        except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
-            raise BadInput(f"{path}: ASE cannot read it ({error}); is the file complete?") from None
-        frames = frames if isinstance(frames, list) else [frames]
-        for k, atoms in enumerate(frames):
-            check_structure(atoms, f"{path}, structure {k + 1}")
-            missing = {"sites", "vector", "J_meV"} - set(atoms.info)
-            if missing:
-                raise BadInput(f"{path}, structure {k + 1}: {', '.join(sorted(missing))} missing; each frame names its pair and coupling")
-            atoms.pbc = True
-        found = Pairs.of_crystals(
-            frames,
-            np.array([a.info["sites"] for a in frames]),
-            np.array([a.info["vector"] for a in frames]),
-            np.array([a.info["J_meV"] for a in frames], dtype=float),
-            np.array([a.info.get("D_meV", [np.nan] * 3) for a in frames], dtype=float),
-        )
+        found = _of_frames(path, labelled)
     else:
         raise BadInput(f"{path}: unknown kind of file; known: .csv, .extxyz")
     unknown = sorted({e for pair in found.elements for e in pair if not atomic_numbers.get(e)})
     if unknown:
         raise BadInput(f"{path}: {', '.join(unknown)}: no element")
-    if not np.isfinite(found.couplings).all():
+    if labelled and not np.isfinite(found.couplings).all():
         raise BadInput(f"{path}: a coupling is not a finite number (row {1 + int(np.argmin(np.isfinite(found.couplings)))})")
     return found
+
+
+def _of_table(path: Path, labelled: bool) -> Pairs:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path}: cannot be read as a table: {error}") from None
+    needed = {"element_a", "element_b"} | ({"J_meV"} if labelled else set())
+    if not rows or not needed <= set(rows[0]):
+        raise BadInput(f"{path}: columns {', '.join(sorted(needed))} are needed")
+    try:
+        values = np.array([float(row.get("J_meV") or ("" if labelled else "nan")) for row in rows])
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{path}: a coupling is no number ({error}); leave pairs that failed out") from None
+    return Pairs.of_elements([(str(row["element_a"]), str(row["element_b"])) for row in rows], values)
+
+
+def _of_frames(path: Path, labelled: bool) -> Pairs:
+    try:
+        frames = ase.io.read(path, index=":", format="extxyz")
+    except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
+        raise BadInput(f"{path}: ASE cannot read it ({error}); is the file complete?") from None
+    frames = frames if isinstance(frames, list) else [frames]
+    for k, atoms in enumerate(frames):
+        where = f"{path}, structure {k + 1}"
+        check_structure(atoms, where)
+        missing = {"sites", "vector", *(["J_meV"] if labelled else [])} - set(atoms.info)
+        if missing:
+            raise BadInput(f"{where}: {', '.join(sorted(missing))} missing; each frame names its pair and coupling")
+        if not atoms.pbc.all():
+            raise BadInput(f"{where}: give a crystal, periodic in three directions")
+        _check_pair(atoms, where)
+    try:
+        return Pairs.of_crystals(
+            frames,
+            np.array([a.info["sites"] for a in frames]),
+            np.array([a.info["vector"] for a in frames], dtype=float),
+            np.array([a.info.get("J_meV", np.nan) for a in frames], dtype=float),
+            np.array([a.info.get("D_meV", [np.nan] * 3) for a in frames], dtype=float).reshape(-1, 3),
+        )
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{path}: a coupling or D vector is no number ({error})") from None
+
+
+def _check_pair(atoms: Atoms, where: str) -> None:
+    sites, vector = np.asarray(atoms.info["sites"]), np.asarray(atoms.info["vector"])
+    if sites.shape != (2,) or sites.dtype.kind not in "iu" or sites.min() < 0 or sites.max() >= len(atoms) or sites[0] == sites[1]:
+        raise BadInput(f"{where}: sites {atoms.info['sites']}: give the numbers of two atoms, from 0")
+    if vector.shape != (3,) or vector.dtype.kind not in "iuf" or not np.isfinite(vector).all():
+        raise BadInput(f"{where}: vector {atoms.info['vector']}: give three numbers, Å")
+    away = (vector - (atoms.positions[sites[1]] - atoms.positions[sites[0]])) @ np.linalg.inv(atoms.cell.array)
+    if np.abs((away - away.round()) @ atoms.cell.array).max() > JOINED:
+        raise BadInput(f"{where}: the vector does not lead from atom {sites[0]} to an image of atom {sites[1]}")
 
 
 def write_pairs(path: Path, pairs: Pairs) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 
 import numpy as np
 import torch
+from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 from pymatgen.core import Element
 
@@ -32,14 +34,14 @@ def element_features(symbol: str) -> tuple[float, ...]:
     """
     if not atomic_numbers.get(symbol):
         raise BadInput(f"{symbol}: no element")
-    element = Element(symbol)
-    return (
-        float(element.group),
-        float(element.row),
-        float(max(0, min(10, element.group - 2))),
-        float(element.X),
-        float(covalent_radii[element.Z]),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        element = Element(symbol)
+        told = float(element.X)
+    # Noble gases have none; they bind nothing.
+    electronegativity = told if np.isfinite(told) else 0.0
+    d_electrons = float(max(0, min(10, element.group - 2)))
+    return float(element.group), float(element.row), d_electrons, electronegativity, float(covalent_radii[element.Z])
 
 
 def site_elements(pairs: Pairs) -> np.ndarray:
@@ -96,7 +98,7 @@ def symmetric(pairs: Pairs) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def host_number(atoms, sites: np.ndarray) -> float:
+def host_number(atoms: Atoms, sites: np.ndarray) -> float:
     """Mean atomic number of what is not the pair: tells hosts apart."""
     rest = np.delete(atoms.numbers, sites)
     return float(rest.mean()) if len(rest) else 0.0

@@ -194,7 +194,9 @@ def choose_components(pairs: Pairs, choices: tuple[int, ...] = (0, 2, 4, 8), cou
     if pairs.atoms is None:
         return 0
     rng = np.random.default_rng(seed)
-    parts = folds(pairs, min(count, pairs.groups().max() + 1), rng)
+    groups = int(pairs.groups().max()) + 1
+    # One pair of elements leaves nothing to hold it against but itself, in other crystals.
+    parts = folds(pairs, min(count, groups), rng) if groups > 1 else folds(pairs, min(count, len(pairs)), rng, "ungrouped")
     errors = {}
     for choice in choices:
         missed = []

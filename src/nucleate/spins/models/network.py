@@ -46,7 +46,6 @@ class PairNetworkSettings(BaseModel):
     batch: int = Field(32, ge=1, description="Pairs of a step.")
     rate: float = Field(5e-3, gt=0, description="Largest learning rate.")
     decay: float = Field(1e-3, ge=0, description="Weight decay.")
-    seed: int = Field(0, ge=0, description="Of weights and minibatches.")
 
 
 @dataclass(frozen=True)
@@ -105,10 +104,10 @@ class PairNetwork(nn.Module):
     dm_scale: Tensor
     shift: Tensor
 
-    def __init__(self, settings: PairNetworkSettings | None = None):
+    def __init__(self, settings: PairNetworkSettings | None = None, seed: int = 0):
         super().__init__()
         self.settings = s = settings or PairNetworkSettings()
-        draw = torch.Generator().manual_seed(s.seed)
+        draw = torch.Generator().manual_seed(seed)
         m, f = s.members, s.features
         self.embedding = MemberMLP(m, [len(ELEMENT_NAMES), f, f], "silu", draw)
         add_blocks(self, m, f, s.radial, s.interactions, draw)
@@ -154,20 +153,21 @@ class PairNetwork(nn.Module):
 
 
 def fit_network(
-    pairs: Pairs, settings: PairNetworkSettings, told: Callable[[int, int, float], None] = lambda step, total, loss: None
+    pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, told: Callable[[int, int, float], None] = lambda step, total, loss: None
 ) -> PairNetwork:
     """Train a committee, each member on minibatches of its own.
 
     Args:
         pairs: with couplings; D is learned where every pair has one.
         settings: sizes and training.
+        seed: of weights and minibatches.
         told: is called with step, total, loss.
 
     Raises:
-        BadInput: pairs without crystals.
+        BadInput: pairs without crystals, or one longer than 12 Å.
     """
     graphs = [pair_graph(pairs.take([k]), settings.cutoff) for k in range(len(pairs))]
-    network = PairNetwork(settings).float()
+    network = PairNetwork(settings, seed).float()
     with_dm = bool(np.isfinite(pairs.dm).all())
     network.scale.fill_(max(float(pairs.couplings.std()), 1e-6))
     network.dm_scale.fill_(max(float(np.sqrt((pairs.dm**2).mean())), 1e-6) if with_dm else 1.0)
@@ -177,7 +177,7 @@ def fit_network(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda k: min((k + 1) / warm, 0.5 + 0.5 * float(np.cos(np.pi * min(1.0, k / settings.steps))))
     )
-    draw = np.random.default_rng(settings.seed)
+    draw = np.random.default_rng(seed)
     size = min(settings.batch, len(pairs))
     j = torch.tensor(pairs.couplings, dtype=torch.float32)
     d = torch.tensor(pairs.dm, dtype=torch.float32)

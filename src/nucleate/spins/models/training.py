@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,7 +31,9 @@ class PairTraining(BaseModel):
     model: Literal["kernel", "network", "elements"] = Field(
         "kernel", description="Gaussian process, equivariant network, or trees on elements."
     )
-    components: list[int] = Field([0, 2, 4, 8], description="Numbers of components of the surroundings that the kernel chooses among.")
+    components: list[Annotated[int, Field(ge=0)]] = Field(
+        [0, 2, 4, 8], min_length=1, description="Numbers of components of the surroundings that the kernel chooses among."
+    )
     restarts: int = Field(2, ge=1, description="Starts of the kernel's hyperparameters.")
     network: PairNetworkSettings = Field(default_factory=PairNetworkSettings, description="Of the network.")
     seed: int = Field(0, ge=0, description="Of splits, starts and weights.")
@@ -64,7 +66,14 @@ class PairModel:
         return sorted({e for pair in self.pairs.elements for e in pair})
 
     def predict(self, pairs: Pairs) -> Predicted:
-        """Couplings of pairs; elements never seen are extrapolated to, `unseen` names them."""
+        """Couplings of pairs; elements never seen are extrapolated to, `unseen` names them.
+
+        Raises:
+            BadInput: crystals where the model was trained on elements alone, or the reverse.
+        """
+        if (pairs.atoms is None) != (self.pairs.atoms is None):
+            kind = "elements alone" if self.pairs.atoms is None else "crystals"
+            raise BadInput(f"the model was trained on {kind}; give pairs of that kind")
         if isinstance(self.model, PairNetwork):
             j, error, dm = self.model.predict(pairs)
             return Predicted(j, error, dm if self.with_dm else None)
@@ -89,8 +98,7 @@ def fit_pairs(pairs: Pairs, settings: PairTraining, told: Told = lambda phase, d
         chosen = choices[0] if len(choices) == 1 else choose_components(pairs, choices, seed=settings.seed)
         model = PairGaussianProcess(chosen, settings.restarts, settings.seed).fit(pairs)
     elif settings.model == "network":
-        own = settings.network.model_copy(update={"seed": settings.seed})
-        model = fit_network(pairs, own, lambda step, total, loss: told("training", step, total))
+        model = fit_network(pairs, settings.network, settings.seed, lambda step, total, loss: told("training", step, total))
     else:
         model = ElementTrees(settings.seed).fit(pairs)
     return PairModel(settings, model, pairs)
@@ -137,13 +145,15 @@ def load_pairs_model(folder: str | Path) -> PairModel:
         model: PairGaussianProcess | PairNetwork | ElementTrees
         if settings.model == "kernel":
             model = PairGaussianProcess(facts["components"], settings.restarts, settings.seed).fit(pairs, np.array(facts["log"]))
+            if len(facts["log"]) != model.inputs.sites.shape[-1] + model.inputs.pair.shape[-1] + 2:
+                raise ValueError("its hyperparameters do not fit its pairs")
         elif settings.model == "network":
             model = PairNetwork(settings.network).float()
             model.load_state_dict(load_file(folder / "weights.safetensors"))
         else:
             model = ElementTrees(settings.seed).fit(pairs)
         return PairModel(settings, model, pairs)
-    except (KeyError, ValueError, OSError, RuntimeError) as error:
+    except Exception as error:  # Damaged weights raise whatever safetensors, torch or json meet in them.
         raise RunFolderError(f"{folder}: the model is damaged ({' '.join(str(error).split())[:200]}); train it again") from None
 
 

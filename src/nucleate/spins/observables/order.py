@@ -8,7 +8,7 @@ from nucleate.spins.motion.lattice import SpinLattice
 
 
 def phases(lattice: SpinLattice, wave_vectors: np.ndarray, sites: np.ndarray) -> np.ndarray:
-    """(w, N) complex: conj(x_s) exp(-2 pi i q . R) of each spin, R its cell; q (w, 3) in reciprocal vectors, x (w, n) of the sites."""
+    """(w, N) complex: conj(x_s) exp(-2 pi i q . R) of each spin, R its cell; see `curie.waves_of` for q (w, 3) and x (w, n)."""
     grid = np.stack(np.meshgrid(*(np.arange(k) for k in lattice.size), indexing="ij"), -1).reshape(-1, 3)
     waves = np.exp(-2j * np.pi * (wave_vectors @ grid.T))
     return (waves[:, :, None] * sites.conj()[:, None, :]).reshape(len(wave_vectors), -1)

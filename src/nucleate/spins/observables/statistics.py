@@ -13,7 +13,7 @@ import numpy as np
 from nucleate.errors import BadInput
 
 BINS = 32
-"""Bins of the jackknife: each is longer than many autocorrelation times, or the series is said to be too short."""
+"""Bins of the jackknife; a simulation says so where they are not longer than many autocorrelation times."""
 
 
 def autocorrelation_time(series: np.ndarray, window: float = 6.0) -> float:
