@@ -66,9 +66,8 @@ def main() -> None:
             found.append(
                 ((first, second), [computed[w] for w in wanted], [predicted[w] for w in wanted], both, [leading_order(c) for c in both])
             )
-    print(
-        "| compound | J A-A, B-B, A-B from GPAW, meV | predicted | mean field from GPAW, K | predicted, K | same wave |\n|---|---|---|---|---|---|"
-    )
+    print("| compound | J A-A, B-B, A-B from GPAW, meV | predicted | mean field from GPAW, K | predicted, K | same wave |")
+    print("|---|---|---|---|---|---|")
     for (first, second), true, guess, _, (x, y) in found:
         same = np.abs((x.wave_vector - y.wave_vector + 0.5) % 1 - 0.5).max() < 1e-2
         texts = [", ".join(f"{j:+.1f}" for j in js) for js in (true, guess)]
@@ -79,11 +78,9 @@ def main() -> None:
     t = np.array([[x.mean_field, y.mean_field] for *_, (x, y) in found])
     print(f"{len(found)} compounds: mean absolute error {np.abs(t[:, 0] - t[:, 1]).mean():.0f} K of {t[:, 0].mean():.0f} K")
     for (first, second), *_, both, _ in sorted(found, key=lambda f: -f[4][0].mean_field)[:3]:
-        values = [[transition(c, seed) for seed in range(2)] for c in both]
-        print(
-            f"{first}{second}: specific heat peaks at {np.mean(values[0]):.0f} K from GPAW's couplings, {np.mean(values[1]):.0f} K from predicted",
-            flush=True,
-        )
+        peaks = [np.mean([transition(c, seed) for seed in range(2)]) for c in both]
+        text = f"{peaks[0]:.0f} K from GPAW's couplings, {peaks[1]:.0f} K from predicted ones"
+        print(f"{first}{second}: specific heat peaks at {text}", flush=True)
 
 
 if __name__ == "__main__":
