@@ -68,7 +68,7 @@ def reference_settings(table: dict[str, Any]) -> ReferenceSettings:
     )
 
 
-HEADER = """# Exchange couplings of transition-metal dimers: H = - sum over bonds J e_a.e_b, unit vectors, meV a bond, positive is ferromagnetic.
+HEADER = """# Couplings of transition-metal dimers: H = - sum over bonds J e_a.e_b, unit vectors, meV a bond, positive is ferromagnetic.
 # J = (E_opposite - E_aligned) / (2 bonds); it holds what farther images add. One bond: an isolated pair; more: a cell of ordered pairs.
 # GPAW 26.7, PAW, PBE, Fermi-Dirac 0.1 eV. MgO: 400 eV, U = 4 eV on d (Dudarev), a gap is required. Al: 350 eV.
 # k-points, starting moments and all else: dimers.toml. Made by dimers.py. An empty J is a failure, with its reason.
