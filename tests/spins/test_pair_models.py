@@ -223,6 +223,20 @@ def test_pairs_of_another_kind_are_refused(model):
             fit_pairs(trained, settings).predict(asked)
 
 
+def test_a_model_of_two_hosts_predicts_in_either():
+    """What is around a pair is counted in the same order, whatever the pairs that are asked for."""
+    oxide = synthetic(10)
+    fluoride = Pairs.of_crystals([a.copy() for a in oxide.atoms], oxide.sites, oxide.vectors, oxide.couplings + 5)
+    for a in fluoride.atoms:
+        a.symbols[a.symbols == "O"] = "F"
+    both = Pairs.joined([oxide, fluoride])
+    model = fit_pairs(both, PairTraining(components=[2]))
+    together = model.predict(both).couplings
+    assert model.predict(fluoride).couplings == pytest.approx(together[10:], abs=1e-8)
+    with pytest.raises(BadInput, match="F around a pair: the model was trained without it"):
+        fit_pairs(oxide, PairTraining(components=[2])).predict(fluoride)
+
+
 def test_one_pair_of_elements_can_be_learned():
     pairs = synthetic(12)
     same = Pairs.of_crystals([a.copy() for a in pairs.atoms], pairs.sites, pairs.vectors, -20 * np.exp(3 - pairs.distances))

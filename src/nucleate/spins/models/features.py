@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from pymatgen.core import Element
 
 from nucleate.crystals.batch import CrystalBatch
@@ -49,20 +49,32 @@ def site_elements(pairs: Pairs) -> np.ndarray:
     return np.array([[element_features(a), element_features(b)] for a, b in pairs.elements])
 
 
-def surroundings(pairs: Pairs) -> np.ndarray:
+def host_species(pairs: Pairs) -> tuple[int, ...]:
+    """Atomic numbers around the pairs, the placeholder of magnetic atoms among them."""
+    around = {int(z) for atoms, sites in zip(pairs.atoms or (), pairs.sites, strict=False) for z in np.delete(atoms.numbers, sites)}
+    return tuple(sorted(around | {PLACEHOLDER}))
+
+
+def surroundings(pairs: Pairs, species: tuple[int, ...]) -> np.ndarray:
     """(n, 2, d) power spectra of both sites, magnetic atoms all alike (A. P. Bartók et al., doi 10.1103/PhysRevB.87.184115).
 
+    Args:
+        pairs: in crystals.
+        species: of the host, see `host_species`; they fix the order of the numbers.
+
     Raises:
-        BadInput: pairs without crystals.
+        BadInput: pairs without crystals, or another species around them.
     """
     if pairs.atoms is None:
         raise BadInput("pairs without crystals have no surroundings; use the elements alone")
+    strange = set(host_species(pairs)) - set(species)
+    if strange:
+        raise BadInput(f"{', '.join(chemical_symbols[z] for z in sorted(strange))} around a pair: the model was trained without it")
     structures = []
     for atoms, sites in zip(pairs.atoms, pairs.sites, strict=True):
         alike = atoms.copy()
         alike.numbers[sites] = PLACEHOLDER
         structures.append(alike)
-    species = sorted({int(z) for atoms in structures for z in set(atoms.numbers)})
     found = []
     degree_sum = torch.zeros(L_MAX + 1, N_LM)
     degree_sum[torch.tensor(DEGREES), torch.arange(N_LM)] = 1.0

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nucleate.errors import NucleateError
 from nucleate.spins.models.data import Pairs, folds
-from nucleate.spins.models.features import pair_features, site_elements, surroundings
+from nucleate.spins.models.features import host_species, pair_features, site_elements, surroundings
 
 JITTER = 1e-8
 
@@ -47,7 +47,8 @@ class FeatureMap:
         elements = site_elements(pairs)
         self._element_mean, self._element_scale = _standard(elements.reshape(-1, elements.shape[-1]))
         if self.components:
-            power = surroundings(pairs)
+            self.species = host_species(pairs)
+            power = surroundings(pairs, self.species)
             flat = power.reshape(-1, power.shape[-1])
             self._mean = flat.mean(axis=0)
             _, values, axes = np.linalg.svd(flat - self._mean, full_matrices=False)
@@ -61,7 +62,7 @@ class FeatureMap:
         """Inputs of pairs."""
         parts = [(site_elements(pairs) - self._element_mean) / self._element_scale]
         if self.components and len(self._axes):
-            parts.append((surroundings(pairs) - self._mean) @ self._axes.T / self._scale)
+            parts.append((surroundings(pairs, self.species) - self._mean) @ self._axes.T / self._scale)
         pair = (pair_features(pairs) - self._pair_mean) / self._pair_scale
         return Inputs(torch.tensor(np.concatenate(parts, axis=-1)), torch.tensor(pair))
 
