@@ -1,4 +1,4 @@
-"""The verbs of spins on the command line: couple, lattice, show, convert, simulate, train, evaluate, predict, suggest."""
+"""The verbs of spins on the command line: couple, lattice, show, convert, simulate; those of learned couplings stand beside."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nucleate.cli_couplings import register_models
 from nucleate.errors import BadInput, NucleateError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
@@ -19,8 +20,9 @@ CouplingsFile = Annotated[Path, typer.Argument(help="Couplings: a .csv table, TB
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
     verbs = typer.Typer(no_args_is_help=True, help="Exchange couplings: compute, learn, convert; simulate spins.")
-    for function in (couple, lattice, show, convert, simulate, train, evaluate, predict, suggest):
+    for function in (couple, lattice, show, convert, simulate):
         verbs.command()(function)
+    register_models(verbs)
     app.add_typer(verbs, name="spins")
 
 
@@ -38,6 +40,8 @@ def _moments(text: list[str]) -> dict[str, float]:
             found[element] = float(value)
         except ValueError:
             raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5") from None
+        if not 0 < found[element] < 20:
+            raise BadInput(f"--moment {part}: give its size, above zero; which moments point down is found")
     return found
 
 
@@ -62,12 +66,9 @@ def couple(
     from nucleate.crystals.io import read_structure
     from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
     from nucleate.reference.ledger import ledger_file
-    from nucleate.report.spins import shell_table, shells
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import read_settings, validated
-    from nucleate.spins.files.table import table_text
     from nucleate.spins.mapping import MappingSettings, map_couplings
-    from nucleate.storage import write_whole
 
     given = read_settings(settings, "write one with [reference] and [mapping], or [tb2j]") if settings else {}
     tables = ("tb2j",) if method == "tb2j" else ("reference", "mapping")
@@ -111,26 +112,26 @@ def couple(
         typer.echo(f"left out: {failure}", err=True)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
+    misfit = None if found.misfit != found.misfit else found.misfit
+    _hand_over(out, found.couplings, {"misfit": misfit, "failures": found.failures, "notes": found.notes}, as_json)
+    if misfit is not None and not as_json:
+        console.print(f"misfit of the {len(found.states)} states: {misfit:.2f} meV", highlight=False)
+
+
+def _hand_over(out: Path, couplings: Any, facts: dict[str, Any], as_json: bool) -> None:
+    """Write the couplings of a folder and show them."""
+    from nucleate.report.spins import shell_table, shells
+    from nucleate.report.terminal import make_console
+    from nucleate.spins.files.table import table_text
+    from nucleate.storage import write_whole
+
     path = out / "couplings.csv"
-    write_whole(path, table_text(found.couplings))
+    write_whole(path, table_text(couplings))
     if as_json:
-        misfit = None if found.misfit != found.misfit else found.misfit
-        print(
-            json.dumps(
-                {
-                    "schema": 1,
-                    "couplings": str(path),
-                    "shells": shells(found.couplings),
-                    "misfit": misfit,
-                    "failures": found.failures,
-                    "notes": found.notes,
-                }
-            )
-        )
+        print(json.dumps({"schema": 1, "couplings": str(path), "shells": shells(couplings), **facts}))
         return
-    console.print(shell_table(found.couplings))
-    if found.misfit == found.misfit:
-        console.print(f"misfit of the {len(found.states)} states: {found.misfit:.2f} meV", highlight=False)
+    console = make_console()
+    console.print(shell_table(couplings))
     console.print(f"couplings: {path}", highlight=False, soft_wrap=True)
 
 
@@ -140,12 +141,9 @@ def _wannier(
     from dataclasses import asdict
 
     from nucleate.crystals.io import read_structure
-    from nucleate.report.spins import shell_table, shells
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import validated
-    from nucleate.spins.files.table import table_text
     from nucleate.spins.wannier import WannierSettings, wannier_couplings
-    from nucleate.storage import write_whole
 
     options = {"moments": moments, **({} if cutoff is None else {"cutoff_pairs": cutoff})}
     resolved = validated(WannierSettings, {**given, **options}, "[tb2j]")
@@ -155,14 +153,10 @@ def _wannier(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(130) from None
-    path = out / "couplings.csv"
-    write_whole(path, table_text(found.couplings))
     facts = {k: v for k, v in asdict(found).items() if k != "couplings"}
-    if as_json:
-        print(json.dumps({"schema": 1, "couplings": str(path), "shells": shells(found.couplings), **facts}))
-        return
-    console.print(shell_table(found.couplings))
-    console.print(f"moment of the cell {found.total_moment:.2f} Bohr magnetons; couplings: {path}", highlight=False, soft_wrap=True)
+    _hand_over(out, found.couplings, facts, as_json)
+    if not as_json:
+        console.print(f"moment of the cell: {found.total_moment:.2f} Bohr magnetons", highlight=False)
 
 
 def lattice(
@@ -182,7 +176,8 @@ def lattice(
     _check_folder(out)
     if out.suffix != ".csv":
         raise BadInput(f"{out}: couplings are written as .csv; convert it afterwards")
-    found = on_shells(read_structure(structure), _moments(moment), shell)
+    moments = _moments(moment)
+    found = on_shells(read_structure(structure), moments, shell)
     write_whole(out, table_text(found))
     make_console().print(shell_table(found))
 
@@ -339,140 +334,6 @@ def simulate(
         console.print(text, highlight=False, soft_wrap=True)
 
 
-def train(
-    data: Annotated[list[Path], typer.Argument(help="Pairs with couplings: extended XYZ, or a CSV of elements.")],
-    out: Annotated[Path, typer.Option(help="Folder of the model.")],
-    model: Annotated[str | None, typer.Option(help="kernel, network or elements.")] = None,
-    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of splits, starts and weights.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Learn couplings from pairs."""
-    from nucleate.report.terminal import Bar, make_console
-    from nucleate.spins.models.data import Pairs, read_pairs
-    from nucleate.spins.models.training import train_pairs
-
-    console = make_console()
-    with Bar(console, quiet) as bar:
-        found = train_pairs(Pairs.joined([read_pairs(path) for path in data]), out, _training(settings, model, seed), bar)
-    console.print(f"model of {', '.join(found.elements)}: {out}", highlight=False, soft_wrap=True)
-
-
-def _training(settings: Path | None, model: str | None, seed: int | None) -> Any:
-    from nucleate.settings_text import read_settings, validated
-    from nucleate.spins.models.training import PairTraining
-
-    given = read_settings(settings) if settings else {}
-    return validated(PairTraining, {**given, **{k: v for k, v in {"model": model, "seed": seed}.items() if v is not None}}, "options")
-
-
-def evaluate(
-    data: Annotated[list[Path], typer.Argument(help="Pairs with couplings: extended XYZ, or a CSV of elements.")],
-    model: Annotated[str | None, typer.Option(help="kernel, network or elements.")] = None,
-    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of splits, starts and weights.")] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 10,
-    grouping: Annotated[str, typer.Option(help="elements: a-b and b-a stay together; ungrouped: they leak.")] = "elements",
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Cross-validate a model of couplings."""
-    from nucleate.report.terminal import Bar, make_console
-    from nucleate.spins.models.data import Pairs, read_pairs
-    from nucleate.spins.models.training import cross_validate
-
-    console = make_console()
-    pairs = Pairs.joined([read_pairs(path) for path in data])
-    with Bar(console, quiet or as_json) as bar:
-        found = cross_validate(pairs, _training(settings, model, seed), folds, grouping, bar)
-    if grouping == "ungrouped":
-        typer.echo("ungrouped: the model has seen b-a when it is asked for a-b; this score says little of new pairs", err=True)
-    numbers = {"mae": found.mae, "rmse": found.rmse, "r2": found.r2 if found.r2 == found.r2 else None, "inside": found.inside}
-    if as_json:
-        print(json.dumps({"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers}))
-        return
-    text = f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {found.mae:.3f} meV, RMSE {found.rmse:.3f} meV, R² {found.r2:.3f}; "
-    console.print(text + f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, soft_wrap=True)
-
-
-def predict(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
-    pairs: Annotated[Path, typer.Argument(help="Pairs: extended XYZ, or a CSV of elements; couplings, where given, are shown beside.")],
-    as_json: AsJson = False,
-) -> None:
-    """Couplings of pairs by a trained model."""
-    import numpy as np
-    from rich.table import Table
-
-    from nucleate.report.terminal import make_console
-    from nucleate.spins.models.data import read_pairs
-    from nucleate.spins.models.training import load_pairs_model
-
-    loaded, asked = load_pairs_model(model), read_pairs(pairs, labelled=False)
-    found = loaded.predict(asked)
-    unseen = loaded.unseen(asked)
-    if unseen:
-        typer.echo(f"{', '.join(unseen)}: not among the elements the model was trained on; it extrapolates", err=True)
-    rows = []
-    for k, pair in enumerate(asked.elements):
-        dm = None if found.dm is None else found.dm[k].tolist()
-        numbers = {
-            "J": float(found.couplings[k]),
-            "error": float(found.errors[k]),
-            "given": float(asked.couplings[k]) if np.isfinite(asked.couplings[k]) else None,
-        }
-        rows.append({"elements": list(pair), **numbers, "D": dm})
-    if as_json:
-        print(json.dumps({"schema": 1, "pairs": rows, "unseen": unseen}))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("pair", "J, meV", "±", "given"):
-        table.add_column(name, justify="left" if name == "pair" else "right")
-    for k, pair in enumerate(asked.elements):
-        table.add_row(
-            "-".join(pair),
-            f"{found.couplings[k]:+.3f}",
-            f"{found.errors[k]:.3f}",
-            f"{asked.couplings[k]:+.3f}" if np.isfinite(asked.couplings[k]) else "",
-        )
-    make_console().print(table)
-
-
 def _check_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise BadInput(f"{path}: no such folder; make it first")
-
-
-def suggest(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained kernel.")],
-    pool: Annotated[Path, typer.Argument(help="Pairs that could be computed: extended XYZ, or a CSV of elements.")],
-    count: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
-    strategy: Annotated[str, typer.Option(help="variance or diversity.")] = "variance",
-    as_json: AsJson = False,
-) -> None:
-    """Which pairs to compute next: those that teach a model most."""
-    import numpy as np
-
-    from nucleate.report.terminal import make_console
-    from nucleate.spins.active import choose
-    from nucleate.spins.models.data import Pairs, read_pairs
-    from nucleate.spins.models.kernel import PairGaussianProcess
-    from nucleate.spins.models.training import load_pairs_model
-
-    if strategy not in ("variance", "diversity"):
-        raise BadInput(f"--strategy {strategy}; known: variance, diversity")
-    loaded, asked = load_pairs_model(model), read_pairs(pool, labelled=False)
-    if not isinstance(loaded.model, PairGaussianProcess):
-        raise BadInput(f"{model}: only a kernel knows what it would learn; train one with --model kernel")
-    known = loaded.pairs
-    both = Pairs.joined([known, asked])
-    rest = list(range(len(known), len(both)))
-    rows = choose(both, list(range(len(known))), rest, count, loaded.model, strategy, np.random.default_rng(0))
-    errors = loaded.model.predict(both.take(rows))[1]
-    if as_json:
-        found = [{"row": r - len(known), "elements": list(both.elements[r]), "error": float(e)} for r, e in zip(rows, errors, strict=True)]
-        print(json.dumps({"schema": 1, "pairs": found}))
-        return
-    console = make_console()
-    for row, e in zip(rows, errors, strict=True):
-        console.print(f"row {row - len(known) + 1}: {'-'.join(both.elements[row])}, ±{e:.3f} meV", highlight=False)

@@ -119,6 +119,7 @@ def test_the_verbs_on_a_table(tmp_path):
         (["spins", "convert", "{c}", "nowhere/x.cfg"], "no such folder"),
         (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn5"], "write an element and its moment"),
         (["spins", "couple", "{c}", "--out", "x", "--moment", "Mm=5"], "no element"),
+        (["spins", "lattice", "{c}", "x.csv", "--moment", "Mn=-5", "--shell", "1"], "give its size, above zero"),
         (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn=5", "--method", "tb2j", "--insulator"], "have no effect"),
         (["spins", "show", "nowhere.csv"], "no such file"),
         (["spins", "convert", "{c}", "x.dat"], "unknown kind of file"),

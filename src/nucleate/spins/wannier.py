@@ -26,6 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.files.tb2j import read_tb2j
+from nucleate.spins.mapping import magnetic_sites
+from nucleate.spins.symmetry import symmetrised
 from nucleate.storage import write_whole
 
 PROGRAMS = {
@@ -42,7 +44,7 @@ class WannierSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    moments: dict[str, float] = Field(description="Of each magnetic element; its sign starts the calculation, half polarised.")
+    moments: dict[str, float] = Field(description="Of each magnetic element; the calculation starts half polarised, all along.")
     pseudopotentials: dict[str, str] = Field(description="File of each element.")
     pseudo_dir: str = Field("/usr/share/espresso/pseudo", description="Folder of the pseudopotential files.")
     cutoff: float = Field(540.0, gt=0, description="Plane-wave cutoff, eV.")
@@ -67,7 +69,7 @@ class WannierResult:
     """Couplings and what they stand on.
 
     Attributes:
-        couplings: of the magnetic atoms.
+        couplings: of the magnetic atoms, means over the space group; `errors` are the spread over equivalent pairs.
         fermi_level: eV.
         total_moment: of the cell, Bohr magnetons.
         spreads: (2,) mean spread of the Wannier functions of each spin, Å².
@@ -100,7 +102,7 @@ def mesh_text(mesh: tuple[int, int, int], weights: bool) -> str:
 def pw_text(atoms: Atoms, settings: WannierSettings, calculation: str) -> str:
     """Input of pw.x."""
     elements = sorted(set(atoms.get_chemical_symbols()))
-    start = [f"  starting_magnetization({k + 1}) = {np.sign(settings.moments.get(e, 0)) * 0.5:.2f}" for k, e in enumerate(elements)]
+    start = [f"  starting_magnetization({k + 1}) = {0.5 if settings.moments.get(e) else 0.0:.2f}" for k, e in enumerate(elements)]
     bands = f"  nbnd = {band_count(atoms, settings) + settings.core_bands}\n" if calculation == "nscf" else ""
     system = f"""  ibrav = 0
   nat = {len(atoms)}
@@ -233,6 +235,9 @@ def wannier_couplings(
         MissingDependency: a program is not installed.
         ReferenceFailed: a program's own last words.
     """
+    atoms = atoms.copy()
+    # TB2J reads positions inside the cell; pairs are counted from them.
+    atoms.wrap()
     elements = sorted(set(atoms.get_chemical_symbols()))
     if not any(settings.moments.get(e) for e in elements):
         raise BadInput(f"{atoms.get_chemical_formula()}: no magnetic atom; give moments such as Fe=2.2")
@@ -311,5 +316,6 @@ def wannier_couplings(
     arguments = ["--path", ".", "--posfile", "scf.pwi", "--prefix_up", "tb2j_up", "--prefix_down", "tb2j_down", "--elements", *magnetic]
     arguments += ["--efermi", str(fermi), "--kmesh", *map(str, settings.green_mesh), "--rcut", str(settings.cutoff_pairs)]
     run("tb2j", [shutil.which(settings.tb2j) or settings.tb2j, *arguments, "--output_path", "TB2J_results"], None, "")
-    couplings = read_tb2j(folder / "TB2J_results" / "exchange.out")
+    sites = magnetic_sites(atoms, {e: settings.moments[e] for e in magnetic})
+    couplings = symmetrised(read_tb2j(folder / "TB2J_results" / "exchange.out"), atoms, sites)
     return WannierResult(couplings, fermi, total_moment, (spreads[0], spreads[1]))

@@ -25,18 +25,15 @@ GYROMAGNETIC = 1.76085962784e-4
 
 
 @njit(inline="always")
-def _field(i, spins, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman):
-    x, y, z = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
+def _turning(i, spins, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman):
+    """w = B + a e x B of de = w x e, for spin i, rad a step."""
+    x, y, z = spins[i, 0], spins[i, 1], spins[i, 2]
+    bx, by, bz = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
     if onsite.shape[0] > 0:
-        a, b, c = onsite_field(i, spins[i, 0], spins[i, 1], spins[i, 2], onsite)
-        x, y, z = x + a, y + b, z + c
+        kx, ky, kz = onsite_field(i, x, y, z, onsite)
+        bx, by, bz = bx + kx, by + ky, bz + kz
     s = scale[i]
-    return x * s + noise[i, 0], y * s + noise[i, 1], z * s + noise[i, 2]
-
-
-@njit(inline="always")
-def _turning(x, y, z, bx, by, bz, damping):
-    """w = B + a e x B of de = w x e, rad a step."""
+    bx, by, bz = bx * s + noise[i, 0], by * s + noise[i, 1], bz * s + noise[i, 2]
     return (
         bx + damping * (y * bz - z * by),
         by + damping * (z * bx - x * bz),
@@ -59,16 +56,14 @@ def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, start, n
     for _ in range(steps):
         _draw(noise, width, rng)
         for i in range(spins.shape[0]):
-            bx, by, bz = _field(i, spins, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
+            wx, wy, wz = _turning(i, spins, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
             x, y, z = spins[i, 0], spins[i, 1], spins[i, 2]
-            wx, wy, wz = _turning(x, y, z, bx, by, bz, damping)
             dx, dy, dz = wy * z - wz * y, wz * x - wx * z, wx * y - wy * x
             slope[i, 0], slope[i, 1], slope[i, 2] = dx, dy, dz
             guess[i, 0], guess[i, 1], guess[i, 2] = x + dx, y + dy, z + dz
         for i in range(spins.shape[0]):
-            bx, by, bz = _field(i, guess, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
+            wx, wy, wz = _turning(i, guess, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
             x, y, z = guess[i, 0], guess[i, 1], guess[i, 2]
-            wx, wy, wz = _turning(x, y, z, bx, by, bz, damping)
             a = spins[i, 0] + 0.5 * (slope[i, 0] + wy * z - wz * y)
             b = spins[i, 1] + 0.5 * (slope[i, 1] + wz * x - wx * z)
             c = spins[i, 2] + 0.5 * (slope[i, 2] + wx * y - wy * x)
@@ -98,14 +93,12 @@ def semi_implicit(spins, steps, damping, scale, width, rng, noise, guess, slope,
     for _ in range(steps):
         _draw(noise, width, rng)
         for i in range(spins.shape[0]):
-            bx, by, bz = _field(i, spins, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
+            wx, wy, wz = _turning(i, spins, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
             x, y, z = spins[i, 0], spins[i, 1], spins[i, 2]
-            wx, wy, wz = _turning(x, y, z, bx, by, bz, damping)
             a, b, c = _cayley(x, y, z, wx, wy, wz)
             guess[i, 0], guess[i, 1], guess[i, 2] = 0.5 * (x + a), 0.5 * (y + b), 0.5 * (z + c)
         for i in range(spins.shape[0]):
-            bx, by, bz = _field(i, guess, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
-            wx, wy, wz = _turning(guess[i, 0], guess[i, 1], guess[i, 2], bx, by, bz, damping)
+            wx, wy, wz = _turning(i, guess, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
             slope[i, 0], slope[i, 1], slope[i, 2] = wx, wy, wz
         for i in range(spins.shape[0]):
             a, b, c = _cayley(spins[i, 0], spins[i, 1], spins[i, 2], slope[i, 0], slope[i, 1], slope[i, 2])
