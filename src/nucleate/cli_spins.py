@@ -1,19 +1,17 @@
-"""The verbs of spins on the command line: couple, lattice, show, convert, simulate; those of learned couplings stand beside."""
+"""The verbs of spins on the command line: lattice, show, convert, simulate; couple and those of learned couplings stand beside."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli_couplings import register_models
+from nucleate.cli_couple import AsJson, Quiet, couple, given_moments
+from nucleate.cli_pair_models import register_models
 from nucleate.errors import BadInput, NucleateError
 
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
 CouplingsFile = Annotated[Path, typer.Argument(help="Couplings: a .csv table, TB2J's exchange.out, or a Spirit .cfg.")]
 
 
@@ -24,139 +22,6 @@ def register(app: typer.Typer) -> None:
         verbs.command()(function)
     register_models(verbs)
     app.add_typer(verbs, name="spins")
-
-
-def _moments(text: list[str]) -> dict[str, float]:
-    from ase.data import atomic_numbers
-
-    found: dict[str, float] = {}
-    for part in (p for t in text for p in t.replace(",", " ").split()):
-        element, sign, value = part.partition("=")
-        if not sign:
-            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5")
-        if element in found or not atomic_numbers.get(element):
-            raise BadInput(f"--moment {part}: {'given twice' if element in found else 'no element'}")
-        try:
-            found[element] = float(value)
-        except ValueError:
-            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5") from None
-        if not 0 < found[element] < 20:
-            raise BadInput(f"--moment {part}: give its size, above zero; which moments point down is found")
-    return found
-
-
-def couple(
-    structure: Annotated[Path, typer.Argument(help="A crystal with magnetic atoms.")],
-    out: Annotated[Path, typer.Option(help="Folder with ledger and couplings; the same command goes on there.")],
-    moment: Annotated[list[str], typer.Option(help="Starting moment of an element, such as Mn=4.5; once for each.")],
-    method: Annotated[str | None, typer.Option(help="collinear (default), four-state, or tb2j (Quantum ESPRESSO and Wannier90).")] = None,
-    cutoff: Annotated[float | None, typer.Option(help="Longest pair, Å; unset: 5, tb2j: 8.")] = None,
-    insulator: Annotated[bool | None, typer.Option("--insulator", help="Refuse metallic states.")] = None,
-    settings: Annotated[
-        Path | None, typer.Option("--settings", help="TOML file with [reference] and [mapping]; options go before it.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Calculations side by side; 0: in this process; unset: 1.")] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Exchange couplings of a crystal: from total energies of its spin states, or by Liechtenstein's formula."""
-    # Before numpy is imported: GPAW with threads that wait for each other is ten times slower.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    from nucleate.crystals.io import read_structure
-    from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
-    from nucleate.reference.ledger import ledger_file
-    from nucleate.report.terminal import make_console
-    from nucleate.settings_text import read_settings, validated
-    from nucleate.spins.mapping import MappingSettings, map_couplings
-
-    given = read_settings(settings, "write one with [reference] and [mapping], or [tb2j]") if settings else {}
-    tables = ("tb2j",) if method == "tb2j" else ("reference", "mapping")
-    unknown = set(given) - set(tables)
-    if unknown:
-        raise BadInput(f"{settings}: unknown table {', '.join(sorted(unknown))}; with method {method}: {', '.join(tables)}")
-    for name, value in given.items():
-        if not isinstance(value, dict):
-            raise BadInput(f"{settings}: [{name}] is a table")
-    if method == "tb2j":
-        if insulator or workers is not None:
-            raise BadInput("--insulator and --workers have no effect on method tb2j; its [tb2j] table has a command")
-        _wannier(structure, out, _moments(moment), cutoff, given.get("tb2j", {}), quiet, as_json)
-        return
-    chosen = {"method": method, "insulator": insulator, "cutoff": cutoff}
-    options = {"moments": _moments(moment), **{name: value for name, value in chosen.items() if value is not None}}
-    mapping = validated(MappingSettings, {**given.get("mapping", {}), **options}, "options")
-    reference = validated(ReferenceSettings, {"smearing": 0.1, **given.get("reference", {})}, str(settings) if settings else "options")
-    atoms = read_structure(structure)
-    console = make_console()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{out}: cannot be made: {error.strerror}") from None
-
-    def told(kind: str, facts: dict[str, Any]) -> None:
-        if not quiet and not as_json:
-            state = "failed" if facts["failed"] else "done"
-            console.print(f"state {facts['done']} of {facts['total']} ({facts['signs']}): {state}", highlight=False)
-
-    with (
-        ledger_file(out / "ledger.db") as ledger,
-        Dispatcher(make_reference(reference), ledger, workers=1 if workers is None else workers, timeout=reference.timeout) as dispatcher,
-    ):
-        try:
-            found = map_couplings(atoms, mapping, dispatcher, told)
-        except KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on", err=True)
-            raise typer.Exit(130) from None
-    for failure in found.failures:
-        typer.echo(f"left out: {failure}", err=True)
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
-    misfit = None if found.misfit != found.misfit else found.misfit
-    _hand_over(out, found.couplings, {"misfit": misfit, "failures": found.failures, "notes": found.notes}, as_json)
-    if misfit is not None and not as_json:
-        console.print(f"misfit of the {len(found.states)} states: {misfit:.2f} meV", highlight=False)
-
-
-def _hand_over(out: Path, couplings: Any, facts: dict[str, Any], as_json: bool) -> None:
-    """Write the couplings of a folder and show them."""
-    from nucleate.report.spins import shell_table, shells
-    from nucleate.report.terminal import make_console
-    from nucleate.spins.files.table import table_text
-    from nucleate.storage import write_whole
-
-    path = out / "couplings.csv"
-    write_whole(path, table_text(couplings))
-    if as_json:
-        print(json.dumps({"schema": 1, "couplings": str(path), "shells": shells(couplings), **facts}))
-        return
-    console = make_console()
-    console.print(shell_table(couplings))
-    console.print(f"couplings: {path}", highlight=False, soft_wrap=True)
-
-
-def _wannier(
-    structure: Path, out: Path, moments: dict[str, float], cutoff: float | None, given: dict[str, Any], quiet: bool, as_json: bool
-) -> None:
-    from dataclasses import asdict
-
-    from nucleate.crystals.io import read_structure
-    from nucleate.report.terminal import make_console
-    from nucleate.settings_text import validated
-    from nucleate.spins.wannier import WannierSettings, wannier_couplings
-
-    options = {"moments": moments, **({} if cutoff is None else {"cutoff_pairs": cutoff})}
-    resolved = validated(WannierSettings, {**given, **options}, "[tb2j]")
-    console = make_console()
-    try:
-        found = wannier_couplings(read_structure(structure), resolved, out, lambda step: None if quiet or as_json else console.print(step))
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on", err=True)
-        raise typer.Exit(130) from None
-    facts = {k: v for k, v in asdict(found).items() if k != "couplings"}
-    _hand_over(out, found.couplings, facts, as_json)
-    if not as_json:
-        console.print(f"moment of the cell: {found.total_moment:.2f} Bohr magnetons", highlight=False)
 
 
 def lattice(
@@ -176,7 +41,7 @@ def lattice(
     _check_folder(out)
     if out.suffix != ".csv":
         raise BadInput(f"{out}: couplings are written as .csv; convert it afterwards")
-    moments = _moments(moment)
+    moments = given_moments(moment)
     found = on_shells(read_structure(structure), moments, shell)
     write_whole(out, table_text(found))
     make_console().print(shell_table(found))

@@ -115,6 +115,23 @@ class GPAWReference:
             "parameters": self._settings.parameters,
         }
 
+    def options(self, atoms: Atoms) -> dict[str, Any]:
+        """Keywords of GPAW's calculator for these atoms; those that the user passes on come last."""
+        from gpaw import PW
+        from gpaw.occupations import FermiDirac
+
+        return {
+            "mode": PW(self.cutoff(atoms)),
+            "xc": self._settings.xc,
+            "kpts": self.k_points(atoms),
+            "occupations": FermiDirac(self.smearing),
+            "maxiter": self._settings.max_iterations,
+            "symmetry": {"tolerance": SYMMETRY_TOLERANCE},
+            "txt": None,
+            "convergence": CONVERGENCE,
+            **self._settings.parameters,
+        }
+
     def label(self, atoms: Atoms) -> Label:
         """One self-consistent calculation; one more with gentler mixing if it does not converge, or without GPAW's point group."""
         atoms = on_short_vectors(atoms)
@@ -139,23 +156,14 @@ class GPAWReference:
     def _run(
         self, atoms: Atoms, gentle: bool = False, point_group: bool = True
     ) -> tuple[tuple[float, np.ndarray, np.ndarray], int, dict[str, Any]]:
-        from gpaw import GPAW, PW, Mixer
-        from gpaw.occupations import FermiDirac
+        from gpaw import GPAW, Mixer
 
-        s = self._settings
-        options: dict[str, Any] = {
-            "mode": PW(self.cutoff(atoms)),
-            "xc": s.xc,
-            "kpts": self.k_points(atoms),
-            "occupations": FermiDirac(self.smearing),
-            "maxiter": s.max_iterations,
-            "symmetry": {"tolerance": SYMMETRY_TOLERANCE} if point_group else {"point_group": False},
-            "txt": None,
-            "convergence": CONVERGENCE,
-        }
+        options = self.options(atoms)
+        if not point_group:
+            options["symmetry"] = {"point_group": False}
         if gentle:
-            options["mixer"] = Mixer(0.02, 5, 100.0)
-        options.update(s.parameters)
+            options.setdefault("mixer", Mixer(0.02, 5, 100.0))
+        s = self._settings
         spins = start_moments(atoms, s.magnetic_moments)
         try:
             with warnings.catch_warnings():

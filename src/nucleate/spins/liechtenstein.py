@@ -1,0 +1,144 @@
+"""Exchange couplings from the response of one collinear state to small turns of its spins.
+
+With the local exchange fields B_i = V_i^up - V_i^down of the sites, e_i their directions and G the Green's functions of the state,
+    J_ij = -k_B T sum_n Re Tr [B_i G_ij^up(i w_n) B_j G_ji^down(i w_n)],  w_n > 0,
+for pairs counted once; it is minus the mixed second derivative of the grand potential of the electrons in the field that is turned
+(A. I. Liechtenstein et al., J. Magn. Magn. Mater. 67, 65 (1987), doi 10.1016/0304-8853(87)90721-9; at a temperature: A. Terasawa et al.,
+J. Phys. Soc. Jpn. 88, 114706 (2019), doi 10.7566/JPSJ.88.114706). With spin-orbit coupling the same derivative is a tensor (L. Udvardi et
+al., Phys. Rev. B 68, 104436 (2003), doi 10.1103/PhysRevB.68.104436), of which one direction of the moments shows the part across it. The
+sum over frequencies is one over the poles of T. Ozaki's fraction (Phys. Rev. B 75, 035123 (2007), doi 10.1103/PhysRevB.75.035123).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.fft import fftn, ifftn
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from nucleate.errors import BadInput
+
+POLES = 80
+"""Exact to 1e-12 for levels within some 1,000 k_B T of the Fermi level; those beyond add next to nothing."""
+PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
+
+
+@dataclass(frozen=True)
+class SiteBands:
+    """Eigenstates on a mesh of k-points through the middle of the zone, as a few functions on each magnetic site see them.
+
+    Attributes:
+        mesh: k-points along each reciprocal vector; K of them, the last index fastest.
+        energies: (2, K, bands), eV, of both spins; (1, K, bands) of spinors.
+        projections: (2, K, bands, n, p), of each state on the functions of each site, Bloch phases of cells not divided out; for spinors
+            (1, K, bands, n, 2, p), the spin up along the moments first. Sites with fewer functions are filled up with zeros.
+        fields: (n, p, p), eV: matrix elements of B between the functions of a site.
+        electrons: in the cell.
+    """
+
+    mesh: tuple[int, int, int]
+    energies: np.ndarray
+    projections: np.ndarray
+    fields: np.ndarray
+    electrons: float
+
+    def fermi_level(self, width: float) -> float:
+        """Where Fermi-Dirac occupations of this width (eV) hold all electrons, eV.
+
+        Raises:
+            BadInput: there are not enough bands.
+        """
+        points = self.energies.shape[1]
+        most = self.energies.size / points
+        if most <= self.electrons:
+            raise BadInput(f"{most:g} bands cannot be filled with {self.electrons:g} electrons and leave some empty; take more bands")
+        reach = 50 * width
+        low, high = self.energies.min() - reach, self.energies.max() + reach
+        return float(brentq(lambda mu: expit((mu - self.energies) / width).sum() / points - self.electrons, low, high, xtol=1e-12))
+
+
+def poles(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ozaki's poles x_p > 0 and residues r_p: 1 / (e^x + 1) = 1/2 - sum_p r_p (1 / (x - i x_p) + 1 / (x + i x_p))."""
+    k = np.arange(1, 2 * count)
+    beside = 1 / (2 * np.sqrt((2 * k - 1) * (2 * k + 1)))
+    values, vectors = np.linalg.eigh(np.diag(beside, 1) + np.diag(beside, -1))
+    positive = values > 0
+    return 1 / values[positive], vectors[0, positive] ** 2 / (4 * values[positive] ** 2)
+
+
+def _greens(bands: SiteBands, width: float, used: int) -> Iterator[tuple[float, list[np.ndarray], list[np.ndarray]]]:
+    """At each pole: its weight, and for each kind of spin G_ij from a site to one R cells on, and back: (mesh..., P, P)."""
+    shape, points = bands.mesh, bands.energies.shape[1]
+    level = bands.fermi_level(width)
+    flat = bands.projections.reshape(*bands.projections.shape[:3], -1)
+    bras = flat.conj()
+    for x, residue in zip(*poles(used), strict=True):
+        weights = 1 / (1j * x * width + level - bands.energies)
+        there, back = [], []
+        for state, bra, weight in zip(flat, bras, weights, strict=True):
+            greens = (np.swapaxes(state * weight[..., None], 1, 2) @ bra).reshape(*shape, flat.shape[-1], -1)
+            there.append(fftn(greens, axes=(0, 1, 2), workers=-1) / points)
+            back.append(ifftn(greens, axes=(0, 1, 2), workers=-1))
+        yield width * residue, there, back
+
+
+def isotropic_couplings(
+    bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int = POLES
+) -> np.ndarray:
+    """-d2 Omega / d theta_i d theta_j of turns of two sites about one axis across the moments.
+
+    Args:
+        bands: of a collinear state, without spin-orbit coupling.
+        width: k_B T of the electrons, eV.
+        first, second, shifts: (p,), (p,), (p, 3): the second site lies in the cell displaced by `shifts`; on a mesh of N points cells N
+            apart are one. A site with itself (0 cells on) is asked for like any other pair.
+        used: poles.
+
+    Returns:
+        (p,) eV: J_ij times cos(e_i, e_j) of the state, so for antiparallel moments minus the coupling.
+    """
+    n, p = bands.fields.shape[:2]
+    cells = tuple(np.mod(shifts, bands.mesh).T)
+    found = np.zeros(len(first))
+    for weight, there, back in _greens(bands, width, used):
+        up = there[0].reshape(*bands.mesh, n, p, n, p)[(*cells, first, slice(None), second)]
+        down = back[1].reshape(*bands.mesh, n, p, n, p)[(*cells, second, slice(None), first)]
+        turned = bands.fields[first] @ up @ bands.fields[second] @ down
+        found -= weight * np.trace(turned, axis1=1, axis2=2).real
+    return found
+
+
+def transverse_couplings(
+    bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int = POLES
+) -> np.ndarray:
+    """-d2 Omega / d e_i d e_j of spinors, along the two directions x, y of the frame whose z is the moments'.
+
+    Returns:
+        (p, 2, 2) eV. Arguments as of `isotropic_couplings`.
+    """
+    n, p = bands.fields.shape[:2]
+    cells = tuple(np.mod(shifts, bands.mesh).T)
+    turns = np.einsum("ast,nbc->ansbtc", PAULI[:2] / 2, bands.fields).reshape(2, n, 2 * p, 2 * p)
+    found = np.zeros((len(first), 2, 2))
+    for weight, (there,), (back,) in _greens(bands, width, used):
+        go = there.reshape(*bands.mesh, n, 2 * p, n, 2 * p)[(*cells, first, slice(None), second)]
+        come = back.reshape(*bands.mesh, n, 2 * p, n, 2 * p)[(*cells, second, slice(None), first)]
+        left, right = turns[:, first] @ go, turns[:, second] @ come
+        # Frequencies below zero add the complex conjugate.
+        found -= 2 * weight * np.einsum("xpab,ypba->pxy", left, right, optimize=True).real
+    return found
+
+
+def local_stiffness(bands: SiteBands, width: float) -> np.ndarray:
+    """(n,) eV: what a site's `isotropic_couplings` with all sites, itself among them, add up to if these fields are all there is.
+
+    Turning all spins together costs nothing, so the sum must balance the field's own energy, -Tr B_i (rho_up - rho_down)_ii / 2.
+    """
+    filled = expit((bands.fermi_level(width) - bands.energies) / width) / bands.energies.shape[1]
+    density = [
+        np.einsum("kb,kbnp,kbnq->npq", f, state, state.conj(), optimize=True) for f, state in zip(filled, bands.projections, strict=True)
+    ]
+    return -np.einsum("npq,nqp->n", bands.fields, density[0] - density[1]).real / 2
