@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, NucleateError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
@@ -83,6 +83,7 @@ def couple(
     moments = given_moments(moment)
     options: dict[str, Any] = {"moments": moments}
     atoms = read_structure(structure)
+    _refuse_other_crystal(out, atoms, moments)
     where = str(settings) if settings else "options"
     try:
         if method == "tb2j":
@@ -101,6 +102,26 @@ def couple(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(130) from None
+
+
+def _refuse_other_crystal(out: Path, atoms: Any, moments: dict[str, float]) -> None:
+    """A folder's couplings are of one crystal: those of another are not written over."""
+    import numpy as np
+
+    from nucleate.spins.files.table import read_table
+
+    if not (out / "couplings.csv").exists():
+        return
+    try:
+        there = read_table(out / "couplings.csv")
+    except NucleateError:
+        # A damaged table is worth nothing; it is written anew.
+        return
+    here = atoms[[k for k, symbol in enumerate(atoms.get_chemical_symbols()) if moments.get(symbol)]]
+    same = there.symbols == tuple(here.get_chemical_symbols()) and np.allclose(there.cell, atoms.cell.array, atol=1e-6)
+    away = (there.positions - here.positions) @ np.linalg.inv(there.cell) if same else np.ones(3)
+    if not same or np.abs(away - np.rint(away)).max() > 1e-6:
+        raise BadInput(f"{out}: couplings.csv there is of another crystal; name another folder")
 
 
 def _energies(

@@ -1,4 +1,4 @@
-"""The verbs of learned couplings, under `nucleate spins`: train, evaluate, predict, suggest."""
+"""The verbs of learned couplings, under `nucleate spins`: import, train, evaluate, predict, suggest."""
 
 from __future__ import annotations
 
@@ -16,8 +16,39 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the
 
 def register_models(verbs: typer.Typer) -> None:
     """Add the verbs to those of spins."""
+    verbs.command("import")(import_)
     for function in (train, evaluate, predict, suggest):
         verbs.command()(function)
+
+
+def import_(
+    table: Annotated[Path, typer.Argument(help="Anybody's table of couplings between pairs of elements.")],
+    out: Annotated[Path, typer.Option(help="CSV of pairs to write, for train and evaluate.")],
+    column: Annotated[
+        list[str], typer.Option(help="Name of a column, such as J=Jij; once for each of element_a, element_b, J and perhaps distance (Å).")
+    ],
+    unit: Annotated[str, typer.Option(help="Of J: meV, eV, mRy or K.")],
+    pairs: Annotated[str, typer.Option(help="once or twice: how often its Hamiltonian counts a pair.")],
+    sign: Annotated[str, typer.Option(help="minus: H = - sum J e.e, or plus; e unit vectors.")],
+) -> None:
+    """Take couplings over from a table whose columns and convention you name."""
+    from nucleate.spins.files.foreign import read_foreign
+    from nucleate.spins.models.data import write_pairs
+
+    if not table.is_file():
+        raise BadInput(f"{table}: no such file")
+    if out.suffix != ".csv" or not out.parent.is_dir():
+        raise BadInput(f"{out}: give a .csv in a folder that is there")
+    if out.exists():
+        raise BadInput(f"{out}: is there already; name another file")
+    split = [text.partition("=") for text in column]
+    if not all(name and mark and value for name, mark, value in split) or len({name for name, _, _ in split}) < len(split):
+        raise BadInput(f"--column {' '.join(column)}: write each once, as J=Jij")
+    found, left = read_foreign(table, {name: value for name, _, value in split}, unit, pairs, sign)
+    write_pairs(out, found)
+    if left:
+        typer.echo(f"{table}: {left} rows without a coupling were left out", err=True)
+    typer.echo(f"{len(found)} pairs of {found.kind}: {out}")
 
 
 def train(

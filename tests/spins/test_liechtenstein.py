@@ -5,7 +5,18 @@ import pytest
 from scipy.special import expit
 
 from nucleate.errors import BadInput
-from nucleate.spins.liechtenstein import PAULI, SiteBands, isotropic_couplings, local_stiffness, poles, transverse_couplings
+from nucleate.spins.couplings import tensor
+from nucleate.spins.liechtenstein import (
+    DIRECTIONS,
+    PAULI,
+    SiteBands,
+    full_tensors,
+    isotropic_couplings,
+    local_stiffness,
+    poles,
+    spin_frame,
+    transverse_couplings,
+)
 
 WIDTH = 0.05
 SITES, FUNCTIONS, CELLS = 2, 3, 4
@@ -144,3 +155,24 @@ def test_spin_orbit_couplings_are_second_derivatives_too():
 def test_bands_must_hold_the_electrons():
     with pytest.raises(BadInput, match="take more bands"):
         site_bands(chain(0), 12.0).fermi_level(WIDTH)
+
+
+def test_a_hop_that_turns_spins_makes_a_dzyaloshinskii_moriya_vector():
+    """Spins that turn by 2a about n on the way see the neighbour in a turned frame: to first order D = 2 a J n, and J stays."""
+    field, hop, angle = -1.5, 0.4, 1e-4
+    axis = np.array([1.0, -2.0, 0.5]) / np.linalg.norm([1.0, -2.0, 0.5])
+    fields = np.full((2, 1, 1), field)
+    pair = (np.array([0]), np.array([1]), np.zeros((1, 3), dtype=int))
+    across = []
+    for direction in DIRECTIONS:
+        # In the frame of the moments.
+        n = spin_frame(direction) @ axis
+        turn = np.cos(angle) * np.eye(2) + 1j * np.sin(angle) * np.einsum("v,vst->st", n, PAULI)
+        own = field / 2 * PAULI[2]
+        energies, vectors = np.linalg.eigh(np.block([[own, hop * turn], [hop * turn.conj().T, own]]))
+        projections = vectors.T.reshape(1, 1, 4, 2, 2, 1)
+        across.append(transverse_couplings(SiteBands((1, 1, 1), energies[None, None], projections, fields, 2.0), WIDTH, *pair))
+    (found,) = full_tensors(np.array(across))
+    j = np.trace(found) / 3
+    assert abs(j) > 0.01
+    assert found == pytest.approx(tensor(j, 2 * angle * j * axis), abs=1e-7 * abs(j))

@@ -23,11 +23,11 @@ from ase.units import Ha
 from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.errors import BadInput, ReferenceFailed
-from nucleate.reference.base import has_moments, refuse_overlap, start_moments
+from nucleate.reference.base import refuse_overlap, start_moments
 from nucleate.reference.gpaw import GPAWReference
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.liechtenstein import SiteBands, isotropic_couplings, local_stiffness, transverse_couplings
+from nucleate.spins.liechtenstein import DIRECTIONS, SiteBands, full_tensors, isotropic_couplings, local_stiffness, transverse_couplings
 from nucleate.spins.mapping import magnetic_sites, pairs_within
 from nucleate.spins.symmetry import symmetrised
 from nucleate.storage import write_whole
@@ -36,8 +36,6 @@ DIRECT = 1500
 """Plane waves up to which a Hamiltonian is diagonalised at once; more are left to GPAW's iterations."""
 SPARE = 1.15
 """Bands that iterations carry along for those that must converge; the highest never do."""
-DIRECTIONS = ((0.0, 0.0), (90.0, 0.0), (90.0, 90.0))
-"""Polar and azimuthal angle, degrees, of the moments along z, x and y."""
 BELOW = 200
 """Added to the atomic number of a site that points down: to symmetry it is another kind of atom."""
 
@@ -198,14 +196,6 @@ def _spinors(
     return np.array(energies)[None], np.array(projections)[None]
 
 
-def _frame(direction: tuple[float, float]) -> np.ndarray:
-    """(3, 3) rows x, y, z of the frame that `direction` turns the spins to."""
-    theta, phi = np.deg2rad(direction)
-    turn_y = np.array([[np.cos(theta), 0, np.sin(theta)], [0, 1, 0], [-np.sin(theta), 0, np.cos(theta)]])
-    turn_z = np.array([[np.cos(phi), -np.sin(phi), 0], [np.sin(phi), np.cos(phi), 0], [0, 0, 1]])
-    return (turn_z @ turn_y).T
-
-
 def liechtenstein_couplings(
     atoms: Atoms,
     settings: LiechtensteinSettings,
@@ -235,8 +225,6 @@ def liechtenstein_couplings(
     except OSError as error:
         raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
     start_moments(atoms, settings.moments)
-    if not has_moments(atoms):
-        raise BadInput(f"{atoms.get_chemical_formula()}: its starting moments are all zero")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         calculator, moments = _ground_state(atoms, settings, engine, folder, sites, told)
@@ -343,10 +331,8 @@ def _tensors(
     parallel = 1e3 * signs[first] * signs[second]
     if not spin_orbit:
         return tensor(parallel * everything[(first, second, *np.mod(shifts, mesh).T)]), balance
-    found, counted = np.zeros((len(first), 3, 3)), np.zeros((3, 3))
+    across = []
     for direction in DIRECTIONS:
         turned = SiteBands(mesh, *_spinors(calculator, sites, mesh, widest, direction), fields, electrons)
-        across = _frame(direction)[:2]
-        found += np.einsum("xa,pxy,yb->pab", across, transverse_couplings(turned, width, *pairs), across)
-        counted += np.abs(across.T @ np.ones((2, 2)) @ across) > 0.5
-    return parallel[:, None, None] * found / counted, balance
+        across.append(transverse_couplings(turned, width, *pairs))
+    return parallel[:, None, None] * full_tensors(np.array(across)), balance

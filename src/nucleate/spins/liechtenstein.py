@@ -23,6 +23,8 @@ from nucleate.errors import BadInput
 
 POLES = 80
 """Exact to 1e-12 for levels within some 1,000 k_B T of the Fermi level; those beyond add next to nothing."""
+DIRECTIONS = ((0.0, 0.0), (90.0, 0.0), (90.0, 90.0))
+"""Polar and azimuthal angle, degrees, of moments along z, x and y."""
 PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 
 
@@ -80,8 +82,8 @@ def _greens(bands: SiteBands, width: float, used: int) -> Iterator[tuple[float, 
         there, back = [], []
         for state, bra, weight in zip(flat, bras, weights, strict=True):
             greens = (np.swapaxes(state * weight[..., None], 1, 2) @ bra).reshape(*shape, flat.shape[-1], -1)
-            there.append(fftn(greens, axes=(0, 1, 2), workers=-1) / points)
-            back.append(ifftn(greens, axes=(0, 1, 2), workers=-1))
+            there.append(fftn(greens, axes=(0, 1, 2)) / points)
+            back.append(ifftn(greens, axes=(0, 1, 2)))
         yield width * residue, there, back
 
 
@@ -130,6 +132,24 @@ def transverse_couplings(
         # Frequencies below zero add the complex conjugate.
         found -= 2 * weight * np.einsum("xpab,ypba->pxy", left, right, optimize=True).real
     return found
+
+
+def spin_frame(direction: tuple[float, float]) -> np.ndarray:
+    """(3, 3) rows x, y, z of the frame that spins along z are turned to: first about y by the polar angle, then about z."""
+    theta, phi = np.deg2rad(direction)
+    turn_y = np.array([[np.cos(theta), 0, np.sin(theta)], [0, 1, 0], [-np.sin(theta), 0, np.cos(theta)]])
+    turn_z = np.array([[np.cos(phi), -np.sin(phi), 0], [np.sin(phi), np.cos(phi), 0], [0, 0, 1]])
+    return (turn_z @ turn_y).T
+
+
+def full_tensors(across: np.ndarray) -> np.ndarray:
+    """(p, 3, 3) from the parts (3, p, 2, 2) across each of `DIRECTIONS`; what two directions show is their mean."""
+    found, shown = np.zeros((across.shape[1], 3, 3)), np.zeros((3, 3))
+    for block, direction in zip(across, DIRECTIONS, strict=True):
+        axes = spin_frame(direction)[:2]
+        found += np.einsum("xa,pxy,yb->pab", axes, block, axes)
+        shown += np.rint(np.abs(axes.T @ np.ones((2, 2)) @ axes))
+    return found / shown
 
 
 def local_stiffness(bands: SiteBands, width: float) -> np.ndarray:

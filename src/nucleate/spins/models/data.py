@@ -33,7 +33,7 @@ class Pairs:
         couplings: (n,), meV; NaN where unknown.
         atoms: (n) the crystal each pair lies in, or None where elements are all that is known.
         sites: (n, 2) numbers of the two atoms.
-        vectors: (n, 3) from the first to the second, Å; NaN without a crystal.
+        vectors: (n, 3) from the first to the second, Å; along x where the length is all that is known, NaN where it is not.
         dm: (n, 3) Dzyaloshinskii-Moriya vectors, meV; NaN where unknown.
     """
 
@@ -52,6 +52,13 @@ class Pairs:
         """(n,), Å."""
         return np.linalg.norm(self.vectors, axis=1)
 
+    @property
+    def kind(self) -> str:
+        """What is known of each pair: pairs of one kind are learned together."""
+        if self.atoms is not None:
+            return "crystals"
+        return "elements and distances" if np.isfinite(self.vectors).all() else "elements alone"
+
     def take(self, rows: np.ndarray | Sequence[int]) -> Pairs:
         """Some of them."""
         rows = np.asarray(rows, dtype=int)
@@ -66,17 +73,13 @@ class Pairs:
         return np.unique(names, return_inverse=True)[1]
 
     @classmethod
-    def of_elements(cls, elements: Sequence[tuple[str, str]], couplings: np.ndarray) -> Pairs:
-        """Pairs of which nothing but the elements is known."""
+    def of_elements(cls, elements: Sequence[tuple[str, str]], couplings: np.ndarray, distances: np.ndarray | None = None) -> Pairs:
+        """Pairs of which the elements are known, and perhaps the lengths (n,), Å."""
         n = len(elements)
-        return cls(
-            tuple(elements),
-            np.asarray(couplings, dtype=float),
-            None,
-            np.zeros((n, 2), dtype=int),
-            np.full((n, 3), np.nan),
-            np.full((n, 3), np.nan),
-        )
+        vectors = np.full((n, 3), np.nan)
+        if distances is not None:
+            vectors = np.asarray(distances, dtype=float)[:, None] * np.array([1.0, 0.0, 0.0])
+        return cls(tuple(elements), np.asarray(couplings, dtype=float), None, np.zeros((n, 2), dtype=int), vectors, np.full((n, 3), np.nan))
 
     @classmethod
     def of_crystals(
@@ -104,12 +107,12 @@ class Pairs:
         """Several as one.
 
         Raises:
-            BadInput: some have crystals and some have not.
+            BadInput: they are of several kinds.
         """
-        with_atoms = {part.atoms is not None for part in parts}
-        if len(with_atoms) != 1:
-            raise BadInput("pairs with crystals and pairs of elements alone cannot be learned together")
-        atoms = None if with_atoms == {False} else tuple(a for part in parts for a in part.atoms or ())
+        kinds = {part.kind for part in parts}
+        if len(kinds) != 1:
+            raise BadInput(f"pairs of several kinds cannot be learned together: {'; '.join(sorted(kinds))}")
+        atoms = tuple(a for part in parts for a in part.atoms or ()) if kinds == {"crystals"} else None
         return cls(
             tuple(e for part in parts for e in part.elements),
             *(np.concatenate([part.couplings for part in parts]),),
@@ -119,7 +122,10 @@ class Pairs:
 
 
 def read_pairs(path: str | Path, labelled: bool = True) -> Pairs:
-    """Pairs of a CSV table (element_a, element_b, J_meV) or of extended XYZ with `sites`, `vector`, `J_meV` and, if known, `D_meV`.
+    """Pairs of a table or of crystals.
+
+    A table is CSV with element_a, element_b, J_meV and, if known, distance (Å); crystals are extended XYZ with `sites`, `vector`, `J_meV`
+    and, if known, `D_meV`.
 
     Args:
         path: the file.
@@ -159,7 +165,25 @@ def _of_table(path: Path, labelled: bool) -> Pairs:
         values = np.array([float(row.get("J_meV") or ("" if labelled else "nan")) for row in rows])
     except (TypeError, ValueError) as error:
         raise BadInput(f"{path}: a coupling is no number ({error}); leave pairs that failed out") from None
-    return Pairs.of_elements([(str(row["element_a"]), str(row["element_b"])) for row in rows], values)
+    elements = [(str(row["element_a"]), str(row["element_b"])) for row in rows]
+    return Pairs.of_elements(elements, values, lengths([row["distance"] for row in rows], path) if "distance" in rows[0] else None)
+
+
+def lengths(texts: Sequence[str | None], path: Path) -> np.ndarray:
+    """(n,) Å, from a column.
+
+    Raises:
+        BadInput: one is no length above zero.
+    """
+    found = []
+    for k, text in enumerate(texts):
+        try:
+            found.append(float(text or ""))
+        except ValueError:
+            found.append(float("nan"))
+        if not 0 < found[-1] < float("inf"):
+            raise BadInput(f"{path}: row {k + 1}: distance {text}: give a length in Å, to every pair or to none")
+    return np.array(found)
 
 
 def _of_frames(path: Path, labelled: bool) -> Pairs:
@@ -205,8 +229,10 @@ def write_pairs(path: Path, pairs: Pairs) -> None:
     if pairs.atoms is None:
         with path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["element_a", "element_b", "J_meV"])
-            writer.writerows([*pair, repr(float(j))] for pair, j in zip(pairs.elements, pairs.couplings, strict=True))
+            apart = pairs.kind == "elements and distances"
+            writer.writerow(["element_a", "element_b", "J_meV", *(["distance"] if apart else [])])
+            for pair, j, distance in zip(pairs.elements, pairs.couplings.tolist(), pairs.distances.tolist(), strict=True):
+                writer.writerow([*pair, repr(j), *([repr(distance)] if apart else [])])
         return
     frames = []
     for k, atoms in enumerate(pairs.atoms):

@@ -90,8 +90,8 @@ def surroundings(pairs: Pairs, species: tuple[int, ...]) -> np.ndarray:
 
 
 def pair_features(pairs: Pairs) -> np.ndarray:
-    """(n, 1) distances, Å; (n, 0) without crystals."""
-    return np.zeros((len(pairs), 0)) if pairs.atoms is None else pairs.distances[:, None]
+    """(n, 1) distances, Å; (n, 0) where elements alone are known."""
+    return np.zeros((len(pairs), 0)) if pairs.kind == "elements alone" else pairs.distances[:, None]
 
 
 def symmetric(pairs: Pairs) -> np.ndarray:

@@ -69,11 +69,10 @@ class PairModel:
         """Couplings of pairs; elements never seen are extrapolated to, `unseen` names them.
 
         Raises:
-            BadInput: crystals where the model was trained on elements alone, or the reverse.
+            BadInput: pairs of another kind than the model was trained on.
         """
-        if (pairs.atoms is None) != (self.pairs.atoms is None):
-            kind = "elements alone" if self.pairs.atoms is None else "crystals"
-            raise BadInput(f"the model was trained on {kind}; give pairs of that kind")
+        if pairs.kind != self.pairs.kind:
+            raise BadInput(f"the model was trained on {self.pairs.kind}; give pairs of that kind, not {pairs.kind}")
         if isinstance(self.model, PairNetwork):
             j, error, dm = self.model.predict(pairs)
             return Predicted(j, error, dm if self.with_dm else None)

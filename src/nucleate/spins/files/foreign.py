@@ -1,0 +1,86 @@
+"""Couplings of pairs from anybody's table: its columns are named and its convention is told, neither is guessed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from nucleate.errors import BadInput
+from nucleate.spins.files.table import UNITS
+from nucleate.spins.models.data import Pairs, lengths
+
+NEEDED = ("element_a", "element_b", "J")
+
+
+def read_foreign(path: Path, columns: dict[str, str], unit: str, pairs: str, sign: str) -> tuple[Pairs, int]:
+    """Pairs of a CSV or white-space table.
+
+    Args:
+        path: the table, with names in its first line that is no comment.
+        columns: what its columns `element_a`, `element_b` (symbols or atomic numbers), `J` and, if there is one, `distance` (Å) are called.
+        unit: of J, see `files.table.UNITS`.
+        pairs: "once" or "twice", how often the Hamiltonian counts a pair.
+        sign: "minus" for H = - sum J e.e, "plus" for H = + sum J e.e; e unit vectors.
+
+    Returns:
+        The pairs in the stored convention, and how many rows held no coupling and were left out.
+
+    Raises:
+        BadInput: what is missing or not known.
+    """
+    for name, given, known in (("unit", unit, tuple(UNITS)), ("pairs", pairs, ("once", "twice")), ("sign", sign, ("minus", "plus"))):
+        if given not in known:
+            raise BadInput(f"{name} {given}; known: {', '.join(known)}")
+    missing = [name for name in NEEDED if name not in columns]
+    strange = sorted(set(columns) - {*NEEDED, "distance"})
+    if missing or strange:
+        raise BadInput(f"columns: {', '.join(missing) or 'none'} missing, {', '.join(strange) or 'none'} unknown")
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read as a table: {error}") from None
+    if len(lines) < 2:
+        raise BadInput(f"{path}: holds no rows under a line of names")
+    divider = next((mark for mark in ",;\t" if mark in lines[0]), None)
+    table = list(csv.reader(lines, delimiter=divider)) if divider else [line.split() for line in lines]
+    names = [name.strip() for name in table[0]]
+    absent = [name for name in columns.values() if name not in names]
+    if absent:
+        raise BadInput(f"{path}: no column {', '.join(absent)}; it has {', '.join(names)}")
+    place = {name: names.index(column) for name, column in columns.items()}
+    scale = UNITS[unit] * (2 if pairs == "twice" else 1) * (1 if sign == "minus" else -1)
+    elements, couplings, apart, left = [], [], [], 0
+    for k, row in enumerate(table[1:], start=1):
+        if len(row) != len(names):
+            raise BadInput(f"{path}: row {k} has {len(row)} entries for {len(names)} columns")
+        text = row[place["J"]].strip()
+        if text.lower() in ("", "nan", "none"):
+            left += 1
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            raise BadInput(f"{path}: row {k}: {text} is no coupling") from None
+        if not np.isfinite(value):
+            raise BadInput(f"{path}: row {k}: {text} is no coupling")
+        elements.append((_element(row[place["element_a"]], path, k), _element(row[place["element_b"]], path, k)))
+        couplings.append(value * scale)
+        if "distance" in place:
+            apart.append(row[place["distance"]])
+    if not elements:
+        raise BadInput(f"{path}: no row holds a coupling")
+    return Pairs.of_elements(elements, np.array(couplings), lengths(apart, path) if "distance" in place else None), left
+
+
+def _element(text: str, path: Path, row: int) -> str:
+    text = text.strip()
+    try:
+        number = int(float(text))
+    except ValueError:
+        number = atomic_numbers.get(text, 0)
+    if not 0 < number < len(chemical_symbols):
+        raise BadInput(f"{path}: row {row}: {text or 'nothing'} is no element; columns of elements hold symbols or atomic numbers")
+    return str(chemical_symbols[number])

@@ -1,0 +1,192 @@
+"""Liechtenstein's couplings from GPAW: against GPAW's own magnetic force theorem, symmetry, and what cannot be computed."""
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.units import Bohr
+from typer.testing import CliRunner
+
+from nucleate.cli import app
+from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.reference.settings import ReferenceSettings
+from nucleate.spins.files.reading import read_couplings
+from nucleate.spins.gpaw_sites import LiechtensteinSettings, liechtenstein_couplings, mesh_for
+
+COARSE = ReferenceSettings(xc="LDA", cutoff=300, k_spacing=0.8, smearing=0.2)
+IRON = LiechtensteinSettings(moments={"Fe": 2.2}, cutoff=4.0, mesh=(4, 4, 4), bands=2.0)
+
+
+@pytest.fixture(scope="module")
+def iron(tmp_path_factory):
+    """One state of bcc iron, computed once, and its couplings."""
+    pytest.importorskip("gpaw")
+    folder = tmp_path_factory.mktemp("iron")
+    steps = []
+    found = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON, COARSE, folder, steps.append)
+    return folder, found, steps
+
+
+def test_iron_is_a_ferromagnet(iron):
+    folder, found, steps = iron
+    assert len(steps) == 3
+    assert found.moments == pytest.approx([2.2], abs=0.3)
+    assert found.mesh == (4, 4, 4)
+    near = found.couplings.isotropic[found.couplings.distances < 2.5]
+    assert len(near) == 4
+    assert (near > 10).all()
+    # All of the exchange field but a percent is inside the sphere.
+    assert found.balance == pytest.approx([1.0], abs=0.02)
+    # The state is kept, couplings of another cutoff do not run it again.
+    again = []
+    short = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON.model_copy(update={"cutoff": 2.6}), COARSE, folder, again.append)
+    assert len(again) == 2
+    assert short.couplings.isotropic == pytest.approx(near, abs=1e-3)
+
+
+def test_gpaws_own_force_theorem_agrees(iron, tmp_path):
+    """J(0) - J(q) of GPAW's sum over states within the same spheres (its band of 20 states stands for ours)."""
+    from gpaw import GPAW
+    from gpaw.response.mft import calculate_exchange_parameters
+    from gpaw.response.site_data import AtomicSites
+
+    folder, _, _ = iron
+    calculator = GPAW(str(folder / "state.gpw"), txt=None)
+    radius = min(calculator.dft.setups[0].rcut_j) * Bohr
+    # Every k-point: GPAW's response wants the mesh it sums over.
+    full = calculator.fixed_density(kpts={"size": (2, 2, 2), "gamma": True}, symmetry={"point_group": False}, txt=None)
+    full.diagonalize_full_hamiltonian(nbands=20)
+    path = str(tmp_path / "full.gpw")
+    full.write(path, "all")
+    spheres = AtomicSites([0], [[radius]])
+    there = [
+        1e3 * calculate_exchange_parameters(path, spheres, q, nbands=20, context=str(tmp_path / "log"))[0, 0, 0].real
+        for q in ([0, 0, 0], [0.5, 0.5, 0.5])
+    ]
+    from nucleate.spins import gpaw_sites as rooms
+    from nucleate.spins.liechtenstein import SiteBands, isotropic_couplings
+
+    dft = full.dft
+    field = rooms.sphere_field(dft.setups[0], dft.density.D_asii[0], dft.potential.dH_asii[0], full.hamiltonian.xc)
+    states = SiteBands((2, 2, 2), *rooms._collinear(full, np.array([0]), (2, 2, 2), len(field)), field[None], 8.0)
+    cells = np.stack(np.meshgrid(*([np.arange(2)] * 3), indexing="ij"), -1).reshape(-1, 3)
+    zero = np.zeros(8, dtype=int)
+    values = 1e3 * isotropic_couplings(states, 0.2, zero, zero, cells)
+    here = [values.sum(), (values * np.cos(np.pi * cells.sum(axis=1))).sum()]
+    assert here == pytest.approx(there, rel=0.005)
+    assert here[0] - here[1] == pytest.approx(there[0] - there[1], rel=0.01)
+
+
+def test_symmetry_of_k_points_changes_nothing(iron, tmp_path):
+    """States turned from the irreducible wedge against states of every k-point."""
+    _, found, _ = iron
+    every = COARSE.model_copy(update={"parameters": {"symmetry": {"point_group": False}}})
+    plain = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON, every, tmp_path)
+    assert plain.couplings.isotropic == pytest.approx(found.couplings.isotropic, abs=0.05)
+    # What symmetry makes equal came out equal.
+    assert found.couplings.errors.max() < 0.05
+
+
+def test_inversion_forbids_the_antisymmetric_part(iron):
+    folder, found, _ = iron
+    turned = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON.model_copy(update={"spin_orbit": True}), COARSE, folder)
+    assert np.abs(turned.couplings.dm).max() < 1e-6
+    # Iron's spin-orbit coupling is small.
+    assert turned.couplings.isotropic == pytest.approx(found.couplings.isotropic, rel=0.03, abs=0.3)
+    assert turned.couplings.errors.max() < 0.05
+
+
+def test_meshes_tell_pairs_apart():
+    atoms = bulk("Fe", "bcc", a=2.866)
+    assert mesh_for(atoms, LiechtensteinSettings(moments={"Fe": 2.2})) == (14, 14, 14)
+    assert min(mesh_for(atoms, LiechtensteinSettings(moments={"Fe": 2.2}, cutoff=20.0))) == 20
+    with pytest.raises(BadInput, match=r"a mesh of 4 x 4 x 4 k-points tells pairs apart up to 4\.05 Å"):
+        mesh_for(atoms, IRON.model_copy(update={"cutoff": 5.0}))
+
+
+def test_what_cannot_be_computed_is_refused(tmp_path):
+    pytest.importorskip("gpaw")
+    iron = bulk("Fe", "bcc", a=2.866)
+    with pytest.raises(BadInput, match="engine chgnet has none"):
+        liechtenstein_couplings(iron, IRON, ReferenceSettings(engine="chgnet"), tmp_path)
+    with pytest.raises(BadInput, match="no magnetic atom"):
+        liechtenstein_couplings(bulk("Si"), IRON, COARSE, tmp_path)
+    with pytest.raises(BadInput, match="no two magnetic atoms"):
+        liechtenstein_couplings(iron, IRON.model_copy(update={"cutoff": 1.0}), COARSE, tmp_path)
+
+
+def test_a_moment_that_collapses_is_a_failure(tmp_path):
+    """Aluminium has none; the coupling of nothing is no number."""
+    pytest.importorskip("gpaw")
+    settings = LiechtensteinSettings(moments={"Al": 1.0}, cutoff=4.0, mesh=(4, 4, 4))
+    with pytest.raises(ReferenceFailed, match=r"Al \(atom 0\) ended with .* started with \+1\.00"):
+        liechtenstein_couplings(bulk("Al"), settings, ReferenceSettings(cutoff=200, k_spacing=0.9, smearing=0.2), tmp_path)
+
+
+def test_the_verb(tmp_path):
+    pytest.importorskip("gpaw")
+    crystal, other, settings, out = (tmp_path / name for name in ("fe.vasp", "wide.vasp", "s.toml", "out"))
+    bulk("Fe", "bcc", a=2.866).write(crystal)
+    bulk("Fe", "bcc", a=2.9).write(other)
+    lines = [
+        "[reference]",
+        'xc = "LDA"',
+        "cutoff = 300",
+        "k_spacing = 0.8",
+        "smearing = 0.2",
+        "[liechtenstein]",
+        "mesh = [4, 4, 4]",
+        "bands = 2",
+    ]
+    settings.write_text("\n".join(lines))
+
+    def run(path, *more):
+        words = ["spins", "couple", path, "--out", out, "--moment", "Fe=2.2", *more]
+        return CliRunner().invoke(app, [str(w) for w in words])
+
+    named = ("--method", "liechtenstein", "--cutoff", "4", "--settings", settings)
+    ended = run(crystal, *named, "--json")
+    assert ended.exit_code == 0, ended.output
+    told = json.loads(ended.stdout)
+    assert told["mesh"] == [4, 4, 4]
+    assert [shell["pairs"] for shell in told["shells"]] == [4, 3]
+    assert read_couplings(out / "couplings.csv").isotropic.min() > 5
+    for path, words, message in (
+        (other, named, "couplings.csv there is of another crystal"),
+        (crystal, (*named, "--workers", "2"), "--insulator and --workers have no effect on method liechtenstein"),
+        (crystal, ("--spin-orbit",), "--spin-orbit: with method liechtenstein alone"),
+        (crystal, ("--settings", settings), "unknown table liechtenstein"),
+    ):
+        refused = run(path, *words)
+        assert refused.exit_code == 2
+        assert message in " ".join(refused.output.split())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_antiferromagnet_by_energies_and_by_response(tmp_path):
+    """MnO: what each of its two states says of the difference between their energies, against that difference."""
+    pytest.importorskip("gpaw")
+    from gpaw import GPAW
+
+    cell = 4.445 * np.array([[1, 0.5, 0.5], [0.5, 1, 0.5], [0.5, 0.5, 1]])
+    atoms = Atoms("Mn2O2", scaled_positions=[[0, 0, 0], [0.5] * 3, [0.25] * 3, [0.75] * 3], cell=cell, pbc=True)
+    reference = ReferenceSettings(cutoff=500, smearing=0.1, k_spacing=0.45, parameters={"setups": {"Mn": ":d,4.0"}})
+    settings = LiechtensteinSettings(moments={"Mn": 5.0}, cutoff=4.6, length=9.3, bands=1.5)
+    couplings, energies = {}, {}
+    for name, moments in (("ferro", [5, 5, 0, 0]), ("antiferro", [5, -5, 0, 0])):
+        atoms.set_initial_magnetic_moments(moments)
+        result = liechtenstein_couplings(atoms, settings, reference, tmp_path / name)
+        assert np.sign(result.moments).tolist() == np.sign(moments[:2]).tolist()
+        couplings[name] = result.couplings
+        energies[name] = GPAW(str(tmp_path / name / "state.gpw"), txt=None).get_potential_energy()
+        nearest = result.couplings.isotropic[result.couplings.distances < 4.5]
+        assert (nearest < 0).all()
+    ferro, antiferro = np.outer([1, 1], [0, 0, 1]), np.outer([1, -1], [0, 0, 1])
+    asked = 1e3 * (energies["antiferro"] - energies["ferro"])
+    assert asked < -50
+    for found in couplings.values():
+        # The response of one state, carried on to the other: right to some ten percent, not to the last.
+        assert found.energy(antiferro) - found.energy(ferro) == pytest.approx(asked, rel=0.3)
