@@ -165,7 +165,7 @@ def _liechtenstein(atoms: Any, out: Path, how: dict[str, Any], reference: dict[s
     from nucleate.reference import ReferenceSettings
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import validated
-    from nucleate.spins.gpaw_sites import LiechtensteinSettings, liechtenstein_couplings
+    from nucleate.spins.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings
 
     resolved = validated(LiechtensteinSettings, how, "[liechtenstein]")
     engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)

@@ -1,10 +1,7 @@
 """Liechtenstein's couplings from GPAW's plane waves: what it needs of each magnetic site is in the PAW functions.
 
-Inside the sphere of an atom a state is sum_i phi_i <p_i|psi>, phi the all-electron partial waves and p the projectors (P. E. Bloechl,
-Phys. Rev. B 50, 17953 (1994), doi 10.1103/PhysRevB.50.17953). The exchange field of a site is that of the sphere,
-<phi_i|v_up - v_down|phi_j>, and of the Hubbard terms there; what lies between spheres belongs to none. Sites as spheres: F. L. Durhuus et
-al., J. Phys.: Condens. Matter 35, 105802 (2023), doi 10.1088/1361-648X/acab4b; GPAW holds their sum over states, one wave vector after
-another, for the local density.
+Sites are PAW spheres, as in F. L. Durhuus et al., J. Phys.: Condens. Matter 35, 105802 (2023), doi 10.1088/1361-648X/acab4b; GPAW holds
+their sum over states, one wave vector after another, for the local density. See `paw_states` and `liechtenstein`.
 """
 
 from __future__ import annotations
@@ -19,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.units import Ha
 from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.errors import BadInput, ReferenceFailed
@@ -27,8 +23,9 @@ from nucleate.reference.base import refuse_overlap, start_moments
 from nucleate.reference.gpaw import GPAWReference
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.liechtenstein import DIRECTIONS, SiteBands, full_tensors, isotropic_couplings, local_stiffness, transverse_couplings
+from nucleate.spins.liechtenstein import DIRECTIONS, full_tensors, isotropic_couplings, local_stiffness, transverse_couplings
 from nucleate.spins.mapping import magnetic_sites, pairs_within
+from nucleate.spins.paw_states import PAWStates
 from nucleate.spins.symmetry import symmetrised
 from nucleate.storage import write_whole
 
@@ -71,66 +68,6 @@ class LiechtensteinResult:
     balance: np.ndarray
 
 
-def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any) -> np.ndarray:
-    """<phi_i|v_up - v_down|phi_j> inside the smallest of an atom's spheres, and what else tells spins apart in its PAW Hamiltonian.
-
-    Args:
-        setup: GPAW's PAW data set.
-        density: (2, i, i) atomic density matrices.
-        potential: (2, i, i) corrections of the Hamiltonian, Ha.
-        xc: GPAW's functional.
-
-    Returns:
-        (i, i) eV.
-
-    Raises:
-        BadInput: a functional that is neither local nor of density gradients.
-    """
-    from gpaw.sphere.lebedev import Y_nL, weight_n
-    from gpaw.utilities import pack_density, unpack_hermitian
-    from gpaw.xc.gga import GGARadialCalculator
-    from gpaw.xc.lda import LDARadialCalculator
-    from gpaw.xc.pawcorrection import rnablaY_nLv
-
-    if xc.type not in ("LDA", "GGA"):
-        raise BadInput(
-            f"functional {xc.name} is {xc.type}; couplings by Liechtenstein's formula take local ones and gradients, such as PBE"
-        )
-    inner = setup.xc_correction
-    radial = inner.rgd
-    expansion = np.inner(np.array([pack_density(d) for d in density]), inner.B_pqL.T)
-
-    def field(products: np.ndarray, core: np.ndarray, inside: np.ndarray) -> np.ndarray:
-        """Up less down, of partial waves whose products are given, over the points of the radial grid that are inside."""
-        densities = expansion @ products
-        densities[:, 0] += np.sqrt(4 * np.pi) / 2 * core
-        angular = densities.shape[1]
-        slopes = np.zeros_like(densities)
-        if xc.type == "GGA":
-            for spin in range(2):
-                for component in range(angular):
-                    radial.derivative(densities[spin, component], slopes[spin, component])
-        total = np.zeros((2, len(products), angular))
-        for n, harmonics in enumerate(Y_nL[:, :angular]):
-            if xc.type == "LDA":
-                _, potentials = LDARadialCalculator(xc.kernel)(radial, densities, harmonics)
-            else:
-                gradients = rnablaY_nLv[n, :angular]
-                _, potentials, across, by_sigma = GGARadialCalculator(xc.kernel)(radial, densities, harmonics, slopes, gradients, n)
-                by_sigma = by_sigma * radial.dr_g * inside
-                moved = by_sigma[::2] * across + 0.5 * by_sigma[1] * across[:, ::-1]
-                total += 8 * np.pi * weight_n[n] * np.inner(gradients, (moved @ products.T).T).T
-            total += ((radial.dv_g * inside * potentials) @ products.T)[:, :, None] * (weight_n[n] * harmonics)
-        packed = np.inner(total.reshape(2, -1), inner.B_pqL.reshape(len(inner.B_pqL), -1))
-        return unpack_hermitian(packed[0]) - unpack_hermitian(packed[1])
-
-    everywhere = np.ones(radial.N)
-    sphere = (radial.r_g <= min(setup.rcut_j)).astype(float)
-    correction = field(inner.n_qg, inner.nc_g, everywhere) - field(inner.nt_qg, inner.nct_g, everywhere)
-    hubbard = potential[0] - potential[1] - correction
-    return (field(inner.n_qg, inner.nc_g, sphere) + hubbard) * Ha
-
-
 def mesh_for(atoms: Atoms, settings: LiechtensteinSettings) -> tuple[int, int, int]:
     """k-points whose supercell tells all pairs within the cutoff apart.
 
@@ -146,54 +83,6 @@ def mesh_for(atoms: Atoms, settings: LiechtensteinSettings) -> tuple[int, int, i
         shown = " x ".join(map(str, settings.mesh))
         raise BadInput(f"a mesh of {shown} k-points tells pairs apart up to {reach:.2f} Å; raise mesh or lower the cutoff")
     return settings.mesh
-
-
-def _zone(calculator: Any, mesh: tuple[int, int, int]) -> np.ndarray:
-    """(K,) numbers of GPAW's k-points of the whole zone, in the order of the mesh."""
-    points = calculator.dft.ibzwfs.ibz.bz.kpt_Kc
-    place = np.mod(np.rint(points * mesh).astype(int), mesh)
-    return np.argsort(np.ravel_multi_index(tuple(place.T), mesh))
-
-
-def _collinear(calculator: Any, sites: np.ndarray, mesh: tuple[int, int, int], widest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Energies (2, K, b), eV, and projections (2, K, b, n, p) over the whole zone."""
-    from gpaw.ibz2bz import IBZ2BZMaps
-
-    maps = IBZ2BZMaps.from_calculator(calculator)
-    states = {(wave.spin, wave.k): wave for wave in calculator.dft.ibzwfs}
-    small = calculator.dft.ibzwfs.ibz.bz2ibz_K
-    bands = min(len(wave.eig_n) for wave in states.values())
-    energies = np.zeros((2, len(small), bands))
-    projections = np.zeros((2, len(small), bands, len(sites), widest), dtype=complex)
-    for row, number in enumerate(_zone(calculator, mesh)):
-        map_here = maps[int(number)]
-        turns = map_here.U_aii
-        for spin in range(2):
-            wave = states[spin, small[number]]
-            energies[spin, row] = wave.eig_n[:bands] * Ha
-            for n, site in enumerate(sites):
-                seen = wave.P_ani[int(map_here.b_a[site])][:bands] @ turns[site]
-                projections[spin, row, :, n, : seen.shape[1]] = seen.conj() if map_here.time_reversal else seen
-    return energies, projections
-
-
-def _spinors(
-    calculator: Any, sites: np.ndarray, mesh: tuple[int, int, int], widest: int, direction: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same with spin-orbit coupling, moments turned: energies (1, K, b) and projections (1, K, b, n, 2, p)."""
-    from gpaw.spinorbit import soc_eigenstates
-
-    found = soc_eigenstates(calculator, theta=direction[0], phi=direction[1])
-    energies, projections = [], []
-    for number in _zone(calculator, mesh):
-        wave = found[int(number)]
-        energies.append(wave.eig_m)
-        seen = np.zeros((len(wave.eig_m), len(sites), 2, widest), dtype=complex)
-        for n, site in enumerate(sites):
-            here = wave.projections[int(site)]
-            seen[:, n, :, : here.shape[2]] = here
-        projections.append(seen)
-    return np.array(energies)[None], np.array(projections)[None]
 
 
 def liechtenstein_couplings(
@@ -230,13 +119,12 @@ def liechtenstein_couplings(
         calculator, moments = _ground_state(atoms, settings, engine, folder, sites, told)
         told(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
         try:
-            calculator = _on_mesh(calculator, mesh, settings.bands)
+            calculator, bands = _on_mesh(calculator, mesh, settings.bands)
         except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
             raise ReferenceFailed(f"GPAW: bands: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
         told("couplings")
-        tensors, balance = _tensors(
-            calculator, engine.smearing, sites, np.sign(moments), mesh, settings.spin_orbit, (first, second, shifts)
-        )
+        states = PAWStates(calculator, bands, sites, mesh)
+        tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
     found = Couplings.from_atoms(atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensors)
     marked = atoms.copy()
     numbers = atoms.numbers.copy()
@@ -284,55 +172,35 @@ def _ground_state(
     return calculator, moments
 
 
-def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> Any:
-    """The same potential, bands on a mesh."""
+def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple[Any, int]:
+    """The same potential, states on a mesh; and how many of its bands are converged at every point."""
     density = calculator.dft.density
     wanted = int(np.ceil(share * (density.nvalence - density.charge)))
     kpts = {"size": mesh, "gamma": True}
     (waves,) = calculator.dft.ibzwfs.get_max_shape()
     if waves > DIRECT:
         wide = min(int(np.ceil(SPARE * wanted)) + 2, waves)
-        return calculator.fixed_density(kpts=kpts, nbands=wide, convergence={"bands": wanted}, maxiter=1000, txt=None)
+        return calculator.fixed_density(kpts=kpts, nbands=wide, convergence={"bands": wanted}, maxiter=1000, txt=None), wanted
     few = calculator.fixed_density(kpts=kpts, convergence={"bands": "occupied", "eigenstates": 1.0}, txt=None)
-    few.diagonalize_full_hamiltonian(nbands=min(wanted, min(wave.psit_nX.desc.shape[0] for wave in few.dft.ibzwfs)))
-    return few
+    wanted = min(wanted, min(wave.psit_nX.desc.shape[0] for wave in few.dft.ibzwfs))
+    few.diagonalize_full_hamiltonian(nbands=wanted)
+    return few, wanted
 
 
 def _tensors(
-    calculator: Any,
-    width: float,
-    sites: np.ndarray,
-    signs: np.ndarray,
-    mesh: tuple[int, int, int],
-    spin_orbit: bool,
-    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    states: PAWStates, width: float, signs: np.ndarray, spin_orbit: bool, pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(p, 3, 3) meV, and the balance of each site."""
-    dft = calculator.dft
-    setups = [dft.setups[int(site)] for site in sites]
-    widest = max(setup.ni for setup in setups)
-    fields = np.zeros((len(sites), widest, widest))
-    for n, (site, setup) in enumerate(zip(sites, setups, strict=True)):
-        fields[n, : setup.ni, : setup.ni] = sphere_field(
-            setup, dft.density.D_asii[int(site)], dft.potential.dH_asii[int(site)], calculator.hamiltonian.xc
-        )
-    electrons = float(dft.density.nvalence - dft.density.charge)
-    bands = SiteBands(mesh, *_collinear(calculator, sites, mesh, widest), fields, electrons)
-    if bands.energies.shape[2] * 2 <= electrons:
-        raise BadInput(f"{bands.energies.shape[2]} bands of each spin for {electrons:g} electrons; raise bands")
+    fields, mesh, n = states.fields(), states.mesh, len(states.sites)
+    bands = states.collinear(fields)
     # A site with every other, itself too: the sum that the field of its own must balance.
-    n = len(sites)
     grid = np.stack(np.meshgrid(*(np.arange(m) for m in mesh), indexing="ij"), -1).reshape(-1, 3)
-    every = np.tile(grid, (n * n, 1))
     i, j = (np.repeat(a.ravel(), len(grid)) for a in np.meshgrid(np.arange(n), np.arange(n), indexing="ij"))
-    everything = isotropic_couplings(bands, width, i, j, every).reshape(n, n, *mesh)
+    everything = isotropic_couplings(bands, width, i, j, np.tile(grid, (n * n, 1))).reshape(n, n, *mesh)
     balance = everything.reshape(n, -1).sum(axis=1) / local_stiffness(bands, width)
     first, second, shifts = pairs
     parallel = 1e3 * signs[first] * signs[second]
     if not spin_orbit:
         return tensor(parallel * everything[(first, second, *np.mod(shifts, mesh).T)]), balance
-    across = []
-    for direction in DIRECTIONS:
-        turned = SiteBands(mesh, *_spinors(calculator, sites, mesh, widest, direction), fields, electrons)
-        across.append(transverse_couplings(turned, width, *pairs))
+    across = [transverse_couplings(states.spinors(fields, direction), width, *pairs) for direction in DIRECTIONS]
     return parallel[:, None, None] * full_tensors(np.array(across)), balance

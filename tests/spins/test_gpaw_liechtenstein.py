@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 from nucleate.cli import app
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.reference.settings import ReferenceSettings
+from nucleate.spins import gpaw_liechtenstein
 from nucleate.spins.files.reading import read_couplings
-from nucleate.spins.gpaw_sites import LiechtensteinSettings, liechtenstein_couplings, mesh_for
+from nucleate.spins.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings, mesh_for
+from nucleate.spins.liechtenstein import isotropic_couplings
+from nucleate.spins.paw_states import PAWStates
 
 COARSE = ReferenceSettings(xc="LDA", cutoff=300, k_spacing=0.8, smearing=0.2)
 IRON = LiechtensteinSettings(moments={"Fe": 2.2}, cutoff=4.0, mesh=(4, 4, 4), bands=2.0)
@@ -65,12 +68,8 @@ def test_gpaws_own_force_theorem_agrees(iron, tmp_path):
         1e3 * calculate_exchange_parameters(path, spheres, q, nbands=20, context=str(tmp_path / "log"))[0, 0, 0].real
         for q in ([0, 0, 0], [0.5, 0.5, 0.5])
     ]
-    from nucleate.spins import gpaw_sites as rooms
-    from nucleate.spins.liechtenstein import SiteBands, isotropic_couplings
-
-    dft = full.dft
-    field = rooms.sphere_field(dft.setups[0], dft.density.D_asii[0], dft.potential.dH_asii[0], full.hamiltonian.xc)
-    states = SiteBands((2, 2, 2), *rooms._collinear(full, np.array([0]), (2, 2, 2), len(field)), field[None], 8.0)
+    paw = PAWStates(full, 20, np.array([0]), (2, 2, 2))
+    states = paw.collinear(paw.fields())
     cells = np.stack(np.meshgrid(*([np.arange(2)] * 3), indexing="ij"), -1).reshape(-1, 3)
     zero = np.zeros(8, dtype=int)
     values = 1e3 * isotropic_couplings(states, 0.2, zero, zero, cells)
@@ -87,6 +86,14 @@ def test_symmetry_of_k_points_changes_nothing(iron, tmp_path):
     assert plain.couplings.isotropic == pytest.approx(found.couplings.isotropic, abs=0.05)
     # What symmetry makes equal came out equal.
     assert found.couplings.errors.max() < 0.05
+
+
+def test_iterated_bands_agree_with_diagonalised_ones(iron, monkeypatch):
+    """Large cells are left to GPAW's iterations, which leave the highest bands loose."""
+    folder, found, _ = iron
+    monkeypatch.setattr(gpaw_liechtenstein, "DIRECT", 0)
+    iterated = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON, COARSE, folder)
+    assert iterated.couplings.isotropic == pytest.approx(found.couplings.isotropic, rel=2e-3, abs=0.02)
 
 
 def test_inversion_forbids_the_antisymmetric_part(iron):
