@@ -41,9 +41,7 @@ def main() -> None:
     a = parser.parse_args()
     warnings.simplefilter("ignore")
     reference = ReferenceSettings(xc="LDA", cutoff=350, smearing=0.1, k_spacing=0.25)
-    print(
-        "| sheet | k-points | moment, Bohr magnetons | J1, meV | D1, meV: across the pair, along it, along z | spread by symmetry, meV | s |"
-    )
+    print("| sheet | k-points | moment | J1, meV | D1, meV: across, along, size along z | spread by symmetry, meV | s |")
     print("|---|---|---|---|---|---|---|")
     for both in (False, True):
         for mesh in a.meshes:

@@ -1,5 +1,6 @@
 """Simulations that are stopped, damaged or refused, and their command line."""
 
+import fcntl
 import json
 import os
 import re
@@ -60,6 +61,25 @@ def test_a_folder_keeps_to_its_simulation(tmp_path):
     simulate(CUBIC, settings(), tmp_path / "run")
     with pytest.raises(RunFolderError, match="another simulation"):
         simulate(CUBIC, settings(seed=1), tmp_path / "run")
+    with pytest.raises(RunFolderError, match="another simulation"):
+        simulate(CUBIC, settings(measurements=32), tmp_path / "run")
+
+
+def test_more_measurements_go_on_from_those_that_are_there(tmp_path):
+    simulate(CUBIC, settings(), tmp_path / "run")
+    longer = simulate(CUBIC, settings(measurements=128), tmp_path / "run")
+    whole = simulate(CUBIC, settings(measurements=128))
+    assert longer.rows == whole.rows
+    assert (longer.coldest == whole.coldest).all()
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    simulate(CUBIC, settings(), tmp_path / "run")
+    with (tmp_path / "run" / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(RunFolderError, match="another process simulates there"):
+            simulate(CUBIC, settings(), tmp_path / "run")
+    simulate(CUBIC, settings(), tmp_path / "run")
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * 200])

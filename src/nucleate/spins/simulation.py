@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import time
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -222,18 +225,22 @@ def simulate(
     Args:
         couplings: of one cell.
         settings: what to run.
-        folder: holds settings, couplings, checkpoints and `table.json`; a stopped run goes on there. None: nothing is kept.
+        folder: holds settings, couplings, checkpoints and `table.json`; a stopped run goes on there, and so does a finished one that is
+            asked for more measurements. None: nothing is kept.
         threads: side by side.
         told: is called with "progress" and {done, total, size}, and with "note" and {text}.
 
     Raises:
         BadInput: no couplings.
         NucleateError: the couplings choose no order.
-        RunFolderError: the folder holds another simulation or a damaged checkpoint.
+        RunFolderError: the folder holds another simulation or a damaged checkpoint, or another process works there.
     """
     order = leading_order(couplings)
-    if folder is not None:
-        _claim(folder, couplings, settings)
+    with nullcontext() if folder is None else _claimed(folder, couplings, settings):
+        return _run(couplings, settings, order, folder, threads, told)
+
+
+def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folder: Path | None, threads: int, told: Told) -> Simulated:
     rows: list[Row] = []
     for size in settings.sizes:
         replicas = _Replicas(couplings, settings, size, order)
@@ -266,15 +273,40 @@ def simulate(
     return Simulated(rows, replicas.lattice, replicas.spins[0])
 
 
-def _claim(folder: Path, couplings: Couplings, settings: SimulationSettings) -> None:
+@contextmanager
+def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -> Iterator[None]:
+    """The folder, held against other processes, with what it is about written down."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made: {error.strerror}") from error
-    for name, text in {"simulation.toml": to_toml(settings), "couplings.csv": table_text(couplings)}.items():
-        path = folder / name
-        if path.exists():
-            if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
-                raise RunFolderError(f"{folder}: holds another simulation ({name} differs); name another folder")
-        else:
-            write_whole(path, text)
+        raise BadInput(f"{folder}: cannot be written to: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(f"{folder}: another process simulates there; wait for it or name another folder") from None
+        _write_down(folder / "couplings.csv", table_text(couplings), folder)
+        path = folder / "simulation.toml"
+        # More measurements of the same: those that are there are the first of them.
+        shorter = settings.model_copy(update={"measurements": _measurements(path, settings.measurements)})
+        _write_down(path, to_toml(shorter), folder)
+        if shorter != settings:
+            write_whole(path, to_toml(settings))
+        yield
+
+
+def _measurements(path: Path, asked: int) -> int:
+    """Of a folder's simulation, if it has no more than is asked for now."""
+    try:
+        there = tomllib.loads(path.read_text(encoding="utf-8"))["measurements"]
+    except (OSError, ValueError, KeyError):
+        return asked
+    return there if isinstance(there, int) and there < asked else asked
+
+
+def _write_down(path: Path, text: str, folder: Path) -> None:
+    if not path.exists():
+        write_whole(path, text)
+    elif not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+        raise RunFolderError(f"{folder}: holds another simulation ({path.name} differs); name another folder")
