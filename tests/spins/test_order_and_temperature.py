@@ -6,9 +6,10 @@ import pytest
 from nucleate.errors import NucleateError
 from nucleate.spins.binder import crossing
 from nucleate.spins.couplings import K_B, Couplings, tensor
-from nucleate.spins.curie import leading_order, rpa
+from nucleate.spins.curie import leading_order, rpa, waves_of
+from nucleate.spins.motion.fields import energy
 from nucleate.spins.motion.lattice import SpinLattice
-from nucleate.spins.observables.order import structure_factor
+from nucleate.spins.observables.order import order_squared, phases, structure_factor
 from nucleate.spins.observables.statistics import autocorrelation_time, jackknife
 from nucleate.spins.observables.topology import skyrmion_number, solid_angles
 from nucleate.spins.settings import SimulationSettings
@@ -50,6 +51,50 @@ def test_a_spiral_has_its_wave():
     assert q == pytest.approx(np.arccos(0.5) / (2 * np.pi), abs=1e-5)
     with pytest.raises(NucleateError, match="along 1 directions"):
         rpa(chain)
+
+
+def chiral(length: int, d: float) -> Couplings:
+    """A cubic lattice whose pairs along x have a D vector along z."""
+    dm = np.zeros((3, 3))
+    dm[0, 2] = d
+    return Couplings(3 * np.eye(3), np.zeros((1, 3)), ("Fe",), [1.0], [0] * 3, [0] * 3, np.eye(3), tensor(np.ones(3), dm))
+
+
+def test_dzyaloshinskii_moriya_vectors_turn_the_order():
+    """tan(2 pi q) = D / J along x; the eigenvalue is 2 (sqrt(J^2 + D^2) + 2 J), and the spiral lies across D."""
+    pitch = 8
+    couplings = chiral(pitch, np.tan(2 * np.pi / pitch))
+    order = leading_order(couplings)
+    assert abs(order.wave_vector[0]) == pytest.approx(1 / pitch, abs=1e-5)
+    assert order.wave_vector[1:] == pytest.approx([0, 0], abs=1e-5)
+    assert order.eigenvalue == pytest.approx(2 * (2**0.5 + 2), rel=1e-6)
+    assert np.abs(order.weights[0]) == pytest.approx([0.5**0.5, 0.5**0.5, 0], abs=1e-4)
+    with pytest.raises(NucleateError, match="order at another wave"):
+        rpa(couplings, order)
+    # The spiral itself has all of the order, its mirror image of the other hand none.
+    lattice = SpinLattice.build(couplings, (pitch, 2, 2))
+    phase = phases(lattice, *waves_of(couplings, lattice.size, order))
+    cells = np.stack(np.meshgrid(*map(np.arange, lattice.size), indexing="ij"), -1).reshape(-1, 3)
+    angle = 2 * np.pi * cells[:, 0] / pitch
+    hands = [np.stack([np.cos(angle), sign * np.sin(angle), 0 * angle], axis=1) for sign in (1, -1)]
+    energies = [energy(lattice, spins) for spins in hands]
+    kept = [order_squared(spins, phase) for spins in hands]
+    assert sorted(kept) == pytest.approx([0, 1], abs=1e-9)
+    assert np.argmax(kept) == np.argmin(energies)
+
+
+def test_an_easy_axis_in_the_exchange_is_the_order():
+    tensors = tensor(np.ones(3))
+    tensors[:, 2, 2] += 0.2
+    couplings = Couplings(3 * np.eye(3), np.zeros((1, 3)), ("Fe",), [1.0], [0] * 3, [0] * 3, np.eye(3), tensors)
+    order = leading_order(couplings)
+    assert np.abs(order.weights[0]) == pytest.approx([0, 0, 1], abs=1e-9)
+    assert K_B * order.mean_field == pytest.approx(2.4)
+    # The wave is that of the isotropic parts, whose RPA is given.
+    assert K_B * rpa(couplings, order) == pytest.approx(2 * (1 + 0.2 / 3) / 1.516386, abs=3e-4)
+    settings = SimulationSettings(temperatures=[2.0], sizes=[4], measurements=64, equilibration=200, start="ordered")
+    (row,) = simulate(couplings, settings).rows
+    assert row.order > 0.95
 
 
 def test_correlated_numbers_have_honest_errors():

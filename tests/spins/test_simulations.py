@@ -234,5 +234,5 @@ def test_the_tutorial_runs_as_written(tmp_path, monkeypatch):
 
 def test_a_lattice_without_couplings_is_refused():
     alone = Couplings(np.eye(3), np.zeros((1, 3)), ("Fe",), [1], [], [], np.zeros((0, 3)), np.zeros((0, 3, 3)))
-    with pytest.raises(BadInput, match="no isotropic couplings"):
+    with pytest.raises(BadInput, match="no couplings between"):
         simulate(alone, settings())

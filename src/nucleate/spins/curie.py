@@ -1,10 +1,10 @@
 """Which order wins, and estimates of its temperature without a simulation.
 
-Isotropic parts of couplings alone count here: D vectors and anisotropies are not looked at.
-J(q)_ab = sum_R J_ab(R) exp(2 pi i q . R), every neighbour of a site counted. Its largest eigenvalue over q says the order (J. M. Luttinger,
-L. Tisza, Phys. Rev. 70, 954 (1946), doi 10.1103/PhysRev.70.954). For classical unit spins
+J(q)_ab = sum_R J_ab(R) exp(2 pi i q . R), every neighbour of a site counted, numbers of sites where couplings are isotropic and 3x3 tensors
+where they are not. Its largest eigenvalue over q says the order (J. M. Luttinger, L. Tisza, Phys. Rev. 70, 954 (1946), doi
+10.1103/PhysRev.70.954). On-site anisotropies are not looked at. For classical unit spins
     mean field:  k T = max eigenvalue of J(q) / 3
-    RPA:         1 / (k T) = 3 / N sum_q [ (L - J(q))^-1 ]_aa   for every sublattice a,
+    RPA:         1 / (k T) = 3 / N sum_q [ (L - J(q))^-1 ]_aa   for every sublattice a, of isotropic parts,
 with L the diagonal of molecular fields in the ordered state, L_a = sum_b J_ab(q0) x_b / x_a; for one sublattice this is Tyablikov's
 formula with J(0) - J(q) (M. Pajda et al., Phys. Rev. B 64, 174402 (2001), doi 10.1103/PhysRevB.64.174402; several sublattices: J. Rusz,
 I. Turek, M. Diviš, Phys. Rev. B 71, 174408 (2005), doi 10.1103/PhysRevB.71.174408).
@@ -12,7 +12,7 @@ I. Turek, M. Diviš, Phys. Rev. B 71, 174408 (2005), doi 10.1103/PhysRevB.71.174
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize, root
@@ -23,6 +23,8 @@ from nucleate.spins.couplings import K_B, Couplings
 ALIKE = 1e-3
 """Share of the largest eigenvalue within which waves are taken for domains of one order: couplings come with few decimals."""
 MOST_WAVES = 256
+DIRECTED = 1e-9
+"""Share of the largest coupling by which tensors may differ from numbers without counting as tensors."""
 LARGEST = 2e7
 """Numbers of a matrix at every wave vector: beyond, meshes get coarser."""
 
@@ -33,7 +35,7 @@ class Order:
 
     Attributes:
         wave_vector: (3,) in reciprocal vectors, each in (-1/2, 1/2].
-        weights: (n,) complex amplitude of each site, the largest one.
+        weights: (n,) complex amplitude of each site, the largest one; (n, 3) where couplings are tensors, the longest of length one.
         eigenvalue: largest of J(q), meV.
     """
 
@@ -61,6 +63,27 @@ def coupling_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
     return found
 
 
+def isotropic(couplings: Couplings) -> bool:
+    """Whether nothing but isotropic parts tells directions apart."""
+    rest = couplings.tensors - couplings.isotropic[:, None, None] * np.eye(3)
+    return not np.abs(rest).max(initial=0) > DIRECTED * np.abs(couplings.isotropic).max(initial=0)
+
+
+def order_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
+    """(m, n, n) as `coupling_waves`, or (m, 3 n, 3 n) with the three directions of each site where couplings are tensors, meV."""
+    if isotropic(couplings):
+        return coupling_waves(couplings, q)
+    first, second, shifts, tensors = couplings.both_ways()
+    n = len(couplings.positions)
+    found = np.zeros((len(q), n, 3, n, 3), dtype=complex)
+    for a in range(n):
+        for b in range(n):
+            mine = (first == a) & (second == b)
+            if mine.any():
+                found[:, a, :, b, :] = np.einsum("qp,pxy->qxy", np.exp(2j * np.pi * (q @ shifts[mine].T)), tensors[mine])
+    return found.reshape(len(q), 3 * n, 3 * n)
+
+
 def mesh(n: int, offset: float = 0.0) -> np.ndarray:
     """(n^3, 3) wave vectors, moved by `offset` of a step."""
     line = (np.arange(n) + offset) / n
@@ -73,21 +96,24 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
     Raises:
         BadInput: no couplings.
     """
-    if not len(couplings.first) or not np.abs(couplings.isotropic).max() > 0:
-        raise BadInput("order: no isotropic couplings between these sites")
+    if not len(couplings.first) or not np.abs(couplings.tensors).max() > 0:
+        raise BadInput("order: no couplings between these sites")
     q = mesh(steps)
-    values = np.linalg.eigvalsh(coupling_waves(couplings, q))[:, -1]
+    values = np.linalg.eigvalsh(order_waves(couplings, q))[:, -1]
     best = q[values > values.max() - 1e-9 * abs(values.max())][0]
     simplex = best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])
     options = {"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": simplex}
-    found = minimize(lambda p: -np.linalg.eigvalsh(coupling_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead", options=options)
+    found = minimize(lambda p: -np.linalg.eigvalsh(order_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead", options=options)
     # A commensurate vector is kept unless another one is truly better.
     if -found.fun > values.max() + 1e-7 * abs(values.max()):
         best = found.x
     best = 0.5 - (0.5 - best) % 1.0
-    eigenvalues, vectors = np.linalg.eigh(coupling_waves(couplings, best[None])[0])
+    eigenvalues, vectors = np.linalg.eigh(order_waves(couplings, best[None])[0])
     weights = vectors[:, -1]
-    weights = weights / weights[np.abs(weights).argmax()]
+    if len(weights) == len(couplings.positions):
+        weights = weights / weights[np.abs(weights).argmax()]
+    else:
+        weights = weights.reshape(-1, 3) / np.linalg.norm(weights.reshape(-1, 3), axis=1).max()
     return Order(best, weights, float(eigenvalues[-1]))
 
 
@@ -95,18 +121,21 @@ def waves_of(couplings: Couplings, size: tuple[int, int, int], order: Order) -> 
     """The waves that a supercell orders in: those it holds with the largest eigenvalues of J(q), which span the domains of one order.
 
     Returns:
-        Wave vectors (w, 3) in reciprocal vectors, each as often as it has such eigenvectors, and these (w, n), of length sqrt(n).
+        Wave vectors (w, 3) in reciprocal vectors, each as often as it has such eigenvectors, and these (w, n), of length sqrt(n); (w, n, 3)
+        where couplings are tensors.
 
     Raises:
         NucleateError: more than `MOST_WAVES` compete, as in a frustrated lattice with a flat band: there is no order to follow.
     """
     lines = [np.arange(n) / n for n in size]
     q = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
-    values, vectors = np.linalg.eigh(coupling_waves(couplings, q))
+    values, vectors = np.linalg.eigh(order_waves(couplings, q))
     best = np.argwhere(values >= values.max() - ALIKE * abs(values.max()))
     if len(best) > MOST_WAVES:
         raise NucleateError(f"order: {len(best)} waves compete to {100 * ALIKE:g} % of their energy: these couplings choose no order")
     amplitudes = np.array([vectors[k, :, v] for k, v in best])
+    if not isotropic(couplings):
+        amplitudes = amplitudes.reshape(len(best), -1, 3)
     return q[best[:, 0]], np.sqrt(len(couplings.positions)) * amplitudes
 
 
@@ -115,7 +144,7 @@ def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> fl
 
     Args:
         couplings: their isotropic parts count.
-        order: from `leading_order`.
+        order: from `leading_order`; of the isotropic parts it must be the order too.
         steps: meshes of `steps` and `2 steps` along each vector are extrapolated from; fewer in cells of many sites.
 
     Raises:
@@ -126,6 +155,11 @@ def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> fl
     if directions < 3:
         raise NucleateError(f"RPA: couplings reach along {directions} directions; isotropic spins order above 0 K in three alone")
     order = order or leading_order(couplings)
+    if not isotropic(couplings):
+        plain = leading_order(replace(couplings, tensors=couplings.isotropic[:, None, None] * np.eye(3)))
+        if np.abs((plain.wave_vector - order.wave_vector + 0.5) % 1 - 0.5).max() > 1e-3:
+            raise NucleateError("RPA: it knows isotropic parts alone, which order at another wave")
+        order = plain
     while steps > 8 and (2 * steps) ** 3 * len(couplings.positions) ** 2 > LARGEST:
         steps -= 2
     return float(K_B**-1 / (2 / _on_mesh(couplings, order, 2 * steps) - 1 / _on_mesh(couplings, order, steps)))

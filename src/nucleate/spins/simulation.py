@@ -19,7 +19,7 @@ import numpy as np
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.settings_text import to_toml
 from nucleate.spins.couplings import K_B, Couplings
-from nucleate.spins.curie import Order, coupling_waves, leading_order, waves_of
+from nucleate.spins.curie import Order, leading_order, order_waves, waves_of
 from nucleate.spins.files.table import table_text
 from nucleate.spins.motion.dynamics import Dynamics
 from nucleate.spins.motion.fields import energy, tables
@@ -128,6 +128,11 @@ class _Replicas:
     def _start(self, order: Order, rng: np.random.Generator) -> np.ndarray:
         if self.settings.start == "random":
             return self.lattice.random(rng)
+        if self.phase.ndim == 3:
+            # An eighth of a period on: a wave along one axis has no node on a site then, unless its period is eight cells.
+            wave = (self.phase[0].conj() * np.exp(0.25j * np.pi)).real
+            lengths = np.linalg.norm(wave, axis=1, keepdims=True)
+            return np.where(lengths > 1e-6, wave / np.maximum(lengths, 1e-6), [0.0, 0.0, 1.0])
         # A wave that turns in the plane: collinear for q0 = 0 or 1/2.
         angle = np.angle(self.phase[0].conj())
         return np.stack([np.zeros_like(angle), np.sin(angle), np.cos(angle)], axis=1)
@@ -244,7 +249,7 @@ def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folde
     rows: list[Row] = []
     for size in settings.sizes:
         replicas = _Replicas(couplings, settings, size, order)
-        held = np.linalg.eigvalsh(coupling_waves(couplings, replicas.waves[:1]))[0, -1]
+        held = np.linalg.eigvalsh(order_waves(couplings, replicas.waves[:1]))[0, -1]
         if held < order.eigenvalue - 1e-4 * abs(order.eigenvalue):
             q = np.round(order.wave_vector, 3).tolist()
             told("note", {"text": f"size {size} does not hold the order at q = {q}: the best wave it holds is measured"})

@@ -8,15 +8,19 @@ from nucleate.spins.motion.lattice import SpinLattice
 
 
 def phases(lattice: SpinLattice, wave_vectors: np.ndarray, sites: np.ndarray) -> np.ndarray:
-    """(w, N) complex: conj(x_s) exp(-2 pi i q . R) of each spin, R its cell; see `curie.waves_of` for q (w, 3) and x (w, n)."""
+    """(w, N) complex: conj(x_s) exp(-2 pi i q . R) of each spin, R its cell; see `curie.waves_of` for q (w, 3) and x (w, n).
+
+    Where x (w, n, 3) has directions, so has what is returned: (w, N, 3).
+    """
     grid = np.stack(np.meshgrid(*(np.arange(k) for k in lattice.size), indexing="ij"), -1).reshape(-1, 3)
     waves = np.exp(-2j * np.pi * (wave_vectors @ grid.T))
-    return (waves[:, :, None] * sites.conj()[:, None, :]).reshape(len(wave_vectors), -1)
+    return np.einsum("wc,ws...->wcs...", waves, sites.conj()).reshape(len(wave_vectors), -1, *sites.shape[2:])
 
 
 def order_squared(spins: np.ndarray, phase: np.ndarray) -> float:
     """Sum over waves of |mean of phase times spin|^2: one in any domain of the order, and in a mixture of its waves."""
-    return float((np.abs(phase @ spins / len(spins)) ** 2).sum())
+    amplitudes = phase @ spins if phase.ndim == 2 else phase.reshape(len(phase), -1) @ spins.ravel()
+    return float((np.abs(amplitudes / len(spins)) ** 2).sum())
 
 
 def structure_factor(lattice: SpinLattice, spins: np.ndarray) -> np.ndarray:
