@@ -112,7 +112,7 @@ def parity(out: Path) -> None:
 
 def curie(given: dict, found: Couplings) -> None:
     middle = leading_order(found).mean_field
-    settings = SimulationSettings(temperatures=np.linspace(0.5, 0.9, 17).dot(middle).tolist(), **given["monte_carlo"])
+    settings = SimulationSettings(temperatures=np.linspace(0.68, 0.84, 9).dot(middle).tolist(), **given["monte_carlo"])
     for seed in range(2):
         rows = simulate(found, settings.model_copy(update={"seed": seed})).rows
         small, large = settings.sizes

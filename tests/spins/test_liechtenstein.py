@@ -15,6 +15,7 @@ from nucleate.spins.liechtenstein import (
     local_stiffness,
     poles,
     spin_frame,
+    summed_couplings,
     transverse_couplings,
 )
 
@@ -128,9 +129,11 @@ def test_turning_all_spins_costs_nothing(seed):
     bands = site_bands(chain(seed), 5.3)
     j, cell = (a.ravel() for a in np.meshgrid(np.arange(SITES), np.arange(CELLS), indexing="ij"))
     shifts = np.column_stack([cell, 0 * cell, 0 * cell])
+    sums = summed_couplings(bands, WIDTH)
     for i in range(SITES):
-        total = isotropic_couplings(bands, WIDTH, np.full(len(j), i), j, shifts).sum()
-        assert total == pytest.approx(local_stiffness(bands, WIDTH)[i], abs=1e-9)
+        every = isotropic_couplings(bands, WIDTH, np.full(len(j), i), j, shifts)
+        assert [every[j == other].sum() for other in range(SITES)] == pytest.approx(sums[i], abs=1e-10)
+        assert every.sum() == pytest.approx(local_stiffness(bands, WIDTH)[i], abs=1e-9)
 
 
 def test_spinors_without_orbit_are_collinear():

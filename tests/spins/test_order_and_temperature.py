@@ -160,6 +160,23 @@ def test_a_crossing_is_found_with_its_error():
     assert temperatures.std() == pytest.approx(np.mean([c.error for c in found]), rel=0.35)
 
 
+def test_a_wide_range_of_temperatures_is_no_hindrance():
+    """Cumulants are 2/3 far below, small far above, with errors that differ by orders: the parabola is fitted in between."""
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(20):
+        rows = []
+        for t in np.linspace(50, 150, 21):
+            for size, width in ((8, 12.0), (16, 6.0)):
+                falling = 1 / (1 + np.exp((t - 100.3) / width - 2.58))
+                error = 1e-5 + 0.004 * (1 - falling)
+                rows.append(row(size, t, 2 / 3 * falling + error * rng.normal(), error))
+        found.append(crossing(rows, 8, 16))
+    # Temperatures are 5 apart.
+    assert [c.temperature for c in found] == pytest.approx(np.full(20, 100.3), abs=2.0)
+    assert np.mean([c.cumulant for c in found]) == pytest.approx(2 / 3 / (1 + np.exp(-2.58)), abs=0.01)
+
+
 def test_no_crossing_is_said():
     rows = [row(size, t, 0.6 - 0.01 * (t - 90) * size / 8, 0.001) for size in (8, 16) for t in (100.0, 101.0, 102.0)]
     with pytest.raises(NucleateError, match="do not cross"):

@@ -23,7 +23,14 @@ from nucleate.reference.base import refuse_overlap, start_moments
 from nucleate.reference.gpaw import GPAWReference
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.liechtenstein import DIRECTIONS, full_tensors, isotropic_couplings, local_stiffness, transverse_couplings
+from nucleate.spins.liechtenstein import (
+    DIRECTIONS,
+    full_tensors,
+    isotropic_couplings,
+    local_stiffness,
+    summed_couplings,
+    transverse_couplings,
+)
 from nucleate.spins.mapping import magnetic_sites, pairs_within
 from nucleate.spins.paw_states import PAWStates
 from nucleate.spins.symmetry import symmetrised
@@ -191,16 +198,12 @@ def _tensors(
     states: PAWStates, width: float, signs: np.ndarray, spin_orbit: bool, pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(p, 3, 3) meV, and the balance of each site."""
-    fields, mesh, n = states.fields(), states.mesh, len(states.sites)
+    fields = states.fields()
     bands = states.collinear(fields)
-    # A site with every other, itself too: the sum that the field of its own must balance.
-    grid = np.stack(np.meshgrid(*(np.arange(m) for m in mesh), indexing="ij"), -1).reshape(-1, 3)
-    i, j = (np.repeat(a.ravel(), len(grid)) for a in np.meshgrid(np.arange(n), np.arange(n), indexing="ij"))
-    everything = isotropic_couplings(bands, width, i, j, np.tile(grid, (n * n, 1))).reshape(n, n, *mesh)
-    balance = everything.reshape(n, -1).sum(axis=1) / local_stiffness(bands, width)
-    first, second, shifts = pairs
+    balance = summed_couplings(bands, width).sum(axis=1) / local_stiffness(bands, width)
+    first, second, _ = pairs
     parallel = 1e3 * signs[first] * signs[second]
     if not spin_orbit:
-        return tensor(parallel * everything[(first, second, *np.mod(shifts, mesh).T)]), balance
+        return tensor(parallel * isotropic_couplings(bands, width, *pairs)), balance
     across = [transverse_couplings(states.spinors(fields, direction), width, *pairs) for direction in DIRECTIONS]
     return parallel[:, None, None] * full_tensors(np.array(across)), balance

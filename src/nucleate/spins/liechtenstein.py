@@ -71,20 +71,31 @@ def poles(count: int) -> tuple[np.ndarray, np.ndarray]:
     return 1 / values[positive], vectors[0, positive] ** 2 / (4 * values[positive] ** 2)
 
 
-def _greens(bands: SiteBands, width: float, used: int) -> Iterator[tuple[float, list[np.ndarray], list[np.ndarray]]]:
-    """At each pole: its weight, and for each kind of spin G_ij from a site to one R cells on, and back: (mesh..., P, P)."""
-    shape, points = bands.mesh, bands.energies.shape[1]
+def _greens(bands: SiteBands, width: float, used: int) -> Iterator[tuple[float, list[np.ndarray]]]:
+    """At each pole: its weight, and of each kind of spin G between the functions of all sites, (K, P, P)."""
     level = bands.fermi_level(width)
     flat = bands.projections.reshape(*bands.projections.shape[:3], -1)
     bras = flat.conj()
     for x, residue in zip(*poles(used), strict=True):
         weights = 1 / (1j * x * width + level - bands.energies)
-        there, back = [], []
-        for state, bra, weight in zip(flat, bras, weights, strict=True):
-            greens = (np.swapaxes(state * weight[..., None], 1, 2) @ bra).reshape(*shape, flat.shape[-1], -1)
-            there.append(fftn(greens, axes=(0, 1, 2)) / points)
-            back.append(ifftn(greens, axes=(0, 1, 2)))
-        yield width * residue, there, back
+        yield (
+            width * residue,
+            [np.swapaxes(state * weight[..., None], 1, 2) @ bra for state, bra, weight in zip(flat, bras, weights, strict=True)],
+        )
+
+
+def _there(bands: SiteBands, greens: np.ndarray) -> np.ndarray:
+    """(mesh..., n, P / n, n, P / n): from a site to one some cells on."""
+    n = len(bands.fields)
+    size = greens.shape[-1] // n
+    return fftn(greens.reshape(*bands.mesh, n, size, n, size), axes=(0, 1, 2)) / len(greens)
+
+
+def _back(bands: SiteBands, greens: np.ndarray) -> np.ndarray:
+    """The same from the site some cells on."""
+    n = len(bands.fields)
+    size = greens.shape[-1] // n
+    return ifftn(greens.reshape(*bands.mesh, n, size, n, size), axes=(0, 1, 2))
 
 
 def isotropic_couplings(
@@ -102,14 +113,23 @@ def isotropic_couplings(
     Returns:
         (p,) eV: J_ij times cos(e_i, e_j) of the state, so for antiparallel moments minus the coupling.
     """
-    n, p = bands.fields.shape[:2]
     cells = tuple(np.mod(shifts, bands.mesh).T)
     found = np.zeros(len(first))
-    for weight, there, back in _greens(bands, width, used):
-        up = there[0].reshape(*bands.mesh, n, p, n, p)[(*cells, first, slice(None), second)]
-        down = back[1].reshape(*bands.mesh, n, p, n, p)[(*cells, second, slice(None), first)]
-        turned = bands.fields[first] @ up @ bands.fields[second] @ down
+    for weight, (up, down) in _greens(bands, width, used):
+        go = _there(bands, up)[(*cells, first, slice(None), second)]
+        come = _back(bands, down)[(*cells, second, slice(None), first)]
+        turned = bands.fields[first] @ go @ bands.fields[second] @ come
         found -= weight * np.trace(turned, axis1=1, axis2=2).real
+    return found
+
+
+def summed_couplings(bands: SiteBands, width: float, used: int = POLES) -> np.ndarray:
+    """(n, n) eV: `isotropic_couplings` of a site with another one of every cell, with itself where both are one."""
+    n, p = bands.fields.shape[:2]
+    found = np.zeros((n, n))
+    for weight, greens in _greens(bands, width, used):
+        up, down = (bands.fields[:, None] @ g.reshape(-1, n, p, n, p).transpose(0, 1, 3, 2, 4) for g in greens)
+        found -= weight * np.einsum("kijac,kjica->ij", up, down).real / len(up)
     return found
 
 
@@ -125,9 +145,9 @@ def transverse_couplings(
     cells = tuple(np.mod(shifts, bands.mesh).T)
     turns = np.einsum("ast,nbc->ansbtc", PAULI[:2] / 2, bands.fields).reshape(2, n, 2 * p, 2 * p)
     found = np.zeros((len(first), 2, 2))
-    for weight, (there,), (back,) in _greens(bands, width, used):
-        go = there.reshape(*bands.mesh, n, 2 * p, n, 2 * p)[(*cells, first, slice(None), second)]
-        come = back.reshape(*bands.mesh, n, 2 * p, n, 2 * p)[(*cells, second, slice(None), first)]
+    for weight, (greens,) in _greens(bands, width, used):
+        go = _there(bands, greens)[(*cells, first, slice(None), second)]
+        come = _back(bands, greens)[(*cells, second, slice(None), first)]
         left, right = turns[:, first] @ go, turns[:, second] @ come
         # Frequencies below zero add the complex conjugate.
         found -= 2 * weight * np.einsum("xpab,ypba->pxy", left, right, optimize=True).real
@@ -153,7 +173,7 @@ def full_tensors(across: np.ndarray) -> np.ndarray:
 
 
 def local_stiffness(bands: SiteBands, width: float) -> np.ndarray:
-    """(n,) eV: what a site's `isotropic_couplings` with all sites, itself among them, add up to if these fields are all there is.
+    """(n,) eV: what a row of `summed_couplings` adds up to if these fields are all that tells spins apart.
 
     Turning all spins together costs nothing, so the sum must balance the field's own energy, -Tr B_i (rho_up - rho_down)_ii / 2.
     """
