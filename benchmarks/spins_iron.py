@@ -24,11 +24,11 @@ from nucleate.settings_text import read_settings
 from nucleate.spins.binder import crossing
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.curie import leading_order, rpa
+from nucleate.spins.dft.liechtenstein import isotropic_couplings
+from nucleate.spins.dft.paw_states import PAWStates
+from nucleate.spins.dft.response import LiechtensteinSettings, liechtenstein_couplings
 from nucleate.spins.files.reading import read_couplings
 from nucleate.spins.files.table import table_text
-from nucleate.spins.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings
-from nucleate.spins.liechtenstein import isotropic_couplings
-from nucleate.spins.paw_states import PAWStates
 from nucleate.spins.settings import SimulationSettings
 from nucleate.spins.simulation import simulate
 

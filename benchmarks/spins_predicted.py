@@ -18,7 +18,7 @@ from data.dimers import pairs_of
 
 from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.curie import leading_order
-from nucleate.spins.mapping import pairs_within
+from nucleate.spins.dft.mapping import pairs_within
 from nucleate.spins.models.data import Pairs
 from nucleate.spins.models.training import PairTraining, fit_pairs
 from nucleate.spins.settings import SimulationSettings

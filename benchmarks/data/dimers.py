@@ -22,8 +22,8 @@ from nucleate.errors import ReferenceFailed
 from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
 from nucleate.reference.ledger import ledger_file
 from nucleate.settings_text import read_settings
-from nucleate.spins.dimers import Dimer, dimer_coupling, host_pairs, put_in
-from nucleate.spins.mapping import MappingSettings
+from nucleate.spins.dft.dimers import Dimer, dimer_coupling, host_pairs, put_in
+from nucleate.spins.dft.mapping import MappingSettings
 from nucleate.spins.models.data import Pairs
 
 COLUMNS = ("host", "element_a", "element_b", "lattice", "repeat", "site_a", "site_b", "distance", "bonds", "J_meV", "moment_a", "moment_b",

@@ -12,6 +12,7 @@ import typer
 from nucleate.errors import BadInput, NucleateError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+METHODS = ("collinear", "four-state", "liechtenstein", "tb2j")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
 
 
@@ -35,7 +36,7 @@ def given_moments(text: list[str]) -> dict[str, float]:
         except ValueError:
             raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5") from None
         if not 0 < found[element] < 20:
-            raise BadInput(f"--moment {part}: give its size, above zero; which moments point down is found")
+            raise BadInput(f"--moment {part}: give its size, above zero; energies find which point down, a structure's own moments tell")
     return found
 
 
@@ -68,6 +69,8 @@ def couple(
     from nucleate.crystals.io import read_structure
     from nucleate.settings_text import read_settings
 
+    if method not in (None, *METHODS):
+        raise BadInput(f"--method {method}; known: {', '.join(METHODS)}")
     given = read_settings(settings, "write one with [reference] and [mapping], [liechtenstein] or [tb2j]") if settings else {}
     tables = {"tb2j": ("tb2j",), "liechtenstein": ("reference", "liechtenstein")}.get(str(method), ("reference", "mapping"))
     unknown = set(given) - set(tables)
@@ -112,6 +115,8 @@ def _refuse_other_crystal(out: Path, atoms: Any, moments: dict[str, float]) -> N
 
     if not (out / "couplings.csv").exists():
         return
+    if not (out / "couplings.csv").is_file():
+        raise BadInput(f"{out}: couplings.csv there is no file; name another folder")
     try:
         there = read_table(out / "couplings.csv")
     except NucleateError:
@@ -131,7 +136,7 @@ def _energies(
     from nucleate.reference.ledger import ledger_file
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import validated
-    from nucleate.spins.mapping import MappingSettings, map_couplings
+    from nucleate.spins.dft.mapping import MappingSettings, map_couplings
 
     how = validated(MappingSettings, mapping, "options")
     engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
@@ -165,17 +170,18 @@ def _liechtenstein(atoms: Any, out: Path, how: dict[str, Any], reference: dict[s
     from nucleate.reference import ReferenceSettings
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import validated
-    from nucleate.spins.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings
+    from nucleate.spins.dft.response import LiechtensteinSettings, liechtenstein_couplings
 
-    resolved = validated(LiechtensteinSettings, how, "[liechtenstein]")
+    resolved = validated(LiechtensteinSettings, how, "options and [liechtenstein]")
     engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
     console = make_console()
     found = liechtenstein_couplings(atoms, resolved, engine, out, lambda step: None if quiet or as_json else console.print(step))
     facts = {"moments": found.moments.tolist(), "mesh": found.mesh, "balance": found.balance.tolist()}
     _hand_over(out, found.couplings, facts, as_json)
     if not as_json:
-        moments = ", ".join(f"{m:+.2f}" for m in found.moments)
-        console.print(f"moments: {moments} Bohr magnetons; {' x '.join(map(str, found.mesh))} k-points", highlight=False, soft_wrap=True)
+        moments, balance = (", ".join(f"{x:{sign}.2f}" for x in of) for of, sign in ((found.moments, "+"), (found.balance, "")))
+        told = f"moments: {moments} Bohr magnetons; {' x '.join(map(str, found.mesh))} k-points; balance (one is best): {balance}"
+        console.print(told, highlight=False, soft_wrap=True)
 
 
 def _hand_over(out: Path, couplings: Any, facts: dict[str, Any], as_json: bool) -> None:
@@ -200,7 +206,7 @@ def _wannier(atoms: Any, out: Path, how: dict[str, Any], quiet: bool, as_json: b
 
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import validated
-    from nucleate.spins.wannier import WannierSettings, wannier_couplings
+    from nucleate.spins.dft.wannier import WannierSettings, wannier_couplings
 
     resolved = validated(WannierSettings, how, "[tb2j]")
     console = make_console()

@@ -36,7 +36,7 @@ def import_(
     from nucleate.spins.models.data import write_pairs
 
     if not table.is_file():
-        raise BadInput(f"{table}: no such file")
+        raise BadInput(f"{table}: no such file; give a table of couplings")
     if out.suffix != ".csv" or not out.parent.is_dir():
         raise BadInput(f"{out}: give a .csv in a folder that is there")
     if out.exists():

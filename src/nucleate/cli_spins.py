@@ -70,6 +70,7 @@ def _estimates(found: Any) -> dict[str, Any]:
     order = leading_order(found)
     estimates: dict[str, Any] = {
         "wave_vector": order.wave_vector.tolist(),
+        "sublattices": _signs(order.weights),
         "mean_field": order.mean_field,
         "rpa": None,
         "rpa_failure": None,
@@ -81,9 +82,20 @@ def _estimates(found: Any) -> dict[str, Any]:
     return estimates
 
 
+def _signs(weights: Any) -> list[int] | None:
+    """Of the sites, where they are all that an order is."""
+    import numpy as np
+
+    plain = weights.ndim == 1 and np.abs(weights.imag).max() < 1e-6 and np.abs(weights.real).min() > 1e-6
+    return [int(sign) for sign in np.sign(weights.real)] if plain else None
+
+
 def _say(estimates: dict[str, Any], console: Any) -> None:
     q = ", ".join(f"{x:.3f}" for x in estimates["wave_vector"])
     rpa = f"{estimates['rpa']:.1f} K" if estimates["rpa"] is not None else f"none ({estimates['rpa_failure']})"
+    signs = estimates["sublattices"]
+    if signs is not None and len(signs) > 1:
+        q += "; sites " + " ".join("+" if sign > 0 else "-" for sign in signs)
     console.print(f"order at q = ({q}); mean field: {estimates['mean_field']:.1f} K, RPA: {rpa}", highlight=False, soft_wrap=True)
 
 

@@ -22,6 +22,9 @@ def test_conventions_are_converted(tmp_path):
     # H = + sum over both orders of J e.e: a pair once, with a minus, is -2 J.
     assert found.couplings == pytest.approx([13.605693123, -6.8028465615])
     assert found.distances == pytest.approx([4.2, 5.0])
+    # A byte-order mark, a comma inside a name, a comment that is indented.
+    path.write_text("\ufeff  # theirs\nimp1;Z2;Jij;J, other;R\nCr;26;1;2;4\n", encoding="utf-8")
+    assert read_foreign(path, COLUMNS, "meV", "once", "minus")[0].couplings == pytest.approx([1.0])
     spaced = tmp_path / "spaced.txt"
     spaced.write_text("a b J\nCr Fe 1\n")
     plain, _ = read_foreign(spaced, {"element_a": "a", "element_b": "b", "J": "J"}, "meV", "once", "minus")
@@ -35,6 +38,9 @@ def test_conventions_are_converted(tmp_path):
         ("imp1,Z2,Jij,R\nCr,26,1,4", {"J": "K"}, "no column K; it has imp1, Z2, Jij, R"),
         ("imp1,Z2,Jij,R\nCr,26,1", {}, "row 1 has 3 entries for 4 columns"),
         ("imp1,Z2,Jij,R\nXx,26,1,4", {}, "row 1: Xx is no element"),
+        ("imp1,Z2,Jij,R\nCr,inf,1,4", {}, "row 1: inf is no element"),
+        ("imp1,Z2,Jij,R\nCr,26.7,1,4", {}, r"row 1: 26\.7 is no element"),
+        ("imp1,Z2,Jij,R\nCr,26,1,4", {"element_b": "imp1"}, "named twice"),
         ("imp1,Z2,Jij,R\nCr,26,many,4", {}, "row 1: many is no coupling"),
         ("imp1,Z2,Jij,R\nCr,26,inf,4", {}, "row 1: inf is no coupling"),
         ("imp1,Z2,Jij,R\nCr,26,1,-4", {}, "row 1: distance -4: give a length"),

@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from nucleate.errors import BadInput
 from nucleate.spins.couplings import tensor
-from nucleate.spins.liechtenstein import (
+from nucleate.spins.dft.liechtenstein import (
     DIRECTIONS,
     PAULI,
     SiteBands,
@@ -153,6 +153,12 @@ def test_spin_orbit_couplings_are_second_derivatives_too():
             for b in range(2):
                 assert found[k, a, b] == pytest.approx(mixed_derivative(model, level, pair, (a, b)), abs=5e-6)
     assert np.abs(found[:, 0, 1] - found[:, 1, 0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("width", [0.002, 0.3])
+def test_poles_are_as_many_as_the_width_asks_for(width):
+    bands = site_bands(chain(0), 5.3)
+    assert isotropic_couplings(bands, width, *PAIRS) == pytest.approx(isotropic_couplings(bands, width, *PAIRS, used=400), abs=1e-9)
 
 
 def test_bands_must_hold_the_electrons():

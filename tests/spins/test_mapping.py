@@ -13,8 +13,8 @@ from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
 from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.curie import coupling_waves, leading_order
-from nucleate.spins.dimers import dimer_coupling, host_pairs, put_in
-from nucleate.spins.mapping import MappingSettings, map_couplings, pairs_within
+from nucleate.spins.dft.dimers import dimer_coupling, host_pairs, put_in
+from nucleate.spins.dft.mapping import MappingSettings, map_couplings, pairs_within
 from nucleate.spins.shells import on_shells
 from nucleate.spins.symmetry import pair_map, symmetrised
 

@@ -61,7 +61,7 @@ def test_a_folder_keeps_to_its_simulation(tmp_path):
     simulate(CUBIC, settings(), tmp_path / "run")
     with pytest.raises(RunFolderError, match="another simulation"):
         simulate(CUBIC, settings(seed=1), tmp_path / "run")
-    with pytest.raises(RunFolderError, match="another simulation"):
+    with pytest.raises(RunFolderError, match="has 64 measurements already"):
         simulate(CUBIC, settings(measurements=32), tmp_path / "run")
 
 
@@ -71,6 +71,15 @@ def test_more_measurements_go_on_from_those_that_are_there(tmp_path):
     whole = simulate(CUBIC, settings(measurements=128))
     assert longer.rows == whole.rows
     assert (longer.coldest == whole.coldest).all()
+
+
+def test_show_tells_which_sublattices_oppose(tmp_path):
+    pair = Couplings(3 * np.eye(3), [[0, 0, 0], [1.5, 1.5, 1.5]], ("Cr", "Cr"), [2.0, 2.0], [0], [1], [[0, 0, 0]], tensor([-5.0]))
+    (tmp_path / "c.csv").write_text(table_text(pair))
+    told = CliRunner().invoke(app, ["spins", "show", str(tmp_path / "c.csv"), "--json"])
+    signs = json.loads(told.stdout)["estimates"]["sublattices"]
+    assert signs[0] * signs[1] == -1
+    assert "sites" in CliRunner().invoke(app, ["spins", "show", str(tmp_path / "c.csv")]).output
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):

@@ -8,7 +8,7 @@ from ase.build import bulk
 
 from nucleate.errors import BadInput, MissingDependency
 from nucleate.spins.curie import leading_order
-from nucleate.spins.wannier import (
+from nucleate.spins.dft.wannier import (
     WannierSettings,
     band_count,
     mesh_text,

@@ -17,13 +17,19 @@ from nucleate.spins.couplings import Couplings
 from nucleate.spins.motion.lattice import SpinLattice
 from nucleate.spins.simulation import Row
 
+SAME = 2e-3
+"""Å; lengths of one shell lie nearer to the next."""
+
 
 def shells(couplings: Couplings) -> list[dict[str, Any]]:
     """Pairs of the same elements and distance, nearest first: mean coupling and D, and the largest of error bar and spread."""
     names = ["-".join(sorted((couplings.symbols[i], couplings.symbols[j]))) for i, j in zip(couplings.first, couplings.second, strict=True)]
-    groups: dict[tuple[float, str], list[int]] = {}
-    for p, name in enumerate(names):
-        groups.setdefault((round(float(couplings.distances[p]), 2), name), []).append(p)
+    groups: dict[tuple[int, str], list[int]] = {}
+    order = np.argsort(couplings.distances)
+    # A shell ends where lengths leave a gap, wherever that lies among round numbers.
+    shell = np.cumsum(np.diff(couplings.distances[order], prepend=0.0) > SAME)
+    for k, p in zip(shell, order, strict=True):
+        groups.setdefault((int(k), names[p]), []).append(int(p))
     found = []
     dm = np.linalg.norm(couplings.dm, axis=1)
     for (_, name), rows in sorted(groups.items()):

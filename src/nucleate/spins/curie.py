@@ -23,7 +23,7 @@ from nucleate.spins.couplings import K_B, Couplings
 ALIKE = 1e-3
 """Share of the largest eigenvalue within which waves are taken for domains of one order: couplings come with few decimals."""
 MOST_WAVES = 256
-DIRECTED = 1e-9
+DIRECTED = 1e-6
 """Share of the largest coupling by which tensors may differ from numbers without counting as tensors."""
 LARGEST = 2e7
 """Numbers of a matrix at every wave vector: beyond, meshes get coarser."""

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from nucleate.errors import BadInput
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.mapping import magnetic_sites, pairs_within
+from nucleate.spins.dft.mapping import magnetic_sites, pairs_within
 
 SAME = 1e-2
 """Å; pairs whose lengths differ by less are one shell."""

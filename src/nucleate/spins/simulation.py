@@ -289,12 +289,15 @@ def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             raise RunFolderError(f"{folder}: another process simulates there; wait for it or name another folder") from None
         _write_down(folder / "couplings.csv", table_text(couplings), folder)
         path = folder / "simulation.toml"
         # More measurements of the same: those that are there are the first of them.
-        shorter = settings.model_copy(update={"measurements": _measurements(path, settings.measurements)})
+        kept = _measurements(path, settings.measurements)
+        if kept > settings.measurements:
+            raise RunFolderError(f"{folder}: has {kept} measurements already; ask for as many or more, or name another folder")
+        shorter = settings.model_copy(update={"measurements": kept})
         _write_down(path, to_toml(shorter), folder)
         if shorter != settings:
             write_whole(path, to_toml(settings))
@@ -302,12 +305,12 @@ def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -
 
 
 def _measurements(path: Path, asked: int) -> int:
-    """Of a folder's simulation, if it has no more than is asked for now."""
+    """Of a folder's simulation."""
     try:
         there = tomllib.loads(path.read_text(encoding="utf-8"))["measurements"]
     except (OSError, ValueError, KeyError):
         return asked
-    return there if isinstance(there, int) and there < asked else asked
+    return there if isinstance(there, int) else asked
 
 
 def _write_down(path: Path, text: str, folder: Path) -> None:

@@ -17,6 +17,9 @@ from nucleate.spins.couplings import Couplings
 
 TOLERANCE = 1e-3
 """Å."""
+EDGE = 1e-6
+BELOW = 200
+"""Added to the atomic number of a site that points down: another kind of atom."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ def pair_map(atoms: Atoms, sites: np.ndarray, first: np.ndarray, second: np.ndar
     repeats = round(abs(np.linalg.det(cell) / np.linalg.det(lattice)))
     moves = _translations(cell, lattice, repeats)
     translations = act(np.tile(np.eye(3), (repeats, 1, 1)), moves)
-    turns = np.array([lattice.T @ turn @ np.linalg.inv(lattice.T) for turn in found["rotations"]])
+    # An imperfect cell's operations are no rotations to the last digit; the nearest ones keep isotropic couplings isotropic.
+    left, _, right = np.linalg.svd([lattice.T @ turn @ np.linalg.inv(lattice.T) for turn in found["rotations"]])
+    turns = left @ right
     turning = act(turns, found["translations"] @ lattice)
     classes = _classes(np.concatenate([translations.target, turning.target]))
     return PairMap(translations, turning, np.unique(classes, return_inverse=True)[1])
@@ -139,12 +144,31 @@ def _classes(target: np.ndarray) -> np.ndarray:
         label = lowest
 
 
-def symmetrised(couplings: Couplings, atoms: Atoms, sites: np.ndarray) -> Couplings:
+def inside(atoms: Atoms) -> Atoms:
+    """A copy whose scaled positions are in [0, 1), those a millionth below one at zero: programs differ in where they put these."""
+    copy = atoms.copy()
+    scaled = np.mod(atoms.get_scaled_positions(wrap=False), 1.0)
+    copy.set_scaled_positions(np.where(scaled > 1 - EDGE, 0.0, scaled))
+    return copy
+
+
+def symmetrised(couplings: Couplings, atoms: Atoms, sites: np.ndarray, signs: np.ndarray | None = None) -> Couplings:
     """Each tensor the mean over the space group; `errors` become the standard deviation of its equivalents' tensors.
+
+    Args:
+        couplings: between `sites`, whole shells.
+        atoms: the whole crystal.
+        sites: (n,) its magnetic atoms.
+        signs: (n,) of their moments; sites of opposite moments are then not equivalent.
 
     Raises:
         BadInput: the list is not closed under the crystal's symmetry.
     """
+    if signs is not None:
+        atoms = atoms.copy()
+        numbers = atoms.numbers.copy()
+        numbers[sites[signs < 0]] += BELOW
+        atoms.arrays["numbers"] = numbers
     found = pair_map(atoms, sites, couplings.first, couplings.second, couplings.shifts)
     mean, variance = couplings.tensors, np.zeros(len(couplings.first))
     # A mean over the group is one over translations, then one over turns; variances add up likewise.

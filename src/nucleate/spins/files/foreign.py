@@ -36,16 +36,20 @@ def read_foreign(path: Path, columns: dict[str, str], unit: str, pairs: str, sig
             raise BadInput(f"{name} {given}; known: {', '.join(known)}")
     missing = [name for name in NEEDED if name not in columns]
     strange = sorted(set(columns) - {*NEEDED, "distance"})
+    if len(set(columns.values())) < len(columns):
+        raise BadInput("columns: one column of the table is named twice")
     if missing or strange:
         raise BadInput(f"columns: {', '.join(missing) or 'none'} missing, {', '.join(strange) or 'none'} unknown")
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip() and not line.lstrip().startswith("#")]
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read as a table: {error}") from None
     if len(lines) < 2:
         raise BadInput(f"{path}: holds no rows under a line of names")
-    divider = next((mark for mark in ",;\t" if mark in lines[0]), None)
-    table = list(csv.reader(lines, delimiter=divider)) if divider else [line.split() for line in lines]
+    try:
+        table = _split(lines, set(columns.values()))
+    except csv.Error as error:
+        raise BadInput(f"{path}: cannot be read as a table: {error}") from None
     names = [name.strip() for name in table[0]]
     absent = [name for name in columns.values() if name not in names]
     if absent:
@@ -75,10 +79,20 @@ def read_foreign(path: Path, columns: dict[str, str], unit: str, pairs: str, sig
     return Pairs.of_elements(elements, np.array(couplings), lengths(apart, path) if "distance" in place else None), left
 
 
+def _split(lines: list[str], wanted: set[str]) -> list[list[str]]:
+    """Rows by the first divider that shows all columns wanted; else by the one that shows most."""
+    tables = [list(csv.reader(lines, delimiter=mark)) for mark in ",;\t"]
+    tables.append([line.split() for line in lines])
+    shown = [len(wanted & {name.strip() for name in table[0]}) for table in tables]
+    best = max(range(len(tables)), key=lambda k: (shown[k], len(tables[k][0])))
+    return tables[best]
+
+
 def _element(text: str, path: Path, row: int) -> str:
     text = text.strip()
     try:
-        number = int(float(text))
+        value = float(text)
+        number = int(value) if np.isfinite(value) and value == int(value) else 0
     except ValueError:
         number = atomic_numbers.get(text, 0)
     if not 0 < number < len(chemical_symbols):

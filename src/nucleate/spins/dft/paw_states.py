@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from ase.units import Ha
 
-from nucleate.errors import BadInput
-from nucleate.spins.liechtenstein import SiteBands
+from nucleate.spins.dft.liechtenstein import SiteBands
 
 
 def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any) -> np.ndarray:
@@ -24,13 +23,10 @@ def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any
         setup: GPAW's PAW data set.
         density: (2, i, i) atomic density matrices.
         potential: (2, i, i) corrections of the Hamiltonian, Ha.
-        xc: GPAW's functional.
+        xc: GPAW's functional, local or of density gradients.
 
     Returns:
         (i, i) eV.
-
-    Raises:
-        BadInput: a functional that is neither local nor of density gradients.
     """
     from gpaw.sphere.lebedev import Y_nL, weight_n
     from gpaw.utilities import pack_density, unpack_hermitian
@@ -38,10 +34,6 @@ def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any
     from gpaw.xc.lda import LDARadialCalculator
     from gpaw.xc.pawcorrection import rnablaY_nLv
 
-    if xc.type not in ("LDA", "GGA"):
-        raise BadInput(
-            f"functional {xc.name} is {xc.type}; couplings by Liechtenstein's formula take local ones and gradients, such as PBE"
-        )
     inner = setup.xc_correction
     radial = inner.rgd
     expansion = np.inner(np.array([pack_density(d) for d in density]), inner.B_pqL.T)

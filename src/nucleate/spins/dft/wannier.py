@@ -25,9 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.spins.couplings import Couplings
+from nucleate.spins.dft.mapping import magnetic_sites
 from nucleate.spins.files.tb2j import read_tb2j
-from nucleate.spins.mapping import magnetic_sites
-from nucleate.spins.symmetry import symmetrised
+from nucleate.spins.symmetry import inside, symmetrised
 from nucleate.storage import write_whole
 
 PROGRAMS = {
@@ -235,9 +235,8 @@ def wannier_couplings(
         MissingDependency: a program is not installed.
         ReferenceFailed: a program's own last words.
     """
-    atoms = atoms.copy()
     # TB2J reads positions inside the cell; pairs are counted from them.
-    atoms.wrap()
+    atoms = inside(atoms)
     elements = sorted(set(atoms.get_chemical_symbols()))
     if not any(settings.moments.get(e) for e in elements):
         raise BadInput(f"{atoms.get_chemical_formula()}: no magnetic atom; give moments such as Fe=2.2")

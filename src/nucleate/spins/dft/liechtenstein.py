@@ -21,8 +21,8 @@ from scipy.special import expit
 
 from nucleate.errors import BadInput
 
-POLES = 80
-"""Exact to 1e-12 for levels within some 1,000 k_B T of the Fermi level; those beyond add next to nothing."""
+FEWEST = 40
+"""Poles; N of them are the Fermi function to 1e-13 for levels within N^2 / 4 widths of the Fermi level."""
 DIRECTIONS = ((0.0, 0.0), (90.0, 0.0), (90.0, 90.0))
 """Polar and azimuthal angle, degrees, of moments along z, x and y."""
 PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
@@ -71,12 +71,13 @@ def poles(count: int) -> tuple[np.ndarray, np.ndarray]:
     return 1 / values[positive], vectors[0, positive] ** 2 / (4 * values[positive] ** 2)
 
 
-def _greens(bands: SiteBands, width: float, used: int) -> Iterator[tuple[float, list[np.ndarray]]]:
+def _greens(bands: SiteBands, width: float, used: int | None) -> Iterator[tuple[float, list[np.ndarray]]]:
     """At each pole: its weight, and of each kind of spin G between the functions of all sites, (K, P, P)."""
     level = bands.fermi_level(width)
     flat = bands.projections.reshape(*bands.projections.shape[:3], -1)
     bras = flat.conj()
-    for x, residue in zip(*poles(used), strict=True):
+    widest = np.abs(bands.energies - level).max() / width
+    for x, residue in zip(*poles(used or max(FEWEST, int(np.ceil(2 * widest**0.5)))), strict=True):
         weights = 1 / (1j * x * width + level - bands.energies)
         yield (
             width * residue,
@@ -99,7 +100,7 @@ def _back(bands: SiteBands, greens: np.ndarray) -> np.ndarray:
 
 
 def isotropic_couplings(
-    bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int = POLES
+    bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int | None = None
 ) -> np.ndarray:
     """-d2 Omega / d theta_i d theta_j of turns of two sites about one axis across the moments.
 
@@ -108,7 +109,7 @@ def isotropic_couplings(
         width: k_B T of the electrons, eV.
         first, second, shifts: (p,), (p,), (p, 3): the second site lies in the cell displaced by `shifts`; on a mesh of N points cells N
             apart are one. A site with itself (0 cells on) is asked for like any other pair.
-        used: poles.
+        used: poles; unset: as many as make the sum exact for these bands.
 
     Returns:
         (p,) eV: J_ij times cos(e_i, e_j) of the state, so for antiparallel moments minus the coupling.
@@ -123,7 +124,7 @@ def isotropic_couplings(
     return found
 
 
-def summed_couplings(bands: SiteBands, width: float, used: int = POLES) -> np.ndarray:
+def summed_couplings(bands: SiteBands, width: float, used: int | None = None) -> np.ndarray:
     """(n, n) eV: `isotropic_couplings` of a site with another one of every cell, with itself where both are one."""
     n, p = bands.fields.shape[:2]
     found = np.zeros((n, n))
@@ -134,7 +135,7 @@ def summed_couplings(bands: SiteBands, width: float, used: int = POLES) -> np.nd
 
 
 def transverse_couplings(
-    bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int = POLES
+    bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int | None = None
 ) -> np.ndarray:
     """-d2 Omega / d e_i d e_j of spinors, along the two directions x, y of the frame whose z is the moments'.
 

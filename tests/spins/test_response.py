@@ -1,6 +1,7 @@
 """Liechtenstein's couplings from GPAW: against GPAW's own magnetic force theorem, symmetry, and what cannot be computed."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,11 +13,11 @@ from typer.testing import CliRunner
 from nucleate.cli import app
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.reference.settings import ReferenceSettings
-from nucleate.spins import gpaw_liechtenstein
+from nucleate.spins.dft import response
+from nucleate.spins.dft.liechtenstein import isotropic_couplings
+from nucleate.spins.dft.paw_states import PAWStates
+from nucleate.spins.dft.response import LiechtensteinSettings, liechtenstein_couplings, mesh_for
 from nucleate.spins.files.reading import read_couplings
-from nucleate.spins.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings, mesh_for
-from nucleate.spins.liechtenstein import isotropic_couplings
-from nucleate.spins.paw_states import PAWStates
 
 COARSE = ReferenceSettings(xc="LDA", cutoff=300, k_spacing=0.8, smearing=0.2)
 IRON = LiechtensteinSettings(moments={"Fe": 2.2}, cutoff=4.0, mesh=(4, 4, 4), bands=2.0)
@@ -78,6 +79,32 @@ def test_gpaws_own_force_theorem_agrees(iron, tmp_path):
     assert here[0] - here[1] == pytest.approx(there[0] - there[1], rel=0.01)
 
 
+def test_a_doubled_cell_is_the_same_crystal(iron, tmp_path):
+    """Two atoms, one of them a hair outside the cell, where programs disagree on where it is."""
+    _, found, _ = iron
+    one = bulk("Fe", "bcc", a=2.866)
+    double = one.repeat((2, 1, 1))
+    double.set_scaled_positions(double.get_scaled_positions() + np.array([[0, -1e-9, 0], [0, -1e-9, -1]]))
+    settings = IRON.model_copy(update={"mesh": (2, 4, 4)})
+    doubled = liechtenstein_couplings(double, settings, COARSE, tmp_path).couplings
+    for shell in (2.482, 2.866):
+        single = found.couplings.isotropic[np.abs(found.couplings.distances - shell) < 1e-3]
+        several = doubled.isotropic[np.abs(doubled.distances - shell) < 1e-3]
+        assert len(several) == 2 * len(single)
+        assert several == pytest.approx(np.full(len(several), single.mean()), rel=0.01)
+    assert doubled.errors.max() < 0.1
+
+
+def test_a_damaged_state_is_computed_again(iron, tmp_path):
+    folder, found, _ = iron
+    shutil.copy(folder / "state.done", tmp_path / "state.done")
+    (tmp_path / "state.gpw").write_bytes((folder / "state.gpw").read_bytes()[:5000])
+    steps = []
+    again = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON, COARSE, tmp_path, steps.append)
+    assert steps[0] == "self-consistent state"
+    assert again.couplings.isotropic == pytest.approx(found.couplings.isotropic, abs=1e-2)
+
+
 def test_symmetry_of_k_points_changes_nothing(iron, tmp_path):
     """States turned from the irreducible wedge against states of every k-point."""
     _, found, _ = iron
@@ -91,7 +118,7 @@ def test_symmetry_of_k_points_changes_nothing(iron, tmp_path):
 def test_iterated_bands_agree_with_diagonalised_ones(iron, monkeypatch):
     """Large cells are left to GPAW's iterations, which leave the highest bands loose."""
     folder, found, _ = iron
-    monkeypatch.setattr(gpaw_liechtenstein, "DIRECT", 0)
+    monkeypatch.setattr(response, "DIRECT", 0)
     iterated = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON, COARSE, folder)
     assert iterated.couplings.isotropic == pytest.approx(found.couplings.isotropic, rel=2e-3, abs=0.02)
 
@@ -109,6 +136,8 @@ def test_meshes_tell_pairs_apart():
     atoms = bulk("Fe", "bcc", a=2.866)
     assert mesh_for(atoms, LiechtensteinSettings(moments={"Fe": 2.2})) == (14, 14, 14)
     assert min(mesh_for(atoms, LiechtensteinSettings(moments={"Fe": 2.2}, cutoff=20.0))) == 20
+    with pytest.raises(BadInput, match="tells pairs apart up to 2"):
+        mesh_for(bulk("Fe", "sc", a=2.0), IRON.model_copy(update={"mesh": (2, 2, 2), "cutoff": 2.0}))
     with pytest.raises(BadInput, match=r"a mesh of 4 x 4 x 4 k-points tells pairs apart up to 4\.05 Å"):
         mesh_for(atoms, IRON.model_copy(update={"cutoff": 5.0}))
 
@@ -118,6 +147,19 @@ def test_what_cannot_be_computed_is_refused(tmp_path):
     iron = bulk("Fe", "bcc", a=2.866)
     with pytest.raises(BadInput, match="engine chgnet has none"):
         liechtenstein_couplings(iron, IRON, ReferenceSettings(engine="chgnet"), tmp_path)
+    for changed, message in (
+        ({"smearing": 0.0}, "smearing: method liechtenstein needs one above zero"),
+        ({"xc": "foo"}, "GPAW knows no functional foo"),
+        ({"xc": "PBE0"}, "PBE0: method liechtenstein takes local functionals"),
+        ({"xc": "TPSS"}, "TPSS: method liechtenstein takes local functionals"),
+        ({"timeout": 5.0}, "timeout: no effect on method liechtenstein"),
+        (
+            {"parameters": {"occupations": {"name": "marzari-vanderbilt", "width": 0.3}}},
+            "occupations: method liechtenstein sets them itself",
+        ),
+    ):
+        with pytest.raises(BadInput, match=message):
+            liechtenstein_couplings(iron, IRON, ReferenceSettings(**changed), tmp_path)
     with pytest.raises(BadInput, match="no magnetic atom"):
         liechtenstein_couplings(bulk("Si"), IRON, COARSE, tmp_path)
     with pytest.raises(BadInput, match="no two magnetic atoms"):
@@ -165,6 +207,7 @@ def test_the_verb(tmp_path):
         (crystal, (*named, "--workers", "2"), "--insulator and --workers have no effect on method liechtenstein"),
         (crystal, ("--spin-orbit",), "--spin-orbit: with method liechtenstein alone"),
         (crystal, ("--settings", settings), "unknown table liechtenstein"),
+        (crystal, ("--method", "foo"), "--method foo; known: collinear, four-state, liechtenstein, tb2j"),
     ):
         refused = run(path, *words)
         assert refused.exit_code == 2

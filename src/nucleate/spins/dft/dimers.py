@@ -9,7 +9,7 @@ from ase import Atoms
 
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.reference.dispatch import Dispatcher
-from nucleate.spins.mapping import MappingSettings, ask_states
+from nucleate.spins.dft.mapping import MappingSettings, ask_states
 
 SAME_SHELL = 1.02
 """Images up to this share of the shortest distance count as bonds of the pair."""

@@ -9,21 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.reference.base import refuse_overlap, start_moments
 from nucleate.reference.gpaw import GPAWReference
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.liechtenstein import (
+from nucleate.spins.dft.liechtenstein import (
     DIRECTIONS,
     full_tensors,
     isotropic_couplings,
@@ -31,17 +32,20 @@ from nucleate.spins.liechtenstein import (
     summed_couplings,
     transverse_couplings,
 )
-from nucleate.spins.mapping import magnetic_sites, pairs_within
-from nucleate.spins.paw_states import PAWStates
-from nucleate.spins.symmetry import symmetrised
+from nucleate.spins.dft.mapping import magnetic_sites, pairs_within
+from nucleate.spins.dft.paw_states import PAWStates
+from nucleate.spins.symmetry import inside, symmetrised
 from nucleate.storage import write_whole
 
 DIRECT = 1500
 """Plane waves up to which a Hamiltonian is diagonalised at once; more are left to GPAW's iterations."""
 SPARE = 1.15
 """Bands that iterations carry along for those that must converge; the highest never do."""
-BELOW = 200
-"""Added to the atomic number of a site that points down: to symmetry it is another kind of atom."""
+SYMMETRY = 1e-6
+"""Å; states are turned from one k-point to others, and GPAW refuses to do so under operations that hold less exactly."""
+OURS = ("mode", "occupations", "xc", "txt")
+"""Keywords of GPAW that the couplings rely on."""
+WITHOUT_EFFECT = ("timeout", "workers", "command", "calculator", "pseudopotentials", "pseudo_dir")
 
 
 class LiechtensteinSettings(BaseModel):
@@ -52,7 +56,7 @@ class LiechtensteinSettings(BaseModel):
     moments: dict[str, float] = Field(description="Starting moment of each magnetic element, Bohr magnetons.")
     cutoff: float = Field(8.0, gt=0, description="Longest pair, Å.")
     length: float = Field(28.0, gt=0, description="Sides of the k-points' supercell are at least so long, Å, and twice the cutoff.")
-    mesh: tuple[int, int, int] | None = Field(None, description="k-points of the couplings; unset: from length.")
+    mesh: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(None, description="k-points of the couplings; unset: from length.")
     bands: float = Field(3.0, gt=0.6, description="Bands for each valence electron.")
     kept: float = Field(0.5, gt=0, lt=1, description="Share of its starting moment that a site must keep.")
     spin_orbit: bool = Field(False, description="Tensors with Dzyaloshinskii-Moriya vectors; three times the work, and more.")
@@ -86,7 +90,8 @@ def mesh_for(atoms: Atoms, settings: LiechtensteinSettings) -> tuple[int, int, i
         a, b, c = (int(np.ceil(max(settings.length, 2.001 * settings.cutoff) / h)) for h in heights)
         return a, b, c
     reach = float((np.array(settings.mesh) * heights).min() / 2)
-    if reach < settings.cutoff:
+    # Pairs a little beyond the cutoff count too; those on the border of the supercell would be two in one.
+    if reach < settings.cutoff + 2e-3:
         shown = " x ".join(map(str, settings.mesh))
         raise BadInput(f"a mesh of {shown} k-points tells pairs apart up to {reach:.2f} Å; raise mesh or lower the cutoff")
     return settings.mesh
@@ -109,35 +114,52 @@ def liechtenstein_couplings(
     """
     if reference.engine != "gpaw":
         raise BadInput(f"method liechtenstein works on GPAW's states; engine {reference.engine} has none it can read")
-    atoms = atoms.copy()
+    engine = GPAWReference(reference)
+    _check_reference(reference, engine)
+    # GPAW puts atoms inside the cell; pairs must be counted from where it puts them.
+    atoms = inside(atoms)
     atoms.pbc = True
     sites = magnetic_sites(atoms, settings.moments)
     first, second, shifts = pairs_within(atoms, sites, settings.cutoff)
     mesh = mesh_for(atoms, settings)
-    engine = GPAWReference(reference)
     refuse_overlap(atoms, engine.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
-    start_moments(atoms, settings.moments)
+    start_moments(atoms, {**reference.magnetic_moments, **settings.moments})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         calculator, moments = _ground_state(atoms, settings, engine, folder, sites, told)
         told(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
-        try:
+        with _gpaw_errors("bands"):
             calculator, bands = _on_mesh(calculator, mesh, settings.bands)
-        except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
-            raise ReferenceFailed(f"GPAW: bands: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
         told("couplings")
-        states = PAWStates(calculator, bands, sites, mesh)
-        tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
+        with _gpaw_errors("couplings"):
+            states = PAWStates(calculator, bands, sites, mesh)
+            tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
     found = Couplings.from_atoms(atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensors)
-    marked = atoms.copy()
-    numbers = atoms.numbers.copy()
-    numbers[sites[moments < 0]] += BELOW
-    marked.arrays["numbers"] = numbers
-    return LiechtensteinResult(symmetrised(found, marked, sites).in_order(), moments, mesh, balance)
+    return LiechtensteinResult(symmetrised(found, atoms, sites, np.sign(moments)).in_order(), moments, mesh, balance)
+
+
+def _check_reference(reference: ReferenceSettings, engine: GPAWReference) -> None:
+    """Refuse, before anything runs, what the couplings cannot be computed with or would not look at."""
+    from gpaw.xc import XC
+
+    idle = [name for name in WITHOUT_EFFECT if name in reference.model_fields_set]
+    if idle:
+        raise BadInput(f"[reference] {', '.join(idle)}: no effect on method liechtenstein")
+    fixed = [name for name in OURS if name in reference.parameters]
+    if fixed:
+        raise BadInput(f"[reference] parameters: {', '.join(fixed)}: method liechtenstein sets them itself")
+    if not engine.smearing > 0:
+        raise BadInput("[reference] smearing: method liechtenstein needs one above zero, such as 0.1 eV")
+    try:
+        functional = XC(reference.xc)
+    except NameError:
+        raise BadInput(f"[reference] xc: GPAW knows no functional {reference.xc}") from None
+    if type(functional).__name__ not in ("LDA", "GGA"):
+        raise BadInput(f"[reference] xc: {reference.xc}: method liechtenstein takes local functionals and gradients, such as LDA and PBE")
 
 
 def _ground_state(
@@ -146,27 +168,25 @@ def _ground_state(
     """The converged calculator, from the folder if it is there, and the sites' moments."""
     from gpaw import GPAW
 
-    asked = np.asarray(atoms.get_initial_magnetic_moments())[sites]
-    crystal = [atoms.cell.array.tolist(), atoms.positions.tolist(), atoms.numbers.tolist(), asked.tolist()]
+    starts = np.asarray(atoms.get_initial_magnetic_moments())
+    asked = starts[sites]
+    crystal = [atoms.cell.array.tolist(), atoms.positions.tolist(), atoms.numbers.tolist(), starts.tolist()]
     options = engine.options(atoms)
+    if "symmetry" not in engine.settings()["parameters"]:
+        options["symmetry"] = {"tolerance": SYMMETRY}
     key = hashlib.sha256(json.dumps([crystal, engine.settings(), options["kpts"]], sort_keys=True, default=str).encode()).hexdigest()
-    kept, mark = folder / "state.gpw", folder / "state.done"
-    try:
-        if kept.exists() and mark.exists() and mark.read_text() == key:
-            calculator = GPAW(str(kept), txt=None)
-        else:
-            told("self-consistent state")
+    state, mark = folder / "state.gpw", folder / "state.done"
+    calculator = _read_state(state) if mark.exists() and mark.read_text(errors="replace") == key else None
+    if calculator is None:
+        told("self-consistent state")
+        with _gpaw_errors("state"):
             mark.unlink(missing_ok=True)
             calculator = GPAW(**options)
             atoms = atoms.copy()
             atoms.calc = calculator
             atoms.get_potential_energy()
-            calculator.write(str(kept))
-            write_whole(mark, key)
-    except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
-        unconverged = type(error).__name__ in ("KohnShamConvergenceError", "ConvergenceError")
-        text = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ReferenceFailed(f"GPAW: {text}", kind="unconverged" if unconverged else "failed") from error
+            calculator.write(str(state))
+        write_whole(mark, key)
     moments = np.asarray(calculator.get_magnetic_moments())[sites]
     fallen = (np.sign(moments) != np.sign(asked)) | (np.abs(moments) < settings.kept * np.abs(asked))
     if fallen.any():
@@ -177,6 +197,30 @@ def _ground_state(
             kind="state",
         )
     return calculator, moments
+
+
+def _read_state(path: Path) -> Any:
+    """The calculator; None where the file is damaged or gone: it is computed anew."""
+    from gpaw import GPAW
+
+    try:
+        return GPAW(str(path), txt=None)
+    except Exception:  # A damaged file raises whatever its reader meets.
+        return None
+
+
+@contextmanager
+def _gpaw_errors(where: str) -> Iterator[None]:
+    """GPAW reports trouble with exceptions of many kinds."""
+    try:
+        yield
+    except (NucleateError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if type(error).__name__ in ("KohnShamConvergenceError", "ConvergenceError"):
+            hint = "raise [reference] max_iterations or smearing, or give a mixer in its parameters"
+            raise ReferenceFailed(f"GPAW: {where} did not converge; {hint}", kind="unconverged") from error
+        raise ReferenceFailed(f"GPAW: {where}: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
 
 
 def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple[Any, int]:
