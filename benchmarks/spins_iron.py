@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +68,7 @@ def row(name: str, found: Couplings) -> None:
 
 def within(found: Couplings, longest: float) -> Couplings:
     kept = found.distances < longest + 1e-3
-    return Couplings(
-        found.cell, found.positions, found.symbols, found.moments, found.first[kept], found.second[kept], found.shifts[kept],
-        found.tensors[kept], errors=found.errors[kept],
-    )  # fmt: skip
+    return replace(found, **{name: getattr(found, name)[kept] for name in ("first", "second", "shifts", "tensors", "errors")})
 
 
 def parity(out: Path) -> None:

@@ -8,10 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from nucleate.cli_couple import AsJson, Quiet
 from nucleate.errors import BadInput
-
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
 
 
 def register_models(verbs: typer.Typer) -> None:

@@ -238,6 +238,20 @@ def test_symmetry_allows_a_tensor_what_the_crystal_allows():
     assert symmetrised(found, atoms, sites).errors == pytest.approx(0, abs=1e-10)
 
 
+def test_sites_of_opposite_moments_are_not_averaged():
+    """Two sublattices of one element: their pairs are equivalent in a ferromagnet and not in an antiferromagnet."""
+    atoms = bulk("Cr", "bcc", a=2.9, cubic=True)
+    sites = np.arange(2)
+    first, second, shifts = pairs_within(atoms, sites, 3.0)
+    inner = first == second
+    strengths = np.where(inner, np.where(first == 0, 1.0, 3.0), -5.0)
+    made = Couplings.from_atoms(atoms, sites, [2.0, 2.0], first=first, second=second, shifts=shifts, tensors=tensor(strengths))
+    assert symmetrised(made, atoms, sites).isotropic[inner] == pytest.approx(2.0)
+    apart = symmetrised(made, atoms, sites, np.array([1, -1]))
+    assert apart.isotropic == pytest.approx(strengths)
+    assert apart.errors == pytest.approx(0, abs=1e-10)
+
+
 def test_without_inversion_d_survives_as_moriya_says():
     """A ligand beside a bond: D is at right angles to the mirror plane that holds all three atoms."""
     atoms = Atoms("Fe2O", positions=[[0, 0, 5], [2.4, 0, 5], [1.2, 1.1, 5]], cell=[12, 12, 10], pbc=True)

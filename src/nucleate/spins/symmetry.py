@@ -18,8 +18,7 @@ from nucleate.spins.couplings import Couplings
 TOLERANCE = 1e-3
 """Å."""
 EDGE = 1e-6
-BELOW = 200
-"""Added to the atomic number of a site that points down: another kind of atom."""
+"""Share of a vector below a cell's border that counts as on it."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,16 @@ class PairMap:
     orbit: np.ndarray
 
 
-def pair_map(atoms: Atoms, sites: np.ndarray, first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> PairMap:
+def pair_map(
+    atoms: Atoms, sites: np.ndarray, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, signs: np.ndarray | None = None
+) -> PairMap:
     """Follow pairs of `sites` of a crystal through its space group.
 
     Args:
         atoms: the whole crystal, not its magnetic sites alone: the others break symmetry too.
         sites: (n,) numbers of the magnetic atoms.
         first, second, shifts: (p,), (p,), (p, 3) pairs counted once, numbered along `sites`.
+        signs: (n,) of the sites' moments; those of one element that differ are not equivalent. None: all alike.
 
     Raises:
         BadInput: a pair is taken to one that is not in the list.
@@ -72,7 +74,10 @@ def pair_map(atoms: Atoms, sites: np.ndarray, first: np.ndarray, second: np.ndar
     """
     cell, own = atoms.cell.array, atoms.positions[sites]
     # Operations of the primitive cell: those of a supercell lack the turns that its shape breaks though the crystal has them.
-    crystal = (cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
+    kinds = atoms.numbers.copy()
+    if signs is not None:
+        kinds[sites[signs < 0]] *= -1
+    crystal = (cell.tolist(), atoms.get_scaled_positions().tolist(), kinds.tolist())
     primitive = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=True, symprec=TOLERANCE)
     found = None if primitive is None else spglib.get_symmetry(primitive, symprec=TOLERANCE)
     if primitive is None or found is None:
@@ -159,17 +164,12 @@ def symmetrised(couplings: Couplings, atoms: Atoms, sites: np.ndarray, signs: np
         couplings: between `sites`, whole shells.
         atoms: the whole crystal.
         sites: (n,) its magnetic atoms.
-        signs: (n,) of their moments; sites of opposite moments are then not equivalent.
+        signs: (n,) of their moments, see `pair_map`.
 
     Raises:
         BadInput: the list is not closed under the crystal's symmetry.
     """
-    if signs is not None:
-        atoms = atoms.copy()
-        numbers = atoms.numbers.copy()
-        numbers[sites[signs < 0]] += BELOW
-        atoms.arrays["numbers"] = numbers
-    found = pair_map(atoms, sites, couplings.first, couplings.second, couplings.shifts)
+    found = pair_map(atoms, sites, couplings.first, couplings.second, couplings.shifts, signs)
     mean, variance = couplings.tensors, np.zeros(len(couplings.first))
     # A mean over the group is one over translations, then one over turns; variances add up likewise.
     for operations in (found.translations, found.turns):

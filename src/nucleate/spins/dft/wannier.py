@@ -225,6 +225,32 @@ def without_degeneracies(text: str) -> str:
     return "\n".join(out) + "\n"
 
 
+class _Chain:
+    """Programs run one after another in a folder; what was made from the same input, and the same before it, is not run again."""
+
+    def __init__(self, folder: Path, start: str, told: Callable[[str], None]):
+        self.folder, self._key, self._told = folder, start, told
+
+    def run(self, step: str, program: list[str], text: str | None, ended: str) -> str:
+        """Output of one program; `ended` is what it says at a good end."""
+        self._key = hashlib.sha256((self._key + " ".join(program) + (text or "")).encode()).hexdigest()
+        output, mark = self.folder / f"{step}.out", self.folder / f"{step}.done"
+        if output.exists() and mark.exists() and mark.read_text() == self._key:
+            return output.read_text(errors="replace")
+        self._told(step)
+        mark.unlink(missing_ok=True)
+        with output.open("w") as stream:
+            code = subprocess.run(
+                program, input=text, text=True, cwd=self.folder, stdout=stream, stderr=subprocess.STDOUT, check=False
+            ).returncode
+        said = output.read_text(errors="replace")
+        if code != 0 or ended not in said:
+            words = " / ".join(line.strip() for line in said.splitlines()[-12:] if line.strip(" %-=*"))
+            raise ReferenceFailed(f"{step} ({program[-1]}): {words[-300:]}")
+        write_whole(mark, self._key)
+        return said
+
+
 def wannier_couplings(
     atoms: Atoms, settings: WannierSettings, folder: Path, told: Callable[[str], None] = lambda text: None
 ) -> WannierResult:
@@ -237,84 +263,66 @@ def wannier_couplings(
     """
     # TB2J reads positions inside the cell; pairs are counted from them.
     atoms = inside(atoms)
-    elements = sorted(set(atoms.get_chemical_symbols()))
-    if not any(settings.moments.get(e) for e in elements):
-        raise BadInput(f"{atoms.get_chemical_formula()}: no magnetic atom; give moments such as Fe=2.2")
-    for element in elements:
-        name = settings.pseudopotentials.get(element)
-        if name is None or not (Path(settings.pseudo_dir) / name).is_file():
-            raise BadInput(
-                f"pseudopotential of {element} not found: {Path(settings.pseudo_dir) / (name or '?')}; give pseudopotentials and pseudo_dir"
-            )
+    sites = magnetic_sites(atoms, settings.moments)
+    files = []
+    for element in sorted(set(atoms.get_chemical_symbols())):
+        file = Path(settings.pseudo_dir) / settings.pseudopotentials.get(element, "?")
+        if not file.is_file():
+            raise BadInput(f"pseudopotential of {element} not found: {file}; give pseudopotentials and pseudo_dir")
+        files.append(file)
     require_programs(settings)
+    prefix = settings.command.split()
+    if prefix and shutil.which(prefix[0]) is None:
+        raise BadInput(f"command {settings.command}: {prefix[0]} is not installed")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
-    chain = "".join(hashlib.sha256((Path(settings.pseudo_dir) / settings.pseudopotentials[e]).read_bytes()).hexdigest() for e in elements)
+    chain = _Chain(folder, "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files), told)
+    fermi, total_moment = _ground_state(chain, atoms, settings, prefix)
+    up, down = (_wannier_functions(chain, atoms, settings, prefix, spin, fermi) for spin in ("up", "down"))
+    write_whole(folder / "scf.pwi", pw_text(atoms, settings, "scf"))
+    magnetic = sorted({atoms.symbols[int(site)] for site in sites})
+    arguments = ["--path", ".", "--posfile", "scf.pwi", "--prefix_up", "tb2j_up", "--prefix_down", "tb2j_down", "--elements", *magnetic]
+    arguments += ["--efermi", str(fermi), "--kmesh", *map(str, settings.green_mesh), "--rcut", str(settings.cutoff_pairs)]
+    chain.run("tb2j", [shutil.which(settings.tb2j) or settings.tb2j, *arguments, "--output_path", "TB2J_results"], None, "")
+    couplings = symmetrised(read_tb2j(folder / "TB2J_results" / "exchange.out"), atoms, sites)
+    return WannierResult(couplings, fermi, total_moment, (up, down))
 
-    def run(step: str, program: list[str], text: str | None, ended: str) -> str:
-        """Output of one program, from the disk if its input and all before it are the same."""
-        nonlocal chain
-        chain = hashlib.sha256((chain + " ".join(program) + (text or "")).encode()).hexdigest()
-        output, mark = folder / f"{step}.out", folder / f"{step}.done"
-        if output.exists() and mark.exists() and mark.read_text() == chain:
-            return output.read_text(errors="replace")
-        told(step)
-        mark.unlink(missing_ok=True)
-        with output.open("w") as stream:
-            code = subprocess.run(
-                program, input=text, text=True, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, check=False
-            ).returncode
-        said = output.read_text(errors="replace")
-        if code != 0 or ended not in said:
-            words = " / ".join(line.strip() for line in said.splitlines()[-12:] if line.strip(" %-=*"))
-            raise ReferenceFailed(f"{step} ({program[-1]}): {words[-300:]}")
-        write_whole(mark, chain)
-        return said
 
-    prefix = settings.command.split()
-    if prefix and shutil.which(prefix[0]) is None:
-        raise BadInput(f"command {settings.command}: {prefix[0]} is not installed")
-    scf = run("scf", [*prefix, "pw.x"], pw_text(atoms, settings, "scf"), "JOB DONE")
+def _ground_state(chain: _Chain, atoms: Atoms, settings: WannierSettings, prefix: list[str]) -> tuple[float, float]:
+    """Fermi level, eV, and the cell's moment, Bohr magnetons; leaves bands on the mesh in the folder."""
+    scf = chain.run("scf", [*prefix, "pw.x"], pw_text(atoms, settings, "scf"), "JOB DONE")
     if "convergence NOT achieved" in scf:
         raise ReferenceFailed("scf: self-consistency did not settle", kind="unconverged")
     found = re.findall(r"total magnetization\s*=\s*([-\d.]+)", scf)
-    total_moment = float(found[-1]) if found else float("nan")
-    if not abs(total_moment) > 0.1:
-        raise ReferenceFailed(
-            f"scf: the moment of the cell is {total_moment:.2f} Bohr magnetons: no ferromagnet to turn spins of", kind="state"
-        )
-    run("nscf", [*prefix, "pw.x"], pw_text(atoms, settings, "nscf"), "JOB DONE")
-    told_fermi = re.findall(r"the Fermi energy is\s*([-\d.]+) ev", scf)
-    if not told_fermi:
+    moment = float(found[-1]) if found else float("nan")
+    if not abs(moment) > 0.1:
+        raise ReferenceFailed(f"scf: the moment of the cell is {moment:.2f} Bohr magnetons: no ferromagnet to turn spins of", kind="state")
+    fermi = re.findall(r"the Fermi energy is\s*([-\d.]+) ev", scf)
+    if not fermi:
         raise ReferenceFailed("scf: pw.x tells no Fermi energy; was it another version?")
-    fermi = float(told_fermi[-1])
-    spreads = []
-    for spin in ("up", "down"):
-        write_whole(folder / f"{spin}.win", win_text(atoms, settings, spin, fermi))
-        win = win_text(atoms, settings, spin, fermi)
-        run(f"neighbours-{spin}", ["wannier90.x", "-pp", spin], win, "")
-        overlaps = f"&inputpp\n outdir = './out'\n prefix = 'crystal'\n seedname = '{spin}'\n spin_component = '{spin}'\n"
-        overlaps += " write_amn = .true.\n write_mmn = .true.\n/\n"
-        run(f"overlaps-{spin}", [*prefix, "pw2wannier90.x"], overlaps, "JOB DONE")
-        run(f"wannier-{spin}", ["wannier90.x", spin], win, "")
-        log = (folder / f"{spin}.wout").read_text(errors="replace")
-        if "All done" not in log:
-            raise ReferenceFailed(f"wannier90 ({spin}): {' '.join(log.splitlines()[-3:])[-300:]}")
-        sums = re.findall(r"Sum of centres and spreads.*\)\s+([\d.]+)", log)
-        spreads.append(float(sums[-1]) / wannier_count(atoms, settings))
-        try:
-            write_whole(folder / f"tb2j_{spin}_hr.dat", without_degeneracies((folder / f"{spin}_hr.dat").read_text()))
-        except (OSError, ValueError, IndexError) as error:
-            raise ReferenceFailed(f"wannier90 ({spin}): its Hamiltonian cannot be read ({error})") from None
-        shutil.copy(folder / f"{spin}_centres.xyz", folder / f"tb2j_{spin}_centres.xyz")
-        shutil.copy(folder / f"{spin}.win", folder / f"tb2j_{spin}.win")
-    write_whole(folder / "scf.pwi", pw_text(atoms, settings, "scf"))
-    magnetic = [e for e in elements if settings.moments.get(e)]
-    arguments = ["--path", ".", "--posfile", "scf.pwi", "--prefix_up", "tb2j_up", "--prefix_down", "tb2j_down", "--elements", *magnetic]
-    arguments += ["--efermi", str(fermi), "--kmesh", *map(str, settings.green_mesh), "--rcut", str(settings.cutoff_pairs)]
-    run("tb2j", [shutil.which(settings.tb2j) or settings.tb2j, *arguments, "--output_path", "TB2J_results"], None, "")
-    sites = magnetic_sites(atoms, {e: settings.moments[e] for e in magnetic})
-    couplings = symmetrised(read_tb2j(folder / "TB2J_results" / "exchange.out"), atoms, sites)
-    return WannierResult(couplings, fermi, total_moment, (spreads[0], spreads[1]))
+    chain.run("nscf", [*prefix, "pw.x"], pw_text(atoms, settings, "nscf"), "JOB DONE")
+    return float(fermi[-1]), moment
+
+
+def _wannier_functions(chain: _Chain, atoms: Atoms, settings: WannierSettings, prefix: list[str], spin: str, fermi: float) -> float:
+    """Mean spread of one spin's, Å²; leaves their Hamiltonian in the folder as TB2J reads it."""
+    folder, win = chain.folder, win_text(atoms, settings, spin, fermi)
+    write_whole(folder / f"{spin}.win", win)
+    chain.run(f"neighbours-{spin}", ["wannier90.x", "-pp", spin], win, "")
+    overlaps = f"&inputpp\n outdir = './out'\n prefix = 'crystal'\n seedname = '{spin}'\n spin_component = '{spin}'\n"
+    overlaps += " write_amn = .true.\n write_mmn = .true.\n/\n"
+    chain.run(f"overlaps-{spin}", [*prefix, "pw2wannier90.x"], overlaps, "JOB DONE")
+    chain.run(f"wannier-{spin}", ["wannier90.x", spin], win, "")
+    log = (folder / f"{spin}.wout").read_text(errors="replace")
+    if "All done" not in log:
+        raise ReferenceFailed(f"wannier90 ({spin}): {' '.join(log.splitlines()[-3:])[-300:]}")
+    try:
+        write_whole(folder / f"tb2j_{spin}_hr.dat", without_degeneracies((folder / f"{spin}_hr.dat").read_text()))
+    except (OSError, ValueError, IndexError) as error:
+        raise ReferenceFailed(f"wannier90 ({spin}): its Hamiltonian cannot be read ({error})") from None
+    shutil.copy(folder / f"{spin}_centres.xyz", folder / f"tb2j_{spin}_centres.xyz")
+    shutil.copy(folder / f"{spin}.win", folder / f"tb2j_{spin}.win")
+    sums = re.findall(r"Sum of centres and spreads.*\)\s+([\d.]+)", log)
+    return float(sums[-1]) / wannier_count(atoms, settings)
