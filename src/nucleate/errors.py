@@ -5,6 +5,25 @@ The command line prints the message alone and leaves with `exit_code`.
 
 from __future__ import annotations
 
+import reprlib
+
+LONGEST_QUOTE = 80
+"""Characters of somebody's input that a message repeats at most."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = LONGEST_QUOTE
+
+
+def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
+    """Foreign text as a message may repeat it: one line, printable, cut after `longest` characters.
+
+    Control characters, line ends and lone surrogates are shown as escapes, so that a terminal or a database cannot trip over them.
+    """
+    # A value can be gigabytes long or nested thousands deep: no more of it is looked at than could be shown.
+    text = value[: longest + 1] if isinstance(value, str) else _SHORT.repr(value)
+    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
 
 class NucleateError(Exception):
     """Base of all errors nucleate raises on purpose."""
