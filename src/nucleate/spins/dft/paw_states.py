@@ -15,6 +15,9 @@ from ase.units import Ha
 
 from nucleate.spins.dft.liechtenstein import SiteBands
 
+DEGENERATE = 1e-4
+"""eV; levels nearer than this are one: symmetry makes them equal, GPAW's grids split them by some 1e-5 eV."""
+
 
 def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any) -> np.ndarray:
     """<phi_i|v_up - v_down|phi_j> inside the smallest of an atom's spheres, and what else tells spins apart in its PAW Hamiltonian.
@@ -67,6 +70,17 @@ def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any
     correction = field(inner.n_qg, inner.nc_g, everywhere) - field(inner.nt_qg, inner.nct_g, everywhere)
     hubbard = potential[0] - potential[1] - correction
     return (field(inner.n_qg, inner.nc_g, sphere) + hubbard) * Ha
+
+
+def whole_shells(levels: np.ndarray, bands: int) -> int:
+    """How many of the lowest `bands` levels (eV, ascending) leave no degenerate set cut in two.
+
+    Eigenvectors of a degenerate set are arbitrary, and with a part of them couplings would depend on the processor. Where the levels end
+    with the bands, nothing is known of the next one and all are kept.
+    """
+    if bands >= len(levels):
+        return bands
+    return int(np.searchsorted(levels[:bands], levels[bands] - DEGENERATE))
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,7 @@ class PAWStates:
                 for n, site in enumerate(self.sites):
                     seen = wave.P_ani[int(map_here.b_a[site])][: self.bands] @ turns[site]
                     projections[spin, row, :, n, : seen.shape[1]] = seen.conj() if map_here.time_reversal else seen
+                projections[spin, row, whole_shells(wave.eig_n * Ha, self.bands) :] = 0.0
         return SiteBands(self.mesh, energies, projections, fields, self.electrons)
 
     def spinors(self, fields: np.ndarray, direction: tuple[float, float]) -> SiteBands:

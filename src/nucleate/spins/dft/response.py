@@ -39,6 +39,8 @@ from nucleate.storage import write_whole
 
 DIRECT = 1500
 """Plane waves up to which a Hamiltonian is diagonalised at once; more are left to GPAW's iterations."""
+BEYOND = 6
+"""Levels diagonalised beyond the bands that are used: they show where a degenerate set would be cut in two."""
 SPARE = 1.15
 """Bands that iterations carry along for those that must converge; the highest never do."""
 SYMMETRY = 1e-6
@@ -186,6 +188,8 @@ def _ground_state(
             atoms.calc = calculator
             atoms.get_potential_energy()
             calculator.write(str(state))
+            # What is computed now and what a later call reads must be one state: GPAW's file does not hold all that memory does.
+            calculator = GPAW(str(state), txt=None)
         write_whole(mark, key)
     moments = np.asarray(calculator.get_magnetic_moments())[sites]
     fallen = (np.sign(moments) != np.sign(asked)) | (np.abs(moments) < settings.kept * np.abs(asked))
@@ -233,8 +237,9 @@ def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple
         wide = min(int(np.ceil(SPARE * wanted)) + 2, waves)
         return calculator.fixed_density(kpts=kpts, nbands=wide, convergence={"bands": wanted}, maxiter=1000, txt=None), wanted
     few = calculator.fixed_density(kpts=kpts, convergence={"bands": "occupied", "eigenstates": 1.0}, txt=None)
-    wanted = min(wanted, min(wave.psit_nX.desc.shape[0] for wave in few.dft.ibzwfs))
-    few.diagonalize_full_hamiltonian(nbands=wanted)
+    most = min(wave.psit_nX.desc.shape[0] for wave in few.dft.ibzwfs)
+    wanted = min(wanted, most)
+    few.diagonalize_full_hamiltonian(nbands=min(wanted + BEYOND, most))
     return few, wanted
 
 
