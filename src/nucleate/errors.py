@@ -37,6 +37,10 @@ class BadInput(NucleateError):
     exit_code = 2
 
 
+class InputNote(UserWarning):
+    """Something a file says that is read in another way than it stands there; shown once, and not an error."""
+
+
 class MissingDependency(NucleateError):
     """An optional program or package is not installed; the message names the line that installs it."""
 

@@ -104,7 +104,7 @@ def relax_on_reference(
     with tempfile.TemporaryDirectory() as scratch, ledger_file(ledger if ledger is not None else Path(scratch) / "ledger.db") as record:
         before = record.count()
         with Dispatcher(given, record, workers, executor, settings.reference.timeout) as dispatcher:
-            ends = _relax_each(frames, _Told(dispatcher, on_event), steps)
+            ends = _relax_each(frames, lambda: _Told(dispatcher, on_event), steps)
         calls = record.count() - before
     structures = [_relaxed(k + 1, frames[k], end) for k, end in enumerate(ends)]
     written = [_with_energy(end, given.name) for end in ends if isinstance(end, Relaxed) and end.usable]
@@ -129,14 +129,14 @@ class _Told(ReferencePotential):
         return prediction
 
 
-def _relax_each(frames: list[Atoms], potential: ReferencePotential, settings: RelaxSettings) -> list[Relaxed | ReferenceFailed]:
+def _relax_each(frames: list[Atoms], surface: Callable[[], ReferencePotential], settings: RelaxSettings) -> list[Relaxed | ReferenceFailed]:
     try:
-        return list(relax(frames, potential, settings))
+        return list(relax(frames, surface(), settings))
     except ReferenceFailed as failure:
         if len(frames) == 1:
             return [failure]
     # One structure failed: the others go on by themselves, and the ledger answers what is done already.
-    return [end for atoms in frames for end in _relax_each([atoms], potential, settings)]
+    return [end for atoms in frames for end in _relax_each([atoms], surface, settings)]
 
 
 def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> RelaxedStructure:

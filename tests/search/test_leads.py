@@ -86,6 +86,9 @@ class Failing:
     def settings(self):
         return self.emt.settings()
 
+    def k_points(self, atoms):
+        return None
+
     def label(self, atoms):
         if space_group(atoms, 1e-3)[1] == self.number:
             raise ReferenceFailed("no convergence", kind="unconverged")
@@ -108,6 +111,9 @@ class OnceLate(Failing):
     def __init__(self):
         super().__init__(None)
         self.asked = 0
+
+    def k_points(self, atoms):
+        return None
 
     def label(self, atoms):
         self.asked += 1

@@ -21,6 +21,9 @@ class Silent:
     def settings(self):
         return {}
 
+    def k_points(self, atoms):
+        return None
+
     def label(self, atoms):
         raise AssertionError("the stop rule asks no reference")
 

@@ -6,6 +6,7 @@ A benchmark that was stopped goes on where it was; more seeds or cells are added
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -29,10 +30,10 @@ from nucleate.benchmark.trials import (
 from nucleate.crystals.formula import parse_formula
 from nucleate.errors import BadInput
 from nucleate.polymorphs.fingerprint import distinct
-from nucleate.reference.dispatch import limit_threads
 from nucleate.search.records import atoms_from_dict
 from nucleate.search.run_settings import RunSettings
 from nucleate.storage import write_whole
+from nucleate.workers import become_worker
 
 SHARES = {"random_symmetric": 1.0, "random_p1": 0.0}
 """Random-search baselines and their share of symmetric candidates."""
@@ -161,7 +162,7 @@ def benchmark(
         "target": {"energy": target.energy, "space_group": target.symbol},
         "settings": resolved,
     }
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=limit_threads) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),)) as pool:
         run = _Run(pool, results, on_done)
         units: dict[str, tuple[Any, ...]]
         for name, mine in settings.items():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from ase import Atoms
 from torch import Tensor
+
+from nucleate.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,22 @@ class CrystalBatch:
         cells: (n_structures, 3, 3), lattice vectors as rows, Å.
         numbers: (n_atoms,) atomic numbers, int64.
         structure: (n_atoms,) index of each atom's structure, ascending, int64.
+        moments: (n_atoms,) starting moments, Bohr magnetons; zero where a structure has none.
+        ids: (n_structures,) what follows a structure through selections: its place in the list that the batch was made of, int64.
     """
 
     positions: Tensor
     cells: Tensor
     numbers: Tensor
     structure: Tensor
+    moments: Tensor = field(default=None)  # type: ignore[assignment]
+    ids: Tensor = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.moments is None:
+            object.__setattr__(self, "moments", self.positions.new_zeros(len(self.positions)))
+        if self.ids is None:
+            object.__setattr__(self, "ids", torch.arange(len(self.cells), device=self.cells.device))
 
     @classmethod
     def from_atoms(
@@ -37,13 +49,17 @@ class CrystalBatch:
             positions = np.concatenate([atoms.positions for atoms in structures])
             cells = np.stack([atoms.cell.array for atoms in structures])
             numbers = np.concatenate([atoms.numbers for atoms in structures])
+            moments = np.concatenate([atoms.get_initial_magnetic_moments() for atoms in structures])
         else:
-            positions, cells, numbers = np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0, dtype=int)
+            positions, cells, numbers, moments = np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0, dtype=int), np.zeros(0)
+        if moments.ndim > 1:
+            raise BadInput("starting moments are vectors; a batch carries one number an atom")
         return cls(
             torch.as_tensor(positions, dtype=dtype, device=device),
             torch.as_tensor(cells, dtype=dtype, device=device),
             torch.as_tensor(numbers, dtype=torch.int64, device=device),
             torch.repeat_interleave(torch.arange(len(structures)), torch.tensor(counts, dtype=torch.int64)).to(device),
+            torch.as_tensor(moments, dtype=dtype, device=device),
         )
 
     def to_atoms(self) -> list[Atoms]:
@@ -51,11 +67,15 @@ class CrystalBatch:
         positions = self.positions.detach().cpu().double().numpy()
         cells = self.cells.detach().cpu().double().numpy()
         numbers = self.numbers.cpu().numpy()
-        ends = np.cumsum(self.counts.cpu().numpy())
-        return [
-            Atoms(numbers=numbers[end - count : end], positions=positions[end - count : end], cell=cell, pbc=True)
-            for end, count, cell in zip(ends, self.counts.cpu().numpy(), cells, strict=True)
-        ]
+        moments = self.moments.detach().cpu().double().numpy()
+        counts = self.counts.cpu().numpy()
+        found = []
+        for end, count, cell in zip(np.cumsum(counts), counts, cells, strict=True):
+            own = slice(end - count, end)
+            found.append(Atoms(numbers=numbers[own], positions=positions[own], cell=cell, pbc=True))
+            if moments[own].any():
+                found[-1].set_initial_magnetic_moments(moments[own])
+        return found
 
     def __len__(self) -> int:
         return self.cells.shape[0]
@@ -81,6 +101,8 @@ class CrystalBatch:
             self.cells[chosen],
             self.numbers[atoms],
             torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), picked),
+            self.moments[atoms],
+            self.ids[chosen],
         )
 
     @staticmethod
@@ -92,6 +114,8 @@ class CrystalBatch:
             torch.cat([batch.cells for batch in batches]),
             torch.cat([batch.numbers for batch in batches]),
             torch.cat([batch.structure + int(o) for batch, o in zip(batches, offsets[:-1], strict=True)]),
+            torch.cat([batch.moments for batch in batches]),
+            torch.cat([batch.ids for batch in batches]),
         )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CrystalBatch:

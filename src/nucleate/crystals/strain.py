@@ -7,6 +7,8 @@ needs the Fréchet derivative of the matrix exponential (A. H. Al-Mohy and N. J.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def deform(batch: CrystalBatch, gradient: Tensor) -> CrystalBatch:
     """
     per_atom = gradient.index_select(0, batch.structure)
     positions = (batch.positions.unsqueeze(1) @ per_atom).squeeze(1)
-    return CrystalBatch(positions, batch.cells @ gradient, batch.numbers, batch.structure)
+    return replace(batch, positions=positions, cells=batch.cells @ gradient)
 
 
 def frechet_adjoint(log_strain: Tensor, outer: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from nucleate.crystals.io import require_crystal
+from nucleate.crystals.checks import require_crystal
 from nucleate.electrons.model import ElectronModel
 from nucleate.electrons.prediction import predict
 

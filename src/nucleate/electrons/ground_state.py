@@ -22,7 +22,7 @@ from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.reference.base import refuse_overlap
-from nucleate.reference.kpoints import k_grid, may_shift
+from nucleate.reference.kpoints import plain_grid
 
 MARGIN = 2.5
 """eV above the Fermi level that the window of energies reaches if it is not given."""
@@ -104,13 +104,13 @@ def gpaw_parameters(atoms: Atoms, settings: GroundStateSettings) -> dict[str, An
     require_gpaw()
     from gpaw import PW, FermiDirac
 
-    size = k_grid(atoms, settings.k_spacing)
+    grid = plain_grid(atoms, settings.k_spacing)
     return {
         # At the Gamma point alone GPAW would take real wavefunctions.
         "mode": PW(settings.cutoff, force_complex_dtype=True),
         "xc": "LDA",
         "setups": settings.pseudopotential,
-        "kpts": {"size": size} if may_shift(atoms, size) else {"size": size, "gamma": True},
+        "kpts": {"size": grid.size} if any(grid.shift) else {"size": grid.size, "gamma": True},
         "occupations": FermiDirac(BOLTZMANN * settings.electronic_temperature),
         "symmetry": {"tolerance": 1e-4},
         "maxiter": settings.max_iterations,

@@ -6,6 +6,7 @@ records failures. A stopped sampling goes on where it was.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -22,9 +23,9 @@ from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.store import read_snapshot, write_snapshot
 from nucleate.electrons.terms.occupation import check_temperature
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed, RunFolderError
-from nucleate.reference.dispatch import limit_threads
 from nucleate.settings_text import to_toml
 from nucleate.storage import append_line, read_lines, write_whole
+from nucleate.workers import become_worker
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 MISSING_CHARGE = 1e-4
@@ -132,7 +133,7 @@ def label_structures(
         for number in todo:
             keep(number, _label(structures[number], settings, window))
     elif todo:
-        pool = executor or ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=limit_threads)
+        pool = executor or ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),))
         try:
             running = {pool.submit(_label, structures[number], settings, window): number for number in todo}
             for future in as_completed(running):

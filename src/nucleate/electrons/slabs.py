@@ -6,6 +6,7 @@ contraction.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,8 +24,8 @@ from nucleate.electrons.blocks import EDGE, AtomImages, block_indices, images, s
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.model import ElectronModel
 from nucleate.errors import BadInput
-from nucleate.reference.dispatch import limit_threads
 from nucleate.storage import write_whole
+from nucleate.workers import become_worker
 
 Told = Callable[[str, int, int], None]
 BATCH = 1024
@@ -169,9 +170,9 @@ class SlabWorker:
 _worker: SlabWorker | None = None
 
 
-def _start(path: Path, atoms: Atoms, shape: tuple[int, int, int]) -> None:
+def _start(leader: int, path: Path, atoms: Atoms, shape: tuple[int, int, int]) -> None:
     global _worker
-    limit_threads()
+    become_worker(leader)
     _worker = SlabWorker(ElectronModel.load(path), atoms, shape)
 
 
@@ -211,7 +212,8 @@ class Slabs:
             if path is None:
                 raise BadInput("worker processes read the model from its file: give its path")
             # An interrupt is the leader's: it ends the pool, and what is on disk stays.
-            self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=(path, atoms, shape))
+            given = (os.getpid(), path, atoms, shape)
+            self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=given)
         else:
             self._own = SlabWorker(model, atoms, shape, KEPT_BYTES)
 

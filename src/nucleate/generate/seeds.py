@@ -9,8 +9,9 @@ import numpy as np
 from ase import Atoms
 from ase.build import make_supercell
 
+from nucleate.crystals.checks import check_structure
 from nucleate.crystals.formula import formula_text, scale_formula
-from nucleate.crystals.io import check_structure, read_structures
+from nucleate.crystals.io import read_structures
 from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate.base import Candidate
 from nucleate.generate.distances import closest_fit

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.crystals.io import require_crystal
+from nucleate.crystals.checks import require_crystal
 from nucleate.crystals.strain import VOIGT
 from nucleate.potentials.base import Potential
 from nucleate.potentials.files import load_potential

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 from ase.neighborlist import neighbor_list
 
-from nucleate.errors import ReferenceFailed
+from nucleate.errors import ReferenceFailed, quoted
+from nucleate.reference.kpoints import OWN_VECTORS, KGrid
 
 CLOSEST = 0.5
 """Å; structures with nearer pairs than this are refused before an engine is asked."""
 FLATTEST = 45.0
 """Degrees; the smallest angle between cell vectors that is left as it is."""
+
+K_POINTS = "k_points"
+"""Key of `Atoms.info` under which a structure carries its grid."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,132 @@ class Reference(Protocol):
         """Everything that decides the result, JSON-serialisable: part of the ledger's hash."""
         ...
 
-    def label(self, atoms: Atoms) -> Label:
-        """Energy, forces and stress of one structure. Raises `ReferenceFailed` with the engine's words."""
+    def k_points(self, atoms: Atoms) -> KGrid | None:
+        """The grid of k-points it chooses for a structure; None where it has none, or the user's own keywords decide."""
         ...
+
+    def label(self, atoms: Atoms) -> Label:
+        """Energy, forces and stress of one structure, on the grid of k-points that it carries.
+
+        Raises `ReferenceFailed` with the engine's words.
+        """
+        ...
+
+
+def with_k_points(atoms: Atoms, reference: Reference, like: Atoms | None = None) -> Atoms:
+    """A copy that carries its grid of k-points: that of `like`, of which it is a strained version, or its own.
+
+    Energies along a relaxation are comparable only on one grid, and a grid chosen anew jumps under small strains.
+    """
+    copy = atoms.copy()
+    grid = reference.k_points(atoms if like is None else like)
+    copy.info.pop(K_POINTS, None)
+    if grid is not None:
+        copy.info[K_POINTS] = grid.as_dict()
+    return copy
+
+
+MOST_ENERGY = 1e7
+"""eV/atom; all electrons of uranium have 8e5."""
+MOST_FORCE, MOST_STRESS = 1e7, 1e6
+"""eV/Å and eV/Å³."""
+LONGEST_REASON = 1000
+"""Characters of an engine's words that are kept."""
+
+
+def checked_answer(answer: object, atoms: Atoms) -> Label | ReferenceFailed:
+    """What a reference said, fit to be recorded: the one door to the ledger.
+
+    Args:
+        answer: whatever came back.
+        atoms: the structure that was asked about.
+
+    Returns:
+        The label as plain numbers, or the failure in one printable line; an answer that is no label of these atoms is a failure of kind
+        `invalid` that says why.
+    """
+    if isinstance(answer, ReferenceFailed):
+        return ReferenceFailed(quoted(" ".join(answer.reason.split()), LONGEST_REASON), kind=quoted(answer.kind, 40))
+    try:
+        return _checked_label(answer, len(atoms))
+    except ValueError as error:
+        return ReferenceFailed(f"the answer is no label: {error}", kind="invalid")
+
+
+def _checked_label(label: object, count: int) -> Label:
+    if not isinstance(label, Label):
+        raise ValueError(f"a {type(label).__name__} came back")
+    arrays = {}
+    for name, shape, most in (("energy", (), MOST_ENERGY * count), ("forces", (count, 3), MOST_FORCE), ("stress", (6,), MOST_STRESS)):
+        try:
+            array = np.array(getattr(label, name), dtype=float)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} is {quoted(getattr(label, name), 40)}") from None
+        if array.shape != shape:
+            raise ValueError(f"{name} has the shape {array.shape}, not {shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
+        if np.abs(array).max(initial=0) > most:
+            raise ValueError(f"{name} reaches {np.abs(array).max():.3g}, beyond any crystal")
+        arrays[name] = array
+    try:
+        details = json.loads(json.dumps(label.details, default=str, allow_nan=True))
+        iterations, seconds = int(label.iterations), float(label.core_seconds)
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        raise ValueError("its details, iterations or core-seconds cannot be recorded") from None
+    if not isinstance(details, dict) or not math.isfinite(seconds) or not 0 <= iterations < 2**31:
+        raise ValueError("its details, iterations or core-seconds cannot be recorded")
+    return Label(float(arrays["energy"]), arrays["forces"], arrays["stress"], iterations, max(0.0, seconds), details)
+
+
+class Asked(NamedTuple):
+    """What an engine is given for a structure.
+
+    Attributes:
+        atoms: the same crystal on other lattice vectors, one primitive cell of it where the structure repeats several.
+        grid: its k-points, on those vectors; None where the user's own keywords decide.
+        repeats: (n_atoms,) which of `atoms` each atom of the structure repeats.
+        record: the grid relative to the structure, for the label's details; empty without one.
+    """
+
+    atoms: Atoms
+    grid: KGrid | None
+    repeats: np.ndarray
+    record: dict[str, Any]
+
+    def label(self, label: Label) -> Label:
+        """The structure's own label, from that of `atoms`."""
+        details = {**label.details, **self.record}
+        if "moments" in details:
+            details["moments"] = [details["moments"][k] for k in self.repeats]
+        cells = len(self.repeats) / len(self.atoms)
+        if "total_moment" in details:
+            details["total_moment"] = cells * details["total_moment"]
+        return replace(label, energy=cells * label.energy, forces=label.forces[self.repeats], details=details)
+
+
+def asked_of_engine(atoms: Atoms, reference: Reference) -> Asked:
+    """The cell and k-points that an engine is given: on the grid that the structure carries, or that the reference chooses."""
+    carried = atoms.info.get(K_POINTS)
+    grid = reference.k_points(atoms) if carried is None else KGrid.from_dict(carried)
+    described = None if grid is None else grid.described(atoms)
+    if grid is not None and described is None:
+        # A displacement took the translations away that the grid was chosen with.
+        grid = reference.k_points(atoms)
+        described = None if grid is None else grid.described(atoms)
+    if grid is None or described is None:
+        return Asked(on_short_vectors(atoms), None, np.arange(len(atoms)), {})
+    cell, repeats = described
+    # Nothing the structure carries besides binds the calculation: forces are those of free atoms.
+    cell.set_constraint()
+    return Asked(cell, replace(grid, basis=OWN_VECTORS, cells=1), repeats, {K_POINTS: grid.as_dict()})
 
 
 def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
     """SHA-256 of a structure and a reference's settings: the key of the ledger.
 
-    Numbers, cell, positions (to 1e-6 Å), periodicity, starting moments other than zero and settings enter; tags, names and info do not.
+    Numbers, cell, positions (to 1e-6 Å), periodicity, starting moments other than zero, the grid of k-points that the structure carries
+    and settings enter; tags, names and other info do not.
     """
     digest = hashlib.sha256()
     digest.update(np.asarray(atoms.numbers, dtype="<i4").tobytes())
@@ -70,6 +192,8 @@ def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
     digest.update(np.asarray(atoms.pbc, dtype="u1").tobytes())
     if has_moments(atoms):
         digest.update((np.round(atoms.get_initial_magnetic_moments().astype("<f8"), 3) + 0.0).tobytes())
+    if K_POINTS in atoms.info:
+        digest.update(json.dumps(atoms.info[K_POINTS], sort_keys=True).encode())
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
@@ -89,11 +213,12 @@ def start_moments(atoms: Atoms, of_elements: dict[str, float]) -> bool:
 def on_short_vectors(atoms: Atoms) -> Atoms:
     """A copy, periodic; a cell with an angle below 45 or above 135 degrees is put on the shortest vectors of its lattice.
 
-    Energy, forces and stress are the same, but engines need more plane waves and k-points for flat cells, and GPAW warns of wrong results.
-    Others keep their vectors: a strain of some percent must not change the grid of k-points.
+    For engines whose k-points the user's own keywords decide: energy, forces and stress are the same, but flat cells need more plane waves
+    and k-points, and GPAW warns of wrong results. Others keep their vectors.
     """
     copy = atoms.copy()
     copy.pbc = True
+    copy.set_constraint()
     angles = copy.cell.angles()
     if angles.min() < FLATTEST or angles.max() > 180 - FLATTEST:
         copy.set_cell(minkowski_reduce(copy.cell)[0], scale_atoms=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from types import FrameType
@@ -16,10 +15,13 @@ from types import FrameType
 from ase import Atoms
 
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
-from nucleate.reference.base import Label, Reference, content_hash
+from nucleate.reference.base import Label, Reference, checked_answer, content_hash, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
+from nucleate.workers import become_worker, end_worker
 
 Answer = Label | ReferenceFailed
+STARTING = 300.0
+"""Seconds that a worker process may take to begin."""
 
 
 class _OutOfTime(BaseException):
@@ -27,14 +29,17 @@ class _OutOfTime(BaseException):
 
 
 def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answer, float]:
-    """One question, in whatever process this runs: the answer or failure, and wall seconds."""
+    """One question, in whatever process this runs: the answer or failure, and wall seconds.
+
+    The time limit interrupts Python code in a main thread alone; local workers are watched from outside as well.
+    """
     started = time.monotonic()
     in_main = threading.current_thread() is threading.main_thread()
 
     def out_of_time(number: int, frame: FrameType | None) -> None:
         raise _OutOfTime
 
-    answer: Answer
+    answer: object
     previous = None
     try:
         if timeout is not None and in_main:
@@ -42,32 +47,48 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
             signal.setitimer(signal.ITIMER_REAL, timeout)
         answer = reference.label(atoms)
     except _OutOfTime:
-        answer = ReferenceFailed(f"stopped after the time limit of {timeout:g} s", kind="timeout")
+        answer = _overrun(timeout)
     except ReferenceFailed as failure:
-        answer = ReferenceFailed(failure.reason, kind=failure.kind)
-    except NucleateError:
+        answer = failure
+    except (NucleateError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # calculators raise exceptions of every kind, and some end the program with sys.exit()
         answer = ReferenceFailed(f"{type(error).__name__}: {error}")
     finally:
         if previous is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
-    return answer, time.monotonic() - started
+    return checked_answer(answer, atoms), time.monotonic() - started
 
 
-def limit_threads() -> None:
-    """One thread a worker: two busy processes with OpenMP's defaults ran 20-40 times slower."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    import torch
+def _overrun(timeout: float | None) -> ReferenceFailed:
+    return ReferenceFailed(f"stopped after the time limit of {timeout:g} s", kind="timeout")
 
-    torch.set_num_threads(1)
-    if sys.platform == "linux":
-        # A killed leader cannot close its pool; without this its workers would compute on, unheard (PR_SET_PDEATHSIG).
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    # An interrupt is for the process that leads; workers end when it closes the pool.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+class _Slot:
+    """One worker process and the call it is busy with; a lost worker or an overrun touches no other."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=become_worker, initargs=(os.getpid(),))
+        self.watcher: int | None = None
+        self.task: tuple[str, Atoms] | None = None
+        self.deadline = time.monotonic() + STARTING
+        self.began = time.monotonic()
+        # The worker's parent is the process that watches it.
+        self.future: Future | None = self._pool.submit(os.getppid)
+
+    def give(self, task: tuple[str, Atoms], reference: Reference, timeout: float | None) -> None:
+        self.task = task
+        self.began = time.monotonic()
+        self.deadline = float("inf") if timeout is None else self.began + timeout
+        self.future = self._pool.submit(ask, reference, task[1], timeout)
+
+    def end(self) -> None:
+        """At once if it is busy; an idle worker leaves by itself."""
+        if self.future is not None and self.watcher is not None:
+            end_worker(self.watcher)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Dispatcher:
@@ -78,7 +99,8 @@ class Dispatcher:
         ledger: the record.
         workers: processes; 0 asks in this process.
         executor: any `concurrent.futures.Executor`, in place of local processes; it is not closed here.
-        timeout: seconds for one calculation.
+        timeout: seconds for one calculation. Local workers that overrun it are ended with all they started. In this process (workers 0)
+            and on an executor it can interrupt Python code alone: there the queue's own limit is the one that holds.
         budget: hard limit on the ledger's number of rows.
     """
 
@@ -98,7 +120,7 @@ class Dispatcher:
         self.budget = budget
         self._settings = reference.settings()
         self._given = executor
-        self._own: ProcessPoolExecutor | None = None
+        self._slots: list[_Slot] = []
         self._settled: set[str] | None = None
         self._asked: set[str] = set()
 
@@ -110,9 +132,9 @@ class Dispatcher:
 
     def close(self) -> None:
         """End the worker processes."""
-        if self._own is not None:
-            self._own.shutdown(wait=False, cancel_futures=True)
-            self._own = None
+        for slot in self._slots:
+            slot.end()
+        self._slots = []
 
     def begin_round(self, round: int) -> None:
         """Count calls as they stood before this round, plus those asked from now on.
@@ -137,6 +159,7 @@ class Dispatcher:
         purpose: str,
         round: int,
         on_done: Callable[[int, Answer], None] | None = None,
+        like: Sequence[Atoms | None] | None = None,
     ) -> list[Answer]:
         """Answers in order: a `Label`, or the `ReferenceFailed` of that structure.
 
@@ -145,10 +168,14 @@ class Dispatcher:
             purpose: why, for the ledger.
             round: of the search.
             on_done: called with (index, answer) as answers arrive.
+            like: for each structure the one whose k-points it is calculated with, on the same lattice vectors but for a strain: the first
+                of its relaxation. None, or None for one: its own.
 
         Raises:
             BudgetExhausted: the questions would exceed the budget; nothing was asked.
         """
+        like = [None] * len(structures) if like is None else like
+        structures = [with_k_points(atoms, self.reference, first) for atoms, first in zip(structures, like, strict=True)]
         keys = [content_hash(atoms, self._settings) for atoms in structures]
         answers: dict[str, Answer] = {}
         to_ask: dict[str, Atoms] = {}
@@ -169,43 +196,110 @@ class Dispatcher:
             self._asked |= set(keys) - self._settled
         indices = {key: k for k, key in reversed(list(enumerate(keys)))}
 
-        def finish(key: str, answer: Answer, wall: float) -> None:
-            self.ledger.finish(key, answer, wall)
-            answers[key] = answer
+        def finish(key: str, answer: object, wall: float) -> None:
+            checked = checked_answer(answer, to_ask[key])
+            self.ledger.finish(key, checked, wall)
+            answers[key] = checked
             if on_done is not None:
-                on_done(indices[key], answer)
+                on_done(indices[key], checked)
 
         if self.workers == 0 and self._given is None:
             for key, atoms in to_ask.items():
                 self._begin(key, atoms, purpose, round)
                 finish(key, *ask(self.reference, atoms, self.timeout))
+        elif self._given is not None:
+            self._on_executor(self._given, to_ask, purpose, round, finish)
         else:
-            self._in_parallel(to_ask, purpose, round, finish)
+            self._on_slots(to_ask, purpose, round, finish)
         return [answers[key] for key in keys]
 
     def _begin(self, key: str, atoms: Atoms, purpose: str, round: int) -> None:
         self.ledger.begin(key, atoms, self.reference.name, self._settings, purpose, round)
 
-    def _executor(self) -> Executor:
-        if self._given is not None:
-            return self._given
-        if self._own is None:
-            self._own = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=limit_threads)
-        return self._own
+    def _on_slots(self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]) -> None:
+        """Each worker has one call at a time: what has not begun is neither lost with a worker nor computed after the leader's end."""
+        waiting = deque(to_ask.items())
+        lost: set[str] = set()
+        try:
+            while waiting or any(slot.task for slot in self._slots):
+                while len(self._slots) < min(self.workers, len(waiting) + sum(slot.task is not None for slot in self._slots)):
+                    self._slots.append(_Slot())
+                for slot in self._slots:
+                    if slot.future is None and waiting:
+                        key, atoms = waiting.popleft()
+                        if key not in lost:
+                            self._begin(key, atoms, purpose, round)
+                        slot.give((key, atoms), self.reference, self.timeout)
+                self._await(waiting, lost, finish)
+        except BaseException:
+            self.close()
+            raise
 
-    def _in_parallel(self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, Answer, float], None]) -> None:
+    def _await(self, waiting: deque[tuple[str, Atoms]], lost: set[str], finish: Callable[[str, object, float], None]) -> None:
+        """Until a worker has something to say or has overrun its time."""
+        busy = {slot.future: slot for slot in self._slots if slot.future is not None}
+        left = min(slot.deadline for slot in busy.values()) - time.monotonic()
+        done, _ = wait(busy, timeout=None if left == float("inf") else max(0.0, left), return_when=FIRST_COMPLETED)
+        now = time.monotonic()
+        for slot in list(busy.values()):
+            assert slot.future is not None
+            if slot.future in done:
+                self._hear(slot, waiting, lost, finish)
+            elif now > slot.deadline:
+                task = slot.task
+                self._replace(slot)
+                if task is None:
+                    raise NucleateError(f"a worker process did not begin within {STARTING:g} s; set reference.workers to 0")
+                finish(task[0], _overrun(self.timeout), now - slot.began)
+
+    def _hear(self, slot: _Slot, waiting: deque[tuple[str, Atoms]], lost: set[str], finish: Callable[[str, object, float], None]) -> None:
+        assert slot.future is not None
+        task = slot.task
+        try:
+            result = slot.future.result()
+        except NucleateError:
+            raise
+        except BrokenExecutor as error:
+            self._replace(slot)
+            if task is None:
+                raise NucleateError(
+                    f"worker processes cannot start ({error}); guard a script with if __name__ == '__main__', or set reference.workers to 0"
+                ) from error
+            if task[0] in lost:
+                finish(task[0], ReferenceFailed("the worker process died twice (out of memory?)"), time.monotonic() - slot.began)
+            else:
+                # Somebody may have killed it: the call is tried once more, and alone is what it costs.
+                lost.add(task[0])
+                waiting.append(task)
+            return
+        except Exception as error:  # an answer that could not be sent back
+            result = ReferenceFailed(f"{type(error).__name__}: {error}", kind="invalid"), time.monotonic() - slot.began
+        slot.future = slot.task = None
+        if task is None:
+            slot.watcher = result
+        else:
+            finish(task[0], *result)
+
+    def _replace(self, slot: _Slot) -> None:
+        slot.end()
+        self._slots.remove(slot)
+
+    def _on_executor(
+        self, executor: Executor, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]
+    ) -> None:
         for key, atoms in to_ask.items():
             self._begin(key, atoms, purpose, round)
-        suspects = self._run(list(to_ask.items()), finish)
-        # A dead worker takes the whole pool's unfinished tasks with it: each is tried alone to find the culprit.
+        suspects = self._run(executor, list(to_ask.items()), finish)
+        # A dead worker may take other unfinished tasks of an executor with it: each is tried alone to find the culprit.
         for key, atoms in suspects:
             started = time.monotonic()
-            if self._run([(key, atoms)], finish):
+            if self._run(executor, [(key, atoms)], finish):
                 finish(key, ReferenceFailed("the worker process died (out of memory?)"), time.monotonic() - started)
 
-    def _run(self, tasks: list[tuple[str, Atoms]], finish: Callable[[str, Answer, float], None]) -> list[tuple[str, Atoms]]:
+    def _run(
+        self, executor: Executor, tasks: list[tuple[str, Atoms]], finish: Callable[[str, object, float], None]
+    ) -> list[tuple[str, Atoms]]:
         """Run tasks; returns those whose worker died."""
-        executor = self._executor()
         pending: dict[Future, tuple[str, Atoms]] = {}
         lost: list[tuple[str, Atoms]] = []
         try:
@@ -213,11 +307,9 @@ class Dispatcher:
                 try:
                     pending[executor.submit(ask, self.reference, atoms, self.timeout)] = (key, atoms)
                 except BrokenExecutor as error:
-                    if self._given is not None:
-                        raise NucleateError(
-                            f"the executor given is broken and takes no more work ({error}); start a new one and resume"
-                        ) from error
-                    lost.append((key, atoms))
+                    raise NucleateError(
+                        f"the executor given is broken and takes no more work ({error}); start a new one and resume"
+                    ) from error
             while pending:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -226,18 +318,13 @@ class Dispatcher:
                         answer, wall = future.result()
                     except NucleateError:
                         raise
-                    except Exception as error:
+                    except Exception:
                         # `ask` lets no other exception out: this one tells of a worker lost, each executor in its own words.
-                        if not isinstance(error, BrokenExecutor) and self._given is None:
-                            raise
                         lost.append((key, atoms))
                         continue
                     finish(key, answer, wall)
-        except KeyboardInterrupt:
+        except BaseException:
             for future in pending:
                 future.cancel()
-            self.close()
             raise
-        if lost:
-            self.close()
         return lost

@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,15 +23,11 @@ from ase import Atoms, units
 from ase.calculators.abc import GetPropertiesMixin
 
 from nucleate.errors import BadInput, MissingDependency
-from nucleate.reference.kpoints import k_grid, may_shift
+from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
-PRESETS = {
-    "fast": {"k_spacing": 0.45, "smearing": 0.1},
-    "standard": {"k_spacing": 0.30, "smearing": 0.05},
-    "accurate": {"k_spacing": 0.18, "smearing": 0.05},
-}
-"""k-spacing in 1/Å and Fermi-Dirac width in eV; the same for every engine."""
+SMEARING = {"fast": 0.1, "standard": 0.05, "accurate": 0.05}
+"""Fermi-Dirac width of each preset, eV; the same for every engine."""
 
 
 class EngineInput:
@@ -45,6 +42,8 @@ class EngineInput:
     """Cutoff of each preset, eV: starting points, to be tested with the pseudopotentials in use."""
     outputs: tuple[str, ...] = ()
     """Files in which the engine speaks, the one to quote first."""
+    own_k_points = "kpts"
+    """Key of `parameters` with which a user chooses k-points."""
     unconverged = ""
     """Words of a calculation whose self-consistency did not settle."""
     install = ""
@@ -57,10 +56,10 @@ class EngineInput:
             if shutil.which(program) is None:
                 raise MissingDependency(f"{program} not found; {self.install}, or set reference.command")
 
-    def value(self, name: str) -> float:
-        """k_spacing (1/Å) or smearing (eV), as given or from the preset."""
-        given = getattr(self.s, name)
-        return PRESETS[self.s.preset][name] if given is None else given
+    @property
+    def smearing(self) -> float:
+        """Fermi-Dirac width, eV."""
+        return SMEARING[self.s.preset] if self.s.smearing is None else self.s.smearing
 
     @property
     def cutoff(self) -> float:
@@ -71,19 +70,20 @@ class EngineInput:
         """What decides the result."""
         return {
             "cutoff": self.cutoff,
-            "k_spacing": self.value("k_spacing"),
-            "smearing": self.value("smearing"),
+            "k_spacing": self.s.k_spacing or SPACINGS[self.s.preset],
+            "smearing": self.smearing,
             "xc": self.s.xc,
             "max_iterations": self.s.max_iterations,
         }
 
-    def grid(self, atoms: Atoms) -> tuple[tuple[int, int, int], bool]:
-        """k-points along each axis, and whether even axes are shifted by half a step."""
-        size = k_grid(atoms, self.value("k_spacing"))
-        return size, may_shift(atoms, size)
+    def k_points(self, atoms: Atoms) -> KGrid | None:
+        """The grid for this lattice; None where the user's own keywords decide."""
+        if self.own_k_points in self.s.parameters:
+            return None
+        return k_grid(atoms, self.s.k_spacing or SPACINGS[self.s.preset][bonding(atoms)])
 
-    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
-        """A calculator that works in `folder`."""
+    def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
+        """A calculator that works in `folder`; the atoms are on the grid's own vectors."""
         raise NotImplementedError
 
     def correct(self, energy: float, text: str) -> float:
@@ -121,15 +121,14 @@ class EspressoInput(EngineInput):
         """The pseudopotentials count by content, not by name."""
         return super().settings() | {"version": self._version, "pseudopotentials": self._digests}
 
-    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+    def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
         """Energies to 1e-8 Ry an atom, so that forces settle to some meV/Å."""
         from ase.calculators.espresso import Espresso, EspressoProfile
 
         missing = sorted(set(atoms.get_chemical_symbols()) - set(self._digests))
         if missing:
             raise BadInput(f"no pseudopotential of {', '.join(missing)}: add to reference.pseudopotentials, as {missing[0]} = 'FILE.UPF'")
-        size, shifted = self.grid(atoms)
-        smearing = self.value("smearing")
+        smearing = self.smearing
         data: dict[str, dict[str, Any]] = {
             "control": {
                 "calculation": "scf", "tstress": True, "tprnfor": True, "disk_io": "none", "outdir": "scratch",
@@ -146,9 +145,9 @@ class EspressoInput(EngineInput):
         options = {
             "input_data": data,
             "pseudopotentials": self.s.pseudopotentials,
-            "kpts": size,
-            "koffset": tuple(int(shifted and n % 2 == 0) for n in size),
         } | given
+        if grid is not None:
+            options |= {"kpts": grid.size, "koffset": tuple(int(s) for s in grid.shift)}
         profile = EspressoProfile(command=self.command, pseudo_dir=self.pseudo_dir)
         return Espresso(profile=profile, directory=folder, **options)
 
@@ -187,18 +186,19 @@ class VaspInput(EngineInput):
         """The PAW files count by name and size: a folder of them is too large to read at each start."""
         return super().settings() | {"paw_files": self._paw_files}
 
-    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+    def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
         """One ionic step; ASE hands over the energy at zero smearing."""
         from ase.calculators.vasp import Vasp
 
-        size, shifted = self.grid(atoms)
         # ASE has no other way to tell its VASP calculator.
         os.environ["VASP_PP_PATH"] = str(self.pseudo_dir)
         options = {
             "xc": self.s.xc, "encut": self.cutoff, "prec": "Accurate", "ediff": 1e-6, "nelm": self.s.max_iterations,
-            "ismear": -1, "sigma": max(self.value("smearing"), 1e-3), "ibrion": -1, "nsw": 0, "isif": 2, "lreal": False,
-            "lwave": False, "lcharg": False, "kpts": size, "gamma": not shifted,
+            "ismear": -1, "sigma": max(self.smearing, 1e-3), "ibrion": -1, "nsw": 0, "isif": 2, "lreal": False,
+            "lwave": False, "lcharg": False,
         }  # fmt: skip
+        if grid is not None:
+            options |= {"kpts": grid.size, "gamma": not any(grid.shift)}
         return Vasp(directory=str(folder), command=self.command, **(options | self.s.parameters))
 
     def iterations(self, text: str) -> int:
@@ -211,6 +211,7 @@ class Cp2kInput(EngineInput):
 
     cutoffs: ClassVar = {"fast": 300 * units.Ry, "standard": 500 * units.Ry, "accurate": 800 * units.Ry}
     outputs = ("cp2k.out",)
+    own_k_points = ""
     unconverged = "SCF run NOT converged"
     install = "run: apt-get install cp2k"
 
@@ -228,12 +229,18 @@ class Cp2kInput(EngineInput):
         entropy = re.findall(r"Electronic entropic energy:\s*(\S+)", text)
         return energy - 0.5 * float(entropy[-1]) * units.Hartree if entropy else energy
 
-    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+    def k_points(self, atoms: Atoms) -> KGrid | None:
         """CP2K reduces k-points by time reversal alone, so shifted grids are safe for every lattice."""
+        grid = super().k_points(atoms)
+        return grid and replace(grid, shift=tuple(n % 2 == 0 for n in grid.size))  # type: ignore[arg-type]
+
+    def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
+        """Monkhorst and Pack's grid."""
         from ase.calculators.cp2k import CP2K
 
-        size = k_grid(atoms, self.value("k_spacing"))
-        smearing = self.value("smearing")
+        assert grid is not None
+        size = grid.size
+        smearing = self.smearing
         smear = ""
         if smearing > 0:
             smear = (
@@ -270,11 +277,15 @@ class AnyInput(EngineInput):
         except PackageNotFoundError:
             self._version = ""
 
+    def k_points(self, atoms: Atoms) -> KGrid | None:
+        """Whatever the calculator does by itself."""
+        return None
+
     def settings(self) -> dict[str, Any]:
         """The class, its package's version and its arguments."""
         return {"calculator": self.s.calculator, "version": self._version}
 
-    def calculator(self, atoms: Atoms, folder: Path) -> GetPropertiesMixin:
+    def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
         """A fresh one each time: calculators keep state."""
         try:
             made = self._class(**self.s.parameters)

@@ -14,8 +14,9 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError, SCFError
 
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
-from nucleate.reference.base import Label, on_short_vectors, refuse_overlap, start_moments
+from nucleate.reference.base import Label, asked_of_engine, refuse_overlap, start_moments
 from nucleate.reference.engine_inputs import ENGINE_INPUTS, EngineInput
+from nucleate.reference.kpoints import KGrid
 from nucleate.reference.settings import ReferenceSettings
 
 LAST_WORDS = 400
@@ -50,6 +51,10 @@ class AseReference:
             **self._input.settings(),
         }
 
+    def k_points(self, atoms: Atoms) -> KGrid | None:
+        """See `EngineInput.k_points`."""
+        return self._input.k_points(atoms)
+
     def label(self, atoms: Atoms) -> Label:
         """One calculation.
 
@@ -63,23 +68,25 @@ class AseReference:
             ReferenceFailed: the engine's last words; kind `unconverged` where self-consistency did not settle.
             BadInput: a pseudopotential is missing, or the calculator has no stress.
         """
-        atoms = on_short_vectors(atoms)
+        asked = asked_of_engine(atoms, self)
+        atoms = asked.atoms
         refuse_overlap(atoms, self.name)
         spins = start_moments(atoms, self._settings.magnetic_moments)
         started = _cpu_seconds()
         with tempfile.TemporaryDirectory(prefix="nucleate-") as folder:
-            energy, forces, stress, text = self._run(atoms, Path(folder))
+            energy, forces, stress, text = self._run(atoms, Path(folder), asked.grid)
             # Not every calculator tells: what is missing is not made up.
             moments = atoms.calc.results.get("magmoms") if spins and atoms.calc is not None else None
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed(f"{self.name}: a result is not a finite number")
-        details = {} if moments is None else {"moments": [float(m) for m in moments]}
-        return Label(self._input.correct(energy, text), forces, stress, self._input.iterations(text), _cpu_seconds() - started, details)
+        details: dict[str, Any] = {} if moments is None else {"moments": [float(m) for m in moments]}
+        energy = self._input.correct(energy, text)
+        return asked.label(Label(energy, forces, stress, self._input.iterations(text), _cpu_seconds() - started, details))
 
-    def _run(self, atoms: Atoms, folder: Path) -> tuple[float, np.ndarray, np.ndarray, str]:
+    def _run(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> tuple[float, np.ndarray, np.ndarray, str]:
         calculator: Any = None
         try:
-            calculator = self._input.calculator(atoms, folder)
+            calculator = self._input.calculator(atoms, folder, grid)
             atoms.calc = calculator
             energy = float(atoms.get_potential_energy())
             forces = np.array(atoms.get_forces(), dtype=float)

@@ -17,19 +17,18 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.errors import MissingDependency, ReferenceFailed
-from nucleate.reference.base import Label, on_short_vectors, refuse_overlap, start_moments
-from nucleate.reference.kpoints import k_grid, may_shift
+from nucleate.reference.base import Label, asked_of_engine, refuse_overlap, start_moments
+from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
 HARD = frozenset(["H", "B", "C", "N", "O", "F", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"])
 """Elements whose PAW functions need a higher cutoff before the stress can be used."""
-IONIC = frozenset(["N", "O", "F", "Cl"])
-"""Elements whose compounds open wide gaps and need fewer k-points: see the convergence study."""
 PRESETS: dict[str, dict[str, float]] = {
-    "fast": {"soft": 300.0, "hard": 450.0, "k_spacing": 0.45, "ionic_k_spacing": 0.55, "smearing": 0.1},
-    "standard": {"soft": 350.0, "hard": 700.0, "k_spacing": 0.30, "ionic_k_spacing": 0.55, "smearing": 0.1},
-    "accurate": {"soft": 600.0, "hard": 1000.0, "k_spacing": 0.18, "ionic_k_spacing": 0.35, "smearing": 0.05},
+    "fast": {"soft": 300.0, "hard": 450.0, "smearing": 0.1},
+    "standard": {"soft": 350.0, "hard": 700.0, "smearing": 0.1},
+    "accurate": {"soft": 600.0, "hard": 1000.0, "smearing": 0.05},
 }
+"""eV."""
 
 
 CONVERGENCE = {"density": 1e-4, "forces": 0.01}
@@ -82,15 +81,11 @@ class GPAWReference:
         """Spacing of k-points for these elements, 1/Å."""
         if self._settings.k_spacing is not None:
             return self._settings.k_spacing
-        elements = set(atoms.get_chemical_symbols())
-        ionic = len(elements) > 1 and bool(IONIC & elements)
-        return PRESETS[self._settings.preset]["ionic_k_spacing" if ionic else "k_spacing"]
+        return SPACINGS[self._settings.preset][bonding(atoms)]
 
-    def k_points(self, atoms: Atoms) -> dict[str, Any]:
-        """The grid as GPAW and ASE read it."""
-        size = k_grid(atoms, self.k_spacing(atoms))
-        # gamma=False would shift the odd axes as well; without the word it is Monkhorst and Pack's grid.
-        return {"size": size} if may_shift(atoms, size) else {"size": size, "gamma": True}
+    def k_points(self, atoms: Atoms) -> KGrid | None:
+        """The grid for this lattice; None where the user's own `kpts` decide."""
+        return None if "kpts" in self._settings.parameters else k_grid(atoms, self.k_spacing(atoms))
 
     @property
     def smearing(self) -> float:
@@ -107,7 +102,7 @@ class GPAWReference:
             "setups": _setups(),
             "convergence": CONVERGENCE,
             "cutoff": self._settings.cutoff or [preset["soft"], preset["hard"]],
-            "k_spacing": self._settings.k_spacing or [preset["k_spacing"], preset["ionic_k_spacing"]],
+            "k_spacing": self._settings.k_spacing or SPACINGS[self._settings.preset],
             "smearing": self.smearing,
             "xc": self._settings.xc,
             "magnetic_moments": self._settings.magnetic_moments,
@@ -115,15 +110,15 @@ class GPAWReference:
             "parameters": self._settings.parameters,
         }
 
-    def options(self, atoms: Atoms) -> dict[str, Any]:
-        """Keywords of GPAW's calculator for these atoms; those that the user passes on come last."""
+    def options(self, atoms: Atoms, grid: KGrid | None) -> dict[str, Any]:
+        """Keywords of GPAW's calculator for these atoms and k-points; those that the user passes on come last."""
         from gpaw import PW
         from gpaw.occupations import FermiDirac
 
         return {
             "mode": PW(self.cutoff(atoms)),
             "xc": self._settings.xc,
-            "kpts": self.k_points(atoms),
+            "kpts": None if grid is None else _gpaw_points(grid),
             "occupations": FermiDirac(self.smearing),
             "maxiter": self._settings.max_iterations,
             "symmetry": {"tolerance": SYMMETRY_TOLERANCE},
@@ -134,31 +129,31 @@ class GPAWReference:
 
     def label(self, atoms: Atoms) -> Label:
         """One self-consistent calculation; one more with gentler mixing if it does not converge, or without GPAW's point group."""
-        atoms = on_short_vectors(atoms)
-        refuse_overlap(atoms, self.name)
+        asked = asked_of_engine(atoms, self)
+        refuse_overlap(asked.atoms, self.name)
         started = time.process_time()
         details: dict[str, Any] = {}
         try:
-            label, iterations, moments = self._run(atoms)
+            label, iterations, moments = self._run(asked.atoms, asked.grid)
         except ReferenceFailed as failure:
             details["first_try"] = failure.reason
             if failure.kind == "symmetry":
-                label, iterations, moments = self._run(atoms, point_group=False)
+                label, iterations, moments = self._run(asked.atoms, asked.grid, point_group=False)
             elif failure.kind == "unconverged":
-                label, iterations, moments = self._run(atoms, gentle=True)
+                label, iterations, moments = self._run(asked.atoms, asked.grid, gentle=True)
                 iterations += self._settings.max_iterations
             else:
                 raise
         energy, forces, stress = label
         details.update(moments)
-        return Label(energy, forces, stress, iterations, time.process_time() - started, details)
+        return asked.label(Label(energy, forces, stress, iterations, time.process_time() - started, details))
 
     def _run(
-        self, atoms: Atoms, gentle: bool = False, point_group: bool = True
+        self, atoms: Atoms, grid: KGrid | None, gentle: bool = False, point_group: bool = True
     ) -> tuple[tuple[float, np.ndarray, np.ndarray], int, dict[str, Any]]:
         from gpaw import GPAW, Mixer
 
-        options = self.options(atoms)
+        options = self.options(atoms, grid)
         if not point_group:
             options["symmetry"] = {"point_group": False}
         if gentle:
@@ -190,6 +185,14 @@ class GPAWReference:
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
         return (energy, forces, stress), iterations, moments
+
+
+def _gpaw_points(grid: KGrid) -> Any:
+    """The grid as GPAW and ASE read it."""
+    if not grid.on_own_vectors:
+        return grid.points().tolist()
+    # gamma=False would shift the odd axes as well; without the word it is Monkhorst and Pack's grid.
+    return {"size": grid.size} if any(grid.shift) else {"size": grid.size, "gamma": True}
 
 
 def _gap(calculator: Any) -> float | None:

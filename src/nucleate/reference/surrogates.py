@@ -147,6 +147,9 @@ class SurrogateReference:
         """Name and version: they decide everything."""
         return {"engine": self.name, "version": self._version}
 
+    def k_points(self, atoms: Atoms) -> None:
+        """A potential has none."""
+
     def label(self, atoms: Atoms) -> Label:
         """One evaluation."""
         started = time.process_time()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -152,6 +152,7 @@ def relax(
                 room -= len(structures[fresh[-1]])
         if fresh:
             added = CrystalBatch.from_atoms([structures[k] for k in fresh], device=device)
+            added = replace(added, ids=torch.tensor(fresh, device=device))
             if state is not None:
                 surface.neighbours.keep(torch.arange(len(under_way)), state.batch, len(fresh))
             # The newcomers' first look goes through a list of their own.

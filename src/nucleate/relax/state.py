@@ -165,7 +165,7 @@ def evaluate(state: State, surface: Surface, pressure: float, variable_cell: boo
     gradient = torch.linalg.matrix_exp(log_strain)
     per_atom = gradient.index_select(0, state.batch.structure)
     positions = (state.coordinates[:n_atoms].unsqueeze(1) @ per_atom).squeeze(1)
-    batch = CrystalBatch(positions, state.cells0 @ gradient, state.batch.numbers, state.batch.structure)
+    batch = replace(state.batch, positions=positions, cells=state.cells0 @ gradient)
     seen = surface(batch)
     volumes = batch.volumes
     forces = seen.forces.to(positions.dtype)

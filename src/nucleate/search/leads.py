@@ -137,7 +137,8 @@ class LeadFollower:
             asked, ends = asked[:left], ends[:left]
         if not asked:
             return False
-        answers = self.dispatcher.label_many([atoms for atoms, _ in ends], "confirm", round)
+        like = [lead.frame if isinstance(how, Step) else None for lead, (_, how) in zip(asked, ends, strict=True)]
+        answers = self.dispatcher.label_many([atoms for atoms, _ in ends], "confirm", round, like=like)
         for lead, (atoms, how), answer in zip(asked, ends, answers, strict=True):
             if isinstance(how, int):
                 lead.tried.append(how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
@@ -14,7 +15,7 @@ from nucleate.reference.dispatch import Dispatcher
 
 
 class ReferencePotential:
-    """The reference behind the potential's contract, every call through the ledger.
+    """The reference behind the potential's contract, every call through the ledger; one for each relaxation of a list of structures.
 
     Raises:
         ReferenceFailed: from `energy_forces_stress`, with the engine's words.
@@ -28,10 +29,13 @@ class ReferencePotential:
         self.purpose = purpose
         self.round = round
         self.species = tuple(range(1, 119))
+        self._first: dict[int, Atoms] = {}
 
     def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
-        """Labels of all structures of the batch."""
-        answers = self.dispatcher.label_many(batch.to_atoms(), self.purpose, self.round)
+        """Labels of all structures of the batch; each keeps the k-points of the first geometry that it was seen in."""
+        structures = batch.to_atoms()
+        like = [self._first.setdefault(number, atoms) for number, atoms in zip(batch.ids.tolist(), structures, strict=True)]
+        answers = self.dispatcher.label_many(structures, self.purpose, self.round, like=like)
         labels = []
         for answer in answers:
             if isinstance(answer, ReferenceFailed):

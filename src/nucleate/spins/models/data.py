@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from nucleate.crystals.io import check_structure
+from nucleate.crystals.checks import check_structure
 from nucleate.errors import BadInput
 
 GROUPINGS = ("elements", "ungrouped")

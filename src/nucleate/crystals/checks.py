@@ -1,0 +1,143 @@
+"""What every structure must be before anything is computed for it, whichever file or program it comes from."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.geometry import minkowski_reduce
+from vesin import NeighborList
+
+from nucleate.errors import BadInput, InputNote
+
+MOST_ATOMS = 1_000_000
+LARGEST = 1e5
+"""Å; a coordinate or cell vector beyond it is a broken number."""
+FLATTEST = 0.3
+"""Å between neighbouring lattice planes; less is a cell sheared beyond use, or one that has lost its scale."""
+OVERLAP = 0.4
+"""Share of the sum of two covalent radii: nearer atoms overlap. Cores of planets compress bonds to some 0.7."""
+VACUUM = 8.0
+"""Å without atoms along a direction in which a structure is not periodic: images are then out of reach of each other."""
+
+
+def check_structure(atoms: Atoms, where: str) -> None:
+    """Raise `BadInput`, naming `where`, unless the structure is a crystal one can compute.
+
+    Raises:
+        BadInput: no atoms or far too many, numbers that are not finite or absurd, no three-dimensional cell or one that is flat,
+            an unknown element, partly occupied sites, atoms that overlap (with each other or with their own images).
+    """
+    check_atoms(atoms, where)
+    if abs(np.linalg.det(atoms.cell.array)) < 1e-3:
+        raise BadInput(f"{where}: no three-dimensional cell; nucleate needs a periodic crystal")
+    planes = plane_distances(atoms.cell.array)
+    if planes.min() < FLATTEST:
+        raise BadInput(
+            f"{where}: lattice planes along {'abc'[int(planes.argmin())]} are only {planes.min():.2g} Å apart; "
+            "give the cell in Å, on vectors that are not sheared"
+        )
+    refuse_close_atoms(atoms, where)
+
+
+def check_atoms(atoms: Atoms, where: str) -> None:
+    """What `check_structure` asks of atoms, without a cell."""
+    if len(atoms) == 0:
+        raise BadInput(f"{where}: no atoms")
+    if len(atoms) > MOST_ATOMS:
+        raise BadInput(f"{where}: {len(atoms)} atoms; at most {MOST_ATOMS} can be read")
+    for array in (atoms.positions, atoms.cell.array):
+        if not np.isfinite(array).all():
+            raise BadInput(f"{where}: a coordinate or cell vector is not a finite number")
+        if np.abs(array).max(initial=0) > LARGEST:
+            raise BadInput(f"{where}: a coordinate or cell vector of {np.abs(array).max():.3g} Å; numbers are in Å")
+    if (atoms.numbers == 0).any():
+        raise BadInput(f"{where}: an atom of unknown element (X)")
+    occupancy = atoms.info.get("occupancy")
+    if occupancy and any(sum(site.values()) < 0.999 or len(site) > 1 for site in occupancy.values()):
+        raise BadInput(f"{where}: partly occupied sites; give an ordered structure")
+
+
+def plane_distances(cell: np.ndarray) -> np.ndarray:
+    """(3,) Å between neighbouring lattice planes across each cell vector."""
+    return 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def refuse_close_atoms(atoms: Atoms, where: str) -> None:
+    """Raise `BadInput` naming the two atoms that overlap most, own images included; a structure without a cell has no images."""
+    radii = OVERLAP * covalent_radii[atoms.numbers]
+    reach = 2 * float(radii.max())
+    i, j, d = close_pairs(atoms, reach)
+    # Covalent radii are known to a tenth of an Å; those of unknown elements are given as 0.2.
+    share = d / (radii[i] + radii[j])
+    if not len(d) or share.min() >= 1:
+        return
+    worst = int(share.argmin())
+    a, b, apart = int(i[worst]), int(j[worst]), float(d[worst])
+    symbols = atoms.get_chemical_symbols()
+    if a == b:
+        raise BadInput(f"{where}: {symbols[a]} (atom {a + 1}) and its own image are {apart:.2f} Å apart; is the cell given in Å?")
+    hint = "correct the positions or the cell"
+    if apart < 0.1:
+        hint = "is an atom listed twice?" if symbols[a] == symbols[b] else "disordered sites must be ordered first"
+    raise BadInput(f"{where}: {symbols[a]} (atom {a + 1}) and {symbols[b]} (atom {b + 1}) are {apart:.2f} Å apart; {hint}")
+
+
+def close_pairs(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of atoms (first, second, distance in Å) nearer than `reach`, own images included; found on the shortest lattice vectors."""
+    periodic = bool(atoms.cell.rank == 3)
+    cell = minkowski_reduce(atoms.cell)[0] if periodic else np.zeros((3, 3))
+    points = atoms.positions
+    if periodic:
+        scaled = points @ np.linalg.inv(cell)
+        points = (scaled - np.floor(scaled)) @ cell
+    finder = NeighborList(cutoff=reach, full_list=False)
+    i, j, d = finder.compute(points=points, box=cell, periodic=periodic, quantities="ijd")
+    return i.astype(int), j.astype(int), d
+
+
+def settle_periodicity(atoms: Atoms, where: str) -> None:
+    """The one rule on partial periodicity: directions that are not periodic must hold vacuum, which then belongs to the cell; it is said.
+
+    The structure becomes periodic in three directions. Atoms without any cell stay as they are.
+
+    Raises:
+        BadInput: a direction is not periodic though atoms fill the cell along it, or the cell has no vector there.
+    """
+    if atoms.pbc.all() or atoms.cell.rank == 0:
+        return
+    open_axes = [axis for axis in range(3) if not atoms.pbc[axis]]
+    names = ", ".join("abc"[axis] for axis in open_axes)
+    if atoms.cell.rank < 3:
+        raise BadInput(f"{where}: the cell has no vector along {names}; give one that leaves {VACUUM:g} Å of vacuum")
+    for axis in open_axes:
+        empty = vacuum(atoms, axis)
+        if empty < VACUUM:
+            raise BadInput(
+                f"{where}: not periodic along {'abc'[axis]} (pbc), where its cell leaves {empty:.1f} Å of vacuum; "
+                f"write pbc as T for a crystal, or leave {VACUUM:g} Å"
+            )
+    atoms.pbc = True
+    warnings.warn(InputNote(f"{where}: not periodic along {names}; its vacuum is taken as part of a periodic cell"), stacklevel=2)
+
+
+def vacuum(atoms: Atoms, axis: int) -> float:
+    """Å of the widest slice without atoms across a cell vector."""
+    scaled = np.sort(atoms.get_scaled_positions(wrap=True)[:, axis])
+    gaps = np.diff(np.append(scaled, scaled[0] + 1))
+    return float(gaps.max() * plane_distances(atoms.cell.array)[axis])
+
+
+def require_crystal(atoms: Atoms, what: str) -> None:
+    """Raise `BadInput`, beginning with `what` it is that wants one, unless the atoms are periodic in three directions."""
+    if len(atoms) == 0 or not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1e-3:
+        raise BadInput(f"{what}: give atoms a cell and pbc=True in three directions")
+
+
+def refuse_constraints(atoms: Atoms, where: str) -> None:
+    """Raise `BadInput` where atoms are fixed: whatever moves atoms here moves all of them, and the cell."""
+    if atoms.constraints:
+        names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
+        raise BadInput(f"{where}: fixes atoms ({names}, or selective dynamics), which nucleate cannot honour; remove that from the file")

@@ -1,0 +1,193 @@
+"""One reader a file format, chosen by the suffix before the name: `POSCAR.cif` is a CIF."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixAtoms
+from ase.data import atomic_numbers
+from ase.io.formats import UnknownFileTypeError, filetype
+
+from nucleate.crystals.cif import read_cif
+from nucleate.crystals.extxyz import read_extxyz
+from nucleate.crystals.magnetic_cif import along_one_axis
+from nucleate.errors import BadInput, InputNote, quoted
+
+BY_SUFFIX = {
+    ".cif": "cif", ".mcif": "cif", ".xyz": "extxyz", ".extxyz": "extxyz", ".exyz": "extxyz", ".vasp": "vasp", ".poscar": "vasp",
+    ".contcar": "vasp", ".res": "res", ".cell": "castep-cell", ".json": "json", ".pwi": "espresso-in", ".pwo": "espresso-out",
+}  # fmt: skip
+"""What a suffix means here; other names are left to ASE."""
+LARGEST = 512 * 1024 * 1024
+"""Bytes of a structure file."""
+
+
+def format_of(path: Path) -> str | None:
+    """Name of a file's format: by its suffix, then by names such as POSCAR; None where ASE may look inside."""
+    suffix = BY_SUFFIX.get(path.suffix.lower())
+    if suffix is not None:
+        return suffix
+    return "vasp" if re.match(r"(POSCAR|CONTCAR)", path.name, re.I) else None
+
+
+def read_frames(path: Path) -> list[Atoms]:
+    """Every structure of a file, as its format says it; nothing is checked but that it can be read.
+
+    Raises:
+        BadInput: no such file, too large, or a file that its reader refuses.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; give a CIF, extxyz or POSCAR file")
+    if path.stat().st_size > LARGEST:
+        raise BadInput(f"{path}: holds {path.stat().st_size / 2**20:.0f} MiB; structures of up to {LARGEST // 2**20} MiB can be read")
+    kind = format_of(path)
+    if kind in _TEXT:
+        return _TEXT[kind](path, _text(path))
+    return _by_ase(path, path, kind)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        # Comments in other encodings do no harm; symbols and numbers are ASCII.
+        return path.read_text(encoding="latin-1")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _by_ase(path: Path, source: Path | io.StringIO, kind: str | None) -> list[Atoms]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            frames = ase.io.read(source, index=":", format=kind)
+    except UnknownFileTypeError:
+        raise BadInput(f"{path}: of no known format; give CIF, extended XYZ or POSCAR (.cif, .extxyz or .vasp)") from None
+    except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
+        words = quoted(" ".join(str(error).split()) or type(error).__name__)
+        raise BadInput(f"{path}: cannot be read as {kind or _guess(path)} ({words})") from error
+    return frames if isinstance(frames, list) else [frames]
+
+
+def _guess(path: Path) -> str:
+    try:
+        return filetype(str(path))
+    except Exception:  # whatever sniffing meets
+        return "a structure"
+
+
+def _read_vasp(path: Path, text: str) -> list[Atoms]:
+    """POSCAR; species may carry the hashes of newer versions, and atoms must be as many as stated."""
+    lines = text.splitlines()
+    if len(lines) < 8:
+        raise BadInput(f"{path}: has {len(lines)} lines, a POSCAR at least 8; is the file complete?")
+    counts_at = next((k for k in (5, 6) if re.fullmatch(r"\s*([0-9]{1,7}\s*)+", lines[k])), None)
+    if counts_at is None:
+        raise BadInput(f"{path}: line 6 or 7 holds the numbers of atoms; there stands {quoted(lines[6].strip())!r}")
+    if counts_at == 5 and not _symbols(lines[0], len(lines[5].split())):
+        raise BadInput(f"{path}: names no elements; write their symbols as line 6, above the numbers of atoms")
+    atoms = sum(int(word) for word in lines[counts_at].split())
+    first = counts_at + 2 + (lines[counts_at + 1].strip()[:1].lower() == "s")
+    there = sum(1 for line in lines[first : first + atoms] if len(line.split()) >= 3)
+    if there < atoms:
+        raise BadInput(f"{path}: states {atoms} atoms and holds {there}; is the file complete?")
+    frames = _by_ase(path, io.StringIO(text), "vasp")
+    for frame in frames:
+        _moments_of_incar(path, frame)
+    return frames
+
+
+def _symbols(line: str, count: int) -> bool:
+    """Whether a comment line names the elements, as VASP 4 wrote them."""
+    words = [re.split(r"[_/]", word)[0] for word in line.split()]
+    return len(words) >= count and all(word in atomic_numbers for word in words[:count])
+
+
+def _moments_of_incar(path: Path, atoms: Atoms) -> None:
+    """Take MAGMOM from an INCAR beside a POSCAR: VASP reads the two together."""
+    incar = path.with_name("INCAR")
+    if not incar.is_file() or incar.stat().st_size > 2**20:
+        return
+    found = re.search(r"^\s*MAGMOM\s*=\s*([^#!;\n]*)", incar.read_text(encoding="latin-1").replace("\\\n", " "), re.M | re.I)
+    if found is None:
+        return
+    moments: list[float] = []
+    try:
+        for word in found[1].split():
+            count, _, value = word.rpartition("*")
+            repeat = int(count or 1)
+            if not 0 < repeat <= 3 * len(atoms):
+                raise ValueError
+            moments += [float(value)] * repeat
+    except ValueError:
+        raise BadInput(f"{incar}: MAGMOM {quoted(found[1].strip())!r} cannot be read; move it away or correct it") from None
+    if len(moments) == 3 * len(atoms):
+        moments = along_one_axis(np.array(moments).reshape(-1, 3), str(incar)).tolist()
+    if len(moments) != len(atoms):
+        raise BadInput(f"{incar}: MAGMOM gives {len(moments)} moments, {path.name} has {len(atoms)} atoms; correct it or move it away")
+    atoms.set_initial_magnetic_moments(moments)
+    warnings.warn(InputNote(f"{path}: starting moments are those of MAGMOM in {incar.name}"), stacklevel=2)
+
+
+def _read_json(path: Path, text: str) -> list[Atoms]:
+    """A structure as pymatgen writes it; other JSON is ASE's."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: is not JSON ({quoted(str(error))})") from None
+    if not isinstance(data, dict) or "lattice" not in data:
+        return _by_ase(path, path, "json")
+    from pymatgen.core import Structure
+
+    try:
+        structure = Structure.from_dict(data)
+    except Exception as error:  # pymatgen raises whatever a wrong dictionary leads it to
+        raise BadInput(f"{path}: is no structure of pymatgen ({type(error).__name__}: {quoted(' '.join(str(error).split()))})") from None
+    if not structure.is_ordered:
+        raise BadInput(f"{path}: partly occupied sites; give an ordered structure")
+    atoms = Atoms([site.specie.symbol for site in structure], scaled_positions=structure.frac_coords, cell=structure.lattice.matrix)
+    atoms.pbc = structure.lattice.pbc
+    moments = structure.site_properties.get("magmom")
+    if moments and any(moment is not None for moment in moments):
+        try:
+            atoms.set_initial_magnetic_moments([float(moment or 0.0) for moment in moments])
+        except (TypeError, ValueError):
+            raise BadInput(f"{path}: moments (magmom) are not one number an atom") from None
+    return [atoms]
+
+
+def _read_espresso(path: Path, text: str) -> list[Atoms]:
+    """Input of pw.x, Bravais lattices (ibrav) among them, which ASE's reader does not know."""
+    from qe_tools.parsers import PwInputFile
+
+    if re.search(r"^\s*starting_magnetization\s*\(", text, re.M | re.I):
+        raise BadInput(f"{path}: starting_magnetization is a share of valence electrons; give moments in Bohr magnetons, as extended XYZ")
+    try:
+        file = PwInputFile(text, validate_species_names=False)
+        found = file.structure
+        symbols = [re.sub(r"[\d_-].*$", "", name) for name in found["atom_names"]]
+        atoms = Atoms(symbols, positions=found["positions"], cell=found["cell"], pbc=True)
+        fixed = [k for k, free in enumerate(file.atomic_positions["fixed_coords"]) if any(free)]
+    except Exception as error:  # the reader raises exceptions of many kinds
+        words = quoted(" ".join(str(error).split()) or type(error).__name__)
+        raise BadInput(f"{path}: cannot be read as input of pw.x ({words})") from None
+    if fixed:
+        atoms.set_constraint(FixAtoms(fixed))
+    return [atoms]
+
+
+_TEXT: dict[str | None, Callable[[Path, str], list[Atoms]]] = {
+    "cif": read_cif,
+    "extxyz": read_extxyz,
+    "vasp": _read_vasp,
+    "json": _read_json,
+    "espresso-in": _read_espresso,
+}
