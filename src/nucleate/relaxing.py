@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -16,13 +17,15 @@ from ase import Atoms
 from pydantic import ValidationError
 
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.checks import refuse_constraints
+from nucleate.crystals.formats import format_of
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.io import read_structures
 from nucleate.crystals.neighbours import Edges
-from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.errors import BadInput, InputNote, ReferenceFailed
 from nucleate.polymorphs.matching import space_group
 from nucleate.potentials.base import Prediction
-from nucleate.reference.base import Reference
+from nucleate.reference.base import Reference, has_moments
 from nucleate.reference.build import make_reference
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import ledger_file
@@ -30,6 +33,9 @@ from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.settings import RelaxSettings
 from nucleate.search.reference_surface import ReferencePotential
 from nucleate.search.run_settings import RunSettings
+
+WRITTEN = {".cif": "cif", ".extxyz": "extxyz", ".xyz": "extxyz", ".vasp": "vasp", ".poscar": "vasp"}
+"""Format of each suffix; a suffix goes before a name such as POSCAR."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,8 @@ def relax_on_reference(
     """See `nucleate.api.relax_file`; `limits` are `fmax`, `smax` and `max_steps` of `RelaxSettings`."""
     target = out if out is not None else _relaxed_name(path)
     frames = read_structures(path)
+    for number, atoms in enumerate(frames, start=1):
+        refuse_constraints(atoms, f"{path}, structure {number}")
     _check_format(target, len(frames))
     if target.resolve() == path.resolve():
         raise BadInput(f"{path}: would be overwritten; choose another --out")
@@ -98,6 +106,8 @@ def relax_on_reference(
         problem = error.errors()[0]
         raise BadInput(f"{problem['loc'][0]}: {problem['msg']} (got {problem['input']!r})") from None
     given = reference or make_reference(settings.reference)
+    if given.surrogate and any(has_moments(atoms) for atoms in frames):
+        warnings.warn(InputNote(f"{path}: carries starting moments, which {given.name} knows nothing of"), stacklevel=2)
     workers = settings.reference.workers
     if workers is None:
         workers = 0 if given.surrogate else min(len(sched_getaffinity(0)), len(frames))
@@ -146,7 +156,8 @@ def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> Relax
         return RelaxedStructure(number, formula, space_group(atoms)[0], None, None, volume, 0, str(end))
     volume = end.atoms.get_volume() / len(atoms)
     symbol = space_group(end.atoms)[0]
-    return RelaxedStructure(number, formula, symbol, end.energy_per_atom, end.fmax, volume, end.steps, end.stop)
+    stop = f"{end.stop}: {end.guard}" if end.guard else end.stop
+    return RelaxedStructure(number, formula, symbol, end.energy_per_atom, end.fmax, volume, end.steps, stop)
 
 
 def _with_energy(end: Relaxed, reference: str) -> Atoms:
@@ -156,28 +167,24 @@ def _with_energy(end: Relaxed, reference: str) -> Atoms:
 
 
 def _relaxed_name(path: Path) -> Path:
-    suffix = path.suffix if path.suffix.lower() in (".cif", ".extxyz", ".xyz", ".vasp") else ".extxyz"
-    return path.with_name(f"{path.stem}-relaxed{suffix}")
+    suffix = path.suffix if path.suffix.lower() in WRITTEN else ".extxyz"
+    return path.with_name(f"{path.stem if path.suffix else path.name}-relaxed{suffix}")
 
 
 def _check_format(path: Path, count: int) -> None:
     """Known before an hour is spent on what cannot be written."""
-    try:
-        kind = ase.io.formats.filetype(str(path), read=False)
-        writable = ase.io.formats.ioformats[kind].can_write
-    except (ase.io.formats.UnknownFileTypeError, KeyError):
-        writable = False
-    if not writable:
+    kind = WRITTEN.get(path.suffix.lower()) or format_of(path)
+    if kind not in WRITTEN.values():
         raise BadInput(f"{path}: no known format to write; choose a name that ends in .cif, .extxyz or .vasp")
-    if count > 1 and ase.io.formats.ioformats[kind].single:
-        raise BadInput(f"{path}: holds one structure, there are {count}; choose a name that ends in .extxyz or .cif")
+    if count > 1 and kind != "extxyz":
+        raise BadInput(f"{path}: holds one structure, there are {count}; choose a name that ends in .extxyz")
     if not path.resolve().parent.is_dir():
         raise BadInput(f"{path}: its folder does not exist")
 
 
 def _write_frames(path: Path, frames: list[Atoms]) -> None:
-    single = len(frames) == 1
+    kind = WRITTEN.get(path.suffix.lower()) or format_of(path)
     try:
-        ase.io.write(path, frames[0] if single else frames)
+        ase.io.write(path, frames[0] if len(frames) == 1 else frames, format=kind)
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be written: {error}") from error

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-import spglib
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.calculator import Calculator, kpts2ndarray
+from ase.calculators.calculator import Calculator
 
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.reference import ReferenceSettings, make_reference
-from nucleate.reference.kpoints import k_grid
 
 
 def settings(**given):
@@ -32,14 +30,6 @@ def finite_differences(reference, atoms, step=0.01):
         strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
         energies.append(reference.label(strained).energy)
     return force, (energies[0] - energies[1]) / (2 * step * atoms.get_volume())
-
-
-def test_k_grid_counts_two_pi():
-    cell = bulk("Si", cubic=True, a=5.43)
-    # |b| = 2 pi / 5.43 = 1.157 1/Å
-    assert k_grid(cell, 0.30) == (4, 4, 4)
-    assert k_grid(cell, 1.2) == (1, 1, 1)
-    assert k_grid(cell * (2, 1, 1), 0.30) == (2, 4, 4)
 
 
 @pytest.mark.parametrize("name", ["chgnet", "sevennet"])
@@ -109,25 +99,6 @@ def test_gpaw_takes_a_crystal_that_is_only_almost_symmetric(monkeypatch):
     without = reference.label(almost_cubic())
     assert "GPAW" in without.details["first_try"]
     assert without.energy == pytest.approx(label.energy, abs=2e-3)
-
-
-def wurtzite():
-    return Atoms("Al2N2", cell=[3.11, 3.11, 4.98, 90, 90, 120], scaled_positions=WURTZITE, pbc=True)
-
-
-WURTZITE = [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.382], [2 / 3, 1 / 3, 0.882]]
-
-
-@pytest.mark.parametrize("atoms", [bulk("Ti"), wurtzite(), bulk("Si"), bulk("Si", cubic=True)])
-@pytest.mark.parametrize("spacing", [0.7, 0.42, 0.3, 0.24, 0.2])
-def test_gpaw_k_points_are_as_symmetric_as_the_crystal(atoms, spacing):
-    pytest.importorskip("gpaw")
-    points = kpts2ndarray(make_reference(settings(k_spacing=spacing)).k_points(atoms), atoms)
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    for rotation in spglib.get_symmetry(cell, symprec=1e-4)["rotations"]:
-        turned = points @ np.linalg.inv(rotation)
-        apart = turned[:, None] - points[None]
-        assert np.abs(apart - np.round(apart)).max(axis=2).min(axis=1).max() < 1e-6
 
 
 def test_gpaw_is_asked_about_the_shortest_cell_of_a_lattice():

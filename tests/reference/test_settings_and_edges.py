@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
-from nucleate.reference.kpoints import k_grid, may_shift
 from tests.reference.fakes import Emt
 
 
@@ -72,30 +71,6 @@ def test_references_travel_to_workers(engine):
     copy = pickle.loads(pickle.dumps(reference))
     assert copy.settings() == reference.settings()
     assert copy.name == reference.name
-
-
-def test_finer_spacing_never_takes_k_points_away():
-    rng = np.random.default_rng(3)
-    for _ in range(20):
-        atoms = Atoms("Si", cell=4 * np.eye(3) + rng.normal(size=(3, 3)), pbc=True)
-        grids = np.array([k_grid(atoms, spacing) for spacing in (1.0, 0.6, 0.45, 0.3, 0.2, 0.1)])
-        assert (np.diff(grids, axis=0) >= 0).all()
-        reciprocal = 2 * np.pi * np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
-        assert (reciprocal / grids[3] <= 0.3 + 1e-9).all()
-
-
-def test_only_grids_that_keep_the_symmetry_are_shifted():
-    cubic, face_centred = bulk("Si", a=5.43, cubic=True), bulk("Si", a=5.43)
-    hexagonal = bulk("Mg", a=3.2, c=5.2)
-    assert may_shift(cubic, (4, 4, 4))
-    assert not may_shift(cubic, (3, 3, 3))
-    assert not may_shift(face_centred, (4, 4, 4))
-    assert not may_shift(hexagonal, (4, 4, 4))
-    assert may_shift(hexagonal, (3, 3, 2))
-    rattled = face_centred.copy()
-    rattled.rattle(0.1, seed=0)
-    rattled.set_cell(rattled.cell.array + 0.1 * np.random.default_rng(0).normal(size=(3, 3)), scale_atoms=True)
-    assert may_shift(rattled, (4, 4, 4))
 
 
 @pytest.mark.parametrize("name", ["chgnet", "sevennet"])

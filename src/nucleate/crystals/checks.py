@@ -136,6 +136,12 @@ def require_crystal(atoms: Atoms, what: str) -> None:
         raise BadInput(f"{what}: give atoms a cell and pbc=True in three directions")
 
 
+def refuse_moments(atoms: Atoms, where: str, why: str) -> None:
+    """Raise `BadInput` where a structure carries starting moments that nobody would look at; `why` says what happens in their place."""
+    if np.abs(atoms.get_initial_magnetic_moments()).max(initial=0) > 0:
+        raise BadInput(f"{where}: carries starting moments; {why}; remove them from the structure")
+
+
 def refuse_constraints(atoms: Atoms, where: str) -> None:
     """Raise `BadInput` where atoms are fixed: whatever moves atoms here moves all of them, and the cell."""
     if atoms.constraints:

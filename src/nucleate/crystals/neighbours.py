@@ -15,6 +15,7 @@ from torch import Tensor
 from vesin import NeighborList
 
 from nucleate.crystals.batch import CrystalBatch, ragged_arange
+from nucleate.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,14 @@ class Edges:
         return torch.baddbmm(apart.unsqueeze(1), self.shift.to(apart.dtype).unsqueeze(1), cells).squeeze(1)
 
 
+MOST_IMAGES = 1e8
+"""Images of atoms within reach of a cell; a sheared or crushed cell has so many that a search would not end."""
+
+
 def _pairs(positions: np.ndarray, cell: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    images = len(positions) * np.prod(2 * np.ceil(cutoff * np.linalg.norm(np.linalg.inv(cell), axis=0)) + 1)
+    if not images < MOST_IMAGES:
+        raise BadInput(f"a cell of {abs(np.linalg.det(cell)):.3g} Å³ is too flat: {images:.2g} images of atoms within {cutoff:g} Å")
     finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
     i, j, shift = finder.compute(points=positions, box=cell, periodic=True, quantities="ijS")
     return i.astype(np.int64), j.astype(np.int64), shift.astype(np.float64)

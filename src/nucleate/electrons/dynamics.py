@@ -16,11 +16,13 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from pydantic import BaseModel, ConfigDict, Field
 
+from nucleate.crystals.checks import refuse_constraints, refuse_moments
 from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput
 
 MELTING = 3.0
 """A crystal is melted at this many times the temperature asked for, and at 2,500 K at least."""
+NO_SPIN = "electrons are calculated without spin"
 
 
 class DynamicsSettings(BaseModel):
@@ -51,6 +53,8 @@ def starting_cell(settings: DynamicsSettings) -> Atoms:
     """
     if Path(settings.material).is_file():
         unit = read_structure(settings.material)
+        refuse_constraints(unit, settings.material)
+        refuse_moments(unit, settings.material, NO_SPIN)
     else:
         try:
             unit = bulk(settings.material)

@@ -9,16 +9,14 @@ import numpy as np
 from ase import Atoms
 from ase.build import make_supercell
 
-from nucleate.crystals.checks import check_structure
+from nucleate.crystals.checks import check_structure, refuse_constraints, refuse_moments
 from nucleate.crystals.formula import formula_text, scale_formula
 from nucleate.crystals.io import read_structures
 from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate.base import Candidate
-from nucleate.generate.distances import closest_fit
 from nucleate.generate.lattices import compact
 
 SYMPREC = 0.01  # Å
-CLOSEST = 0.4  # Å; H-H is 0.74, so anything nearer is a broken file
 
 
 class SeedGenerator:
@@ -76,7 +74,9 @@ def _read_all(sources) -> list[tuple[Atoms, str, dict]]:
 
 def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
     """The structure with exactly `counts` atoms, or `BadInput` saying what is wrong where."""
-    _check_sound(atoms, where)
+    check_structure(atoms, where)
+    refuse_constraints(atoms, where)
+    refuse_moments(atoms, where, "a search starts every calculation from reference.magnetic_moments")
     bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
     own = _counts(bare)
     if scale_formula(own, 1) != {s: scale_formula(counts, 1).get(s) for s in own} or len(own) != len(counts):
@@ -102,14 +102,6 @@ def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
 def _on_short_vectors(atoms: Atoms) -> Atoms:
     scaled, cell = compact(atoms.get_scaled_positions(), np.array(atoms.cell))
     return Atoms(numbers=atoms.numbers, scaled_positions=scaled, cell=cell, pbc=True)
-
-
-def _check_sound(atoms: Atoms, where: str) -> None:
-    check_structure(atoms, where)
-    n = len(atoms)
-    cell = np.array(atoms.cell)
-    if closest_fit(atoms.get_scaled_positions(), cell, np.full((n, n), CLOSEST)) < 1.0:
-        raise BadInput(f"{where}: two atoms are less than {CLOSEST} Å apart; correct the structure")
 
 
 def _counts(atoms: Atoms) -> dict[str, int]:

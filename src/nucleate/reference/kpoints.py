@@ -196,16 +196,16 @@ def _cheapest(cell: np.ndarray, length: float, turns: np.ndarray) -> tuple[int, 
     first = np.maximum(1, np.ceil(length / np.linalg.norm(cell, axis=1) - 1e-12)).astype(int)
     # Heights of a Niggli cell are no less than some half of its edges, and a multiple of another axis needs twice as many at most.
     sizes = np.array(sorted(itertools.product(*(range(n, 2 * n + 1) for n in first)), key=lambda size: (np.prod(size), size)))
+    inversion = bool((turns == -np.eye(3)).all((1, 2)).any())
     best, cost = sizes[-1], np.inf
-    for size in sizes:
-        count = int(np.prod(size))
+    for size, count in zip(sizes, np.prod(sizes, axis=1).tolist(), strict=True):
         if count / (2 * len(turns)) >= cost:
             break
         if (short % size == 0).all(axis=1).any():
             continue
         # Without inversion among the rotations, time reversal maps k on -k.
-        kept = sum(_maps_on_itself(size, np.zeros(3), turn[None]) for turn in turns)
-        here = max(1.0, count / (kept * (1 if (turns == -np.eye(3)).all((1, 2)).any() else 2)))
+        kept = int(_maps_on_itself(size, np.zeros(3), turns).sum())
+        here = max(1.0, count / (kept * (1 if inversion else 2)))
         if here < cost - 1e-9:
             best, cost = size, here
     a, b, c = (int(n) for n in best)
@@ -230,7 +230,7 @@ def _rotations(atoms: Atoms) -> np.ndarray:
 def _shifts(size: tuple[int, int, int], turns: np.ndarray) -> tuple[bool, bool, bool]:
     """Half a step along every even axis, if the symmetry of the crystal allows that."""
     first, second, third = (n % 2 == 0 for n in size)
-    allowed = _maps_on_itself(size, np.where([first, second, third], 0.5, 0.0), turns)
+    allowed = _maps_on_itself(size, np.where([first, second, third], 0.5, 0.0), turns).all()
     return (first, second, third) if allowed else (False, False, False)
 
 
@@ -245,8 +245,8 @@ def _operations(atoms: Atoms) -> dict[str, np.ndarray] | None:
         return None
 
 
-def _maps_on_itself(size: np.ndarray | tuple[int, int, int], shift: np.ndarray, turns: np.ndarray) -> bool:
-    """Whether every rotation of the crystal maps the grid on itself.
+def _maps_on_itself(size: np.ndarray | tuple[int, int, int], shift: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """(n,) whether each rotation (n, 3, 3) of the crystal maps the grid on itself.
 
     Shifted grids are better converged and cheaper, but in some lattices (hexagonal, face-centred) they break the symmetry: those keep the
     gamma point. H. J. Monkhorst and J. D. Pack, Phys. Rev. B 13, 5188 (1976), doi 10.1103/PhysRevB.13.5188.
@@ -256,4 +256,4 @@ def _maps_on_itself(size: np.ndarray | tuple[int, int, int], shift: np.ndarray, 
     turned = n[:, None] * np.linalg.inv(turns).transpose(0, 2, 1) / n
     corners = np.concatenate([np.zeros((1, 3)), np.eye(3)]) + shift
     landed = np.einsum("tij,cj->tci", turned, corners) - shift
-    return bool(np.abs(landed - np.round(landed)).max() < 1e-6)
+    return np.abs(landed - np.round(landed)).max(axis=(1, 2)) < 1e-6

@@ -12,6 +12,7 @@ from ase import Atoms
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.checks import FLATTEST
 from nucleate.crystals.neighbours import SkinNeighbours
 from nucleate.potentials.base import Potential
 from nucleate.relax.optimisers import Fire, Lbfgs, Optimiser
@@ -29,6 +30,8 @@ CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS = (
 )
 LESS_KNOWN = 1.5
 """Growth of the uncertainty along a relaxation that counts as leaving what the committee knows."""
+MOST_FORCE = 1e4
+"""eV/Å on an atom."""
 _STOPS = (CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS)
 
 
@@ -43,6 +46,7 @@ class Relaxed:
         fmax: largest force on an atom, eV/Å.
         stop: one of `converged`, `uncertain`, `stalled`, `exploded`, `collapsed`, `out of steps`.
         steps: steps taken.
+        guard: what ended an explosion or a collapse, in words; empty otherwise.
     """
 
     atoms: Atoms
@@ -51,6 +55,7 @@ class Relaxed:
     fmax: float
     stop: str
     steps: int
+    guard: str = ""
 
     @property
     def usable(self) -> bool:
@@ -167,7 +172,7 @@ def relax(
         stop, best, since = _judge(state, best, since, volume0, sigma0, settings)
         if bool((stop >= 0).any()):
             ended = (stop >= 0).nonzero().flatten()
-            _collect(state, ended, stop, under_way, results)
+            _collect(state, ended, stop, under_way, results, volume0, settings)
             kept = (stop < 0).nonzero().flatten()
             surface.neighbours.keep(kept, state.batch, 0)
             under_way = [under_way[k] for k in kept.tolist()]
@@ -204,7 +209,7 @@ def _judge(
     def mark(where: Tensor, reason: str) -> None:
         stop[where & (stop < 0)] = _STOPS.index(reason)
 
-    mark(~finite | (fmax > 1e4) | (volume > high), EXPLODED)
+    mark(~finite | (fmax > MOST_FORCE) | (volume > high) | (_flatness(state.batch.cells) < FLATTEST), EXPLODED)
     mark(volume < low, COLLAPSED)
     mark(settled, CONVERGED)
     if settings.sigma_stop is not None:
@@ -215,7 +220,36 @@ def _judge(
     return stop, best, since
 
 
-def _collect(state: State, ended: Tensor, stop: Tensor, under_way: list[int], results: list[Relaxed | None]) -> None:
+def _flatness(cells: Tensor) -> Tensor:
+    """(n,) Å between the nearest lattice planes across a cell vector; NaN where a cell has no volume."""
+    return 1 / torch.linalg.inv_ex(cells).inverse.norm(dim=1).amax(1)
+
+
+def _guard(state: State, k: int, volume0: Tensor, settings: RelaxSettings) -> str:
+    """Which guard stopped structure `k`."""
+    fmax, volume = float(state.largest_force()[k]), float(state.batch.volumes[k] / volume0[k])
+    low, high = settings.volume_range
+    flat = float(_flatness(state.batch.cells)[k])
+    if not math.isfinite(float(state.enthalpy[k])) or not math.isfinite(fmax):
+        return "energy or a force is not a finite number"
+    if fmax > MOST_FORCE:
+        return f"a force of {fmax:.3g} eV/Å, limit {MOST_FORCE:g}"
+    if volume > high:
+        return f"the volume grew {volume:.2f} times, relax.volume_range allows {high:g}"
+    if volume < low:
+        return f"the volume shrank to {volume:.2f}, relax.volume_range allows {low:g}"
+    return f"lattice planes came within {flat:.2g} Å, limit {FLATTEST:g}"
+
+
+def _collect(
+    state: State,
+    ended: Tensor,
+    stop: Tensor,
+    under_way: list[int],
+    results: list[Relaxed | None],
+    volume0: Tensor,
+    settings: RelaxSettings,
+) -> None:
     fmax = state.largest_force().cpu().numpy()
     for k, atoms in zip(ended.tolist(), state.batch.select(ended).to_atoms(), strict=True):
         results[under_way[k]] = Relaxed(
@@ -225,4 +259,5 @@ def _collect(state: State, ended: Tensor, stop: Tensor, under_way: list[int], re
             float(fmax[k]) if np.isfinite(fmax[k]) else float("inf"),
             _STOPS[int(stop[k])],
             int(state.steps[k]),
+            _guard(state, k, volume0, settings) if _STOPS[int(stop[k])] in (EXPLODED, COLLAPSED) else "",
         )
