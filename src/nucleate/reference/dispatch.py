@@ -198,7 +198,7 @@ class Dispatcher:
 
         def finish(key: str, answer: object, wall: float) -> None:
             checked = checked_answer(answer, to_ask[key])
-            self.ledger.finish(key, checked, wall)
+            self.ledger.keep(key, checked, wall)
             answers[key] = checked
             if on_done is not None:
                 on_done(indices[key], checked)

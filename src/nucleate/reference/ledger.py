@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed
-from nucleate.reference.base import Label
+from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed, quoted
+from nucleate.reference.base import Label, checked_answer, has_moments
+from nucleate.reference.spool import forget_kept, keep_beside, kept_answers
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS ledger (
@@ -37,11 +38,14 @@ CREATE TABLE IF NOT EXISTS ledger (
     iterations INTEGER, core_seconds REAL, wall_seconds REAL,
     attempts INTEGER NOT NULL DEFAULT 1,
     purpose TEXT NOT NULL, round INTEGER NOT NULL,
-    details TEXT
+    details TEXT,
+    moments BLOB
 )
 """
 RETRY = ("running", "interrupted")
 """Rows in these states hold no answer yet: the calculation is asked again, in the same row."""
+PATIENCE = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries to record an answer while the disk is full or the database locked."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,8 @@ class Ledger:
 
     Args:
         path: SQLite file, or an open connection to it.
+
+    Answers that could not be recorded when they came, and were kept beside the database, are taken up.
     """
 
     def __init__(self, path: Path | str | sqlite3.Connection):
@@ -156,14 +162,22 @@ class Ledger:
         self._path = self._db.execute("PRAGMA database_list").fetchone()[2]
         with database_errors(self._path):
             self._db.execute(_TABLE)
+            if "moments" not in {row[1] for row in self._db.execute("PRAGMA table_info(ledger)")}:
+                # Written before structures carried moments into the ledger.
+                self._db.execute("ALTER TABLE ledger ADD COLUMN moments BLOB")
             self._db.execute("UPDATE ledger SET status='interrupted' WHERE status='running'")
+        if self._path:
+            for key, answer, wall_seconds in kept_answers(Path(self._path)):
+                if (row := self.lookup(key)) is not None and row.status in RETRY:
+                    self.finish(key, answer, wall_seconds)
+            forget_kept(Path(self._path))
 
     def begin(self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int) -> None:
         """Record that a calculation starts; a row that was interrupted is taken up again."""
         with database_errors(self._path):
             self._db.execute(
-                "INSERT INTO ledger (hash, asked, reference, settings, numbers, cell, positions, status, purpose, round)"
-                " VALUES (?,?,?,?,?,?,?,'running',?,?)"
+                "INSERT INTO ledger (hash, asked, reference, settings, numbers, cell, positions, status, purpose, round, moments)"
+                " VALUES (?,?,?,?,?,?,?,'running',?,?,?)"
                 " ON CONFLICT(hash) DO UPDATE SET status='running', attempts=attempts+1",
                 (
                     key,
@@ -175,8 +189,28 @@ class Ledger:
                     np.asarray(atoms.positions, dtype="<f8").tobytes(),
                     purpose,
                     round,
+                    np.asarray(atoms.get_initial_magnetic_moments(), dtype="<f8").tobytes() if has_moments(atoms) else None,
                 ),
             )
+
+    def keep(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
+        """Record the answer of a calculation that was begun, waiting while the disk is full or the database locked.
+
+        Raises:
+            StorageFailed: it could not be recorded; it is kept beside the database, or where else there is room, until the ledger is
+                opened again.
+        """
+        for pause in (*PATIENCE, None):
+            try:
+                self.finish(key, answer, wall_seconds)
+                return
+            except (StorageFailed, RunFolderError) as error:
+                if pause is None:
+                    where = keep_beside(Path(self._path), key, answer, wall_seconds)
+                    raise StorageFailed(
+                        f"{str(error).partition(';')[0]}; the last answer is kept in {where}: make room and resume"
+                    ) from error
+            time.sleep(pause)
 
     def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
         """Record the answer of a calculation that was begun."""
@@ -240,7 +274,10 @@ def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
     with database_errors(path):
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
         try:
-            found = connection.execute(f"SELECT reference, {_COLUMNS} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
+            columns = _COLUMNS
+            if "moments" not in {row[1] for row in connection.execute("PRAGMA table_info(ledger)")}:
+                columns = columns.replace("moments", "NULL")
+            found = connection.execute(f"SELECT reference, {columns} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
         finally:
             connection.close()
     rows = [(name, _row(tuple(row))) for name, *row in found]
@@ -249,13 +286,21 @@ def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
 
 _COLUMNS = (
     "id, hash, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core_seconds,"
-    " wall_seconds, attempts, purpose, round, details"
+    " wall_seconds, attempts, purpose, round, details, moments"
 )
 
 
 def _row(row: tuple) -> LedgerRow:
+    """A row as it was written; raises `RunFolderError` for one that cannot have been."""
+    try:
+        return _read_row(row)
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise RunFolderError(f"row {quoted(row[0], 20)} of the ledger is damaged ({quoted(str(error))}); the others can be read") from None
+
+
+def _read_row(row: tuple) -> LedgerRow:
     (number, key, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core, wall, attempts,
-     purpose, round_, details) = row  # fmt: skip
+     purpose, round_, details, moments) = row  # fmt: skip
     label = None
     if status == "ok":
         label = Label(
@@ -272,4 +317,10 @@ def _row(row: tuple) -> LedgerRow:
         positions=np.frombuffer(positions, dtype="<f8").reshape(-1, 3),
         pbc=True,
     )
+    if moments:
+        atoms.set_initial_magnetic_moments(np.frombuffer(moments, dtype="<f8"))
+    if label is not None and isinstance(checked := checked_answer(label, atoms), ReferenceFailed):
+        raise ValueError(checked.reason)
+    if not isinstance(status, str) or not isinstance(reason, str | None):
+        raise ValueError("its status is no text")
     return LedgerRow(number, key, atoms, status, reason, label, core or 0.0, wall or 0.0, attempts, purpose, round_)

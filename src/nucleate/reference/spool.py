@@ -1,0 +1,94 @@
+"""Answers that the database could not take, kept as files until it can: an hour of computing is not lost to a full disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nucleate.errors import ReferenceFailed, StorageFailed
+from nucleate.reference.base import Label
+from nucleate.storage import write_whole
+
+
+class KeptAnswer(BaseModel):
+    """One answer as its file holds it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    wall_seconds: float
+    energy: float | None = None
+    forces: list[list[float]] = Field(default_factory=list)
+    stress: list[float] = Field(default_factory=list)
+    iterations: int = 0
+    core_seconds: float = 0.0
+    details: dict[str, Any] = Field(default_factory=dict)
+    reason: str = ""
+    kind: str = ""
+
+    def answer(self) -> Label | ReferenceFailed:
+        """The label or the failure."""
+        if self.energy is None:
+            return ReferenceFailed(self.reason, kind=self.kind)
+        forces, stress = np.array(self.forces).reshape(-1, 3), np.array(self.stress)
+        return Label(self.energy, forces, stress, self.iterations, self.core_seconds, self.details)
+
+
+def _folders(database: Path) -> list[Path]:
+    """Where answers of a database may lie: beside it, and in the temporary folder where its own disk has no room."""
+    name = hashlib.sha256(str(database.resolve()).encode()).hexdigest()[:16]
+    return [database.with_name(database.name + "-kept"), Path(tempfile.gettempdir()) / f"nucleate-kept-{name}"]
+
+
+def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> Path:
+    """Write an answer to a file; returns which.
+
+    Raises:
+        StorageFailed: there is no room anywhere.
+    """
+    if isinstance(answer, Label):
+        forces, stress = np.asarray(answer.forces).tolist(), np.asarray(answer.stress).tolist()
+        kept = KeptAnswer(
+            hash=key, wall_seconds=wall_seconds, energy=answer.energy, forces=forces, stress=stress,
+            iterations=answer.iterations, core_seconds=answer.core_seconds, details=answer.details,
+        )  # fmt: skip
+    else:
+        kept = KeptAnswer(hash=key, wall_seconds=wall_seconds, reason=answer.reason, kind=answer.kind)
+    for folder in _folders(database):
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            write_whole(folder / f"{key}.json", kept.model_dump_json())
+            return folder / f"{key}.json"
+        except (OSError, StorageFailed):
+            continue
+    raise StorageFailed(f"{database}: no room to keep the last answer anywhere; free some disk space and resume: that call is repeated")
+
+
+def kept_answers(database: Path) -> Iterator[tuple[str, Label | ReferenceFailed, float]]:
+    """Hash, answer and wall seconds of every answer that was kept; what cannot be read is passed over and asked again."""
+    for folder in _folders(database):
+        for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+            try:
+                kept = KeptAnswer.model_validate(json.loads(path.read_text(encoding="utf-8")))
+                yield kept.hash, kept.answer(), kept.wall_seconds
+            except (OSError, ValueError, RecursionError, ValidationError):
+                continue
+
+
+def forget_kept(database: Path) -> None:
+    """Remove the files of answers that are in the ledger now."""
+    for folder in _folders(database):
+        if folder.is_dir():
+            for path in folder.glob("*.json*"):
+                path.unlink(missing_ok=True)
+            try:
+                folder.rmdir()
+            except OSError:
+                continue
