@@ -40,6 +40,12 @@ def given_moments(text: list[str]) -> dict[str, float]:
     return found
 
 
+def tell(couplings: Any) -> None:
+    """Print what a reader of couplings noted; beside the result, so that --json stays one object."""
+    for note in couplings.notes:
+        typer.echo(f"note: {note}", err=True)
+
+
 def couple(
     structure: Annotated[Path, typer.Argument(help="A crystal with magnetic atoms.")],
     out: Annotated[Path, typer.Option(help="Folder with what is computed and couplings; the same command goes on there.")],
@@ -149,7 +155,7 @@ def _energies(
     def told(kind: str, facts: dict[str, Any]) -> None:
         if not quiet and not as_json:
             state = "failed" if facts["failed"] else "done"
-            console.print(f"state {facts['done']} of {facts['total']} ({facts['signs']}): {state}", highlight=False)
+            console.print(f"state {facts['done']} of {facts['total']} ({facts['signs']}): {state}", highlight=False, markup=False)
 
     with (
         ledger_file(out / "ledger.db") as ledger,
@@ -175,13 +181,15 @@ def _liechtenstein(atoms: Any, out: Path, how: dict[str, Any], reference: dict[s
     resolved = validated(LiechtensteinSettings, how, "options and [liechtenstein]")
     engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
     console = make_console()
-    found = liechtenstein_couplings(atoms, resolved, engine, out, lambda step: None if quiet or as_json else console.print(step))
+    found = liechtenstein_couplings(
+        atoms, resolved, engine, out, lambda step: None if quiet or as_json else console.print(step, markup=False)
+    )
     facts = {"moments": found.moments.tolist(), "mesh": found.mesh, "balance": found.balance.tolist()}
     _hand_over(out, found.couplings, facts, as_json)
     if not as_json:
         moments, balance = (", ".join(f"{x:{sign}.2f}" for x in of) for of, sign in ((found.moments, "+"), (found.balance, "")))
         told = f"moments: {moments} Bohr magnetons; {' x '.join(map(str, found.mesh))} k-points; balance (one is best): {balance}"
-        console.print(told, highlight=False, soft_wrap=True)
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def _hand_over(out: Path, couplings: Any, facts: dict[str, Any], as_json: bool) -> None:
@@ -192,13 +200,14 @@ def _hand_over(out: Path, couplings: Any, facts: dict[str, Any], as_json: bool) 
     from nucleate.storage import write_whole
 
     path = out / "couplings.csv"
+    tell(couplings)
     write_whole(path, table_text(couplings))
     if as_json:
         print(json.dumps({"schema": 1, "couplings": str(path), "shells": shells(couplings), **facts}))
         return
     console = make_console()
     console.print(shell_table(couplings))
-    console.print(f"couplings: {path}", highlight=False, soft_wrap=True)
+    console.print(f"couplings: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _wannier(atoms: Any, out: Path, how: dict[str, Any], quiet: bool, as_json: bool) -> None:
@@ -210,7 +219,7 @@ def _wannier(atoms: Any, out: Path, how: dict[str, Any], quiet: bool, as_json: b
 
     resolved = validated(WannierSettings, how, "[tb2j]")
     console = make_console()
-    found = wannier_couplings(atoms, resolved, out, lambda step: None if quiet or as_json else console.print(step))
+    found = wannier_couplings(atoms, resolved, out, lambda step: None if quiet or as_json else console.print(step, markup=False))
     facts = {k: v for k, v in asdict(found).items() if k != "couplings"}
     _hand_over(out, found.couplings, facts, as_json)
     if not as_json:

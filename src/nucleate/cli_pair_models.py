@@ -65,7 +65,7 @@ def train(
     console = make_console()
     with Bar(console, quiet) as bar:
         found = train_pairs(Pairs.joined([read_pairs(path) for path in data]), out, _training(settings, model, seed), bar)
-    console.print(f"model of {', '.join(found.elements)}: {out}", highlight=False, soft_wrap=True)
+    console.print(f"model of {', '.join(found.elements)}: {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _training(settings: Path | None, model: str | None, seed: int | None) -> Any:
@@ -102,7 +102,7 @@ def evaluate(
         print(json.dumps({"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers}))
         return
     text = f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {found.mae:.3f} meV, RMSE {found.rmse:.3f} meV, R² {found.r2:.3f}; "
-    console.print(text + f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, soft_wrap=True)
+    console.print(text + f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, markup=False, soft_wrap=True)
 
 
 def predict(
@@ -112,6 +112,7 @@ def predict(
 ) -> None:
     """Couplings of pairs by a trained model."""
     import numpy as np
+    from rich.markup import escape
     from rich.table import Table
 
     from nucleate.report.terminal import make_console
@@ -140,7 +141,7 @@ def predict(
         table.add_column(name, justify="left" if name == "pair" else "right")
     for k, pair in enumerate(asked.elements):
         table.add_row(
-            "-".join(pair),
+            escape("-".join(pair)),
             f"{found.couplings[k]:+.3f}",
             f"{found.errors[k]:.3f}",
             f"{asked.couplings[k]:+.3f}" if np.isfinite(asked.couplings[k]) else "",
@@ -180,4 +181,4 @@ def suggest(
         return
     console = make_console()
     for row, e in zip(rows, errors, strict=True):
-        console.print(f"row {row - len(known) + 1}: {'-'.join(both.elements[row])}, ±{e:.3f} meV", highlight=False)
+        console.print(f"row {row - len(known) + 1}: {'-'.join(both.elements[row])}, ±{e:.3f} meV", highlight=False, markup=False)
