@@ -102,8 +102,8 @@ def stated(model: type[Header], data: Any, where: str) -> Header:
         elif first["type"] == "extra_forbidden":
             problem = f"{name} is not known; known: {', '.join(model.model_fields)}" if len(first["loc"]) == 1 else f"{name} is not known"
         else:
+            said = "should be a table of keys and values" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
             got = "" if isinstance(first["input"], dict | list) else f" (got {quoted(first['input'], 30)})"
-            problem = f"{name + ': ' if name else ''}{first['msg'].removeprefix('Value error, ')[0].lower()}"
-            problem += first["msg"].removeprefix("Value error, ")[1:] + got
+            problem = f"{name + ': ' if name else ''}{said[:1].lower()}{said[1:]}{got}"
         more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise BadInput(f"{where}: {quoted(problem, LONGEST_PROBLEM)}{more}") from None
