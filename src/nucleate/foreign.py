@@ -6,6 +6,7 @@ Every function raises `BadInput` in one line; models of headers are pydantic's, 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,12 +44,9 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
 def depth(text: str) -> int:
     """Levels of brackets and braces; those inside quoted text count too, which errs on the safe side."""
     level = deepest = 0
-    for character in text:
-        if character in "[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif character in "]}":
-            level = max(0, level - 1)
+    for bracket in re.finditer(r"[\[\]{}]", text):
+        level = level + 1 if bracket[0] in "[{" else max(0, level - 1)
+        deepest = max(deepest, level)
     return deepest
 
 
