@@ -12,6 +12,7 @@ import typer
 from nucleate.errors import BadInput, NucleateError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+SURROGATES = ("chgnet", "sevennet")
 METHODS = ("collinear", "four-state", "liechtenstein", "tb2j")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
 
@@ -139,13 +140,19 @@ def _energies(
     atoms: Any, out: Path, mapping: dict[str, Any], reference: dict[str, Any], where: str, workers: int, quiet: bool, as_json: bool
 ) -> None:
     from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
+    from nucleate.reference.build import WITHOUT_EFFECT
     from nucleate.reference.ledger import ledger_file
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import validated
     from nucleate.spins.dft.mapping import MappingSettings, map_couplings
 
     how = validated(MappingSettings, mapping, "options")
-    engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
+    engine = validated(ReferenceSettings, reference, where)
+    if engine.engine in SURROGATES:
+        raise BadInput(f"{where}: engine {engine.engine} knows no spin states: its energies do not depend on moments; take another one")
+    if "smearing" not in {*reference, *WITHOUT_EFFECT[engine.engine]}:
+        # States are compared at one width, whatever the preset; an engine that smears by its own parameters is left to them.
+        engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
     console = make_console()
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -58,8 +58,8 @@ def test_levels_below_the_window_may_be_missing(snapshot):
 
 def test_without_a_fermi_level_the_units_are_not_checked_which_is_said(snapshot):
     (snapshot / "be.info.json").unlink()
-    words = ["electrons", "import", str(snapshot / "be.npy"), str(snapshot / "be.extxyz"), "--out", str(snapshot / "data"), "--low", str(LOW),
-             "--spacing", str(SPACING), "--charge", "Be=2", "--temperature", "300"]  # fmt: skip
+    window = ["--low", str(LOW), "--spacing", str(SPACING), "--charge", "Be=2", "--temperature", "300"]
+    words = ["electrons", "import", str(snapshot / "be.npy"), str(snapshot / "be.extxyz"), "--out", str(snapshot / "data"), *window]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "note" in result.stderr

@@ -233,10 +233,13 @@ class Trainer:
         shapes = [parameter.shape for group in fitting.optimiser.param_groups for parameter in group["params"]]
         # L-BFGS keeps all parameters as one row; the others keep tensors of each parameter's shape, and counts.
         whole = isinstance(fitting.optimiser, torch.optim.LBFGS)
-        for index, kept in memory.items() if isinstance(memory, dict) else [(None, None)]:
-            fits = isinstance(index, int) and 0 <= index < len(shapes) and isinstance(kept, dict)
-            if not fits or any(isinstance(x, Tensor) and x.numel() > 1 and not whole and x.shape != shapes[index] for x in kept.values()):
-                raise BadInput(f"{where}: its optimiser does not fit its model; choose another --out")
+        fits = isinstance(memory, dict) and all(
+            isinstance(index, int) and 0 <= index < len(shapes) and isinstance(kept, dict)
+            and not any(isinstance(x, Tensor) and x.numel() > 1 and not whole and x.shape != shapes[index] for x in kept.values())
+            for index, kept in memory.items()
+        )  # fmt: skip
+        if not fits:
+            raise BadInput(f"{where}: its optimiser does not fit its model; choose another --out")
         state["state"] = memory
         fitting.optimiser.load_state_dict(state)
         fitting.step, fitting.frozen, fitting.steered = said.step, said.frozen, said.steered
