@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.errors import BadInput, NucleateError
+from nucleate.errors import BadInput, NucleateError, quoted
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
 SURROGATES = ("chgnet", "sevennet")
@@ -29,15 +29,17 @@ def given_moments(text: list[str]) -> dict[str, float]:
     for part in (p for t in text for p in t.replace(",", " ").split()):
         element, sign, value = part.partition("=")
         if not sign:
-            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5")
+            raise BadInput(f"--moment {quoted(part, 40)}: write an element and its moment, such as Mn=4.5")
         if element in found or not atomic_numbers.get(element):
-            raise BadInput(f"--moment {part}: {'given twice' if element in found else 'no element'}")
+            raise BadInput(f"--moment {quoted(part, 40)}: {'given twice' if element in found else 'no element'}")
         try:
             found[element] = float(value)
         except ValueError:
-            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5") from None
+            raise BadInput(f"--moment {quoted(part, 40)}: write an element and its moment, such as Mn=4.5") from None
         if not 0 < found[element] < 20:
-            raise BadInput(f"--moment {part}: give its size, above zero; energies find which point down, a structure's own moments tell")
+            raise BadInput(
+                f"--moment {quoted(part, 40)}: give its size, above zero; energies find which point down, a structure's own moments tell"
+            )
     return found
 
 
@@ -77,12 +79,12 @@ def couple(
     from nucleate.settings_text import read_settings
 
     if method not in (None, *METHODS):
-        raise BadInput(f"--method {method}; known: {', '.join(METHODS)}")
+        raise BadInput(f"--method {quoted(method, 40)}; known: {', '.join(METHODS)}")
     given = read_settings(settings, "write one with [reference] and [mapping], [liechtenstein] or [tb2j]") if settings else {}
     tables = {"tb2j": ("tb2j",), "liechtenstein": ("reference", "liechtenstein")}.get(str(method), ("reference", "mapping"))
     unknown = set(given) - set(tables)
     if unknown:
-        raise BadInput(f"{settings}: unknown table {', '.join(sorted(unknown))}; with method {method}: {', '.join(tables)}")
+        raise BadInput(f"{settings}: unknown table {quoted(', '.join(sorted(unknown)), 60)}; with method {method}: {', '.join(tables)}")
     for name, value in given.items():
         if not isinstance(value, dict):
             raise BadInput(f"{settings}: [{name}] is a table")

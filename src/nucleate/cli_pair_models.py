@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nucleate.cli_couple import AsJson, Quiet
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 
 
 def register_models(verbs: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def import_(
         raise BadInput(f"{out}: is there already; name another file")
     split = [text.partition("=") for text in column]
     if not all(name and mark and value for name, mark, value in split) or len({name for name, _, _ in split}) < len(split):
-        raise BadInput(f"--column {' '.join(column)}: write each once, as J=Jij")
+        raise BadInput(f"--column {quoted(' '.join(column), 60)}: write each once, as J=Jij")
     found, left = read_foreign(table, {name: value for name, _, value in split}, unit, pairs, sign)
     write_pairs(out, found)
     if left:
@@ -166,7 +166,7 @@ def suggest(
     from nucleate.spins.models.training import load_pairs_model
 
     if strategy not in ("variance", "diversity"):
-        raise BadInput(f"--strategy {strategy}; known: variance, diversity")
+        raise BadInput(f"--strategy {quoted(strategy, 40)}; known: variance, diversity")
     loaded, asked = load_pairs_model(model), read_pairs(pool, labelled=False)
     if not isinstance(loaded.model, PairGaussianProcess):
         raise BadInput(f"{model}: only a kernel knows what it would learn; train one with --model kernel")

@@ -40,11 +40,13 @@ class TensorFile:
         path: names it in messages.
         metadata: of its header, texts.
         tensors: by name; those of floating point are finite.
+        what: it should be, for messages.
     """
 
     path: Path
     metadata: dict[str, str]
     tensors: dict[str, Tensor]
+    what: str
 
     @property
     def numbers(self) -> int:
@@ -59,7 +61,7 @@ class TensorFile:
         """
         said = from_json(self.metadata[key], f"{self.path}: its header") if key in self.metadata else None
         if not isinstance(said, dict):
-            raise BadInput(f"{self.path}: its header holds no {key}; it is another kind of file, or damaged")
+            raise BadInput(f"{self.path}: is not a whole {self.what}: its header holds no {key}; it is another kind of file, or damaged")
         check_version(said.get("version"), newest, self.path)
         return stated(model, said, f"{self.path}: its header")
 
@@ -131,7 +133,7 @@ def read_tensor_file(path: Path, what: str, hint: str = "") -> TensorFile:
             raise BadInput(f"{path}: tensor {quoted(name, 40)} is complex; no {what} has such")
         if tensor.is_floating_point() and not torch.isfinite(tensor.double()).all():
             raise BadInput(f"{path}: tensor {quoted(name, 40)} holds numbers that are not finite; the file is damaged")
-    return TensorFile(path, metadata, tensors)
+    return TensorFile(path, metadata, tensors, what)
 
 
 def check_version(version: Any, newest: int, path: Path) -> None:
