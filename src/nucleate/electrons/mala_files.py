@@ -6,8 +6,10 @@ pseudopotential: what the free energy needs of it is not in the files. Density o
 
 from __future__ import annotations
 
+import re
 from itertools import permutations
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -34,6 +36,11 @@ CONTAINERS = {
 """Other files that a local density of states comes in, by how they begin."""
 LONGEST_HEADER = 512
 """Bytes of a numpy header; one of four axes has some 120."""
+_HEADER = re.compile(
+    rb"\x93NUMPY[\x01-\x03]\x00(?:..|....)\{\s*'descr': '[<>=|]?[a-zA-Z]\d*', 'fortran_order': (?:True|False), "
+    rb"'shape': \((?:\d{1,18}L?,? ?){0,8}\),? ?\}\s*\n",
+    re.DOTALL,
+)
 LARGEST_INFO = 2**24
 """Bytes of the information beside a structure; it holds the forces on every atom."""
 FEWEST, MOST = 0.75, 1.15
@@ -45,12 +52,15 @@ UNEVEN, EVEN = 1.7, 1.35
 """Ratios of the largest to the smallest spacing of a grid: beyond the one it is suspicious, below the other it is as programs choose it."""
 
 
+Points = Annotated[int, Field(ge=1, le=10**6)]
+
+
 class _Info(BaseModel):
     """What of MALA's information is used; it holds much more."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    grid_dimensions: tuple[int, int, int] | None = None
+    grid_dimensions: tuple[Points, Points, Points] | None = None
     temperature: float | None = None
     fermi_energy_dft: float | None = Field(None, ge=-1e4, le=1e4)
     band_energy_dft_calculation: float | None = None
@@ -145,12 +155,15 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         with path.open("rb") as stream:
-            start = stream.read(8)
+            start = stream.read(12 + LONGEST_HEADER)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     if not start.startswith(b"\x93NUMPY"):
         kind = next((name for mark, name in CONTAINERS.items() if start.startswith(mark)), "no numpy array")
         raise BadInput(f"{path}: is {kind}; save the array of the local density of states alone, with numpy.save")
+    # numpy runs a header through Python's parser, which has errors of its own: only what numpy writes for plain arrays gets there.
+    if not _HEADER.match(start):
+        raise BadInput(f"{path}: cannot be read as a numpy array: its header is not that of a plain array of numbers")
     try:
         values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=LONGEST_HEADER)
     except (OSError, ValueError, OverflowError) as error:

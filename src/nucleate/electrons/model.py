@@ -194,7 +194,7 @@ class ElectronModel:
         if said.descriptor.n_species != len(said.ions) or len({ion.symbol for ion in said.ions}) < len(said.ions):
             raise BadInput(f"{path}: its header has {len(said.ions)} ions for the {said.descriptor.n_species} species of its descriptor")
         energies = file.tensors.pop("energies", None)
-        if energies is None or tuple(energies.shape) != (shape.outputs,) or not energies.is_floating_point():
+        if energies is None or tuple(energies.shape) != (shape.outputs,) or energies.dtype != torch.float64:
             raise BadInput(f"{path}: tensor energies: {shape.outputs} numbers belong there, as many as the network's outputs")
         if not (energies.diff() > 0).all():
             raise BadInput(f"{path}: tensor energies: they do not rise")

@@ -106,7 +106,7 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
         steps -= 1
     q = mesh(steps)
     values = np.linalg.eigvalsh(order_waves(couplings, q))[:, -1]
-    best = q[values > values.max() - 1e-9 * abs(values.max())][0]
+    best = q[values >= values.max() - 1e-9 * abs(values.max())][0]
     simplex = best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])
     options = {"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": simplex}
     found = minimize(lambda p: -np.linalg.eigvalsh(order_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead", options=options)

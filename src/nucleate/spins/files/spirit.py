@@ -236,9 +236,11 @@ def _moments(found: _Input, n: int) -> tuple[np.ndarray, list[str]]:
 def _table(found: _Input, counted: str, file: str, known: tuple[str, ...]) -> list[dict[str, str]]:
     """Rows of a table of named columns, in the input or in a file of its own beside it."""
     if counted not in found.at:
-        path = found.path.parent / found.words(file, 1)[0]
-        if not path.is_file():
-            raise BadInput(f"{found.path}: {file} {quoted(found.words(file, 1)[0], 60)}: no such file beside it")
+        name = found.words(file, 1)[0]
+        path = found.path.parent / name
+        # Names that no file can have make `is_file` raise.
+        if len(name.encode()) > 255 or "\0" in name or not path.is_file():
+            raise BadInput(f"{found.path}: {file} {quoted(name, 60)}: no such file beside it")
         lines = _words(path)
         found = _Input(path, lines, {})
         if lines and lines[0][0].lower() == counted:
