@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.errors import BadInput, NucleateError
+from nucleate.errors import BadInput, NucleateError, quoted
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+SURROGATES = ("chgnet", "sevennet")
 METHODS = ("collinear", "four-state", "liechtenstein", "tb2j")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
 
@@ -28,16 +29,24 @@ def given_moments(text: list[str]) -> dict[str, float]:
     for part in (p for t in text for p in t.replace(",", " ").split()):
         element, sign, value = part.partition("=")
         if not sign:
-            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5")
+            raise BadInput(f"--moment {quoted(part, 40)}: write an element and its moment, such as Mn=4.5")
         if element in found or not atomic_numbers.get(element):
-            raise BadInput(f"--moment {part}: {'given twice' if element in found else 'no element'}")
+            raise BadInput(f"--moment {quoted(part, 40)}: {'given twice' if element in found else 'no element'}")
         try:
             found[element] = float(value)
         except ValueError:
-            raise BadInput(f"--moment {part}: write an element and its moment, such as Mn=4.5") from None
+            raise BadInput(f"--moment {quoted(part, 40)}: write an element and its moment, such as Mn=4.5") from None
         if not 0 < found[element] < 20:
-            raise BadInput(f"--moment {part}: give its size, above zero; energies find which point down, a structure's own moments tell")
+            raise BadInput(
+                f"--moment {quoted(part, 40)}: give its size, above zero; energies find which point down, a structure's own moments tell"
+            )
     return found
+
+
+def tell(couplings: Any) -> None:
+    """Print what a reader of couplings noted; beside the result, so that --json stays one object."""
+    for note in couplings.notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def couple(
@@ -70,12 +79,12 @@ def couple(
     from nucleate.settings_text import read_settings
 
     if method not in (None, *METHODS):
-        raise BadInput(f"--method {method}; known: {', '.join(METHODS)}")
+        raise BadInput(f"--method {quoted(method, 40)}; known: {', '.join(METHODS)}")
     given = read_settings(settings, "write one with [reference] and [mapping], [liechtenstein] or [tb2j]") if settings else {}
     tables = {"tb2j": ("tb2j",), "liechtenstein": ("reference", "liechtenstein")}.get(str(method), ("reference", "mapping"))
     unknown = set(given) - set(tables)
     if unknown:
-        raise BadInput(f"{settings}: unknown table {', '.join(sorted(unknown))}; with method {method}: {', '.join(tables)}")
+        raise BadInput(f"{settings}: unknown table {quoted(', '.join(sorted(unknown)), 60)}; with method {method}: {', '.join(tables)}")
     for name, value in given.items():
         if not isinstance(value, dict):
             raise BadInput(f"{settings}: [{name}] is a table")
@@ -133,13 +142,19 @@ def _energies(
     atoms: Any, out: Path, mapping: dict[str, Any], reference: dict[str, Any], where: str, workers: int, quiet: bool, as_json: bool
 ) -> None:
     from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
+    from nucleate.reference.build import WITHOUT_EFFECT
     from nucleate.reference.ledger import ledger_file
     from nucleate.report.terminal import make_console
     from nucleate.settings_text import validated
     from nucleate.spins.dft.mapping import MappingSettings, map_couplings
 
     how = validated(MappingSettings, mapping, "options")
-    engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
+    engine = validated(ReferenceSettings, reference, where)
+    if engine.engine in SURROGATES:
+        raise BadInput(f"{where}: engine {engine.engine} knows no spin states: its energies do not depend on moments; take another one")
+    if "smearing" not in {*reference, *WITHOUT_EFFECT[engine.engine]}:
+        # States are compared at one width, whatever the preset; an engine that smears by its own parameters is left to them.
+        engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
     console = make_console()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -149,7 +164,7 @@ def _energies(
     def told(kind: str, facts: dict[str, Any]) -> None:
         if not quiet and not as_json:
             state = "failed" if facts["failed"] else "done"
-            console.print(f"state {facts['done']} of {facts['total']} ({facts['signs']}): {state}", highlight=False)
+            console.print(f"state {facts['done']} of {facts['total']} ({facts['signs']}): {state}", highlight=False, markup=False)
 
     with (
         ledger_file(out / "ledger.db") as ledger,
@@ -175,13 +190,15 @@ def _liechtenstein(atoms: Any, out: Path, how: dict[str, Any], reference: dict[s
     resolved = validated(LiechtensteinSettings, how, "options and [liechtenstein]")
     engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
     console = make_console()
-    found = liechtenstein_couplings(atoms, resolved, engine, out, lambda step: None if quiet or as_json else console.print(step))
+    found = liechtenstein_couplings(
+        atoms, resolved, engine, out, lambda step: None if quiet or as_json else console.print(step, markup=False)
+    )
     facts = {"moments": found.moments.tolist(), "mesh": found.mesh, "balance": found.balance.tolist()}
     _hand_over(out, found.couplings, facts, as_json)
     if not as_json:
         moments, balance = (", ".join(f"{x:{sign}.2f}" for x in of) for of, sign in ((found.moments, "+"), (found.balance, "")))
         told = f"moments: {moments} Bohr magnetons; {' x '.join(map(str, found.mesh))} k-points; balance (one is best): {balance}"
-        console.print(told, highlight=False, soft_wrap=True)
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def _hand_over(out: Path, couplings: Any, facts: dict[str, Any], as_json: bool) -> None:
@@ -192,13 +209,14 @@ def _hand_over(out: Path, couplings: Any, facts: dict[str, Any], as_json: bool) 
     from nucleate.storage import write_whole
 
     path = out / "couplings.csv"
+    tell(couplings)
     write_whole(path, table_text(couplings))
     if as_json:
         print(json.dumps({"schema": 1, "couplings": str(path), "shells": shells(couplings), **facts}))
         return
     console = make_console()
     console.print(shell_table(couplings))
-    console.print(f"couplings: {path}", highlight=False, soft_wrap=True)
+    console.print(f"couplings: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _wannier(atoms: Any, out: Path, how: dict[str, Any], quiet: bool, as_json: bool) -> None:
@@ -210,7 +228,7 @@ def _wannier(atoms: Any, out: Path, how: dict[str, Any], quiet: bool, as_json: b
 
     resolved = validated(WannierSettings, how, "[tb2j]")
     console = make_console()
-    found = wannier_couplings(atoms, resolved, out, lambda step: None if quiet or as_json else console.print(step))
+    found = wannier_couplings(atoms, resolved, out, lambda step: None if quiet or as_json else console.print(step, markup=False))
     facts = {k: v for k, v in asdict(found).items() if k != "couplings"}
     _hand_over(out, found.couplings, facts, as_json)
     if not as_json:

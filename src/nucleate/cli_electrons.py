@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
@@ -115,8 +115,10 @@ def import_snapshot(
         try:
             charges[symbol] = float(number)
         except ValueError:
-            raise BadInput(f"--charge {text}: write an element and its number of valence electrons, as Be=2") from None
+            raise BadInput(f"--charge {quoted(text, 40)}: write an element and its number of valence electrons, as Be=2") from None
     snapshot = read_mala(ldos, structure, low, spacing, charges, sigma, temperature, units)
+    if "note" in snapshot.details:
+        typer.echo(f"note: {snapshot.details['note']}", err=True)
     make_folder(out / "snapshots")
     last = max((int(path.stem) for path in (out / "snapshots").glob("[0-9]*.zarr")), default=-1)
     path = out / "snapshots" / f"{last + 1:04d}.zarr"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nucleate.cli_couple import AsJson, Quiet
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 
 
 def register_models(verbs: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def import_(
         raise BadInput(f"{out}: is there already; name another file")
     split = [text.partition("=") for text in column]
     if not all(name and mark and value for name, mark, value in split) or len({name for name, _, _ in split}) < len(split):
-        raise BadInput(f"--column {' '.join(column)}: write each once, as J=Jij")
+        raise BadInput(f"--column {quoted(' '.join(column), 60)}: write each once, as J=Jij")
     found, left = read_foreign(table, {name: value for name, _, value in split}, unit, pairs, sign)
     write_pairs(out, found)
     if left:
@@ -65,7 +65,7 @@ def train(
     console = make_console()
     with Bar(console, quiet) as bar:
         found = train_pairs(Pairs.joined([read_pairs(path) for path in data]), out, _training(settings, model, seed), bar)
-    console.print(f"model of {', '.join(found.elements)}: {out}", highlight=False, soft_wrap=True)
+    console.print(f"model of {', '.join(found.elements)}: {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _training(settings: Path | None, model: str | None, seed: int | None) -> Any:
@@ -102,7 +102,7 @@ def evaluate(
         print(json.dumps({"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers}))
         return
     text = f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {found.mae:.3f} meV, RMSE {found.rmse:.3f} meV, R² {found.r2:.3f}; "
-    console.print(text + f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, soft_wrap=True)
+    console.print(text + f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, markup=False, soft_wrap=True)
 
 
 def predict(
@@ -112,6 +112,7 @@ def predict(
 ) -> None:
     """Couplings of pairs by a trained model."""
     import numpy as np
+    from rich.markup import escape
     from rich.table import Table
 
     from nucleate.report.terminal import make_console
@@ -140,7 +141,7 @@ def predict(
         table.add_column(name, justify="left" if name == "pair" else "right")
     for k, pair in enumerate(asked.elements):
         table.add_row(
-            "-".join(pair),
+            escape("-".join(pair)),
             f"{found.couplings[k]:+.3f}",
             f"{found.errors[k]:.3f}",
             f"{asked.couplings[k]:+.3f}" if np.isfinite(asked.couplings[k]) else "",
@@ -165,7 +166,7 @@ def suggest(
     from nucleate.spins.models.training import load_pairs_model
 
     if strategy not in ("variance", "diversity"):
-        raise BadInput(f"--strategy {strategy}; known: variance, diversity")
+        raise BadInput(f"--strategy {quoted(strategy, 40)}; known: variance, diversity")
     loaded, asked = load_pairs_model(model), read_pairs(pool, labelled=False)
     if not isinstance(loaded.model, PairGaussianProcess):
         raise BadInput(f"{model}: only a kernel knows what it would learn; train one with --model kernel")
@@ -180,4 +181,4 @@ def suggest(
         return
     console = make_console()
     for row, e in zip(rows, errors, strict=True):
-        console.print(f"row {row - len(known) + 1}: {'-'.join(both.elements[row])}, ±{e:.3f} meV", highlight=False)
+        console.print(f"row {row - len(known) + 1}: {'-'.join(both.elements[row])}, ±{e:.3f} meV", highlight=False, markup=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli_couple import AsJson, Quiet, couple, given_moments
+from nucleate.cli_couple import AsJson, Quiet, couple, given_moments, tell
 from nucleate.cli_pair_models import register_models
 from nucleate.errors import BadInput, NucleateError
 
@@ -54,9 +54,10 @@ def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:
     from nucleate.spins.files.reading import read_couplings
 
     found = read_couplings(couplings)
+    tell(found)
     estimates = _estimates(found)
     if as_json:
-        print(json.dumps({"schema": 1, "shells": shells(found), "estimates": estimates}))
+        print(json.dumps({"schema": 1, "shells": shells(found), "estimates": estimates, "notes": found.notes}))
         return
     console = make_console()
     console.print(shell_table(found))
@@ -96,7 +97,9 @@ def _say(estimates: dict[str, Any], console: Any) -> None:
     signs = estimates["sublattices"]
     if signs is not None and len(signs) > 1:
         q += "; sites " + " ".join("+" if sign > 0 else "-" for sign in signs)
-    console.print(f"order at q = ({q}); mean field: {estimates['mean_field']:.1f} K, RPA: {rpa}", highlight=False, soft_wrap=True)
+    console.print(
+        f"order at q = ({q}); mean field: {estimates['mean_field']:.1f} K, RPA: {rpa}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def convert(
@@ -120,6 +123,7 @@ def convert(
     if out.suffix not in writers:
         raise BadInput(f"{out}: unknown kind of file; known: .csv (a table), .out (TB2J), .cfg (Spirit)")
     found = read_couplings(couplings)
+    tell(found)
     write_whole(out, writers[out.suffix](found))
     lost = [] if out.suffix == ".csv" or not np.isfinite(found.errors).any() else ["error bars"]
     if out.suffix == ".cfg":
@@ -172,6 +176,7 @@ def simulate(
             check_figure(path)
             _check_folder(path)
     found = read_couplings(couplings)
+    tell(found)
     estimates = _estimates(found)
     console = make_console()
     with Bar(console, quiet or as_json) as bar:
@@ -199,7 +204,7 @@ def simulate(
     if picture is not None:
         plot_spins(ended.lattice, ended.coldest, picture)
     if as_json:
-        print(json.dumps({**simulation_data(ended.rows, crossings, estimates), "lost": lost}))
+        print(json.dumps({**simulation_data(ended.rows, crossings, estimates), "lost": lost, "notes": found.notes}))
         return
     console.print(temperature_table(ended.rows))
     _say(estimates, console)
@@ -208,7 +213,7 @@ def simulate(
             f"T_C from sizes {c.small} and {c.large}: {c.temperature:.2f} ± {c.error:.2f} K (cumulant {c.cumulant:.4f})", highlight=False
         )
     for text in lost:
-        console.print(text, highlight=False, soft_wrap=True)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_folder(path: Path) -> None:

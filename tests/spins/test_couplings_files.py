@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from nucleate.cli import app
 from nucleate.errors import BadInput
 from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.files.reading import read_couplings
@@ -106,7 +108,8 @@ def test_tb2j_reads_what_is_written(tmp_path):
     [
         (lambda t: t[: t.index("Exchange:")], "sections Cell, Atoms and Exchange"),
         (lambda t: t[: t.index("   Fe1   Fe1")], "no pairs"),
-        (lambda t: t[: t.rindex("----")], "has no partner"),
+        (lambda t: t[: t.rindex("-" * 88)], "has no partner"),
+        (lambda t: t[: t.rindex("----")], "cut short"),
         (lambda t: t.replace("(-1.0000  0.0000  0.5000)", "( 1.0000  0.0000 -0.5000)"), "D vector of one is not minus"),
         (lambda t: t.replace(" 5.0000   (-3.000", "    nan   (-3.000"), "not a finite number"),
         (lambda t: t.replace("   Fe1   Fe1   ( -1", "   Fe1   Mn7   ( -1"), "no such atom"),
@@ -150,7 +153,8 @@ def test_spirit_refuses_what_it_cannot_hold():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.replace("mu_s", "mu"), "mu_s is missing"),
+        (lambda t: t.replace("mu_s", "mu"), "keyword mu is not known"),
+        (lambda t: t.replace("mu_s", "# mu_s"), "mu_s is missing"),
         (lambda t: t.replace("heisenberg_pairs", "gaussian"), "only heisenberg_pairs"),
         (lambda t: t.replace("n_interaction_pairs 2", "n_interaction_pairs 5"), "2 of 5 pairs"),
         (lambda t: t.replace("7.0", "seven"), "cannot be read"),
@@ -178,3 +182,203 @@ def test_files_are_known_by_their_endings(tmp_path):
         read_couplings(tmp_path / "c.dat")
     with pytest.raises(BadInput, match="no such file"):
         read_couplings(tmp_path / "absent.csv")
+
+
+CHAIN = TB2J.replace("[Testing!] DMI: ( 1.0000  0.0000 -0.5000)\n", "").replace("[Testing!] DMI: (-1.0000  0.0000  0.5000)\n", "")
+DASHES = "-" * 88 + "\n"
+
+
+def read(tmp_path, text, name="exchange.out"):
+    path = tmp_path / name
+    path.write_text(text)
+    return read_couplings(path)
+
+
+def test_tb2j_knows_both_spellings_of_d(tmp_path):
+    plain = read(tmp_path, TB2J.replace("[Testing!] DMI:", "DMI:").replace("[Testing!]J_ani:", "[Testing!] J_ani:"))
+    assert np.array_equal(plain.tensors, read(tmp_path, TB2J).tensors)
+
+
+@pytest.mark.parametrize("line", ["=" * 90, "-" * 90])
+def test_tb2j_reads_k1_as_a_tensor(tmp_path, line):
+    section = f"{line}\nSingle Ion Anisotropy (meV): \n(k1 is the anisotropy constant, k1dir is the direction vector)\n"
+    section += "Atom number       k1               k1dir          \nFe1                0.5000 ( 0.0000,  1.0000,  1.0000)\n\n"
+    start, end = TB2J.index("=" * 90 + "\nSingle"), TB2J.index("=" * 90 + "\nExchange")
+    found = read(tmp_path, TB2J[:start] + section + TB2J[end:])
+    assert found.anisotropy[0] == pytest.approx(uniaxial(0.5, np.array([0, 1, 1])))
+
+
+def test_tb2j_says_what_it_leaves_out(tmp_path):
+    parts = "Orbital contributions:\n isotropic J:\n [[ 4. 1.]\n  [ 1. 4.]] \nDMI x:\n[[ 0. 1.e-05]\n [ 0. 0.]]\ndJ/dx: 0.300\n"
+    found = read(tmp_path, TB2J.replace("J_iso:  5.0000 \n", "J_iso:  5.0000 \n" + parts))
+    assert np.array_equal(found.tensors, read(tmp_path, TB2J).tensors)
+    assert any("orbital" in note for note in found.notes)
+    assert any("dJ/dx" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda t: t + "Four-spin ring: 1.0\n", "Four-spin"),
+        (lambda t: t + "=" * 90 + "\nDipoles: \n1 2 3\n", "Dipoles"),
+        (lambda t: t.replace("Total ", "Shape  ", 1), "Shape"),
+        (lambda t: t + DASHES, "cut short"),
+        (lambda t: t.replace("[ 0.   0.   0.1]]", "[ 0.   0.  -7. ]]"), "trace"),
+        (lambda t: t.replace("J_iso:  5.0000", "J_iso:  4.0000", 1), "J_iso"),
+        (lambda t: t.replace("Fe1             0.00000000    0.00000000    0.00000000\n ", "Fe9             0.0 0.0 0.0\n "), "Fe9"),
+        (lambda t: t.replace("0.70000000", "0.7x"), "single-ion"),
+        (lambda t: t + "x" * 20000, "longer"),
+    ],
+)
+def test_tb2j_refuses_what_it_does_not_know(tmp_path, change, word):
+    with pytest.raises(BadInput, match=word) as refused:
+        read(tmp_path, change(TB2J))
+    assert len(str(refused.value).replace(str(tmp_path), "")) < 200
+
+
+def test_noise_between_the_halves_of_a_pair_is_averaged_and_told(tmp_path):
+    noisy = CHAIN.replace("5.0000   (-3.000", "5.0100   (-3.000")
+    noisy = noisy[: noisy.rindex("J_iso:  5.0000")] + "J_iso:  5.0100" + noisy[noisy.rindex("J_iso:  5.0000") + 14 :]
+    found = read(tmp_path, noisy)
+    assert found.isotropic == pytest.approx([10.01])
+    assert [note for note in found.notes if "differ" in note and "0.02 meV" in note]
+    assert not read(tmp_path, CHAIN).notes
+    shown = CliRunner().invoke(app, ["spins", "show", str(tmp_path / "exchange.out")])
+    assert shown.exit_code == 0
+    (tmp_path / "noisy.out").write_text(noisy)
+    for words in (["show", "noisy.out"], ["convert", "noisy.out", "c.csv"], ["simulate", "noisy.out", "--temperature-range", "9", "9", "1",
+                  "--measurements", "64", "--size", "2", "--quiet"]):  # fmt: skip
+        words = [str(tmp_path / word) if "." in word else word for word in words]
+        result = CliRunner().invoke(app, ["spins", *words])
+        assert result.exit_code == 0, result.output
+        assert "note: J_ij and J_ji differ" in result.stderr
+
+
+def test_small_d_vectors_of_the_wrong_sign_are_no_noise(tmp_path):
+    small = TB2J.replace("( 1.0000  0.0000 -0.5000)", "( 0.0200  0.0000  0.0000)").replace(
+        "(-1.0000  0.0000  0.5000)", "( 0.0200  0.0000  0.0000)"
+    )
+    with pytest.raises(BadInput, match="D vector"):
+        read(tmp_path, small)
+
+
+SPIRIT = """hamiltonian heisenberg_pairs
+bravais_vectors
+3 0 0
+0 3 0
+0 0 4
+basis
+1
+0 0 0
+mu_s 2.0
+boundary_conditions 1 1 1
+n_interaction_pairs 2
+i j da db dc Jij
+0 0 1 0 0 10
+0 0 0 1 0 5
+"""
+
+
+def test_spirit_lattices(tmp_path):
+    plain = read(tmp_path, SPIRIT, "a.cfg")
+    matrix = SPIRIT.replace("bravais_vectors\n3 0 0\n0 3 0", "bravais_matrix\n3 1.5 0\n0 2.6 0")
+    assert read(tmp_path, matrix, "a.cfg").cell == pytest.approx(np.array([[3, 0, 0], [1.5, 2.6, 0], [0, 0, 4]]))
+    named = SPIRIT.replace("bravais_vectors\n3 0 0\n0 3 0\n0 0 4\n", "bravais_lattice BCC\nlattice_constant 3\n")
+    named = named.replace("basis\n1\n0 0 0\n", "")
+    assert np.linalg.det(read(tmp_path, named, "a.cfg").cell) == pytest.approx(-27 / 2)
+    assert not plain.notes
+
+
+def test_spirit_adds_pairs_that_are_listed_in_both_directions(tmp_path):
+    vectors = SPIRIT.replace("n_interaction_pairs 2\ni j da db dc Jij", "n_interaction_pairs 3\nJij i j da db dc Dijx Dijy Dijz")
+    vectors = vectors.replace("0 0 1 0 0 10\n0 0 0 1 0 5\n", "10 0 0 1 0 0 0 0 2\n10 0 0 -1 0 0 0 0 -2\n5 0 0 0 1 0 0 0 0\n")
+    found = read(tmp_path, vectors, "a.cfg")
+    assert found.isotropic.tolist() == [20, 5]
+    assert found.dm[0].tolist() == [0, 0, 4]
+    assert any("added" in note for note in found.notes)
+
+
+def test_spirit_tables_in_files_beside(tmp_path):
+    (tmp_path / "pairs.txt").write_text("i j da db dc Jij\n0 0 1 0 0 10\n0 0 0 1 0 5\n")
+    (tmp_path / "axes.txt").write_text("i Ka Kb Kc K\n0 0 0 1 0.5\n")
+    text = SPIRIT[: SPIRIT.index("n_inter")] + "interaction_pairs_file pairs.txt\nanisotropy_file axes.txt\n"
+    found = read(tmp_path, text, "a.cfg")
+    assert np.array_equal(found.tensors, read(tmp_path, SPIRIT, "b.cfg").tensors)
+    assert found.anisotropy[0] == pytest.approx(uniaxial(0.5, np.array([0, 0, 1])))
+    with pytest.raises(BadInput, match="absent"):
+        read(tmp_path, text.replace("pairs.txt", "absent.txt"), "a.cfg")
+
+
+def test_spirit_gives_one_moment_to_all_sites(tmp_path):
+    two_sites = SPIRIT.replace("basis\n1\n0 0 0\n", "basis\n2\n0 0 0\n0.5 0.5 0.5\n")
+    found = read(tmp_path, two_sites, "a.cfg")
+    assert found.moments.tolist() == [2, 2]
+    assert any("mu_s" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda t: t.replace("1 1 1", "1 0 1"), "open along b"),
+        (lambda t: t.replace("_pairs\n", "_neighbours\n", 1), "heisenberg_neighbours"),
+        (lambda t: "n_defects 1\ni da db dc itype\n0 0 0 0 -1\n" + t, "n_defects"),
+        (lambda t: "pin_na_left 2\n" + t, "pin_na_left"),
+        (lambda t: "atom_types 1\n0 1 2.0 0.5\n" + t, "atom_types"),
+        (lambda t: "three_spin 2\n" + t, "three_spin"),
+        (lambda t: t + "mu_s 3.0\n", "twice"),
+        (lambda t: "cubic_anisotropy_magnitude 1\n" + t, "cubic"),
+        (lambda t: "bravais_lattice hcp\n" + t.replace("bravais_vectors\n3 0 0\n0 3 0\n0 0 4\n", ""), "hcp"),
+        (lambda t: "bravais_lattice sc\n" + t, "bravais_vectors"),
+        (lambda t: "n_anisotropy 1\ni K4 Kx Ky Kz\n0 1 0 0 1\n" + t, "K4"),
+        (lambda t: "n_anisotropy 1\ni K Kx Ky Kz\n-1 1 0 0 1\n" + t, "beyond"),
+        (lambda t: "n_anisotropy 1\ni K Ka Kb Kc\n0 1 1 1 1\n" + t.replace("0 3 0", "1.5 2.6 0"), "ambiguous"),
+        (lambda t: t.replace("0 0 1 0 0 10", "0 0 99999999999999999999 0 0 10"), "whole number"),
+        (lambda t: t.replace("0 0 1 0 0 10", "0 7 1 0 0 10"), "beyond"),
+        (lambda t: t.replace("0 0 1 0 0 10", "0 0 1 0 0 1e300"), "number"),
+        (lambda t: t.replace("Jij", "x" * 3000), "columns"),
+        (lambda t: t.replace("basis\n1\n", "basis\n999999999999\n"), "basis"),
+    ],
+)
+def test_spirit_refuses_what_couplings_would_lose(tmp_path, change, word):
+    with pytest.raises(BadInput, match=word) as refused:
+        read(tmp_path, change(SPIRIT), "a.cfg")
+    assert len(str(refused.value).replace(str(tmp_path), "")) < 200
+
+
+TABLE = """# pairs = "once"
+# sign = "minus"
+# spins = "unit"
+# unit = "meV"
+# cell = [[3, 0, 0], [0, 3, 0], [0, 0, 3]]
+# [[site]]
+# symbol = "Mn"
+# position = [0, 0, 0]
+# moment = 4.5
+i,j,a,b,c,J
+0,0,1,0,0,-10
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda t: t.replace("0,0,1,0,0", "0,0,99999999999999999999,0,0"), "whole ones"),
+        (lambda t: t.replace("0,0,1,0,0", "0,0,²,0,0"), "whole ones"),
+        (lambda t: t.replace("-10", "1e308"), "finite number"),
+        (lambda t: t.replace("-10", "1e9"), "more than"),
+        (lambda t: t.replace('"Mn"', '"[red]x[/blue]"'), "no element"),
+        (lambda t: "# deep = " + "[" * 5000 + "]" * 5000 + "\n" + t, "nests"),
+        (lambda t: "# " + "a." * 5000 + "a = 1\n" + t, "nests"),
+        (lambda t: '# spin_length = "one half"\n' + t, "spin_length"),
+        (lambda t: t.replace("# moment = 4.5", "# moment = 4.5\n# charge = 2"), "charge"),
+        (lambda t: t.replace("position = [0, 0, 0]", "position = [0, 0]"), "position"),
+        (lambda t: t.replace("moment = 4.5", "moment = inf"), "moment"),
+        (lambda t: t.replace(",J\n", ",J,K\n").replace("-10", "-10,1"), "not known"),
+        (lambda t: t.replace("0,0,1,0,0,-10", "0,0,1,0,0,-10,5"), "entries"),
+        (lambda t: t.replace('"once"', '["once"]'), "convention"),
+    ],
+)
+def test_tables_refuse_what_no_crystal_has(tmp_path, change, word):
+    with pytest.raises(BadInput, match=word) as refused:
+        read(tmp_path, change(TABLE), "t.csv")
+    assert len(str(refused.value).replace(str(tmp_path), "")) < 200

@@ -295,6 +295,53 @@ def test_a_dimer_shares_its_energy_among_its_bonds():
         dimer_coupling(dimer, settings, dispatcher(HeisenbergReference({}, lambda sites, signs, m: np.abs(m))))
 
 
+FAKE = """
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from ase.neighborlist import neighbor_list
+
+class Ising(Calculator):
+    implemented_properties = ["energy", "forces", "stress", "magmoms"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        moments = self.atoms.get_initial_magnetic_moments()
+        i, j = neighbor_list("ij", self.atoms, 3.05)
+        energy = -0.5e-3 * self.parameters["j"] * float((np.sign(moments)[i] * np.sign(moments)[j]).sum())
+        n = len(self.atoms)
+        self.results = {"energy": energy, "forces": np.zeros((n, 3)), "stress": np.zeros(6), "magmoms": 0.9 * moments}
+"""
+
+
+def couple(monkeypatch, capsys, tmp_path, reference, *more):
+    write(tmp_path / "sc.extxyz", Atoms("Mn", cell=[3, 3, 3], pbc=True).repeat(2))
+    (tmp_path / "spins_fake.py").write_text(FAKE)
+    (tmp_path / "s.toml").write_text("[reference]\n" + reference)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["spins", "couple", tmp_path / "sc.extxyz", "--out", tmp_path / "run", "--moment", "Mn=5", "--cutoff", "3.2", "--settings",
+             tmp_path / "s.toml", "--workers", "0", *more]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["nucleate", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    caught = capsys.readouterr()
+    return ended.value.code, caught.out, caught.err
+
+
+def test_any_calculator_couples(tmp_path, monkeypatch, capsys):
+    reference = 'engine = "ase"\ncalculator = "spins_fake:Ising"\nparameters = { j = 7.0 }\n'
+    code, out, err = couple(monkeypatch, capsys, tmp_path, reference, "--json")
+    assert not code, err
+    (shell,) = json.loads(out)["shells"]
+    assert shell["J"] == pytest.approx(7.0)
+    assert shell["pairs"] % 3 == 0
+
+
+def test_surrogates_know_no_spin_states(tmp_path, monkeypatch, capsys):
+    code, _, err = couple(monkeypatch, capsys, tmp_path, 'engine = "chgnet"\n')
+    assert code == 2
+    assert "spin states" in err
+
+
 def test_manganese_in_magnesia_is_antiferromagnetic(tmp_path, monkeypatch, capsys):
     """One real coupling: Mn-Mn in MgO, PBE + U; 17 core-s."""
     pytest.importorskip("gpaw")

@@ -56,7 +56,7 @@ def check_atoms(atoms: Atoms, where: str) -> None:
     if (atoms.numbers == 0).any():
         raise BadInput(f"{where}: an atom of unknown element (X)")
     occupancy = atoms.info.get("occupancy")
-    if occupancy and any(sum(site.values()) < 0.999 or len(site) > 1 for site in occupancy.values()):
+    if isinstance(occupancy, dict) and any(sum(site.values()) < 0.999 or len(site) > 1 for site in occupancy.values()):
         raise BadInput(f"{where}: partly occupied sites; give an ordered structure")
 
 

@@ -22,14 +22,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -39,12 +38,14 @@ from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.gpaw_start import superposition
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.ground_state import Snapshot, check_engine
+from nucleate.electrons.model import EngineHeader, PowerHeader
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.slabs import batches
-from nucleate.electrons.species import check_apart
+from nucleate.electrons.species import Element, check_apart
 from nucleate.electrons.store import make_folder, read_snapshot, snapshot_paths
 from nucleate.errors import BadInput, NucleateError
 from nucleate.storage import write_whole
+from nucleate.tensor_files import Finite, Positive, Whole, bounded, read_tensor_file, stated_only
 
 VERSION = 1
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -64,6 +65,31 @@ class EmulatorTraining(BaseModel):
     degree: int = Field(4, ge=0, description="Largest degree of the Legendre polynomials.")
     local: float = Field(0.2, ge=0, description="c of the norm, eV Å³.")
     ridge: float = Field(1e-9, ge=0, description="Relative to the largest curvature.")
+
+
+class _Engine(EngineHeader):
+    """An emulator starts calculations of the same settings: it has to know them."""
+
+    cutoff: Positive
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    residual: Finite
+    atoms_error: list[Finite] = Field(min_length=1)
+    left_out_error: list[Finite] = Field(min_length=1)
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: Whole
+    descriptor: PowerHeader
+    species: list[Element] = Field(min_length=1, max_length=118)
+    engine: _Engine
+    facts: _Facts
+    local: Annotated[Finite, Field(ge=0)]
 
 
 @dataclass
@@ -115,18 +141,18 @@ class Emulator:
     def load(cls, path: Path) -> Emulator:
         """Read one; raises `BadInput` for what is none, truncated or of a newer version."""
         path = path / "emulator.safetensors" if path.is_dir() else path
-        if not path.is_file():
-            raise BadInput(f"{path}: no such emulator; fit one with: nucleate electrons fit-start")
-        try:
-            with safe_open(path, framework="pt") as stream:
-                said = json.loads((stream.metadata() or {})["nucleate_emulator"])
-                tensors = {name: stream.get_tensor(name) for name in ("mean", "scale", "weights", "covariance")}
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise BadInput(f"{path}: is not a whole emulator ({type(error).__name__})") from error
-        if said["version"] > VERSION:
-            raise BadInput(f"{path}: written by a newer version of nucleate (format {said['version']}); upgrade")
-        options = {name: value for name, value in said["descriptor"].items() if name != "name"}
-        return cls(PowerSpectrum(**options), said["species"], **tensors, engine=said["engine"], facts=said["facts"], local=said["local"])
+        file = read_tensor_file(path, "emulator", "fit one with: nucleate electrons fit-start")
+        said = file.header("nucleate_emulator", VERSION, _Header)
+        if said.descriptor.n_species != len(said.species) or len(set(said.species)) < len(said.species):
+            raise BadInput(
+                f"{path}: its header has {len(said.species)} elements for the {said.descriptor.n_species} species of its descriptor"
+            )
+        with bounded(file):
+            descriptor = PowerSpectrum(**said.descriptor.model_dump(exclude={"name"}))
+        n = descriptor.features
+        file.check({name: ((n, n) if name == "covariance" else (n,), torch.float64) for name in ("mean", "scale", "weights", "covariance")})
+        engine, facts = stated_only(said.engine), stated_only(said.facts)
+        return cls(descriptor, said.species, **file.tensors, engine=engine, facts=facts, local=said.local)
 
 
 @torch.no_grad()

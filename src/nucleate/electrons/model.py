@@ -6,24 +6,25 @@ import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 from torch import Tensor
 
 from nucleate.electrons.descriptors.base import GridDescriptor
-from nucleate.electrons.descriptors.bispectrum import Bispectrum
+from nucleate.electrons.descriptors.bispectrum import LARGEST, Bispectrum
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.network import LdosNetwork
-from nucleate.electrons.species import Ion
+from nucleate.electrons.species import Ion, IonHeader
 from nucleate.errors import BadInput
 from nucleate.storage import write_whole
+from nucleate.tensor_files import Finite, Positive, Whole, bounded, read_tensor_file, stated_only
 
 VERSION = 1
 DESCRIPTORS = {"power": PowerSpectrum, "bispectrum": Bispectrum}
@@ -41,6 +42,73 @@ def make_descriptor(settings: dict[str, Any]) -> GridDescriptor:
         known = ", ".join(k for k in inspect.signature(DESCRIPTORS[name]).parameters if k != "n_species")
         raise BadInput(f"descriptor {name}: options are {known}; given: {', '.join(k for k in options if k != 'n_species')}") from None
     return made
+
+
+class PowerHeader(BaseModel):
+    """Settings of the power spectrum as files state them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Literal["power"]
+    n_species: Annotated[Whole, Field(ge=1, le=118)]
+    cutoff: Annotated[Positive, Field(le=30)]
+    radial: Annotated[Whole, Field(ge=1, le=256)]
+    degree: Annotated[Whole, Field(ge=0, le=12)]
+    cubic: Annotated[bool, Field(strict=True)]
+
+
+class _Bispectrum(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Literal["bispectrum"]
+    n_species: Annotated[Whole, Field(ge=1, le=118)]
+    cutoff: Annotated[Positive, Field(le=30)]
+    twojmax: Annotated[Whole, Field(ge=0, le=LARGEST)]
+    rfac0: Finite
+    rmin0: Finite
+    weights: list[Finite] = Field(max_length=118)
+
+
+class _Network(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    features: Annotated[Whole, Field(ge=1, le=10**8)]
+    outputs: Annotated[Whole, Field(ge=2, le=10**6)]
+    hidden: list[Annotated[Whole, Field(ge=1, le=10**6)]] = Field(max_length=100)
+    members: Annotated[Whole, Field(ge=1, le=1000)]
+
+
+class EngineHeader(BaseModel):
+    """What made training data; what else its settings were is kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    engine: str = Field(max_length=200)
+    functional: str = Field(max_length=200)
+    pseudopotential: str = Field(max_length=200)
+    cutoff: Positive | None = None
+
+
+class _Facts(BaseModel):
+    """Errors and costs of a training, free but for what a verb asks of them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    temperature: Positive | None = None
+    errors: dict[str, Any] | None = None
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: Whole
+    descriptor: Annotated[PowerHeader | _Bispectrum, Field(discriminator="name")]
+    network: _Network
+    sigma: Positive
+    ions: list[IonHeader] = Field(min_length=1, max_length=118)
+    spacing: Annotated[Positive, Field(le=10)]
+    engine: EngineHeader
+    facts: _Facts
 
 
 @dataclass
@@ -118,27 +186,26 @@ class ElectronModel:
 
     @classmethod
     def load(cls, path: Path) -> ElectronModel:
-        """Read one; raises `BadInput` for what is none, truncated or of a newer version."""
+        """Read one; raises `BadInput` for what is none, truncated, contradictory or of a newer version."""
         path = path / "model.safetensors" if path.is_dir() else path
-        if not path.is_file():
-            raise BadInput(f"{path}: no such model; train one with: nucleate electrons train")
-        try:
-            with safe_open(path, framework="pt") as stream:
-                said = json.loads((stream.metadata() or {})["nucleate_electrons"])
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise BadInput(f"{path}: is not a whole model of electrons ({type(error).__name__})") from error
-        if said["version"] > VERSION:
-            raise BadInput(f"{path}: written by a newer version of nucleate (format {said['version']}); upgrade")
-        shape = said["network"]
-        network = LdosNetwork(shape["features"], shape["outputs"], tuple(shape["hidden"]), shape["members"])
-        energies = tensors.pop("energies").numpy()
-        network.load_state_dict(tensors)
+        file = read_tensor_file(path, "model of electrons", "train one with: nucleate electrons train")
+        said = file.header("nucleate_electrons", VERSION, _Header)
+        shape = said.network
+        if said.descriptor.n_species != len(said.ions) or len({ion.symbol for ion in said.ions}) < len(said.ions):
+            raise BadInput(f"{path}: its header has {len(said.ions)} ions for the {said.descriptor.n_species} species of its descriptor")
+        energies = file.tensors.pop("energies", None)
+        if energies is None or tuple(energies.shape) != (shape.outputs,) or energies.dtype != torch.float64:
+            raise BadInput(f"{path}: tensor energies: {shape.outputs} numbers belong there, as many as the network's outputs")
+        if not (energies.diff() > 0).all():
+            raise BadInput(f"{path}: tensor energies: they do not rise")
+        with bounded(file):
+            descriptor = make_descriptor(said.descriptor.model_dump())
+        if descriptor.features != shape.features:
+            raise BadInput(f"{path}: its header has a descriptor of {descriptor.features} features for a network of {shape.features}")
+        network = file.fill(lambda: LdosNetwork(shape.features, shape.outputs, tuple(shape.hidden), shape.members))
         network.requires_grad_(False)
-        ions = {ion["symbol"]: Ion(**ion) for ion in said["ions"]}
-        return cls(
-            make_descriptor(said["descriptor"]), network, energies, said["sigma"], ions, said["spacing"], said["engine"], said["facts"]
-        )
+        ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
+        return cls(descriptor, network, energies.numpy(), said.sigma, ions, said.spacing, stated_only(said.engine), stated_only(said.facts))
 
 
 def smooth_number(least: int) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from ase import Atoms
+from ase.data import atomic_numbers
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from nucleate.errors import BadInput, ReferenceFailed
@@ -32,6 +34,27 @@ class Ion:
     def as_dict(self) -> dict[str, Any]:
         """For a file."""
         return asdict(self)
+
+
+def _element(symbol: str) -> str:
+    if not atomic_numbers.get(symbol):
+        raise ValueError("no element")
+    return symbol
+
+
+Element = Annotated[str, AfterValidator(_element)]
+"""A chemical symbol in a file."""
+
+
+class IonHeader(BaseModel):
+    """An ion as files state it; see `Ion`."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    symbol: Element
+    charge: float = Field(gt=0, le=118)
+    radius: float = Field(ge=0, le=10)
+    constant: float = 0.0
 
 
 @dataclass(frozen=True)

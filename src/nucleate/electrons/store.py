@@ -8,18 +8,39 @@ from __future__ import annotations
 import errno
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import zarr
 from ase import Atoms
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.electrons.ground_state import Snapshot
-from nucleate.electrons.species import Ion
-from nucleate.errors import BadInput, RunFolderError, StorageFailed
+from nucleate.electrons.species import Ion, IonHeader
+from nucleate.errors import BadInput, RunFolderError, StorageFailed, quoted
+from nucleate.foreign import stated
 
 VERSION = 1
 CHUNK_BYTES = 2**22
+ARRAYS = ("ldos", "energies", "numbers", "positions", "cell")
+LARGEST = 2.0**38
+"""Numbers of a local density of states; those that chunks do not hold would be made of nothing."""
+
+
+class _Attributes(BaseModel):
+    """What stands beside the arrays."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    version: Annotated[int, Field(strict=True, ge=1)]
+    sigma: float = Field(gt=0)
+    temperature: float = Field(gt=0)
+    fermi_level: float | None
+    terms: dict[str, float]
+    ions: list[IonHeader] = Field(min_length=1, max_length=118)
+    engine: dict[str, Any]
+    details: dict[str, Any]
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
@@ -72,30 +93,56 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
     """
     try:
         group = zarr.open_group(path, mode="r")
-        said: dict[str, Any] = dict(group.attrs)
-        if said["version"] > VERSION:
-            raise BadInput(f"{path}: written by a newer version of nucleate (format {said['version']}, this one reads {VERSION}); upgrade")
-        array: dict[str, Any] = {name: group[name] for name in ("ldos", "energies", "numbers", "positions", "cell")}
-        if "density" in group:
-            array["density"] = group["density"]
-        shape = array["ldos"].shape
-        return Snapshot(
-            atoms=Atoms(array["numbers"][:], array["positions"][:], cell=array["cell"][:], pbc=True),
-            energies=array["energies"][:],
-            ldos=array["ldos"][:] if ldos else np.zeros((*shape[:3], 0), dtype=np.float32),
-            density=array["density"][:] if "density" in array else None,
-            sigma=said["sigma"],
-            temperature=said["temperature"],
-            fermi_level=said["fermi_level"],
-            terms=said["terms"],
-            ions={ion["symbol"]: Ion(**ion) for ion in said["ions"]},
-            engine=said["engine"],
-            details=said["details"],
-        )
+        attributes: dict[str, Any] = dict(group.attrs)
+        held: dict[str, Any] = {name: group[name] for name in (*ARRAYS, "density") if name in group}
+        if set(ARRAYS) <= set(held):
+            _check_shapes(path, {name: (tuple(one.shape), one.dtype.kind) for name, one in held.items()})
+            array = {name: one[:] for name, one in held.items() if name != "ldos" or ldos}
     except BadInput:
         raise
     except Exception as error:  # zarr raises errors of many kinds on what is damaged
         raise BadInput(f"{path}: no snapshot that can be read ({type(error).__name__}); sample it again") from error
+    if not set(ARRAYS) <= set(held):
+        raise BadInput(f"{path}: no snapshot that can be read: {min(set(ARRAYS) - set(held))} is missing; sample it again")
+    version = attributes.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise BadInput(f"{path}: written by a newer version of nucleate (format {version}, this one reads {VERSION}); upgrade")
+    said = stated(_Attributes, attributes, f"{path}: its attributes")
+    for name, values in array.items():
+        if not np.isfinite(values).all():
+            raise BadInput(f"{path}: array {name} holds numbers that are not finite; sample it again")
+    numbers = array["numbers"]
+    ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
+    known = [atomic_numbers[symbol] for symbol in ions]
+    if not np.isin(numbers, known).all() or not (np.diff(array["energies"]) > 0).all() or not abs(np.linalg.det(array["cell"])) > 1e-3:
+        raise BadInput(f"{path}: no snapshot: an atom without an ion, energies that do not rise, or a cell without volume; sample it again")
+    return Snapshot(
+        atoms=Atoms(numbers, array["positions"], cell=array["cell"], pbc=True),
+        energies=array["energies"],
+        ldos=array["ldos"] if ldos else np.zeros((*held["ldos"].shape[:3], 0), dtype=np.float32),
+        density=array.get("density"),
+        sigma=said.sigma,
+        temperature=said.temperature,
+        fermi_level=said.fermi_level,
+        terms=said.terms,
+        ions=ions,
+        engine=said.engine,
+        details=said.details,
+    )
+
+
+def _check_shapes(path: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
+    """Raise `BadInput` unless arrays fit each other; shapes are looked at before anything of their size is made."""
+    grid, n = found["ldos"][0], found["numbers"][0]
+    wanted = {"ldos": (grid, "f"), "energies": (grid[3:], "f"), "numbers": (n, "i"), "positions": ((*n, 3), "f"), "cell": ((3, 3), "f")}
+    wanted["density"] = (grid[:3], "f")
+    for name, (shape, kind) in found.items():
+        if (shape, kind) != wanted[name] or len(grid) != 4 or len(n) != 1 or 0 in shape:
+            raise BadInput(
+                f"{path}: array {name}, {quoted(shape, 60)}, does not fit a local density of states {quoted(grid, 60)}; sample it again"
+            )
+    if np.prod([float(length) for length in grid]) > LARGEST:
+        raise BadInput(f"{path}: states a local density of states of {quoted(grid, 60)} numbers; no calculation made so many")
 
 
 def make_folder(path: Path) -> None:

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Annotated
 
-from safetensors import SafetensorError, safe_open
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
+from nucleate.foreign import from_json, stated
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential, prior_digest
 from nucleate.potentials.registry import Learned, family_of, family_settings, make_model
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 from nucleate.storage import write_whole
+from nucleate.tensor_files import Whole, check_version, read_tensor_file
 
 VERSION = 2
 """Of the files; committees of version 1 have tanh between their layers."""
 FORMAT = "nucleate-potential"
 FIRST_FORMAT = "nucleate-manybody"
 """Of files that name no family."""
+
+
+class _Header(BaseModel):
+    """All values are texts; those of other kinds are JSON or numbers in them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: str
+    family: str = "manybody"
+    version: int
+    species: str = Field(max_length=2000)
+    settings: str = Field(max_length=10**6)
+    sigma_factor: float = Field(gt=0, allow_inf_nan=False)
+    prior: str | None = Field(None, max_length=4096)
+    prior_digest: str = Field("", max_length=200)
+
+
+def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if list(numbers) != sorted(set(numbers)):
+        raise ValueError("atomic numbers ascend, each of them once")
+    return numbers
+
+
+class _Species(BaseModel):
+    species: Annotated[tuple[Annotated[Whole, Field(ge=1, le=118)], ...], Field(min_length=1), AfterValidator(_ascending)]
 
 
 def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, prior: str | None = None) -> None:
@@ -48,37 +78,38 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
         BadInput: no such file, not a model, truncated, or from a newer version.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BadInput(f"{path}: no such model file")
-    try:
-        with safe_open(path, framework="pt") as archive:
-            header = archive.metadata() or {}
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path}: not a whole model file ({error})") from error
-    if header.get("format") not in (FORMAT, FIRST_FORMAT):
+    file = read_tensor_file(path, "model file")
+    if file.metadata.get("format") not in (FORMAT, FIRST_FORMAT):
         raise BadInput(f"{path}: not a potential written by nucleate")
-    version = header.get("version", "none")
-    if version.isdigit() and int(version) > VERSION:
-        raise BadInput(f"{path}: written by a newer nucleate (model version {version}); update nucleate")
+    version = file.metadata.get("version", "")
+    check_version(int(version) if re.fullmatch(r"[0-9]{1,6}", version) else None, VERSION, path)
+    header = stated(_Header, file.metadata, f"{path}: its header")
+    species = stated(_Species, {"species": from_json(header.species, f"{path}: its header, species")}, f"{path}: its header").species
+    options = from_json(header.settings, f"{path}: its header, settings")
+    if not isinstance(options, dict):
+        raise BadInput(f"{path}: its header: settings are no table of keys and values")
+    if header.version == 1 and header.family == "manybody":
+        options["activation"] = "tanh"
     try:
-        family, options = header.get("family", "manybody"), json.loads(header["settings"])
-        if int(version) == 1 and family == "manybody":
-            options["activation"] = "tanh"
-        settings = family_settings(family, options)
-        model: Learned
-        if isinstance(settings, SoapKrrSettings):
-            model = SoapKrr(tuple(json.loads(header["species"])), settings, len(tensors["alpha"]))
-        else:
-            model = make_model(family, tuple(json.loads(header["species"])), settings, 0, tensors["energy_scale"].dtype)
-        model.load_state_dict(tensors)
-        factor = float(header["sigma_factor"])
-    except (KeyError, ValueError, TypeError, RuntimeError, BadInput) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"{path}: its header does not fit its weights ({type(error).__name__}: {reason})") from error
-    if "prior" not in header:
+        settings = family_settings(header.family, options)
+    except BadInput as error:
+        raise BadInput(f"{path}: its header: {quoted(str(error), 120)}") from None
+    model: Learned
+    if isinstance(settings, SoapKrrSettings):
+        kinds, alpha = file.tensors.get("sparse_kind"), file.tensors.get("alpha")
+        points = 0 if alpha is None else alpha.numel()
+        model = file.fill(lambda: SoapKrr(species, settings, points), learned=("sparse_kind",))
+        if kinds is not None and len(kinds) and not 0 <= int(kinds.min()) <= int(kinds.max()) < len(species):
+            raise BadInput(f"{path}: tensor sparse_kind names a species beyond the {len(species)} of its header")
+    else:
+        scale = file.tensors.get("energy_scale")
+        if scale is None or scale.dtype not in (torch.float32, torch.float64):
+            raise BadInput(f"{path}: tensor energy_scale: one number of float32 or float64 belongs there")
+        model = file.fill(lambda: make_model(header.family, species, settings, 0, scale.dtype))
+    factor = header.sigma_factor
+    if header.prior is None:
         return model, factor
-    prior = PriorPotential(header["prior"])
-    if prior_digest(prior.name) != header.get("prior_digest", ""):
+    prior = PriorPotential(header.prior)
+    if prior_digest(prior.name) != header.prior_digest:
         raise BadInput(f"{path}: {prior.name} is not the file this correction was learned on; put that one back, or train again")
     return CorrectedPotential(prior, model), factor

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
 
 from nucleate.report.electrons import check_figure
@@ -50,7 +51,7 @@ def shell_table(couplings: Couplings) -> Table:
     for s in shells(couplings):
         error = "" if s["error"] is None else f"{s['error']:.2g}"
         table.add_row(
-            "-".join(s["elements"]),
+            escape("-".join(s["elements"])),
             f"{s['distance']:.3f}",
             str(s["pairs"]),
             f"{s['J']:+.3f}",

@@ -11,11 +11,13 @@ T. Moriya, Phys. Rev. 120, 91 (1960), doi 10.1103/PhysRev.120.91.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 
 MU_B = 5.7883817982e-2
 """Bohr magneton, meV/T (CODATA 2022)."""
@@ -24,7 +26,16 @@ K_B = 8.617333262e-2
 CLOSEST = 0.5
 """Å; nearer sites are one."""
 ANTISYMMETRY = 1e-6
-"""meV; how far J_ij and the transpose of J_ji may differ in a list that holds both."""
+"""meV; how far J_ij and the transpose of J_ji may differ in a list that holds both without a word."""
+NOISE = 0.02
+"""Share of the largest coupling by which the two halves of a pair may differ and still be averaged."""
+SMALL_VECTOR = 1e-3
+"""Share of the largest coupling below which differences between D vectors are noise, however small the vectors are."""
+LARGEST = {"cell": (1e6, "Å"), "positions": (1e6, "Å"), "moments": (1e3, "Bohr magnetons"), "tensors": (1e7, "meV"),
+           "anisotropy": (1e7, "meV")}  # fmt: skip
+"""What no crystal exceeds; beyond, a file's units or digits are wrong, and sums would overflow."""
+FURTHEST = 10**6
+"""Cells that a pair may reach along a vector."""
 
 
 def tensor(isotropic: np.ndarray | float, dm: np.ndarray | None = None) -> np.ndarray:
@@ -60,9 +71,11 @@ class Couplings:
         tensors: (p, 3, 3), meV.
         anisotropy: (n, 3, 3), symmetric, meV.
         errors: (p,), meV: spread over equivalent pairs or a model's standard deviation; NaN where unknown.
+        notes: what a reader made of its file that its user has to know, a sentence each.
 
     Raises:
-        BadInput: shapes that do not fit, numbers that are not finite, a pair twice or of a site with itself.
+        BadInput: shapes that do not fit, numbers that are not finite or larger than any crystal's, names that are no elements (X: unknown),
+            a pair twice or of a site with itself.
     """
 
     cell: np.ndarray
@@ -75,6 +88,7 @@ class Couplings:
     tensors: np.ndarray
     anisotropy: np.ndarray = field(default=None)  # type: ignore[arg-type]
     errors: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n, p = len(self.positions), len(self.first)
@@ -90,21 +104,30 @@ class Couplings:
                 raise BadInput(f"couplings: {name} has shape {value.shape}, not {shape}")
             if name != "errors" and not np.isfinite(value).all():
                 raise BadInput(f"couplings: {name}: a value is not a finite number")
+            if name in LARGEST and np.abs(value).max(initial=0) > LARGEST[name][0]:
+                most, unit = LARGEST[name]
+                raise BadInput(f"couplings: {name}: {np.abs(value).max():.3g} {unit} is more than {most:g}; check the units")
             object.__setattr__(self, name, value)
         for name, shape in {"first": (p,), "second": (p,), "shifts": (p, 3)}.items():
             value = np.array(getattr(self, name), dtype=np.int64).reshape(shape)
             object.__setattr__(self, name, value)
         object.__setattr__(self, "symbols", tuple(self.symbols))
+        object.__setattr__(self, "notes", tuple(self.notes))
         if n == 0:
             raise BadInput("couplings: no magnetic site")
         if len(self.symbols) != n:
             raise BadInput(f"couplings: {len(self.symbols)} symbols for {n} sites")
+        strange = [symbol for symbol in self.symbols if symbol not in atomic_numbers]
+        if strange:
+            raise BadInput(f"couplings: {quoted(strange[0], 30)} is no element; name each site's, or X where it is unknown")
         if not (self.moments > 0).all():
             raise BadInput("couplings: a site has no magnetic moment; leave it out or give it one above zero")
         if abs(np.linalg.det(self.cell)) < 1e-6:
             raise BadInput("couplings: the cell has no volume")
         if p and (min(self.first.min(), self.second.min()) < 0 or max(self.first.max(), self.second.max()) >= n):
             raise BadInput(f"couplings: a pair names a site beyond the {n} there are")
+        if np.abs(self.shifts).max(initial=0) > FURTHEST:
+            raise BadInput(f"couplings: a pair reaches more than {FURTHEST} cells far")
         if ((self.first == self.second) & (self.shifts == 0).all(axis=1)).any():
             raise BadInput("couplings: a site is coupled with itself; write it as anisotropy")
         if p and self.distances.min() < CLOSEST:
@@ -125,7 +148,7 @@ class Couplings:
         return np.where(swap[:, None], mirror, keys)
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, sites: np.ndarray, moments: np.ndarray, **pairs: np.ndarray) -> Couplings:
+    def from_atoms(cls, atoms: Atoms, sites: np.ndarray, moments: np.ndarray, **pairs: Any) -> Couplings:
         """Couplings between some atoms of a crystal; `sites` (n,) are their numbers, `first` and `second` count along `sites`."""
         symbols = tuple(atoms[int(i)].symbol for i in sites)
         return cls(atoms.cell.array, atoms.positions[sites], symbols, np.abs(moments), **pairs)
@@ -200,9 +223,23 @@ class Couplings:
 
 
 def counted_once(
-    first: np.ndarray, second: np.ndarray, shifts: np.ndarray, tensors: np.ndarray, where: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    first: np.ndarray, second: np.ndarray, shifts: np.ndarray, tensors: np.ndarray, where: str, rounding: float = ANTISYMMETRY
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
     """Of a list that holds each pair both ways, one of the two; tensors become the mean of both.
+
+    The halves of a pair, J_ij and the transpose of J_ji, differ by the noise of the calculation they come from. Up to `NOISE` of the
+    largest coupling that is averaged and told; D vectors are compared with the largest D vector, since a wrong sign would pass for noise
+    beside large couplings, down to `SMALL_VECTOR` of the largest coupling.
+
+    Args:
+        first, second: (p,) sites.
+        shifts: (p, 3) whole cell vectors.
+        tensors: (p, 3, 3), meV.
+        where: names the file in messages.
+        rounding: meV; differences that the file's decimals can hide are not told.
+
+    Returns:
+        Sites, shifts and tensors of the pairs counted once, and notes: the size of the noise, if there was any.
 
     Raises:
         BadInput: a pair has no partner, or the partner is not its transpose: isotropic parts that differ, D that is not odd.
@@ -210,7 +247,11 @@ def counted_once(
     place = {(int(i), int(j), *map(int, r)): k for k, (i, j, r) in enumerate(zip(first, second, shifts, strict=True))}
     if len(place) < len(first):
         raise BadInput(f"{where}: a pair stands there more than twice")
-    kept, found = [], []
+    largest = float(np.abs(tensors).max(initial=0))
+    vectors = float(np.abs(tensors - tensors.transpose(0, 2, 1)).max(initial=0)) / 2
+    allowed = max(rounding, NOISE * largest)
+    allowed_odd = max(rounding, NOISE * vectors, SMALL_VECTOR * largest)
+    kept, found, noise = [], [], 0.0
     for (i, j, *r), k in place.items():
         partner = place.get((j, i, -r[0], -r[1], -r[2]))
         if partner is None:
@@ -218,10 +259,18 @@ def counted_once(
         if partner < k:
             continue
         difference = tensors[k] - tensors[partner].T
-        if np.abs(difference).max() > max(ANTISYMMETRY, 1e-4 * np.abs(tensors[k]).max()):
-            odd = np.abs(difference - difference.T).max() > np.abs(difference + difference.T).max()
-            what = "the D vector of one is not minus that of the other" if odd else "their couplings differ"
-            raise BadInput(f"{where}: pair {i} {j} {tuple(r)} and its partner: {what}")
+        odd, even = (float(np.abs(difference - sign * difference.T).max()) / 2 for sign in (1, -1))
+        if odd > allowed_odd:
+            raise BadInput(f"{where}: pair {i} {j} {tuple(r)} and its partner: the D vector of one is not minus that of the other")
+        if even > allowed:
+            share = f"{100 * even / largest:.2g} % of the largest; up to {100 * NOISE:g} % is noise"
+            raise BadInput(f"{where}: pair {i} {j} {tuple(r)} and its partner: their couplings differ by {even:.3g} meV, {share}")
+        noise = max(noise, odd, even)
         kept.append(k)
         found.append((tensors[k] + tensors[partner].T) / 2)
-    return first[kept], second[kept], shifts[kept], np.array(found).reshape(-1, 3, 3)
+    notes: tuple[str, ...] = ()
+    if noise > max(rounding, ANTISYMMETRY):
+        notes = (
+            f"J_ij and J_ji differ by up to {noise:.2g} meV, {100 * noise / largest:.2g} % of the largest coupling; their means are used",
+        )
+    return first[kept], second[kept], shifts[kept], np.array(found).reshape(-1, 3, 3), notes

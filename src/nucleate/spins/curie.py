@@ -25,6 +25,10 @@ ALIKE = 1e-3
 MOST_WAVES = 256
 DIRECTED = 1e-6
 """Share of the largest coupling by which tensors may differ from numbers without counting as tensors."""
+LARGEST_MESH = 1e8
+"""Numbers of all matrices of the first mesh: beyond, it gets coarser."""
+MOST_ROWS = 2000
+"""Of a matrix J(q): sites, or three times as many where couplings are tensors."""
 LARGEST = 2e7
 """Numbers of a matrix at every wave vector: beyond, meshes get coarser."""
 
@@ -55,11 +59,9 @@ def coupling_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
     strengths = np.trace(tensors, axis1=1, axis2=2) / 3
     n = len(couplings.positions)
     found = np.zeros((len(q), n, n), dtype=complex)
-    for a in range(n):
-        for b in range(n):
-            mine = (first == a) & (second == b)
-            if mine.any():
-                found[:, a, b] = np.exp(2j * np.pi * (q @ shifts[mine].T)) @ strengths[mine]
+    for a, b in np.unique(np.column_stack([first, second]), axis=0):
+        mine = (first == a) & (second == b)
+        found[:, a, b] = np.exp(2j * np.pi * (q @ shifts[mine].T)) @ strengths[mine]
     return found
 
 
@@ -76,11 +78,9 @@ def order_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
     first, second, shifts, tensors = couplings.both_ways()
     n = len(couplings.positions)
     found = np.zeros((len(q), n, 3, n, 3), dtype=complex)
-    for a in range(n):
-        for b in range(n):
-            mine = (first == a) & (second == b)
-            if mine.any():
-                found[:, a, :, b, :] = np.einsum("qp,pxy->qxy", np.exp(2j * np.pi * (q @ shifts[mine].T)), tensors[mine])
+    for a, b in np.unique(np.column_stack([first, second]), axis=0):
+        mine = (first == a) & (second == b)
+        found[:, a, :, b, :] = np.einsum("qp,pxy->qxy", np.exp(2j * np.pi * (q @ shifts[mine].T)), tensors[mine])
     return found.reshape(len(q), 3 * n, 3 * n)
 
 
@@ -94,13 +94,19 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
     """The order with the largest eigenvalue of J(q): from a mesh, then refined.
 
     Raises:
-        BadInput: no couplings.
+        BadInput: no couplings, or more sites than matrices of J(q) can be made for.
     """
     if not len(couplings.first) or not np.abs(couplings.tensors).max() > 0:
         raise BadInput("order: no couplings between these sites")
+    size = len(couplings.positions) * (1 if isotropic(couplings) else 3)
+    if size > MOST_ROWS:
+        raise BadInput(f"order: {len(couplings.positions)} sites are too many; give the couplings of a smaller cell")
+    # The larger the cell, the smaller its zone: a coarser mesh does.
+    while steps > 2 and steps**3 * size**2 > LARGEST_MESH:
+        steps -= 1
     q = mesh(steps)
     values = np.linalg.eigvalsh(order_waves(couplings, q))[:, -1]
-    best = q[values > values.max() - 1e-9 * abs(values.max())][0]
+    best = q[values >= values.max() - 1e-9 * abs(values.max())][0]
     simplex = best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])
     options = {"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": simplex}
     found = minimize(lambda p: -np.linalg.eigvalsh(order_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead", options=options)

@@ -8,18 +8,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from nucleate.errors import BadInput, RunFolderError
+from nucleate.foreign import from_json
 from nucleate.storage import append_line, read_lines, write_whole
+from nucleate.tensor_files import check_version, read_tensor_file
 
 VERSION = 1
 
@@ -119,15 +121,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         BadInput: not such a file, truncated, or from a newer version.
     """
-    try:
-        with safe_open(path, framework="pt") as archive:
-            metadata = archive.metadata() or {}
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-        if int(metadata["version"]) > VERSION:
-            raise BadInput(f"{path}: written by a newer nucleate (version {metadata['version']}); update nucleate")
-        return json.loads(metadata["header"]), tensors
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise BadInput(f"{path}: not a whole file of nucleate's ({type(error).__name__}: {error})") from error
+    file = read_tensor_file(path, "file of a training")
+    version = file.metadata.get("version", "")
+    check_version(int(version) if re.fullmatch(r"[0-9]{1,6}", version) else None, VERSION, path)
+    header = from_json(file.metadata.get("header", "null"), f"{path}: its header")
+    if not isinstance(header, dict):
+        raise BadInput(f"{path}: its header is no table of keys and values; the file is damaged, or none of a training's")
+    return header, file.tensors
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
@@ -173,11 +173,24 @@ def pack(state: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
 
 
 def unpack(content: Any, tensors: dict[str, Tensor], device: torch.device | str) -> Any:
-    """The inverse of `pack`; tuples come back as lists."""
-    if "tensor" in content:
-        return tensors[content["tensor"]].to(device)
-    if "dict" in content:
-        return {key: unpack(value, tensors, device) for key, value in content["dict"]}
-    if "list" in content:
-        return [unpack(value, tensors, device) for value in content["list"]]
-    return content["value"]
+    """The inverse of `pack`; tuples come back as lists.
+
+    Raises:
+        BadInput: not what `pack` makes, or tensors that are not there.
+    """
+    if not isinstance(content, dict) or len(content) != 1:
+        raise BadInput("a checkpoint's optimiser is damaged; choose another --out")
+    ((kind, value),) = content.items()
+    if kind == "tensor" and isinstance(value, str) and value in tensors:
+        return tensors[value].to(device)
+    if (
+        kind == "dict"
+        and isinstance(value, list)
+        and all(isinstance(x, list) and len(x) == 2 and isinstance(x[0], str | int) for x in value)
+    ):
+        return {key: unpack(item, tensors, device) for key, item in value}
+    if kind == "list" and isinstance(value, list):
+        return [unpack(item, tensors, device) for item in value]
+    if kind == "value":
+        return value
+    raise BadInput("a checkpoint's optimiser is damaged; choose another --out")

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from nucleate.errors import BadInput, NucleateError
+from nucleate.foreign import stated
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings, make_model
 from nucleate.training.baseline import fit_baseline
@@ -32,6 +34,27 @@ from nucleate.training.steering import Steering
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 BEST = "best.safetensors"
+
+
+class _Steering(BaseModel):
+    replayed: int = Field(ge=0)
+    done: int = Field(ge=0)
+
+
+class _Checkpoint(BaseModel):
+    """What a checkpoint's header states beside its tensors."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    step: int = Field(ge=0)
+    frozen: list[str]
+    steered: tuple[float, int] | None
+    steering: _Steering
+    ended: str | None
+    cpu_seconds: float = Field(ge=0)
+    best: float | None
+    waited: int = Field(ge=0)
+    optimiser: Any
 
 
 class Trainer:
@@ -191,22 +214,41 @@ class Trainer:
         """From a checkpoint; returns why the training had ended, where it had."""
         if "ended" not in header:
             raise BadInput(f"{self.folder.path}: was begun by an older nucleate and cannot be continued; choose another --out")
-        fitting = self.fitting
+        fitting, where = self.fitting, f"{self.folder.path}: checkpoint.safetensors"
+        said = stated(_Checkpoint, header, where)
+        for kind in ("weight", "average"):
+            for name, parameter in fitting.parameters.items():
+                found = tensors.get(f"{kind}.{name}")
+                if found is None or found.shape != parameter.shape or found.dtype != parameter.dtype:
+                    held = "nothing" if found is None else f"{found.dtype} {tuple(found.shape)}"
+                    raise BadInput(
+                        f"{where}: tensor {kind}.{name}: {parameter.dtype} {tuple(parameter.shape)} belongs there, {held} stands there"
+                    )
         with torch.no_grad():
             for name, parameter in fitting.parameters.items():
                 parameter.copy_(tensors[f"weight.{name}"])
             fitting.average = [tensors[f"average.{name}"].to(self.device) for name in fitting.parameters]
         state = fitting.optimiser.state_dict()
-        state["state"] = unpack(header["optimiser"], tensors, self.device)
+        memory: Any = unpack(said.optimiser, tensors, self.device)
+        shapes = [parameter.shape for group in fitting.optimiser.param_groups for parameter in group["params"]]
+        # L-BFGS keeps all parameters as one row; the others keep tensors of each parameter's shape, and counts.
+        whole = isinstance(fitting.optimiser, torch.optim.LBFGS)
+        fits = isinstance(memory, dict) and all(
+            isinstance(index, int) and 0 <= index < len(shapes) and isinstance(kept, dict)
+            and not any(isinstance(x, Tensor) and x.numel() > 1 and not whole and x.shape != shapes[index] for x in kept.values())
+            for index, kept in memory.items()
+        )  # fmt: skip
+        if not fits:
+            raise BadInput(f"{where}: its optimiser does not fit its model; choose another --out")
+        state["state"] = memory
         fitting.optimiser.load_state_dict(state)
-        fitting.step, fitting.frozen = header["step"], header["frozen"]
-        fitting.steered = None if header["steered"] is None else tuple(header["steered"])
-        self.best = math.inf if header["best"] is None else header["best"]
-        self.waited = header["waited"]
-        self._spent_before = header["cpu_seconds"]
-        self.folder.forget_after(fitting.step, header["steering"]["replayed"])
-        self.steering.resume(header["steering"])
-        return header["ended"]
+        fitting.step, fitting.frozen, fitting.steered = said.step, said.frozen, said.steered
+        self.best = math.inf if said.best is None else said.best
+        self.waited = said.waited
+        self._spent_before = said.cpu_seconds
+        self.folder.forget_after(fitting.step, said.steering.replayed)
+        self.steering.resume(said.steering.model_dump())
+        return said.ended
 
 
 def held_back(

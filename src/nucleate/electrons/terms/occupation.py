@@ -23,6 +23,9 @@ from nucleate.electrons.constants import BOLTZMANN
 from nucleate.electrons.terms.polylogarithm import polylogarithm
 from nucleate.errors import BadInput
 
+HOTTEST = 1e9
+"""K; far above, powers of the temperature overflow."""
+
 
 @dataclass(frozen=True)
 class Occupation:
@@ -43,9 +46,9 @@ class Occupation:
 
 def check_temperature(temperature: float) -> None:
     """Raise `BadInput` unless it is a positive, finite number of kelvin."""
-    if not 1 <= temperature < float("inf"):
+    if not 1 <= temperature <= HOTTEST:
         raise BadInput(
-            f"electronic temperature {temperature} K: give a positive number of kelvin, 1 at least; 100 is cold enough for a ground state"
+            f"electronic temperature {temperature:g} K: give a positive number of kelvin, 1 to {HOTTEST:g}; 100 is as good as cold"
         )
 
 

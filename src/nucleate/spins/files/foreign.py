@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
+from nucleate.foreign import read_text
 from nucleate.spins.files.table import UNITS
-from nucleate.spins.models.data import Pairs, lengths
+from nucleate.spins.models.data import LARGEST, Pairs, lengths
 
 NEEDED = ("element_a", "element_b", "J")
 
@@ -33,17 +34,14 @@ def read_foreign(path: Path, columns: dict[str, str], unit: str, pairs: str, sig
     """
     for name, given, known in (("unit", unit, tuple(UNITS)), ("pairs", pairs, ("once", "twice")), ("sign", sign, ("minus", "plus"))):
         if given not in known:
-            raise BadInput(f"{name} {given}; known: {', '.join(known)}")
+            raise BadInput(f"{name} {quoted(given, 40)}; known: {', '.join(known)}")
     missing = [name for name in NEEDED if name not in columns]
     strange = sorted(set(columns) - {*NEEDED, "distance"})
     if len(set(columns.values())) < len(columns):
         raise BadInput("columns: one column of the table is named twice")
     if missing or strange:
-        raise BadInput(f"columns: {', '.join(missing) or 'none'} missing, {', '.join(strange) or 'none'} unknown")
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read as a table: {error}") from None
+        raise BadInput(f"columns: {', '.join(missing) or 'none'} missing, {quoted(', '.join(strange) or 'none', 60)} unknown")
+    lines = [line for line in read_text(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if len(lines) < 2:
         raise BadInput(f"{path}: holds no rows under a line of names")
     try:
@@ -53,7 +51,7 @@ def read_foreign(path: Path, columns: dict[str, str], unit: str, pairs: str, sig
     names = [name.strip() for name in table[0]]
     absent = [name for name in columns.values() if name not in names]
     if absent:
-        raise BadInput(f"{path}: no column {', '.join(absent)}; it has {', '.join(names)}")
+        raise BadInput(f"{path}: no column {quoted(', '.join(absent), 60)}; it has {quoted(', '.join(names))}")
     place = {name: names.index(column) for name, column in columns.items()}
     scale = UNITS[unit] * (2 if pairs == "twice" else 1) * (1 if sign == "minus" else -1)
     elements, couplings, apart, left = [], [], [], 0
@@ -67,9 +65,9 @@ def read_foreign(path: Path, columns: dict[str, str], unit: str, pairs: str, sig
         try:
             value = float(text)
         except ValueError:
-            raise BadInput(f"{path}: row {k}: {text} is no coupling") from None
-        if not np.isfinite(value):
-            raise BadInput(f"{path}: row {k}: {text} is no coupling")
+            raise BadInput(f"{path}: row {k}: {quoted(text, 40)} is no coupling") from None
+        if not abs(value * scale) <= LARGEST:
+            raise BadInput(f"{path}: row {k}: {quoted(text, 40)} is no coupling")
         elements.append((_element(row[place["element_a"]], path, k), _element(row[place["element_b"]], path, k)))
         couplings.append(value * scale)
         if "distance" in place:
@@ -96,5 +94,7 @@ def _element(text: str, path: Path, row: int) -> str:
     except ValueError:
         number = atomic_numbers.get(text, 0)
     if not 0 < number < len(chemical_symbols):
-        raise BadInput(f"{path}: row {row}: {text or 'nothing'} is no element; columns of elements hold symbols or atomic numbers")
+        raise BadInput(
+            f"{path}: row {row}: {quoted(text or 'nothing', 40)} is no element; columns of elements hold symbols or atomic numbers"
+        )
     return str(chemical_symbols[number])

@@ -22,5 +22,5 @@ def read_couplings(path: str | Path) -> Couplings:
     if not path.is_file():
         raise BadInput(f"{path}: no such file; give couplings as .csv (a table), .out (TB2J) or .cfg (Spirit)")
     if path.suffix not in readers:
-        raise BadInput(f"{path}: unknown kind of file; known: .csv (a table), .out (TB2J), .cfg (Spirit)")
+        raise BadInput(f"{path}: unknown kind of file; known: .csv (a table), .out (TB2J), .cfg (Spirit); rename it to its kind")
     return readers[path.suffix](path)

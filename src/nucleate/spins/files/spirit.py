@@ -6,13 +6,54 @@ of a pair. G. P. Müller et al., Phys. Rev. B 99, 224414 (2019), doi 10.1103/Phy
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
 from ase.data import atomic_numbers
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
+from nucleate.foreign import read_text
 from nucleate.spins.couplings import Couplings, tensor, uniaxial
+
+LATTICES = {
+    "sc": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "fcc": ((0.5, 0, 0.5), (0.5, 0.5, 0), (0, 0.5, 0.5)),
+    "bcc": ((0.5, 0.5, -0.5), (-0.5, 0.5, -0.5), (0.5, -0.5, -0.5)),
+    "hex2d": ((sqrt(0.75), -0.5, 0), (sqrt(0.75), 0.5, 0), (0, 0, 1)),
+    "hex2d60": ((sqrt(0.75), -0.5, 0), (sqrt(0.75), 0.5, 0), (0, 0, 1)),
+    "hex2d120": ((0.5, -sqrt(0.75), 0), (0.5, sqrt(0.75), 0), (0, 0, 1)),
+}
+"""Vectors that Spirit has names for, in lattice constants."""
+KEYWORDS = (
+    "hamiltonian", "bravais_lattice", "bravais_vectors", "bravais_matrix", "lattice_constant", "basis", "mu_s", "n_basis_cells",
+    "boundary_conditions", "external_field_normal", "anisotropy_magnitude", "anisotropy_normal", "anisotropy_file", "n_anisotropy",
+    "n_interaction_pairs", "interaction_pairs_file", "ddi_n_periodic_images", "ddi_radius", "ddi_pb_zero_padding", "output_file_tag",
+    "n_shells_exchange", "n_shells_dmi", "jij", "dij", "dm_chirality",
+)  # fmt: skip
+"""Those that are read, and those that say nothing without another one: shells without heisenberg_neighbours, dipoles without ddi_method."""
+SIMULATION = ("log_", "save_", "llg_", "mc_", "gneb_", "ema_", "mmf_")
+"""How keywords begin that tell a method of simulation or its output."""
+LOSSES = {
+    "external_field_magnitude": "a field is none of the couplings; give it to the simulation",
+    "n_interaction_quadruplets": "couplings are of pairs alone",
+    "interaction_quadruplets_file": "couplings are of pairs alone",
+    "ddi_method": "dipoles are none of the couplings",
+    "dd_radius": "dipoles are none of the couplings",
+    "cubic_anisotropy_magnitude": "couplings have no cubic anisotropy",
+    "n_defects": "couplings are of a perfect crystal, without vacancies and defects",
+    "defects_from_file": "couplings are of a perfect crystal, without vacancies and defects",
+    "atom_types": "couplings are of a perfect crystal, without disorder",
+    "n_pinned": "couplings hold no pinned spins",
+    "pinned_from_file": "couplings hold no pinned spins",
+    **{f"pin_n{k}{side}": "couplings hold no pinned spins" for k in "abc" for side in ("", "_left", "_right")},
+    "pinning_cell": "couplings hold no pinned spins",
+    "basis_file": "give the basis in the file itself",
+}
+"""Keywords that couplings would lose, unless their value is zero."""
+LARGEST_NUMBER = 1e12
 
 
 def spirit_text(
@@ -59,78 +100,315 @@ def _axis(site: int, value: np.ndarray) -> tuple[float, np.ndarray]:
     return float(values[k] - values[2 - k]), vectors[:, k]
 
 
-def _refuse(path: Path, lines: list[list[str]], at: dict[str, int]) -> None:
-    """Raise `BadInput` for what a table of couplings would lose."""
-    head = lines[at["n_interaction_pairs"] + 1]
-    known = {"i", "j", "da", "db", "dc", "Jij", "Dij", "Dijx", "Dijy", "Dijz"}
-    if not set(head) <= known or not {"i", "j", "da", "db", "dc"} <= set(head) or not {"Jij", "Dijx"} & set(head):
-        raise BadInput(f"{path}: columns of the pairs: {' '.join(head)}; known: {' '.join(sorted(known))}")
-    if "n_anisotropy" in at and lines[at["n_anisotropy"] + 1] != ["i", "K", "Kx", "Ky", "Kz"]:
-        raise BadInput(f"{path}: columns of the anisotropy: {' '.join(lines[at['n_anisotropy'] + 1])}; known: i K Kx Ky Kz")
-    for word, harmless in {"external_field_magnitude": "0", "n_interaction_quadruplets": "0", "ddi_method": "none"}.items():
-        value = lines[at[word]][1:2] if word in at else []
-        if value and value[0] != harmless and not (harmless == "0" and value[0].replace(".", "").strip("0") == ""):
-            raise BadInput(f"{path}: {word} {value[0]}: couplings alone can be read; take it out and give it to the simulation")
+@dataclass
+class _Input:
+    """An input file by keywords: the words of each keyword's line, and where the lines below it begin."""
+
+    path: Path
+    lines: list[list[str]]
+    at: dict[str, int]
+
+    def words(self, keyword: str, count: int = 0) -> list[str]:
+        """The words behind a keyword, `count` at least; none where it does not stand."""
+        found = self.lines[self.at[keyword]][1:] if keyword in self.at else []
+        if keyword in self.at and len(found) < count:
+            raise BadInput(f"{self.path}: keyword {keyword}: {count} values are needed, {len(found)} stand there")
+        return found
+
+    def numbers(self, keyword: str, default: tuple[float, ...]) -> list[float]:
+        """As many as the default holds."""
+        words = self.words(keyword, len(default))[: len(default)]
+        return [_number(word, f"{self.path}: keyword {keyword}") for word in words] or list(default)
+
+    def rows(self, keyword: str, first: int, count: int) -> list[list[str]]:
+        """Lines below a keyword's, from the `first`; never more than there are."""
+        start = self.at[keyword] + first
+        return self.lines[start : start + count]
+
+
+def _words(path: Path) -> list[list[str]]:
+    """The words of each line that has some; comments, bars and plus signs are none, as in Spirit."""
+    lines = (line.split("#")[0].translate({ord("|"): None, ord("+"): None}).split() for line in read_text(path).splitlines())
+    return [words for words in lines if words]
+
+
+def _opened(path: Path) -> _Input:
+    """Keywords, each read once; every line belongs to one.
+
+    Raises:
+        BadInput: a keyword that is not known, or twice.
+    """
+    lines = _words(path)
+    found = _Input(path, lines, {})
+    k = 0
+    while k < len(lines):
+        word = lines[k][0].lower()
+        if word not in KEYWORDS and not word.startswith(SIMULATION) and word not in LOSSES:
+            raise BadInput(f"{path}: keyword {quoted(lines[k][0], 40)} is not known; take it out if the couplings hold without it")
+        if word in found.at:
+            raise BadInput(f"{path}: keyword {word} stands there twice")
+        found.at[word] = k
+        _refuse_loss(found, word)
+        k += 1 + _lines_below(found, word)
+    return found
+
+
+def _lines_below(found: _Input, word: str) -> int:
+    """How many lines below its own a keyword has."""
+    if word in ("bravais_vectors", "bravais_matrix"):
+        return 3
+    if word == "basis":
+        counts = found.rows(word, 1, 1)
+        return 1 + _count(counts[0][0] if counts else "", f"{found.path}: keyword basis")
+    if word in ("n_interaction_pairs", "n_anisotropy", "n_interaction_quadruplets", "n_defects", "n_pinned"):
+        count = _count(found.words(word, 1)[0], f"{found.path}: keyword {word}")
+        below = [text.lower() for row in found.rows(word, 1, 1) for text in row]
+        # Columns are named above the rows, and may be where there are no rows.
+        named = "i" in below and (count > 0 or not below[0].isdigit())
+        return count + int(named)
+    if word == "atom_types":
+        return _count(found.words(word, 1)[0], f"{found.path}: keyword {word}")
+    return 0
+
+
+def _refuse_loss(found: _Input, word: str) -> None:
+    """Raise `BadInput` for a keyword without which the couplings would mean something else."""
+    value = found.words(word)[:1]
+    if word == "hamiltonian" and value != ["heisenberg_pairs"]:
+        hint = ": shells depend on n_basis_cells; list the pairs" if value == ["heisenberg_neighbours"] else ""
+        raise BadInput(f"{found.path}: hamiltonian {quoted(' '.join(value), 40)}: only heisenberg_pairs can be read{hint}")
+    if word in LOSSES and value != ["none"] and not (value and _is_number(value[0]) and float(value[0]) == 0):
+        raise BadInput(f"{found.path}: {word} {quoted(' '.join(value), 20)}: {LOSSES[word]}; take it out if the couplings hold without it")
+
+
+def _missing(found: _Input) -> list[str]:
+    """Notes of what a simulation has to be given again; raise `BadInput` for what is missing."""
+    path = found.path
+    if sum(word in found.at for word in ("bravais_lattice", "bravais_vectors", "bravais_matrix")) != 1:
+        raise BadInput(f"{path}: give one of bravais_vectors, bravais_matrix and bravais_lattice; which is missing or doubled")
+    if "mu_s" not in found.at:
+        raise BadInput(f"{path}: keyword mu_s is missing; give the moment of each site")
+    if ("n_interaction_pairs" in found.at) == ("interaction_pairs_file" in found.at):
+        raise BadInput(f"{path}: give one of n_interaction_pairs and interaction_pairs_file")
+    left = [
+        word for word in found.at if word == "n_basis_cells" or (word.startswith(SIMULATION) and not word.startswith(("log_", "save_")))
+    ]
+    return [f"left to the simulation: {quoted(', '.join(left), 60)}"] if left else []
+
+
+def _cell(found: _Input) -> np.ndarray:
+    """(3, 3), Å, a vector a row."""
+    (scale,) = found.numbers("lattice_constant", (1.0,))
+    if "bravais_lattice" in found.at:
+        name = found.words("bravais_lattice", 1)[0].lower()
+        if name not in LATTICES:
+            raise BadInput(f"{found.path}: bravais_lattice {quoted(name, 40)}; known: {', '.join(LATTICES)}; or give bravais_vectors")
+        return scale * np.array(LATTICES[name])
+    keyword = "bravais_vectors" if "bravais_vectors" in found.at else "bravais_matrix"
+    rows = found.rows(keyword, 1, 3)
+    if [len(row[:3]) for row in rows] != [3, 3, 3]:
+        raise BadInput(f"{found.path}: keyword {keyword}: three rows of three numbers are needed")
+    given = np.array([[_number(word, f"{found.path}: keyword {keyword}") for word in row[:3]] for row in rows])
+    return scale * (given if keyword == "bravais_vectors" else given.T)
+
+
+def _basis(found: _Input) -> np.ndarray:
+    """(n, 3) in cell vectors; one atom at the origin where there is no basis."""
+    if "basis" not in found.at:
+        return np.zeros((1, 3))
+    count = _lines_below(found, "basis") - 1
+    rows = found.rows("basis", 2, count)
+    if len(rows) < count or count < 1 or any(len(row) < 3 for row in rows):
+        raise BadInput(f"{found.path}: keyword basis: its number of atoms, and three numbers for each, are needed")
+    return np.array([[_number(word, f"{found.path}: keyword basis") for word in row[:3]] for row in rows])
+
+
+def _moments(found: _Input, n: int) -> tuple[np.ndarray, list[str]]:
+    """(n,); Spirit gives the first site's to those that have none."""
+    words = found.words("mu_s", 1)[:n]
+    given = [_number(word, f"{found.path}: keyword mu_s") for word in words]
+    notes = (
+        [f"mu_s: {len(given)} values for {n} sites; the others have the first one's, {given[0]:g}, as in Spirit"] if len(given) < n else []
+    )
+    return np.array([*given, *given[:1] * (n - len(given))]), notes
+
+
+def _table(found: _Input, counted: str, file: str, known: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a table of named columns, in the input or in a file of its own beside it."""
+    if counted not in found.at:
+        name = found.words(file, 1)[0]
+        path = found.path.parent / name
+        # Names that no file can have make `is_file` raise.
+        if len(name.encode()) > 255 or "\0" in name or not path.is_file():
+            raise BadInput(f"{found.path}: {file} {quoted(name, 60)}: no such file beside it")
+        lines = _words(path)
+        found = _Input(path, lines, {})
+        if lines and lines[0][0].lower() == counted:
+            found.at[counted] = 0
+        else:
+            return _named(found, lines, len(lines) - 1, known)
+    count = _count(found.words(counted, 1)[0], f"{found.path}: keyword {counted}")
+    return _named(found, found.rows(counted, 1, count + 1), count, known)
+
+
+def _named(found: _Input, lines: list[list[str]], count: int, known: tuple[str, ...]) -> list[dict[str, str]]:
+    head = [word.lower() for word in lines[0]] if lines else []
+    what = "pairs" if "jij" in known else "anisotropy"
+    strange = [word for word in head if word not in known]
+    if not lines or strange or len(set(head)) < len(head):
+        raise BadInput(f"{found.path}: columns of the {what}: {quoted(' '.join(strange or head), 60)}; known, each once: {' '.join(known)}")
+    rows = lines[1:]
+    if len(rows) < count:
+        raise BadInput(f"{found.path}: {len(rows)} of {count} {what} stand there; is it cut short?")
+    for k, row in enumerate(rows, start=1):
+        if len(row) != len(head):
+            raise BadInput(f"{found.path}: row {k} of the {what} has {len(row)} entries for {len(head)} columns")
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def _pairs(found: _Input, n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Sites and cells (p, 5) and tensors (p, 3, 3) of pairs; a pair that is listed again, in either direction, is added as in Spirit."""
+    rows = _table(
+        found, "n_interaction_pairs", "interaction_pairs_file", ("i", "j", "da", "db", "dc", "jij", "dij", "dijx", "dijy", "dijz")
+    )
+    head = set(rows[0]) if rows else set()
+    vector = {"dijx", "dijy", "dijz"} <= head
+    if rows and (
+        not {"i", "j", "da", "db", "dc"} <= head or not ("jij" in head or vector) or (head & {"dij", "dijx", "dijy", "dijz"} and not vector)
+    ):
+        raise BadInput(f"{found.path}: columns of the pairs: i j da db dc and Jij or Dijx Dijy Dijz, with or without Dij, are needed")
+    added: dict[tuple[int, ...], np.ndarray] = {}
+    again = 0
+    for k, row in enumerate(rows, start=1):
+        where = f"{found.path}: pair {k}"
+        i, j, *r = (_whole(row[name], f"{where}, {name}") for name in ("i", "j", "da", "db", "dc"))
+        if not (0 <= i < n and 0 <= j < n):
+            raise BadInput(f"{where}: names a site beyond the {n} of the basis")
+        dm = np.array([_number(row[name], where) for name in ("dijx", "dijy", "dijz")]) if vector else np.zeros(3)
+        if "dij" in head:
+            # The vector is a direction where its length stands beside.
+            dm = dm / max(float(np.linalg.norm(dm)), 1e-300) * _number(row["dij"], where)
+        value = tensor(_number(row["jij"], where) if "jij" in head else 0.0, dm)
+        key, mirror = (i, j, *r), (j, i, -r[0], -r[1], -r[2])
+        again += key in added or mirror in added
+        if mirror in added and key != mirror:
+            added[mirror] = added[mirror] + value.T
+        else:
+            added[key] = added.get(key, np.zeros((3, 3))) + value
+    notes = [f"{again} pairs are listed again, in one direction or the other; they are added, as in Spirit"] if again else []
+    return np.array(list(added), dtype=np.int64).reshape(-1, 5), np.array(list(added.values())).reshape(-1, 3, 3), notes
+
+
+def _onsite(found: _Input, n: int, cell: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """(n, 3, 3), meV."""
+    value, notes = np.zeros((n, 3, 3)), list[str]()
+    single = found.numbers("anisotropy_magnitude", (0.0,))[0]
+    if "n_anisotropy" not in found.at and "anisotropy_file" not in found.at:
+        if single:
+            value += _along(single, np.array(found.numbers("anisotropy_normal", (0.0, 0.0, 1.0))), f"{found.path}: anisotropy_normal")
+        return value, notes
+    if single:
+        notes.append("anisotropy_magnitude has no effect beside a table of anisotropies, as in Spirit")
+    for k, row in enumerate(
+        _table(found, "n_anisotropy", "anisotropy_file", ("i", "k", "kx", "ky", "kz", "ka", "kb", "kc", "k4")), start=1
+    ):
+        where = f"{found.path}: anisotropy {k}"
+        names = ("kx", "ky", "kz") if "kx" in row else ("ka", "kb", "kc")
+        if not {"i", *names} <= set(row) or ("kx" in row and set(row) & {"ka", "kb", "kc"}):
+            raise BadInput(
+                f"{found.path}: columns of the anisotropy: i, Kx Ky Kz or Ka Kb Kc, and K where these are directions, are needed"
+            )
+        if "k4" in row and _number(row["k4"], where):
+            raise BadInput(f"{where}: K4 {quoted(row['k4'], 20)}: couplings have no cubic anisotropy; take it out if they hold without it")
+        site = _whole(row["i"], f"{where}, i")
+        if not 0 <= site < n:
+            raise BadInput(f"{where}: names a site beyond the {n} of the basis")
+        axis = np.array([_number(row[name], where) for name in names])
+        if names[0] == "ka":
+            # Spirit's manual has the sum of cell vectors, Spirit itself the projections onto them: read where both are one direction.
+            axis, projections = axis @ cell, cell @ axis
+            if np.linalg.norm(np.cross(axis, projections)) > 1e-6 * np.linalg.norm(axis) * np.linalg.norm(projections):
+                raise BadInput(f"{where}: Ka Kb Kc are ambiguous in this cell, in Spirit's manual and program; give Kx Ky Kz")
+        if "k" not in row and names[0] == "ka":
+            raise BadInput(f"{where}: Ka Kb Kc without a column K; give the size as K, meV")
+        strength = _number(row["k"], where) if "k" in row else float(np.linalg.norm(axis))
+        if strength:
+            value[site] += _along(strength, axis, where)
+    return value, notes
+
+
+def _along(strength: float, axis: np.ndarray, where: str) -> np.ndarray:
+    if not np.linalg.norm(axis) > 0:
+        raise BadInput(f"{where}: an axis of anisotropy has no length")
+    return uniaxial(strength, axis)
+
+
+def _ends(found: _Input, place: np.ndarray, tensors: np.ndarray) -> list[str]:
+    """Notes on boundaries; raise `BadInput` where open ends would cut pairs."""
+    crossing = [bool((place[:, 2 + k][np.abs(tensors).max(axis=(1, 2)) > 0] != 0).any()) for k in range(3)]
+    if "boundary_conditions" not in found.at:
+        return ["no boundary_conditions: Spirit leaves all ends open; read as periodic"] if any(crossing) else []
+    periodic = found.numbers("boundary_conditions", (0.0, 0.0, 0.0))
+    cut = [name for name, repeats, crosses in zip("abc", periodic, crossing, strict=True) if crosses and not repeats]
+    if cut:
+        raise BadInput(
+            f"{found.path}: boundary_conditions are open along {', '.join(cut)}, where pairs lead to the next cell; couplings are read for "
+            "periodic crystals: set 1, or leave these pairs out"
+        )
+    return []
 
 
 def read_spirit(path: str | Path, symbols: tuple[str, ...] | None = None) -> Couplings:
-    """Couplings of a cfg file with bravais_vectors, basis, mu_s and a table of interaction pairs.
+    """Couplings of a cfg file: a lattice, a basis, mu_s and interaction pairs, in the file or in one beside it.
+
+    Keywords that change nothing about couplings are named in a note; those that would are refused.
 
     Args:
         path: the file.
         symbols: elements of the sites, of which Spirit knows nothing; X if left out.
 
     Raises:
-        BadInput: no such file, keywords that are missing or of another kind, numbers that cannot be read.
+        BadInput: no such file, keywords that are missing, not known or of another kind, numbers that cannot be read.
     """
     path = Path(path)
-    try:
-        lines = [line.split("#")[0].split() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from None
-    lines = [words for words in lines if words]
-    at = {words[0]: k for k, words in enumerate(lines)}
-    for word in ("bravais_vectors", "basis", "mu_s", "n_interaction_pairs"):
-        if word not in at:
-            raise BadInput(
-                f"{path}: keyword {word} is missing; give geometry and pairs by bravais_vectors, basis, mu_s, n_interaction_pairs"
-            )
-    if "hamiltonian" in at and lines[at["hamiltonian"]][1:] != ["heisenberg_pairs"]:
-        raise BadInput(f"{path}: hamiltonian {' '.join(lines[at['hamiltonian']][1:])}; only heisenberg_pairs can be read")
-    _refuse(path, lines, at)
-    try:
-        scale = float(lines[at["lattice_constant"]][1]) if "lattice_constant" in at else 1.0
-        cell = scale * np.array(lines[at["bravais_vectors"] + 1 : at["bravais_vectors"] + 4], dtype=float).reshape(3, 3)
-        n = int(lines[at["basis"] + 1][0])
-        scaled = np.array(lines[at["basis"] + 2 : at["basis"] + 2 + n], dtype=float).reshape(n, 3)
-        moments = np.array(lines[at["mu_s"]][1 : n + 1], dtype=float)
-        count = int(lines[at["n_interaction_pairs"]][1])
-        head = lines[at["n_interaction_pairs"] + 1]
-        rows = [
-            dict(zip(head, words, strict=True)) for words in lines[at["n_interaction_pairs"] + 2 : at["n_interaction_pairs"] + 2 + count]
-        ]
-        if len(rows) < count:
-            raise ValueError(f"{len(rows)} of {count} pairs")
-        place = np.array([[int(row[k]) for k in ("i", "j", "da", "db", "dc")] for row in rows]).reshape(-1, 5)
-        strengths = np.array([float(row.get("Jij", 0.0)) for row in rows])
-        vectors = np.array([[float(row.get(k, 0.0)) for k in ("Dijx", "Dijy", "Dijz")] for row in rows]).reshape(-1, 3)
-        if "Dij" in head:
-            lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-300)
-            vectors = vectors * (np.array([float(row["Dij"]) for row in rows]) / lengths)[:, None]
-        onsite = np.zeros((n, 3, 3))
-        if "n_anisotropy" in at:
-            table = np.array(lines[at["n_anisotropy"] + 2 : at["n_anisotropy"] + 2 + int(lines[at["n_anisotropy"]][1])], dtype=float)
-            for site, k, *axis in table.tolist():
-                onsite[int(site)] += uniaxial(k, np.array(axis)) if k else 0.0
-        elif "anisotropy_magnitude" in at and float(lines[at["anisotropy_magnitude"]][1]):
-            onsite += uniaxial(float(lines[at["anisotropy_magnitude"]][1]), np.array(lines[at["anisotropy_normal"]][1:4], dtype=float))
-    except (KeyError, ValueError, IndexError) as error:
-        raise BadInput(f"{path}: cannot be read as a Spirit input ({error})") from None
+    found = _opened(path)
+    notes = _missing(found)
+    if "hamiltonian" not in found.at:
+        notes.append("no keyword hamiltonian; read as heisenberg_pairs")
+    cell, scaled = _cell(found), _basis(found)
+    n = len(scaled)
     if symbols is not None and (len(symbols) != n or not all(atomic_numbers.get(s) for s in symbols)):
         raise BadInput(f"{path}: give {n} elements")
+    moments, told = _moments(found, n)
+    place, tensors, again = _pairs(found, n)
+    onsite, ignored = _onsite(found, n, cell)
+    notes += [*told, *again, *ignored, *_ends(found, place, tensors)]
     try:
         return Couplings(
-            cell, scaled @ cell, symbols or ("X",) * n, moments, place[:, 0], place[:, 1], place[:, 2:], tensor(strengths, vectors), onsite
-        )
+            cell, scaled @ cell, symbols or ("X",) * n, moments, place[:, 0], place[:, 1], place[:, 2:], tensors, onsite,
+            notes=tuple(f"{path.name}: {note}" for note in notes),
+        )  # fmt: skip
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text[:60]) is not None
+
+
+def _number(text: str, where: str) -> float:
+    if not _is_number(text) or not abs(float(text)) <= LARGEST_NUMBER:
+        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is no number up to {LARGEST_NUMBER:g}")
+    return float(text)
+
+
+def _whole(text: str, where: str) -> int:
+    if not re.fullmatch(r"[-+]?[0-9]{1,9}", text):
+        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is no whole number of a site or cell")
+    return int(text)
+
+
+def _count(text: str, where: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,8}", text):
+        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is no count of lines")
+    return int(text)

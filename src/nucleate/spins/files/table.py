@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import csv
 import io
-import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tomli_w
+from pydantic import BaseModel, ConfigDict, Field
 
-from nucleate.errors import BadInput
-from nucleate.spins.couplings import Couplings, counted_once, tensor
+from nucleate.errors import BadInput, quoted
+from nucleate.foreign import from_toml, read_text, stated
+from nucleate.spins.couplings import FURTHEST, Couplings, counted_once, tensor
 
 FORMAT = "nucleate couplings 1"
 UNITS = {"meV": 1.0, "eV": 1e3, "mRy": 13.605693122990, "K": 8.617333262e-2}
@@ -27,8 +28,39 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "spins": ("unit", "moment"),
     "unit": tuple(UNITS),
 }
+LARGEST_HEADER = 2**24
+"""Bytes."""
+LARGEST_NUMBER = 1e12
+"""Of a coupling in any unit; sums of larger ones would overflow."""
 TENSOR = tuple(f"J{a}{b}" for a in "xyz" for b in "xyz")
 VECTOR = ("J", "Dx", "Dy", "Dz")
+
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Vector = tuple[Number, Number, Number]
+
+
+class _Site(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    symbol: str = Field(max_length=40)
+    position: Vector
+    moment: Number
+    anisotropy: tuple[Vector, Vector, Vector] | None = None
+
+
+class _Header(BaseModel):
+    """What a table's header states; a key that is not known may change what the numbers mean."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: str = FORMAT
+    pairs: Literal["once", "twice"]
+    sign: Literal["minus", "plus"]
+    spins: Literal["unit", "moment"]
+    unit: str
+    cell: tuple[Vector, Vector, Vector]
+    site: list[_Site] = Field(min_length=1, max_length=10**5)
 
 
 def table_text(couplings: Couplings) -> str:
@@ -80,64 +112,80 @@ def read_table(path: str | Path) -> Couplings:
             symmetric.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from None
+    lines = read_text(path).splitlines()
     head = [line[1:].strip() for line in lines if line.startswith("#")]
-    try:
-        header = tomllib.loads("\n".join(head))
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path}: its header is not TOML behind '# ' ({error})") from None
-    if header.get("format", FORMAT) != FORMAT:
-        raise BadInput(f"{path}: format {header['format']!r}; this version reads {FORMAT!r}")
+    if sum(map(len, head)) > LARGEST_HEADER:
+        raise BadInput(f"{path}: its header is longer than {LARGEST_HEADER // 2**20} MiB")
+    given = from_toml("\n".join(head), f"{path}: its header behind '# '")
+    if given.get("format", FORMAT) != FORMAT:
+        raise BadInput(f"{path}: format {quoted(given['format'], 40)}; this version reads {FORMAT!r}")
     for key, known in CHOICES.items():
-        if header.get(key) not in known:
+        if not isinstance(given.get(key), str) or given[key] not in known:
             raise BadInput(f"{path}: unknown convention; write '# {key} = \"...\"' with one of {', '.join(known)} into its header")
+    header = stated(_Header, given, f"{path}: its header")
+    sites = header.site
+    cell = np.array(header.cell)
+    positions, moments = np.array([site.position for site in sites]), np.array([site.moment for site in sites])
+    symbols = tuple(site.symbol for site in sites)
+    anisotropy = np.array([np.zeros((3, 3)) if site.anisotropy is None else site.anisotropy for site in sites])
+    body = [line for line in lines if line.strip() and not line.startswith("#")]
     try:
-        sites = header["site"]
-        cell = np.array(header["cell"], dtype=float)
-        positions = np.array([site["position"] for site in sites], dtype=float)
-        moments = np.array([site["moment"] for site in sites], dtype=float)
-        symbols = tuple(str(site["symbol"]) for site in sites)
-        anisotropy = np.array([site.get("anisotropy", np.zeros((3, 3))) for site in sites], dtype=float)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(
-            f"{path}: its header needs cell = [[...], ...] and [[site]] tables with symbol, position, moment ({error})"
-        ) from None
-    rows = list(csv.DictReader(line for line in lines if line.strip() and not line.startswith("#")))
-    if not rows:
+        rows = list(csv.reader(body))
+    except csv.Error as error:
+        raise BadInput(f"{path}: cannot be read as a table: {error}") from None
+    if len(rows) < 2:
         raise BadInput(f"{path}: holds no pairs")
-    names = set(rows[0])
-    columns = next((c for c in (TENSOR, VECTOR, ("J",)) if set(c) <= names), None)
-    if columns is None or not {"i", "j", "a", "b", "c"} <= names:
+    names = [name.strip() for name in rows[0]]
+    columns = next((c for c in (TENSOR, VECTOR, ("J",)) if set(c) <= set(names)), None)
+    if columns is None or not {"i", "j", "a", "b", "c"} <= set(names):
         raise BadInput(f"{path}: columns are i, j, a, b, c and J, or J, Dx, Dy, Dz, or Jxx ... Jzz")
-    try:
-        place = np.array([[int(row[name]) for name in ("i", "j", "a", "b", "c")] for row in rows])
-        values = np.array([[float(row[name]) for name in columns] for row in rows])
-        errors = np.array([float(row["error"]) if row.get("error") else np.nan for row in rows])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadInput(f"{path}: a cell of the table is no number ({error})") from None
-    if not np.isfinite(values).all():
-        raise BadInput(
-            f"{path}: a coupling is not a finite number (line {1 + len(head) + 1 + int(np.argwhere(~np.isfinite(values))[0, 0])})"
-        )
-    if place.size and (place[:, :2].min() < 0 or place[:, :2].max() >= len(sites)):
+    strange = set(names) - {"i", "j", "a", "b", "c", *columns, "error"}
+    if strange or len(set(names)) < len(names):
+        raise BadInput(f"{path}: column {quoted(min(strange) if strange else max(names, key=names.count), 40)} is not known or named twice")
+    for k, row in enumerate(rows[1:], start=1):
+        if len(row) != len(names):
+            raise BadInput(f"{path}: pair {k} has {len(row)} entries for {len(names)} columns")
+    column = {name: [row[at].strip() for row in rows[1:]] for at, name in enumerate(names)}
+    place = np.array(
+        [[_whole(text, f"{path}: pair {k}, {name}") for k, text in enumerate(column[name], 1)] for name in ("i", "j", "a", "b", "c")]
+    ).T
+    values = np.array([[_number(text, f"{path}: pair {k}, {name}") for k, text in enumerate(column[name], 1)] for name in columns]).T
+    spreads = column.get("error", [""] * len(place))
+    errors = np.array([_number(text, f"{path}: pair {k}, error") if text else np.nan for k, text in enumerate(spreads, 1)])
+    if place[:, :2].min() < 0 or place[:, :2].max() >= len(sites):
         raise BadInput(f"{path}: a pair names a site beyond the {len(sites)} of the header")
     tensors = values.reshape(-1, 3, 3) if columns == TENSOR else tensor(values[:, 0], values[:, 1:] if columns == VECTOR else None)
     first, second, shifts = place[:, 0], place[:, 1], place[:, 2:]
-    factor = UNITS[header["unit"]] * (1 if header["sign"] == "minus" else -1)
+    factor = UNITS[header.unit] * (1 if header.sign == "minus" else -1)
     tensors, errors, anisotropy = tensors * factor, errors * abs(factor), anisotropy * factor
-    if header["spins"] == "moment":
+    if header.spins == "moment":
         tensors = tensors * (moments[first] * moments[second])[:, None, None]
         errors = errors * moments[first] * moments[second]
         anisotropy = anisotropy * (moments**2)[:, None, None]
-    if header["pairs"] == "twice":
+    notes: tuple[str, ...] = ()
+    if header.pairs == "twice":
         # Both halves of a pair count: e_i J e_j + e_j J e_i.
         kept = {tuple(map(int, row)): k for k, row in enumerate(place)}
-        first, second, shifts, tensors = counted_once(first, second, shifts, 2 * tensors, str(path))
+        first, second, shifts, tensors, notes = counted_once(first, second, shifts, 2 * tensors, str(path))
         errors = 2 * np.array([errors[kept[(int(i), int(j), *map(int, r))]] for i, j, r in zip(first, second, shifts, strict=True)])
     try:
-        return Couplings(cell, positions, symbols, moments, first, second, shifts, tensors, anisotropy, errors)
+        return Couplings(cell, positions, symbols, moments, first, second, shifts, tensors, anisotropy, errors, notes)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
+
+
+def _whole(text: str, where: str) -> int:
+    """A site's number or a cell's; those that no crystal has are refused before an array has to hold them."""
+    if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and abs(int(text)) <= FURTHEST):
+        raise BadInput(f"{where}: {quoted(text, 40)} is no number of a site or cell; give whole ones up to {FURTHEST}")
+    return int(text)
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadInput(f"{where}: {quoted(text, 40)} is no number") from None
+    if not abs(value) <= LARGEST_NUMBER:
+        raise BadInput(f"{where}: {quoted(text, 40)} is not a finite number up to {LARGEST_NUMBER:g}")
+    return value

@@ -1,8 +1,12 @@
 """TB2J's `exchange.out`, read and written.
 
 TB2J's Hamiltonian is H = -sum_i e_i A_i e_i - sum_{i != j} [J e_i . e_j + e_i J_ani e_j + D . (e_i x e_j)] over unit vectors and every pair
-twice, so a pair of ours holds twice its numbers; single-ion anisotropy is the same in both. The text has four decimals of a meV.
+twice, so a pair of ours holds twice its numbers; single-ion anisotropy is the same in both, and k1 with its direction n is A = k1 n n^T.
+The text has four decimals of a meV.
 X. He, N. Helbig, M. J. Verstraete, E. Bousquet, Comput. Phys. Commun. 264, 107938 (2021), doi 10.1016/j.cpc.2021.107938.
+
+A line is read, is named in a note as left out, or is refused: none is skipped in silence. J_ani of one calculation means nothing along the
+moments; what TB2J merges from several has no trace, which is how the two are told apart.
 """
 
 from __future__ import annotations
@@ -13,121 +17,232 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleate.errors import BadInput
-from nucleate.spins.couplings import Couplings, counted_once, tensor
+from nucleate.errors import BadInput, quoted
+from nucleate.foreign import read_text
+from nucleate.spins.couplings import Couplings, counted_once, tensor, uniaxial
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+|nan|inf)(?:[eE][-+]?\d+)?"
-_PAIR = re.compile(rf"^\s*(\S+)\s+(\S+)\s+\(\s*(-?\d+),\s*(-?\d+),\s*(-?\d+)\)\s*({_NUMBER})\s+\(")
+_VECTOR = rf"\(\s*({_NUMBER})[\s,]+({_NUMBER})[\s,]+({_NUMBER})\s*\)"
+_CELLS = r"\(\s*(-?\d{1,7}),\s*(-?\d{1,7}),\s*(-?\d{1,7})\)"
+_PAIR = re.compile(rf"(\S+)\s+(\S+)\s+{_CELLS}\s*({_NUMBER})\s+{_VECTOR}\s*{_NUMBER}")
+_ISOTROPIC = re.compile(rf"J_iso:\s*({_NUMBER})")
+_DM = re.compile(rf"(?:\[Testing!\])?\s*DMI:\s*{_VECTOR}")
+_J_ANI = re.compile(r"(?:\[Testing!\])?\s*J_ani:")
+_COMBINED = re.compile(r"Combined J tensor\b.*:")
+_K1 = re.compile(rf"(\S+)\s+({_NUMBER})\s*{_VECTOR}")
+_LEFT_OUT = {
+    "biquadratic couplings (Jprime, B)": re.compile(r"(?:\[Testing!\])?\s*Jprime:.*B:.*"),
+    "derivatives of J (dJ/dx)": re.compile(r"d2?J/dx2?:.*"),
+    "a second estimate of D (DMI2, DMI_NJt)": re.compile(r"\[(?:Debug|Experimental)!\]\s*(?:DMI2|DMI_NJt)\b.*"),
+    "a second estimate of J_ani (Jani_NJt)": re.compile(r"\[Testing!\]\s*Jani_NJt:.*"),
+    "orbital contributions": re.compile(r"Orbital contributions:|isotropic J:|DMI [xyz]:|Jani [xyz]{2}:"),
+}
+"""Lines of a pair that repeat it in parts or by another method; couplings have no place for them."""
+_MATRIX_ROW = re.compile(r"\[{0,2}[-+\d.eE\s]+\]{0,2}")
+ANISOTROPY = ("Single Ion Anisotropy", "Single Ion Anisotropy (meV)")
+"""Titles of the section, with a tensor or with k1 for each atom."""
+LARGEST_NUMBER = 1e9
+"""meV, and of directions; beyond, sums would overflow."""
+_LONGEST_LINE = 10_000
 _ROUNDING = 1e-3
 """meV; what the text's decimals can hide."""
+_TRACE = 5e-3
+"""meV; a trace beyond is none of rounding three numbers of three decimals."""
 
 
 def read_tb2j(path: str | Path) -> Couplings:
     """Couplings of an `exchange.out`; sites are the atoms that appear in pairs.
 
     Raises:
-        BadInput: no such file, not TB2J's, cut short, couplings that are not finite, pairs without a partner.
+        BadInput: no such file, not TB2J's, cut short, a section or line that is not known, couplings that are not finite, pairs without a
+            partner, anisotropic couplings that were not merged.
     """
     path = Path(path)
+    lines = read_text(path).splitlines()
+    if max(map(len, lines), default=0) > _LONGEST_LINE:
+        raise BadInput(f"{path}: not an exchange.out of TB2J: a line is longer than {_LONGEST_LINE} characters")
+    sections = _sections(lines, path)
+    absent = [name for name in ("Cell (Angstrom)", "Atoms", "Exchange") if name not in sections]
+    if absent:
+        raise BadInput(
+            f"{path}: not a whole exchange.out of TB2J: sections Cell, Atoms and Exchange are needed; missing: {', '.join(absent)}"
+        )
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from None
-    heads = {line.strip(): k for k, line in enumerate(lines)}
-    cell_at = next((k for text, k in heads.items() if text.startswith("Cell (Angstrom)")), None)
-    atoms_at = next((k for text, k in heads.items() if text.startswith("Atoms:")), None)
-    pairs_at = next((k for text, k in heads.items() if text.startswith("Exchange:")), None)
-    if cell_at is None or atoms_at is None or pairs_at is None:
-        raise BadInput(f"{path}: not an exchange.out of TB2J: sections Cell, Atoms and Exchange are missing")
-    try:
-        cell = np.array([[float(x) for x in line.split()] for line in lines[cell_at + 1 : cell_at + 4]]).reshape(3, 3)
-        labels, positions, moments = _atoms(lines[atoms_at + 1 : pairs_at])
-        onsite = _anisotropies(lines[atoms_at:pairs_at])
-    except ValueError as error:
-        raise BadInput(f"{path}: sections Cell and Atoms cannot be read ({error})") from None
+        start, end = sections["Cell (Angstrom)"]
+        cell = np.array([[float(x) for x in line.split()] for line in lines[start:end] if line.strip()]).reshape(3, 3)
+    except ValueError:
+        raise BadInput(f"{path}: the section Cell cannot be read: give three vectors of three numbers, Å") from None
+    labels, positions, moments, listed = _atoms(lines, *sections["Atoms"], path)
     number = {label: k for k, label in enumerate(labels)}
-    found: dict[tuple[int, ...], np.ndarray] = {}
-    key: tuple[int, ...] | None = None
-    body = lines[pairs_at + 1 :]
-    for k, line in enumerate(body):
-        if match := _PAIR.match(line):
-            i, j = match.group(1), match.group(2)
-            if i not in number or j not in number:
-                raise BadInput(f"{path}: pair {i} {j}: no such atom in the section Atoms")
-            key = (number[i], number[j], *(int(x) for x in match.group(3, 4, 5)))
-            if key in found:
-                raise BadInput(f"{path}: pair {i} {j} {key[2:]} stands there twice")
-            found[key] = tensor(float(match.group(6)))
-        elif key is not None and line.startswith("[Testing!] DMI:"):
-            vector = np.array([float(x) for x in re.findall(_NUMBER, line.partition("(")[2])])
-            found[key] = found[key] + tensor(0.0, vector)
-        elif key is not None and line.startswith("[Testing!]J_ani:"):
-            rows = [re.findall(_NUMBER, text) for text in body[k + 1 : k + 4]]
-            if [len(row) for row in rows] != [3, 3, 3]:
-                raise BadInput(f"{path}: the anisotropic tensor of pair {key} is cut short")
-            found[key] = found[key] + np.array(rows, dtype=float)
-    if not found:
-        raise BadInput(f"{path}: holds no pairs")
+    if len(number) < len(labels):
+        raise BadInput(f"{path}: two atoms of the section Atoms have one name")
+    onsite: dict[str, np.ndarray] = {}
+    for label, value in [*listed, *(pair for name in ANISOTROPY for pair in _anisotropies(lines, *sections.get(name, (0, 0)), path))]:
+        if label in onsite or label not in number:
+            problem = "stands there twice" if label in onsite else "has no such atom in the section Atoms"
+            raise BadInput(f"{path}: single-ion anisotropy of {quoted(label, 20)}: it {problem}")
+        onsite[label] = value
+    found, left_out = _pairs(lines, *sections["Exchange"], number, path)
+    if "Orbitals used in decomposition" in sections:
+        left_out.append("orbital contributions")
     keys, tensors = np.array(list(found)), np.array(list(found.values()))
-    if not np.isfinite(tensors).all():
-        bad = keys[np.argwhere(~np.isfinite(tensors))[0, 0]]
-        raise BadInput(f"{path}: the coupling of pair {labels[bad[0]]} {labels[bad[1]]} {tuple(bad[2:].tolist())} is not a finite number")
-    tensors = _made_exact(keys, 2 * tensors)
-    first, second, shifts, tensors = counted_once(keys[:, 0], keys[:, 1], keys[:, 2:], tensors, str(path))
+    notes = [f"left out of {path.name}: {name}" for name in dict.fromkeys(left_out)]
+    first, second, shifts, tensors, noise = counted_once(keys[:, 0], keys[:, 1], keys[:, 2:], 2 * tensors, str(path), 2 * _ROUNDING)
     used = np.unique(np.concatenate([first, second]))
     place = {int(site): k for k, site in enumerate(used)}
+    unused = [label for k, label in enumerate(labels) if label in onsite and k not in place]
+    if unused:
+        notes.append(f"left out of {path.name}: single-ion anisotropy of {quoted(', '.join(unused), 40)}, which no pair holds")
     try:
         return Couplings(
             cell, positions[used], tuple(re.sub(r"\d+$", "", labels[k]) for k in used), np.abs(moments[used]),
             np.array([place[int(i)] for i in first]), np.array([place[int(j)] for j in second]), shifts, tensors,
-            np.array([onsite.get(labels[k], np.zeros((3, 3))) for k in used]),
+            np.array([onsite.get(labels[k], np.zeros((3, 3))) for k in used]), notes=(*notes, *noise),
         ).in_order()  # fmt: skip
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 
 
-def _atoms(lines: list[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _sections(lines: list[str], path: Path) -> dict[str, tuple[int, int]]:
+    """First line and the line after the last of each section; a title follows a line of equals signs."""
+    known = ("Information", "Cell (Angstrom)", "Atoms", "Orbitals used in decomposition", *ANISOTROPY, "Exchange")
+    titles: list[tuple[str, int]] = []
+    for k, line in enumerate(lines):
+        if k and line.strip() and set(lines[k - 1].strip()) == {"="} and len(lines[k - 1].strip()) > 20:
+            # What a user wrote of the calculation may hold lines of equals signs of its own.
+            title = next((name for name in known if line.strip().rstrip(":").strip() == name), None)
+            if title is None and titles and titles[-1][0] != "Information":
+                raise BadInput(
+                    f"{path}: line {k + 1}: section {quoted(line.strip(), 40)} is not known; take it out if couplings hold without"
+                )
+            if title in [name for name, _ in titles]:
+                raise BadInput(f"{path}: line {k + 1}: section {title} stands there twice")
+            if title is not None:
+                titles.append((title, k))
+    ends = [*(at - 1 for _, at in titles[1:]), len(lines)]
+    return {name: (at + 1, end) for (name, at), end in zip(titles, ends, strict=False)}
+
+
+def _atoms(lines: list[str], start: int, end: int, path: Path) -> tuple[list[str], np.ndarray, np.ndarray, list[tuple[str, np.ndarray]]]:
+    """Labels, positions, moments, and the single-ion anisotropy that is listed below them."""
     labels: list[str] = []
     positions: list[list[float]] = []
     moments: list[float] = []
-    for line in lines:
-        words = line.split()
-        if not words or words[0] == "Total" or words[0].startswith("="):
-            if labels:
-                break
+    onsite: list[tuple[str, np.ndarray]] = []
+    for k in range(start, end):
+        line, words = lines[k].strip(), lines[k].split()
+        if not words or words[0] == "Total" or line.startswith(("(Note", "Atom number", "Atom_number")) or set(line) == {"-"}:
             continue
-        if len(words) not in (6, 8) or not re.fullmatch(_NUMBER, words[1]):
-            continue
+        if line.rstrip(":").strip() in ANISOTROPY:
+            onsite = _anisotropies(lines, k + 1, end, path)
+            break
+        if len(words) not in (6, 8) or not all(re.fullmatch(_NUMBER, word) for word in words[1:]):
+            raise BadInput(f"{path}: line {k + 1} of the section Atoms cannot be read: {quoted(line, 60)}")
         values = [float(x) for x in words[1:]]
         labels.append(words[0])
         positions.append(values[:3])
         moments.append(values[4] if len(values) == 5 else float(np.linalg.norm(values[4:])))
     if not labels:
-        raise ValueError("no atoms")
-    return labels, np.array(positions), np.array(moments)
+        raise BadInput(f"{path}: the section Atoms cannot be read: it holds no atoms")
+    return labels, np.array(positions), np.array(moments), onsite
 
 
-def _anisotropies(lines: list[str]) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
-    at = next((k for k, line in enumerate(lines) if line.startswith("Single Ion Anisotropy")), None)
-    for k in range(at + 1 if at is not None else len(lines), len(lines) - 2):
-        words = lines[k].split()
-        if len(words) == 4 and re.fullmatch(_NUMBER, words[1]):
-            rows = [words[1:], lines[k + 1].split(), lines[k + 2].split()]
+def _anisotropies(lines: list[str], start: int, end: int, path: Path) -> list[tuple[str, np.ndarray]]:
+    """Tensors (3, 3) of atoms: an atom and its first row and two more rows, or an atom, k1 and its direction."""
+    found: list[tuple[str, np.ndarray]] = []
+    k = start
+    while k < end:
+        line, words = lines[k].strip(), lines[k].split()
+        where, k = f"{path}: line {k + 1}", k + 1
+        if not words or set(line) == {"-"} or line.startswith(("(k1 is", "Atom number", "Atom_number", "A_yx", "A_zx")):
+            continue
+        if match := _K1.fullmatch(line):
+            strength, axis = float(match[2]), np.array([float(x) for x in match.group(3, 4, 5)])
+            if not (np.abs([strength, *axis]) <= LARGEST_NUMBER).all():
+                raise BadInput(f"{where}: single-ion anisotropy of {quoted(match[1], 20)} is not finite")
+            if strength and not np.linalg.norm(axis) > 0:
+                raise BadInput(f"{where}: k1 of {quoted(match[1], 20)} has a direction of no length")
+            value = uniaxial(strength, axis) if strength else np.zeros((3, 3))
+        else:
+            numbers = [words[1:], *(lines[at].split() for at in range(k, min(k + 2, end)))]
+            if [len(row) for row in numbers] != [3, 3, 3] or not all(re.fullmatch(_NUMBER, x) for row in numbers for x in row):
+                raise BadInput(
+                    f"{where}: single-ion anisotropy cannot be read: an atom with three rows of three, or with k1 and its direction"
+                )
+            value, k = np.array(numbers, dtype=float), k + 2
+        if not (np.abs(value) <= LARGEST_NUMBER).all():
+            raise BadInput(f"{where}: single-ion anisotropy of {quoted(words[0], 20)} is not finite")
+        found.append((words[0], (value + value.T) / 2))
+    return found
+
+
+def _pairs(
+    lines: list[str], start: int, end: int, number: dict[str, int], path: Path
+) -> tuple[dict[tuple[int, ...], np.ndarray], list[str]]:
+    """Tensors (3, 3) of sites and cells (i, j, a, b, c), and what of the text they have no place for."""
+    found: dict[tuple[int, ...], np.ndarray] = {}
+    left_out: list[str] = []
+    key: tuple[int, ...] | None = None
+    isotropic = 0.0
+    rows_of_parts = opened = False
+    k = start
+    while k < end:
+        line = lines[k].strip()
+        where, k = f"{path}: line {k + 1}", k + 1
+        if not line:
+            continue
+        if set(line) == {"-"}:
+            opened = True
+        elif match := _PAIR.fullmatch(line):
+            i, j = match[1], match[2]
+            if i not in number or j not in number:
+                raise BadInput(f"{where}: pair {quoted(i, 20)} {quoted(j, 20)}: no such atom in the section Atoms")
+            key = (number[i], number[j], *(int(x) for x in match.group(3, 4, 5)))
+            if key in found:
+                raise BadInput(f"{where}: pair {quoted(i, 20)} {quoted(j, 20)} {key[2:]} stands there twice")
+            isotropic, opened, rows_of_parts = float(match[6]), False, False
+            if not abs(isotropic) <= LARGEST_NUMBER:
+                raise BadInput(f"{where}: the coupling of pair {quoted(i, 20)} {quoted(j, 20)} {key[2:]} is not a finite number")
+            found[key] = tensor(isotropic)
+        elif key is None and line.split()[:2] == ["i", "j"]:
+            continue
+        elif key is None or opened:
+            raise BadInput(f"{where}: not a pair: {quoted(line, 60)}")
+        elif match := _ISOTROPIC.fullmatch(line):
+            if abs(float(match[1]) - isotropic) > _ROUNDING:
+                raise BadInput(f"{where}: J_iso {match[1]} is not the {isotropic:g} of its pair's line")
+        elif match := _DM.fullmatch(line):
+            vector = np.array([float(x) for x in match.groups()])
+            if not (np.abs(vector) <= LARGEST_NUMBER).all():
+                raise BadInput(f"{where}: a D vector is not of finite numbers")
+            found[key] = found[key] + tensor(0.0, vector)
+        elif _J_ANI.fullmatch(line) or _COMBINED.fullmatch(line):
+            rows = [re.findall(_NUMBER, text) for text in lines[k : min(k + 3, end)]]
+            if [len(row) for row in rows] != [3, 3, 3]:
+                raise BadInput(f"{where}: the tensor is cut short; three rows of three numbers belong to it")
+            k += 3
+            if _COMBINED.fullmatch(line):
+                # The sum of what stands above it.
+                continue
             value = np.array(rows, dtype=float)
-            found[words[0]] = (value + value.T) / 2
-    return found
-
-
-def _made_exact(keys: np.ndarray, tensors: np.ndarray) -> np.ndarray:
-    """Partners that differ by no more than rounding, made each other's transpose; others are left for `counted_once` to refuse."""
-    place = {tuple(key): k for k, key in enumerate(keys.tolist())}
-    found = tensors.copy()
-    for k, (i, j, *r) in enumerate(keys.tolist()):
-        partner = place.get((j, i, -r[0], -r[1], -r[2]))
-        if partner is not None and np.abs(tensors[k] - tensors[partner].T).max() <= 2 * _ROUNDING:
-            found[k] = (tensors[k] + tensors[partner].T) / 2
-    return found
+            if not (np.abs(value) <= LARGEST_NUMBER).all():
+                raise BadInput(f"{where}: J_ani is not of finite numbers")
+            if abs(np.trace(value)) > _TRACE:
+                raise BadInput(
+                    f"{where}: J_ani has a trace, {np.trace(value):.4g} meV: it comes from one direction of moments and is wrong along "
+                    "them; merge several with TB2J_merge.py, or take it out"
+                )
+            found[key] = found[key] + value
+        elif name := next((name for name, pattern in _LEFT_OUT.items() if pattern.fullmatch(line)), None):
+            left_out.append(name)
+            rows_of_parts = name == "orbital contributions"
+        elif not (rows_of_parts and _MATRIX_ROW.fullmatch(line)):
+            raise BadInput(f"{where} is not known: {quoted(line, 60)}; take it out if the couplings hold without it")
+    if not found:
+        raise BadInput(f"{path}: holds no pairs")
+    if opened:
+        raise BadInput(f"{path}: is cut short: no pair follows the last line of dashes")
+    return found, left_out
 
 
 def tb2j_text(couplings: Couplings) -> str:

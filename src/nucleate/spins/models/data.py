@@ -10,18 +10,27 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.crystals.checks import check_structure
-from nucleate.errors import BadInput
+from nucleate.crystals.extxyz import read_extxyz
+from nucleate.errors import BadInput, quoted
+from nucleate.foreign import read_text, stated
 
 GROUPINGS = ("elements", "ungrouped")
 JOINED = 0.02
 """Å; how far a pair's vector may miss its second atom."""
+
+
+LARGEST = 1e7
+"""meV; no coupling is larger."""
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e7, le=1e7)]
 
 
 @dataclass(frozen=True)
@@ -146,27 +155,36 @@ def read_pairs(path: str | Path, labelled: bool = True) -> Pairs:
         raise BadInput(f"{path}: unknown kind of file; known: .csv, .extxyz")
     unknown = sorted({e for pair in found.elements for e in pair if not atomic_numbers.get(e)})
     if unknown:
-        raise BadInput(f"{path}: {', '.join(unknown)}: no element")
+        raise BadInput(f"{path}: {quoted(', '.join(unknown), 60)}: no element")
     if labelled and not np.isfinite(found.couplings).all():
         raise BadInput(f"{path}: a coupling is not a finite number (row {1 + int(np.argmin(np.isfinite(found.couplings)))})")
+    if (np.abs(found.couplings) > LARGEST).any():
+        raise BadInput(
+            f"{path}: row {1 + int(np.argmax(np.abs(found.couplings) > LARGEST))}: a coupling beyond {LARGEST:g} meV; check its unit"
+        )
     return found
 
 
 def _of_table(path: Path, labelled: bool) -> Pairs:
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.reader(line for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")))
+    except csv.Error as error:
         raise BadInput(f"{path}: cannot be read as a table: {error}") from None
     needed = {"element_a", "element_b"} | ({"J_meV"} if labelled else set())
-    if not rows or not needed <= set(rows[0]):
+    if len(rows) < 2 or not needed <= set(rows[0]):
         raise BadInput(f"{path}: columns {', '.join(sorted(needed))} are needed")
-    try:
-        values = np.array([float(row.get("J_meV") or ("" if labelled else "nan")) for row in rows])
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{path}: a coupling is no number ({error}); leave pairs that failed out") from None
-    elements = [(str(row["element_a"]), str(row["element_b"])) for row in rows]
-    return Pairs.of_elements(elements, values, lengths([row["distance"] for row in rows], path) if "distance" in rows[0] else None)
+    for k, row in enumerate(rows[1:], start=1):
+        if len(row) != len(rows[0]):
+            raise BadInput(f"{path}: row {k} has {len(row)} entries for {len(rows[0])} columns")
+    column = {name: [row[at] for row in rows[1:]] for at, name in enumerate(rows[0])}
+    values = np.full(len(rows) - 1, np.nan)
+    for k, text in enumerate(column.get("J_meV", [])):
+        try:
+            values[k] = float(text) if labelled or text.strip() else np.nan
+        except ValueError:
+            raise BadInput(f"{path}: row {k + 1}: coupling {quoted(text, 40)} is no number; leave pairs that failed out") from None
+    elements = list(zip(column["element_a"], column["element_b"], strict=True))
+    return Pairs.of_elements(elements, values, lengths(column["distance"], path) if "distance" in column else None)
 
 
 def lengths(texts: Sequence[str | None], path: Path) -> np.ndarray:
@@ -181,47 +199,55 @@ def lengths(texts: Sequence[str | None], path: Path) -> np.ndarray:
             found.append(float(text or ""))
         except ValueError:
             found.append(float("nan"))
-        if not 0 < found[-1] < float("inf"):
-            raise BadInput(f"{path}: row {k + 1}: distance {text}: give a length in Å, to every pair or to none")
+        if not 0 < found[-1] < 1e6:
+            raise BadInput(f"{path}: row {k + 1}: distance {quoted(text or 'nothing', 40)}: give a length in Å, to every pair or to none")
     return np.array(found)
 
 
+class _Frame(BaseModel):
+    """What a frame says of its pair; other keys of extended XYZ say nothing about couplings."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sites: tuple[Annotated[int, Field(strict=True)], Annotated[int, Field(strict=True)]]
+    vector: tuple[Number, Number, Number]
+    J_meV: Annotated[float, Field(strict=True)] = float("nan")
+    D_meV: tuple[Number, Number, Number] | None = None
+
+
 def _of_frames(path: Path, labelled: bool) -> Pairs:
-    try:
-        frames = ase.io.read(path, index=":", format="extxyz")
-    except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
-        raise BadInput(f"{path}: ASE cannot read it ({error}); is the file complete?") from None
-    frames = frames if isinstance(frames, list) else [frames]
+    read = []
+    frames = read_extxyz(path, read_text(path))
     for k, atoms in enumerate(frames):
         where = f"{path}, structure {k + 1}"
+        if "occupancy" in atoms.info:
+            raise BadInput(f"{where}: occupancy: pairs are of ordered structures; take it out if every site is full")
         check_structure(atoms, where)
         missing = {"sites", "vector", *(["J_meV"] if labelled else [])} - set(atoms.info)
         if missing:
             raise BadInput(f"{where}: {', '.join(sorted(missing))} missing; each frame names its pair and coupling")
         if not atoms.pbc.all():
             raise BadInput(f"{where}: give a crystal, periodic in three directions")
-        _check_pair(atoms, where)
-    try:
-        return Pairs.of_crystals(
-            frames,
-            np.array([a.info["sites"] for a in frames]),
-            np.array([a.info["vector"] for a in frames], dtype=float),
-            np.array([a.info.get("J_meV", np.nan) for a in frames], dtype=float),
-            np.array([a.info.get("D_meV", [np.nan] * 3) for a in frames], dtype=float).reshape(-1, 3),
-        )
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{path}: a coupling or D vector is no number ({error})") from None
+        said = {key: value.tolist() if isinstance(value, np.ndarray | np.generic) else value for key, value in atoms.info.items()}
+        read.append(stated(_Frame, said, where))
+        _check_pair(atoms, read[-1], where)
+    unknown = (float("nan"),) * 3
+    return Pairs.of_crystals(
+        frames,
+        np.array([frame.sites for frame in read]),
+        np.array([frame.vector for frame in read]),
+        np.array([frame.J_meV for frame in read]),
+        np.array([frame.D_meV or unknown for frame in read]),
+    )
 
 
-def _check_pair(atoms: Atoms, where: str) -> None:
-    sites, vector = np.asarray(atoms.info["sites"]), np.asarray(atoms.info["vector"])
-    if sites.shape != (2,) or sites.dtype.kind not in "iu" or sites.min() < 0 or sites.max() >= len(atoms) or sites[0] == sites[1]:
-        raise BadInput(f"{where}: sites {atoms.info['sites']}: give the numbers of two atoms, from 0")
-    if vector.shape != (3,) or vector.dtype.kind not in "iuf" or not np.isfinite(vector).all():
-        raise BadInput(f"{where}: vector {atoms.info['vector']}: give three numbers, Å")
-    away = (vector - (atoms.positions[sites[1]] - atoms.positions[sites[0]])) @ np.linalg.inv(atoms.cell.array)
+def _check_pair(atoms: Atoms, frame: _Frame, where: str) -> None:
+    i, j = frame.sites
+    if min(i, j) < 0 or max(i, j) >= len(atoms) or i == j:
+        raise BadInput(f"{where}: sites {i} {j}: give the numbers of two atoms, from 0")
+    away = (np.array(frame.vector) - (atoms.positions[j] - atoms.positions[i])) @ np.linalg.inv(atoms.cell.array)
     if np.abs((away - away.round()) @ atoms.cell.array).max() > JOINED:
-        raise BadInput(f"{where}: the vector does not lead from atom {sites[0]} to an image of atom {sites[1]}")
+        raise BadInput(f"{where}: the vector does not lead from atom {i} to an image of atom {j}")
 
 
 def write_pairs(path: Path, pairs: Pairs) -> None:

@@ -10,16 +10,20 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from nucleate.errors import BadInput, RunFolderError
+from nucleate.errors import BadInput, RunFolderError, quoted
+from nucleate.foreign import from_json, read_text, stated
 from nucleate.settings_text import read_settings, to_toml, validated
 from nucleate.spins.models.data import Pairs, folds, read_pairs, write_pairs
 from nucleate.spins.models.elements import ElementTrees
 from nucleate.spins.models.kernel import PairGaussianProcess, choose_components
 from nucleate.spins.models.network import PairNetwork, PairNetworkSettings, fit_network
 from nucleate.storage import write_whole
+from nucleate.tensor_files import read_tensor_file
 
+LARGEST_FACTS = 2**24
+"""Bytes of model.json."""
 Told = Callable[[str, int, int], None]
 
 
@@ -128,6 +132,14 @@ def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, told: Told =
     return found
 
 
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    file: Literal["pairs.csv", "pairs.extxyz"]
+    components: int = Field(0, ge=0, le=10**4)
+    log: list[float] = Field([], max_length=10**5)
+
+
 def load_pairs_model(folder: str | Path) -> PairModel:
     """The model of a folder.
 
@@ -137,23 +149,26 @@ def load_pairs_model(folder: str | Path) -> PairModel:
     folder = Path(folder)
     if not (folder / "model.json").is_file():
         raise BadInput(f"{folder}: holds no trained model of couplings; train one with: nucleate spins train")
+    where = folder / "model.json"
     try:
-        facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        facts = stated(_Facts, from_json(read_text(where, LARGEST_FACTS), str(where)), str(where))
         settings = validated(PairTraining, read_settings(folder / "training.toml"), str(folder / "training.toml"))
-        pairs = read_pairs(folder / facts["file"])
+        pairs = read_pairs(folder / facts.file)
         model: PairGaussianProcess | PairNetwork | ElementTrees
         if settings.model == "kernel":
-            model = PairGaussianProcess(facts["components"], settings.restarts, settings.seed).fit(pairs, np.array(facts["log"]))
-            if len(facts["log"]) != model.inputs.sites.shape[-1] + model.inputs.pair.shape[-1] + 2:
+            model = PairGaussianProcess(facts.components, settings.restarts, settings.seed).fit(pairs, np.array(facts.log))
+            if len(facts.log) != model.inputs.sites.shape[-1] + model.inputs.pair.shape[-1] + 2:
                 raise ValueError("its hyperparameters do not fit its pairs")
         elif settings.model == "network":
-            model = PairNetwork(settings.network).float()
-            model.load_state_dict(load_file(folder / "weights.safetensors"))
+            weights = read_tensor_file(folder / "weights.safetensors", "file of weights")
+            model = weights.fill(lambda: PairNetwork(settings.network).float())
         else:
             model = ElementTrees(settings.seed).fit(pairs)
         return PairModel(settings, model, pairs)
-    except Exception as error:  # Damaged weights raise whatever safetensors, torch or json meet in them.
-        raise RunFolderError(f"{folder}: the model is damaged ({' '.join(str(error).split())[:200]}); train it again") from None
+    except BadInput as error:
+        raise RunFolderError(f"{error}; the model is damaged, train it again") from None
+    except Exception as error:  # What a kernel's algebra meets in hyperparameters of another data set.
+        raise RunFolderError(f"{folder}: the model is damaged ({quoted(str(error))}); train it again") from None
 
 
 @dataclass(frozen=True)
