@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nucleate.training.label_keys import LabelKeys
+
 
 class Stage(BaseModel):
     """A part of a training with weights of its own to move."""
@@ -46,6 +48,7 @@ class FitSettings(BaseModel):
     ema: float = Field(0.99, ge=0, lt=1, description="Decay of the running average of weights that is kept; 0: the last weights.")
     bootstrap: bool = Field(True, description="Each member of a committee weighs the structures differently.")
     validation: float = Field(0.1, ge=0, le=0.5, description="Share of the structures held back, in whole groups.")
+    labels: LabelKeys = Field(default_factory=LabelKeys, description="Entries of a file that hold its labels.")
     split_by: str = Field("auto", description="auto, composition, similarity, or an entry of the file.")
     copy_species: dict[str, str] = Field(default_factory=dict, description="a2a: start a species from another's weights, as H = 'C'.")
     freeze: list[str] = Field(default_factory=list, description="Layers or species that never move.")
