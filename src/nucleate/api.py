@@ -19,7 +19,7 @@ from typing import Any
 from ase.data import atomic_numbers
 
 from nucleate.crystals.formula import formula_text, parse_formula
-from nucleate.errors import BadInput, NucleateError, RunFolderError
+from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.generate import make_generator
 from nucleate.potentials.prior import resolved_prior
 from nucleate.reference.base import Reference
@@ -33,7 +33,7 @@ from nucleate.search.loop import Search
 from nucleate.search.records import Polymorph
 from nucleate.search.run_folder import RunFolder
 from nucleate.search.run_settings import RunSettings, settings_from_dict
-from nucleate.settings_text import read_settings, to_toml
+from nucleate.settings_text import read_settings, refuse_odd_data, to_toml
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 PAGE_SECONDS = 60.0
@@ -99,13 +99,22 @@ def resolve_settings(
         place[key] = value
     if "formula" not in data:
         raise BadInput("no formula; give one such as Si8, or settings that name one")
+    # Before any path is looked at: the operating system takes no null bytes.
+    refuse_odd_data(data, source)
     # The run folder may be resumed from anywhere.
     for table, entry in ((data, "seeds_from"), (data.get("reference"), "pseudo_dir")):
         if isinstance(table, dict) and isinstance(table.get(entry), str):
-            table[entry] = str(Path(table[entry]).expanduser().resolve())
+            table[entry] = _resolved_path(table[entry], entry)
     if isinstance(data.get("model"), dict) and isinstance(data["model"].get("prior"), str):
         data["model"]["prior"] = resolved_prior(data["model"]["prior"])
     return settings_from_dict(data, source)
+
+
+def _resolved_path(text: str, name: str) -> str:
+    try:
+        return str(Path(text).expanduser().resolve())
+    except (OSError, RuntimeError) as error:  # A home folder of nobody, a link to itself.
+        raise BadInput(f"{name}: '{quoted(text)}' is no path: {quoted(str(error))}") from error
 
 
 def _deep_copy(value: Any) -> Any:
