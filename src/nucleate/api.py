@@ -236,17 +236,18 @@ def _run(
     executor: Executor | None,
     on_event: OnEvent | None,
 ) -> SearchResult:
-    before = folder.fact("reference")
-    if before is not None and before["name"] != reference.name:
+    before = folder.reference()
+    if before is not None and before.name != reference.name:
         raise RunFolderError(
-            f"{folder.path}: its calculations are by {before['name']}, not {reference.name}; their energies cannot be mixed"
+            f"{folder.path}: its calculations are by {quoted(before.name)}, not {quoted(reference.name)}; their energies cannot be mixed"
         )
     now = json.loads(json.dumps(reference.settings(), sort_keys=True, default=str))
-    if before is not None and before.get("settings", now) != now:
-        changed = sorted(key for key in {*before["settings"], *now} if before["settings"].get(key) != now.get(key))
+    if before is not None and before.settings is not None and before.settings != now:
+        then = before.settings
+        changed = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
         raise RunFolderError(
-            f"{folder.path}: its calculations were made with another {', '.join(changed)} of {reference.name}; their energies cannot be "
-            "mixed: start a new search in another folder"
+            f"{folder.path}: its calculations were made with another {quoted(', '.join(changed))} of {quoted(reference.name)}; "
+            "their energies cannot be mixed: start a new search in another folder"
         )
     folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate, "settings": now})
     written = time.monotonic()

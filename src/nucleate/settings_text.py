@@ -53,9 +53,11 @@ def validated(model: type[Settings], data: dict[str, Any], source: str) -> Setti
         return model.model_validate(_replaced(data, UNSET, None))
     except ValidationError as error:
         problems = error.errors()
-        lines = [_problem_text(model, problem) for problem in problems[:MOST_PROBLEMS]]
-        if len(problems) > MOST_PROBLEMS:
-            lines.append(f"and {len(problems) - MOST_PROBLEMS} more")
+        lines: list[str] = []
+        while len(lines) < min(len(problems), MOST_PROBLEMS) and sum(map(len, lines)) < LONGEST_QUOTE:
+            lines.append(_problem_text(model, problems[len(lines)]))
+        if len(problems) > len(lines):
+            lines.append(f"and {len(problems) - len(lines)} more")
         raise BadInput(f"{source}: " + "; ".join(lines)) from None
 
 

@@ -41,7 +41,7 @@ def test_nesting_is_refused_before_it_is_parsed(text, tmp_path):
 
 def test_brackets_in_text_do_not_nest(tmp_path):
     path = tmp_path / "s.toml"
-    path.write_text(f"a = '{'[' * 99}'\nb = \"\"\"\n{'{' * 99}\n\"\"\" # {'[' * 99}\nc = [[1.5, 2.5], [3.5]]\n")
+    path.write_text(f'a = \'{"[" * 99}\'\nb = """\n{"{" * 99}\n""" # {"[" * 99}\nc = [[1.5, 2.5], [3.5]]\n')
     assert read_settings(path)["c"] == [[1.5, 2.5], [3.5]]
 
 

@@ -108,7 +108,9 @@ class EspressoInput(EngineInput):
         super().__init__(settings, "pw.x")
         folder = settings.pseudo_dir or os.environ.get("ESPRESSO_PSEUDO")
         if folder is None or not Path(folder).is_dir():
-            raise BadInput(f"no folder of pseudopotentials ({quoted(folder)}); set reference.pseudo_dir or run: export ESPRESSO_PSEUDO=FOLDER")
+            raise BadInput(
+                f"no folder of pseudopotentials ({quoted(folder)}); set reference.pseudo_dir or run: export ESPRESSO_PSEUDO=FOLDER"
+            )
         self.pseudo_dir = Path(folder).resolve()
         self._digests = {}
         for element, name in settings.pseudopotentials.items():

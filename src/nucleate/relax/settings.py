@@ -19,10 +19,14 @@ class RelaxSettings(BaseModel):
     maxstep: float = Field(0.2, gt=0, le=10, description="Longest move of an atom in one step, Å.")
     variable_cell: bool = Field(True, description="Relax the cell as well as the atoms.")
     pressure: float = Field(0.0, ge=-1e3, le=1e5, description="External pressure, GPa.")
-    sigma_stop: float | None = Field(None, gt=0, le=1e4, description="Stop where the calibrated uncertainty of the energy exceeds this, eV/atom.")
+    sigma_stop: float | None = Field(
+        None, gt=0, le=1e4, description="Stop where the calibrated uncertainty of the energy exceeds this, eV/atom."
+    )
     patience: int = Field(60, ge=1, le=1_000_000, description="Stop when this many steps in a row brought no progress.")
     progress: float = Field(2e-4, ge=0, le=1e3, description="What counts as progress: a lower energy by this, eV/atom.")
-    capacity: int = Field(2000, ge=1, le=10_000_000, description="Atoms relaxed side by side; as structures finish, others take their place.")
+    capacity: int = Field(
+        2000, ge=1, le=10_000_000, description="Atoms relaxed side by side; as structures finish, others take their place."
+    )
     volume_range: tuple[float, float] = Field(
         (0.3, 3.5), description="Guard: a cell whose volume leaves this range, relative to its start, is stopped."
     )

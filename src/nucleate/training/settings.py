@@ -42,7 +42,9 @@ class FitSettings(BaseModel):
     soften_force: float = Field(
         0.0, ge=0, le=1e9, description="Structures with larger forces (eV/Å) count less: 1/(1 + (F/soften)^2); 0: all alike."
     )
-    soften_energy: float = Field(0.0, ge=0, le=1e9, description="Structures this far above the lowest (eV/atom) count less as well; 0: all alike.")
+    soften_energy: float = Field(
+        0.0, ge=0, le=1e9, description="Structures this far above the lowest (eV/atom) count less as well; 0: all alike."
+    )
     ema: float = Field(0.99, ge=0, lt=1, description="Decay of the running average of weights that is kept; 0: the last weights.")
     bootstrap: bool = Field(True, description="Each member of a committee weighs the structures differently.")
     validation: float = Field(0.1, ge=0, le=0.5, description="Share of the structures held back, in whole groups.")
@@ -50,7 +52,9 @@ class FitSettings(BaseModel):
     copy_species: dict[str, str] = Field(default_factory=dict, description="a2a: start a species from another's weights, as H = 'C'.")
     freeze: list[str] = Field(default_factory=list, description="Layers or species that never move.")
     evaluate_every: int = Field(100, ge=1, le=100_000_000, description="Steps between evaluations of the monitor.")
-    patience: int = Field(0, ge=0, le=100_000_000, description="Stop after this many evaluations without a better validation loss; 0: never.")
+    patience: int = Field(
+        0, ge=0, le=100_000_000, description="Stop after this many evaluations without a better validation loss; 0: never."
+    )
     checkpoint_every: int = Field(200, ge=1, le=100_000_000, description="Steps between checkpoints.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the weights.")
     device: str = Field("cpu", description="cpu, cuda, or another that torch knows.")
@@ -84,7 +88,9 @@ class TrainingSettings(BaseModel):
     soften_force: float = Field(
         3.0, gt=0, le=1e9, description="Structures whose forces exceed this (eV/Å) count less: weight 1/(1 + (F/soften)^2)."
     )
-    soften_energy: float = Field(1.5, gt=0, le=1e9, description="Structures this far above the lowest (eV/atom) count less, in the same way.")
+    soften_energy: float = Field(
+        1.5, gt=0, le=1e9, description="Structures this far above the lowest (eV/atom) count less, in the same way."
+    )
     ema: float = Field(0.99, ge=0, lt=1, description="Decay of the running average of weights that is kept.")
     bootstrap: bool = Field(True, description="Give each member its own random weights on the labels.")
 
