@@ -50,7 +50,7 @@ def lock_file(path: Path, busy: str) -> int:
                 raise RunFolderError(busy) from None
             if error.errno in LACKING:
                 raise RunFolderError(
-                    f"{path}: this file system has no locks ({error.strerror}), which keep two processes apart; choose a folder on a local disk"
+                    f"{path}: this file system has no locks ({error.strerror}) to keep two processes apart; choose a folder on a local disk"
                 ) from error
             raise RunFolderError(f"{path}: cannot be locked: {error.strerror}") from error
         except BaseException:

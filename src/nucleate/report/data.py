@@ -21,8 +21,8 @@ from nucleate.reference.build import WITHOUT_EFFECT
 from nucleate.reference.ledger import LedgerRow, database_errors
 from nucleate.search.records import LoopState, Polymorph, lowest_enthalpy
 from nucleate.search.run_folder import VERSION, RunFolder
-from nucleate.search.saved import SavedReference
 from nucleate.search.run_settings import RunSettings, settings_from_dict
+from nucleate.search.saved import SavedReference
 from nucleate.settings_text import read_settings
 from nucleate.storage import is_locked
 
