@@ -8,6 +8,7 @@ for polymorph in result.polymorphs:
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -21,6 +22,7 @@ from ase.data import atomic_numbers
 from nucleate.crystals.formula import formula_text, parse_formula
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.generate import make_generator
+from nucleate.interrupts import check, listening
 from nucleate.potentials.prior import resolved_prior
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
@@ -204,6 +206,7 @@ def resume(
     reference: Reference | None = None,
     executor: Executor | None = None,
     on_event: OnEvent | None = None,
+    trust: bool = False,
 ) -> SearchResult:
     """Go on with a search that was stopped; a finished one only gets its files written again.
 
@@ -211,13 +214,15 @@ def resume(
         folder: of the run.
         budget: a higher limit of reference calls, kept in its run.toml; a search that spent its budget goes on.
         reference: in place of the one its settings name, as in `search`.
-        executor, on_event: as in `search`.
+        executor, on_event: as in `search`; one kind more: `starts`, with the `text` of what the folder's settings start.
+        trust: whether a run.toml that belongs to another user may start what it names.
 
     Returns:
         As `search`.
 
     Raises:
         NucleateError: anything a user can cause, in one line; a budget below the run's own is `BadInput`.
+        RunFolderError: run.toml belongs to another user and `trust` is not given; nothing it names was started or imported.
     """
     with RunFolder.open(Path(folder)) as opened:
         settings = settings_from_dict(read_settings(opened.path / "run.toml"), str(opened.path / "run.toml"))
@@ -226,7 +231,36 @@ def resume(
                 raise BadInput(f"budget {budget}: {opened.path} has {settings.search.budget} already; a budget can only be raised")
             settings.search.budget = budget
             opened.change_settings(to_toml(settings))
-        return _run(opened, settings, reference or make_reference(settings.reference), executor, on_event)
+        starts = None if reference is not None else what_starts(settings)
+        if starts is not None and not _is_own(opened.path / "run.toml"):
+            if not trust:
+                raise RunFolderError(
+                    f"{opened.path}: its run.toml belongs to another user and starts {starts}; read it, then: "
+                    f"nucleate resume {opened.path} --trust"
+                )
+            # Somebody else's module already runs when it is imported: said before that.
+            if on_event is not None:
+                on_event("starts", {"text": starts})
+            starts = None
+        return _run(opened, settings, reference or make_reference(settings.reference), executor, on_event, starts)
+
+
+def what_starts(settings: RunSettings) -> str:
+    """What a search with these settings runs that is not part of nucleate: a command, a calculator's module, a model file."""
+    reference = settings.reference
+    engine = {"gpaw": "GPAW", "espresso": "Quantum ESPRESSO", "vasp": "VASP", "cp2k": "CP2K"}.get(reference.engine, reference.engine)
+    if reference.engine == "ase":
+        text = f"the Python module of the calculator {quoted(reference.calculator)}"
+    elif reference.command is not None:
+        text = f"the command '{quoted(reference.command)}' as {engine}"
+    else:
+        text = engine
+    return text if settings.model.prior is None else f"{text}, and the pretrained model {quoted(settings.model.prior)}"
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file belongs to the user of this process; root's files are another user's as well."""
+    return path.stat().st_uid == os.geteuid()
 
 
 def _run(
@@ -235,6 +269,7 @@ def _run(
     reference: Reference,
     executor: Executor | None,
     on_event: OnEvent | None,
+    starts: str | None = None,
 ) -> SearchResult:
     before = folder.reference()
     if before is not None and before.name != reference.name:
@@ -254,6 +289,8 @@ def _run(
 
     def told(kind: str, facts: dict[str, Any]) -> None:
         nonlocal written
+        # Every event is a moment at which an interrupt that some package swallowed is heard after all.
+        check()
         if on_event is not None:
             on_event(kind, facts)
         if kind == "round" and time.monotonic() - written > PAGE_SECONDS:
@@ -264,8 +301,11 @@ def _run(
     if on_event is not None:
         facts = {"path": str(folder.path), "reference": reference.name, "surrogate": reference.surrogate}
         on_event("folder", {**facts, "formula": settings.formula, "budget": settings.search.budget})
+        if starts is not None:
+            on_event("starts", {"text": starts})
     try:
-        state = Search(folder, settings, reference, executor, on_event=told).run()
+        with listening():
+            state = Search(folder, settings, reference, executor, on_event=told).run()
     except BaseException:
         # What stopped the search must be heard, not a file that could not be written after it.
         _try(lambda: write_outputs(folder.path))

@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from markupsafe import escape
 
 # Stand-ins that become the page's own colours, so that a figure follows a light or dark page.
 _COLOURS = {
@@ -70,4 +71,4 @@ def draw_svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, heigh
     text = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", text)
     text = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", text)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
