@@ -119,7 +119,9 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({"schema": 1, **found}, indent=1))
         return
-    typer.echo(f"{plain(found['family'])}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)")
+    typer.echo(
+        f"{plain(found['family'])}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)"
+    )
     for formula, part in found["by_formula"].items():
         typer.echo(f"  {plain(formula)} ({part['structures']}): {errors_text(part)}")
 

@@ -98,7 +98,7 @@ def with_a_module(tiny, tmp_path, monkeypatch):
 
 
 def test_resume_says_what_it_starts(with_a_module):
-    out, marker, name = with_a_module
+    out, _, name = with_a_module
     result = run.invoke(app, ["resume", str(out), "--budget", "5", "--quiet"])
     assert result.exit_code == 0, result.output
     assert result.stderr.startswith("this run starts: ")

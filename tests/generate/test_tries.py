@@ -211,5 +211,5 @@ def test_what_runs_into_its_time_limit_is_given_up_early(monkeypatch):
 
 def test_what_would_take_days_is_not_begun(monkeypatch):
     monkeypatch.setattr("nucleate.generate.tries.MOST_HOURS", 1e-4)
-    with pytest.raises(GenerationFailed, match="hours.*do something"):
+    with pytest.raises(GenerationFailed, match=r"hours.*do something"):
         make_many(hangs_sometimes, 2000, np.random.default_rng(0), try_seconds=0.05, **WORDS)

@@ -9,12 +9,13 @@ import zlib
 import pytest
 from ase.build import bulk
 
+from nucleate.checked import checked
 from nucleate.errors import ReferenceFailed, RunFolderError
 from nucleate.reference.ledger import Ledger
 from nucleate.report.data import read_run
 from nucleate.search import saved
 from nucleate.search.run_folder import RunFolder
-from nucleate.search.saved import SavedState, checked
+from nucleate.search.saved import SavedState
 from tests.search.test_records import full_state
 
 TOML = 'formula = "NaCl"\n'
@@ -103,6 +104,8 @@ def _set(data, path, value):
         (["leads", 0, "status"], None),
         (["polymorphs", 0, "number"], 231),
         (["polymorphs", 0, "energy"], -math.inf),
+        (["polymorphs", 0, "space_group"], "../../etc/x\x00"),
+        (["polymorphs", 0, "space_group"], "P1\n"),
         (["polymorphs", 0, "x" * 5000], 1),
         (["records", 0, "stops"], {"converged": "many"}),
         (["records", 0, "surprise"], 1),

@@ -265,10 +265,11 @@ class AnyInput(EngineInput):
         module, _, name = (settings.calculator or "").partition(":")
         if not module or not name:
             raise BadInput(f"reference.calculator is '{quoted(settings.calculator)}'; write 'module:Class', as 'ase.calculators.emt:EMT'")
-        self._class = getattr(_imported(module), name, None)
-        if not callable(self._class):
+        found = getattr(_imported(module), name, None)
+        if not callable(found):
             raise BadInput(f"reference.calculator: module {quoted(module)} has no {quoted(name, 40)}, or it is no class")
-        implemented = getattr(self._class, "implemented_properties", None)
+        self._class: Any = found
+        implemented = getattr(found, "implemented_properties", None)
         if isinstance(implemented, list | tuple | set | frozenset) and "stress" not in implemented:
             raise BadInput(f"{quoted(settings.calculator)} has no stress: cells could not be relaxed")
         try:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from markupsafe import escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from markupsafe import escape
 
 # Stand-ins that become the page's own colours, so that a figure follows a light or dark page.
 _COLOURS = {
@@ -47,6 +47,11 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4.0,
 }
+
+
+def words(text: str) -> str:
+    """Foreign text as a label: matplotlib reads formulas between dollar signs, and leaves out labels that begin with a line."""
+    return " " + text.replace("$", r"\$") if text.startswith("_") else text.replace("$", r"\$")
 
 
 def draw_svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, height: float = 3.1) -> str:

@@ -55,8 +55,8 @@ class Bar:
     def __init__(self, console: Console, quiet: bool):
         self._show = console.is_terminal and not quiet
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False), BarColumn(bar_width=28), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
-            console=console, transient=True,
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=28), TextColumn("{task.percentage:.0f} %"),
+            TimeElapsedColumn(), console=console, transient=True,
         )  # fmt: skip
         self._tasks: dict[str, Any] = {}
 

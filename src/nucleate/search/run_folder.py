@@ -10,10 +10,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from nucleate.checked import checked
 from nucleate.errors import RunFolderError, quoted
 from nucleate.reference.ledger import Ledger, database_errors, open_database
 from nucleate.search.records import LoopState
-from nucleate.search.saved import PolymorphEvent, SavedReference, SavedState, checked, unpacked
+from nucleate.search.saved import PolymorphEvent, SavedReference, SavedState, unpacked
 from nucleate.storage import append_line, lock_file, read_lines, write_whole
 
 VERSION = 1

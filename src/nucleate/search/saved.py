@@ -5,11 +5,10 @@ The models say what `LoopState.as_dict` and `RunFolder.event` write; whatever do
 
 from __future__ import annotations
 
-import json
 import zlib
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nucleate.errors import quoted
 
@@ -21,11 +20,12 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=1, le=118)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Text = Annotated[str, Field(max_length=10_000)]
+Symbol = Annotated[str, Field(pattern=r"^[A-Za-z0-9/_\-]{1,20}$")]
+"""Of a space group; it becomes part of a file's name."""
 Vector = tuple[Finite, Finite, Finite]
 Rows = Annotated[list[Vector], Field(max_length=MOST_ATOMS + 3)]
 Coordinates = Annotated[list[Finite], Field(max_length=3 * MOST_ATOMS + 9)]
 Voigt = tuple[Finite, Finite, Finite, Finite, Finite, Finite]
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Saved(BaseModel):
@@ -95,7 +95,7 @@ class SavedPolymorph(_Saved):
     energy: Finite
     fmax: Finite
     smax: Finite
-    space_group: Text
+    space_group: Symbol
     number: Annotated[int, Field(ge=1, le=230)]
     sigma: float
     origin: Text
@@ -163,24 +163,9 @@ class PolymorphEvent(BaseModel):
     model_config = ConfigDict(strict=True)
 
     energy: Finite
-    space_group: Text
+    space_group: Symbol
     calls: Count
     round: Count
-
-
-def checked(model: type[Model], data: Any) -> Model:
-    """Data as the model reads it.
-
-    Raises:
-        ValueError: says in some words which entry is wrong; at most 200 characters.
-    """
-    try:
-        # Lists of JSON stand for tuples, which strict models take from JSON alone.
-        return model.model_validate_json(data) if isinstance(data, bytes) else model.model_validate_json(json.dumps(data))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = quoted(".".join(str(part) for part in problem["loc"]) or "the whole")
-        raise ValueError(f"{where}: {quoted(problem['msg'].removeprefix('Value error, '))}") from None
 
 
 def unpacked(blob: Any) -> bytes:
