@@ -203,10 +203,9 @@ def hangs_in_workers(seed: int) -> Candidate:
     return good(seed) if multiprocessing.parent_process() is None else hangs(seed)
 
 
-def test_what_runs_into_its_time_limit_is_given_up_early(monkeypatch):
-    monkeypatch.setattr("nucleate.generate.tries.DRY_SECONDS", 0.3)
+def test_what_runs_into_its_time_limit_is_given_up_early():
     with pytest.raises(GenerationFailed, match="2 times: ran over the time limit"):
-        make_many(hangs, 100, np.random.default_rng(0), try_seconds=0.2, **WORDS)
+        make_many(hangs, 100, np.random.default_rng(0), try_seconds=0.2, patience=0.3, **WORDS)
 
 
 def test_what_would_take_days_is_not_begun(monkeypatch):

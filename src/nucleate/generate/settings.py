@@ -68,6 +68,13 @@ class GenerateSettings(BaseModel):
         description="Processes that make candidates; all the cores this process may use if left out. The structures do not depend on it.",
     )
 
+    @property
+    def estimated(self) -> bool:
+        """Whether distances, volumes and shapes are those of nucleate's own, which all but the largest compositions fit."""
+        names = ("volume_per_atom", "volume_range", "min_distance", "distance_factor", "like_charge_factor", "max_length_ratio")
+        fields = type(self).model_fields
+        return all(getattr(self, name) == fields[name].get_default(call_default_factory=True) for name in names)
+
     @field_validator("volume_range")
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:

@@ -7,6 +7,7 @@ candidates come out depends on the seeds alone, not on the number of processes.
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -33,7 +34,7 @@ SEED_BELOW = 2**53  # a seed stays exact in JSON
 DRY = 16  # failures in a row before giving up; four times as many once something was made
 TRIES_EACH = 20  # and after so many tries per candidate
 SECONDS_WORTH_A_POOL = 4.0
-DRY_SECONDS = 8.0  # of tries in a row that made nothing, at the start
+PATIENCE = 8.0  # seconds of tries that make nothing, where distances or volumes are the user's own and may fit no cell
 MOST_HOURS = 2.0  # that the rest may take, by what the first ones took; a search makes as many again in every round
 CHUNKS_PER_WORKER = 8
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -56,6 +57,7 @@ def make_many(
     advice: str,
     try_seconds: float,
     workers: int | None = None,
+    patience: float = math.inf,
 ) -> list[Candidate]:
     """Exactly `n` candidates, in the order of their seeds.
 
@@ -67,6 +69,7 @@ def make_many(
         advice: what the user can do, for the error message.
         try_seconds: time limit on each candidate (s).
         workers: processes; None for all cores this process may use. Small jobs stay in this process.
+        patience: seconds of tries after which nothing made is the answer; without it, some more tries are made however long they take.
 
     Raises:
         GenerationFailed: fewer than `n` could be made, or they would take longer than `MOST_HOURS`; says how many of each failure
@@ -74,11 +77,11 @@ def make_many(
         KeyboardInterrupt: also where a builder swallowed it; worker processes are ended.
     """
     with listening():
-        return _make_many(build, n, rng, what, advice, try_seconds, workers)
+        return _make_many(build, n, rng, what, advice, try_seconds, workers, patience)
 
 
 def _make_many(
-    build: Build, n: int, rng: np.random.Generator, what: str, advice: str, try_seconds: float, workers: int | None
+    build: Build, n: int, rng: np.random.Generator, what: str, advice: str, try_seconds: float, workers: int | None, patience: float
 ) -> list[Candidate]:
     made: dict[int, Candidate] = {}
     failures: Counter[str] = Counter()
@@ -99,12 +102,12 @@ def _make_many(
         probe = DRY if not tried else 0
         began = time.perf_counter()
         if probe:
-            # The first ones say what the rest will take; where each runs into its time limit, a few are enough to know.
+            # The first ones say what the rest will take; where nothing fits, a few are enough to know.
             done = 0
             for outcome in _here(build, seeds[:probe], try_seconds):
                 keep(pending[done : done + 1], iter([outcome]))
                 done += 1
-                if not made and done > 1 and time.perf_counter() - began > DRY_SECONDS:
+                if not made and done > 1 and time.perf_counter() - began > patience:
                     break
             seconds_each = (time.perf_counter() - began) / done
             if not made and (n >= DRY or done < len(seeds[:probe])):

@@ -201,7 +201,8 @@ class SiteFilling:
             if species >= 0:
                 taken.append((species, self._steps[step - 1][0]))
             step, left = onward, rest
-        return tuple(sorted(taken))
+        # Without any site there was no step to take, and the atoms are still there.
+        return None if any(left) else tuple(sorted(taken))
 
     def _draw_species_by_species(self, rng: np.random.Generator) -> Combination | None:
         for _ in range(MAX_FILL_TRIES):
