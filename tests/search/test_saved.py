@@ -69,6 +69,7 @@ def test_figures_that_are_no_numbers_are_kept():
     state = full_state()
     state.records[0].calibration["force_rmse"] = math.nan
     state.polymorphs[0].sigma = math.nan
+    state.ratios.append(math.inf)
     checked(SavedState, state.as_dict())
 
 
@@ -84,8 +85,10 @@ def _set(data, path, value):
     [
         (["round"], "two"),
         (["round"], 10**400),
-        (["sigma_factor"], math.nan),
-        (["ratios"], [math.inf]),
+        (["sigma_factor"], "large"),
+        (["ratios"], [None]),
+        (["top"], [1e300]),
+        (["polymorphs", 0, "atoms", "cell", 0, 0], 1e9),
         (["top"], {"a": 1}),
         (["finished"], 3),
         (["proof"], []),

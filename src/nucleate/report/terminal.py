@@ -89,7 +89,7 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     for p in data["polymorphs"][:top]:
         cells = (
             p["rank"], p["formula"], p["atoms"], f"{p['space_group']} ({p['space_group_number']})",
-            f"{p['above_best']:.1f}", f"{p['volume']:.2f}", f"{p['sigma']:.1f}", p["origin"], p["calls"],
+            f"{p['above_best']:.1f}", f"{p['volume']:.2f}", "" if p["sigma"] is None else f"{p['sigma']:.1f}", p["origin"], p["calls"],
         )  # fmt: skip
         table.add_row(
             *(Text(plain(cell)) for cell in cells),

@@ -16,14 +16,16 @@ LARGEST_STATE = 256_000_000
 """Bytes of a state once unpacked; the largest known holds some ten million."""
 MOST_ATOMS = 5000
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Beyond these, squares and volumes overflow in whatever is computed from them.
+Finite = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+Length = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=1, le=118)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Text = Annotated[str, Field(max_length=10_000)]
 Symbol = Annotated[str, Field(pattern=r"^[A-Za-z0-9/_\-]{1,20}$")]
 """Of a space group; it becomes part of a file's name."""
-Vector = tuple[Finite, Finite, Finite]
-Rows = Annotated[list[Vector], Field(max_length=MOST_ATOMS + 3)]
+Point = tuple[Length, Length, Length]
+Rows = Annotated[list[tuple[Finite, Finite, Finite]], Field(max_length=MOST_ATOMS)]
 Coordinates = Annotated[list[Finite], Field(max_length=3 * MOST_ATOMS + 9)]
 Voigt = tuple[Finite, Finite, Finite, Finite, Finite, Finite]
 
@@ -37,8 +39,8 @@ class SavedAtoms(_Saved):
     """A structure: N atomic numbers, three lattice vectors and N positions (Å)."""
 
     numbers: list[Number] = Field(min_length=1, max_length=MOST_ATOMS)
-    cell: list[Vector] = Field(min_length=3, max_length=3)
-    positions: Rows
+    cell: list[Point] = Field(min_length=3, max_length=3)
+    positions: list[Point] = Field(max_length=MOST_ATOMS)
 
     @model_validator(mode="after")
     def _fits(self) -> SavedAtoms:
@@ -48,7 +50,7 @@ class SavedAtoms(_Saved):
         volume = (
             a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
         )  # numpy would cost more than the rest of the check
-        if not 0 < abs(volume) < float("inf"):
+        if abs(volume) < 1e-6:
             raise ValueError("a cell with a volume")
         return self
 
@@ -135,8 +137,9 @@ class SavedState(_Saved):
     """See `LoopState`."""
 
     round: int = Field(ge=-1, lt=2**53)
-    sigma_factor: Finite
-    ratios: list[Finite] = Field(max_length=10_000)
+    # A committee that diverged leaves these without a number; the next training mends it.
+    sigma_factor: float
+    ratios: list[float] = Field(max_length=10_000)
     quiet: Count
     top: list[Finite] = Field(max_length=10_000)
     finished: Text | None
