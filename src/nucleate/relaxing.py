@@ -19,7 +19,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.io import read_structures
 from nucleate.crystals.neighbours import Edges
-from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.errors import BadInput, ReferenceFailed, quoted
 from nucleate.polymorphs.matching import space_group
 from nucleate.potentials.base import Prediction
 from nucleate.reference.base import Reference
@@ -96,7 +96,7 @@ def relax_on_reference(
         steps = RelaxSettings.model_validate({**limits, "patience": limits["max_steps"], "pressure": settings.pressure})
     except ValidationError as error:
         problem = error.errors()[0]
-        raise BadInput(f"{problem['loc'][0]}: {problem['msg']} (got {problem['input']!r})") from None
+        raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None
     given = reference or make_reference(settings.reference)
     workers = settings.reference.workers
     if workers is None:

@@ -159,3 +159,19 @@ def test_a_calculator_s_module_that_needs_another(tmp_path, monkeypatch):
 def test_a_command_of_the_environment_is_checked_as_well(monkeypatch):
     monkeypatch.setenv("ASE_CP2K_COMMAND", "cp2k '")
     assert "command" in refusal(make_reference, ReferenceSettings(engine="cp2k"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"family": "x" * 5000},
+        {"prior": "x" * 5000},
+        {"prior": "x" * 4000},
+        {"family": "a2a", "options": {"hidden": [10**9]}},
+        {"family": "a2a", "options": {"hidden": [8] * 1000}},
+        {"family": "a2a", "options": {"x" * 5000: 1}},
+        {"options": {"x" * 5000: 1}},
+    ],
+)
+def test_models_beyond_reason(model):
+    refusal(settings_from_dict, {"formula": "Si2", "model": model})

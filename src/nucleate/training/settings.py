@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nucleate.settings_text import Line
+
 
 class Stage(BaseModel):
     """A part of a training with weights of its own to move."""
@@ -22,9 +24,9 @@ class FitSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    model: str = Field("manybody", description="Family: manybody, a2a, molcnn, schnet, painn, soap-krr.")
+    model: Line = Field("manybody", description="Family: manybody, a2a, molcnn, schnet, painn, soap-krr.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the family.")
-    prior: str | None = Field(None, description="Learn the difference to this pretrained potential: chgnet, sevennet or mace:FILE.")
+    prior: Line | None = Field(None, description="Learn the difference to this pretrained potential: chgnet, sevennet or mace:FILE.")
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, split, minibatches and bootstrap.")
     steps: int = Field(2000, ge=1, le=100_000_000, description="Optimiser steps.")
     stages: list[Stage] = Field(default_factory=list, max_length=1000, description="In place of steps: one stage after the other.")
@@ -48,7 +50,7 @@ class FitSettings(BaseModel):
     ema: float = Field(0.99, ge=0, lt=1, description="Decay of the running average of weights that is kept; 0: the last weights.")
     bootstrap: bool = Field(True, description="Each member of a committee weighs the structures differently.")
     validation: float = Field(0.1, ge=0, le=0.5, description="Share of the structures held back, in whole groups.")
-    split_by: str = Field("auto", description="auto, composition, similarity, or an entry of the file.")
+    split_by: Line = Field("auto", description="auto, composition, similarity, or an entry of the file.")
     copy_species: dict[str, str] = Field(default_factory=dict, description="a2a: start a species from another's weights, as H = 'C'.")
     freeze: list[str] = Field(default_factory=list, description="Layers or species that never move.")
     evaluate_every: int = Field(100, ge=1, le=100_000_000, description="Steps between evaluations of the monitor.")
@@ -57,7 +59,7 @@ class FitSettings(BaseModel):
     )
     checkpoint_every: int = Field(200, ge=1, le=100_000_000, description="Steps between checkpoints.")
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the weights.")
-    device: str = Field("cpu", description="cpu, cuda, or another that torch knows.")
+    device: Line = Field("cpu", description="cpu, cuda, or another that torch knows.")
     threads: int = Field(1, ge=1, le=4_096, description="Threads.")
 
     @property
