@@ -16,7 +16,7 @@ class Stage(BaseModel):
 
     steps: int = Field(ge=1, le=100_000_000, description="Optimiser steps.")
     train: list[str] = Field(default_factory=list, description="Layers or species that move; empty: all.")
-    learning_rate: float | None = Field(None, gt=0, le=1e3, description="Of this stage; unset: that of the training.")
+    learning_rate: float | None = Field(None, gt=0, description="Of this stage; unset: that of the training.")
 
 
 class FitSettings(BaseModel):
@@ -32,7 +32,7 @@ class FitSettings(BaseModel):
     stages: list[Stage] = Field(default_factory=list, max_length=1000, description="In place of steps: one stage after the other.")
     batch: int = Field(12, ge=1, le=1_000_000, description="Structures a step; L-BFGS takes all.")
     optimiser: Literal["adamw", "adam", "lbfgs"] = Field("adamw", description="Optimiser.")
-    learning_rate: float = Field(0.005, gt=0, le=1e3, description="At the start of the schedule.")
+    learning_rate: float = Field(0.005, gt=0, description="At the start of the schedule.")
     schedule: Literal["cosine", "constant", "exponential"] = Field("cosine", description="Of the learning rate.")
     final_rate: float = Field(0.01, gt=0, le=1, description="Learning rate at the end, relative to the start.")
     warmup: int = Field(20, ge=0, le=100_000_000, description="Steps in which the learning rate rises.")
@@ -82,7 +82,7 @@ class TrainingSettings(BaseModel):
     warm_steps: int = Field(200, ge=1, le=100_000_000, description="Optimiser steps of each later round, started from the last weights.")
     batch_structures: int = Field(12, ge=1, le=1_000_000, description="Structures a step.")
     learning_rate: float = Field(0.01, gt=0, le=1e3, description="AdamW step at the start of the cosine.")
-    warm_learning_rate: float = Field(0.005, gt=0, le=1e3, description="The same for warm-started trainings.")
+    warm_learning_rate: float = Field(0.005, gt=0, description="The same for warm-started trainings.")
     weight_decay: float = Field(0.1, ge=0, le=1e3, description="AdamW weight decay.")
     energy_weight: float = Field(20.0, ge=0, le=1e9, description="Weight of the squared error of the energy per atom.")
     force_weight: float = Field(1.0, ge=0, le=1e9, description="Weight of the squared force error.")
