@@ -82,7 +82,7 @@ class TrainingSettings(BaseModel):
     warm_steps: int = Field(200, ge=1, le=100_000_000, description="Optimiser steps of each later round, started from the last weights.")
     batch_structures: int = Field(12, ge=1, le=1_000_000, description="Structures a step.")
     learning_rate: float = Field(0.01, gt=0, le=1e3, description="AdamW step at the start of the cosine.")
-    warm_learning_rate: float = Field(0.005, gt=0, description="The same for warm-started trainings.")
+    warm_learning_rate: float = Field(0.005, gt=0, le=1e3, description="The same for warm-started trainings.")
     weight_decay: float = Field(0.1, ge=0, le=1e3, description="AdamW weight decay.")
     energy_weight: float = Field(20.0, ge=0, le=1e9, description="Weight of the squared error of the energy per atom.")
     force_weight: float = Field(1.0, ge=0, le=1e9, description="Weight of the squared force error.")
