@@ -51,7 +51,7 @@ def train(
 
     console = make_console()
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -130,6 +130,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Errors of a trained potential on labelled structures."""
+    from nucleate.report.terminal import plain
     from nucleate.settings_text import validated
     from nucleate.training.label_keys import LabelKeys
     from nucleate.training.run import evaluate as run
@@ -138,9 +139,11 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({"schema": 1, **found}, indent=1))
         return
-    typer.echo(f"{found['family']}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)")
+    typer.echo(
+        f"{plain(found['family'])}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)"
+    )
     for formula, part in found["by_formula"].items():
-        typer.echo(f"  {formula} ({part['structures']}): {errors_text(part)}")
+        typer.echo(f"  {plain(formula)} ({part['structures']}): {errors_text(part)}")
 
 
 def learning_curve(
@@ -153,6 +156,7 @@ def learning_curve(
     as_json: AsJson = False,
 ) -> None:
     """Error of potentials against the number of labels."""
+    from nucleate.report.terminal import plain
     from nucleate.training.run import learning_curve as run
 
     try:
@@ -164,7 +168,7 @@ def learning_curve(
 
     def told(row: dict[str, Any]) -> None:
         if not as_json:
-            text = f"{row['model']}, {row['labels']} labels, seed {row['seed']}: {errors_text(row)}, {row['cpu_seconds']:.0f} CPU-s"
+            text = f"{plain(row['model'])}, {row['labels']} labels, seed {row['seed']}: {errors_text(row)}, {row['cpu_seconds']:.0f} CPU-s"
             typer.echo(text)
 
     rows = run(data, model, sizes, out, settings, list(range(seeds)), on_row=told)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.polymorphs.fingerprint import fingerprints, leaders
 from nucleate.training.data import LabelledStructure
 
@@ -39,8 +39,8 @@ def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndar
         names = [item.info.get(by) for item in data]
         missing = next((item for item, name in zip(data, names, strict=True) if name is None), None)
         if missing is not None:
-            raise BadInput(f"{missing.where}: has no entry {by!r} to split by")
-        return _numbered([str(name) for name in names]), f"the entry {by!r}"
+            raise BadInput(f"{missing.where}: has no entry '{quoted(by)}' to split by")
+        return _numbered([str(name) for name in names]), f"the entry '{quoted(by)}'"
     if by == "auto":
         for key in KEYS:
             if all(key in item.info for item in data) and len({str(item.info[key]) for item in data}) >= FEW:

@@ -17,7 +17,7 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from nucleate.errors import BadInput, NucleateError
+from nucleate.errors import BadInput, NucleateError, quoted
 from nucleate.foreign import stated
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings, make_model
@@ -85,7 +85,7 @@ class Trainer:
             self.device = torch.device(settings.device)
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            raise BadInput(f"device {settings.device!r} cannot be used: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"device '{quoted(settings.device)}' cannot be used: {quoted(str(error))}") from None
         chosen, held, self.split_words = held_back(data, held_out, settings)
         species = tuple(sorted({int(z) for item in [*chosen, *held] for z in item.atoms.numbers}))
         dtype = torch.float32 if settings.dtype == "float32" else torch.float64
