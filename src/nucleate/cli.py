@@ -21,7 +21,6 @@ from nucleate.cli_spins import register as register_spins
 from nucleate.cli_training import register as register_training
 from nucleate.errors import BadInput, InputNote, NucleateError, quoted
 
-
 MOST_NOTES = 5
 
 
