@@ -142,6 +142,8 @@ def evaluate(
     typer.echo(
         f"{plain(found['family'])}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)"
     )
+    for note in found["notes"]:
+        typer.echo(plain(note), err=True)
     for formula, part in found["by_formula"].items():
         typer.echo(f"  {plain(formula)} ({part['structures']}): {errors_text(part)}")
 

@@ -31,6 +31,7 @@ from nucleate.training.loss import Errors, ErrorSum
 from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import FitSettings
 from nucleate.training.splits import groups, isolated_atoms, split
+from nucleate.training.suspicions import suspicions
 from nucleate.training.trainer import OnEvent, Trainer, model_path
 
 HINT = "docs/training.md shows one"
@@ -164,7 +165,7 @@ def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = Non
     Returns:
         `family`, `prior` (or null), `members`, `parameters`, `structures`, `atoms`; `energy_rmse`, `energy_mae` (eV/atom), `force_rmse`,
         `force_mae` (eV/Å), `stress_rmse`, `stress_mae` (eV/Å³), null without labels; `cpu_seconds`; `by_formula`: energy and force RMSE of
-        each composition.
+        each composition; `notes`: what looks wrong with the labels.
     """
     path = Path(model)
     potential, _ = load_potential(model_path(path) if path.is_dir() else path)
@@ -191,6 +192,7 @@ def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = Non
         **asdict(everything.errors()),
         "cpu_seconds": time.process_time() - started,
         "by_formula": by_formula,
+        "notes": suspicions(labelled),
     }
 
 
