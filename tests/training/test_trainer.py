@@ -268,8 +268,12 @@ def test_two_trainings_in_one_folder_and_other_settings(data, tmp_path):
     with TrainingFolder(tmp_path / "run", "a"):
         with pytest.raises(RunFolderError, match="another process is training here"):
             TrainingFolder(tmp_path / "run", "a")
-        with pytest.raises(RunFolderError, match="other settings or data"):
+        # Whoever asks second changes nothing, with other settings either.
+        with pytest.raises(RunFolderError, match="another process"):
             TrainingFolder(tmp_path / "run", "b")
+    with pytest.raises(RunFolderError, match="other settings or data"):
+        TrainingFolder(tmp_path / "run", "b")
+    assert (tmp_path / "run" / "fit.toml").read_text() == "a"
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(data, tmp_path, monkeypatch):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
+import os
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from nucleate.spins.motion.monte_carlo import heat_bath, over_relax, swap_replic
 from nucleate.spins.observables.order import order_squared, phases
 from nucleate.spins.observables.statistics import BINS, autocorrelation_time, jackknife
 from nucleate.spins.settings import SimulationSettings
-from nucleate.storage import write_whole
+from nucleate.storage import lock_file, write_whole
 
 Told = Callable[[str, dict[str, Any]], None]
 CHECKPOINT = 30.0
@@ -283,14 +283,10 @@ def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -
     """The folder, held against other processes, with what it is about written down."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written to: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunFolderError(f"{folder}: another process simulates there; wait for it or name another folder") from None
+    lock = lock_file(folder / ".lock", f"{folder}: another process simulates there; wait for it or name another folder")
+    try:
         _write_down(folder / "couplings.csv", table_text(couplings), folder)
         path = folder / "simulation.toml"
         # More measurements of the same: those that are there are the first of them.
@@ -302,6 +298,8 @@ def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -
         if shorter != settings:
             write_whole(path, to_toml(settings))
         yield
+    finally:
+        os.close(lock)
 
 
 def _measurements(path: Path, asked: int) -> int:

@@ -5,7 +5,6 @@ Checkpoints are safetensors with JSON in the header, replaced as a whole: a kill
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.foreign import from_json
-from nucleate.storage import append_line, read_lines, write_whole
+from nucleate.storage import append_line, is_locked, lock_file, read_lines, write_whole
 from nucleate.tensor_files import check_version, read_tensor_file
 
 VERSION = 1
@@ -38,22 +37,22 @@ class TrainingFolder:
         present = path / "fit.toml"
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
-        if not present.exists() and path.exists() and any(path.iterdir()):
-            raise RunFolderError(f"{path}: is not empty and holds no training; choose another --out")
-        if present.exists() and present.read_text(encoding="utf-8") != settings_toml:
-            raise RunFolderError(f"{path}: holds a training with other settings or data; choose another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if not present.exists():
-                write_whole(present, settings_toml)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+        if not present.exists() and any(entry.name not in ("lock", f"{present.name}.part") for entry in path.iterdir()):
+            raise RunFolderError(f"{path}: is not empty and holds no training; choose another --out")
+        # Whoever holds the lock writes; the settings are compared under it.
+        self._lock = lock_file(path / "lock", f"{path}: another process is training here; steer it, or wait for it")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            if not present.exists():
+                write_whole(present, settings_toml)
+            elif present.read_text(encoding="utf-8") != settings_toml:
+                raise RunFolderError(f"{path}: holds a training with other settings or data; choose another --out")
+        except BaseException:
             os.close(self._lock)
-            raise RunFolderError(f"{path}: another process is training here; steer it, or wait for it") from None
+            raise
 
     def close(self) -> None:
         """Release the folder."""
@@ -148,14 +147,9 @@ def add_command(folder: Path, command: dict[str, Any]) -> None:
     """
     if not (folder / "fit.toml").is_file():
         raise BadInput(f"{folder}: no training here (fit.toml is missing)")
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if is_locked(folder / "lock"):
         append_line(folder / "steer.jsonl", command)
         return
-    finally:
-        os.close(lock)
     ended = any(event["event"] == "finished" for event in read_events(folder))
     raise BadInput(f"{folder}: the training has {'ended' if ended else 'stopped'}; only a running one can be steered")
 
