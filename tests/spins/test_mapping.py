@@ -1,6 +1,7 @@
 """Couplings from energies: a reference that is a Heisenberg model must give its own couplings back; then GPAW."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from ase.io import write
 from nucleate.cli import main
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
+from nucleate.reference.base import K_POINTS, asked_of_engine
+from nucleate.reference.kpoints import k_grid
 from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.curie import coupling_waves, leading_order
 from nucleate.spins.dft.dimers import dimer_coupling, host_pairs, put_in
@@ -76,6 +79,29 @@ def test_collinear_mapping_gives_the_model_back():
     assert found.misfit == pytest.approx(0, abs=1e-8)
     assert not found.failures
     assert found.couplings.moments == pytest.approx(1.98 * np.ones(16))
+
+
+class OnGrids(HeisenbergReference):
+    """Its energies err with the grid of k-points, as in a real calculation."""
+
+    def k_points(self, atoms):
+        return k_grid(atoms, 0.6)
+
+    def label(self, atoms):
+        asked = asked_of_engine(atoms, self)
+        label = super().label(atoms)
+        error = len(atoms) / (np.prod(asked.grid.size) * len(atoms) / len(asked.atoms))
+        return replace(label, energy=label.energy + error, details={**label.details, **asked.record})
+
+
+def test_all_states_are_calculated_on_one_grid():
+    """The ferromagnetic state repeats a primitive cell and the others do not: errors of k-points must not become couplings."""
+    asked = dispatcher(OnGrids({2.485: 12.0, 2.87: 5.0}))
+    found = map_couplings(iron((2, 2, 2)), SETTINGS, asked)
+    assert found.couplings.isotropic[np.abs(found.couplings.distances - 2.485) < 0.05] == pytest.approx(12.0, abs=1e-6)
+    grids = [row.label.details[K_POINTS] for row in asked.ledger.rows()]
+    assert all(grid == grids[0] for grid in grids)
+    assert grids[0]["cells"] == 1
 
 
 def test_the_misfit_shows_couplings_that_reach_farther():

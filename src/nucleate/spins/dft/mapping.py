@@ -252,7 +252,10 @@ def ask_states(
         done += 1
         told("state", {"done": done, "total": len(signs), "signs": arrows(signs[index]), "failed": isinstance(answer, ReferenceFailed)})
 
-    answers = dispatcher.label_many([_with_moments(atoms, sites, s, wanted) for s in signs], purpose, 0, on_done)
+    # One grid of k-points for all states, whichever of them repeat a smaller cell: no two sites of this one are alike.
+    apart = _with_moments(atoms, sites, 1 + 0.01 * np.arange(len(sites)), wanted)
+    asked = [_with_moments(atoms, sites, s, wanted) for s in signs]
+    answers = dispatcher.label_many(asked, purpose, 0, on_done, like=[apart] * len(asked))
     for s, answer in zip(signs, answers, strict=True):
         try:
             if isinstance(answer, ReferenceFailed):
