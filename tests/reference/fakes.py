@@ -99,7 +99,6 @@ echo $$ >> "$1"
 setsid bash -c 'echo $$ >> "$0"; sleep 600 & echo $! >> "$0"; wait' "$1" &
 (trap "" INT TERM HUP; echo $BASHPID >> "$1"; sleep 600 & echo $! >> "$1"; wait) &
 sleep 600 & echo $! >> "$1"
-echo all >> "$1"
 wait
 """
 

@@ -63,10 +63,10 @@ def invoices(folder, what="begun"):
 
 
 def engines(folder, started=1):
-    """Ids of the programs, once this many engines are up."""
+    """Ids of engines' programs and of their workers, seven for each engine, once this many are up."""
     path = folder / "paid.pids"
     lines = path.read_text().split() if path.exists() else []
-    return [int(line) for line in lines if line != "all"] if lines.count("all") >= started else []
+    return [int(line) for line in lines] if len(lines) >= 7 * started else []
 
 
 @contextmanager

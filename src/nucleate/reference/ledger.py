@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed, quoted
 from nucleate.reference.base import Label, checked_answer, has_moments
@@ -332,6 +333,10 @@ def _read_row(row: tuple) -> LedgerRow:
         positions=np.frombuffer(positions, dtype="<f8").reshape(-1, 3),
         pbc=True,
     )
+    if not all(np.isfinite(array).all() for array in (atoms.cell.array, atoms.positions)):
+        raise ValueError("its structure is not finite")
+    if ((atoms.numbers < 0) | (atoms.numbers >= len(chemical_symbols))).any():
+        raise ValueError("its atoms are of no element")
     if moments:
         atoms.set_initial_magnetic_moments(np.frombuffer(moments, dtype="<f8"))
     if label is not None and isinstance(checked := checked_answer(label, atoms), ReferenceFailed):

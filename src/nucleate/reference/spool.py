@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -99,8 +100,7 @@ def forget_kept(database: Path) -> None:
     for folder in _folders(database):
         if _is_ours(folder):
             for path in folder.glob("*.json*"):
-                path.unlink(missing_ok=True)
-            try:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            with contextlib.suppress(OSError):
                 folder.rmdir()
-            except OSError:
-                continue
