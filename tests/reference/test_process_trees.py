@@ -70,11 +70,13 @@ def engines(folder, started=1):
 
 
 @contextmanager
-def leading(folder, reference, coordinates, workers=2, timeout=600.0):
+def leading(folder, reference, coordinates, workers=2, timeout=600.0, session=False):
     command = [sys.executable, Path(__file__).with_name("leader.py"), folder, reference, workers, timeout, *coordinates]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "NUCLEATE_TEST": str(folder)}
-    leader = subprocess.Popen([*map(str, command)], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    leader = subprocess.Popen(
+        [*map(str, command)], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=session
+    )
     try:
         yield leader
     finally:
@@ -185,6 +187,38 @@ def test_a_worker_that_dies_while_idle_costs_nothing(tmp_path):
         answers = dispatcher.label_many([copper(0.02), copper(0.03)], "train", 0)
     assert all(isinstance(answer, Label) for answer in answers)
     assert len(invoices(tmp_path)) == 3
+
+
+def test_a_worker_that_is_killed_as_it_begins_is_replaced(tmp_path):
+    """And its neighbour goes on."""
+    with Dispatcher(Paid(tmp_path / "paid", seconds=0.4), Ledger(tmp_path / "run.db"), workers=2) as dispatcher:
+        dispatcher.label_many([copper(0.01)], "train", 0)
+        killed = []
+
+        def kill_the_new_one(index, answer):
+            fresh = [slot for slot in dispatcher._slots if slot.task is None and slot.future is not None]
+            for slot in fresh[: 2 - len(killed)]:
+                os.kill(slot.watcher, signal.SIGKILL)
+                killed.append(slot.watcher)
+
+        # The first worker's next answer may come before the second has begun, or after it.
+        answers = dispatcher.label_many([copper(0.01 * k) for k in range(2, 6)], "train", 0, kill_the_new_one)
+    assert all(isinstance(answer, Label) for answer in answers)
+    assert len(invoices(tmp_path)) == 5
+
+
+def test_a_terminals_interrupt_is_the_leaders_alone(tmp_path):
+    """Ctrl-C reaches the whole group, workers that have just begun included: they write nothing and end."""
+    for seconds in (0.0, 0.1, 0.2, 0.3):
+        folder = tmp_path / str(seconds)
+        folder.mkdir()
+        with leading(folder, "Paid", [0.01, 0.02], session=True) as leader:
+            until(lambda folder=folder: (folder / "run.db").exists())
+            time.sleep(seconds)
+            os.killpg(leader.pid, signal.SIGINT)
+            _, errors = leader.communicate(timeout=PATIENCE)
+            assert "spawn_main" not in errors
+            until(lambda folder=folder: not processes_of(folder))
 
 
 def test_an_interrupted_run_repeats_at_most_the_calls_in_flight(tmp_path):

@@ -18,11 +18,13 @@ from ase import Atoms
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed, quoted
 from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
-from nucleate.workers import become_worker, end_remains, end_worker, engines_end_with_failure
+from nucleate.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
 
 Answer = Label | ReferenceFailed
 STARTING = 300.0
 """Seconds that a worker process may take to begin."""
+FALSE_STARTS = 3
+"""Workers that may die one after the other as they begin, once others have begun: somebody kills them, or memory is short."""
 
 
 class _OutOfTime(BaseException):
@@ -100,7 +102,8 @@ class _Slot:
         self.task: tuple[str, Atoms] | None = None
         self.deadline = time.monotonic() + STARTING
         self.began = time.monotonic()
-        self.future: Future | None = self._pool.submit(_ready, reference)
+        with interrupts_held():
+            self.future: Future | None = self._pool.submit(_ready, reference)
         # The pool's own process becomes the watching half. Where the pool does not tell, the worker will.
         self.watcher: int | None = next(iter(getattr(self._pool, "_processes", None) or ()), None)
 
@@ -155,6 +158,7 @@ class Dispatcher:
         self._settings = reference.settings()
         self._given = executor
         self._slots: list[_Slot] = []
+        self._began, self._false_starts = False, 0
         self._settled: set[str] | None = None
         self._asked: set[str] = set()
 
@@ -313,6 +317,9 @@ class Dispatcher:
             slot.clear_up()
             self._slots.remove(slot)
             if task is None:
+                self._false_starts += 1
+                if self._began and self._false_starts <= FALSE_STARTS:
+                    return
                 raise NucleateError(
                     f"worker processes cannot start ({error}); guard a script with if __name__ == '__main__', or set reference.workers to 0"
                 ) from error
@@ -331,6 +338,7 @@ class Dispatcher:
             result = ReferenceFailed(said(error), kind="invalid"), time.monotonic() - slot.began
         if task is None:
             slot.watcher = result
+            self._began, self._false_starts = True, 0
         else:
             finish(task[0], *result)
         slot.future = slot.task = None
