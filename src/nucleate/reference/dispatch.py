@@ -69,7 +69,9 @@ def _limited(timeout: float | None) -> Iterator[None]:
         if running:
             raise _OutOfTime
 
+    began = time.monotonic()
     previous = signal.signal(signal.SIGALRM, out_of_time)
+    outer, interval = signal.getitimer(signal.ITIMER_REAL)
     try:
         try:
             # Again every second: some engines pass over the first.
@@ -82,6 +84,9 @@ def _limited(timeout: float | None) -> Iterator[None]:
         running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        if outer:
+            # Somebody else's alarm, a caller's or a test's.
+            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-3), interval)
 
 
 def _overrun(timeout: float | None) -> ReferenceFailed:
@@ -134,7 +139,8 @@ class Dispatcher:
     Args:
         reference: what to ask.
         ledger: the record.
-        workers: processes; 0 asks in this process.
+        workers: processes; 0 asks in this process, whose engines then end with an interrupt or at the time limit, but outlive its being
+            killed by `kill -9`.
         executor: any `concurrent.futures.Executor`, in place of local processes; it is not closed here.
         timeout: seconds for one calculation. Local workers that overrun it are ended with all they started. In this process (workers 0)
             and on an executor it can interrupt Python code alone: there the queue's own limit is the one that holds.
