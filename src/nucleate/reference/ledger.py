@@ -57,7 +57,7 @@ class LedgerRow:
         number: its place in the order of asking, from 1.
         hash: of structure and settings.
         atoms: the structure.
-        status: `ok`, `failed`, `unconverged`, `timeout`, `running` or `interrupted`.
+        status: `ok`, `failed`, `unconverged`, `timeout`, `invalid` (an answer that is no label), `running` or `interrupted`.
         reason: the engine's words, where there is no label.
         label: the result, where `status` is `ok`.
         core_seconds, wall_seconds: cost, s.
