@@ -8,6 +8,7 @@ for polymorph in result.polymorphs:
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -19,8 +20,9 @@ from typing import Any
 from ase.data import atomic_numbers
 
 from nucleate.crystals.formula import formula_text, parse_formula
-from nucleate.errors import BadInput, NucleateError, RunFolderError
+from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.generate import make_generator
+from nucleate.interrupts import check, listening
 from nucleate.potentials.prior import resolved_prior
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
@@ -33,7 +35,7 @@ from nucleate.search.loop import Search
 from nucleate.search.records import Polymorph
 from nucleate.search.run_folder import RunFolder
 from nucleate.search.run_settings import RunSettings, settings_from_dict
-from nucleate.settings_text import read_settings, to_toml
+from nucleate.settings_text import read_settings, refuse_odd_data, to_toml
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 PAGE_SECONDS = 60.0
@@ -99,13 +101,22 @@ def resolve_settings(
         place[key] = value
     if "formula" not in data:
         raise BadInput("no formula; give one such as Si8, or settings that name one")
+    # Before any path is looked at: the operating system takes no null bytes.
+    refuse_odd_data(data, source)
     # The run folder may be resumed from anywhere.
     for table, entry in ((data, "seeds_from"), (data.get("reference"), "pseudo_dir")):
         if isinstance(table, dict) and isinstance(table.get(entry), str):
-            table[entry] = str(Path(table[entry]).expanduser().resolve())
+            table[entry] = _resolved_path(table[entry], entry)
     if isinstance(data.get("model"), dict) and isinstance(data["model"].get("prior"), str):
         data["model"]["prior"] = resolved_prior(data["model"]["prior"])
     return settings_from_dict(data, source)
+
+
+def _resolved_path(text: str, name: str) -> str:
+    try:
+        return str(Path(text).expanduser().resolve())
+    except (OSError, RuntimeError) as error:  # A home folder of nobody, a link to itself.
+        raise BadInput(f"{name}: '{quoted(text)}' is no path: {quoted(str(error))}") from error
 
 
 def _deep_copy(value: Any) -> Any:
@@ -195,6 +206,7 @@ def resume(
     reference: Reference | None = None,
     executor: Executor | None = None,
     on_event: OnEvent | None = None,
+    trust: bool = False,
 ) -> SearchResult:
     """Go on with a search that was stopped; a finished one only gets its files written again.
 
@@ -202,13 +214,15 @@ def resume(
         folder: of the run.
         budget: a higher limit of reference calls, kept in its run.toml; a search that spent its budget goes on.
         reference: in place of the one its settings name, as in `search`.
-        executor, on_event: as in `search`.
+        executor, on_event: as in `search`; one kind more: `starts`, with the `text` of what the folder's settings start.
+        trust: whether a run.toml that belongs to another user may start what it names.
 
     Returns:
         As `search`.
 
     Raises:
         NucleateError: anything a user can cause, in one line; a budget below the run's own is `BadInput`.
+        RunFolderError: run.toml belongs to another user and `trust` is not given; nothing it names was started or imported.
     """
     with RunFolder.open(Path(folder)) as opened:
         settings = settings_from_dict(read_settings(opened.path / "run.toml"), str(opened.path / "run.toml"))
@@ -217,7 +231,36 @@ def resume(
                 raise BadInput(f"budget {budget}: {opened.path} has {settings.search.budget} already; a budget can only be raised")
             settings.search.budget = budget
             opened.change_settings(to_toml(settings))
-        return _run(opened, settings, reference or make_reference(settings.reference), executor, on_event)
+        starts = None if reference is not None else what_starts(settings)
+        if starts is not None and not _is_own(opened.path / "run.toml"):
+            if not trust:
+                raise RunFolderError(
+                    f"{opened.path}: its run.toml belongs to another user and starts {starts}; read it, then: "
+                    f"nucleate resume {opened.path} --trust"
+                )
+            # Somebody else's module already runs when it is imported: said before that.
+            if on_event is not None:
+                on_event("starts", {"text": starts})
+            starts = None
+        return _run(opened, settings, reference or make_reference(settings.reference), executor, on_event, starts)
+
+
+def what_starts(settings: RunSettings) -> str:
+    """What a search with these settings runs that is not part of nucleate: a command, a calculator's module, a model file."""
+    reference = settings.reference
+    engine = {"gpaw": "GPAW", "espresso": "Quantum ESPRESSO", "vasp": "VASP", "cp2k": "CP2K"}.get(reference.engine, reference.engine)
+    if reference.engine == "ase":
+        text = f"the Python module of the calculator {quoted(reference.calculator)}"
+    elif reference.command is not None:
+        text = f"the command '{quoted(reference.command)}' as {engine}"
+    else:
+        text = engine
+    return text if settings.model.prior is None else f"{text}, and the pretrained model {quoted(settings.model.prior)}"
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file belongs to the user of this process; root's files are another user's as well."""
+    return path.stat().st_uid == os.geteuid()
 
 
 def _run(
@@ -226,24 +269,28 @@ def _run(
     reference: Reference,
     executor: Executor | None,
     on_event: OnEvent | None,
+    starts: str | None = None,
 ) -> SearchResult:
-    before = folder.fact("reference")
-    if before is not None and before["name"] != reference.name:
+    before = folder.reference()
+    if before is not None and before.name != reference.name:
         raise RunFolderError(
-            f"{folder.path}: its calculations are by {before['name']}, not {reference.name}; their energies cannot be mixed"
+            f"{folder.path}: its calculations are by {quoted(before.name)}, not {quoted(reference.name)}; their energies cannot be mixed"
         )
     now = json.loads(json.dumps(reference.settings(), sort_keys=True, default=str))
-    if before is not None and before.get("settings", now) != now:
-        changed = sorted(key for key in {*before["settings"], *now} if before["settings"].get(key) != now.get(key))
+    if before is not None and before.settings is not None and before.settings != now:
+        then = before.settings
+        changed = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
         raise RunFolderError(
-            f"{folder.path}: its calculations were made with another {', '.join(changed)} of {reference.name}; their energies cannot be "
-            "mixed: start a new search in another folder"
+            f"{folder.path}: its calculations were made with another {quoted(', '.join(changed))} of {quoted(reference.name)}; "
+            "their energies cannot be mixed: start a new search in another folder"
         )
     folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate, "settings": now})
     written = time.monotonic()
 
     def told(kind: str, facts: dict[str, Any]) -> None:
         nonlocal written
+        # Every event is a moment at which an interrupt that some package swallowed is heard after all.
+        check()
         if on_event is not None:
             on_event(kind, facts)
         if kind == "round" and time.monotonic() - written > PAGE_SECONDS:
@@ -254,8 +301,11 @@ def _run(
     if on_event is not None:
         facts = {"path": str(folder.path), "reference": reference.name, "surrogate": reference.surrogate}
         on_event("folder", {**facts, "formula": settings.formula, "budget": settings.search.budget})
+        if starts is not None:
+            on_event("starts", {"text": starts})
     try:
-        state = Search(folder, settings, reference, executor, on_event=told).run()
+        with listening():
+            state = Search(folder, settings, reference, executor, on_event=told).run()
     except BaseException:
         # What stopped the search must be heard, not a file that could not be written after it.
         _try(lambda: write_outputs(folder.path))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -17,7 +19,9 @@ from typer.core import TyperGroup
 from nucleate.cli_electrons import register as register_electrons
 from nucleate.cli_spins import register as register_spins
 from nucleate.cli_training import register as register_training
-from nucleate.errors import BadInput, NucleateError
+from nucleate.errors import BadInput, InputNote, NucleateError, quoted
+
+MOST_NOTES = 5
 
 
 class _Verbs(TyperGroup):
@@ -29,18 +33,19 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
             raise
-        except BrokenPipeError:
-            # Whoever read the output has seen enough, as `head` does.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
         except KeyboardInterrupt:
             _end_workers()
-            typer.echo("stopped", err=True)
+            _complain("stopped")
             raise typer.Exit(130) from None
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _reader_is_gone():
+                # Whoever read the output has seen enough, as `head` does.
+                _end_workers()
+                _drop_output()
+                raise typer.Exit(0) from None
             if os.environ.get("NUCLEATE_DEBUG") or type(error).__module__.startswith(("click", "typer")):
                 raise
-            typer.echo(f"error: {_one_line(error)}", err=True)
+            _complain(f"error: {_one_line(error)}")
             raise typer.Exit(error.exit_code if isinstance(error, NucleateError) else 1) from None
 
 
@@ -50,14 +55,57 @@ def _end_workers() -> None:
         worker.terminate()
 
 
+class _Notes:
+    """Shows how files were read, each note once and the first few alone: a file of a thousand frames says the same of each."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(self, message: Warning | str, *unused: Any, **more: Any) -> None:
+        """Takes the place of `warnings.showwarning`."""
+        text = str(message)
+        if text in self._shown or len(self._shown) > MOST_NOTES:
+            return
+        self._shown.add(text)
+        _complain(f"note: {text}" if len(self._shown) <= MOST_NOTES else "note: and more like these")
+
+
+def _complain(text: str) -> None:
+    """A line on stderr, where somebody may have stopped reading as well."""
+    with contextlib.suppress(OSError):
+        typer.echo(text, err=True)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads standard output any more; a broken pipe may be one to a worker as well."""
+    try:
+        output = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0))
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere: Python writes its buffers out once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+LONGEST_MESSAGE = 500
+"""Characters of an error's line; most are below 200, and whatever comes from outside is cut to 80 where it is taken in."""
+
+
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, NucleateError):
-        return text
+        return quoted(text, LONGEST_MESSAGE)
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or text}"
-    return f"{type(error).__name__}: {text} (a bug: NUCLEATE_DEBUG=1 shows where; please report it)"
+        where = f"{quoted(str(error.filename), 200)}: " if error.filename else ""
+        return f"{where}{quoted(error.strerror or text, 200)}"
+    return f"{type(error).__name__}: {quoted(text, 120)} (a bug: NUCLEATE_DEBUG=1 shows where; please report it)"
 
 
 app = typer.Typer(
@@ -100,6 +148,8 @@ def _root(
         warnings.simplefilter("ignore")
         # Worker processes inherit it.
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
+        warnings.filterwarnings("always", category=InputNote)
+        warnings.showwarning = _Notes()
 
 
 @app.command()
@@ -137,13 +187,14 @@ def search(
 def resume(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     budget: Annotated[int | None, typer.Option(help="Raise the limit of reference calls to this.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Start what another user's run.toml names: read it first.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a search that was stopped or killed, or that spent its budget; nothing is computed twice."""
     from nucleate import api
 
-    _searching(lambda told: api.resume(folder, budget=budget, on_event=told), quiet, as_json)
+    _searching(lambda told: api.resume(folder, budget=budget, on_event=told, trust=trust), quiet, as_json)
 
 
 def _searching(run: Any, quiet: bool, as_json: bool) -> None:
@@ -153,15 +204,25 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
     # A batch system ends a job with SIGTERM: the same as an interrupt by hand.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     view = SearchView(make_console(stderr=as_json), quiet)
+
+    def told(kind: str, facts: dict[str, Any]) -> None:
+        if kind == "starts":
+            _complain(f"this run starts: {quoted(facts['text'], 250)}")
+        view.on_event(kind, facts)
+
     try:
         with view:
-            result = run(view.on_event)
-    except KeyboardInterrupt:
-        _end_workers()
-        if view.folder is None:
+            result = run(told)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        # Nobody reads any more, as behind `head`: the search stops as by hand, with all that was computed.
+        gone = isinstance(error, BrokenPipeError)
+        if view.folder is None or (gone and not _reader_is_gone()):
             raise
-        typer.echo(f"stopped; resume with: nucleate resume {view.folder}", err=True)
-        raise typer.Exit(130) from None
+        _end_workers()
+        if gone:
+            _drop_output()
+        _complain(f"stopped; resume with: nucleate resume {quoted(view.folder, 300)}")
+        raise typer.Exit(141 if gone else 130) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
     data = api.show(result.folder)
@@ -172,12 +233,7 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
     if not quiet:
         console.print()
     show_run(data, console, top=None if quiet else 2 * result.settings.search.top, told=not quiet)
-    console.print(
-        f"structures, table and report: {result.folder / 'report.html'}",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-    )
+    console.print(f"structures, table and report: {result.folder / 'report.html'}", soft_wrap=True)
 
 
 @app.command()
@@ -242,7 +298,7 @@ def relax(
             typer.echo(surrogate_warning(done.reference))
         for s in done.structures:
             energy = "" if s.energy is None else f" {s.energy:.6f} eV/atom, {s.volume:.3f} Å³/atom,"
-            typer.echo(f"{s.number}: {s.formula} {s.space_group},{energy} {s.stop} ({s.steps} steps)")
+            typer.echo(f"{s.number}: {s.formula} {s.space_group},{energy} {quoted(s.stop, 200)} ({s.steps} steps)")
         typer.echo(f"{done.calls} reference calls" + (f"; written to {done.out}" if done.out else ""))
     if done.out is None:
         raise typer.Exit(1)
@@ -268,8 +324,8 @@ def settings(
     for name in ("setting", "type", "default", "description"):
         table.add_column(name, overflow="fold", no_wrap=name == "setting")
     for row in described(RunSettings, OF_THE_SEARCH):
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    make_console().print(table, highlight=False)
+        table.add_row(*row)
+    make_console().print(table)
 
 
 @benchmarks.command("search")
@@ -316,4 +372,13 @@ def _print_json(data: dict[str, Any]) -> None:
 
 def main() -> None:
     """Entry point of the `nucleate` command."""
-    app()
+    try:
+        app()
+    finally:
+        # Here rather than at the interpreter's end, which prints what goes wrong and changes the exit code.
+        try:
+            sys.stdout.flush()
+        except (AttributeError, ValueError):
+            pass  # It was closed before the program began.
+        except BrokenPipeError:
+            _drop_output()

@@ -79,7 +79,7 @@ def sample(
             if kind == "dynamics":
                 bar("dynamics", facts["done"], facts["total"])
             elif kind == "failure":
-                typer.echo(f"snapshot {facts['number']} failed and is left out: {facts['reason']}", err=True)
+                typer.echo(f"snapshot {facts['number']} failed and is left out: {quoted(facts['reason'], 200)}", err=True)
             else:
                 bar("ground states", facts["done"], facts["total"])
                 if not quiet and not as_json:

@@ -13,6 +13,10 @@ from nucleate.errors import BadInput
 
 Data = Annotated[Path, typer.Argument(help="Extended XYZ, an ASE database, or a search's run folder.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file; see docs/training.md.")]
+EnergyKey = Annotated[str | None, typer.Option(help="Entry of the file that holds the energy, such as REF_energy.")]
+ForcesKey = Annotated[str | None, typer.Option(help="... the forces; none: train without.")]
+StressKey = Annotated[str | None, typer.Option(help="... the stress or virial; none: train without.")]
+StressUnit = Annotated[str | None, typer.Option(help="eV/A^3, GPa or kbar; -kbar where compression is positive, as VASP prints it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
 
 
@@ -34,6 +38,10 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, split and minibatches.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validate on these, in place of a split.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Repeat the steering of this training.")] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    stress_unit: StressUnit = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a potential on labelled structures."""
@@ -43,7 +51,7 @@ def train(
 
     console = make_console()
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -69,7 +77,8 @@ def train(
     try:
         if console.is_terminal and not quiet:
             bar.start()
-        path = fit(data, out, settings, validation, replay, told, model=model, prior=prior, steps=steps, seed=seed)
+        labels = _labels(energy_key, forces_key, stress_key, stress_unit) or None
+        path = fit(data, out, settings, validation, replay, told, model=model, prior=prior, steps=steps, seed=seed, labels=labels)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
@@ -77,6 +86,11 @@ def train(
         if task is not None:
             bar.stop()
     console.print(f"model: {path}; page: {out / 'monitor.html'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _labels(energy: str | None, forces: str | None, stress: str | None, unit: str | None) -> dict[str, str]:
+    given = {"energy": energy, "forces": forces, "stress": stress, "stress_unit": unit}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _lines(kind: str, facts: dict[str, Any]) -> list[str]:
@@ -109,18 +123,29 @@ def errors_text(errors: dict[str, Any]) -> str:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Training folder or model file.")],
     data: Data,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    stress_unit: StressUnit = None,
     as_json: AsJson = False,
 ) -> None:
     """Errors of a trained potential on labelled structures."""
+    from nucleate.report.terminal import plain
+    from nucleate.settings_text import validated
+    from nucleate.training.label_keys import LabelKeys
     from nucleate.training.run import evaluate as run
 
-    found = run(model, data)
+    found = run(model, data, validated(LabelKeys, _labels(energy_key, forces_key, stress_key, stress_unit), "options"))
     if as_json:
         typer.echo(json.dumps({"schema": 1, **found}, indent=1))
         return
-    typer.echo(f"{found['family']}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)")
+    typer.echo(
+        f"{plain(found['family'])}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)"
+    )
+    for note in found["notes"]:
+        typer.echo(plain(note), err=True)
     for formula, part in found["by_formula"].items():
-        typer.echo(f"  {formula} ({part['structures']}): {errors_text(part)}")
+        typer.echo(f"  {plain(formula)} ({part['structures']}): {errors_text(part)}")
 
 
 def learning_curve(
@@ -133,6 +158,7 @@ def learning_curve(
     as_json: AsJson = False,
 ) -> None:
     """Error of potentials against the number of labels."""
+    from nucleate.report.terminal import plain
     from nucleate.training.run import learning_curve as run
 
     try:
@@ -144,7 +170,7 @@ def learning_curve(
 
     def told(row: dict[str, Any]) -> None:
         if not as_json:
-            text = f"{row['model']}, {row['labels']} labels, seed {row['seed']}: {errors_text(row)}, {row['cpu_seconds']:.0f} CPU-s"
+            text = f"{plain(row['model'])}, {row['labels']} labels, seed {row['seed']}: {errors_text(row)}, {row['cpu_seconds']:.0f} CPU-s"
             typer.echo(text)
 
     rows = run(data, model, sizes, out, settings, list(range(seeds)), on_row=told)

@@ -22,7 +22,7 @@ from nucleate.crystals.formats import format_of
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.io import read_structures
 from nucleate.crystals.neighbours import Edges
-from nucleate.errors import BadInput, InputNote, ReferenceFailed
+from nucleate.errors import BadInput, InputNote, ReferenceFailed, quoted
 from nucleate.polymorphs.matching import space_group
 from nucleate.potentials.base import Prediction
 from nucleate.reference.base import Reference, has_moments
@@ -104,7 +104,7 @@ def relax_on_reference(
         steps = RelaxSettings.model_validate({**limits, "patience": limits["max_steps"], "pressure": settings.pressure})
     except ValidationError as error:
         problem = error.errors()[0]
-        raise BadInput(f"{problem['loc'][0]}: {problem['msg']} (got {problem['input']!r})") from None
+        raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None
     given = reference or make_reference(settings.reference)
     if given.surrogate and any(has_moments(atoms) for atoms in frames):
         warnings.warn(InputNote(f"{path}: carries starting moments, which {given.name} knows nothing of"), stacklevel=2)

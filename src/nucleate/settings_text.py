@@ -3,41 +3,74 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from nucleate.errors import BadInput
+from nucleate.errors import LONGEST_QUOTE, BadInput, quoted
 
 UNSET = "unset"
 """How a settings file says that a field with a default has no value."""
 
+LARGEST = 200_000
+"""Bytes of a settings file."""
+DEEPEST = 32
+"""Tables and lists within one another."""
+MOST_PROBLEMS = 3
+"""Wrong keys and values named in one message."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Lines may end and tabs may stand in a text that is an engine's input; nothing else that a terminal would obey."""
+
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("line ends and control characters cannot stand here")
+    return value
+
+
+Line = Annotated[str, Field(max_length=4096), AfterValidator(_one_line)]
+"""Text that becomes a path, a command or a name: one line without control characters."""
+
+
 def validated(model: type[Settings], data: dict[str, Any], source: str) -> Settings:
-    """Settings from plain data; raises `BadInput` naming every wrong key with the nearest right one, and every wrong value."""
+    """Settings from plain data.
+
+    Raises:
+        BadInput: names the first wrong keys with the nearest right ones, and the first wrong values; or data that no settings hold:
+            nested too deep, text with control characters.
+    """
+    refuse_odd_data(data, source)
     try:
         return model.model_validate(_replaced(data, UNSET, None))
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            where = [str(part) for part in problem["loc"]]
-            name = ".".join(where)
-            if problem["type"] == "extra_forbidden":
-                known = _keys_beside(model, where[:-1])
-                near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.3)
-                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
-                lines.append(f"unknown key {name}; {hint}")
-            else:
-                lines.append(f"{name}: {problem['msg']} (got {problem['input']!r})")
+        problems = error.errors()
+        lines: list[str] = []
+        while len(lines) < min(len(problems), MOST_PROBLEMS) and sum(map(len, lines)) < LONGEST_QUOTE:
+            lines.append(_problem_text(model, problems[len(lines)]))
+        if len(problems) > len(lines):
+            lines.append(f"and {len(problems) - len(lines)} more")
         raise BadInput(f"{source}: " + "; ".join(lines)) from None
+
+
+def _problem_text(model: type[BaseModel], problem: Any) -> str:
+    where = [str(part) for part in problem["loc"]]
+    name = quoted(".".join(where))
+    if problem["type"] != "extra_forbidden":
+        value = problem["input"]
+        shown = f"'{quoted(value)}'" if isinstance(value, str) else quoted(value)
+        return f"{name}: {quoted(problem['msg'], 160)} (got {shown})"
+    known = _keys_beside(model, where[:-1])
+    near = difflib.get_close_matches(where[-1][:LONGEST_QUOTE], known, n=1, cutoff=0.3)
+    return f"unknown key {name}; " + (f"did you mean {near[0]}?" if near else f"known here: {quoted(', '.join(sorted(known)), 120)}")
 
 
 def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
@@ -49,15 +82,77 @@ def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
+def refuse_odd_data(data: Any, source: str) -> None:
+    """Raise `BadInput` for data that no settings hold: nested deeper than `DEEPEST`, or text with control characters.
+
+    Paths, commands and names go from here to the operating system, and into messages; models check them after that.
+    """
+    # A list of what is left rather than recursion: the data may be nested deeper than Python can follow.
+    left: list[tuple[str, Any, int]] = [("", data, 0)]
+    while left:
+        name, value, depth = left.pop()
+        if depth > DEEPEST:
+            raise BadInput(f"{source}: {quoted(name)} is nested more than {DEEPEST} deep; settings have two or three levels")
+        if isinstance(value, str):
+            if _CONTROL.search(value):
+                raise BadInput(f"{source}: {quoted(name)} holds a control character ('{quoted(value, 40)}'); write plain text")
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                if not isinstance(key, str) or _CONTROL.search(key):
+                    raise BadInput(f"{source}: '{quoted(key, 40)}' is no name of a setting; write plain text")
+                # Names are only looked at in messages: a chain of them must not grow with the square of its length.
+                left.append((f"{name}.{key}"[:200] if name else key[:200], item, depth + 1))
+        elif isinstance(value, list | tuple):
+            left.extend((name, item, depth + 1) for item in value)
+
+
 def read_settings(path: str | Path, hint: str = "") -> dict[str, Any]:
-    """Read a TOML file; raises `BadInput` with the line of a syntax error."""
+    """Read a TOML file.
+
+    Raises:
+        BadInput: no such file, larger than `LARGEST` bytes, nested deeper than `DEEPEST`, or a syntax error, with its line.
+    """
     path = Path(path)
+    name = quoted(str(path), 120)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such settings file; {hint or f'write one with: nucleate settings --write {path}'}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise BadInput(f"{path}: cannot be read as TOML: {error}") from None
+        raise BadInput(f"{name}: no such settings file; {hint or f'write one with: nucleate settings --write {name}'}") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > LARGEST:
+        raise BadInput(f"{name}: is larger than {LARGEST // 1000} kB; a settings file has some lines of TOML")
+    try:
+        text = content.decode("utf-8-sig")
+        _refuse_depth(text, name)
+        data = tomllib.loads(text)
+    except ValueError as error:  # Of TOML, of UTF-8, and of numbers with too many digits.
+        raise BadInput(f"{name}: cannot be read as TOML: {quoted(str(error))}") from None
+    refuse_odd_data(data, name)
+    return data
+
+
+_MARKS = re.compile(
+    r'"""(?:\\.|[^\\])*?"""|' r"'''.*?'''|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'|#[^\n]*|[\[\]{}.=,\n]",
+    re.DOTALL,
+)
+"""Strings and comments, in which marks mean nothing, and the marks that nest, join and end names."""
+
+
+def _refuse_depth(text: str, name: str) -> None:
+    """Before the parser, which calls itself for every bracket that opens, and whose time grows with the square of a dotted name."""
+    depth = dots = line = 0
+    for match in _MARKS.finditer(text):
+        word = match.group(0)
+        line += word.count("\n")
+        if word == ".":
+            dots += 1
+        elif word in "[]{}=,\n":
+            dots = 0
+            depth += (word in "[{") - (word in "]}")
+        if max(depth, dots) > DEEPEST:
+            raise BadInput(f"{name}: line {line + 1}: is nested more than {DEEPEST} deep; settings have two or three levels")
 
 
 def to_toml(settings: BaseModel) -> str:
@@ -65,7 +160,7 @@ def to_toml(settings: BaseModel) -> str:
     try:
         return tomli_w.dumps(_replaced(settings.model_dump(mode="json"), None, UNSET))
     except (TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = quoted(str(error).strip())
         raise BadInput(f"settings: a value cannot be written as TOML ({reason}); use numbers, texts, lists and tables") from None
 
 
@@ -94,6 +189,8 @@ def described(model: type[BaseModel], left_out: Collection[str] = (), prefix: st
 
 
 def _type_text(annotation: Any) -> str:
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) is typing.Literal:
         return " | ".join(repr(value) for value in typing.get_args(annotation))
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):

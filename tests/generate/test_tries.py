@@ -1,3 +1,6 @@
+import multiprocessing
+import os
+import signal
 import threading
 import time
 
@@ -126,3 +129,86 @@ def test_workers_and_this_process_agree(monkeypatch):
     alone = make_many(every_third_fails, 300, np.random.default_rng(0), try_seconds=1.0, workers=1, **WORDS)
     pooled = make_many(every_third_fails, 300, np.random.default_rng(0), try_seconds=1.0, workers=2, **WORDS)
     assert [c.seed for c in alone] == [c.seed for c in pooled]
+
+
+def swallows(seed: int) -> Candidate:
+    """As a package does that catches everything."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+    except BaseException:
+        return good(seed)
+    raise AssertionError("no interrupt came")
+
+
+def leaves(seed: int) -> Candidate:
+    """As a package does that catches everything and ends the program."""
+    try:
+        return swallows_not(seed)
+    except BaseException:
+        raise SystemExit from None
+
+
+def swallows_not(seed: int) -> Candidate:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+    return good(seed)
+
+
+class Destroyed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+
+
+def in_a_destructor(seed: int) -> Candidate:
+    Destroyed()
+    return good(seed)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("build", [swallows, swallows_not, leaves, in_a_destructor])
+def test_no_interrupt_is_lost(build):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        make_many(build, 5, np.random.default_rng(0), try_seconds=2.0, **WORDS)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 10  # pytest-timeout has a longer one
+    assert len(make_many(good, 5, np.random.default_rng(0), try_seconds=2.0, **WORDS)) == 5
+
+
+def test_a_handler_of_somebody_else_is_left_alone():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert len(make_many(good, 5, np.random.default_rng(0), try_seconds=2.0, **WORDS)) == 5
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_workers_end_with_an_interrupt(monkeypatch):
+    monkeypatch.setattr("nucleate.generate.tries.SECONDS_WORTH_A_POOL", -1.0)
+    began = time.monotonic()
+    threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        make_many(hangs_in_workers, 200, np.random.default_rng(0), try_seconds=60.0, workers=2, **WORDS)
+    assert time.monotonic() - began < 15
+    deadline = time.monotonic() + 5
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert multiprocessing.active_children() == []
+
+
+def hangs_in_workers(seed: int) -> Candidate:
+    return good(seed) if multiprocessing.parent_process() is None else hangs(seed)
+
+
+def test_what_runs_into_its_time_limit_is_given_up_early():
+    with pytest.raises(GenerationFailed, match="2 times: ran over the time limit"):
+        make_many(hangs, 100, np.random.default_rng(0), try_seconds=0.2, patience=0.3, **WORDS)
+
+
+def test_what_would_take_days_is_not_begun(monkeypatch):
+    monkeypatch.setattr("nucleate.generate.tries.MOST_HOURS", 1e-4)
+    with pytest.raises(GenerationFailed, match=r"hours.*do something"):
+        make_many(hangs_sometimes, 2000, np.random.default_rng(0), try_seconds=0.05, **WORDS)

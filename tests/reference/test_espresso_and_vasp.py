@@ -13,6 +13,7 @@ from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.reference import Label, ReferenceSettings, make_reference
 from nucleate.reference.dispatch import ask
 from nucleate.reference.engine_inputs import Cp2kInput, EspressoInput, VaspInput
+from nucleate.reference.kpoints import k_grid
 
 DEBIAN = Path("/usr/share/espresso/pseudo/Si.pbe-rrkj.UPF")
 
@@ -36,7 +37,8 @@ def espresso(tmp_path):
 def test_espresso_input_says_what_the_settings_say(espresso, tmp_path):
     given = espresso(cutoff=400, k_spacing=0.58, smearing=0.1, parameters={"input_data": {"electrons": {"mixing_beta": 0.3}}})
     silicon = bulk("Si", a=5.43, cubic=True)
-    EspressoInput(given).calculator(silicon, tmp_path / "run").write_inputfiles(silicon, ["energy"])
+    grid = k_grid(silicon, 0.58, primitive=False)
+    EspressoInput(given).calculator(silicon, tmp_path / "run", grid).write_inputfiles(silicon, ["energy"])
     lines = (tmp_path / "run" / "espresso.pwi").read_text().splitlines()
     values = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines if "=" in line)}
     assert float(values["ecutwfc"]) == pytest.approx(400 / 13.605693, rel=1e-6)
@@ -51,7 +53,7 @@ def test_espresso_input_says_what_the_settings_say(espresso, tmp_path):
 def test_espresso_magnetic_moments_ask_for_spin(espresso, tmp_path):
     silicon = bulk("Si", a=5.43)
     silicon.set_initial_magnetic_moments([1.0, -1.0])
-    EspressoInput(espresso()).calculator(silicon, tmp_path / "run").write_inputfiles(silicon, ["energy"])
+    EspressoInput(espresso()).calculator(silicon, tmp_path / "run", k_grid(silicon, 0.58)).write_inputfiles(silicon, ["energy"])
     text = (tmp_path / "run" / "espresso.pwi").read_text()
     assert "nspin" in text
     assert "starting_magnetization" in text
@@ -138,7 +140,7 @@ def test_vasp_input_says_what_the_settings_say(tmp_path):
     silicon = bulk("Si", a=5.43, cubic=True)
     folder = tmp_path / "run"
     folder.mkdir()
-    VaspInput(given).calculator(silicon, folder).write_input(silicon)
+    VaspInput(given).calculator(silicon, folder, k_grid(silicon, 0.58, primitive=False)).write_input(silicon)
     incar = dict(line.split("=") for line in (folder / "INCAR").read_text().splitlines() if "=" in line)
     incar = {key.strip(): value.strip() for key, value in incar.items()}
     assert float(incar["ENCUT"]) == 320
@@ -148,7 +150,7 @@ def test_vasp_input_says_what_the_settings_say(tmp_path):
     assert kpoints[3].split()[:3] == ["2", "2", "2"]
     # The face-centred cell does not bear a shifted grid.
     primitive = bulk("Si", a=5.43)
-    VaspInput(given).calculator(primitive, folder).write_input(primitive)
+    VaspInput(given).calculator(primitive, folder, k_grid(primitive, 0.5)).write_input(primitive)
     assert (folder / "KPOINTS").read_text().splitlines()[2].lower().startswith("g")
 
 

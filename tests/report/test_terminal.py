@@ -3,8 +3,9 @@
 import io
 
 from rich.console import Console
+from rich.table import Table
 
-from nucleate.report.terminal import SearchView, proof_line
+from nucleate.report.terminal import SearchView, make_console, proof_line
 
 EVENTS = [
     ("folder", {"path": "Si8", "reference": "chgnet", "surrogate": True, "formula": "Si8", "budget": 9}),
@@ -54,3 +55,28 @@ def test_a_proof_in_words():
     assert "ends 1.20 meV/atom lower after 6 steps" in proof_line(proof)
     assert proof_line({**proof, "difference": -1e-9}).endswith("at the same energy after 6 steps")
     assert proof_line({"stop": "no convergence", "difference": None}) == "proof of the winner failed: no convergence"
+
+
+def test_foreign_text_is_neither_markup_nor_obeyed(capsys):
+    console = make_console()
+    table = Table()
+    table.add_column("[b]name[/b]")
+    table.add_row("[/nothing] :smile: \x1b[31m")
+    console.print(table)
+    console.print("[red]x[/] \x1b]0;title\x07 \x9b31m \u202e", style="yellow")
+    with SearchView(console) as view:
+        view.on_event("finished", {"why": "[/b]\x1b[2J"})
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+    assert "[/nothing] :smile: \\x1b[31m" in text
+    assert "[b]name[/b]" in text
+    assert "[red]x[/]" in text
+    assert "ended because [/b]\\x1b[2J" in text
+
+
+def test_a_phase_is_no_markup():
+    stream = io.StringIO()
+    with SearchView(Console(file=stream, force_terminal=True, width=100)) as view:
+        view.on_event("progress", {"phase": "ase:[/x] calculations", "done": 1, "total": 1})
+    assert "[/x]" in stream.getvalue()

@@ -36,7 +36,19 @@ def full_state():
     lead.best = 0
     polymorph = Polymorph(odd_atoms(3), odd_atoms(4), -3.3, 0.01, 0.02, "P1", 1, 1 / 7, "p1", 30, 4, 2, found=3)
     record = RoundRecord(2, 31, None, {"converged": 3}, 7, {"coverage": None}, {"energy_rmse": 0.1}, {"relax": 1.5})
-    return LoopState(2, [Carried(odd_atoms(5), "seed")], [lead], [polymorph], 1 / 3, [0.1, 2.5], 1, [-3.3], [record], None, {"stop": "x"})
+    return LoopState(
+        2,
+        [Carried(odd_atoms(5), "seed")],
+        [lead],
+        [polymorph],
+        1 / 3,
+        [0.1, 2.5],
+        1,
+        [-3.3],
+        [record],
+        None,
+        {"stop": "x", "energy": None, "difference": None, "steps": None, "calls": 3, "seconds": 0.5},
+    )
 
 
 def test_state_goes_through_json_and_back_exactly():

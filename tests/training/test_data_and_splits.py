@@ -12,8 +12,9 @@ from nucleate.reference.base import Label
 from nucleate.search.run_folder import RunFolder
 from nucleate.search.run_settings import settings_from_dict
 from nucleate.settings_text import to_toml
-from nucleate.training.data import read_data, suspicious_units, what_is_missing
+from nucleate.training.data import read_data, what_is_missing
 from nucleate.training.splits import groups, split
+from nucleate.training.suspicions import suspicions
 
 
 def written(tmp_path, *frames):
@@ -35,7 +36,7 @@ def test_extended_xyz_keeps_every_label(salt, salt_file):
         np.testing.assert_allclose(item.forces, atoms.get_forces(), atol=1e-7)
         np.testing.assert_allclose(item.stress, atoms.get_stress(), atol=1e-7)
     assert what_is_missing(data) == []
-    assert suspicious_units(data) == []
+    assert suspicions(data) == []
 
 
 def test_a_database_and_a_run_folder_say_the_same(salt, tmp_path):
@@ -94,14 +95,14 @@ def test_files_that_hold_nothing(name, text, tmp_path):
 
 
 def test_mixed_units_are_suspected_from_magnitudes(tmp_path):
-    frames = [labelled(bulk("Si"), energy=value, stress=np.full(6, 0.1)) for value in (-10.8, -10.6, -10.7 / 27.2114)]
-    (said,) = suspicious_units(read_data(written(tmp_path, *frames)))
+    frames = [labelled(bulk("Si", a=a), energy=value) for a, value in ((5.4, -10.8), (5.5, -10.6), (5.6, -10.7 / 27.2114))]
+    (said,) = suspicions(read_data(written(tmp_path, *frames)))
     assert "row 3" in said
     assert "eV and hartree" in said
     pressed = labelled(bulk("Si"), energy=-10.8, stress=np.full(6, 12.0))
-    (said,) = suspicious_units(read_data(written(tmp_path, pressed)))
-    assert "stress in GPa?" in said
-    assert "1923 GPa" in said
+    with pytest.raises(BadInput, match="stress-unit") as caught:
+        read_data(written(tmp_path, pressed))
+    assert "1923 GPa" in str(caught.value)
 
 
 def test_relatives_stay_together(salt_file):

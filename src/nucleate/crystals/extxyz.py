@@ -46,7 +46,8 @@ def read_extxyz(path: Path, text: str) -> list[Atoms]:
     while start < len(lines):
         number += 1
         count = _count(path, lines, start, number)
-        columns = _check_comment(path, lines[start + 1] if start + 1 < len(lines) else "", start + 2)
+        lines[start + 1] = _with_matrices(lines[start + 1])
+        columns = _check_comment(path, lines[start + 1], start + 2)
         for k in range(start + 2, start + 2 + count):
             lines[k] = _with_symbol(lines[k], columns, isotopes)
         start += 2 + count
@@ -72,6 +73,20 @@ def _count(path: Path, lines: list[str], start: int, number: int) -> int:
     if count == 0:
         raise BadInput(f"{path}: structure {number} has no atoms")
     return count
+
+
+def _with_matrices(comment: str) -> str:
+    """Stress and virial of six numbers, in the order xx yy zz yz xz xy, as the nine that ASE's reader wants."""
+
+    def matrix(found: re.Match[str]) -> str:
+        words = found[3].replace(",", " ").split()
+        if len(words) != 6:
+            return found[0]
+        xx, yy, zz, yz, xz, xy = words
+        warnings.warn(InputNote(f"{found[2]}: six numbers are read in the order xx yy zz yz xz xy"), stacklevel=2)
+        return f'{found[1]}{found[2]}="{xx} {xy} {xz} {xy} {yy} {yz} {xz} {yz} {zz}"'
+
+    return re.sub(r"(^|\s)(stress|virial)\s*=\s*[\"\[{]([^\"\]}]{1,400})[\"\]}]", matrix, comment)
 
 
 def _check_comment(path: Path, comment: str, line: int) -> list[tuple[str, int]]:

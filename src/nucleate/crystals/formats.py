@@ -168,7 +168,7 @@ def _read_espresso(path: Path, text: str) -> list[Atoms]:
     """Input of pw.x, Bravais lattices (ibrav) among them, which ASE's reader does not know."""
     from qe_tools.parsers import PwInputFile
 
-    if re.search(r"^\s*starting_magnetization\s*\(", text, re.M | re.I):
+    if re.search(r"^[^!#\n]*starting_magnetization\s*\(", text, re.M | re.I):
         raise BadInput(f"{path}: starting_magnetization is a share of valence electrons; give moments in Bohr magnetons, as extended XYZ")
     try:
         file = PwInputFile(text, validate_species_names=False)

@@ -1,4 +1,4 @@
-"""Chemical formulas with an exact atom count: `Si8`, `Na4Cl4`, `Al4O6`, `Ca(OH)2`."""
+"""Chemical formulas with an exact atom count: `Si8`, `Na4Cl4`, `Al4O6`, `Ca(OH)2`, `SiO₂`, `CuSO4·5H2O`."""
 
 from __future__ import annotations
 
@@ -8,61 +8,122 @@ from math import gcd
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 
-_TOKEN = re.compile(r"([A-Z][a-z]?)|(\()|(\))|(\d+)|(.)")
+# ASCII alone: \d and isdigit() would take digits of every script, and superscripts.
+_TOKEN = re.compile(r"[A-Z][a-z]?|[0-9]+|.", re.DOTALL)
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SUPERSCRIPTS = frozenset("⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SIGNS = frozenset("+-⁺⁻₊₋−–")
+_MIDDLE_DOTS = frozenset("·•∙⋅・")
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
+_WATER = re.compile(r"[0-9]+H2O(?![0-9a-z])")
 MAX_ATOMS = 500
+LONGEST = 2000
+"""Characters; 500 atoms written one by one need no more."""
 
 
 def parse_formula(text: str) -> dict[str, int]:
     """Read a formula into `{symbol: count}`, in the order written.
 
-    Raises `BadInput` for an unknown element, a zero or fractional count, unbalanced parentheses or
-    more than `MAX_ATOMS` atoms.
+    Subscripts are counts, all kinds of brackets are parentheses, and a dot joins a part with a count of its own, as the water of
+    `CuSO4·5H2O`. A full stop between digits is such a dot in front of water alone: `CuSO4.5H2O`, but not `Al1.5O`.
+
+    Raises:
+        BadInput: an unknown element, a zero or fractional count, a charge, unbalanced brackets, anything else that is no formula,
+            or more than `MAX_ATOMS` atoms.
     """
     text = text.strip()
     if not text:
         raise BadInput("the formula is empty; give one such as Si8 or Al4O6")
-    if re.search(r"[.\-+,]", text):
-        raise BadInput(f"formula {text!r}: counts must be whole positive numbers, as in Al4O6")
-    stack: list[dict[str, int]] = [{}]
-    tokens = [m.group(0) for m in _TOKEN.finditer(text)]
+    name = f"formula '{quoted(text)}'"
+    if len(text) > LONGEST:
+        raise BadInput(f"{name}: {len(text)} characters; a formula has at most {LONGEST}")
+    _refuse_signs(text, name)
+    counts: dict[str, int] = {}
+    for times, part in _parts(text.translate(_SUBSCRIPTS), name):
+        for symbol, number in _read_part(part, name).items():
+            counts[symbol] = counts.get(symbol, 0) + number * times
+    total = sum(counts.values())
+    if total > MAX_ATOMS:
+        raise BadInput(f"{name}: {total if total < 10**9 else 'billions of'} atoms; a search cell holds at most {MAX_ATOMS}")
+    return counts
+
+
+def _refuse_signs(text: str, name: str) -> None:
+    """Charges are told apart before anything is read: a count that follows a sign or stands above the line is none."""
+    for character in text:
+        if character in _SIGNS or character in _SUPERSCRIPTS:
+            raise BadInput(
+                f"{name}: '{character}' marks a charge, and charged cells are not searched; write whole positive counts, as in CaCl2"
+            )
+        if character == ",":
+            raise BadInput(f"{name}: counts must be whole positive numbers, as in Al4O6")
+
+
+def _parts(text: str, name: str) -> list[tuple[int, str]]:
+    """The parts between dots, each with how often it is there."""
+    parts = [""]
+    for k, character in enumerate(text):
+        if character in _MIDDLE_DOTS:
+            parts.append("")
+            continue
+        if character == ".":
+            between_digits = text[k - 1 : k].isdigit() and text[k + 1 : k + 2].isdigit()
+            if between_digits and not _WATER.match(text, k + 1):
+                raise BadInput(f"{name}: counts must be whole positive numbers, as in Al4O6; a part with a count of its own follows a '·'")
+            parts.append("")
+            continue
+        parts[-1] += character
+    counted = [(1, parts[0])]
+    for part in parts[1:]:
+        digits = re.match("[0-9]*", part)
+        number = digits.group(0) if digits else ""
+        if number and int(number) == 0:
+            raise BadInput(f"{name}: a part counted zero times; counts must be whole positive numbers")
+        counted.append((int(number or 1), part[len(number) :]))
+    if len(counted) > 1 and not all(part for _, part in counted):
+        raise BadInput(f"{name}: nothing stands before or after a dot; counts must be whole positive numbers, as in CuSO4·5H2O")
+    return counted
+
+
+def _read_part(text: str, name: str) -> dict[str, int]:
+    stack: list[tuple[str, dict[str, int]]] = [("", {})]
+    tokens = _TOKEN.findall(text)
     position = 0
     while position < len(tokens):
         token = tokens[position]
         position += 1
-        if token == "(":
-            stack.append({})
+        if token in _BRACKETS.values():
+            stack.append((token, {}))
             continue
-        if token == ")":
-            if len(stack) == 1:
-                raise BadInput(f"formula {text!r}: a closing parenthesis has no partner")
-            group = stack.pop()
+        if token in _BRACKETS:
+            opened, group = stack.pop()
+            if not opened:
+                raise BadInput(f"{name}: a closing parenthesis has no partner")
+            if opened != _BRACKETS[token]:
+                raise BadInput(f"{name}: '{opened}' is closed by '{token}'")
         elif token in atomic_numbers and token != "X":
             group = {token: 1}
-        elif token.isalpha() and token[0].isupper():
+        elif token.isascii() and token.isalpha() and token[0].isupper():
             near = [s for s in chemical_symbols[1:] if s[0] == token[0]]
-            raise BadInput(
-                f"formula {text!r}: {token!r} is not an element; elements beginning with {token[0]}: " + (", ".join(near) or "none")
-            )
+            raise BadInput(f"{name}: '{token}' is not an element; elements beginning with {token[0]}: " + (", ".join(near) or "none"))
         else:
-            raise BadInput(f"formula {text!r}: cannot read {token!r}; write element symbols and counts, as in Al4O6")
+            raise BadInput(f"{name}: cannot read '{quoted(token, 20)}'; write element symbols and counts, as in Al4O6")
         count = 1
-        if position < len(tokens) and tokens[position].isdigit():
+        if position < len(tokens) and "0" <= tokens[position][0] <= "9":
             count = int(tokens[position])
             position += 1
         if count == 0:
-            raise BadInput(f"formula {text!r}: a count of zero after {token!r}; leave the element out")
+            raise BadInput(f"{name}: a count of zero after '{token}'; leave the element out")
+        counts = stack[-1][1]
         for symbol, number in group.items():
-            stack[-1][symbol] = stack[-1].get(symbol, 0) + number * count
+            counts[symbol] = counts.get(symbol, 0) + number * count
     if len(stack) > 1:
-        raise BadInput(f"formula {text!r}: an opening parenthesis is not closed")
-    counts = stack[0]
+        raise BadInput(f"{name}: an opening parenthesis is not closed")
+    counts = stack[0][1]
     if not counts:
-        raise BadInput(f"formula {text!r}: no atoms in it")
-    total = sum(counts.values())
-    if total > MAX_ATOMS:
-        raise BadInput(f"formula {text!r}: {total} atoms; a search cell holds at most {MAX_ATOMS}")
+        raise BadInput(f"{name}: no atoms in it")
     return counts
 
 

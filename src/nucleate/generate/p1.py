@@ -7,6 +7,7 @@ kept.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from nucleate.generate.distances import closest_fit, image_shifts, squared_dista
 from nucleate.generate.lattices import compact, random_conventional
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.settings import GenerateSettings
-from nucleate.generate.tries import NotPlaced, make_many
+from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
 
 CELLS = 60  # cells tried for one structure
 POINTS = 24  # random points tried at once for one atom
@@ -133,7 +134,8 @@ class P1Generator:
             n,
             rng,
             what=f"{formula_text(self.counts)} without symmetry",
-            advice="raise volume_per_atom or volume_range, or lower distance_factor",
+            advice="raise volume_per_atom or volume_range, or lower distance_factor or min_distance",
             try_seconds=self.settings.try_seconds,
             workers=self.settings.workers,
+            patience=math.inf if self.settings.estimated else PATIENCE,
         )

@@ -19,7 +19,7 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
 from nucleate.crystals.formula import formula_text, formula_units
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.generate.settings import GenerateSettings
 
 IONIC_FILLING = 0.57
@@ -88,7 +88,7 @@ def make_packing(counts: dict[str, int], settings: GenerateSettings | None = Non
         a, b = key.split("-")
         if a not in counts or b not in counts:
             raise BadInput(
-                f"min_distance {key!r}: {formula_text(counts)} has no such pair; name two of {', '.join(symbols)} or leave it out"
+                f"min_distance '{quoted(key)}': {formula_text(counts)} has no such pair; name two of {', '.join(symbols)} or leave it out"
             )
         i, j = symbols.index(a), symbols.index(b)
         distances[i, j] = distances[j, i] = value

@@ -7,6 +7,8 @@ from typing import Annotated
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from nucleate.errors import quoted
+
 Distance = Annotated[float, Field(gt=0.0, le=20.0)]
 SpaceGroup = Annotated[int, Field(ge=1, le=230)]
 
@@ -58,12 +60,20 @@ class GenerateSettings(BaseModel):
         default=None,
         description="International numbers of the space groups to draw from; all compatible ones but P1 if left out.",
     )
-    try_seconds: float = Field(default=5.0, gt=0.0, description="Time limit in seconds on making any one candidate.")
+    try_seconds: float = Field(default=5.0, gt=0.0, le=600.0, description="Time limit in seconds on making any one candidate.")
     workers: int | None = Field(
         default=None,
         ge=1,
+        le=1024,
         description="Processes that make candidates; all the cores this process may use if left out. The structures do not depend on it.",
     )
+
+    @property
+    def estimated(self) -> bool:
+        """Whether distances, volumes and shapes are those of nucleate's own, which all but the largest compositions fit."""
+        names = ("volume_per_atom", "volume_range", "min_distance", "distance_factor", "like_charge_factor", "max_length_ratio")
+        fields = type(self).model_fields
+        return all(getattr(self, name) == fields[name].get_default(call_default_factory=True) for name in names)
 
     @field_validator("volume_range")
     @classmethod
@@ -80,9 +90,9 @@ class GenerateSettings(BaseModel):
         for key in value:
             pair = key.split("-")
             if len(pair) != 2 or any(symbol not in atomic_numbers or symbol == "X" for symbol in pair):
-                raise ValueError(f"min_distance {key!r}: name two elements joined by a hyphen, as in 'Al-O'")
+                raise ValueError(f"min_distance '{quoted(key, 20)}': name two elements joined by a hyphen, as in 'Al-O'")
             if tuple(sorted(pair)) in seen:
-                raise ValueError(f"min_distance {key!r}: this pair is given twice; keep one of them")
+                raise ValueError(f"min_distance '{quoted(key, 20)}': this pair is given twice; keep one of them")
             seen.add(tuple(sorted(pair)))
         return value
 

@@ -9,6 +9,7 @@ and from those before it. PyXtal supplies the tables; it is not asked to place a
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,7 @@ from nucleate.generate.distances import closest_fit, image_shifts, squared_dista
 from nucleate.generate.lattices import PRIMITIVE, compact, random_conventional
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.settings import GenerateSettings
-from nucleate.generate.tries import NotPlaced, make_many
+from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
 from nucleate.generate.wyckoff import Combination, SiteFilling, space_group_sites
 
 log = logging.getLogger(__name__)
@@ -155,9 +156,10 @@ class SymmetricGenerator:
             n,
             rng,
             what=f"symmetric {formula_text(self.counts)}",
-            advice="raise volume_per_atom or volume_range, lower distance_factor, or allow more space_groups",
+            advice="raise volume_per_atom or volume_range, lower distance_factor or min_distance, or allow more space_groups",
             try_seconds=self.settings.try_seconds,
             workers=self.settings.workers,
+            patience=math.inf if self.settings.estimated else PATIENCE,
         )
 
 

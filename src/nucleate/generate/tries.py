@@ -7,6 +7,7 @@ candidates come out depends on the seeds alone, not on the number of processes.
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -20,8 +21,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from nucleate.errors import GenerationFailed
+from nucleate.errors import GenerationFailed, quoted
 from nucleate.generate.base import Candidate
+from nucleate.interrupts import check, listening
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ SEED_BELOW = 2**53  # a seed stays exact in JSON
 DRY = 16  # failures in a row before giving up; four times as many once something was made
 TRIES_EACH = 20  # and after so many tries per candidate
 SECONDS_WORTH_A_POOL = 4.0
+PATIENCE = 8.0  # seconds of tries that make nothing, where distances or volumes are the user's own and may fit no cell
+MOST_HOURS = 2.0  # that the rest may take, by what the first ones took; a search makes as many again in every round
 CHUNKS_PER_WORKER = 8
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -53,6 +57,7 @@ def make_many(
     advice: str,
     try_seconds: float,
     workers: int | None = None,
+    patience: float = math.inf,
 ) -> list[Candidate]:
     """Exactly `n` candidates, in the order of their seeds.
 
@@ -64,10 +69,20 @@ def make_many(
         advice: what the user can do, for the error message.
         try_seconds: time limit on each candidate (s).
         workers: processes; None for all cores this process may use. Small jobs stay in this process.
+        patience: seconds of tries after which nothing made is the answer; without it, some more tries are made however long they take.
 
     Raises:
-        GenerationFailed: fewer than `n` could be made; says how many of each failure there were.
+        GenerationFailed: fewer than `n` could be made, or they would take longer than `MOST_HOURS`; says how many of each failure
+            there were.
+        KeyboardInterrupt: also where a builder swallowed it; worker processes are ended.
     """
+    with listening():
+        return _make_many(build, n, rng, what, advice, try_seconds, workers, patience)
+
+
+def _make_many(
+    build: Build, n: int, rng: np.random.Generator, what: str, advice: str, try_seconds: float, workers: int | None, patience: float
+) -> list[Candidate]:
     made: dict[int, Candidate] = {}
     failures: Counter[str] = Counter()
 
@@ -86,11 +101,23 @@ def make_many(
         seeds = [int(seed) for seed in rng.integers(SEED_BELOW, size=len(pending))]
         probe = DRY if not tried else 0
         began = time.perf_counter()
-        keep(pending[:probe], _here(build, seeds[:probe], try_seconds))
         if probe:
-            seconds_each = (time.perf_counter() - began) / len(seeds[:probe])
-            if n >= DRY and not made:
+            # The first ones say what the rest will take; where nothing fits, a few are enough to know.
+            done = 0
+            for outcome in _here(build, seeds[:probe], try_seconds):
+                keep(pending[done : done + 1], iter([outcome]))
+                done += 1
+                if not made and done > 1 and time.perf_counter() - began > patience:
+                    break
+            seconds_each = (time.perf_counter() - began) / done
+            if not made and (n >= DRY or done < len(seeds[:probe])):
                 break  # hopeless: do not spend the time limit n times over
+            hours = seconds_each * (n / len(made) * done - done) / (workers or available_cores()) / 3600 if made else 0.0
+            if hours > MOST_HOURS:
+                reasons = _reasons(failures)
+                raise GenerationFailed(
+                    f"{n} {what} would take some {hours:.0f} hours: of the first {done}, {len(made)} could be made ({reasons}); {advice}"
+                )
         places, rest = pending[probe:], seeds[probe:]
         count = min(workers or available_cores(), len(rest))
         worth_it = seconds_each * len(rest) > SECONDS_WORTH_A_POOL
@@ -103,8 +130,11 @@ def make_many(
         pending = [place for place in range(n) if place not in made]
     if not pending:
         return [made[place] for place in range(n)]
-    reasons = "; ".join(f"{number} times: {reason}" for reason, number in failures.most_common(4))
-    raise GenerationFailed(f"asked for {n} {what}, made {len(made)} ({reasons}); {advice}")
+    raise GenerationFailed(f"asked for {n} {what}, made {len(made)} ({_reasons(failures)}); {advice}")
+
+
+def _reasons(failures: Counter[str]) -> str:
+    return "; ".join(f"{number} times: {quoted(reason)}" for reason, number in failures.most_common(3))
 
 
 def available_cores() -> int:
@@ -126,7 +156,10 @@ def _one(build: Build, seed: int, seconds: float) -> Outcome:
 
 
 def _here(build: Build, seeds: list[int], seconds: float) -> Iterator[Outcome]:
-    return (_one(build, seed, seconds) for seed in seeds)
+    for seed in seeds:
+        outcome = _one(build, seed, seconds)
+        check()
+        yield outcome
 
 
 def _within(call: Callable[[], Candidate], seconds: float) -> Candidate:
@@ -140,8 +173,12 @@ def _within(call: Callable[[], Candidate], seconds: float) -> Candidate:
 def _alarm(seconds: float):
     """Raise `_TimeUp` after so many seconds, and leave the alarm as it was (pytest-timeout has one too)."""
 
+    active = True
+
     def ring(number, frame):
-        raise _TimeUp
+        # An interrupt may have come between the call and the end of the alarm: it must not be followed by this.
+        if active:
+            raise _TimeUp
 
     began = time.monotonic()
     handler = signal.signal(signal.SIGALRM, ring)
@@ -149,6 +186,7 @@ def _alarm(seconds: float):
     try:
         yield
     finally:
+        active = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if outer:
@@ -190,6 +228,8 @@ def _start_worker(build: Build, seconds: float) -> None:
         threadpool_limits(1)
     except ImportError:
         log.debug("threadpoolctl is not installed; worker threads are as the environment says")
+    # An interrupt is for the process that leads; it ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker_build, _worker_seconds = build, seconds
 
 
@@ -204,12 +244,22 @@ def _in_processes(build: Build, seeds: list[int], seconds: float, workers: int) 
     done = 0
     # spawn: forking a process that has threads (torch, BLAS) can deadlock.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(build, seconds))
     try:
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(build, seconds)) as pool:
-            for outcomes in pool.map(_work, chunks):
-                yield from outcomes
-                done += 1
+        for outcomes in pool.map(_work, chunks):
+            check()
+            yield from outcomes
+            done += 1
+        pool.shutdown()
     except BrokenProcessPool:
+        pool.shutdown()
         # A script without `if __name__ == '__main__'`, or a worker killed for memory.
         log.warning("the worker processes ended early; going on in this process")
         yield from _here(build, [seed for chunk in chunks[done:] for seed in chunk], seconds)
+    except BaseException:
+        # An interrupt, or nobody who wants the rest: waiting for what the workers have in hand would take its time.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from nucleate.generate.lattices import PRIMITIVE, crystal_system
+from nucleate.interrupts import check, listening
 
 MAX_STATES = 200_000
 MAX_FILL_TRIES = 20
@@ -78,7 +79,13 @@ def space_group_sites(largest: int) -> tuple[GroupSites, ...]:
     """All 230 space groups with their sites of at most `largest` atoms in the primitive cell."""
     from pyxtal.symmetry import Group
 
-    return tuple(_read_group(Group(number), largest) for number in range(1, 231))
+    groups = []
+    # PyXtal catches everything in places, and leaves with sys.exit().
+    with listening():
+        for number in range(1, 231):
+            groups.append(_read_group(Group(number), largest))
+            check()
+    return tuple(groups)
 
 
 def _read_group(group, largest: int) -> GroupSites:
@@ -194,7 +201,8 @@ class SiteFilling:
             if species >= 0:
                 taken.append((species, self._steps[step - 1][0]))
             step, left = onward, rest
-        return tuple(sorted(taken))
+        # Without any site there was no step to take, and the atoms are still there.
+        return None if any(left) else tuple(sorted(taken))
 
     def _draw_species_by_species(self, rng: np.random.Generator) -> Combination | None:
         for _ in range(MAX_FILL_TRIES):

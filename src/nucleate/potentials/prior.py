@@ -18,7 +18,7 @@ from torch import Tensor
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
 from nucleate.crystals.strain import full_from_voigt
-from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.errors import BadInput, ReferenceFailed, quoted
 from nucleate.potentials.base import Prediction, check_input
 from nucleate.potentials.registry import Learned
 from nucleate.potentials.soap_krr import SoapKrr
@@ -33,7 +33,7 @@ def check_prior(name: str) -> None:
     """Raise `BadInput` for a prior that does not exist."""
     kind, _, file = name.partition(":")
     if name not in PRIORS and not (kind == "mace" and file):
-        raise BadInput(f"no prior {name!r}; there are {', '.join(PRIORS)} and mace:FILE")
+        raise BadInput(f"no prior '{quoted(name)}'; there are {', '.join(PRIORS)} and mace:FILE")
 
 
 def resolved_prior(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.networks.a2a import A2A, A2ASettings
 from nucleate.potentials.networks.molcnn import MolCNN, MolCNNSettings
@@ -39,7 +39,7 @@ SETTINGS: dict[str, type[BaseModel]] = {**{name: settings for name, (_, settings
 def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
     """Settings of a family; raises `BadInput` for a name or an option it does not know."""
     if name not in SETTINGS:
-        raise BadInput(f"no model {name!r}; there are {', '.join(SETTINGS)}")
+        raise BadInput(f"no model '{quoted(name)}'; there are {', '.join(SETTINGS)}")
     return validated(SETTINGS[name], options, f"settings of {name}")
 
 

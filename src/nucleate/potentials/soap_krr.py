@@ -45,9 +45,9 @@ class SoapKrrSettings(BaseModel):
     radial: int = Field(6, ge=2, le=16, description="Radial functions per neighbour species.")
     zeta: int = Field(4, ge=1, le=16, description="Power of the kernel: how sharply neighbourhoods are told apart.")
     points: int = Field(300, ge=2, le=5000, description="Sparse points, chosen far apart among the labelled atoms.")
-    energy_noise: float = Field(0.005, gt=0, description="Expected error of an energy, eV/atom.")
-    force_noise: float = Field(0.1, gt=0, description="Expected error of a force component, eV/Å.")
-    stress_noise: float = Field(0.05, gt=0, description="Expected error of stress times volume, eV/atom.")
+    energy_noise: float = Field(0.005, gt=0, le=1e3, description="Expected error of an energy, eV/atom.")
+    force_noise: float = Field(0.1, gt=0, le=1e3, description="Expected error of a force component, eV/Å.")
+    stress_noise: float = Field(0.05, gt=0, le=1e3, description="Expected error of stress times volume, eV/atom.")
 
 
 class SoapKrr(nn.Module):

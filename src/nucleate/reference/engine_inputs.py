@@ -17,12 +17,13 @@ import subprocess
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 from ase import Atoms, units
 from ase.calculators.abc import GetPropertiesMixin
 
-from nucleate.errors import BadInput, MissingDependency
+from nucleate.errors import BadInput, MissingDependency, quoted
 from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
@@ -52,9 +53,9 @@ class EngineInput:
         self.s = settings
         self.command = settings.command or command
         if self.command is not None:
-            program = next((word for word in shlex.split(self.command) if "=" not in word), "")
+            program = next((word for word in _words(self.command) if "=" not in word), "")
             if shutil.which(program) is None:
-                raise MissingDependency(f"{program} not found; {self.install}, or set reference.command")
+                raise MissingDependency(f"{quoted(program or self.command)} not found; {self.install}, or set reference.command")
 
     @property
     def smearing(self) -> float:
@@ -107,15 +108,23 @@ class EspressoInput(EngineInput):
         super().__init__(settings, "pw.x")
         folder = settings.pseudo_dir or os.environ.get("ESPRESSO_PSEUDO")
         if folder is None or not Path(folder).is_dir():
-            raise BadInput(f"no folder of pseudopotentials ({folder}); set reference.pseudo_dir or run: export ESPRESSO_PSEUDO=FOLDER")
+            raise BadInput(
+                f"no folder of pseudopotentials ({quoted(folder)}); set reference.pseudo_dir or run: export ESPRESSO_PSEUDO=FOLDER"
+            )
         self.pseudo_dir = Path(folder).resolve()
         self._digests = {}
         for element, name in settings.pseudopotentials.items():
             path = self.pseudo_dir / name
             if not path.is_file():
-                raise BadInput(f"pseudopotential of {element} not found: {path}; correct reference.pseudopotentials")
-            self._digests[element] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        self._version = _printed(shlex.split(self.command or ""), r"Program PWSCF\s*v\.(\S+)")
+                raise BadInput(f"pseudopotential of {element} not found: {quoted(str(path))}; correct reference.pseudopotentials")
+            try:
+                self._digests[element] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            except OSError as error:
+                raise BadInput(f"pseudopotential of {element}: {quoted(str(path))} cannot be read: {error.strerror}") from error
+        sections = settings.parameters.get("input_data", {})
+        if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):
+            raise BadInput("reference.parameters.input_data: write a table for each section, as [reference.parameters.input_data.system]")
+        self._version = _printed(_words(self.command or ""), r"Program PWSCF\s*v\.(\S+)")
 
     def settings(self) -> dict[str, Any]:
         """The pseudopotentials count by content, not by name."""
@@ -176,7 +185,7 @@ class VaspInput(EngineInput):
         super().__init__(settings, known)
         folder = settings.pseudo_dir or os.environ.get("VASP_PP_PATH")
         if folder is None or not Path(folder).is_dir():
-            raise BadInput(f"no folder of PAW files ({folder}); set reference.pseudo_dir or run: export VASP_PP_PATH=FOLDER")
+            raise BadInput(f"no folder of PAW files ({quoted(folder)}); set reference.pseudo_dir or run: export VASP_PP_PATH=FOLDER")
         self.pseudo_dir = folder
         files = sorted(path for path in Path(folder).rglob("POTCAR*") if path.is_file())
         listed = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
@@ -217,7 +226,7 @@ class Cp2kInput(EngineInput):
 
     def __init__(self, settings: ReferenceSettings):
         super().__init__(settings, os.environ.get("ASE_CP2K_COMMAND", "cp2k.psmp -s"))
-        program = next((word for word in shlex.split(self.command or "") if "cp2k" in word), "")
+        program = next((word for word in _words(self.command or "") if "cp2k" in word), "")
         self._version = _printed([program, "--version"], r"CP2K version\s*(\S+)") if program else ""
 
     def settings(self) -> dict[str, Any]:
@@ -262,16 +271,14 @@ class AnyInput(EngineInput):
         super().__init__(settings, None)
         module, _, name = (settings.calculator or "").partition(":")
         if not module or not name:
-            raise BadInput(f"reference.calculator is {settings.calculator!r}; write 'module:Class', as 'ase.calculators.emt:EMT'")
-        try:
-            self._class = getattr(importlib.import_module(module), name)
-        except ModuleNotFoundError as error:
-            top = (error.name or module).partition(".")[0]
-            raise MissingDependency(f"reference.calculator: no module {error.name}; run: pip install {top}") from error
-        except AttributeError as error:
-            raise BadInput(f"reference.calculator: module {module} has no {name}") from error
-        if "stress" not in getattr(self._class, "implemented_properties", ["stress"]):
-            raise BadInput(f"{settings.calculator} has no stress: cells could not be relaxed")
+            raise BadInput(f"reference.calculator is '{quoted(settings.calculator)}'; write 'module:Class', as 'ase.calculators.emt:EMT'")
+        found = getattr(_imported(module), name, None)
+        if not callable(found):
+            raise BadInput(f"reference.calculator: module {quoted(module)} has no {quoted(name, 40)}, or it is no class")
+        self._class: Any = found
+        implemented = getattr(found, "implemented_properties", None)
+        if isinstance(implemented, list | tuple | set | frozenset) and "stress" not in implemented:
+            raise BadInput(f"{quoted(settings.calculator)} has no stress: cells could not be relaxed")
         try:
             self._version = version(module.partition(".")[0])
         except PackageNotFoundError:
@@ -290,13 +297,34 @@ class AnyInput(EngineInput):
         try:
             made = self._class(**self.s.parameters)
         except TypeError as error:
-            raise BadInput(f"reference.parameters do not fit {self.s.calculator}: {error}") from error
+            raise BadInput(f"reference.parameters do not fit {quoted(self.s.calculator)}: {quoted(str(error))}") from error
         if hasattr(made, "directory"):
             made.directory = str(folder)
         return made
 
 
 ENGINE_INPUTS: dict[str, type[Any]] = {"espresso": EspressoInput, "vasp": VaspInput, "cp2k": Cp2kInput, "ase": AnyInput}
+
+
+def _words(command: str) -> list[str]:
+    """A command as a shell reads it; it may come from the environment, which no settings model has seen."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise BadInput(f"the command '{quoted(command)}' cannot be read: {error}; set reference.command") from error
+
+
+def _imported(module: str) -> ModuleType:
+    """A module of the user's own: whatever it raises while it loads, `sys.exit` included, is told as what is wrong with the module."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        hint = f"run: pip install {quoted(missing.partition('.')[0], 40)}"
+        raise MissingDependency(f"reference.calculator: no module {quoted(missing)}; {hint}, or add its folder to PYTHONPATH") from error
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {quoted(str(error))}"
+        raise BadInput(f"reference.calculator: module {quoted(module)} cannot be loaded ({reason}); mend it or name another") from error
 
 
 def _printed(command: list[str], pattern: str) -> str:
@@ -306,7 +334,8 @@ def _printed(command: list[str], pattern: str) -> str:
     with tempfile.TemporaryDirectory(prefix="nucleate-") as folder:
         try:
             done = subprocess.run(command, input="", cwd=folder, capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired):
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            # A program that prints no text in this encoding says nothing of its version either.
             return ""
     found = re.search(pattern, done.stdout)
     return found.group(1) if found else ""

@@ -6,7 +6,6 @@ killed process loses at most what was still being computed.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -24,6 +23,7 @@ from ase.data import chemical_symbols
 from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed, quoted
 from nucleate.reference.base import Label, checked_answer, has_moments
 from nucleate.reference.spool import forget_kept, keep_beside, kept_answers
+from nucleate.storage import lock_file
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS ledger (
@@ -106,15 +106,8 @@ def ledger_file(path: Path) -> Iterator[Ledger]:
         RunFolderError: another process uses it, or it is no database.
         StorageFailed: the disk is full.
     """
+    lock = lock_file(path, f"{path}: another process is using this ledger; wait for it or name another file")
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunFolderError(f"{path}: another process is using this ledger; wait for it or name another file") from None
         connection = open_database(path)
         try:
             with database_errors(path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import math
 import os
 import shutil
@@ -23,7 +22,9 @@ from nucleate.reference.ledger import LedgerRow, database_errors
 from nucleate.search.records import LoopState, Polymorph, lowest_enthalpy
 from nucleate.search.run_folder import VERSION, RunFolder
 from nucleate.search.run_settings import RunSettings, settings_from_dict
+from nucleate.search.saved import SavedReference
 from nucleate.settings_text import read_settings
+from nucleate.storage import is_locked
 
 SCHEMA = 1
 """Of the JSON of `show_data`: raised when a key changes its meaning or goes, not when one is added."""
@@ -99,22 +100,17 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
     settings = settings_from_dict(read_settings(toml), str(toml))
     statuses = _statuses(memory, path / "run.db")
     with RunFolder(path, memory, os.open(os.devnull, os.O_RDONLY)) as folder:
-        saved = folder.load_state()
-        state = LoopState() if saved is None else LoopState.from_dict(saved[1])
+        state = folder.loop_state() or LoopState()
         rows = list(folder.ledger.rows())
         engine = settings.reference.engine
-        reference = folder.fact("reference", {"name": engine, "surrogate": engine in SURROGATES})
+        reference = folder.reference() or SavedReference(name=engine, surrogate=engine in SURROGATES)
         known = {(round(p.energy, 9), p.calls) for p in state.polymorphs}
-        pending = {
-            (round(event["energy"], 9), event["calls"]): event
-            for event in folder.events()
-            if event.get("event") == "polymorph" and event["round"] > state.round
-        }
+        pending = {(round(event.energy, 9), event.calls): event for event in folder.polymorph_events() if event.round > state.round}
     return RunData(
-        path, settings, toml.read_text(encoding="utf-8"), state, rows, statuses,
-        _locked(path / "lock") if running is None else running,
-        reference["name"], reference["surrogate"],
-        [event for key, event in pending.items() if key not in known],
+        path, settings, toml.read_text(encoding="utf-8-sig"), state, rows, statuses,
+        is_locked(path / "lock") if running is None else running,
+        reference.name, reference.surrogate,
+        [event.model_dump() for key, event in pending.items() if key not in known],
     )  # fmt: skip
 
 
@@ -124,7 +120,7 @@ def _database_in_memory(path: Path) -> sqlite3.Connection:
         return memory
     log = path.with_name(path.name + "-wal")
     with database_errors(path):
-        if not (log.exists() or _locked(path.with_name("lock"))):
+        if not (log.exists() or is_locked(path.with_name("lock"))):
             # Nobody writes: SQLite then need not leave its shared-memory files behind, nor be able to.
             with contextlib.suppress(sqlite3.DatabaseError):
                 _copy(path, memory, "immutable=1")
@@ -154,20 +150,6 @@ def _statuses(db: sqlite3.Connection, path: Path) -> dict[str, int]:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name='ledger'").fetchone():
             return {}
         return dict(db.execute("SELECT status, COUNT(*) FROM ledger GROUP BY status ORDER BY status").fetchall())
-
-
-def _locked(path: Path) -> bool:
-    try:
-        lock = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
 
 
 def unresolved(ranking: list[Polymorph], resolution: float) -> list[list[int]]:

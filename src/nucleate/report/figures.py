@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from nucleate.report.data import RunData
-from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg
+from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg, words
 from nucleate.search.records import RoundRecord, enthalpy_per_atom
 
 STOP_COLOURS = {
@@ -194,7 +194,7 @@ def _stacked(run: RunData, parts: dict[str, list[float]], colours: dict[str, str
     def draw(axes: Axes) -> None:
         floor = np.zeros(len(rounds))
         for key, values in parts.items():
-            axes.bar(rounds, values, bottom=floor, color=colours[key], width=0.82, label=key)
+            axes.bar(rounds, values, bottom=floor, color=colours[key], width=0.82, label=words(key))
             floor = floor + np.array(values)
         axes.set_ylabel(name)
         axes.grid(False, axis="x")
@@ -216,7 +216,8 @@ def stops(run: RunData) -> str | None:
 def seconds(run: RunData) -> str | None:
     """Where the wall time of each round went."""
     extra = sorted({key for r in run.state.records for key in r.seconds} - set(PHASES))
-    names = {**PHASES, **{key: key for key in extra}}
+    # A phase this program does not know is named as it is; a blank keeps it from taking the name of one it does.
+    names = {**PHASES, **{key: f"{key} " for key in extra}}
     del names["proof"]
     parts = {name: [r.seconds.get(key, 0.0) for r in run.state.records] for key, name in names.items()}
     palette = [*PHASE_COLOURS[: len(PHASES) - 1], *("#999999" for _ in extra)]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from markupsafe import escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -48,6 +49,11 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def words(text: str) -> str:
+    """Foreign text as a label: matplotlib reads formulas between dollar signs, and leaves out labels that begin with a line."""
+    return " " + text.replace("$", r"\$") if text.startswith("_") else text.replace("$", r"\$")
+
+
 def draw_svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, height: float = 3.1) -> str:
     """One figure as an `<svg>` element; `title` is what a screen reader says."""
     with rc_context(_STYLE):
@@ -70,4 +76,4 @@ def draw_svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, heigh
     text = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", text)
     text = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", text)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)

@@ -6,23 +6,47 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from nucleate.errors import quoted
 from nucleate.report.data import lower_label_text, not_resolved_text
 
 
 def surrogate_warning(engine: str) -> str:
     """Said wherever a surrogate stands in for the reference."""
     name = {"chgnet": "CHGNet", "sevennet": "7net-0"}.get(engine, engine)
-    return f"{name} is a surrogate, not a reference: what follows is not from first principles"
+    return f"{quoted(name)} is a surrogate, not a reference: what follows is not from first principles"
+
+
+def plain(text: object) -> str:
+    """Text as a terminal may be given it: names, paths and an engine's words come from files, and may hold what a terminal obeys."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in str(text))
+
+
+class PlainConsole(Console):
+    """A console for which every text is text: no markup, no emoji, no control characters; colours are given as `style`.
+
+    It raises `BrokenPipeError` where nobody reads any more, as any other stream does, and never ends the program by itself.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every string on its way to the terminal, cells of tables included."""
+        return super().render_str(plain(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """See the class."""
+        raise BrokenPipeError
 
 
 def make_console(stderr: bool = False) -> Console:
-    """A console that never cuts a table short for a pipe, whose width nobody knows."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=200)
+    """A console that never cuts a table short for a pipe, whose width nobody knows, and takes no text for markup."""
+    console = PlainConsole(stderr=stderr)
+    return console if console.is_terminal else PlainConsole(stderr=stderr, width=200)
 
 
 class Bar:
@@ -31,8 +55,8 @@ class Bar:
     def __init__(self, console: Console, quiet: bool):
         self._show = console.is_terminal and not quiet
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(),
-            console=console, transient=True,
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=28), TextColumn("{task.percentage:.0f} %"),
+            TimeElapsedColumn(), console=console, transient=True,
         )  # fmt: skip
         self._tasks: dict[str, Any] = {}
 
@@ -50,7 +74,7 @@ class Bar:
         if self._show:
             task = self._tasks.get(phase)
             if task is None:
-                task = self._tasks[phase] = self._progress.add_task(phase, total=total)
+                task = self._tasks[phase] = self._progress.add_task(plain(phase), total=total)
             self._progress.update(task, completed=done)
 
 
@@ -63,9 +87,12 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     ):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for p in data["polymorphs"][:top]:
+        cells = (
+            p["rank"], p["formula"], p["atoms"], f"{p['space_group']} ({p['space_group_number']})",
+            f"{p['above_best']:.1f}", f"{p['volume']:.2f}", "" if p["sigma"] is None else f"{p['sigma']:.1f}", p["origin"], p["calls"],
+        )  # fmt: skip
         table.add_row(
-            str(p["rank"]), p["formula"], str(p["atoms"]), f"{p['space_group']} ({p['space_group_number']})",
-            f"{p['above_best']:.1f}", f"{p['volume']:.2f}", f"{p['sigma']:.1f}", p["origin"], str(p["calls"]),
+            *(Text(plain(cell)) for cell in cells),
             style="green" if p["rank"] == 1 else None,
         )  # fmt: skip
     return table
@@ -73,6 +100,10 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
 
 def show_run(data: dict[str, Any], console: Console, top: int | None = None, told: bool = False) -> None:
     """Print what `nucleate show` prints; `told`: without what the progress of the search has said already."""
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(plain(text), style=style, soft_wrap=True, highlight=False, markup=False)
+
     reference = data["reference"]
     state = {"finished": "finished", "running": "running now", "stopped": "stopped"}[data["status"]]
     failed = sum(n for status, n in data["calls_by_status"].items() if status not in ("ok", "running", "interrupted"))
@@ -84,11 +115,11 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, tol
         line += f" ({failed} failed)"
     if data["round"]:
         line += f", {data['round']} round{'' if data['round'] == 1 else 's'}"
-    console.print(line, soft_wrap=True, highlight=False)
+    say(line)
     if data["finished"] and not told:
-        console.print(f"ended because {data['finished']}", soft_wrap=True, highlight=False)
+        say(f"ended because {data['finished']}")
     if reference["surrogate"]:
-        console.print(f"[yellow]{surrogate_warning(reference['name'])}[/]", soft_wrap=True, highlight=False)
+        say(surrogate_warning(reference["name"]), "yellow")
     if data["polymorphs"]:
         best = data["polymorphs"][0]
         kind = "enthalpy" if data["pressure"] else "energy"
@@ -96,29 +127,25 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, tol
         console.print(ranking_table(data, top))
         left = len(data["polymorphs"]) - (top or len(data["polymorphs"]))
         if left > 0:
-            console.print(f"and {left} more: nucleate show {escape(data['folder'])}", highlight=False, soft_wrap=True)
-        console.print(f"\n{kind} of rank 1: {best['energy']:.6f} eV/atom", highlight=False)
+            say(f"and {left} more: nucleate show {data['folder']}")
+        say(f"\n{kind} of rank 1: {best['energy']:.6f} eV/atom")
         for p in data["polymorphs"][:top]:
             text = not_resolved_text(p["not_resolved_from"], p["rank"])
             if text:
                 line = f"rank {p['rank']} is {text}: closer than {data['resolution']:g} meV/atom"
-                console.print(line, highlight=False, soft_wrap=True)
+                say(line)
         lower = lower_label_text(data)
         if lower:
-            console.print(f"[yellow]{escape(lower)}[/]", highlight=False, soft_wrap=True)
+            say(lower, "yellow")
     else:
-        console.print("no polymorph is confirmed yet", highlight=False)
+        say("no polymorph is confirmed yet")
     for p in data["confirmed_in_this_round"]:
-        console.print(
-            f"confirmed in the round under way: {p['space_group']} {p['energy']:.6f} eV/atom",
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"confirmed in the round under way: {p['space_group']} {p['energy']:.6f} eV/atom")
     proof = data["proof"]
     if proof is not None and not told:
-        console.print(proof_line(proof), highlight=False, soft_wrap=True)
+        say(proof_line(proof))
     if data["status"] == "stopped":
-        console.print(f"resume with: nucleate resume {escape(data['folder'])}", highlight=False, soft_wrap=True)
+        say(f"resume with: nucleate resume {data['folder']}")
 
 
 def proof_line(proof: dict[str, Any]) -> str:
@@ -166,7 +193,7 @@ class SearchView:
     def __enter__(self) -> SearchView:
         if self._live:
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+                TextColumn("{task.description}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),
                 TimeElapsedColumn(), console=self.console, transient=True,
             )  # fmt: skip
             self._bar.start()
@@ -188,7 +215,7 @@ class SearchView:
         elif kind in _LINES:
             text, style = _LINES[kind](facts)
             if text:
-                self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+                self.console.print(plain(text), style=style, highlight=False, markup=False, soft_wrap=True)
 
     def _progress(self, phase: str, done: int, total: int) -> None:
         if self._bar is None:
@@ -196,7 +223,7 @@ class SearchView:
         if phase != self._phase:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task, self._phase = self._bar.add_task(phase, total=total), phase
+            self._task, self._phase = self._bar.add_task(plain(phase), total=total), phase
         now = time.monotonic()
         # The screen need not know of every one of a thousand training steps.
         if done >= total or now - self._shown > 0.1:
@@ -214,7 +241,7 @@ def span_text(ends: list[float | None] | None) -> str:
 def show_benchmark(report: dict[str, Any]) -> None:
     """Print what `nucleate benchmark search` found; see docs/json.md."""
     console = make_console()
-    console.print(f"{report['system']} on {report['reference']}, {report['target']['space_group']}", highlight=False)
+    console.print(f"{report['system']} on {report['reference']}, {report['target']['space_group']}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "hits", "expected calls to a hit", "95 % interval", "times nucleate's"):
         table.add_column(name, justify="left" if not name else "right")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from nucleate.errors import BadInput
-from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg
+from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg, words
+from nucleate.report.training_events import parity_pairs, training_events
 from nucleate.storage import write_whole
-from nucleate.training.folder import read_events
 
 SHADES = ("#2a9d8f", "#d1495b", "#4c72b0", "#e9a23b", "#6d597a", "#8d99ae")
 LAYERS = 24
@@ -25,7 +23,7 @@ def write_page(folder: Path) -> Path:
     """Write monitor.html.
 
     Raises:
-        BadInput: no training there.
+        BadInput: no training there, or its events are damaged.
     """
     path = folder / "monitor.html"
     write_whole(path, render(folder))
@@ -34,14 +32,9 @@ def write_page(folder: Path) -> Path:
 
 def render(folder: Path) -> str:
     """The page."""
-    events = read_events(folder)
-    start = next((event for event in events if event["event"] == "start"), None)
-    if start is None:
-        raise BadInput(f"{folder}: no training here")
-    found = [event for event in events if event["event"] == "evaluation"]
-    steps = [event for event in events if event["event"] == "step"]
-    steered = [event for event in events if event["event"] == "steer"]
-    finished = next((event for event in reversed(events) if event["event"] == "finished"), None)
+    told = training_events(folder)
+    start, found, steps, steered = told["start"][0], told["evaluation"], told["step"], told["steer"]
+    finished = told["finished"][-1] if told["finished"] else None
     parity = folder / "parity.json"
     figures = [
         _figure("Loss", "Of each minibatch; and of the averaged weights on whole sets.", lambda: _loss(steps, found, steered)),
@@ -73,7 +66,7 @@ def render(folder: Path) -> str:
         figures=[figure for figure in figures if figure["svg"]],
         layers=layers,
         steered=steered,
-        toml=(folder / "fit.toml").read_text(encoding="utf-8"),
+        toml=(folder / "fit.toml").read_text(encoding="utf-8", errors="replace"),
     )
 
 
@@ -126,9 +119,7 @@ def _errors(found: list[dict[str, Any]], key: str, unit: str, factor: float) -> 
 
 
 def _parity(path: Path, what: str) -> str | None:
-    if not path.is_file():
-        return None
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = parity_pairs(path)
     if not any(data[name][what] for name in data):
         return None
 
@@ -170,14 +161,18 @@ def _temperature(steps: list[dict[str, Any]], found: list[dict[str, Any]]) -> st
 
 def _informants(found: list[dict[str, Any]], steered: list[dict[str, Any]]) -> str | None:
     name = "validation" if found and "validation" in found[-1] else "training"
-    rows = [(e["step"], e[name]["informants"]) for e in found if e[name]["informants"]]
+    rows = [(e["step"], e[name]["informants"]) for e in found if name in e and e[name]["informants"]]
     if not rows or len(rows[-1][1]) < 2:
         return None
 
     def draw(axes: Axes) -> None:
         for k, species in enumerate(rows[-1][1]):
             axes.plot(
-                [step for step, _ in rows], [shares[species] for _, shares in rows], "o-", color=SHADES[k % len(SHADES)], label=species
+                [step for step, _ in rows],
+                [shares.get(species) for _, shares in rows],
+                "o-",
+                color=SHADES[k % len(SHADES)],
+                label=words(species),
             )
         _mark(axes, steered)
         axes.axhline(0, color=INK, linewidth=0.6)
@@ -194,7 +189,9 @@ def _layer(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
 
     def draw(axes: Axes) -> None:
         for k, place in enumerate(chosen):
-            said = found[place]["weights"][name]
+            said = found[place]["weights"].get(name)
+            if said is None:
+                continue
             counts = np.array(said["counts"], dtype=float)
             edges = np.linspace(said["low"], said["high"], len(counts) + 1)
             axes.stairs(counts / max(counts.max(), 1) * 0.9 + k, edges, baseline=k, fill=True, color=ACCENT, alpha=0.25 + 0.12 * k)

@@ -106,9 +106,9 @@ class Search:
     def run(self) -> LoopState:
         """Search until the stop rule, the budget or the last round; from the last committed round on."""
         torch.set_num_threads(self.settings.threads)
-        saved = self.folder.load_state()
+        saved = self.folder.loop_state()
         if saved is not None:
-            self.state = LoopState.from_dict(saved[1])
+            self.state = saved
             self.learner.load(self._model_path(self.state.round))
             self._tell("resumed", round=self.state.round, calls=self.dispatcher.calls())
             if self.state.finished == SPENT and self.dispatcher.remaining() != 0:

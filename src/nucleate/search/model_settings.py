@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.potentials.prior import PRIORS, check_prior
 from nucleate.potentials.registry import family_settings
 from nucleate.potentials.settings import ModelSettings
 from nucleate.reference.surrogates import PACKAGES
+from nucleate.settings_text import Line
 
 SHARED = ("members", "wall_fraction", "wall_strength")
 """Settings of the many-body committee that every network has as well."""
@@ -19,15 +20,17 @@ SHARED = ("members", "wall_fraction", "wall_strength")
 class SearchModelSettings(ModelSettings):
     """The family and its settings; the fields above are those of the many-body committee, other families take `options`."""
 
-    family: str = Field("manybody", description="manybody, a2a, molcnn, schnet, painn or soap-krr.")
+    family: Line = Field("manybody", description="manybody, a2a, molcnn, schnet, painn or soap-krr.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of another family than manybody.")
-    prior: str | None = Field(None, description="Learn the difference to this pretrained potential: chgnet, sevennet or mace:FILE.")
+    prior: Line | None = Field(None, description="Learn the difference to this pretrained potential: chgnet, sevennet or mace:FILE.")
 
     def family_options(self) -> BaseModel:
         """The settings of the family alone; raises `BadInput` for one it would not obey."""
         if self.family == "manybody":
             if self.options:
-                raise BadInput(f"model.options has no effect on the family manybody: write {', '.join(self.options)} into [model] itself")
+                raise BadInput(
+                    f"model.options has no effect on the family manybody: write {quoted(', '.join(self.options))} into [model] itself"
+                )
             return ModelSettings.model_validate(self.model_dump(include=set(ModelSettings.model_fields)))
         shared = SHARED if self.family != "soap-krr" else ()
         for name in shared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -11,12 +10,39 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from nucleate.errors import RunFolderError
+from nucleate.checked import checked
+from nucleate.errors import RunFolderError, quoted
 from nucleate.reference.ledger import Ledger, database_errors, open_database
-from nucleate.storage import append_line, read_lines, write_whole
+from nucleate.search.records import LoopState
+from nucleate.search.saved import PolymorphEvent, SavedReference, SavedState, unpacked
+from nucleate.storage import append_line, lock_file, read_lines, write_whole
 
 VERSION = 1
 """Of the folder's layout; a folder with a larger number was written by a newer nucleate."""
+
+
+BEGUN = {"lock", "models", "structures", "run.toml.part"}
+"""What a folder holds whose search was killed before its settings were written."""
+
+
+def _lock(path: Path) -> int:
+    return lock_file(path / "lock", f"{path}: another process is working on this run; wait for it or stop it")
+
+
+def _refuse_other_contents(path: Path, settings_toml: str) -> None:
+    """Raise `RunFolderError` for a folder that holds another run or something else."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
+    present = path / "run.toml"
+    if present.exists():
+        if present.read_text(encoding="utf-8", errors="replace") != settings_toml:
+            raise RunFolderError(
+                f"{path}: holds a run with other settings; resume it with: nucleate resume {path}, or choose another --out"
+            )
+    elif any(entry.name not in BEGUN for entry in path.iterdir()):
+        raise RunFolderError(f"{path}: is not empty and holds no run; choose another --out")
 
 
 class RunFolder:
@@ -41,27 +67,29 @@ class RunFolder:
         """A new folder, or an existing one written with the very same settings.
 
         Raises:
-            RunFolderError: the folder holds something else, or cannot be written.
+            RunFolderError: the folder holds something else, is in use, or cannot be written.
         """
-        present = path / "run.toml"
-        if present.exists():
-            if present.read_text(encoding="utf-8") != settings_toml:
-                raise RunFolderError(
-                    f"{path}: holds a run with other settings; resume it with: nucleate resume {path}, or choose another --out"
-                )
-            return cls.open(path)
-        begun = {"models", "structures", f"{present.name}.part"}
-        if path.exists() and not path.is_dir():
-            raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
-        if path.exists() and any(entry.name not in begun for entry in path.iterdir()):
-            raise RunFolderError(f"{path}: is not empty and holds no run; choose another --out")
         try:
-            for folder in (path, path / "models", path / "structures"):
-                folder.mkdir(parents=True, exist_ok=True)
+            # Looked at before as well: no lock file is left behind in a folder that holds something else.
+            _refuse_other_contents(path, settings_toml)
+            path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
-        write_whole(present, settings_toml)
-        return cls.open(path)
+        lock = _lock(path)
+        try:
+            # Of two searches started together one comes here: what the folder holds counts from now on, and nothing was written before.
+            try:
+                _refuse_other_contents(path, settings_toml)
+                for folder in (path / "models", path / "structures"):
+                    folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+            if not (path / "run.toml").exists():
+                write_whole(path / "run.toml", settings_toml)
+            return cls._open_locked(path, lock)
+        except BaseException:
+            os.close(lock)
+            raise
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -72,17 +100,17 @@ class RunFolder:
         """
         if not (path / "run.toml").is_file():
             raise RunFolderError(f"{path}: no run here (run.toml is missing); start one with: nucleate search FORMULA --out {path}")
+        lock = _lock(path)
         try:
-            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            return cls._open_locked(path, lock)
+        except BaseException:
             os.close(lock)
-            raise RunFolderError(f"{path}: another process is working on this run; wait for it or stop it") from None
+            raise
+
+    @classmethod
+    def _open_locked(cls, path: Path, lock: int) -> RunFolder:
+        connection = open_database(path / "run.db")
         try:
-            connection = open_database(path / "run.db")
             with database_errors(path / "run.db"):
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 if version > VERSION:
@@ -92,7 +120,7 @@ class RunFolder:
                 connection.execute(f"PRAGMA user_version={VERSION}")
             return cls(path, connection, lock)
         except BaseException:
-            os.close(lock)
+            connection.close()
             raise
 
     def close(self) -> None:
@@ -118,15 +146,38 @@ class RunFolder:
             self._db.execute("COMMIT")
 
     def load_state(self) -> tuple[int, dict[str, Any]] | None:
-        """The last committed round and its state, or None before the first."""
+        """The last committed round and its state as plain data, or None before the first; `loop_state` checks it as well.
+
+        Raises:
+            RunFolderError: the state is damaged.
+        """
         with database_errors(self.path / "run.db"):
             row = self._db.execute("SELECT round, data FROM state ORDER BY round DESC LIMIT 1").fetchone()
         if row is None:
             return None
         try:
-            return int(row[0]), json.loads(zlib.decompress(row[1]))
-        except (zlib.error, json.JSONDecodeError) as error:
-            raise RunFolderError(f"{self.path / 'run.db'}: the saved state is damaged ({error}); labels can still be read") from error
+            return int(row[0]), json.loads(unpacked(row[1]))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._damaged("the saved state", error) from error
+
+    def loop_state(self) -> LoopState | None:
+        """The loop's state after the last committed round, or None before the first.
+
+        Raises:
+            RunFolderError: the state is damaged.
+        """
+        saved = self.load_state()
+        if saved is None:
+            return None
+        try:
+            checked(SavedState, saved[1])
+            return LoopState.from_dict(saved[1])
+        except (ValueError, RecursionError) as error:
+            raise self._damaged("the saved state", error) from error
+
+    def _damaged(self, what: str, error: Exception) -> RunFolderError:
+        hint = f"labels can still be read: nucleate train {self.path}"
+        return RunFolderError(f"{self.path / 'run.db'}: {what} is damaged ({quoted(str(error), 120)}); {hint}")
 
     def set_fact(self, name: str, value: Any) -> None:
         """Store one JSON value by name."""
@@ -134,10 +185,33 @@ class RunFolder:
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, json.dumps(value)))
 
     def fact(self, name: str, default: Any = None) -> Any:
-        """A value stored with `set_fact`."""
+        """A value stored with `set_fact`.
+
+        Raises:
+            RunFolderError: it is damaged.
+        """
         with database_errors(self.path / "run.db"):
             row = self._db.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
-        return default if row is None else json.loads(row[0])
+        if row is None:
+            return default
+        try:
+            return json.loads(row[0])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._damaged(f"what it says of {quoted(name, 20)}", error) from error
+
+    def reference(self) -> SavedReference | None:
+        """Whose calculations the folder holds; None before the first.
+
+        Raises:
+            RunFolderError: it is damaged.
+        """
+        said = self.fact("reference")
+        if said is None:
+            return None
+        try:
+            return checked(SavedReference, said)
+        except ValueError as error:
+            raise self._damaged("what it says of its reference", error) from error
 
     # -- files ------------------------------------------------------------------------------------------------
 
@@ -152,3 +226,19 @@ class RunFolder:
     def events(self) -> list[dict[str, Any]]:
         """All events; a last line cut by a kill is left out."""
         return read_lines(self.path / "events.jsonl")
+
+    def polymorph_events(self) -> list[PolymorphEvent]:
+        """The events that tell of a confirmed polymorph.
+
+        Raises:
+            RunFolderError: one of them is damaged.
+        """
+        told = []
+        for event in self.events():
+            if event.get("event") == "polymorph":
+                try:
+                    told.append(checked(PolymorphEvent, event))
+                except ValueError as error:
+                    text = f"a line that tells of a polymorph is damaged ({quoted(str(error), 120)}); delete that line"
+                    raise RunFolderError(f"{self.path / 'events.jsonl'}: {text}") from error
+        return told

@@ -13,17 +13,17 @@ from nucleate.reference.settings import ReferenceSettings
 from nucleate.relax.settings import RelaxSettings
 from nucleate.search.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.search.settings import SearchSettings
-from nucleate.settings_text import validated
+from nucleate.settings_text import Line, validated
 from nucleate.training.settings import TrainingSettings
 
 
 class PoolRelaxSettings(RelaxSettings):
     """Looser than a relaxation on a reference: the committee is not worth more."""
 
-    fmax: float = Field(0.05, gt=0, description="Converged below this largest force on an atom, eV/Å ...")
-    smax: float = Field(0.5, gt=0, description="... and this largest component of stress plus pressure, GPa.")
-    max_steps: int = Field(200, ge=1, description="Steps after which a relaxation is given up.")
-    patience: int = Field(40, ge=1, description="Stop when this many steps in a row brought no progress.")
+    fmax: float = Field(0.05, gt=0, le=1e3, description="Converged below this largest force on an atom, eV/Å ...")
+    smax: float = Field(0.5, gt=0, le=1e4, description="... and this largest component of stress plus pressure, GPa.")
+    max_steps: int = Field(200, ge=1, le=1_000_000, description="Steps after which a relaxation is given up.")
+    patience: int = Field(40, ge=1, le=1_000_000, description="Stop when this many steps in a row brought no progress.")
 
 
 OF_THE_SEARCH = ("relax.pressure", "relax.sigma_stop")
@@ -36,10 +36,10 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     formula: str = Field("Si8", description="What the search cell holds, with its exact atom count.")
-    seed: int = Field(0, ge=0, description="Seed of all random numbers; the same seed and settings repeat the run.")
-    pressure: float = Field(0.0, description="External pressure, GPa; the search then minimises the enthalpy.")
-    seeds_from: str | None = Field(None, description="File of your own structures, mixed into the first pool.")
-    threads: int = Field(1, ge=1, description="Threads of the committee's training and relaxation.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random numbers; the same seed and settings repeat the run.")
+    pressure: float = Field(0.0, ge=-1e3, le=1e5, description="External pressure, GPa; the search then minimises the enthalpy.")
+    seeds_from: Line | None = Field(None, description="File of your own structures, mixed into the first pool.")
+    threads: int = Field(1, ge=1, le=4096, description="Threads of the committee's training and relaxation.")
     reference: ReferenceSettings = Field(default_factory=ReferenceSettings, description="The reference method.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="The loop.")
     generate: GenerateSettings = Field(default_factory=GenerateSettings, description="The generators.")

@@ -14,11 +14,12 @@ from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings, fit_soap_krr
 from nucleate.training.batches import LabelledSet
-from nucleate.training.data import LabelledStructure, suspicious_units, what_is_missing
+from nucleate.training.data import LabelledStructure, what_is_missing
 from nucleate.training.evaluation import examine
 from nucleate.training.fitting import finite, structure_weights
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.settings import FitSettings
+from nucleate.training.suspicions import suspicions
 from nucleate.training.trainer import OnEvent, held_back
 
 OF_STEPS = (
@@ -53,7 +54,7 @@ def fit_closed_form(
     started = time.process_time()
     model = solve(species, options, train, settings)
     spent = time.process_time() - started
-    notes = [*what_is_missing(train), *suspicious_units(train), *_without_effect(settings)]
+    notes = [*what_is_missing(train), *suspicions(train), *_without_effect(settings)]
     tell(
         "start", model="soap-krr", parameters=len(model.alpha), members=1, species=[chemical_symbols[z] for z in species],
         training=len(train), validation=len(valid), split_by=words, notes=notes,

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 
+from nucleate.crystals.checks import check_atoms, check_structure, settle_periodicity
+from nucleate.crystals.formats import read_frames
 from nucleate.crystals.formula import formula_text
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.reference.base import Label
 from nucleate.reference.ledger import read_labels
-from nucleate.units import GPA
+from nucleate.training.label_keys import LabelKeys
+from nucleate.training.suspicions import refuse_outliers
 
 VACUUM = 12.0
 """Å around a molecule on every side: beyond the reach of any potential here."""
-UNITS = {
-    27.2114: "eV and hartree",
-    13.6057: "eV and rydberg",
-    23.0605: "eV and kcal/mol",
-    96.4853: "eV and kJ/mol",
-}
-"""Ratios of energies that betray mixed units."""
-LARGEST_STRESS = 5.0
-"""eV/Å³ (800 GPa); larger ones are more likely in GPa."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +57,19 @@ class LabelledStructure:
         return formula_text({str(s): int(n) for s, n in zip(symbols, counts, strict=True)})
 
 
-def read_data(path: Path | str) -> list[LabelledStructure]:
+def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledStructure]:
     """Every labelled structure of a file or run folder.
 
     Args:
         path: extended XYZ (or what else ASE reads with energies), an ASE database (`.db`), or the folder of a search.
+        keys: entries of a file that hold its labels; unset: as ASE names them.
 
     Raises:
-        BadInput: nothing there, no energies, a label that is not a number; names the row.
+        BadInput: nothing there, no energies, labels under other names, a label that is not a number, stress in an unknown unit, atoms that
+            overlap, an energy far from all others; names the row.
     """
     path = Path(path)
+    keys = keys or LabelKeys()
     if path.is_dir():
         if not (path / "run.db").is_file():
             raise BadInput(f"{path}: is a folder without a search in it (run.db is missing); give a file or a run folder")
@@ -83,112 +77,75 @@ def read_data(path: Path | str) -> list[LabelledStructure]:
     elif not path.is_file():
         raise BadInput(f"{path}: no such file; give extended XYZ, an ASE database or a search's run folder")
     elif path.suffix == ".db":
-        frames = _from_database(path)
+        frames = _from_database(path, keys)
     else:
-        frames = _from_file(path)
+        frames = _from_file(path, keys)
     data = list(frames)
     if not data:
         raise BadInput(f"{path}: holds no labelled structure")
+    refuse_outliers(data)
     return data
 
 
 def _from_run(path: Path) -> Iterator[LabelledStructure]:
     for number, reference, atoms, label in read_labels(path):
-        yield _checked(atoms, label.energy, label.forces, label.stress, f"{path}, row {number}", {"reference": reference})
+        yield _plain(atoms, label.energy, label.forces, label.stress, f"{path}, row {number}", {"reference": reference})
 
 
-def _from_database(path: Path) -> Iterator[LabelledStructure]:
+def _from_database(path: Path, keys: LabelKeys) -> Iterator[LabelledStructure]:
     from ase.db import connect
 
     try:
         rows = list(connect(str(path)).select())
     except Exception as error:  # whatever a damaged database raises
-        raise BadInput(f"{path}: cannot be read as an ASE database ({error})") from error
+        raise BadInput(f"{path}: cannot be read as an ASE database ({quoted(' '.join(str(error).split()))})") from error
     for row in rows:
-        atoms = row.toatoms()
-        yield _checked(atoms, *_results(atoms), f"{path}, row {row.id}", dict(row.key_value_pairs))
+        atoms, where = row.toatoms(), f"{path}, row {row.id}"
+        atoms.info.update(row.key_value_pairs)
+        yield _checked(atoms, *keys.read(atoms, where), where, dict(row.key_value_pairs))
 
 
-def _from_file(path: Path) -> Iterator[LabelledStructure]:
-    try:
-        frames = ase.io.read(path, index=":")
-    except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"{path}: ASE cannot read it ({text}); is the file complete?") from error
-    for number, atoms in enumerate(frames if isinstance(frames, list) else [frames]):
-        yield _checked(atoms, *_results(atoms), f"{path}, row {number + 1}", dict(atoms.info))
-
-
-def _results(atoms: Atoms) -> tuple[float | None, np.ndarray | None, np.ndarray | None]:
-    found: list[Any] = []
-    for ask in (atoms.get_potential_energy, atoms.get_forces, atoms.get_stress):
-        try:
-            found.append(None if atoms.calc is None else ask())
-        except (PropertyNotImplementedError, RuntimeError, ValueError):
-            found.append(None)
-    return found[0], found[1], found[2]
+def _from_file(path: Path, keys: LabelKeys) -> Iterator[LabelledStructure]:
+    for number, atoms in enumerate(read_frames(path), start=1):
+        where = f"{path}, row {number}"
+        yield _checked(atoms, *keys.read(atoms, where), where, dict(atoms.info))
 
 
 def _checked(
     atoms: Atoms, energy: float | None, forces: np.ndarray | None, stress: np.ndarray | None, where: str, info: dict[str, Any]
 ) -> LabelledStructure:
+    """A structure that somebody else labelled: it is looked at as any structure that is read."""
     if energy is None:
         raise BadInput(f"{where}: has no energy; label it or take it out")
-    if len(atoms) == 0:
-        raise BadInput(f"{where}: has no atoms")
+    check_atoms(atoms, where)
+    settle_periodicity(atoms, where)
     bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-    if not atoms.pbc.all():
-        if atoms.pbc.any():
-            raise BadInput(f"{where}: is periodic in some directions only; give crystals or molecules")
+    if atoms.cell.rank == 0:
         bare.set_cell(np.diag(np.ptp(atoms.positions, axis=0) + 2 * VACUUM))
         bare.center()
         stress = None
-    for name, array, shape in (("forces", forces, (len(atoms), 3)), ("stress", stress, (6,))):
+    check_structure(bare, where)
+    return _plain(bare, energy, forces, stress, where, info)
+
+
+def _plain(
+    bare: Atoms, energy: float, forces: np.ndarray | None, stress: np.ndarray | None, where: str, info: dict[str, Any]
+) -> LabelledStructure:
+    for name, array, shape in (("forces", forces, (len(bare), 3)), ("stress", stress, (6,))):
         if array is not None and np.shape(array) != shape:
             raise BadInput(f"{where}: {name} has the shape {np.shape(array)}, not {shape}")
-    for name, value in (
-        ("energy", energy),
-        ("forces", forces),
-        ("stress", stress),
-        ("positions", bare.positions),
-        ("cell", bare.cell.array),
-    ):
+    for name, value in (("energy", energy), ("forces", forces), ("stress", stress)):
         if value is not None and not np.isfinite(value).all():
             raise BadInput(f"{where}: {name} holds a number that is not finite; correct it or take the row out")
-    if abs(np.linalg.det(bare.cell.array)) < 1e-3:
-        raise BadInput(f"{where}: has no three-dimensional cell")
     return LabelledStructure(bare, float(energy), forces, stress, where, info)
 
 
 def from_labels(structures: Sequence[Atoms], labels: Sequence[Label]) -> list[LabelledStructure]:
     """What a reference said of structures, as training data; raises `BadInput` naming a label that is not finite."""
     return [
-        _checked(atoms, label.energy, label.forces, label.stress, f"label {number}", {})
+        _plain(atoms, label.energy, label.forces, label.stress, f"label {number}", {})
         for number, (atoms, label) in enumerate(zip(structures, labels, strict=True), 1)
     ]
-
-
-def suspicious_units(data: Sequence[LabelledStructure]) -> list[str]:
-    """Evidence of mixed or wrong units, one line each; empty where nothing looks wrong."""
-    said = []
-    data = [item.labels for item in data]
-    by_formula: dict[str, list[LabelledStructure]] = defaultdict(list)
-    for item in data:
-        by_formula[item.formula].append(item)
-    for formula, items in by_formula.items():
-        low, high = min(items, key=lambda item: abs(item.energy)), max(items, key=lambda item: abs(item.energy))
-        ratio = abs(high.energy) / max(abs(low.energy), 1e-9)
-        for factor, units in UNITS.items():
-            if len(items) > 1 and abs(ratio / factor - 1) < 0.03 and low.energy * high.energy > 0:
-                said.append(
-                    f"mixed units? {low.where} and {high.where} hold {formula} with energies of {low.energy:g} and {high.energy:g}: "
-                    f"a factor of {ratio:.2f}, as between {units}"
-                )
-                break
-    largest, where = max(((float(np.abs(item.stress).max()), item.where) for item in data if item.stress is not None), default=(0.0, ""))
-    if largest > LARGEST_STRESS:
-        said.append(f"stress in GPa? {where} holds {largest:g}, which in eV/Å³ is {largest / GPA:.0f} GPa")
-    return said
 
 
 def heights(data: Sequence[LabelledStructure], quantile: float = 0.0) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ase.data import atomic_numbers
 from torch import Tensor
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.registry import Trainable
 
@@ -30,7 +30,9 @@ def find_parts(model: Trainable, what: str) -> list[Part]:
         return [(name, model.species.index(atomic_numbers[what])) for name in names]
     if not found:
         tops = sorted({name.partition(".")[0] for name in names})
-        raise BadInput(f"the model has no part {what!r}; there are {', '.join(tops)}, and what they hold: {', '.join(names[:12])} ...")
+        raise BadInput(
+            f"the model has no part '{quoted(what)}'; there are {', '.join(tops)}, and what they hold: {', '.join(names[:12])} ..."
+        )
     return found
 
 

@@ -26,10 +26,12 @@ from nucleate.training.closed_form import fit_closed_form
 from nucleate.training.data import LabelledStructure, heights, read_data
 from nucleate.training.fitting import errors_on, evaluation_parts
 from nucleate.training.folder import TrainingFolder, read_events
+from nucleate.training.label_keys import LabelKeys
 from nucleate.training.loss import Errors, ErrorSum
 from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import FitSettings
-from nucleate.training.splits import groups, split
+from nucleate.training.splits import groups, isolated_atoms, split
+from nucleate.training.suspicions import suspicions
 from nucleate.training.trainer import OnEvent, Trainer, model_path
 
 HINT = "docs/training.md shows one"
@@ -45,7 +47,10 @@ def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **option
         data, source = dict(settings), "settings"
     else:
         data, source = ({}, "settings") if settings is None else (read_settings(settings, HINT), str(settings))
-    data.update({name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    if isinstance(data.get("labels"), dict) and "labels" in given:
+        given["labels"] = {**data["labels"], **given["labels"]}
+    data.update(given)
     if not isinstance(settings, FitSettings) and data.get("stages") and "steps" in data:
         raise BadInput(f"{source}: steps has no effect beside stages, which have their own; give one of the two")
     found = validated(FitSettings, data, source)
@@ -83,8 +88,8 @@ def fit(
     """
     out = Path(out)
     resolved = resolve(settings, **options)
-    labelled = read_data(data)
-    held = None if validation is None else read_data(validation)
+    labelled = read_data(data, resolved.labels)
+    held = None if validation is None else read_data(validation, resolved.labels)
     told = [] if replay is None else _steered(Path(replay))
     record = {"data": str(data), "digest": digest(labelled)}
     if held is not None:
@@ -149,22 +154,23 @@ def digest(data: Sequence[LabelledStructure]) -> str:
     return found.hexdigest()[:16]
 
 
-def evaluate(model: Path | str, data: Path | str) -> dict[str, Any]:
+def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = None) -> dict[str, Any]:
     """Errors of a trained model on labelled structures.
 
     Args:
         model: a training's folder, or a model file.
         data: as in `fit`.
+        labels: entries of a file that hold its labels.
 
     Returns:
         `family`, `prior` (or null), `members`, `parameters`, `structures`, `atoms`; `energy_rmse`, `energy_mae` (eV/atom), `force_rmse`,
         `force_mae` (eV/Å), `stress_rmse`, `stress_mae` (eV/Å³), null without labels; `cpu_seconds`; `by_formula`: energy and force RMSE of
-        each composition.
+        each composition; `notes`: what looks wrong with the labels.
     """
     path = Path(model)
     potential, _ = load_potential(model_path(path) if path.is_dir() else path)
     learned = potential.correction if isinstance(potential, CorrectedPotential) else potential
-    labelled = read_data(data)
+    labelled = read_data(data, labels)
     started = time.process_time()
     everything, by_formula = ErrorSum(), {}
     for formula in sorted({item.formula for item in labelled}):
@@ -186,6 +192,7 @@ def evaluate(model: Path | str, data: Path | str) -> dict[str, Any]:
         **asdict(everything.errors()),
         "cpu_seconds": time.process_time() - started,
         "by_formula": by_formula,
+        "notes": suspicions(labelled),
     }
 
 
@@ -217,7 +224,7 @@ def learning_curve(
         Rows with `model`, `labels`, `seed`, `energy_rmse`, `energy_mae`, `force_rmse`, ..., `low` (structures held back within 1 eV/atom of
         the lowest of their stoichiometry), `low_energy_rmse`, `low_force_rmse`, `parameters`, `cpu_seconds` of training.
     """
-    labelled = read_data(data)
+    labelled = read_data(data, resolve(settings).labels)
     out = Path(out)
     if min(sizes) < 1:
         raise BadInput("at least one label is needed to train on")
@@ -230,7 +237,7 @@ def learning_curve(
     rows = []
     for seed in seeds:
         group, words = groups(labelled, resolve(settings).split_by)
-        train, held = split(group, test, seed)
+        train, held = split(group, test, seed, isolated_atoms(labelled))
         order = np.random.default_rng([seed, 21]).permutation(train)
         for name in models:
             family, _, file = name.partition(":")

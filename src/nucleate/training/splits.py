@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.polymorphs.fingerprint import fingerprints, leaders
 from nucleate.training.data import LabelledStructure
 
 KEYS = ("group", "parent", "config_type")
 """Names under which files say where a structure comes from, in this order."""
+ALONE = 8.0
+"""Å between a single atom and its images beyond which it is an isolated atom."""
 FEW = 5
 """Groups below which a finer division is sought."""
 ALIKE = 0.15
@@ -37,8 +39,8 @@ def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndar
         names = [item.info.get(by) for item in data]
         missing = next((item for item, name in zip(data, names, strict=True) if name is None), None)
         if missing is not None:
-            raise BadInput(f"{missing.where}: has no entry {by!r} to split by")
-        return _numbered([str(name) for name in names]), f"the entry {by!r}"
+            raise BadInput(f"{missing.where}: has no entry '{quoted(by)}' to split by")
+        return _numbered([str(name) for name in names]), f"the entry '{quoted(by)}'"
     if by == "auto":
         for key in KEYS:
             if all(key in item.info for item in data) and len({str(item.info[key]) for item in data}) >= FEW:
@@ -53,18 +55,33 @@ def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndar
     return cdist(vectors, vectors[heads]).argmin(1), f"similarity (pooled fingerprints closer than {ALIKE})"
 
 
+def isolated_atoms(data: Sequence[LabelledStructure]) -> np.ndarray:
+    """(n,) which structures are single atoms in large empty cells."""
+    return np.array([len(item.atoms) == 1 and bool(item.atoms.cell.lengths().min() > ALONE) for item in data])
+
+
 def _numbered(names: Sequence[str]) -> np.ndarray:
     return np.unique(names, return_inverse=True)[1]
 
 
-def split(group: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split(group: np.ndarray, share: float, seed: int, kept: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Indices for training and for validation: whole groups, drawn at random until validation holds `share` of the structures.
+
+    Args:
+        group: (n,) the group of each structure.
+        share: of the structures.
+        seed: of the draw.
+        kept: (n,) structures that are trained on in any case, such as isolated atoms: nothing else says what zero binding is.
 
     Raises:
         BadInput: one group alone.
     """
     if share == 0:
         return np.arange(len(group)), np.arange(0)
+    if kept is not None and kept.any():
+        free = np.flatnonzero(~kept)
+        train, valid = split(group[free], share, seed)
+        return np.sort(np.concatenate([free[train], np.flatnonzero(kept)])), free[valid]
     sizes = Counter(group.tolist())
     if len(sizes) < 2:
         raise BadInput("all structures are of one group: nothing can be held back honestly; split by another entry, or set validation = 0")

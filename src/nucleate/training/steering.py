@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.potentials.registry import family_settings, make_model
 from nucleate.training.fitting import Fitting
 from nucleate.training.folder import TrainingFolder, read_commands, read_events
@@ -112,7 +112,7 @@ class Steering:
                     fitting.frozen = [*(what for what in fitting.frozen if what != command["what"]), command["what"]]
                 case "unfreeze":
                     if command["what"] not in fitting.frozen:
-                        raise BadInput(f"{command['what']!r} is not frozen; frozen: {', '.join(fitting.frozen) or 'nothing'}")
+                        raise BadInput(f"'{quoted(command['what'])}' is not frozen; frozen: {', '.join(fitting.frozen) or 'nothing'}")
                     fitting.frozen = [what for what in fitting.frozen if what != command["what"]]
                 case "reset":
                     s = fitting.settings

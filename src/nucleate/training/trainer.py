@@ -17,20 +17,21 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from nucleate.errors import BadInput, NucleateError
+from nucleate.errors import BadInput, NucleateError, quoted
 from nucleate.foreign import stated
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings, make_model
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet
-from nucleate.training.data import LabelledStructure, suspicious_units, what_is_missing
+from nucleate.training.data import LabelledStructure, what_is_missing
 from nucleate.training.evaluation import examine, gradient_noise, some
 from nucleate.training.fitting import Fitting, finite, structure_weights
 from nucleate.training.folder import TrainingFolder, pack, read_events, unpack
 from nucleate.training.observe import histograms
 from nucleate.training.settings import FitSettings
-from nucleate.training.splits import groups, split
+from nucleate.training.splits import groups, isolated_atoms, split
 from nucleate.training.steering import Steering
+from nucleate.training.suspicions import suspicions
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 BEST = "best.safetensors"
@@ -84,7 +85,7 @@ class Trainer:
             self.device = torch.device(settings.device)
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            raise BadInput(f"device {settings.device!r} cannot be used: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"device '{quoted(settings.device)}' cannot be used: {quoted(str(error))}") from None
         chosen, held, self.split_words = held_back(data, held_out, settings)
         species = tuple(sorted({int(z) for item in [*chosen, *held] for z in item.atoms.numbers}))
         dtype = torch.float32 if settings.dtype == "float32" else torch.float64
@@ -118,7 +119,7 @@ class Trainer:
             self._tell(
                 "start", model=settings.model, parameters=sum(p.numel() for p in fitting.parameters.values()), members=self.model.members,
                 species=[chemical_symbols[z] for z in self.model.species], training=len(self.train_set), validation=len(self.valid_set),
-                split_by=self.split_words, notes=[*what_is_missing(self.train_set.data), *suspicious_units(self.train_set.data)],
+                split_by=self.split_words, notes=[*what_is_missing(self.train_set.data), *suspicions(self.train_set.data)],
             )  # fmt: skip
             self._evaluate()
         else:
@@ -258,7 +259,7 @@ def held_back(
     if held_out is not None:
         return list(data), list(held_out), "another file"
     group, words = groups(data, settings.split_by)
-    train, valid = split(group, settings.validation, settings.seed)
+    train, valid = split(group, settings.validation, settings.seed, isolated_atoms(data))
     return [data[k] for k in train], [data[k] for k in valid], words
 
 

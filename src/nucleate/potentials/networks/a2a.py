@@ -21,8 +21,8 @@ from nucleate.potentials.networks.network import Graph, NetworkPotential
 from nucleate.potentials.networks.settings import Activation, NetworkSettings
 from nucleate.potentials.networks.symmetry_functions import ModifiedAngular, OriginalAngular, Radial, SymmetryFunctions
 
-Positive = Annotated[int, Field(ge=1)]
-Width = Annotated[float, Field(gt=0)]
+Positive = Annotated[int, Field(ge=1, le=8192)]
+Width = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class A2ASettings(NetworkSettings):
@@ -31,20 +31,28 @@ class A2ASettings(NetworkSettings):
     cutoff: float = Field(4.6, gt=1.0, le=12.0, description="Reach of the radial functions, Å.")
     angular_cutoff: float = Field(3.1, gt=1.0, le=12.0, description="Reach of the angular functions, Å.")
     functions: Literal["modified", "original"] = Field("modified", description="modified: ANI's; original: Behler and Parrinello's.")
-    radial_start: float = Field(0.5, ge=0, description="First radial centre, Å.")
+    radial_start: float = Field(0.5, ge=0, le=20, description="First radial centre, Å.")
     radial_bins: int = Field(32, ge=1, le=256, description="Radial centres, evenly spaced up to the cutoff.")
-    radial_eta: float = Field(16.0, gt=0, description="1/Å^2.")
-    radial_centres: list[float] = Field(default_factory=list, description="Your own radial centres, Å, in place of the bins.")
-    angular_start: float = Field(0.5, ge=0, description="First centre of the mean distance, Å.")
+    radial_eta: float = Field(16.0, gt=0, le=1e6, description="1/Å^2.")
+    radial_centres: list[float] = Field(
+        default_factory=list, max_length=256, description="Your own radial centres, Å, in place of the bins."
+    )
+    angular_start: float = Field(0.5, ge=0, le=20, description="First centre of the mean distance, Å.")
     angular_bins: int = Field(8, ge=1, le=64, description="Centres of the mean distance, evenly spaced (modified).")
     angle_bins: int = Field(8, ge=1, le=64, description="Angles, evenly spaced (modified).")
-    angular_eta: float = Field(8.0, gt=0, description="1/Å^2 (modified).")
-    zeta: float = Field(32.0, ge=1, description="Sharpness of the angle (modified).")
-    original_etas: list[Width] = Field(default_factory=lambda: [0.01, 0.05, 0.1, 0.2], description="Angular etas (original), 1/Å^2.")
-    original_zetas: list[Width] = Field(default_factory=lambda: [1.0, 2.0, 4.0, 16.0], description="Angular zetas (original).")
+    angular_eta: float = Field(8.0, gt=0, le=1e6, description="1/Å^2 (modified).")
+    zeta: float = Field(32.0, ge=1, le=1e4, description="Sharpness of the angle (modified).")
+    original_etas: list[Width] = Field(
+        default_factory=lambda: [0.01, 0.05, 0.1, 0.2], max_length=64, description="Angular etas (original), 1/Å^2."
+    )
+    original_zetas: list[Width] = Field(
+        default_factory=lambda: [1.0, 2.0, 4.0, 16.0], max_length=64, description="Angular zetas (original)."
+    )
     learnable: bool = Field(False, description="Train centres and widths of the functions as well.")
-    hidden: list[Positive] = Field(default_factory=lambda: [128, 128, 32], description="Hidden layers of every species.")
-    hidden_of: dict[str, list[Positive]] = Field(default_factory=dict, description="Hidden layers of single species, as H = [64, 32].")
+    hidden: list[Positive] = Field(default_factory=lambda: [128, 128, 32], max_length=32, description="Hidden layers of every species.")
+    hidden_of: dict[str, Annotated[list[Positive], Field(max_length=32)]] = Field(
+        default_factory=dict, description="Hidden layers of single species, as H = [64, 32]."
+    )
     activation: Activation = Field("celu", description="Between the layers.")
     output: Activation | None = Field(None, description="On the last layer; unset: none. gaussian: exp(-(sum G W + B)^2).")
 

@@ -37,9 +37,9 @@ class MolCNNSettings(NetworkSettings):
         "smooth", description="smooth: all within a smooth cutoff; nearest: the nearest ones, whose energy jumps when they change."
     )
     nearest: int = Field(6, ge=1, le=64, description="How many nearest neighbours, where these are asked for.")
-    bond_start: float = Field(0.8, gt=0, description="Centre of the first bond mask, Å; the others follow up to the cutoff.")
-    bond_width: float = Field(0.5, gt=0, description="Width of a bond mask at the start, Å; trained.")
-    angle_width: float = Field(0.5, gt=0, description="Width of an angle mask at the start, radians; trained.")
+    bond_start: float = Field(0.8, gt=0, le=20, description="Centre of the first bond mask, Å; the others follow up to the cutoff.")
+    bond_width: float = Field(0.5, gt=0, le=20, description="Width of a bond mask at the start, Å; trained.")
+    angle_width: float = Field(0.5, gt=0, le=10, description="Width of an angle mask at the start, radians; trained.")
     pool: Literal["sum", "max"] = Field("sum", description="Over the angles at an atom; max: the strongest of each kind.")
 
 

@@ -16,4 +16,4 @@ class NetworkSettings(BaseModel):
 
     members: int = Field(1, ge=1, le=32, description="Committee members, trained together on resampled labels.")
     wall_fraction: float = Field(0.8, gt=0, le=1.2, description="Where the pair wall begins, as a fraction of the sum of covalent radii.")
-    wall_strength: float = Field(4.0, ge=0, description="Factor on the screened nuclear repulsion of the wall; 0: no wall.")
+    wall_strength: float = Field(4.0, ge=0, le=1e6, description="Factor on the screened nuclear repulsion of the wall; 0: no wall.")

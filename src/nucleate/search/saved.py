@@ -1,0 +1,189 @@
+"""What a run folder says of a search, checked as it is read back: a disk, a person or another program may have changed it.
+
+The models say what `LoopState.as_dict` and `RunFolder.event` write; whatever does not fit them is damage, told in one line.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nucleate.errors import quoted
+
+LARGEST_STATE = 256_000_000
+"""Bytes of a state once unpacked; the largest known holds some ten million."""
+MOST_ATOMS = 5000
+
+# Beyond these, squares and volumes overflow in whatever is computed from them.
+Finite = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+Length = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Number = Annotated[int, Field(ge=1, le=118)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Text = Annotated[str, Field(max_length=10_000)]
+Symbol = Annotated[str, Field(pattern=r"^[A-Za-z0-9/_\-]{1,20}$")]
+"""Of a space group; it becomes part of a file's name."""
+Point = tuple[Length, Length, Length]
+Rows = Annotated[list[tuple[Finite, Finite, Finite]], Field(max_length=MOST_ATOMS)]
+Coordinates = Annotated[list[Finite], Field(max_length=3 * MOST_ATOMS + 9)]
+Voigt = tuple[Finite, Finite, Finite, Finite, Finite, Finite]
+
+
+class _Saved(BaseModel):
+    # Strict: a text that looks like a number was not written by nucleate.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SavedAtoms(_Saved):
+    """A structure: N atomic numbers, three lattice vectors and N positions (Å)."""
+
+    numbers: list[Number] = Field(min_length=1, max_length=MOST_ATOMS)
+    cell: list[Point] = Field(min_length=3, max_length=3)
+    positions: list[Point] = Field(max_length=MOST_ATOMS)
+
+    @model_validator(mode="after")
+    def _fits(self) -> SavedAtoms:
+        if len(self.positions) != len(self.numbers):
+            raise ValueError("as many positions as atoms")
+        a, b, c = self.cell
+        volume = (
+            a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+        )  # numpy would cost more than the rest of the check
+        if abs(volume) < 1e-6:
+            raise ValueError("a cell with a volume")
+        return self
+
+
+class SavedCarried(_Saved):
+    """See `Carried`."""
+
+    atoms: SavedAtoms
+    origin: Text
+
+
+class SavedLead(_Saved):
+    """See `Lead`."""
+
+    energy: Finite
+    fmax: Finite
+    smax: Finite
+    origin: Text
+    calls: Count
+    status: Text
+    trust: Finite
+    best: Count
+    tried: list[Annotated[int, Field(ge=1, le=230)]] = Field(max_length=1000)
+    atoms: SavedAtoms
+    start: SavedAtoms
+    frame: SavedAtoms
+    forces: Rows
+    stress: Voigt
+    path: list[tuple[Coordinates, Coordinates]] = Field(max_length=100_000)
+
+    @model_validator(mode="after")
+    def _fits(self) -> SavedLead:
+        if len(self.forces) != len(self.atoms.numbers):
+            raise ValueError("as many forces as atoms")
+        rows = {len(part) for step in self.path for part in step}
+        if len(rows) > 1 or (self.path and self.best >= len(self.path)):
+            raise ValueError("a path of equal steps, the best among them")
+        return self
+
+
+class SavedPolymorph(_Saved):
+    """See `Polymorph`."""
+
+    energy: Finite
+    fmax: Finite
+    smax: Finite
+    space_group: Symbol
+    number: Annotated[int, Field(ge=1, le=230)]
+    sigma: float
+    origin: Text
+    calls: Count
+    own_calls: Count
+    round: Count
+    found: Count
+    atoms: SavedAtoms
+    start: SavedAtoms
+
+
+class SavedRound(_Saved):
+    """See `RoundRecord`; figures of a round without labels are not numbers."""
+
+    round: Count
+    calls: Count
+    best: Finite | None
+    stops: dict[Text, Count] = Field(max_length=100)
+    clusters: Count
+    calibration: dict[Text, float | None] = Field(max_length=100)
+    training: dict[Text, float | None] = Field(max_length=100)
+    seconds: dict[Text, Finite] = Field(max_length=100)
+
+
+class SavedProof(_Saved):
+    """How the winner's relaxation on the reference ended."""
+
+    stop: Text
+    energy: Finite | None
+    difference: Finite | None
+    steps: Count | None
+    calls: Count
+    seconds: Finite = 0.0
+
+
+class SavedState(_Saved):
+    """See `LoopState`."""
+
+    round: int = Field(ge=-1, lt=2**53)
+    # A committee that diverged leaves these without a number; the next training mends it.
+    sigma_factor: float
+    ratios: list[float] = Field(max_length=10_000)
+    quiet: Count
+    top: list[Finite] = Field(max_length=10_000)
+    finished: Text | None
+    proof: SavedProof | None
+    carried: list[SavedCarried] = Field(max_length=100_000)
+    leads: list[SavedLead] = Field(max_length=100_000)
+    polymorphs: list[SavedPolymorph] = Field(max_length=100_000)
+    records: list[SavedRound] = Field(max_length=100_000)
+
+
+class SavedReference(BaseModel):
+    """The fact that says whose calculations a folder holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: Text
+    surrogate: bool
+    settings: dict[str, Any] | None = None
+
+
+class PolymorphEvent(BaseModel):
+    """A line of events.jsonl that tells of a confirmed polymorph."""
+
+    model_config = ConfigDict(strict=True)
+
+    energy: Finite
+    space_group: Symbol
+    calls: Count
+    round: Count
+
+
+def unpacked(blob: Any) -> bytes:
+    """The JSON of a state as `RunFolder.save_state` packs it.
+
+    Raises:
+        ValueError: not packed by nucleate, cut, or larger than `LARGEST_STATE` once unpacked.
+    """
+    if not isinstance(blob, bytes):
+        raise ValueError("it is not packed")
+    packer = zlib.decompressobj()
+    try:
+        text = packer.decompress(blob, LARGEST_STATE)
+    except zlib.error as error:
+        raise ValueError(quoted(str(error))) from None
+    if packer.unconsumed_tail or not packer.eof:
+        raise ValueError("it is cut, or larger than any state")
+    return text

@@ -1,0 +1,174 @@
+"""Labels that contradict each other.
+
+Wrong units, signs and outliers show in their magnitudes, and in how energies follow forces and stress between near structures.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
+from scipy.linalg import polar
+
+from nucleate.errors import BadInput
+
+if TYPE_CHECKING:
+    from nucleate.training.data import LabelledStructure
+
+HARTREE, KCAL, KJ = 27.2114, 23.0605, 96.4853
+UNITS = {HARTREE: "eV and hartree", HARTREE / 2: "eV and rydberg", KCAL: "eV and kcal/mol", KJ: "eV and kJ/mol"}
+"""Ratios of energies that betray mixed units."""
+OUTLIER = 100.0
+"""eV/atom from the median of a stoichiometry; no crystal is so far from another, crushed ones are not labels to learn from."""
+NEAR_STRAIN, NEAR_MOVE = 0.15, 0.6
+"""Pairs of structures within this strain and this displacement (Å) are compared: a straight line joins their energies."""
+PAIRS = 5
+"""Pairs below which nothing is concluded."""
+MOST_PAIRS = 2000
+
+
+def refuse_outliers(data: Sequence[LabelledStructure]) -> None:
+    """Raise `BadInput` naming the structure whose energy is hundreds of eV/atom from all others of its stoichiometry."""
+    for items in _by_stoichiometry(data).values():
+        energies = np.array([item.labels.energy / len(item.atoms) for item in items])
+        if len(items) < 3:
+            continue
+        away = np.abs(energies - np.median(energies))
+        worst = int(away.argmax())
+        if away[worst] > OUTLIER and away[worst] > 20 * np.median(away):
+            raise BadInput(
+                f"{items[worst].where}: energy of {items[worst].labels.energy:.6g} eV is {away[worst]:.0f} eV/atom from the median of its "
+                "composition; correct it or take it out"
+            )
+
+
+def suspicions(data: Sequence[LabelledStructure]) -> list[str]:
+    """What looks wrong with labels, one line each; empty where nothing does."""
+    data = [item.labels for item in data]
+    return [*_mixed_units(data), *_zero_forces(data), *_identical(data), *_contradictions(data)]
+
+
+def _by_stoichiometry(data: Sequence[LabelledStructure]) -> dict[tuple, list[LabelledStructure]]:
+    found: dict[tuple, list[LabelledStructure]] = defaultdict(list)
+    for item in data:
+        numbers, counts = np.unique(item.atoms.numbers, return_counts=True)
+        found[(*numbers.tolist(), *(counts // np.gcd.reduce(counts)).tolist())].append(item)
+    return found
+
+
+def _mixed_units(data: Sequence[LabelledStructure]) -> list[str]:
+    said = []
+    by_formula: dict[str, list[LabelledStructure]] = defaultdict(list)
+    for item in data:
+        by_formula[item.formula].append(item)
+    for formula, items in by_formula.items():
+        low, high = min(items, key=lambda item: abs(item.energy)), max(items, key=lambda item: abs(item.energy))
+        ratio = abs(high.energy) / max(abs(low.energy), 1e-9)
+        for factor, units in UNITS.items():
+            if len(items) > 1 and abs(ratio / factor - 1) < 0.03 and low.energy * high.energy > 0:
+                said.append(
+                    f"mixed units? {low.where} and {high.where} hold {formula} with energies of {low.energy:g} and {high.energy:g}: "
+                    f"a factor of {ratio:.2f}, as between {units}"
+                )
+                break
+    return said
+
+
+def _zero_forces(data: Sequence[LabelledStructure]) -> list[str]:
+    """Forces of exactly zero on every atom of cells that share no symmetry are placeholders."""
+    zero = [item for item in data if item.forces is not None and len(item.atoms) > 1 and not np.any(item.forces)]
+    if len(zero) < 3 or len({round(item.energy / len(item.atoms), 6) for item in zero}) < 3:
+        return []
+    return [
+        f"forces are exactly zero in {len(zero)} of {len(data)} structures ({zero[0].where} first): placeholders? "
+        "--forces-key none trains without forces"
+    ]
+
+
+def _identical(data: Sequence[LabelledStructure]) -> list[str]:
+    seen: dict[bytes, LabelledStructure] = {}
+    twice = []
+    for item in data:
+        key = item.atoms.numbers.tobytes() + np.round(item.atoms.positions, 5).tobytes() + np.round(item.atoms.cell.array, 5).tobytes()
+        if key in seen:
+            twice.append((seen[key], item))
+        seen.setdefault(key, item)
+    if not twice:
+        return []
+    first, second = twice[0]
+    return [f"{len(twice)} of {len(data)} structures repeat another ({second.where} repeats {first.where})"]
+
+
+def _contradictions(data: Sequence[LabelledStructure]) -> list[str]:
+    """Differences of energies of near structures against the work of forces and of stress between them."""
+    changes, forces, stresses = _work(data)
+    if len(changes) < PAIRS:
+        return []
+    said = []
+    counts = np.median([len(item.atoms) for item in data])
+    if np.abs(forces).max() > 0:
+        rest = changes - stresses
+        factor = float(forces @ rest / (forces @ forces))
+        left = np.linalg.norm(rest - factor * forces) / np.linalg.norm(rest)
+        if factor < -0.5 and left < 0.7:
+            said.append("forces point the wrong way? energies rise along them")
+        elif factor > 0 and left < 0.7 and not 0.4 < factor < 2.5:
+            known = {
+                1 / HARTREE: "energies in hartree", 2 / HARTREE: "energies in rydberg", 1 / counts: "energies per atom",
+                KCAL: "energies in kcal/mol", KJ: "energies in kJ/mol", HARTREE: "forces in hartree/Å",
+            }  # fmt: skip
+            near = min(known, key=lambda value: abs(np.log(value / factor)))
+            hint = f", as with {known[near]}" if abs(np.log(near / factor)) < 0.25 else ""
+            said.append(
+                f"energies change {factor:.3g} times as much as forces say between near structures{hint}: one of the two is in another unit"
+            )
+    if np.abs(stresses).max() > 0:
+        rest = changes - forces
+        as_given, turned = np.linalg.norm(rest - stresses), np.linalg.norm(rest + stresses)
+        if turned < 0.7 * as_given and float(stresses @ rest) < 0:
+            said.append(
+                "stress of the wrong sign? energies fall where it says they rise; tension is positive here: --stress-unit -eV/A^3 turns it"
+            )
+    return said
+
+
+def _work(data: Sequence[LabelledStructure]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(p,) differences of energy, and work of forces and of stress by the trapezoid rule, eV, over pairs of near structures."""
+    rows: list[tuple[float, float, float]] = []
+    by_kind: dict[bytes, list[LabelledStructure]] = defaultdict(list)
+    for item in data:
+        if item.atoms.cell.rank == 3 and (item.forces is not None or item.stress is not None):
+            by_kind[item.atoms.numbers.tobytes()].append(item)
+    near = [(one, other) for items in by_kind.values() for i, one in enumerate(items) for other in items[i + 1 : i + 21]]
+    for one, other in near[:MOST_PAIRS]:
+        row = _between(one, other)
+        if row is not None:
+            rows.append(row)
+    changes, forces, stresses = np.array(rows).reshape(-1, 3).T
+    return changes, forces, stresses
+
+
+def _between(one: LabelledStructure, other: LabelledStructure) -> tuple[float, float, float] | None:
+    first, second = one.atoms.cell.array, other.atoms.cell.array
+    # Row vectors: x2 = x1 @ gradient, and gradient = stretch @ turn.
+    turn, stretch = polar(np.linalg.solve(first, second), side="left")
+    values, axes = np.linalg.eigh(stretch)
+    if values.min() <= 0 or np.abs(np.log(values)).max() > NEAR_STRAIN:
+        return None
+    strain = (axes * np.log(values)) @ axes.T
+    scaled = other.atoms.get_scaled_positions(wrap=False) - one.atoms.get_scaled_positions(wrap=False)
+    scaled -= np.round(scaled)
+    scaled -= scaled.mean(axis=0)
+    moved = scaled @ first @ ((axes * np.sqrt(values)) @ axes.T)
+    if np.linalg.norm(moved, axis=1).max() > NEAR_MOVE:
+        return None
+    force = stress = 0.0
+    for item, here, strained in ((one, moved, strain), (other, moved @ turn, turn.T @ strain @ turn)):
+        if item.forces is not None:
+            force -= 0.5 * float((item.forces * here).sum())
+        if item.stress is not None:
+            stress += 0.5 * item.atoms.get_volume() * float((voigt_6_to_full_3x3_stress(item.stress) * strained).sum())
+    return other.energy - one.energy, force, stress
