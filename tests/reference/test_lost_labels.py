@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,7 +95,9 @@ def test_a_locked_database_does_not_cost_the_label(tmp_path):
 def test_a_database_that_is_free_again_takes_the_answer_at_the_next_try(tmp_path, monkeypatch):
     stack = []
     monkeypatch.setattr(ledger_module, "PATIENCE", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(ledger_module.time, "sleep", lambda seconds: stack and stack.pop().__exit__(None, None, None))
+    # The ledger's clock alone: other threads may be sleeping.
+    clock = SimpleNamespace(time=time.time, sleep=lambda seconds: stack and stack.pop().__exit__(None, None, None))
+    monkeypatch.setattr(ledger_module, "time", clock)
     ledger = impatient_ledger(tmp_path / "run.db")
     key = "a" * 64
     ledger.begin(key, copper(), "paid", {}, "train", 0)
@@ -161,7 +165,8 @@ def test_an_interrupt_while_the_answer_waits_does_not_cost_it(tmp_path, monkeypa
     ledger = impatient_ledger(tmp_path / "run.db")
     key = "f" * 64
     ledger.begin(key, copper(), "paid", {}, "train", 0)
-    monkeypatch.setattr(*((ledger, "finish") if interrupted == "finish" else (ledger_module.time, "sleep")), interrupt)
+    clock = SimpleNamespace(time=time.time, sleep=interrupt)
+    monkeypatch.setattr(*((ledger, "finish", interrupt) if interrupted == "finish" else (ledger_module, "time", clock)))
     with locked(tmp_path / "run.db"), pytest.raises(KeyboardInterrupt):
         ledger.keep(key, Label(-1.0, np.zeros((4, 3)), np.zeros(6)), 1.0)
     assert [row.status for row in Ledger(tmp_path / "run.db").rows()] == ["ok"]

@@ -226,6 +226,15 @@ def test_a_terminals_interrupt_is_the_leaders_alone(tmp_path):
             until(lambda folder=folder: not processes_of(folder))
 
 
+def test_an_interrupt_that_an_engine_swallows_stops_the_run_in_this_process(tmp_path):
+    with leading(tmp_path, "Deaf", [0.01, 0.02], workers=0) as leader:
+        until(lambda: invoices(tmp_path))
+        leader.send_signal(signal.SIGINT)
+        _, errors = leader.communicate(timeout=PATIENCE)
+        assert "KeyboardInterrupt" in errors
+    assert [row.status for row in Ledger(tmp_path / "run.db").rows()] == ["interrupted"]
+
+
 def test_an_interrupted_run_repeats_at_most_the_calls_in_flight(tmp_path):
     coordinates = [round(0.01 * k, 2) for k in range(1, 13)]
     with leading(tmp_path, "Paid", coordinates) as leader:

@@ -16,6 +16,7 @@ from types import FrameType
 from ase import Atoms
 
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed, quoted
+from nucleate.interrupts import listening
 from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
 from nucleate.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
@@ -40,7 +41,7 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
     answer: object
     try:
         if threading.current_thread() is threading.main_thread():
-            with engines_end_with_failure(), _limited(timeout):
+            with listening(), engines_end_with_failure(), _limited(timeout):
                 answer = reference.label(atoms.copy())
         else:
             answer = reference.label(atoms.copy())

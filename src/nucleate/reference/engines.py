@@ -40,13 +40,7 @@ class AseReference:
 
     def __init__(self, settings: ReferenceSettings):
         self._settings = settings
-        try:
-            self._input: EngineInput = ENGINE_INPUTS[settings.engine](settings)
-        except SystemExit as error:
-            # A calculator's module that ends the program as it is loaded would end the search without a word.
-            raise BadInput(
-                f"{settings.calculator or settings.engine} ends the program as it is loaded (sys.exit({error.code!r}))"
-            ) from error
+        self._input: EngineInput = ENGINE_INPUTS[settings.engine](settings)
         self.name = f"ase:{settings.calculator}" if settings.engine == "ase" else settings.engine
 
     def settings(self) -> dict[str, Any]:
