@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -166,7 +167,9 @@ def killed(work, folder, moments, most, whole):
                 slowest = max(slowest, time.monotonic() - began)
                 leftovers += len(still)
                 for pid in still:
-                    wrong.append(f"left behind: {pid} {Path(f'/proc/{pid}/cmdline').read_bytes()[:200]}")
+                    with suppress(OSError):
+                        wrong.append(f"left behind: {pid} {Path(f'/proc/{pid}/cmdline').read_bytes()[:200]}")
+                        os.kill(pid, signal.SIGKILL)
         else:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         after = ledger(folder)
