@@ -1,8 +1,11 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from ase import Atoms
 from nucleate.errors import GenerationFailed
 from nucleate.generate.base import Candidate
 from nucleate.generate.tries import NotPlaced, make_many
+from tests.reference.test_process_trees import processes_of, until
 
 WORDS = {"what": "test cells", "advice": "do something"}
 
@@ -197,6 +201,32 @@ def test_workers_end_with_an_interrupt(monkeypatch):
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which processes are left")
+def test_workers_end_with_a_killed_leader(tmp_path):
+    script = tmp_path / "leader.py"
+    script.write_text(
+        "import numpy as np\nfrom nucleate.generate import tries\nfrom tests.generate.test_tries import WORDS, hangs_in_workers\n"
+        "if __name__ == '__main__':\n    tries.SECONDS_WORTH_A_POOL = -1.0\n"
+        "    tries.make_many(hangs_in_workers, 200, np.random.default_rng(0), try_seconds=600.0, workers=2, **WORDS)\n"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    leader = subprocess.Popen([sys.executable, script], env={**os.environ, "PYTHONPATH": paths, "NUCLEATE_TEST": str(tmp_path)})
+
+    def left():
+        return [pid for pid in processes_of(tmp_path) if pid != leader.pid]
+
+    try:
+        # Two workers and who watches them, and Python's own tracker.
+        until(lambda: len(left()) >= 5)
+        leader.kill()
+        leader.wait()
+        until(lambda: not left())
+    finally:
+        for pid in left():
+            os.kill(pid, signal.SIGKILL)
 
 
 def hangs_in_workers(seed: int) -> Candidate:

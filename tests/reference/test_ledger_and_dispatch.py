@@ -1,14 +1,9 @@
 """Every call is a row; nothing is paid twice; trouble is a row with its reason."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,48 +124,6 @@ def test_damaged_database_is_one_line(tmp_path, content):
     with pytest.raises(RunFolderError, match=r"run\.db") as caught:
         Ledger(path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
-def test_workers_die_with_a_killed_leader(tmp_path):
-    marker = tmp_path / "calls"
-    script = tmp_path / "leader.py"
-    script.write_text(
-        "from tests.reference.fakes import Emt\nfrom tests.reference.test_ledger_and_dispatch import copper\n"
-        "from nucleate.reference import Dispatcher, Ledger\n"
-        f"if __name__ == '__main__':\n    Dispatcher(Emt({str(marker)!r}), Ledger({str(tmp_path / 'run.db')!r}), workers=1)"
-        ".label_many([copper(0.222)], 'train', 0)\n"
-    )
-    root = Path(__file__).resolve().parents[2]
-    leader = subprocess.Popen([sys.executable, script], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 60
-        while not marker.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert marker.exists()
-        leader.send_signal(signal.SIGKILL)
-        leader.wait()
-        deadline = time.monotonic() + 10
-        while _members(leader.pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert _members(leader.pid) == []
-    finally:
-        for pid in _members(leader.pid):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _members(session):
-    """Live worker processes of a session; the resource tracker, which ends by itself, left out."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rsplit(")", 1)[1].split()
-            line = (path.parent / "cmdline").read_text()
-        except (OSError, IndexError):
-            continue
-        if int(fields[3]) == session and fields[0] != "Z" and "spawn_main" in line:
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_an_executor_that_broke_is_said_and_nothing_is_wasted(tmp_path):

@@ -24,6 +24,7 @@ import numpy as np
 from nucleate.errors import GenerationFailed, quoted
 from nucleate.generate.base import Candidate
 from nucleate.interrupts import check, listening
+from nucleate.workers import become_worker
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,6 @@ SECONDS_WORTH_A_POOL = 4.0
 PATIENCE = 8.0  # seconds of tries that make nothing, where distances or volumes are the user's own and may fit no cell
 MOST_HOURS = 2.0  # that the rest may take, by what the first ones took; a search makes as many again in every round
 CHUNKS_PER_WORKER = 8
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class NotPlaced(Exception):
@@ -217,19 +217,9 @@ _worker_build: Build | None = None
 _worker_seconds = 0.0
 
 
-def _start_worker(build: Build, seconds: float) -> None:
+def _start_worker(leader: int, build: Build, seconds: float) -> None:
     global _worker_build, _worker_seconds
-    # numpy is loaded by now and has read its thread count, so tell the running libraries too.
-    for name in THREAD_VARIABLES:
-        os.environ[name] = "1"
-    try:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(1)
-    except ImportError:
-        log.debug("threadpoolctl is not installed; worker threads are as the environment says")
-    # An interrupt is for the process that leads; it ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    become_worker(leader)
     _worker_build, _worker_seconds = build, seconds
 
 
@@ -245,7 +235,7 @@ def _in_processes(build: Build, seeds: list[int], seconds: float, workers: int) 
     # spawn: forking a process that has threads (torch, BLAS) can deadlock.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(build, seconds))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(), build, seconds))
     try:
         for outcomes in pool.map(_work, chunks):
             check()

@@ -86,6 +86,8 @@ MOST_ENERGY = 1e7
 """eV/atom; all electrons of uranium have 8e5."""
 MOST_FORCE, MOST_STRESS = 1e7, 1e6
 """eV/Å and eV/Å³."""
+NOT_FAILURES = ("", "ok", "running", "interrupted")
+"""States of a row of the ledger that a failure must not claim."""
 LONGEST_REASON = 1000
 """Characters of an engine's words that are kept."""
 
@@ -102,11 +104,22 @@ def checked_answer(answer: object, atoms: Atoms) -> Label | ReferenceFailed:
         `invalid` that says why.
     """
     if isinstance(answer, ReferenceFailed):
-        return ReferenceFailed(quoted(" ".join(answer.reason.split()), LONGEST_REASON), kind=quoted(answer.kind, 40))
+        kind = answer.kind if isinstance(answer.kind, str) and answer.kind not in NOT_FAILURES else "failed"
+        reason = answer.reason if isinstance(answer.reason, str) else quoted(answer.reason)
+        return ReferenceFailed(quoted(" ".join(reason.split()), LONGEST_REASON), kind=quoted(kind, 40))
     try:
         return _checked_label(answer, len(atoms))
     except ValueError as error:
         return ReferenceFailed(f"the answer is no label: {error}", kind="invalid")
+
+
+def said(error: BaseException) -> str:
+    """What an exception says of itself: its class and words, of which some have none and some cannot be told."""
+    try:
+        words = str(error)
+    except Exception:
+        words = "whose own words cannot be read"
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _checked_label(label: object, count: int) -> Label:
@@ -115,20 +128,26 @@ def _checked_label(label: object, count: int) -> Label:
     arrays = {}
     for name, shape, most in (("energy", (), MOST_ENERGY * count), ("forces", (count, 3), MOST_FORCE), ("stress", (6,), MOST_STRESS)):
         try:
-            array = np.array(getattr(label, name), dtype=float)
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} is {quoted(getattr(label, name), 40)}") from None
+            value = getattr(label, name)
+            array = np.array(value)
+        except Exception:  # objects that pass for arrays raise exceptions of every kind
+            raise ValueError(f"{name} cannot be read as numbers") from None
+        # Text, complex numbers and objects would convert, some with a part left out.
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"{name} is {quoted(value, 40)}, of type {array.dtype}")
         if array.shape != shape:
             raise ValueError(f"{name} has the shape {array.shape}, not {shape}")
+        array = array.astype(float)
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
         if np.abs(array).max(initial=0) > most:
             raise ValueError(f"{name} reaches {np.abs(array).max():.3g}, beyond any crystal")
         arrays[name] = array
     try:
+        # What is no JSON is kept as its text: a label is not thrown away for what is said beside it.
         details = json.loads(json.dumps(label.details, default=str, allow_nan=True))
         iterations, seconds = int(label.iterations), float(label.core_seconds)
-    except (TypeError, ValueError, RecursionError, OverflowError):
+    except Exception:  # `str` of foreign objects, too, raises exceptions of every kind
         raise ValueError("its details, iterations or core-seconds cannot be recorded") from None
     if not isinstance(details, dict) or not math.isfinite(seconds) or not 0 <= iterations < 2**31:
         raise ValueError("its details, iterations or core-seconds cannot be recorded")

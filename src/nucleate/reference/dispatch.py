@@ -8,20 +8,24 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ase import Atoms
 
-from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
-from nucleate.reference.base import Label, Reference, checked_answer, content_hash, with_k_points
+from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed, quoted
+from nucleate.interrupts import listening
+from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
-from nucleate.workers import become_worker, end_worker
+from nucleate.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
 
 Answer = Label | ReferenceFailed
 STARTING = 300.0
 """Seconds that a worker process may take to begin."""
+FALSE_STARTS = 3
+"""Workers that may die one after the other as they begin, once others have begun: somebody kills them, or memory is short."""
 
 
 class _OutOfTime(BaseException):
@@ -31,63 +35,102 @@ class _OutOfTime(BaseException):
 def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answer, float]:
     """One question, in whatever process this runs: the answer or failure, and wall seconds.
 
-    The time limit interrupts Python code in a main thread alone; local workers are watched from outside as well.
+    The time limit interrupts Python code in a main thread alone; local workers are watched from outside instead.
     """
     started = time.monotonic()
-    in_main = threading.current_thread() is threading.main_thread()
-
-    def out_of_time(number: int, frame: FrameType | None) -> None:
-        raise _OutOfTime
-
     answer: object
-    previous = None
     try:
-        if timeout is not None and in_main:
-            previous = signal.signal(signal.SIGALRM, out_of_time)
-            signal.setitimer(signal.ITIMER_REAL, timeout)
-        answer = reference.label(atoms)
+        if threading.current_thread() is threading.main_thread():
+            with listening(), engines_end_with_failure(), _limited(timeout):
+                answer = reference.label(atoms.copy())
+        else:
+            answer = reference.label(atoms.copy())
     except _OutOfTime:
         answer = _overrun(timeout)
     except ReferenceFailed as failure:
         answer = failure
-    except (NucleateError, KeyboardInterrupt):
+    except NucleateError:
         raise
     except BaseException as error:  # calculators raise exceptions of every kind, and some end the program with sys.exit()
-        answer = ReferenceFailed(f"{type(error).__name__}: {error}")
-    finally:
-        if previous is not None:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise
+        answer = ReferenceFailed(said(error))
     return checked_answer(answer, atoms), time.monotonic() - started
+
+
+@contextmanager
+def _limited(timeout: float | None) -> Iterator[None]:
+    """Raises `_OutOfTime` in the block after `timeout` seconds, and only there."""
+    if timeout is None:
+        yield
+        return
+    running = True
+
+    def out_of_time(number: int, frame: FrameType | None) -> None:
+        if running:
+            raise _OutOfTime
+
+    began = time.monotonic()
+    previous = signal.signal(signal.SIGALRM, out_of_time)
+    outer, interval = signal.getitimer(signal.ITIMER_REAL)
+    try:
+        try:
+            # Again every second: some engines pass over the first.
+            signal.setitimer(signal.ITIMER_REAL, timeout, 1.0)
+            yield
+        finally:
+            # The alarm may go off on this very line; the next one is a second away.
+            running = False
+    finally:
+        running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        if outer:
+            # Somebody else's alarm, a caller's or a test's.
+            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-3), interval)
 
 
 def _overrun(timeout: float | None) -> ReferenceFailed:
     return ReferenceFailed(f"stopped after the time limit of {timeout:g} s", kind="timeout")
 
 
+def _ready(reference: Reference) -> int:
+    """First call of a worker, by which it has loaded the reference's modules: the process that watches it, its parent."""
+    return os.getppid()
+
+
 class _Slot:
     """One worker process and the call it is busy with; a lost worker or an overrun touches no other."""
 
-    def __init__(self) -> None:
+    def __init__(self, reference: Reference) -> None:
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=become_worker, initargs=(os.getpid(),))
-        self.watcher: int | None = None
         self.task: tuple[str, Atoms] | None = None
         self.deadline = time.monotonic() + STARTING
         self.began = time.monotonic()
-        # The worker's parent is the process that watches it.
-        self.future: Future | None = self._pool.submit(os.getppid)
+        with interrupts_held():
+            self.future: Future | None = self._pool.submit(_ready, reference)
+        # The pool's own process becomes the watching half. Where the pool does not tell, the worker will.
+        self.watcher: int | None = next(iter(getattr(self._pool, "_processes", None) or ()), None)
 
     def give(self, task: tuple[str, Atoms], reference: Reference, timeout: float | None) -> None:
+        """Raises `BrokenExecutor` if the worker has died while it was idle."""
+        # No time limit inside: the leader keeps the time, and ends the worker with every engine that it started.
+        self.future = self._pool.submit(ask, reference, task[1], None)
         self.task = task
         self.began = time.monotonic()
         self.deadline = float("inf") if timeout is None else self.began + timeout
-        self.future = self._pool.submit(ask, reference, task[1], timeout)
 
     def end(self) -> None:
         """At once if it is busy; an idle worker leaves by itself."""
-        if self.future is not None and self.watcher is not None:
+        if self.future is not None and not self.future.done() and self.watcher is not None:
             end_worker(self.watcher)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def clear_up(self) -> None:
+        """After its worker died: end what it left behind."""
+        if self.watcher is not None:
+            end_remains(self.watcher)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -97,7 +140,8 @@ class Dispatcher:
     Args:
         reference: what to ask.
         ledger: the record.
-        workers: processes; 0 asks in this process.
+        workers: processes; 0 asks in this process, whose engines then end with an interrupt or at the time limit, but outlive its being
+            killed by `kill -9`.
         executor: any `concurrent.futures.Executor`, in place of local processes; it is not closed here.
         timeout: seconds for one calculation. Local workers that overrun it are ended with all they started. In this process (workers 0)
             and on an executor it can interrupt Python code alone: there the queue's own limit is the one that holds.
@@ -121,6 +165,7 @@ class Dispatcher:
         self._settings = reference.settings()
         self._given = executor
         self._slots: list[_Slot] = []
+        self._began, self._false_starts = False, 0
         self._settled: set[str] | None = None
         self._asked: set[str] = set()
 
@@ -223,17 +268,33 @@ class Dispatcher:
         try:
             while waiting or any(slot.task for slot in self._slots):
                 while len(self._slots) < min(self.workers, len(waiting) + sum(slot.task is not None for slot in self._slots)):
-                    self._slots.append(_Slot())
-                for slot in self._slots:
+                    self._slots.append(_Slot(self.reference))
+                for slot in list(self._slots):
                     if slot.future is None and waiting:
-                        key, atoms = waiting.popleft()
-                        if key not in lost:
-                            self._begin(key, atoms, purpose, round)
-                        slot.give((key, atoms), self.reference, self.timeout)
-                self._await(waiting, lost, finish)
+                        key, atoms = waiting[0]
+                        self._begin(key, atoms, purpose, round)
+                        try:
+                            slot.give((key, atoms), self.reference, self.timeout)
+                        except BrokenExecutor:
+                            # It died while it was idle: nothing was asked of it.
+                            self._replace(slot)
+                            continue
+                        waiting.popleft()
+                if any(slot.future is not None for slot in self._slots):
+                    self._await(waiting, lost, finish)
         except BaseException:
+            self._save_answers()
             self.close()
             raise
+
+    def _save_answers(self) -> None:
+        """Before all workers are ended: what has been computed is recorded."""
+        for slot in self._slots:
+            if slot.future is not None and slot.task is not None and slot.future.done():
+                key, atoms = slot.task
+                with suppress(Exception):
+                    answer, wall = slot.future.result()
+                    self.ledger.keep(key, checked_answer(answer, atoms), wall, patience=())
 
     def _await(self, waiting: deque[tuple[str, Atoms]], lost: set[str], finish: Callable[[str, object, float], None]) -> None:
         """Until a worker has something to say or has overrun its time."""
@@ -260,8 +321,12 @@ class Dispatcher:
         except NucleateError:
             raise
         except BrokenExecutor as error:
-            self._replace(slot)
+            slot.clear_up()
+            self._slots.remove(slot)
             if task is None:
+                self._false_starts += 1
+                if self._began and self._false_starts <= FALSE_STARTS:
+                    return
                 raise NucleateError(
                     f"worker processes cannot start ({error}); guard a script with if __name__ == '__main__', or set reference.workers to 0"
                 ) from error
@@ -272,13 +337,18 @@ class Dispatcher:
                 lost.add(task[0])
                 waiting.append(task)
             return
-        except Exception as error:  # an answer that could not be sent back
-            result = ReferenceFailed(f"{type(error).__name__}: {error}", kind="invalid"), time.monotonic() - slot.began
-        slot.future = slot.task = None
+        except Exception as error:  # an answer that could not be sent back, or a reference that could not be sent there
+            if task is None:
+                raise NucleateError(
+                    f"{self.reference.name} cannot be sent to worker processes ({quoted(said(error))}); set reference.workers to 0"
+                ) from error
+            result = ReferenceFailed(said(error), kind="invalid"), time.monotonic() - slot.began
         if task is None:
             slot.watcher = result
+            self._began, self._false_starts = True, 0
         else:
             finish(task[0], *result)
+        slot.future = slot.task = None
 
     def _replace(self, slot: _Slot) -> None:
         slot.end()

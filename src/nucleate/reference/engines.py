@@ -6,15 +6,17 @@ import re
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError, SCFError
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
-from nucleate.reference.base import Label, asked_of_engine, refuse_overlap, start_moments
+from nucleate.reference.base import Label, asked_of_engine, checked_answer, refuse_overlap, said, start_moments
 from nucleate.reference.engine_inputs import ENGINE_INPUTS, EngineInput
 from nucleate.reference.kpoints import KGrid
 from nucleate.reference.settings import ReferenceSettings
@@ -77,33 +79,40 @@ class AseReference:
             energy, forces, stress, text = self._run(atoms, Path(folder), asked.grid)
             # Not every calculator tells: what is missing is not made up.
             moments = atoms.calc.results.get("magmoms") if spins and atoms.calc is not None else None
-        if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-            raise ReferenceFailed(f"{self.name}: a result is not a finite number")
-        details: dict[str, Any] = {} if moments is None else {"moments": [float(m) for m in moments]}
-        energy = self._input.correct(energy, text)
-        return asked.label(Label(energy, forces, stress, self._input.iterations(text), _cpu_seconds() - started, details))
+        details: dict[str, Any] = {} if moments is None else {"moments": np.asarray(moments, dtype=float).tolist()}
+        label = checked_answer(Label(energy, forces, stress, self._input.iterations(text), _cpu_seconds() - started, details), atoms)
+        if isinstance(label, ReferenceFailed):
+            raise ReferenceFailed(f"{self.name}: {label.reason}", kind=label.kind)
+        return asked.label(replace(label, energy=self._input.correct(label.energy, text)))
 
-    def _run(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> tuple[float, np.ndarray, np.ndarray, str]:
+    def _run(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> tuple[Any, Any, Any, str]:
+        """What the calculator answers, as it is, and the text that its engine wrote."""
         calculator: Any = None
         try:
             calculator = self._input.calculator(atoms, folder, grid)
             atoms.calc = calculator
-            energy = float(atoms.get_potential_energy())
-            forces = np.array(atoms.get_forces(), dtype=float)
-            stress = np.array(atoms.get_stress(), dtype=float)
+            energy, forces = atoms.get_potential_energy(), calculator.get_forces(atoms)
+            stress = calculator.get_stress(atoms)
+            if np.shape(energy) == (1,):
+                energy = energy[0]
+            if np.shape(stress) == (3, 3):
+                stress = full_3x3_to_voigt_6_stress(stress)
             if getattr(calculator, "converged", True) is False:
                 raise ReferenceFailed(f"{self.name}: self-consistency did not settle", kind="unconverged")
         except NucleateError:
             raise
-        except PropertyNotImplementedError as error:
-            raise BadInput(f"{self.name} has no stress or forces: cells could not be relaxed ({error})") from error
-        except Exception as error:  # Calculators report trouble with exceptions of every kind.
+        except (Exception, SystemExit) as error:  # Calculators report trouble with exceptions of every kind.
             if isinstance(error, SCFError):
-                raise ReferenceFailed(f"{self.name}: {error}", kind="unconverged") from error
+                raise ReferenceFailed(f"{self.name}: {said(error)}", kind="unconverged") from error
+            if isinstance(error, PropertyNotImplementedError) and not self._promised(calculator):
+                raise BadInput(f"{self.name} has no stress or forces: cells could not be relaxed ({error})") from error
             text = self._text(folder)
             self._refuse_unconverged(text)
-            words = _last_words(text) or f"{type(error).__name__}: {error}"
-            raise ReferenceFailed(f"{self.name}: {words}") from error
+            if isinstance(error, PropertyNotImplementedError):
+                raise ReferenceFailed(
+                    f"{self.name}: its output ends before forces and stress ({said(error)}): {_last_words(text)}", kind="invalid"
+                ) from error
+            raise ReferenceFailed(f"{self.name}: {_last_words(text) or said(error)}") from error
         finally:
             # CP2K stays alive between calculations; its folder does not.
             if hasattr(calculator, "close"):
@@ -111,6 +120,10 @@ class AseReference:
         text = self._text(folder)
         self._refuse_unconverged(text)
         return energy, forces, stress, text
+
+    def _promised(self, calculator: Any) -> bool:
+        """Whether the calculator names forces and stress among what it can compute."""
+        return {"forces", "stress"} <= set(getattr(calculator, "implemented_properties", ()))
 
     def _refuse_unconverged(self, text: str) -> None:
         sought = self._input.unconverged

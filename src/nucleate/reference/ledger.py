@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed, quoted
 from nucleate.reference.base import Label, checked_answer, has_moments
@@ -56,7 +57,7 @@ class LedgerRow:
         number: its place in the order of asking, from 1.
         hash: of structure and settings.
         atoms: the structure.
-        status: `ok`, `failed`, `unconverged`, `timeout`, `running` or `interrupted`.
+        status: `ok`, `failed`, `unconverged`, `timeout`, `invalid` (an answer that is no label), `running` or `interrupted`.
         reason: the engine's words, where there is no label.
         label: the result, where `status` is `ok`.
         core_seconds, wall_seconds: cost, s.
@@ -161,8 +162,11 @@ class Ledger:
             self._db.execute("UPDATE ledger SET status='interrupted' WHERE status='running'")
         if self._path:
             for key, answer, wall_seconds in kept_answers(Path(self._path)):
-                if (row := self.lookup(key)) is not None and row.status in RETRY:
-                    self.finish(key, answer, wall_seconds)
+                if (row := self.lookup(key)) is None or row.status not in RETRY:
+                    continue
+                checked = checked_answer(answer, row.atoms)
+                if isinstance(checked, Label) or isinstance(answer, ReferenceFailed):
+                    self.finish(key, checked, wall_seconds)
             forget_kept(Path(self._path))
 
     def begin(self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int) -> None:
@@ -186,14 +190,18 @@ class Ledger:
                 ),
             )
 
-    def keep(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
+    def keep(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float, patience: Sequence[float] | None = None) -> None:
         """Record the answer of a calculation that was begun, waiting while the disk is full or the database locked.
+
+        Args:
+            key, answer, wall_seconds: as for `finish`.
+            patience: seconds between tries; None: `PATIENCE`.
 
         Raises:
             StorageFailed: it could not be recorded; it is kept beside the database, or where else there is room, until the ledger is
                 opened again.
         """
-        for pause in (*PATIENCE, None):
+        for pause in (*(PATIENCE if patience is None else patience), None):
             try:
                 self.finish(key, answer, wall_seconds)
                 return
@@ -203,7 +211,15 @@ class Ledger:
                     raise StorageFailed(
                         f"{str(error).partition(';')[0]}; the last answer is kept in {where}: make room and resume"
                     ) from error
-            time.sleep(pause)
+            except KeyboardInterrupt:
+                # Nobody waits for the database any longer, but the answer is paid for.
+                keep_beside(Path(self._path), key, answer, wall_seconds)
+                raise
+            try:
+                time.sleep(pause)
+            except KeyboardInterrupt:
+                keep_beside(Path(self._path), key, answer, wall_seconds)
+                raise
 
     def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
         """Record the answer of a calculation that was begun."""
@@ -310,10 +326,16 @@ def _read_row(row: tuple) -> LedgerRow:
         positions=np.frombuffer(positions, dtype="<f8").reshape(-1, 3),
         pbc=True,
     )
+    if not all(np.isfinite(array).all() for array in (atoms.cell.array, atoms.positions)):
+        raise ValueError("its structure is not finite")
+    if ((atoms.numbers < 0) | (atoms.numbers >= len(chemical_symbols))).any():
+        raise ValueError("its atoms are of no element")
     if moments:
         atoms.set_initial_magnetic_moments(np.frombuffer(moments, dtype="<f8"))
     if label is not None and isinstance(checked := checked_answer(label, atoms), ReferenceFailed):
         raise ValueError(checked.reason)
     if not isinstance(status, str) or not isinstance(reason, str | None):
         raise ValueError("its status is no text")
-    return LedgerRow(number, key, atoms, status, reason, label, core or 0.0, wall or 0.0, attempts, purpose, round_)
+    return LedgerRow(
+        number, key, atoms, status, reason, label, float(core or 0), float(wall or 0), int(attempts), str(purpose), int(round_)
+    )

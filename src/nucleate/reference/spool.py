@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +49,14 @@ def _folders(database: Path) -> list[Path]:
     return [database.with_name(database.name + "-kept"), Path(tempfile.gettempdir()) / f"nucleate-kept-{name}"]
 
 
+def _is_ours(folder: Path) -> bool:
+    """Whether this user made it: the temporary folder is open to others, too."""
+    try:
+        return not folder.is_symlink() and folder.is_dir() and folder.stat().st_uid == os.getuid()
+    except OSError:
+        return False
+
+
 def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> Path:
     """Write an answer to a file; returns which.
 
@@ -64,7 +74,10 @@ def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_
     for folder in _folders(database):
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            write_whole(folder / f"{key}.json", kept.model_dump_json())
+            if not _is_ours(folder):
+                continue
+            # ASCII: an engine's words may hold characters that UTF-8 cannot.
+            write_whole(folder / f"{key}.json", json.dumps(kept.model_dump()))
             return folder / f"{key}.json"
         except (OSError, StorageFailed):
             continue
@@ -74,7 +87,7 @@ def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_
 def kept_answers(database: Path) -> Iterator[tuple[str, Label | ReferenceFailed, float]]:
     """Hash, answer and wall seconds of every answer that was kept; what cannot be read is passed over and asked again."""
     for folder in _folders(database):
-        for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        for path in sorted(folder.glob("*.json")) if _is_ours(folder) else []:
             try:
                 kept = KeptAnswer.model_validate(json.loads(path.read_text(encoding="utf-8")))
                 yield kept.hash, kept.answer(), kept.wall_seconds
@@ -85,10 +98,9 @@ def kept_answers(database: Path) -> Iterator[tuple[str, Label | ReferenceFailed,
 def forget_kept(database: Path) -> None:
     """Remove the files of answers that are in the ledger now."""
     for folder in _folders(database):
-        if folder.is_dir():
+        if _is_ours(folder):
             for path in folder.glob("*.json*"):
-                path.unlink(missing_ok=True)
-            try:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            with contextlib.suppress(OSError):
                 folder.rmdir()
-            except OSError:
-                continue
