@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed, RunFolderError
+from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, RunFolderError
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
 from tests.reference.fakes import Emt
 
@@ -139,6 +139,20 @@ def test_an_executor_that_broke_is_said_and_nothing_is_wasted(tmp_path):
         with pytest.raises(NucleateError, match="executor given is broken"):
             dispatcher.label_many([bulk("Cu")], "train", 0)
     assert {row.status for row in dispatcher.ledger.rows()} == {"running"}
+
+
+def test_an_object_that_is_no_reference_is_refused(tmp_path):
+    class Old:
+        name, surrogate = "old", True
+
+        def settings(self):
+            return {}
+
+        def label(self, atoms):
+            return Label(0.0, np.zeros((1, 3)), np.zeros(6))
+
+    with pytest.raises(BadInput, match="k_points"):
+        Dispatcher(Old(), Ledger(tmp_path / "ledger.db"))
 
 
 def test_failures_may_be_asked_again(tmp_path):

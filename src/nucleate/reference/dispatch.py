@@ -15,7 +15,7 @@ from types import FrameType
 
 from ase import Atoms
 
-from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed, quoted
+from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
 from nucleate.interrupts import listening
 from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
@@ -146,6 +146,9 @@ class Dispatcher:
         timeout: seconds for one calculation. Local workers that overrun it are ended with all they started. In this process (workers 0)
             and on an executor it can interrupt Python code alone: there the queue's own limit is the one that holds.
         budget: hard limit on the ledger's number of rows.
+
+    Raises:
+        BadInput: the reference does not keep the contract.
     """
 
     def __init__(
@@ -157,6 +160,9 @@ class Dispatcher:
         timeout: float | None = None,
         budget: int | None = None,
     ):
+        if not isinstance(reference, Reference):
+            needed = "name, surrogate, settings(), k_points(atoms) and label(atoms)"
+            raise BadInput(f"{type(reference).__name__} is no reference: it needs {needed}")
         self.reference = reference
         self.ledger = ledger
         self.workers = workers
