@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from nucleate.interrupts import listening
 from nucleate.reference import Dispatcher, Label, Ledger
 from nucleate.reference.dispatch import ask
-from tests.reference.fakes import Engine, Paid, Stubborn
+from tests.reference.fakes import Deaf, Engine, Paid, Stubborn
 from tests.reference.test_ledger_and_dispatch import copper
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which processes are left")
@@ -233,6 +235,15 @@ def test_an_interrupt_that_an_engine_swallows_stops_the_run_in_this_process(tmp_
         _, errors = leader.communicate(timeout=PATIENCE)
         assert "KeyboardInterrupt" in errors
     assert [row.status for row in Ledger(tmp_path / "run.db").rows()] == ["interrupted"]
+
+
+def test_so_it_does_within_a_search_that_listens_itself(tmp_path):
+    killer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    ledger = Ledger(tmp_path / "run.db")
+    killer.start()
+    with pytest.raises(KeyboardInterrupt), listening():
+        Dispatcher(Deaf(tmp_path / "paid"), ledger).label_many([copper(0.01), copper(0.02)], "train", 0)
+    assert [row.status for row in ledger.rows()] == ["running"]
 
 
 def test_an_interrupted_run_repeats_at_most_the_calls_in_flight(tmp_path):
