@@ -99,7 +99,7 @@ def terminate_leader(leader, folder):
     leader.terminate()
 
 
-@pytest.mark.parametrize("end", [kill_leader, interrupt_leader, terminate_leader])
+@pytest.mark.parametrize("end", [kill_leader, interrupt_leader, pytest.param(terminate_leader, marks=pytest.mark.slow)])
 def test_nothing_outlives_the_leader(tmp_path, end):
     with leading(tmp_path, "Engine", [0.01, 0.02]) as leader:
         pids = until(lambda: engines(tmp_path, 2))
@@ -159,7 +159,7 @@ def test_what_no_handler_can_stop_ends_at_the_time_limit_and_touches_no_neighbou
     until(lambda: not alive({pid for _, *pids in begun for pid in pids}))
 
 
-@pytest.mark.parametrize("victim", ["worker", "watcher"])
+@pytest.mark.parametrize("victim", ["worker", pytest.param("watcher", marks=pytest.mark.slow)])
 def test_a_killed_worker_costs_one_repeated_call(tmp_path, victim):
     ledger = Ledger(tmp_path / "run.db")
     killed = []
@@ -216,7 +216,7 @@ def test_a_worker_that_is_killed_as_it_begins_is_replaced(tmp_path):
 
 def test_a_terminals_interrupt_is_the_leaders_alone(tmp_path):
     """Ctrl-C reaches the whole group, workers that have just begun included: they write nothing and end."""
-    for seconds in (0.0, 0.1, 0.3):
+    for seconds in (0.0, 0.3):
         folder = tmp_path / str(seconds)
         folder.mkdir()
         with leading(folder, "Paid", [0.01, 0.02], session=True) as leader:
