@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from nucleate.interrupts import listening
 from nucleate.reference import Dispatcher, Label, Ledger
 from nucleate.reference.dispatch import ask
-from tests.reference.fakes import Engine, Paid, Stubborn
+from tests.reference.fakes import Deaf, Engine, Paid, Stubborn
 from tests.reference.test_ledger_and_dispatch import copper
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which processes are left")
@@ -97,7 +99,7 @@ def terminate_leader(leader, folder):
     leader.terminate()
 
 
-@pytest.mark.parametrize("end", [kill_leader, interrupt_leader, terminate_leader])
+@pytest.mark.parametrize("end", [kill_leader, interrupt_leader, pytest.param(terminate_leader, marks=pytest.mark.slow)])
 def test_nothing_outlives_the_leader(tmp_path, end):
     with leading(tmp_path, "Engine", [0.01, 0.02]) as leader:
         pids = until(lambda: engines(tmp_path, 2))
@@ -157,7 +159,7 @@ def test_what_no_handler_can_stop_ends_at_the_time_limit_and_touches_no_neighbou
     until(lambda: not alive({pid for _, *pids in begun for pid in pids}))
 
 
-@pytest.mark.parametrize("victim", ["worker", "watcher"])
+@pytest.mark.parametrize("victim", ["worker", pytest.param("watcher", marks=pytest.mark.slow)])
 def test_a_killed_worker_costs_one_repeated_call(tmp_path, victim):
     ledger = Ledger(tmp_path / "run.db")
     killed = []
@@ -214,7 +216,7 @@ def test_a_worker_that_is_killed_as_it_begins_is_replaced(tmp_path):
 
 def test_a_terminals_interrupt_is_the_leaders_alone(tmp_path):
     """Ctrl-C reaches the whole group, workers that have just begun included: they write nothing and end."""
-    for seconds in (0.0, 0.1, 0.3):
+    for seconds in (0.0, 0.3):
         folder = tmp_path / str(seconds)
         folder.mkdir()
         with leading(folder, "Paid", [0.01, 0.02], session=True) as leader:
@@ -233,6 +235,15 @@ def test_an_interrupt_that_an_engine_swallows_stops_the_run_in_this_process(tmp_
         _, errors = leader.communicate(timeout=PATIENCE)
         assert "KeyboardInterrupt" in errors
     assert [row.status for row in Ledger(tmp_path / "run.db").rows()] == ["interrupted"]
+
+
+def test_so_it_does_within_a_search_that_listens_itself(tmp_path):
+    killer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    ledger = Ledger(tmp_path / "run.db")
+    killer.start()
+    with pytest.raises(KeyboardInterrupt), listening():
+        Dispatcher(Deaf(tmp_path / "paid"), ledger).label_many([copper(0.01), copper(0.02)], "train", 0)
+    assert [row.status for row in ledger.rows()] == ["running"]
 
 
 def test_an_interrupted_run_repeats_at_most_the_calls_in_flight(tmp_path):

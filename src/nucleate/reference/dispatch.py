@@ -16,7 +16,7 @@ from types import FrameType
 from ase import Atoms
 
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
-from nucleate.interrupts import listening
+from nucleate.interrupts import check, listening
 from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
 from nucleate.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
@@ -48,12 +48,15 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
     except _OutOfTime:
         answer = _overrun(timeout)
     except ReferenceFailed as failure:
+        # Of an interrupt that the engine took for trouble of its own no failure is made.
+        check()
         answer = failure
     except NucleateError:
         raise
     except BaseException as error:  # calculators raise exceptions of every kind, and some end the program with sys.exit()
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             raise
+        check()
         answer = ReferenceFailed(said(error))
     return checked_answer(answer, atoms), time.monotonic() - started
 
