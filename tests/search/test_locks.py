@@ -31,7 +31,7 @@ def open_below(folder):
     found = []
     for path in Path("/proc/self/fd").glob("*"):
         with contextlib.suppress(OSError):
-            found.append(os.readlink(path))
+            found.append(str(path.readlink()))
     return [name for name in found if name.startswith(str(folder))]
 
 
