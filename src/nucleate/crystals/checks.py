@@ -19,6 +19,8 @@ FLATTEST = 0.3
 """Å between neighbouring lattice planes; less is a cell sheared beyond use, or one that has lost its scale."""
 OVERLAP = 0.4
 """Share of the sum of two covalent radii: nearer atoms overlap. Cores of planets compress bonds to some 0.7."""
+CUBE, MOST_IN_CUBE = 0.5, 250
+"""Å, and atoms in a cube of this edge: more are one atom listed many times (a site under all operations makes at most 192)."""
 VACUUM = 8.0
 """Å without atoms along a direction in which a structure is not periodic: images are then out of reach of each other."""
 
@@ -67,6 +69,7 @@ def plane_distances(cell: np.ndarray) -> np.ndarray:
 
 def refuse_close_atoms(atoms: Atoms, where: str) -> None:
     """Raise `BadInput` naming the two atoms that overlap most, own images included; a structure without a cell has no images."""
+    refuse_crowds(atoms, where)
     radii = OVERLAP * covalent_radii[atoms.numbers]
     reach = 2 * float(radii.max())
     i, j, d = close_pairs(atoms, reach)
@@ -83,6 +86,21 @@ def refuse_close_atoms(atoms: Atoms, where: str) -> None:
     if apart < 0.1:
         hint = "is an atom listed twice?" if symbols[a] == symbols[b] else "disordered sites must be ordered first"
     raise BadInput(f"{where}: {symbols[a]} (atom {a + 1}) and {symbols[b]} (atom {b + 1}) are {apart:.2f} Å apart; {hint}")
+
+
+def refuse_crowds(atoms: Atoms, where: str) -> None:
+    """Raise `BadInput` where hundreds of atoms share one small cube: their pairs would be too many to list."""
+    points = atoms.positions
+    if atoms.cell.rank == 3:
+        points = atoms.get_scaled_positions(wrap=True) @ atoms.cell.array
+    cubes = np.floor(points / CUBE).astype(np.int64)
+    _, cube, counts = np.unique(cubes, axis=0, return_inverse=True, return_counts=True)
+    if counts.max(initial=0) > MOST_IN_CUBE:
+        number = int(np.flatnonzero(cube.ravel() == counts.argmax())[0])
+        raise BadInput(
+            f"{where}: {counts.max()} atoms crowd within {CUBE:g} Å ({atoms.symbols[number]}, atom {number + 1}, among them); "
+            "are atoms listed many times?"
+        )
 
 
 def close_pairs(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
