@@ -31,7 +31,7 @@ _NUMBERS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 MOST_SITES = 100_000
 CELL_TOLERANCE = 0.01
-"""Share of a cell length (and radians, roughly, of an angle) by which a cell may miss its symmetry: files round, and relaxed cells drift."""
+"""Share of a cell length (and radians, roughly, of an angle) by which a cell may miss its symmetry: files round."""
 MOST_IMAGES = 2_000_000
 """Of all sites under all operations."""
 MOST_OPERATIONS = 192
@@ -89,7 +89,7 @@ def _structure(block: gemmi.cif.Block, where: str) -> Atoms:
     typed = len(block.find_values("_atom_site_type_symbol")) > 0
     sites = _sites(small, typed, _formula(_value(block, ("_chemical_formula_sum",)), where), where)
     candidates = _settings(block, small, where)
-    crystals = {name: _expanded(small.cell, sites, operations, where) for name, operations in candidates.items()}
+    crystals = {name: expanded(small.cell, sites, operations, where) for name, operations in candidates.items()}
     return _the_one(crystals, block, where)
 
 
@@ -125,8 +125,8 @@ def _element(site: gemmi.SmallStructure.Site, typed: bool, formula: Counter[str]
     """Symbol of a site's element, from its type, else from its label.
 
     Raises:
-        BadInput: neither names an element; the type names a group or several elements; a label in capitals names one of two elements (CA1 is
-            calcium or a carbon atom A1), and the stated formula does not say which.
+        BadInput: neither names an element; the type names a group or several elements; a label in capitals names one of two elements
+            (CA1 is calcium or a carbon atom A1), and the stated formula does not say which.
     """
     label = quoted(site.label or site.type_symbol, 20)
     symbol, text = site.element.name, site.type_symbol if typed else site.label
@@ -184,7 +184,7 @@ def _settings(block: gemmi.cif.Block, small: gemmi.SmallStructure, where: str) -
     symbol, hall, number = _value(block, _NAMES), _value(block, _HALL), _value(block, _NUMBERS)
     listed = [gemmi.cif.as_string(value) for tag in _OPERATIONS for value in block.find_values(tag)]
     if listed:
-        return {"operations": _fitting(_group(listed, where), small.cell, "the listed operations", where)}
+        return {"operations": _fitting(whole_group(listed, where), small.cell, "the listed operations", where)}
     if hall:
         try:
             named = gemmi.symops_from_hall(hall)
@@ -201,7 +201,7 @@ def _settings(block: gemmi.cif.Block, small: gemmi.SmallStructure, where: str) -
     return {group.xhm(): group.operations() for group in fitting}
 
 
-def _group(listed: list[str], where: str) -> gemmi.GroupOps:
+def whole_group(listed: list[str], where: str) -> gemmi.GroupOps:
     """The group of the listed operations, all of which must be there: a lost line loses atoms in silence."""
     if len(listed) > 10 * MOST_OPERATIONS:
         raise BadInput(f"{where}: lists {len(listed)} operations of symmetry; no space group has more than {MOST_OPERATIONS}")
@@ -258,7 +258,7 @@ def _groups_of(symbol: str, number: str, cell: gemmi.UnitCell, where: str) -> li
     return [group for group in table if group.hm == named.hm and (group.ext == named.ext or {group.ext, named.ext} <= {"1", "2"})]
 
 
-def _expanded(cell: gemmi.UnitCell, sites: list[tuple[str, np.ndarray]], operations: gemmi.GroupOps, where: str) -> Atoms:
+def expanded(cell: gemmi.UnitCell, sites: list[tuple[str, np.ndarray]], operations: gemmi.GroupOps, where: str) -> Atoms:
     """All atoms of the cell; equivalent positions of an element that nearly coincide are one."""
     ops = list(operations)
     turns = np.array([op.rot for op in ops]) / gemmi.Op.DEN
@@ -293,8 +293,8 @@ def _the_one(crystals: dict[str, Atoms], block: gemmi.cif.Block, where: str) -> 
         missing = sorted(set(formula) - set(atoms.get_chemical_symbols()))
         what = f"no site holds its {', '.join(missing)}" if missing else f"its sites hold {quoted(atoms.get_chemical_formula(), 40)}"
         raise BadInput(f"{where}: states the formula {quoted(stated, 40)!r}, but {what}; complete the sites or correct the formula")
-    first = next(iter(fitting.values()))
-    if any(_different(first, other) for other in fitting.values()):
+    first, *others = fitting.values()
+    if any(_different(first, other) for other in others):
         names = " or ".join(list(fitting)[:3])
         raise BadInput(f"{where}: leaves open which setting is meant ({names}), and they give different crystals; list the operations")
     return first

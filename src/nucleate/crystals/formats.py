@@ -19,6 +19,7 @@ from ase.io.formats import UnknownFileTypeError, filetype
 from nucleate.crystals.cif import read_cif
 from nucleate.crystals.extxyz import read_extxyz
 from nucleate.crystals.magnetic_cif import along_one_axis
+from nucleate.crystals.shelx import read_res
 from nucleate.errors import BadInput, InputNote, quoted
 
 BY_SUFFIX = {
@@ -126,7 +127,7 @@ def _moments_of_incar(path: Path, atoms: Atoms) -> None:
     incar = path.with_name("INCAR")
     if not incar.is_file() or incar.stat().st_size > 2**20:
         return
-    found = re.search(r"^\s*MAGMOM\s*=\s*([^#!;\n]*)", incar.read_text(encoding="latin-1").replace("\\\n", " "), re.M | re.I)
+    found = re.search(r"(?:^|;)[ \t]*MAGMOM[ \t]*=[ \t]*([^#!;\n]*)", incar.read_text(encoding="latin-1").replace("\\\n", " "), re.M | re.I)
     if found is None:
         return
     moments: list[float] = []
@@ -166,6 +167,12 @@ def _read_json(path: Path, text: str) -> list[Atoms]:
     atoms = Atoms([site.specie.symbol for site in structure], scaled_positions=structure.frac_coords, cell=structure.lattice.matrix)
     atoms.pbc = structure.lattice.pbc
     moments = structure.site_properties.get("magmom")
+    if moments is None:
+        moments = [getattr(site.specie, "spin", None) for site in structure]
+    free = structure.site_properties.get("selective_dynamics")
+    fixed = [k for k, axes in enumerate(free or []) if axes is not None and not np.all(axes)]
+    if fixed:
+        atoms.set_constraint(FixAtoms(fixed))
     if moments and any(moment is not None for moment in moments):
         try:
             atoms.set_initial_magnetic_moments([float(moment or 0.0) for moment in moments])
@@ -202,4 +209,5 @@ _TEXT: dict[str | None, Callable[[Path, str], list[Atoms]]] = {
     "vasp": _read_vasp,
     "json": _read_json,
     "espresso-in": _read_espresso,
+    "res": read_res,
 }

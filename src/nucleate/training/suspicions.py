@@ -28,7 +28,7 @@ OUTLIER = 100.0
 NEAR_STRAIN, NEAR_MOVE = 0.15, 0.6
 """Pairs of structures within this strain and this displacement (Å) are compared: a straight line joins their energies."""
 NARROW, BINDING, RATIO = 1.5, 1.0, 0.1
-"""Mixed units: spread (largest over smallest) of the energies in one unit, least eV/atom of the larger ones, and share by which the ratio may miss."""
+"""Mixed units: largest over smallest energy in one unit, least eV/atom of the larger ones, and share by which the ratio may miss."""
 MOST_LOOKED_AT = 20
 """Structures with forces of zero whose symmetry is looked at."""
 SYMPREC = 1e-3
