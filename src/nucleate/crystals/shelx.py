@@ -36,14 +36,14 @@ _NO_SITES = frozenset(
     """.split()  # noqa: SIM905 - a list of a hundred would take a hundred lines
 )
 """Instructions by their four letters."""
-)
 
 
 def read_res(path: Path, text: str) -> list[Atoms]:
     """Every crystal of a .res file: AIRSS writes them one behind another; peaks after the END are no atoms.
 
     Raises:
-        BadInput: no cell, lattice type or elements; a site of no element, partly occupied or without numbers; operations that cannot be read.
+        BadInput: no cell, lattice type or elements; a site of no element, partly occupied or without numbers;
+            operations that cannot be read.
     """
     parts: list[list[tuple[int, str]]] = [[]]
     for number, line in enumerate(_lines(text), start=1):
