@@ -134,3 +134,11 @@ def test_packed_files_and_names_of_other_formats(tmp_path):
     text = cif("label fract_x fract_y", ["Fe1 .1 .2"])
     with pytest.raises(BadInput):
         read(tmp_path, text, "structure.txt")
+
+
+def test_a_cell_that_kills_the_finder_of_neighbours_is_refused(tmp_path):
+    text = '1\nLattice="1.8 0 0 0 30 0 0 0 1e5" Properties=species:S:1:pos:R:3 pbc="T T T"\nCu 0 0 0\n'
+    with pytest.raises(BadInput, match="cell vector"):
+        read(tmp_path, text, "t.extxyz")
+    with pytest.raises(BadInput, match="cell vector"):
+        read(tmp_path, cif("label fract_x fract_y fract_z", ["Cu1 0 0 0"]).replace("length_c 7", "length_c 100000"))

@@ -15,6 +15,8 @@ from nucleate.errors import BadInput, InputNote
 MOST_ATOMS = 1_000_000
 LARGEST = 1e5
 """Å; a coordinate or cell vector beyond it is a broken number."""
+LONGEST_CELL = 2000.0
+"""Å; finders of neighbours count their cubes in integers, and die of much longer cells."""
 FLATTEST = 0.3
 """Å between neighbouring lattice planes; less is a cell sheared beyond use, or one that has lost its scale."""
 OVERLAP = 0.4
@@ -35,6 +37,9 @@ def check_structure(atoms: Atoms, where: str) -> None:
     check_atoms(atoms, where)
     if abs(np.linalg.det(atoms.cell.array)) < 1e-3:
         raise BadInput(f"{where}: no three-dimensional cell; nucleate needs a periodic crystal")
+    longest = float(atoms.cell.lengths().max())
+    if longest > LONGEST_CELL:
+        raise BadInput(f"{where}: a cell vector of {longest:.4g} Å; at most {LONGEST_CELL:g} Å can be read: is the cell given in Å?")
     planes = plane_distances(atoms.cell.array)
     if planes.min() < FLATTEST:
         raise BadInput(

@@ -19,7 +19,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from nucleate.crystals.checks import close_pairs, refuse_crowds
+from nucleate.crystals.checks import LONGEST_CELL, close_pairs, refuse_crowds
 from nucleate.crystals.magnetic_cif import magnetic_structure
 from nucleate.errors import BadInput, InputNote, quoted
 
@@ -30,6 +30,8 @@ _HALL = ("_space_group_name_Hall", "_symmetry_space_group_name_Hall")
 _NUMBERS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 MOST_SITES = 100_000
+FINDER_REACH = 1.0
+"""Å."""
 CELL_TOLERANCE = 0.01
 """Share of a cell length (and radians, roughly, of an angle) by which a cell may miss its symmetry: files round."""
 MOST_IMAGES = 2_000_000
@@ -117,6 +119,8 @@ def _check_numbers(block: gemmi.cif.Block, where: str) -> None:
 
 def _check_cell(small: gemmi.SmallStructure, where: str) -> None:
     lengths, angles = small.cell.parameters[:3], small.cell.parameters[3:]
+    if max(lengths) > LONGEST_CELL:
+        raise BadInput(f"{where}: a cell vector of {max(lengths):.4g} Å; at most {LONGEST_CELL:g} Å can be read: is the cell given in Å?")
     if not all(math.isfinite(x) and x > 0 for x in small.cell.parameters) or small.cell.volume < 1e-3 or max(angles) >= 180:
         raise BadInput(f"{where}: cell lengths {lengths} and angles {angles} make no cell; give _cell_length_ and _cell_angle_ of all axes")
 
@@ -273,8 +277,9 @@ def expanded(cell: gemmi.UnitCell, sites: list[tuple[str, np.ndarray]], operatio
     first.sort()
     atoms = Atoms(numbers[first], scaled_positions=images[first], cell=matrix, pbc=True)
     refuse_crowds(atoms, where)
-    i, j, _ = close_pairs(atoms, SAME_SITE)
-    same = (atoms.numbers[i] == atoms.numbers[j]) & (i != j)
+    # The finder cuts space into cubes of its reach: a wide one costs less than millions of empty cubes.
+    i, j, apart = close_pairs(atoms, FINDER_REACH)
+    same = (atoms.numbers[i] == atoms.numbers[j]) & (i != j) & (apart < SAME_SITE)
     kept = np.ones(len(atoms), dtype=bool)
     for later, earlier in sorted(zip(np.maximum(i, j)[same].tolist(), np.minimum(i, j)[same].tolist(), strict=True)):
         if kept[earlier]:

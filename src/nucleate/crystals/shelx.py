@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from nucleate.crystals.checks import LONGEST_CELL
 from nucleate.crystals.cif import SAME_SITE, expanded, whole_group
 from nucleate.errors import BadInput, quoted
 
@@ -88,6 +89,8 @@ def _crystal(path: Path, lines: list[tuple[int, str]]) -> Atoms:
         raise BadInput(f"{path}: holds no {'cell (CELL)' if sites else 'atoms'}; is the file complete?")
     if latt is None:
         raise BadInput(f"{path}: states no lattice (LATT); write LATT -1 where all atoms of a primitive cell are listed")
+    if max(cell.parameters[:3]) > LONGEST_CELL:
+        raise BadInput(f"{path}: a cell vector of {max(cell.parameters[:3]):.4g} Å; at most {LONGEST_CELL:g} Å can be read")
     group = _group(operations, latt, str(path))
     _check_occupancies(cell, sites, group)
     return expanded(cell, [(symbol, position) for symbol, position, _, _ in sites], group, str(path))
