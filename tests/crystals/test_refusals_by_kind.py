@@ -142,3 +142,5 @@ def test_a_cell_that_kills_the_finder_of_neighbours_is_refused(tmp_path):
         read(tmp_path, text, "t.extxyz")
     with pytest.raises(BadInput, match="cell vector"):
         read(tmp_path, cif("label fract_x fract_y fract_z", ["Cu1 0 0 0"]).replace("length_c 7", "length_c 100000"))
+    with pytest.raises(BadInput, match="too flat"):
+        read(tmp_path, text.replace("1.8 0 0 0 30 0 0 0 1e5", "1.8 0 0 0 800 0 0 0 900"), "t.extxyz")
