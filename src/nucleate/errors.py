@@ -22,7 +22,13 @@ def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
     # A value can be gigabytes long or nested thousands deep: no more of it is looked at than could be shown.
     text = value[: longest + 1] if isinstance(value, str) else _SHORT.repr(value)
     text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+    # Messages put quotes around it, and Python then writes a backslash as two.
+    widths = [2 if character == "\\" else 1 for character in text]
+    if sum(widths) <= longest:
+        return text
+    while sum(widths) > longest - 3:
+        widths.pop()
+    return text[: len(widths)] + "..."
 
 
 class NucleateError(Exception):

@@ -15,10 +15,16 @@ from nucleate.errors import BadInput, InputNote
 MOST_ATOMS = 1_000_000
 LARGEST = 1e5
 """Å; a coordinate or cell vector beyond it is a broken number."""
+LONGEST_CELL = 2000.0
+"""Å; finders of neighbours count their cubes in integers, and die of much longer cells."""
+MOST_CUBES = 50_000
+"""Of 1 Å: beyond them the finder of neighbours makes cubes larger, and dies where none is left along a short direction."""
 FLATTEST = 0.3
 """Å between neighbouring lattice planes; less is a cell sheared beyond use, or one that has lost its scale."""
 OVERLAP = 0.4
 """Share of the sum of two covalent radii: nearer atoms overlap. Cores of planets compress bonds to some 0.7."""
+CUBE, MOST_IN_CUBE = 0.5, 250
+"""Å, and atoms in a cube of this edge: more are one atom listed many times (a site under all operations makes at most 192)."""
 VACUUM = 8.0
 """Å without atoms along a direction in which a structure is not periodic: images are then out of reach of each other."""
 
@@ -39,6 +45,9 @@ def check_structure(atoms: Atoms, where: str) -> None:
             f"{where}: lattice planes along {'abc'[int(planes.argmin())]} are only {planes.min():.2g} Å apart; "
             "give the cell in Å, on vectors that are not sheared"
         )
+    longest = float(atoms.cell.lengths().max())
+    if longest > LONGEST_CELL:
+        raise BadInput(f"{where}: a cell vector of {longest:.4g} Å; at most {LONGEST_CELL:g} Å can be read: is the cell given in Å?")
     refuse_close_atoms(atoms, where)
 
 
@@ -67,8 +76,9 @@ def plane_distances(cell: np.ndarray) -> np.ndarray:
 
 def refuse_close_atoms(atoms: Atoms, where: str) -> None:
     """Raise `BadInput` naming the two atoms that overlap most, own images included; a structure without a cell has no images."""
+    refuse_crowds(atoms, where)
     radii = OVERLAP * covalent_radii[atoms.numbers]
-    reach = 2 * float(radii.max())
+    reach = max(2 * float(radii.max()), 1.0)
     i, j, d = close_pairs(atoms, reach)
     # Covalent radii are known to a tenth of an Å; those of unknown elements are given as 0.2.
     share = d / (radii[i] + radii[j])
@@ -83,6 +93,25 @@ def refuse_close_atoms(atoms: Atoms, where: str) -> None:
     if apart < 0.1:
         hint = "is an atom listed twice?" if symbols[a] == symbols[b] else "disordered sites must be ordered first"
     raise BadInput(f"{where}: {symbols[a]} (atom {a + 1}) and {symbols[b]} (atom {b + 1}) are {apart:.2f} Å apart; {hint}")
+
+
+def refuse_crowds(atoms: Atoms, where: str) -> None:
+    """Raise `BadInput` where hundreds of atoms share one small cube: their pairs would be too many to list."""
+    points = atoms.positions
+    if atoms.cell.rank == 3:
+        counts = np.maximum(1, np.floor(plane_distances(atoms.cell.array)))
+        if counts.prod() > MOST_CUBES and counts.min() * (MOST_CUBES / counts.prod()) ** (1 / 3) < 1:
+            a, b, c = atoms.cell.lengths()
+            raise BadInput(f"{where}: a cell of {a:.4g} by {b:.4g} by {c:.4g} Å is too wide and too flat to be read; repeat or shorten it")
+        points = atoms.get_scaled_positions(wrap=True) @ atoms.cell.array
+    cubes = np.floor(points / CUBE).astype(np.int64)
+    _, cube, counts = np.unique(cubes, axis=0, return_inverse=True, return_counts=True)
+    if counts.max(initial=0) > MOST_IN_CUBE:
+        number = int(np.flatnonzero(cube.ravel() == counts.argmax())[0])
+        raise BadInput(
+            f"{where}: {counts.max()} atoms crowd within {CUBE:g} Å ({atoms.symbols[number]}, atom {number + 1}, among them); "
+            "are atoms listed many times?"
+        )
 
 
 def close_pairs(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from nucleate.crystals.checks import LONGEST_CELL, close_pairs, refuse_crowds
 from nucleate.crystals.magnetic_cif import magnetic_structure
 from nucleate.errors import BadInput, InputNote, quoted
 
@@ -29,6 +30,18 @@ _HALL = ("_space_group_name_Hall", "_symmetry_space_group_name_Hall")
 _NUMBERS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 MOST_SITES = 100_000
+FINDER_REACH = 1.0
+"""Å."""
+CELL_TOLERANCE = 0.01
+"""Share of a cell length (and radians, roughly, of an angle) by which a cell may miss its symmetry: files round."""
+MOST_IMAGES = 2_000_000
+"""Of all sites under all operations."""
+MOST_OPERATIONS = 192
+"""Of a space group in its conventional cell."""
+MOST_COMPARED = 400
+"""Atoms up to which crystals in two settings are compared; larger ones are taken to differ."""
+HEAVIEST = 96
+"""Atomic number beyond which a symbol is a mistaken group: Cn, Nh and No are cyanide, ammonium and nitrate."""
 
 
 def read_cif(path: Path, text: str) -> list[Atoms]:
@@ -67,16 +80,18 @@ def _structure(block: gemmi.cif.Block, where: str) -> Atoms:
         return magnetic
     _unquote_numbers(block)
     _check_numbers(block, where)
-    if not len(block.find_values("_atom_site_fract_x")):
-        raise BadInput(f"{where}: sites have no fractional coordinates (_atom_site_fract_x); write them")
+    for axis in "xyz":
+        if not len(block.find_values(f"_atom_site_fract_{axis}")):
+            raise BadInput(f"{where}: sites have no fractional coordinates (_atom_site_fract_{axis}); write them")
     try:
         small = gemmi.make_small_structure_from_block(block)
     except Exception as error:  # gemmi raises ValueError and RuntimeError for values that are no numbers
         raise BadInput(f"{where}: cannot be read ({quoted(' '.join(str(error).split()))})") from None
     _check_cell(small, where)
-    sites = _sites(small, where)
+    typed = len(block.find_values("_atom_site_type_symbol")) > 0
+    sites = _sites(small, typed, _formula(_value(block, ("_chemical_formula_sum",)), where), where)
     candidates = _settings(block, small, where)
-    crystals = {name: _expanded(small.cell, sites, operations) for name, operations in candidates.items()}
+    crystals = {name: expanded(small.cell, sites, operations, where) for name, operations in candidates.items()}
     return _the_one(crystals, block, where)
 
 
@@ -89,7 +104,13 @@ def _unquote_numbers(block: gemmi.cif.Block) -> None:
 
 
 def _check_numbers(block: gemmi.cif.Block, where: str) -> None:
-    """Whatever is to be a number of a site is one, or is left open."""
+    """Whatever is to be a number of a site is one, or is left open; every site is an atom, and hydrogen has sites of its own."""
+    for row, value in enumerate(block.find_values("_atom_site_calc_flag"), start=1):
+        if gemmi.cif.as_string(value).lower() == "dum":
+            raise BadInput(f"{where}: site {row} is a dummy (_atom_site_calc_flag); remove it")
+    for row, value in enumerate(block.find_values("_atom_site_attached_hydrogens"), start=1):
+        if gemmi.cif.as_number(value) > 0:
+            raise BadInput(f"{where}: site {row} has hydrogen without coordinates (_atom_site_attached_hydrogens); give it sites")
     for tag in ("fract_x", "fract_y", "fract_z", "occupancy"):
         for row, value in enumerate(block.find_values(f"_atom_site_{tag}"), start=1):
             if not gemmi.cif.is_null(value) and not math.isfinite(gemmi.cif.as_number(value)):
@@ -98,23 +119,51 @@ def _check_numbers(block: gemmi.cif.Block, where: str) -> None:
 
 def _check_cell(small: gemmi.SmallStructure, where: str) -> None:
     lengths, angles = small.cell.parameters[:3], small.cell.parameters[3:]
+    if max(lengths) > LONGEST_CELL:
+        raise BadInput(f"{where}: a cell vector of {max(lengths):.4g} Å; at most {LONGEST_CELL:g} Å can be read: is the cell given in Å?")
     if not all(math.isfinite(x) and x > 0 for x in small.cell.parameters) or small.cell.volume < 1e-3 or max(angles) >= 180:
         raise BadInput(f"{where}: cell lengths {lengths} and angles {angles} make no cell; give _cell_length_ and _cell_angle_ of all axes")
 
 
-def _sites(small: gemmi.SmallStructure, where: str) -> list[tuple[str, np.ndarray]]:
+def _element(site: gemmi.SmallStructure.Site, typed: bool, formula: Counter[str], where: str) -> str:
+    """Symbol of a site's element, from its type, else from its label.
+
+    Raises:
+        BadInput: neither names an element; the type names a group or several elements; a label in capitals names one of two elements
+            (CA1 is calcium or a carbon atom A1), and the stated formula does not say which.
+    """
+    label = quoted(site.label or site.type_symbol, 20)
+    symbol, text = site.element.name, site.type_symbol if typed else site.label
+    if symbol not in ("D", "T") and not 0 < atomic_numbers.get(symbol, 0) <= HEAVIEST:
+        raise BadInput(f"{where}: site {label} is of no element; write a symbol in _atom_site_type_symbol")
+    found = re.match(rf"{symbol}(.*)", text, re.I | re.S)
+    capitals = len(symbol) == 2 and text[:2].isupper()
+    if typed:
+        rest = found[1] if found else "?"
+        if any(character.isalpha() for character in rest) or (capitals and re.fullmatch(r"[0-9]+", rest)):
+            raise BadInput(f"{where}: site {label} is of type {quoted(text, 20)!r}, which is no element; write a symbol")
+        return symbol
+    if capitals and symbol[0] in atomic_numbers:
+        readings = [reading for reading in (symbol, symbol[0]) if reading in formula] if formula else [symbol]
+        if len(readings) > 1 or (not formula and symbol[0] in "CHNOP"):
+            raise BadInput(f"{where}: site {label} is {symbol} or {symbol[0]}; write _atom_site_type_symbol")
+        return readings[0] if readings else symbol
+    return symbol
+
+
+def _sites(small: gemmi.SmallStructure, typed: bool, formula: Counter[str], where: str) -> list[tuple[str, np.ndarray]]:
     """Element and fractional position of every site."""
+    if not len(small.sites):
+        raise BadInput(f"{where}: no site has a label or a type and coordinates; is the file complete?")
     if len(small.sites) > MOST_SITES:
         raise BadInput(f"{where}: {len(small.sites)} sites; at most {MOST_SITES} can be read")
     found, isotopes = [], set()
     for site in small.sites:
         label = quoted(site.label or site.type_symbol, 20)
-        symbol = site.element.name
+        symbol = _element(site, typed, formula, where)
         if symbol in ("D", "T"):
             isotopes.add(symbol)
             symbol = "H"
-        if symbol not in atomic_numbers or symbol == "X":
-            raise BadInput(f"{where}: site {label} is of no element; write a symbol in _atom_site_type_symbol")
         position = np.array(site.fract.tolist())
         if not np.isfinite(position).all():
             raise BadInput(f"{where}: site {label} has no coordinates; complete or remove it")
@@ -139,15 +188,13 @@ def _settings(block: gemmi.cif.Block, small: gemmi.SmallStructure, where: str) -
     symbol, hall, number = _value(block, _NAMES), _value(block, _HALL), _value(block, _NUMBERS)
     listed = [gemmi.cif.as_string(value) for tag in _OPERATIONS for value in block.find_values(tag)]
     if listed:
-        try:
-            return {"operations": gemmi.GroupOps([gemmi.Op(text.lower()) for text in listed])}
-        except Exception:  # gemmi raises RuntimeError and ValueError
-            raise BadInput(f"{where}: an operation of symmetry cannot be read; write them as x,y,z") from None
+        return {"operations": _fitting(whole_group(listed, where), small.cell, "the listed operations", where)}
     if hall:
         try:
-            return {hall: gemmi.symops_from_hall(hall)}
+            named = gemmi.symops_from_hall(hall)
         except Exception:
             raise BadInput(f"{where}: Hall symbol {quoted(hall)!r} cannot be read") from None
+        return {hall: _fitting(named, small.cell, f"Hall symbol {quoted(hall, 40)}", where)}
     groups = _groups_of(symbol, number, small.cell, where)
     if not groups:
         warnings.warn(InputNote(f"{where}: states no symmetry, read as P 1"), stacklevel=2)
@@ -156,6 +203,37 @@ def _settings(block: gemmi.cif.Block, small: gemmi.SmallStructure, where: str) -
     if not fitting:
         raise BadInput(f"{where}: the cell does not have the symmetry of {quoted(symbol or number)}; correct the one or the other")
     return {group.xhm(): group.operations() for group in fitting}
+
+
+def whole_group(listed: list[str], where: str) -> gemmi.GroupOps:
+    """The group of the listed operations, all of which must be there: a lost line loses atoms in silence."""
+    if len(listed) > 10 * MOST_OPERATIONS:
+        raise BadInput(f"{where}: lists {len(listed)} operations of symmetry; no space group has more than {MOST_OPERATIONS}")
+    try:
+        operations = [gemmi.Op(text.lower()).wrap() for text in listed]
+    except Exception:  # gemmi raises RuntimeError and ValueError
+        raise BadInput(f"{where}: an operation of symmetry cannot be read; write them as x,y,z") from None
+    known = {op.triplet(): op for op in operations}
+    if len(known) > MOST_OPERATIONS:
+        raise BadInput(f"{where}: lists {len(known)} operations of symmetry; no space group has more than {MOST_OPERATIONS}")
+    turns = np.array([op.rot for op in known.values()]) // gemmi.Op.DEN
+    shifts = np.array([op.tran for op in known.values()])
+    # All products of two, each a turn and a shift within the cell: of a group they are its own elements.
+    products = np.einsum("aij,bjk->abik", turns, turns).reshape(-1, 9)
+    moved = (np.einsum("aij,bj->abi", turns, shifts) + shifts[:, None]).reshape(-1, 3) % gemmi.Op.DEN
+    if "x,y,z" not in known or len(np.unique(np.hstack([products, moved]), axis=0)) != len(known):
+        raise BadInput(f"{where}: the listed operations of symmetry make no group; is one missing, or written wrongly?")
+    return gemmi.GroupOps(list(known.values()))
+
+
+def _fitting(operations: gemmi.GroupOps, cell: gemmi.UnitCell, name: str, where: str) -> gemmi.GroupOps:
+    matrix = np.array(cell.orth.mat.tolist()).T
+    metric, lengths = matrix @ matrix.T, np.linalg.norm(matrix, axis=1)
+    turns = np.array([op.rot for op in operations.sym_ops]) / gemmi.Op.DEN
+    missed = np.abs(turns.transpose(0, 2, 1) @ metric @ turns - metric) / np.outer(lengths, lengths)
+    if missed.max() > 2 * CELL_TOLERANCE:
+        raise BadInput(f"{where}: the cell does not have the symmetry of {name}; correct the one or the other")
+    return operations
 
 
 def _groups_of(symbol: str, number: str, cell: gemmi.UnitCell, where: str) -> list[gemmi.SpaceGroup]:
@@ -184,26 +262,29 @@ def _groups_of(symbol: str, number: str, cell: gemmi.UnitCell, where: str) -> li
     return [group for group in table if group.hm == named.hm and (group.ext == named.ext or {group.ext, named.ext} <= {"1", "2"})]
 
 
-def _expanded(cell: gemmi.UnitCell, sites: list[tuple[str, np.ndarray]], operations: gemmi.GroupOps) -> Atoms:
+def expanded(cell: gemmi.UnitCell, sites: list[tuple[str, np.ndarray]], operations: gemmi.GroupOps, where: str) -> Atoms:
     """All atoms of the cell; equivalent positions of an element that nearly coincide are one."""
     ops = list(operations)
     turns = np.array([op.rot for op in ops]) / gemmi.Op.DEN
     shifts = np.array([op.tran for op in ops]) / gemmi.Op.DEN
     matrix = np.array(cell.orth.mat.tolist()).T
-    symbols: list[str] = []
-    kept = np.zeros((0, 3))
-    for symbol, position in sites:
-        images = (turns @ position + shifts) % 1.0
-        same = np.array([s == symbol for s in symbols], dtype=bool)
-        for image in images:
-            apart = kept[same] - image if len(same) else kept
-            apart = (apart - np.round(apart)) @ matrix
-            if len(apart) and np.linalg.norm(apart, axis=1).min() < SAME_SITE:
-                continue
-            kept = np.vstack([kept, image])
-            symbols.append(symbol)
-            same = np.append(same, True)
-    return Atoms(symbols, scaled_positions=kept, cell=matrix, pbc=True)
+    if len(sites) * len(ops) > MOST_IMAGES:
+        raise BadInput(f"{where}: {len(sites)} sites under {len(ops)} operations are too many; at most {MOST_IMAGES} positions can be read")
+    numbers = np.repeat([atomic_numbers[symbol] for symbol, _ in sites], len(ops))
+    images = np.concatenate([(turns @ position + shifts) % 1.0 for _, position in sites])
+    # Exact copies first, which can be thousands; then those that differ by rounding, of which the first is kept.
+    _, first = np.unique(np.column_stack([numbers, np.round(images, 7)]), axis=0, return_index=True)
+    first.sort()
+    atoms = Atoms(numbers[first], scaled_positions=images[first], cell=matrix, pbc=True)
+    refuse_crowds(atoms, where)
+    # The finder cuts space into cubes of its reach: a wide one costs less than millions of empty cubes.
+    i, j, apart = close_pairs(atoms, FINDER_REACH)
+    same = (atoms.numbers[i] == atoms.numbers[j]) & (i != j) & (apart < SAME_SITE)
+    kept = np.ones(len(atoms), dtype=bool)
+    for later, earlier in sorted(zip(np.maximum(i, j)[same].tolist(), np.minimum(i, j)[same].tolist(), strict=True)):
+        if kept[earlier]:
+            kept[later] = False
+    return atoms[kept]
 
 
 def _the_one(crystals: dict[str, Atoms], block: gemmi.cif.Block, where: str) -> Atoms:
@@ -217,8 +298,8 @@ def _the_one(crystals: dict[str, Atoms], block: gemmi.cif.Block, where: str) -> 
         missing = sorted(set(formula) - set(atoms.get_chemical_symbols()))
         what = f"no site holds its {', '.join(missing)}" if missing else f"its sites hold {quoted(atoms.get_chemical_formula(), 40)}"
         raise BadInput(f"{where}: states the formula {quoted(stated, 40)!r}, but {what}; complete the sites or correct the formula")
-    first = next(iter(fitting.values()))
-    if any(_different(first, other) for other in fitting.values()):
+    first, *others = fitting.values()
+    if any(_different(first, other) for other in others):
         names = " or ".join(list(fitting)[:3])
         raise BadInput(f"{where}: leaves open which setting is meant ({names}), and they give different crystals; list the operations")
     return first
@@ -259,7 +340,7 @@ def _fits(atoms: Atoms, formula: Counter[str], units: float) -> bool:
 
 def _different(one: Atoms, other: Atoms) -> bool:
     """Whether two crystals in one cell differ in their distances."""
-    if Counter(one.get_chemical_symbols()) != Counter(other.get_chemical_symbols()):
+    if len(one) > MOST_COMPARED or Counter(one.get_chemical_symbols()) != Counter(other.get_chemical_symbols()):
         return True
     return not np.allclose(_environments(one), _environments(other), atol=2 * SAME_SITE)
 

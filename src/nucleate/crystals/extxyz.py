@@ -96,7 +96,7 @@ def _check_comment(path: Path, comment: str, line: int) -> list[tuple[str, int]]
         raise BadInput(f"{where}: a comment of {len(comment)} characters")
     try:
         facts = key_val_str_to_dict(comment)
-    except (ValueError, RecursionError) as error:
+    except Exception as error:  # ASE raises whatever an odd comment leads it to
         raise BadInput(f"{where}: cannot be read ({quoted(' '.join(str(error).split()))})") from None
     cell = facts.get("Lattice")
     if cell is not None and np.asarray(cell).dtype.kind not in "if":

@@ -19,6 +19,7 @@ from ase.io.formats import UnknownFileTypeError, filetype
 from nucleate.crystals.cif import read_cif
 from nucleate.crystals.extxyz import read_extxyz
 from nucleate.crystals.magnetic_cif import along_one_axis
+from nucleate.crystals.shelx import read_res
 from nucleate.errors import BadInput, InputNote, quoted
 
 BY_SUFFIX = {
@@ -26,6 +27,10 @@ BY_SUFFIX = {
     ".contcar": "vasp", ".res": "res", ".cell": "castep-cell", ".json": "json", ".pwi": "espresso-in", ".pwo": "espresso-out",
 }  # fmt: skip
 """What a suffix means here; other names are left to ASE."""
+PACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz"}
+"""What unpacks a file: its name says nothing of what is in it, and little can become much."""
+LONGEST_INPUT = 150_000
+"""Characters of an input of pw.x: its reader takes time that grows with their square."""
 LARGEST = 512 * 1024 * 1024
 """Bytes of a structure file."""
 
@@ -48,7 +53,11 @@ def read_frames(path: Path) -> list[Atoms]:
         raise BadInput(f"{path}: no such file; give a CIF, extxyz or POSCAR file")
     if path.stat().st_size > LARGEST:
         raise BadInput(f"{path}: holds {path.stat().st_size / 2**20:.0f} MiB; structures of up to {LARGEST // 2**20} MiB can be read")
+    if path.suffix.lower() in PACKED:
+        raise BadInput(f"{path}: is packed; unpack it first ({PACKED[path.suffix.lower()]})")
     kind = format_of(path)
+    if kind is None and _guess(path) in _TEXT:
+        kind = _guess(path)
     if kind in _TEXT:
         return _TEXT[kind](path, _text(path))
     return _by_ase(path, path, kind)
@@ -68,7 +77,9 @@ def _by_ase(path: Path, source: Path | io.StringIO, kind: str | None) -> list[At
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            frames = ase.io.read(source, index=":", format=kind)
+            # A name is a name: no part of it chooses frames or a server.
+            place = str(source.resolve()) if isinstance(source, Path) else source
+            frames = ase.io.read(place, index=":", format=kind, do_not_split_by_at_sign=True)
     except UnknownFileTypeError:
         raise BadInput(f"{path}: of no known format; give CIF, extended XYZ or POSCAR (.cif, .extxyz or .vasp)") from None
     except Exception as error:  # ASE raises whatever its readers meet in a damaged file.
@@ -89,7 +100,7 @@ def _read_vasp(path: Path, text: str) -> list[Atoms]:
     lines = text.splitlines()
     if len(lines) < 8:
         raise BadInput(f"{path}: has {len(lines)} lines, a POSCAR at least 8; is the file complete?")
-    counts_at = next((k for k in (5, 6) if re.fullmatch(r"\s*([0-9]{1,7}\s*)+", lines[k])), None)
+    counts_at = next((k for k in (5, 6) if re.fullmatch(r"\s*[0-9]{1,7}(\s+[0-9]{1,7})*\s*", lines[k], re.A)), None)
     if counts_at is None:
         raise BadInput(f"{path}: line 6 or 7 holds the numbers of atoms; there stands {quoted(lines[6].strip())!r}")
     if counts_at == 5 and not _symbols(lines[0], len(lines[5].split())):
@@ -116,7 +127,7 @@ def _moments_of_incar(path: Path, atoms: Atoms) -> None:
     incar = path.with_name("INCAR")
     if not incar.is_file() or incar.stat().st_size > 2**20:
         return
-    found = re.search(r"^\s*MAGMOM\s*=\s*([^#!;\n]*)", incar.read_text(encoding="latin-1").replace("\\\n", " "), re.M | re.I)
+    found = re.search(r"(?:^|;)[ \t]*MAGMOM[ \t]*=[ \t]*([^#!;\n]*)", incar.read_text(encoding="latin-1").replace("\\\n", " "), re.M | re.I)
     if found is None:
         return
     moments: list[float] = []
@@ -156,6 +167,12 @@ def _read_json(path: Path, text: str) -> list[Atoms]:
     atoms = Atoms([site.specie.symbol for site in structure], scaled_positions=structure.frac_coords, cell=structure.lattice.matrix)
     atoms.pbc = structure.lattice.pbc
     moments = structure.site_properties.get("magmom")
+    if moments is None:
+        moments = [getattr(site.specie, "spin", None) for site in structure]
+    free = structure.site_properties.get("selective_dynamics")
+    fixed = [k for k, axes in enumerate(free or []) if axes is not None and not np.all(axes)]
+    if fixed:
+        atoms.set_constraint(FixAtoms(fixed))
     if moments and any(moment is not None for moment in moments):
         try:
             atoms.set_initial_magnetic_moments([float(moment or 0.0) for moment in moments])
@@ -170,6 +187,8 @@ def _read_espresso(path: Path, text: str) -> list[Atoms]:
 
     if re.search(r"^[^!#\n]*starting_magnetization\s*\(", text, re.M | re.I):
         raise BadInput(f"{path}: starting_magnetization is a share of valence electrons; give moments in Bohr magnetons, as extended XYZ")
+    if len(text) > LONGEST_INPUT:
+        raise BadInput(f"{path}: holds {len(text)} characters; input of pw.x is read up to {LONGEST_INPUT}: convert it to extended XYZ")
     try:
         file = PwInputFile(text, validate_species_names=False)
         found = file.structure
@@ -190,4 +209,5 @@ _TEXT: dict[str | None, Callable[[Path, str], list[Atoms]]] = {
     "vasp": _read_vasp,
     "json": _read_json,
     "espresso-in": _read_espresso,
+    "res": read_res,
 }

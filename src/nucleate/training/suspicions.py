@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import spglib
+from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from scipy.linalg import polar
 
@@ -25,6 +27,12 @@ OUTLIER = 100.0
 """eV/atom from the median of a stoichiometry; no crystal is so far from another, crushed ones are not labels to learn from."""
 NEAR_STRAIN, NEAR_MOVE = 0.15, 0.6
 """Pairs of structures within this strain and this displacement (Å) are compared: a straight line joins their energies."""
+NARROW, BINDING, RATIO = 1.5, 1.0, 0.1
+"""Mixed units: largest over smallest energy in one unit, least eV/atom of the larger ones, and share by which the ratio may miss."""
+MOST_LOOKED_AT = 20
+"""Structures with forces of zero whose symmetry is looked at."""
+SYMPREC = 1e-3
+"""Å; as coordinates are written."""
 PAIRS = 5
 """Pairs below which nothing is concluded."""
 MOST_PAIRS = 2000
@@ -65,27 +73,56 @@ def _mixed_units(data: Sequence[LabelledStructure]) -> list[str]:
     for item in data:
         by_formula[item.formula].append(item)
     for formula, items in by_formula.items():
-        low, high = min(items, key=lambda item: abs(item.energy)), max(items, key=lambda item: abs(item.energy))
-        ratio = abs(high.energy) / max(abs(low.energy), 1e-9)
-        for factor, units in UNITS.items():
-            if len(items) > 1 and abs(ratio / factor - 1) < 0.03 and low.energy * high.energy > 0:
-                said.append(
-                    f"mixed units? {low.where} and {high.where} hold {formula} with energies of {low.energy:g} and {high.energy:g}: "
-                    f"a factor of {ratio:.2f}, as between {units}"
-                )
-                break
+        items = sorted(items, key=lambda item: abs(item.energy))
+        sizes = np.array([abs(item.energy) for item in items])
+        if len(items) < 2 or len({item.energy > 0 for item in items}) > 1 or sizes[0] < 1e-9:
+            continue
+        cut = int((sizes[1:] / sizes[:-1]).argmax()) + 1
+        small, large = sizes[:cut], sizes[cut:]
+        # Two units make two narrow groups of absolute energies; energies counted from a crystal near rest spread over every ratio.
+        if small[-1] / small[0] > NARROW or large[-1] / large[0] > NARROW or large[0] < BINDING * len(items[0].atoms):
+            continue
+        ratio = float(np.median(large) / np.median(small))
+        units = next((units for factor, units in UNITS.items() if abs(ratio / factor - 1) < RATIO), None)
+        if units is not None:
+            low, high = items[0], items[-1]
+            said.append(
+                f"mixed units? {low.where} and {high.where} hold {formula} with energies of {low.energy:g} and {high.energy:g}: "
+                f"a factor of {ratio:.2f}, as between {units}"
+            )
     return said
 
 
 def _zero_forces(data: Sequence[LabelledStructure]) -> list[str]:
-    """Forces of exactly zero on every atom of cells that share no symmetry are placeholders."""
+    """Forces of exactly zero where symmetry does not ask for them are placeholders."""
     zero = [item for item in data if item.forces is not None and len(item.atoms) > 1 and not np.any(item.forces)]
     if len(zero) < 3 or len({round(item.energy / len(item.atoms), 6) for item in zero}) < 3:
+        return []
+    looked_at = zero[:: max(1, len(zero) // MOST_LOOKED_AT)][:MOST_LOOKED_AT]
+    if sum(not _at_rest_by_symmetry(item.atoms) for item in looked_at) < min(3, len(looked_at)):
         return []
     return [
         f"forces are exactly zero in {len(zero)} of {len(data)} structures ({zero[0].where} first): placeholders? "
         "--forces-key none trains without forces"
     ]
+
+
+def _at_rest_by_symmetry(atoms: Atoms) -> bool:
+    """Whether no atom's own symmetry leaves a direction that a force could have, as in strained copies of many crystals."""
+    try:
+        found = spglib.get_symmetry((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=SYMPREC)
+    except Exception:  # spglib 2.7 and later raise where older ones return None; either way no symmetry is known
+        found = None
+    if found is None:
+        return False
+    turns, shifts = found["rotations"], found["translations"]
+    for position in atoms.get_scaled_positions():
+        away = turns @ position + shifts - position
+        own = np.linalg.norm((away - np.round(away)) @ atoms.cell.array, axis=1) < 2 * SYMPREC
+        # The sum over the group projects on what it leaves unmoved.
+        if np.any(turns[own].sum(axis=0)):
+            return False
+    return True
 
 
 def _identical(data: Sequence[LabelledStructure]) -> list[str]:
