@@ -51,7 +51,8 @@ from torch_ema import ExponentialMovingAverage
 
 from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.potentials.registry import family_settings, make_model
-from nucleate.training.data import LabelledStructure, read_data
+from nucleate.training.data import read_data
+from nucleate.training.labelled import LabelledStructure
 from nucleate.training.run import fit
 from nucleate.training.splits import groups, split
 

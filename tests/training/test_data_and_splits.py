@@ -122,7 +122,7 @@ def test_relatives_stay_together(salt_file):
 
 
 def test_rattled_copies_are_one_group(make_crystal):
-    from nucleate.training.data import LabelledStructure
+    from nucleate.training.labelled import LabelledStructure
 
     rng = np.random.default_rng(0)
     parents = [make_crystal(rng, ["Si"] * 4, volume=20, closest=2.0) for _ in range(6)]

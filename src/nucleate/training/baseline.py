@@ -13,7 +13,7 @@ from nucleate.potentials.manybody import ManyBodyCommittee, standardise
 from nucleate.potentials.networks.a2a import A2A
 from nucleate.potentials.registry import Trainable
 from nucleate.training.batches import LabelledSet
-from nucleate.training.data import LabelledStructure
+from nucleate.training.labelled import LabelledStructure
 
 MOST = 200
 """Structures that set the scale of the inputs."""

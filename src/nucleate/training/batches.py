@@ -12,7 +12,7 @@ from torch import Tensor
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
 from nucleate.crystals.strain import full_from_voigt
-from nucleate.training.data import LabelledStructure
+from nucleate.training.labelled import LabelledStructure
 
 
 @dataclass(frozen=True)

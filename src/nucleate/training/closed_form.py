@@ -14,10 +14,11 @@ from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings, fit_soap_krr
 from nucleate.training.batches import LabelledSet
-from nucleate.training.data import LabelledStructure, what_is_missing
+from nucleate.training.data import what_is_missing
 from nucleate.training.evaluation import examine
 from nucleate.training.fitting import finite, structure_weights
 from nucleate.training.folder import TrainingFolder, read_events
+from nucleate.training.labelled import LabelledStructure
 from nucleate.training.settings import FitSettings
 from nucleate.training.suspicions import suspicions
 from nucleate.training.trainer import OnEvent, held_back

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,49 +11,15 @@ from ase import Atoms
 
 from nucleate.crystals.checks import check_atoms, check_structure, settle_periodicity
 from nucleate.crystals.formats import read_frames
-from nucleate.crystals.formula import formula_text
 from nucleate.errors import BadInput, quoted
 from nucleate.reference.base import Label
 from nucleate.reference.ledger import read_labels
 from nucleate.training.label_keys import LabelKeys
+from nucleate.training.labelled import LabelledStructure
 from nucleate.training.suspicions import refuse_outliers
 
 VACUUM = 12.0
 """Å around a molecule on every side: beyond the reach of any potential here."""
-
-
-@dataclass(frozen=True)
-class LabelledStructure:
-    """A structure and what a reference said of it.
-
-    Attributes:
-        atoms: periodic; a molecule stands in a large empty cell.
-        energy: eV.
-        forces: (n_atoms, 3), eV/Å, or None.
-        stress: (6,), eV/Å³, Voigt order, or None; molecules have none.
-        where: file and row, for messages.
-        info: what the file says besides, as group names.
-        before: the labels before a prior was taken off them, if one was.
-    """
-
-    atoms: Atoms
-    energy: float
-    forces: np.ndarray | None
-    stress: np.ndarray | None
-    where: str
-    info: dict[str, Any]
-    before: LabelledStructure | None = None
-
-    @property
-    def labels(self) -> LabelledStructure:
-        """The structure with what the reference itself said."""
-        return self.before or self
-
-    @property
-    def formula(self) -> str:
-        """With its atom count, elements in alphabetical order."""
-        symbols, counts = np.unique(self.atoms.get_chemical_symbols(), return_counts=True)
-        return formula_text({str(s): int(n) for s, n in zip(symbols, counts, strict=True)})
 
 
 def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledStructure]:

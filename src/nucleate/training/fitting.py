@@ -21,7 +21,8 @@ from nucleate.potentials.networks.a2a import A2A
 from nucleate.potentials.registry import Trainable
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet, Minibatch
-from nucleate.training.data import LabelledStructure, heights
+from nucleate.training.data import heights
+from nucleate.training.labelled import LabelledStructure
 from nucleate.training.loss import Errors, ErrorSum, loss, squares
 from nucleate.training.parts import Part, find_parts, slice_of
 from nucleate.training.settings import FitSettings, Stage

@@ -14,7 +14,7 @@ from nucleate.crystals.strain import voigt_from_full
 from nucleate.errors import BadInput
 from nucleate.potentials.prior import PriorPotential, prior_digest
 from nucleate.storage import append_line, read_lines
-from nucleate.training.data import LabelledStructure
+from nucleate.training.labelled import LabelledStructure
 
 
 class PriorAnswers:

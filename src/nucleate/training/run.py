@@ -23,10 +23,11 @@ from nucleate.settings_text import read_settings, to_toml, validated
 from nucleate.storage import append_line, read_lines
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import fit_closed_form
-from nucleate.training.data import LabelledStructure, heights, read_data
+from nucleate.training.data import heights, read_data
 from nucleate.training.fitting import errors_on, evaluation_parts
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.label_keys import LabelKeys
+from nucleate.training.labelled import LabelledStructure
 from nucleate.training.loss import Errors, ErrorSum
 from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import FitSettings

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 
 from nucleate.errors import BadInput, quoted
 from nucleate.polymorphs.fingerprint import fingerprints, leaders
-from nucleate.training.data import LabelledStructure
+from nucleate.training.labelled import LabelledStructure
 
 KEYS = ("group", "parent", "config_type")
 """Names under which files say where a structure comes from, in this order."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import spglib
@@ -16,9 +15,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from scipy.linalg import polar
 
 from nucleate.errors import BadInput
-
-if TYPE_CHECKING:
-    from nucleate.training.data import LabelledStructure
+from nucleate.training.labelled import LabelledStructure
 
 HARTREE, KCAL, KJ = 27.2114, 23.0605, 96.4853
 UNITS = {HARTREE: "eV and hartree", HARTREE / 2: "eV and rydberg", KCAL: "eV and kcal/mol", KJ: "eV and kJ/mol"}

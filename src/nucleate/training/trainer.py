@@ -23,10 +23,11 @@ from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings, make_model
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet
-from nucleate.training.data import LabelledStructure, what_is_missing
+from nucleate.training.data import what_is_missing
 from nucleate.training.evaluation import examine, gradient_noise, some
 from nucleate.training.fitting import Fitting, finite, structure_weights
 from nucleate.training.folder import TrainingFolder, pack, read_events, unpack
+from nucleate.training.labelled import LabelledStructure
 from nucleate.training.observe import histograms
 from nucleate.training.settings import FitSettings
 from nucleate.training.splits import groups, isolated_atoms, split
