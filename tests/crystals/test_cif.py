@@ -202,3 +202,17 @@ def test_moments_of_a_magnetic_cif_are_starting_moments(tmp_path):
     canted += loop[: loop.index("2 x+")] + moments + "Cr1 0 0 1.5\nMn2 1.5 0 0\n"
     with pytest.raises(BadInput, match="axis"):
         read(tmp_path, canted, "canted.mcif")
+
+
+def test_a_list_without_centring_contradicts_its_symbol(tmp_path):
+    symbol, cell = "_symmetry_space_group_name_H-M 'I m m m'", (4, 5, 6, 90, 90, 90)
+    signs = [f"{a}x,{b}y,{c}z" for a in ("", "-") for b in ("", "-") for c in ("", "-")]
+    site = [("Cu", 0, 0, 0), ("O", 0.3, 0, 0)]
+    with pytest.raises(BadInput, match="setting"):
+        read(tmp_path, cif(cell, site, symbol, operations=signs))
+    # The formula and what the cell holds of it decide.
+    atoms = read(tmp_path, cif(cell, site, symbol, "_cell_formula_units_Z 2", operations=signs, formula="Cu O2"))
+    assert atoms.get_chemical_formula() == "Cu2O4"
+    # All atoms under the identity, beside the symbol of the crystal: the same either way.
+    every = [("Cu", 0, 0, 0), ("Cu", 0.5, 0.5, 0.5), ("O", 0.3, 0, 0), ("O", 0.7, 0, 0), ("O", 0.8, 0.5, 0.5), ("O", 0.2, 0.5, 0.5)]
+    assert len(read(tmp_path, cif(cell, every, symbol, operations=["x,y,z"]))) == 6

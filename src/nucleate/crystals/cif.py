@@ -188,7 +188,8 @@ def _settings(block: gemmi.cif.Block, small: gemmi.SmallStructure, where: str) -
     symbol, hall, number = _value(block, _NAMES), _value(block, _HALL), _value(block, _NUMBERS)
     listed = [gemmi.cif.as_string(value) for tag in _OPERATIONS for value in block.find_values(tag)]
     if listed:
-        return {"operations": _fitting(whole_group(listed, where), small.cell, "the listed operations", where)}
+        operations = _fitting(whole_group(listed, where), small.cell, "the listed operations", where)
+        return {"operations": operations} | _contradicting(operations, symbol, number, small.cell, where)
     if hall:
         try:
             named = gemmi.symops_from_hall(hall)
@@ -234,6 +235,20 @@ def _fitting(operations: gemmi.GroupOps, cell: gemmi.UnitCell, name: str, where:
     if missed.max() > 2 * CELL_TOLERANCE:
         raise BadInput(f"{where}: the cell does not have the symmetry of {name}; correct the one or the other")
     return operations
+
+
+def _contradicting(operations: gemmi.GroupOps, symbol: str, number: str, cell: gemmi.UnitCell, where: str) -> dict[str, gemmi.GroupOps]:
+    """Settings of a stated symbol or number whose group is larger or smaller than the listed one, as where a list leaves centring out."""
+    try:
+        groups = _groups_of(symbol, number, cell, where)
+    except BadInput:
+        # Unknown symbols do no harm beside a list of operations.
+        return {}
+    listed = len(list(operations))
+    orders = {len(list(group.operations())) for group in groups}
+    if not groups or listed in orders:
+        return {}
+    return {group.xhm(): group.operations() for group in groups if cell.is_compatible_with_spacegroup(group)}
 
 
 def _groups_of(symbol: str, number: str, cell: gemmi.UnitCell, where: str) -> list[gemmi.SpaceGroup]:
@@ -298,6 +313,9 @@ def _the_one(crystals: dict[str, Atoms], block: gemmi.cif.Block, where: str) -> 
         missing = sorted(set(formula) - set(atoms.get_chemical_symbols()))
         what = f"no site holds its {', '.join(missing)}" if missing else f"its sites hold {quoted(atoms.get_chemical_formula(), 40)}"
         raise BadInput(f"{where}: states the formula {quoted(stated, 40)!r}, but {what}; complete the sites or correct the formula")
+    if len(fitting) > 1 and math.isfinite(units) and formula:
+        # Of several, those that hold as many formulas as the file says.
+        fitting = {name: atoms for name, atoms in fitting.items() if math.isclose(_ratio(atoms, formula), units, abs_tol=0.01)} or fitting
     first, *others = fitting.values()
     if any(_different(first, other) for other in others):
         names = " or ".join(list(fitting)[:3])
@@ -320,6 +338,12 @@ def _formula(stated: str, where: str) -> Counter[str]:
             raise BadInput(f"{where}: states the formula {quoted(stated, 40)!r}, whose count of {quoted(symbol)} is {quoted(count or '1')}")
         found["H" if symbol in ("D", "T") else symbol] += number  # type: ignore[assignment]
     return found
+
+
+def _ratio(atoms: Atoms, formula: Counter[str]) -> float:
+    """Formulas in the cell, by one of the elements."""
+    symbol = next(iter(formula))
+    return atoms.get_chemical_symbols().count(symbol) / formula[symbol]
 
 
 def _fits(atoms: Atoms, formula: Counter[str], units: float) -> bool:
