@@ -3,7 +3,11 @@
 # ruff: noqa: E402
 
 import os
+import signal
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a shell, which has its jobs ignore interrupts: the tests of interrupts, and what they start, want them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Before numpy and GPAW are imported: with threads that wait for each other a ground state takes ten times longer.
     os.environ.setdefault(name, "1")
