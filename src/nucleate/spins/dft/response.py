@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.reference.base import refuse_overlap, start_moments
 from nucleate.reference.gpaw import GPAWReference
-from nucleate.reference.kpoints import k_grid
+from nucleate.reference.kpoints import plain_grid
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.dft.liechtenstein import (
@@ -174,7 +174,7 @@ def _ground_state(
     starts = np.asarray(atoms.get_initial_magnetic_moments())
     asked = starts[sites]
     crystal = [atoms.cell.array.tolist(), atoms.positions.tolist(), atoms.numbers.tolist(), starts.tolist()]
-    options = engine.options(atoms, k_grid(atoms, engine.k_spacing(atoms), primitive=False))
+    options = engine.options(atoms, plain_grid(atoms, engine.k_spacing(atoms)))
     if "symmetry" not in engine.settings()["parameters"]:
         options["symmetry"] = {"tolerance": SYMMETRY}
     key = hashlib.sha256(json.dumps([crystal, engine.settings(), options["kpts"]], sort_keys=True, default=str).encode()).hexdigest()
