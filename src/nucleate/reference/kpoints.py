@@ -235,7 +235,7 @@ def _shifts(size: tuple[int, int, int], turns: np.ndarray) -> tuple[bool, bool, 
 
 
 def _operations(atoms: Atoms) -> dict[str, np.ndarray] | None:
-    """Of the space group, in the structure's own vectors; None where spglib finds none."""
+    """Operations of the space group, in the structure's own vectors; None where spglib finds none."""
     spins = atoms.get_initial_magnetic_moments()
     kinds = np.unique(np.column_stack([atoms.numbers, np.round(spins * 1000)]), axis=0, return_inverse=True)[1].ravel()
     try:
