@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
 from ase.constraints import FixAtoms
 from ase.io import write
@@ -14,6 +13,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from nucleate.crystals.formats import format_of
 from nucleate.crystals.io import read_structures
 from nucleate.errors import BadInput, InputNote
+from nucleate.relax.batched import relax
+from nucleate.relax.settings import RelaxSettings
 from nucleate.relaxing import relax_on_reference
 from nucleate.search.run_settings import settings_from_dict
 
@@ -168,16 +169,24 @@ def test_atoms_that_a_file_fixes_are_refused_by_name(tmp_path):
         relax_on_reference(tmp_path / "fixed.vasp", None, settings_from_dict(EMT), LIMITS)
 
 
-def test_a_relaxation_says_which_guard_ended_it(tmp_path):
-    write(
-        tmp_path / "crushed.extxyz", Atoms("Cu4", scaled_positions=bulk("Cu", cubic=True).get_scaled_positions(), cell=[2.2] * 3, pbc=True)
-    )
-    done = relax_on_reference(tmp_path / "crushed.extxyz", None, settings_from_dict(EMT), {**LIMITS, "max_steps": 200})
-    stop = done.structures[0].stop
-    assert stop == "converged" or "volume_range" in stop or "eV/Å" in stop
+def test_a_relaxation_says_which_guard_ended_it(pair_potential):
+    potential = pair_potential((29,), bond=2.6)
+    for scale, narrow, stop, word in ((0.85, (0.9, 1.02), "exploded", "grew"), (1.1, (0.98, 3.0), "collapsed", "shrank")):
+        copper = bulk("Cu", a=3.68 * scale, cubic=True)
+        (end,) = relax([copper], potential, RelaxSettings(volume_range=narrow, max_steps=200))
+        assert end.stop == stop
+        assert word in end.guard
+        assert "volume_range" in end.guard
 
 
 def test_the_largest_message_is_short(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         refused(tmp_path, "1\n" + HEAD.replace("pos:R:3", "y" * 5000 + ":Q:3") + "\nCu 0 0 0\n", "columns")
+
+
+def test_deuterium_in_a_shelx_file_is_said(tmp_path):
+    text = "TITL x\nCELL 1 4 4 4 90 90 90\nLATT -1\nSFAC Li D\nLi 1 0 0 0 1\nD 2 .5 .5 .5 1\nEND\n"
+    with pytest.warns(InputNote, match="hydrogen"):
+        (atoms,) = read(tmp_path, text, "deuteride.res")
+    assert atoms.get_chemical_symbols() == ["Li", "H"]

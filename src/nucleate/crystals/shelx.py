@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from pathlib import Path
 
 import gemmi
@@ -17,7 +18,7 @@ from ase.data import atomic_numbers
 
 from nucleate.crystals.checks import LONGEST_CELL
 from nucleate.crystals.cif import SAME_SITE, expanded, whole_group
-from nucleate.errors import BadInput, quoted
+from nucleate.errors import BadInput, InputNote, quoted
 
 CENTRINGS: dict[int, tuple[tuple[int, int, int], ...]] = {
     1: (), 2: ((12, 12, 12),), 3: ((16, 8, 8), (8, 16, 16)), 4: ((0, 12, 12), (12, 0, 12), (12, 12, 0)),
@@ -118,7 +119,9 @@ def _site(words: list[str], elements: list[str], where: str) -> _Site:
     if not 1 <= kind <= len(elements):
         raise BadInput(f"{where}: {quoted(words[0])} is of element {kind}, and SFAC names {len(elements)}")
     symbol = elements[kind - 1].capitalize()
-    symbol = "H" if symbol in ("D", "T") else symbol
+    if symbol in ("D", "T"):
+        warnings.warn(InputNote(f"{where.partition(': line')[0]}: {symbol} read as hydrogen"), stacklevel=2)
+        symbol = "H"
     if atomic_numbers.get(symbol, 0) == 0:
         raise BadInput(f"{where}: {quoted(words[0])} is of {quoted(symbol)!r}, which is no element")
     position = np.array([_fixed(_number(word, where)) for word in words[2:5]])
