@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleate.electrons.model import ElectronModel
-from nucleate.electrons.store import read_snapshot, snapshot_paths
-from nucleate.electrons.training import ElectronTraining, errors_on, split, train
-from nucleate.settings_text import read_settings
+from nucleate.electrons.data.store import read_snapshot, snapshot_paths
+from nucleate.electrons.model.model import ElectronModel
+from nucleate.electrons.model.training import ElectronTraining, errors_on, split, train
+from nucleate.persist.toml import read_settings
 
 SOLID = ["al-solid", "al-solid-2"]
 LIQUID = ["al-liquid", "al-liquid-2", "al-liquid-3", "al-liquid-4"]

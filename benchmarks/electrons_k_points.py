@@ -12,8 +12,8 @@ import argparse
 
 import numpy as np
 
-from nucleate.electrons.dynamics import DynamicsSettings, draw_structures
-from nucleate.electrons.ground_state import ground_state
+from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures
+from nucleate.electrons.data.ground_state import ground_state
 from nucleate.electrons.settings import GroundStateSettings
 
 DRAWN, WIDTHS = 0.05, (0.1, 0.2, 0.3, 0.5)

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from ase.build import bulk
 
-from nucleate.electrons.blocks import block_indices, images, surroundings
 from nucleate.electrons.descriptors.base import GridDescriptor
 from nucleate.electrons.descriptors.bispectrum import Bispectrum
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.network import LdosNetwork
-from nucleate.electrons.slabs import batches
+from nucleate.electrons.model.blocks import block_indices, images, surroundings
+from nucleate.electrons.model.network import LdosNetwork
+from nucleate.electrons.model.slabs import batches
 
 STEPS, BATCH, RATE = 4000, 512, 2e-3
 LAMMPS = """

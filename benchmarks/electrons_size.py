@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from ase.build import bulk
 
-from nucleate.electrons.model import ElectronModel
-from nucleate.electrons.prediction import predict
+from nucleate.electrons.model.model import ElectronModel
+from nucleate.electrons.model.prediction import predict
 
 
 def cell(atoms: int):

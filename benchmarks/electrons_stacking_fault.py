@@ -19,9 +19,9 @@ import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
 
-from nucleate.electrons.ground_state import ground_state
-from nucleate.electrons.model import ElectronModel
-from nucleate.electrons.prediction import predict
+from nucleate.electrons.data.ground_state import ground_state
+from nucleate.electrons.model.model import ElectronModel
+from nucleate.electrons.model.prediction import predict
 from nucleate.electrons.settings import GroundStateSettings
 
 A, C = 2.27, 3.57

@@ -20,11 +20,11 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, fcc100
 
-from nucleate.electrons.emulator import EmulatorTraining, fit_emulator, starting_density
-from nucleate.electrons.gpaw_start import Converged, converge
-from nucleate.electrons.sampling import label_structures
+from nucleate.electrons.data.sampling import label_structures
+from nucleate.electrons.data.store import read_snapshot, snapshot_paths
+from nucleate.electrons.emulator.emulator import EmulatorTraining, fit_emulator, starting_density
+from nucleate.electrons.emulator.gpaw_start import Converged, converge
 from nucleate.electrons.settings import GroundStateSettings
-from nucleate.electrons.store import read_snapshot, snapshot_paths
 
 MIXERS: dict[str, dict[str, Any]] = {
     "default": {},

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from nucleate.benchmark.run import benchmark
+from nucleate.persist.toml import read_settings
 from nucleate.report.terminal import span_text
-from nucleate.settings_text import read_settings
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import ase.io
 import numpy as np
 
-from nucleate.settings_text import read_settings
+from nucleate.persist.toml import read_settings
 from nucleate.training.folder import read_events
 from nucleate.training.run import evaluate, fit
 

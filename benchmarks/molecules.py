@@ -14,7 +14,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from nucleate.settings_text import read_settings
+from nucleate.persist.toml import read_settings
 from nucleate.training.folder import read_events
 from nucleate.training.run import fit
 

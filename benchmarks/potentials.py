@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nucleate.settings_text import read_settings
+from nucleate.persist.toml import read_settings
 from nucleate.training.run import learning_curve
 
 HEAD = """

@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 
 from nucleate.benchmark.run import benchmark
+from nucleate.persist.toml import read_settings
 from nucleate.report.terminal import span_text
-from nucleate.settings_text import read_settings
 
 SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleate.spins.binder import crossing
 from nucleate.spins.couplings import K_B, Couplings, tensor
-from nucleate.spins.curie import leading_order, rpa
-from nucleate.spins.settings import SimulationSettings
-from nucleate.spins.simulation import simulate
+from nucleate.spins.order.binder import crossing
+from nucleate.spins.order.curie import leading_order, rpa
+from nucleate.spins.simulate.settings import SimulationSettings
+from nucleate.spins.simulate.simulation import simulate
 
 EXACT = 1 / 0.693035
 

@@ -20,18 +20,18 @@ from ase.build import bulk
 from ase.units import Bohr
 
 from nucleate.errors import NucleateError
+from nucleate.persist.toml import read_settings
 from nucleate.reference.settings import ReferenceSettings
-from nucleate.settings_text import read_settings
-from nucleate.spins.binder import crossing
 from nucleate.spins.couplings import Couplings
-from nucleate.spins.curie import leading_order, rpa
+from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings
 from nucleate.spins.dft.liechtenstein import isotropic_couplings
 from nucleate.spins.dft.paw_states import PAWStates
-from nucleate.spins.dft.response import LiechtensteinSettings, liechtenstein_couplings
 from nucleate.spins.files.reading import read_couplings
 from nucleate.spins.files.table import table_text
-from nucleate.spins.settings import SimulationSettings
-from nucleate.spins.simulation import simulate
+from nucleate.spins.order.binder import crossing
+from nucleate.spins.order.curie import leading_order, rpa
+from nucleate.spins.simulate.settings import SimulationSettings
+from nucleate.spins.simulate.simulation import simulate
 
 SHELLS = (2.482, 2.866, 4.053, 4.753, 4.964)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleate.settings_text import read_settings
-from nucleate.spins.active import ActiveSettings, learn_actively
+from nucleate.persist.toml import read_settings
+from nucleate.spins.models.active import ActiveSettings, learn_actively
 from nucleate.spins.models.data import Pairs, folds, read_pairs
 from nucleate.spins.models.training import PairTraining, cross_validate, fit_pairs, scores
 

@@ -17,12 +17,12 @@ from ase import Atoms
 from data.dimers import pairs_of
 
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.curie import leading_order
 from nucleate.spins.dft.mapping import pairs_within
 from nucleate.spins.models.data import Pairs
 from nucleate.spins.models.training import PairTraining, fit_pairs
-from nucleate.spins.settings import SimulationSettings
-from nucleate.spins.simulation import simulate
+from nucleate.spins.order.curie import leading_order
+from nucleate.spins.simulate.settings import SimulationSettings
+from nucleate.spins.simulate.simulation import simulate
 
 
 def layered(lattice: float, elements: tuple[str, str], strength: dict[frozenset[str], float]) -> Couplings:

@@ -11,9 +11,9 @@ from ase.build import bulk
 from nucleate.errors import ReferenceFailed
 from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
 from nucleate.reference.ledger import ledger_file
-from nucleate.spins.active import ActiveSettings, learn_actively
 from nucleate.spins.dft.dimers import dimer_coupling, host_pairs, put_in
 from nucleate.spins.dft.mapping import MappingSettings
+from nucleate.spins.models.active import ActiveSettings, learn_actively
 from nucleate.spins.models.data import Pairs
 
 MOMENTS = {"V": 3.0, "Mn": 5.0, "Ni": 2.0}

@@ -19,9 +19,9 @@ from ase import Atoms
 from ase.build import bulk
 
 from nucleate.errors import ReferenceFailed
+from nucleate.persist.toml import read_settings
 from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
 from nucleate.reference.ledger import ledger_file
-from nucleate.settings_text import read_settings
 from nucleate.spins.dft.dimers import Dimer, dimer_coupling, host_pairs, put_in
 from nucleate.spins.dft.mapping import MappingSettings
 from nucleate.spins.models.data import Pairs

@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nucleate.electrons.sampling import SampleSettings, sample
-from nucleate.settings_text import read_settings
+from nucleate.electrons.data.sampling import SampleSettings, sample
+from nucleate.persist.toml import read_settings
 
 
 def main() -> None:

@@ -11,10 +11,7 @@
 from __future__ import annotations
 
 import os
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-import nucleate.search as _search_room
 
 if TYPE_CHECKING:
     from nucleate.api import RelaxedFile, SearchResult, relax_file, resume, search, show
@@ -25,18 +22,6 @@ os.environ.setdefault("SPGLIB_WARNING", "OFF")
 os.environ.setdefault("SPGLIB_OLD_ERROR_HANDLING", "true")
 
 __all__ = ["RelaxedFile", "SearchResult", "__version__", "relax_file", "resume", "search", "show"]
-
-
-class _SearchRoom(ModuleType):
-    """The package `nucleate.search`, which is also the verb when it is called."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        from nucleate.api import search
-
-        return search(*arguments, **options)
-
-
-_search_room.__class__ = _SearchRoom
 
 
 def __getattr__(name: str) -> Any:

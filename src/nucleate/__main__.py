@@ -1,5 +1,5 @@
 """`python -m nucleate` is the command `nucleate`."""
 
-from nucleate.cli import main
+from nucleate.cli.app import main
 
 main()

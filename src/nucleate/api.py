@@ -20,22 +20,22 @@ from typing import Any
 from ase.data import atomic_numbers
 
 from nucleate.crystals.formula import formula_text, parse_formula
+from nucleate.csp.learner import Learner
+from nucleate.csp.loop import Search
+from nucleate.csp.records import Polymorph
+from nucleate.csp.result_files import write_structures, write_table
+from nucleate.csp.run_data import RunData, read_run, show_data
+from nucleate.csp.run_folder import RunFolder
+from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.generate import make_generator
-from nucleate.interrupts import check, listening
+from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml
 from nucleate.potentials.prior import resolved_prior
+from nucleate.processes.interrupts import check, listening
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
-from nucleate.relaxing import RelaxedFile, relax_on_reference
-from nucleate.report.data import RunData, read_run, show_data
-from nucleate.report.files import write_structures, write_table
+from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
 from nucleate.report.html import write_report
-from nucleate.search.learner import Learner
-from nucleate.search.loop import Search
-from nucleate.search.records import Polymorph
-from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import RunSettings, settings_from_dict
-from nucleate.settings_text import read_settings, refuse_odd_data, to_toml
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 PAGE_SECONDS = 60.0
@@ -394,8 +394,9 @@ def relax_file(
     return relax_on_reference(
         Path(path),
         Path(out) if out is not None else None,
-        data,
+        data.reference,
         limits,
+        data.pressure,
         given,
         Path(ledger) if ledger is not None else None,
         executor,

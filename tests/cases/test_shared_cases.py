@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 from nucleate.crystals.io import read_structures
 from nucleate.errors import BadInput, InputNote, NucleateError
 from nucleate.spins.files.reading import read_couplings

@@ -9,7 +9,7 @@ import pytest
 from ase.build import bulk
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 
 run = CliRunner()
 
@@ -144,7 +144,7 @@ def test_folders_that_hold_something_else(finished, tiny, tmp_path):
 
 
 def test_a_folder_another_process_works_on(finished):
-    from nucleate.search.run_folder import RunFolder
+    from nucleate.csp.run_folder import RunFolder
 
     with RunFolder.open(finished):
         assert "another process" in refusal("resume", finished)
@@ -199,7 +199,7 @@ def test_a_bug_is_one_line_unless_asked_for(monkeypatch):
 def test_help_loads_nothing_heavy():
     import subprocess
 
-    code = "import nucleate.cli, nucleate, sys; print([m for m in ('torch', 'ase', 'matplotlib') if m in sys.modules])"
+    code = "import nucleate.cli.app, nucleate, sys; print([m for m in ('torch', 'ase', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nucleate import api
-from nucleate.cli import _one_line, app
+from nucleate.cli.app import _one_line, app
 from nucleate.errors import BadInput, RunFolderError
 
 run = CliRunner()

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
+from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import BadInput, MissingDependency
+from nucleate.persist.toml import DEEPEST, LARGEST, read_settings
 from nucleate.reference.build import make_reference
 from nucleate.reference.settings import ReferenceSettings
-from nucleate.search.run_settings import settings_from_dict
-from nucleate.settings_text import DEEPEST, LARGEST, read_settings
 
 
 def refusal(call, *arguments, error=BadInput):

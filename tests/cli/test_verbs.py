@@ -10,7 +10,7 @@ from ase.build import bulk
 from typer.testing import CliRunner
 
 import nucleate
-from nucleate.cli import app
+from nucleate.cli.app import app
 
 run = CliRunner()
 
@@ -83,7 +83,7 @@ def test_a_spent_budget_can_be_raised_but_not_lowered(tiny, tmp_path):
 
 
 def test_an_interrupt_says_how_to_go_on_and_leaves_the_files(tiny, tmp_path, monkeypatch):
-    from nucleate.search.loop import Search
+    from nucleate.csp.loop import Search
 
     def interrupted(self, round):
         raise KeyboardInterrupt
@@ -102,7 +102,7 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_the_files(tiny, tmp_path, mon
 
 
 def test_a_full_disk_is_one_line(tiny, tmp_path, monkeypatch):
-    from nucleate.search.loop import Search
+    from nucleate.csp.loop import Search
 
     def full(self):
         raise OSError(28, "No space left on device", "model.part")
@@ -147,8 +147,8 @@ def test_one_structure_that_fails_does_not_take_the_others(tmp_path, tiny):
 
 
 def test_settings_are_shown_and_written_whole(tmp_path):
-    from nucleate.search.run_settings import RunSettings, settings_from_dict
-    from nucleate.settings_text import read_settings
+    from nucleate.csp.run_settings import RunSettings, settings_from_dict
+    from nucleate.persist.toml import read_settings
 
     result = run.invoke(app, ["settings"])
     assert "search.cluster_tolerance" in result.stdout
@@ -196,8 +196,8 @@ def test_benchmark_hands_its_options_on(monkeypatch, tiny):
 
 
 def test_the_package_itself_is_the_api():
-    import nucleate.search.loop
+    import nucleate.csp.loop
 
-    assert callable(nucleate.search)
-    assert nucleate.search.loop.Search.__name__ == "Search"
+    assert callable(nucleate.csp)
+    assert nucleate.csp.loop.Search.__name__ == "Search"
     assert nucleate.show.__module__ == "nucleate.api"

@@ -12,11 +12,11 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from nucleate.crystals.formats import format_of
 from nucleate.crystals.io import read_structures
+from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import BadInput, InputNote
 from nucleate.relax.batched import relax
+from nucleate.relax.on_reference import relax_on_reference
 from nucleate.relax.settings import RelaxSettings
-from nucleate.relaxing import relax_on_reference
-from nucleate.search.run_settings import settings_from_dict
 
 HEAD = 'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"'
 
@@ -154,10 +154,10 @@ LIMITS = {"fmax": 0.05, "smax": 0.5, "max_steps": 60}
 def test_a_relaxed_poscar_is_written_as_its_suffix_says(tmp_path):
     copper = bulk("Cu", a=3.65)
     write(tmp_path / "POSCAR_cu", copper, format="vasp")
-    done = relax_on_reference(tmp_path / "POSCAR_cu", None, settings_from_dict(EMT), LIMITS)
+    done = relax_on_reference(tmp_path / "POSCAR_cu", None, settings_from_dict(EMT).reference, LIMITS)
     assert done.out.name == "POSCAR_cu-relaxed.extxyz"
     assert "Properties=species" in done.out.read_text()
-    done = relax_on_reference(tmp_path / "POSCAR_cu", tmp_path / "POSCAR_cu.cif", settings_from_dict(EMT), LIMITS)
+    done = relax_on_reference(tmp_path / "POSCAR_cu", tmp_path / "POSCAR_cu.cif", settings_from_dict(EMT).reference, LIMITS)
     assert done.out.read_text().startswith("data_")
 
 
@@ -166,7 +166,7 @@ def test_atoms_that_a_file_fixes_are_refused_by_name(tmp_path):
     copper.set_constraint(FixAtoms([0]))
     write(tmp_path / "fixed.vasp", copper, format="vasp")
     with pytest.raises(BadInput, match="fixes atoms"):
-        relax_on_reference(tmp_path / "fixed.vasp", None, settings_from_dict(EMT), LIMITS)
+        relax_on_reference(tmp_path / "fixed.vasp", None, settings_from_dict(EMT).reference, LIMITS)
 
 
 def test_a_relaxation_says_which_guard_ended_it(pair_potential):

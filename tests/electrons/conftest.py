@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nucleate.electrons.model import ElectronModel
-from nucleate.electrons.sampling import SampleSettings, sample
-from nucleate.electrons.training import ElectronTraining, train
+from nucleate.electrons.data.sampling import SampleSettings, sample
+from nucleate.electrons.model.model import ElectronModel
+from nucleate.electrons.model.training import ElectronTraining, train
 
 AL4 = {
     "dynamics": {"material": "Al", "atoms": 4, "temperature": 933.0, "volume": 17.0, "snapshots": 3, "equilibration": 200, "interval": 100},

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 from nucleate.electrons.descriptors.bispectrum import Bispectrum, coupled_orders
 from nucleate.electrons.descriptors.sphere_rules import _product_rule, sphere_rule
-from nucleate.electrons.model import make_descriptor
+from nucleate.electrons.model.model import make_descriptor
 from nucleate.errors import BadInput
 
 MALA = Path(__file__).resolve().parents[3] / "shared" / "data" / "mala_be2"

@@ -13,8 +13,8 @@ from ase.io import read
 from ase.io.cube import read_cube_data
 from typer.testing import CliRunner
 
-from nucleate.cli import app
-from nucleate.electrons.model import ElectronModel
+from nucleate.cli.app import app
+from nucleate.electrons.model.model import ElectronModel
 
 ROOT = Path(__file__).parents[2]
 

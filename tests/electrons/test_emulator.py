@@ -8,11 +8,11 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from nucleate.electrons.emulator import Emulator, EmulatorTraining, StartRefused, fit_emulator, norm, starting_density
-from nucleate.electrons.gpaw_start import converge, grid_shape, superposition
+from nucleate.electrons.data.store import read_snapshot
+from nucleate.electrons.emulator.emulator import Emulator, EmulatorTraining, StartRefused, fit_emulator, norm, starting_density
+from nucleate.electrons.emulator.gpaw_start import converge, grid_shape, superposition
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.settings import GroundStateSettings
-from nucleate.electrons.store import read_snapshot
 from nucleate.electrons.terms.hartree import hartree_energy
 from nucleate.errors import BadInput
 from tests.electrons.conftest import AL4

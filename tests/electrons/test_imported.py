@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 
 MALA = Path(__file__).parents[2].parent / "shared/data/mala_be2"
 

@@ -7,8 +7,8 @@ import pytest
 from ase import Atoms
 from typer.testing import CliRunner
 
-from nucleate.cli import app
-from nucleate.electrons.mala_files import UNITS, read_mala
+from nucleate.cli.app import app
+from nucleate.electrons.data.mala_files import UNITS, read_mala
 from nucleate.errors import BadInput
 
 SHAPE = (4, 4, 6)

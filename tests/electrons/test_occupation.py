@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from nucleate.electrons.constants import BOLTZMANN
-from nucleate.electrons.prediction import weigher
-from nucleate.electrons.terms.fermi_level import CHARGE_TOLERANCE, fermi_level
-from nucleate.electrons.terms.occupation import occupation
-from nucleate.electrons.terms.polylogarithm import polylogarithm
-from nucleate.electrons.terms.smearing import unsmeared
+from nucleate.electrons.levels.fermi_level import CHARGE_TOLERANCE, fermi_level
+from nucleate.electrons.levels.occupation import occupation
+from nucleate.electrons.levels.polylogarithm import polylogarithm
+from nucleate.electrons.levels.smearing import unsmeared
+from nucleate.electrons.model.prediction import weigher
 from nucleate.errors import BadInput
 
 ENERGIES = torch.arange(-4.0, 4.001, 0.25, dtype=torch.float64)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from ase import Atoms
 
-from nucleate.electrons.calculator import ElectronCalculator
-from nucleate.electrons.model import ElectronModel
-from nucleate.electrons.prediction import predict
-from nucleate.electrons.slabs import Field, SlabWorker, batches
-from nucleate.electrons.store import read_snapshot
-from nucleate.electrons.training import ElectronTraining, train
+from nucleate.electrons.data.store import read_snapshot
+from nucleate.electrons.model.calculator import ElectronCalculator
+from nucleate.electrons.model.model import ElectronModel
+from nucleate.electrons.model.prediction import predict
+from nucleate.electrons.model.slabs import Field, SlabWorker, batches
+from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.errors import BadInput
 
 TEMPERATURE = 900.0

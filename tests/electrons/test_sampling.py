@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from nucleate.electrons import ground_state as ground_state_module
-from nucleate.electrons import sampling
-from nucleate.electrons.dynamics import DynamicsSettings, draw_structures, starting_cell
-from nucleate.electrons.gpaw_start import converge
-from nucleate.electrons.mala_files import read_mala
-from nucleate.electrons.sampling import SampleSettings, label_structures, sample
+from nucleate.electrons.data import ground_state as ground_state_module
+from nucleate.electrons.data import sampling
+from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures, starting_cell
+from nucleate.electrons.data.mala_files import read_mala
+from nucleate.electrons.data.sampling import SampleSettings, label_structures, sample
+from nucleate.electrons.data.store import read_snapshot, snapshot_paths
+from nucleate.electrons.emulator.gpaw_start import converge
+from nucleate.electrons.levels.occupation import occupation
+from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.electrons.settings import GroundStateSettings
-from nucleate.electrons.store import read_snapshot, snapshot_paths
-from nucleate.electrons.terms.occupation import occupation
-from nucleate.electrons.training import ElectronTraining, train
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed, RunFolderError
-from nucleate.storage import read_lines
+from nucleate.persist.files import read_lines
 from tests.electrons.conftest import AL4
 
 MALA = Path(__file__).parents[2].parent / "shared/data/mala_be2"

@@ -5,9 +5,9 @@ import pytest
 import zarr
 from ase import Atoms
 
-from nucleate.electrons.ground_state import Snapshot
+from nucleate.electrons.data.ground_state import Snapshot
+from nucleate.electrons.data.store import read_snapshot, write_snapshot
 from nucleate.electrons.species import Ion
-from nucleate.electrons.store import read_snapshot, write_snapshot
 from nucleate.errors import BadInput
 
 

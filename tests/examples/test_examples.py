@@ -32,8 +32,8 @@ def test_python_api_example_finds_close_packed_aluminium_on_top(tmp_path):
 
 
 def test_demo_settings_are_valid():
-    from nucleate.search.run_settings import settings_from_dict
-    from nucleate.settings_text import read_settings
+    from nucleate.csp.run_settings import settings_from_dict
+    from nucleate.persist.toml import read_settings
 
     assert settings_from_dict(read_settings(EXAMPLES / "demo.toml")).formula == "Si8"
 
@@ -85,7 +85,7 @@ def test_the_training_tutorial_runs_as_written(tmp_path, monkeypatch):
 
     from typer.testing import CliRunner
 
-    from nucleate.cli import app
+    from nucleate.cli.app import app
 
     pytest.importorskip("gpaw")
     spec = importlib.util.spec_from_file_location("label_silicon", EXAMPLES / "label_silicon.py")

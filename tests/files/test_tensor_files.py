@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
-from nucleate.electrons.emulator import Emulator
-from nucleate.electrons.model import ElectronModel
-from nucleate.electrons.network import LdosNetwork
+from nucleate.electrons.emulator.emulator import Emulator
+from nucleate.electrons.model.model import ElectronModel
+from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput
 from nucleate.potentials.files import load_potential, save_committee

@@ -13,7 +13,7 @@ from nucleate.errors import ReferenceFailed
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
 from nucleate.reference.base import K_POINTS, asked_of_engine, with_k_points
 from nucleate.reference.kpoints import OWN_VECTORS, KGrid, k_grid, niggli_basis, plain_grid
-from nucleate.search.reference_surface import ReferencePotential
+from nucleate.relax.reference_surface import ReferencePotential
 
 
 def anatase():

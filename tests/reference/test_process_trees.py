@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nucleate.interrupts import listening
+from nucleate.processes.interrupts import listening
 from nucleate.reference import Dispatcher, Label, Ledger
 from nucleate.reference.dispatch import ask
 from tests.reference.fakes import Deaf, Engine, Paid, Stubborn

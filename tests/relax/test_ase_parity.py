@@ -11,8 +11,8 @@ from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 
+from nucleate.fingerprints.matching import same_crystal
 from nucleate.generate import GenerateSettings, make_generator
-from nucleate.polymorphs.matching import same_crystal
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.settings import ModelSettings
 from nucleate.reference.base import Label

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from nucleate.csp.records import LoopState, Polymorph, RoundRecord
+from nucleate.csp.run_folder import RunFolder
+from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import ReferenceFailed
+from nucleate.persist.toml import to_toml
 from nucleate.reference.base import Label
-from nucleate.search.records import LoopState, Polymorph, RoundRecord
-from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import settings_from_dict
-from nucleate.settings_text import to_toml
 
 REASON = "SCF did not converge <script>alert(1)</script> after 100 iterations\nand more"
 

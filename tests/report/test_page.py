@@ -64,9 +64,9 @@ def test_it_is_whole_and_asks_the_network_for_nothing(make, options):
 
 
 def test_a_folder_before_its_first_round(tmp_path):
-    from nucleate.search.run_folder import RunFolder
-    from nucleate.search.run_settings import settings_from_dict
-    from nucleate.settings_text import to_toml
+    from nucleate.csp.run_folder import RunFolder
+    from nucleate.csp.run_settings import settings_from_dict
+    from nucleate.persist.toml import to_toml
 
     RunFolder.create(tmp_path / "new", to_toml(settings_from_dict({"formula": "Si2"}))).close()
     _, parsed = page(tmp_path / "new")

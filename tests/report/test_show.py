@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 import nucleate
 from nucleate.api import write_outputs
-from nucleate.cli import app
+from nucleate.cli.app import app
+from nucleate.csp.run_data import lower_label_text, not_resolved_text, read_run, unresolved
+from nucleate.csp.run_folder import RunFolder
 from nucleate.reference.base import Label
-from nucleate.report.data import lower_label_text, not_resolved_text, read_run, unresolved
-from nucleate.search.run_folder import RunFolder
 
 TOP = {
     "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 from nucleate.errors import BadInput
-from nucleate.spins.active import ActiveSettings, choose, learn_actively
+from nucleate.spins.models.active import ActiveSettings, choose, learn_actively
 from nucleate.spins.models.data import Pairs, write_pairs
 from nucleate.spins.models.features import element_features
 from nucleate.spins.models.kernel import PairGaussianProcess

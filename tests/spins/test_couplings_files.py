@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 from nucleate.errors import BadInput
 from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.files.reading import read_couplings

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 from nucleate.errors import BadInput
 from nucleate.spins.files.foreign import read_foreign
 from nucleate.spins.models.data import Pairs, read_pairs, write_pairs

@@ -9,15 +9,15 @@ from ase import Atoms
 from ase.build import bulk, make_supercell
 from ase.io import write
 
-from nucleate.cli import main
+from nucleate.cli.app import main
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
 from nucleate.reference.base import K_POINTS, asked_of_engine
 from nucleate.reference.kpoints import k_grid
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.curie import coupling_waves, leading_order
 from nucleate.spins.dft.dimers import dimer_coupling, host_pairs, put_in
 from nucleate.spins.dft.mapping import MappingSettings, map_couplings, pairs_within
+from nucleate.spins.order.curie import coupling_waves, leading_order
 from nucleate.spins.shells import on_shells
 from nucleate.spins.symmetry import pair_map, symmetrised
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from nucleate.errors import NucleateError
-from nucleate.spins.binder import crossing
 from nucleate.spins.couplings import K_B, Couplings, tensor
-from nucleate.spins.curie import leading_order, rpa, waves_of
-from nucleate.spins.motion.fields import energy
-from nucleate.spins.motion.lattice import SpinLattice
-from nucleate.spins.observables.order import order_squared, phases, structure_factor
-from nucleate.spins.observables.statistics import autocorrelation_time, jackknife
-from nucleate.spins.observables.topology import skyrmion_number, solid_angles
-from nucleate.spins.settings import SimulationSettings
-from nucleate.spins.simulation import Row, simulate
+from nucleate.spins.order.binder import crossing
+from nucleate.spins.order.curie import leading_order, rpa, waves_of
+from nucleate.spins.simulate.fields import energy
+from nucleate.spins.simulate.lattice import SpinLattice
+from nucleate.spins.simulate.observables.order import order_squared, phases, structure_factor
+from nucleate.spins.simulate.observables.statistics import autocorrelation_time, jackknife
+from nucleate.spins.simulate.observables.topology import skyrmion_number, solid_angles
+from nucleate.spins.simulate.settings import SimulationSettings
+from nucleate.spins.simulate.simulation import Row, simulate
 
 
 def cubic(j=1.0):

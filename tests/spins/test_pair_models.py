@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 from nucleate.errors import BadInput, NucleateError
 from nucleate.spins.models.data import Pairs, folds, read_pairs, write_pairs
 from nucleate.spins.models.features import ELEMENT_NAMES, element_features, symmetric

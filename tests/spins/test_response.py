@@ -10,13 +10,13 @@ from ase.build import bulk
 from ase.units import Bohr
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.reference.settings import ReferenceSettings
-from nucleate.spins.dft import response
+from nucleate.spins.dft import gpaw_liechtenstein as response
+from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings, mesh_for
 from nucleate.spins.dft.liechtenstein import isotropic_couplings
 from nucleate.spins.dft.paw_states import PAWStates, whole_shells
-from nucleate.spins.dft.response import LiechtensteinSettings, liechtenstein_couplings, mesh_for
 from nucleate.spins.files.reading import read_couplings
 
 COARSE = ReferenceSettings(xc="LDA", cutoff=300, k_spacing=0.8, smearing=0.2)

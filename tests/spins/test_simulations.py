@@ -14,16 +14,16 @@ from ase import Atoms
 from ase.build import bulk
 from typer.testing import CliRunner
 
-from nucleate.cli import app, main
+from nucleate.cli.app import app, main
 from nucleate.errors import BadInput, NucleateError, RunFolderError
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.curie import leading_order, rpa, waves_of
 from nucleate.spins.files.table import read_table, table_text
-from nucleate.spins.motion.lattice import SpinLattice
-from nucleate.spins.observables.order import order_squared, phases
-from nucleate.spins.settings import SimulationSettings
+from nucleate.spins.order.curie import leading_order, rpa, waves_of
 from nucleate.spins.shells import on_shells
-from nucleate.spins.simulation import cells_of, simulate
+from nucleate.spins.simulate.lattice import SpinLattice
+from nucleate.spins.simulate.observables.order import order_squared, phases
+from nucleate.spins.simulate.settings import SimulationSettings
+from nucleate.spins.simulate.simulation import cells_of, simulate
 
 CUBIC = Couplings(3 * np.eye(3), np.zeros((1, 3)), ("Fe",), [1.0], [0] * 3, [0] * 3, np.eye(3), tensor(np.full(3, 10.0)))
 
@@ -34,7 +34,7 @@ def settings(**more):
 
 @pytest.mark.parametrize("method", ["monte-carlo", "dynamics"])
 def test_a_stopped_simulation_ends_as_an_unbroken_one(tmp_path, monkeypatch, method):
-    monkeypatch.setattr("nucleate.spins.simulation.CHECKPOINT", 0.0)
+    monkeypatch.setattr("nucleate.spins.simulate.simulation.CHECKPOINT", 0.0)
     wanted = settings(method=method, interval=3)
     whole = simulate(CUBIC, wanted).rows
 

@@ -7,8 +7,7 @@ import pytest
 from ase.build import bulk
 
 from nucleate.errors import BadInput, MissingDependency
-from nucleate.spins.curie import leading_order
-from nucleate.spins.dft.wannier import (
+from nucleate.spins.dft.espresso_tb2j import (
     WannierSettings,
     band_count,
     mesh_text,
@@ -18,6 +17,7 @@ from nucleate.spins.dft.wannier import (
     win_text,
     without_degeneracies,
 )
+from nucleate.spins.order.curie import leading_order
 
 IRON = WannierSettings(moments={"Fe": 2.2}, pseudopotentials={"Fe": "Fe.pbe-nd-rrkjus.UPF"})
 

@@ -7,11 +7,11 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
+from nucleate.csp.run_folder import RunFolder
+from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import BadInput
+from nucleate.persist.toml import to_toml
 from nucleate.reference.base import Label
-from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import settings_from_dict
-from nucleate.settings_text import to_toml
 from nucleate.training.data import read_data, what_is_missing
 from nucleate.training.splits import groups, split
 from nucleate.training.suspicions import suspicions

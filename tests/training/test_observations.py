@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 from nucleate.training.data import read_data
 from nucleate.training.folder import read_events
 from nucleate.training.observe import noise_scale

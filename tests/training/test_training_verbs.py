@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nucleate.cli import app
+from nucleate.cli.app import app
 from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.files import load_potential
 from nucleate.training.data import heights, read_data

@@ -28,12 +28,12 @@ from nucleate.benchmark.trials import (
     trial_settings,
 )
 from nucleate.crystals.formula import parse_formula
+from nucleate.csp.records import atoms_from_dict
+from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
-from nucleate.polymorphs.fingerprint import distinct
-from nucleate.search.records import atoms_from_dict
-from nucleate.search.run_settings import RunSettings
-from nucleate.storage import write_whole
-from nucleate.workers import become_worker
+from nucleate.fingerprints.power_spectrum import distinct
+from nucleate.persist.files import write_whole
+from nucleate.processes.workers import become_worker
 
 SHARES = {"random_symmetric": 1.0, "random_p1": 0.0}
 """Random-search baselines and their share of symmetric candidates."""

@@ -11,11 +11,11 @@ from ase.spacegroup import crystal
 
 from nucleate.crystals.formula import parse_formula
 from nucleate.errors import BadInput
-from nucleate.polymorphs.matching import matcher, space_group
+from nucleate.fingerprints.matching import matcher, space_group
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.relax.batched import relax
+from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
-from nucleate.search.reference_surface import ReferencePotential
 
 HIT_ENERGY = 0.005
 """eV/atom within which a structure counts as the target."""

@@ -20,17 +20,17 @@ from ase import Atoms
 
 from nucleate.benchmark.targets import Target
 from nucleate.crystals.formula import parse_formula
+from nucleate.csp.loop import Search
+from nucleate.csp.records import Polymorph, atoms_to_dict
+from nucleate.csp.run_folder import RunFolder
+from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.errors import BudgetExhausted, ReferenceFailed
 from nucleate.generate import make_generator
+from nucleate.persist.toml import to_toml
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
 from nucleate.relax.batched import relax
+from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
-from nucleate.search.loop import Search
-from nucleate.search.records import Polymorph, atoms_to_dict
-from nucleate.search.reference_surface import ReferencePotential
-from nucleate.search.run_folder import RunFolder
-from nucleate.search.run_settings import RunSettings, settings_from_dict
-from nucleate.settings_text import to_toml
 
 CONVERGED = RelaxSettings(fmax=0.02, smax=0.1, max_steps=500, patience=100)
 """Baseline relaxations: L-BFGS on the reference, the search's own tolerances."""

@@ -23,8 +23,8 @@ import numpy as np
 
 from nucleate.errors import GenerationFailed, quoted
 from nucleate.generate.base import Candidate
-from nucleate.interrupts import check, listening
-from nucleate.workers import become_worker
+from nucleate.processes.interrupts import check, listening
+from nucleate.processes.workers import become_worker
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from nucleate.generate.lattices import PRIMITIVE, crystal_system
-from nucleate.interrupts import check, listening
+from nucleate.processes.interrupts import check, listening
 
 MAX_STATES = 200_000
 MAX_FILL_TRIES = 20

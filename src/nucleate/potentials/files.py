@@ -12,12 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
 from nucleate.errors import BadInput, quoted
-from nucleate.foreign import from_json, stated
+from nucleate.persist.files import write_whole
+from nucleate.persist.tensors import Whole, check_version, read_tensor_file
+from nucleate.persist.text import from_json, stated
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential, prior_digest
 from nucleate.potentials.registry import Learned, family_of, family_settings, make_model
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
-from nucleate.storage import write_whole
-from nucleate.tensor_files import Whole, check_version, read_tensor_file
 
 VERSION = 2
 """Of the files; committees of version 1 have tanh between their layers."""

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel
 
 from nucleate.errors import BadInput, quoted
+from nucleate.persist.toml import validated
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.networks.a2a import A2A, A2ASettings
 from nucleate.potentials.networks.molcnn import MolCNN, MolCNNSettings
@@ -17,7 +18,6 @@ from nucleate.potentials.networks.painn import PaiNN, PaiNNSettings
 from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
 from nucleate.potentials.settings import ModelSettings
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
-from nucleate.settings_text import validated
 
 Trainable = ManyBodyCommittee | NetworkPotential
 """What a trainer can train, step by step."""

@@ -16,10 +16,10 @@ from types import FrameType
 from ase import Atoms
 
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
-from nucleate.interrupts import check, listening
+from nucleate.processes.interrupts import check, listening
+from nucleate.processes.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
 from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
-from nucleate.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
 
 Answer = Label | ReferenceFailed
 STARTING = 300.0

@@ -21,9 +21,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed, quoted
+from nucleate.persist.locks import lock_file
 from nucleate.reference.base import Label, checked_answer, has_moments
 from nucleate.reference.spool import forget_kept, keep_beside, kept_answers
-from nucleate.storage import lock_file
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS ledger (

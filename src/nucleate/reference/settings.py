@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.errors import quoted
-from nucleate.settings_text import Line
+from nucleate.persist.toml import Line
 
 Moment = Annotated[float, Field(ge=-20, le=20)]
 

@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nucleate.errors import ReferenceFailed, StorageFailed
+from nucleate.persist.files import write_whole
 from nucleate.reference.base import Label
-from nucleate.storage import write_whole
 
 
 class KeptAnswer(BaseModel):

@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from nucleate.polymorphs.matching import standard_cell
+from nucleate.fingerprints.matching import standard_cell
 
 SIZE = 100.0
 """Half the width of the picture in its own units."""

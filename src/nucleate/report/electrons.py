@@ -13,7 +13,7 @@ from ase.units import Bohr
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
-from nucleate.electrons.prediction import Electrons
+from nucleate.electrons.model.prediction import Electrons
 from nucleate.errors import BadInput
 from nucleate.units import GPA
 

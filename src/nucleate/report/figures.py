@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from nucleate.report.data import RunData
+from nucleate.csp.records import RoundRecord, enthalpy_per_atom
+from nucleate.csp.run_data import RunData
 from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg, words
-from nucleate.search.records import RoundRecord, enthalpy_per_atom
 
 STOP_COLOURS = {
     "converged": "#2a9d8f",

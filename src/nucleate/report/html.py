@@ -14,12 +14,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from nucleate.report.data import RunData, lower_label_text, not_resolved_text, read_run, show_data, structure_name, wall_seconds
+from nucleate.csp.result_files import cif_text
+from nucleate.csp.run_data import RunData, lower_label_text, not_resolved_text, read_run, show_data, structure_name, wall_seconds
+from nucleate.persist.files import write_whole
 from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, all_figures, energy_name
-from nucleate.report.files import cif_text
 from nucleate.report.terminal import proof_line, surrogate_warning
-from nucleate.storage import write_whole
 
 PICTURES = 24
 """Polymorphs that get a picture."""

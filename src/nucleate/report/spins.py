@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from nucleate.report.electrons import check_figure
-from nucleate.spins.binder import Crossing
 from nucleate.spins.couplings import Couplings
-from nucleate.spins.motion.lattice import SpinLattice
-from nucleate.spins.simulation import Row
+from nucleate.spins.order.binder import Crossing
+from nucleate.spins.simulate.lattice import SpinLattice
+from nucleate.spins.simulate.simulation import Row
 
 SAME = 2e-3
 """Å; lengths of one shell lie nearer to the next."""

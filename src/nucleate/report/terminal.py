@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from nucleate.csp.run_data import lower_label_text, not_resolved_text
 from nucleate.errors import quoted
-from nucleate.report.data import lower_label_text, not_resolved_text
 
 
 def surrogate_warning(engine: str) -> str:

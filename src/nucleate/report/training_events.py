@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nucleate.checked import checked
 from nucleate.errors import BadInput, quoted
+from nucleate.persist.checked import checked
 from nucleate.training.folder import read_events
 
 LARGEST_PARITY = 100_000_000

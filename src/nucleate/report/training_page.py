@@ -10,9 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from nucleate.persist.files import write_whole
 from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg, words
 from nucleate.report.training_events import parity_pairs, training_events
-from nucleate.storage import write_whole
 
 SHADES = ("#2a9d8f", "#d1495b", "#4c72b0", "#e9a23b", "#6d597a", "#8d99ae")
 LAYERS = 24

@@ -18,9 +18,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from nucleate.errors import BadInput, RunFolderError
-from nucleate.foreign import from_json
-from nucleate.storage import append_line, is_locked, lock_file, read_lines, write_whole
-from nucleate.tensor_files import check_version, read_tensor_file
+from nucleate.persist.files import append_line, read_lines, write_whole
+from nucleate.persist.locks import is_locked, lock_file
+from nucleate.persist.tensors import check_version, read_tensor_file
+from nucleate.persist.text import from_json
 
 VERSION = 1
 

@@ -12,8 +12,8 @@ import numpy as np
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.errors import BadInput
+from nucleate.persist.files import append_line, read_lines
 from nucleate.potentials.prior import PriorPotential, prior_digest
-from nucleate.storage import append_line, read_lines
 from nucleate.training.labelled import LabelledStructure
 
 

@@ -15,12 +15,12 @@ import tomli_w
 import torch
 
 from nucleate.errors import BadInput, NucleateError
+from nucleate.persist.files import append_line, read_lines
+from nucleate.persist.toml import read_settings, to_toml, validated
 from nucleate.potentials.base import Potential
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential, check_prior, prior_digest, resolved_prior
 from nucleate.potentials.registry import family_of, family_settings, weights_of
-from nucleate.settings_text import read_settings, to_toml, validated
-from nucleate.storage import append_line, read_lines
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import fit_closed_form
 from nucleate.training.data import heights, read_data

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nucleate.settings_text import Line
+from nucleate.persist.toml import Line
 from nucleate.training.label_keys import LabelKeys
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from nucleate.errors import BadInput, quoted
-from nucleate.polymorphs.fingerprint import fingerprints, leaders
+from nucleate.fingerprints.power_spectrum import fingerprints, leaders
 from nucleate.training.labelled import LabelledStructure
 
 KEYS = ("group", "parent", "config_type")

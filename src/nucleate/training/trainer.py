@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from nucleate.errors import BadInput, NucleateError, quoted
-from nucleate.foreign import stated
+from nucleate.persist.text import stated
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings, make_model
 from nucleate.training.baseline import fit_baseline

@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from nucleate.errors import BadInput, quoted
-from nucleate.foreign import read_text
+from nucleate.persist.text import read_text
 from nucleate.spins.files.table import UNITS
 from nucleate.spins.models.data import LARGEST, Pairs, lengths
 

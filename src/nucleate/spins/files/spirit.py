@@ -15,7 +15,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from nucleate.errors import BadInput, quoted
-from nucleate.foreign import read_text
+from nucleate.persist.text import read_text
 from nucleate.spins.couplings import Couplings, tensor, uniaxial
 
 LATTICES = {

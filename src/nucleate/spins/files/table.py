@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.errors import BadInput, quoted
-from nucleate.foreign import from_toml, read_text, stated
+from nucleate.persist.text import from_toml, read_text, stated
 from nucleate.spins.couplings import FURTHEST, Couplings, counted_once, tensor
 
 FORMAT = "nucleate couplings 1"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from nucleate.errors import BadInput, quoted
-from nucleate.foreign import read_text
+from nucleate.persist.text import read_text
 from nucleate.spins.couplings import Couplings, counted_once, tensor, uniaxial
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+|nan|inf)(?:[eE][-+]?\d+)?"

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nucleate.crystals.checks import check_structure
 from nucleate.crystals.extxyz import read_extxyz
 from nucleate.errors import BadInput, quoted
-from nucleate.foreign import read_text, stated
+from nucleate.persist.text import read_text, stated
 
 GROUPINGS = ("elements", "ungrouped")
 JOINED = 0.02

@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 
 from nucleate.errors import BadInput, RunFolderError, quoted
-from nucleate.foreign import from_json, read_text, stated
-from nucleate.settings_text import read_settings, to_toml, validated
+from nucleate.persist.files import write_whole
+from nucleate.persist.tensors import read_tensor_file
+from nucleate.persist.text import from_json, read_text, stated
+from nucleate.persist.toml import read_settings, to_toml, validated
 from nucleate.spins.models.data import Pairs, folds, read_pairs, write_pairs
 from nucleate.spins.models.elements import ElementTrees
 from nucleate.spins.models.kernel import PairGaussianProcess, choose_components
 from nucleate.spins.models.network import PairNetwork, PairNetworkSettings, fit_network
-from nucleate.storage import write_whole
-from nucleate.tensor_files import read_tensor_file
 
 LARGEST_FACTS = 2**24
 """Bytes of model.json."""

@@ -1,0 +1,5 @@
+"""The command line: one function call a verb."""
+
+from nucleate.cli.app import app, main
+
+__all__ = ["app", "main"]

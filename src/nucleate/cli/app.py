@@ -1,0 +1,117 @@
+"""The command line: verbs only; `api.py` does the work, `report/terminal.py` shows it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nucleate.cli import benchmark, csp, electrons, potentials, spins
+from nucleate.cli.common import complain, drop_output, end_workers, reader_is_gone
+from nucleate.errors import InputNote, NucleateError, quoted
+
+MOST_NOTES = 5
+
+
+class _Verbs(TyperGroup):
+    """Turns every error a user can cause into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise
+        except KeyboardInterrupt:
+            end_workers()
+            complain("stopped")
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if isinstance(error, BrokenPipeError) and reader_is_gone():
+                # Whoever read the output has seen enough, as `head` does.
+                end_workers()
+                drop_output()
+                raise typer.Exit(0) from None
+            if os.environ.get("NUCLEATE_DEBUG") or type(error).__module__.startswith(("click", "typer")):
+                raise
+            complain(f"error: {_one_line(error)}")
+            raise typer.Exit(error.exit_code if isinstance(error, NucleateError) else 1) from None
+
+
+class _Notes:
+    """Shows how files were read, each note once and the first few alone: a file of a thousand frames says the same of each."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(self, message: Warning | str, *unused: Any, **more: Any) -> None:
+        """Takes the place of `warnings.showwarning`."""
+        text = str(message)
+        if text in self._shown or len(self._shown) > MOST_NOTES:
+            return
+        self._shown.add(text)
+        complain(f"note: {text}" if len(self._shown) <= MOST_NOTES else "note: and more like these")
+
+
+LONGEST_MESSAGE = 500
+"""Characters of an error's line; most are below 200, and whatever comes from outside is cut to 80 where it is taken in."""
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, NucleateError):
+        return quoted(text, LONGEST_MESSAGE)
+    if isinstance(error, OSError):
+        where = f"{quoted(str(error.filename), 200)}: " if error.filename else ""
+        return f"{where}{quoted(error.strerror or text, 200)}"
+    return f"{type(error).__name__}: {quoted(text, 120)} (a bug: NUCLEATE_DEBUG=1 shows where; please report it)"
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Crystal structure prediction from first principles: a formula in, ranked polymorphs out.",
+)
+for _room in (csp, benchmark, potentials, electrons, spins):
+    _room.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import nucleate
+
+        typer.echo(f"nucleate {nucleate.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False,
+) -> None:
+    if not os.environ.get("NUCLEATE_DEBUG"):
+        import warnings
+
+        warnings.simplefilter("ignore")
+        # Worker processes inherit it.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+        warnings.filterwarnings("always", category=InputNote)
+        warnings.showwarning = _Notes()
+
+
+def main() -> None:
+    """Entry point of the `nucleate` command."""
+    try:
+        app()
+    finally:
+        # Here rather than at the interpreter's end, which prints what goes wrong and changes the exit code.
+        try:
+            sys.stdout.flush()
+        except (AttributeError, ValueError):
+            pass  # It was closed before the program began.
+        except BrokenPipeError:
+            drop_output()

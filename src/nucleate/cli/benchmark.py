@@ -1,0 +1,54 @@
+"""The verb `benchmark search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nucleate.cli.common import AsJson, SettingsFile, print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the program."""
+    verbs = typer.Typer(no_args_is_help=True, help="Measure nucleate against random search.")
+    verbs.command("search")(benchmark_search)
+    app.add_typer(verbs, name="benchmark")
+
+
+def benchmark_search(
+    system: Annotated[str, typer.Option(help="Formula with a known ground state, such as Si8.")],
+    reference: Annotated[str, typer.Option(help="Engine that is the reference.")] = "chgnet",
+    seeds: Annotated[int, typer.Option(min=1, help="Searches.")] = 10,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first.")] = 0,
+    budget: Annotated[int, typer.Option(min=1, help="Calls a search may spend.")] = 1000,
+    baseline_cells: Annotated[int, typer.Option(min=0, help="Cells relaxed for each random-search baseline.")] = 0,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Also search with candidates without symmetry.")] = False,
+    pretrained: Annotated[str | None, typer.Option(help="Surrogate that relaxes the cells; the reference confirms the lowest.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Folder that keeps what is done; the same command goes on there.")] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reference calls until the known ground state is found, over many seeds."""
+    from nucleate.benchmark.run import benchmark
+    from nucleate.csp.run_data import SCHEMA
+    from nucleate.persist.toml import read_settings
+    from nucleate.report.terminal import show_benchmark, surrogate_warning
+
+    overrides = {} if settings is None else read_settings(settings)
+    if not as_json and reference in ("chgnet", "sevennet"):
+        typer.echo(surrogate_warning(reference))
+
+    def told(name: str, result: dict[str, Any]) -> None:
+        if "first" in result:
+            hit = f"hit after {result['first']}" if result["first"] is not None else f"no hit in {result['calls']}"
+            typer.echo(f"{name}: {hit} calls, {result['seconds']:.0f} s", err=as_json)
+
+    numbers = list(range(first_seed, first_seed + seeds))
+    report = benchmark(system, reference, numbers, budget, overrides, baseline_cells, ablation, pretrained, workers, out, told)
+    if as_json:
+        print_json({"schema": SCHEMA, **report})
+    else:
+        show_benchmark(report)

@@ -1,0 +1,57 @@
+"""What the verbs share: options, output that nobody may be reading any more, workers to end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import select
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+SettingsFile = Annotated[Path | None, typer.Option(help="TOML file; options go before it. See: nucleate settings.")]
+Engine = Annotated[str | None, typer.Option("--reference", help="gpaw, espresso, vasp, cp2k, ase, chgnet or sevennet.")]
+Preset = Annotated[str | None, typer.Option(help="fast, standard or accurate.")]
+Pressure = Annotated[float | None, typer.Option(help="External pressure, GPa.")]
+Workers = Annotated[int | None, typer.Option(help="Reference calculations side by side.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Print a result as JSON."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def end_workers() -> None:
+    """Workers pass over interrupts: nobody wants to wait for a calculation that nobody will read."""
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+
+
+def complain(text: str) -> None:
+    """A line on stderr, where somebody may have stopped reading as well."""
+    with contextlib.suppress(OSError):
+        typer.echo(text, err=True)
+
+
+def reader_is_gone() -> bool:
+    """Whether nobody reads standard output any more; a broken pipe may be one to a worker as well."""
+    try:
+        output = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0))
+
+
+def drop_output() -> None:
+    """Send what is still to be written nowhere: Python writes its buffers out once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

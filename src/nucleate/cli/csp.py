@@ -1,0 +1,204 @@
+"""The verbs of the search: search, resume, show, relax, settings."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from nucleate.cli.common import (
+    AsJson,
+    Engine,
+    Preset,
+    Pressure,
+    Quiet,
+    SettingsFile,
+    Workers,
+    complain,
+    drop_output,
+    end_workers,
+    print_json,
+    reader_is_gone,
+)
+from nucleate.errors import BadInput, quoted
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the program."""
+    for function in (search, resume, show, relax, settings):
+        app.command()(function)
+
+
+def search(
+    formula: Annotated[str | None, typer.Argument(help="What the cell holds, such as Si8 or Al4O6.")] = None,
+    settings: SettingsFile = None,
+    reference: Engine = None,
+    preset: Preset = None,
+    pressure: Pressure = None,
+    budget: Annotated[int | None, typer.Option(help="Hard limit of reference calls, failures included.")] = None,
+    top: Annotated[int | None, typer.Option(help="Polymorphs wanted.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Candidates relaxed on the committee in each round.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
+    seeds_from: Annotated[Path | None, typer.Option(help="File of your own structures.")] = None,
+    model: Annotated[str | None, typer.Option(help="What is learned: manybody, a2a, molcnn, schnet, painn or soap-krr.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Learn the difference to chgnet, sevennet or mace:FILE.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; unset: named after the formula.")] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search the crystal structures of a formula."""
+    from nucleate import api
+
+    _searching(
+        lambda told: api.search(
+            formula, settings=settings, reference=reference, preset=preset, pressure=pressure, budget=budget,
+            top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, workers=workers, out=out, on_event=told,
+        ),
+        quiet, as_json,
+    )  # fmt: skip
+
+
+def resume(
+    folder: Annotated[Path, typer.Argument(help="Run folder.")],
+    budget: Annotated[int | None, typer.Option(help="Raise the limit of reference calls to this.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Start what another user's run.toml names: read it first.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a search that was stopped or killed, or that spent its budget; nothing is computed twice."""
+    from nucleate import api
+
+    _searching(lambda told: api.resume(folder, budget=budget, on_event=told, trust=trust), quiet, as_json)
+
+
+def _searching(run: Any, quiet: bool, as_json: bool) -> None:
+    from nucleate import api
+    from nucleate.report.terminal import SearchView, make_console, show_run
+
+    # A batch system ends a job with SIGTERM: the same as an interrupt by hand.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    view = SearchView(make_console(stderr=as_json), quiet)
+
+    def told(kind: str, facts: dict[str, Any]) -> None:
+        if kind == "starts":
+            complain(f"this run starts: {quoted(facts['text'], 250)}")
+        view.on_event(kind, facts)
+
+    try:
+        with view:
+            result = run(told)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        # Nobody reads any more, as behind `head`: the search stops as by hand, with all that was computed.
+        gone = isinstance(error, BrokenPipeError)
+        if view.folder is None or (gone and not reader_is_gone()):
+            raise
+        end_workers()
+        if gone:
+            drop_output()
+        complain(f"stopped; resume with: nucleate resume {quoted(view.folder, 300)}")
+        raise typer.Exit(141 if gone else 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    data = api.show(result.folder)
+    if as_json:
+        print_json(data)
+        return
+    console = make_console()
+    if not quiet:
+        console.print()
+    show_run(data, console, top=None if quiet else 2 * result.settings.search.top, told=not quiet)
+    console.print(f"structures, table and report: {result.folder / 'report.html'}", soft_wrap=True)
+
+
+def show(folder: Annotated[Path, typer.Argument(help="Run folder.")], as_json: AsJson = False) -> None:
+    """Show the ranking of a search: running, stopped or finished."""
+    from nucleate import api
+    from nucleate.report.terminal import make_console, show_run
+
+    data = api.show(folder)
+    if as_json:
+        print_json(data)
+    else:
+        show_run(data, make_console())
+
+
+def relax(
+    file: Annotated[Path, typer.Argument(help="CIF, extxyz, POSCAR or whatever else ASE reads.")],
+    settings: SettingsFile = None,
+    reference: Engine = None,
+    preset: Preset = None,
+    pressure: Pressure = None,
+    fmax: Annotated[float, typer.Option(help="Converged below this force on an atom, eV/Å.")] = 0.02,
+    smax: Annotated[float, typer.Option(help="... and this component of stress plus pressure, GPa.")] = 0.1,
+    max_steps: Annotated[int, typer.Option(help="Limit of steps.")] = 200,
+    out: Annotated[Path | None, typer.Option(help="File to write; unset: -relaxed is added to the name.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Keep calculations here; asked again they cost nothing.")] = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Relax the structures of a file on the reference."""
+    from dataclasses import asdict
+
+    from nucleate import api
+    from nucleate.csp.run_data import SCHEMA
+    from nucleate.report.terminal import surrogate_warning
+
+    def told(kind: str, facts: dict[str, Any]) -> None:
+        text = f"{facts['calls']} calls, largest force {facts['fmax']:.3f} eV/Å"
+        typer.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
+    done = api.relax_file(
+        file, reference=reference, preset=preset, settings=settings, pressure=pressure, fmax=fmax, smax=smax,
+        max_steps=max_steps, workers=workers, out=out, ledger=ledger, on_event=told if sys.stderr.isatty() else None,
+    )  # fmt: skip
+    if sys.stderr.isatty():
+        typer.echo("\r\x1b[K", err=True, nl=False)
+    if as_json:
+        structures = [asdict(structure) for structure in done.structures]
+        print_json(
+            {
+                "schema": SCHEMA,
+                "out": done.out and str(done.out),
+                "reference": done.reference,
+                "surrogate": done.surrogate,
+                "calls": done.calls,
+                "structures": structures,
+            }
+        )
+    else:
+        if done.surrogate:
+            typer.echo(surrogate_warning(done.reference))
+        for s in done.structures:
+            energy = "" if s.energy is None else f" {s.energy:.6f} eV/atom, {s.volume:.3f} Å³/atom,"
+            typer.echo(f"{s.number}: {s.formula} {s.space_group},{energy} {quoted(s.stop, 200)} ({s.steps} steps)")
+        typer.echo(f"{done.calls} reference calls" + (f"; written to {done.out}" if done.out else ""))
+    if done.out is None:
+        raise typer.Exit(1)
+
+
+def settings(
+    write: Annotated[Path | None, typer.Option(help="Write all settings with their descriptions here.")] = None,
+) -> None:
+    """Show every setting; or write them to a file to edit."""
+    from nucleate.csp.run_settings import OF_THE_SEARCH, RunSettings
+    from nucleate.persist.toml import commented_toml, described
+
+    if write is not None:
+        if write.exists():
+            raise BadInput(f"{write}: exists already; choose another name or delete it")
+        write.write_text(commented_toml(RunSettings.model_validate({}), "Settings of a nucleate search.", OF_THE_SEARCH), encoding="utf-8")
+        typer.echo(f"written to {write}; use it with: nucleate search FORMULA --settings {write}")
+        return
+    from nucleate.report.terminal import make_console
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("setting", "type", "default", "description"):
+        table.add_column(name, overflow="fold", no_wrap=name == "setting")
+    for row in described(RunSettings, OF_THE_SEARCH):
+        table.add_row(*row)
+    make_console().print(table)

@@ -1,0 +1,339 @@
+"""The verbs of electrons on the command line: sample, import, train, evaluate, predict, fit-start, start."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nucleate.errors import BadInput, quoted
+
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
+Data = Annotated[list[Path], typer.Argument(help="Folders of sampled snapshots.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the program."""
+    verbs = typer.Typer(no_args_is_help=True, help="Local density of states: sample, train, predict; start a DFT calculation.")
+    for function in (sample, train, evaluate, predict, start):
+        verbs.command()(function)
+    verbs.command("import")(import_snapshot)
+    verbs.command("fit-start")(fit_start)
+    app.add_typer(verbs, name="electrons")
+
+
+def sample(
+    out: Annotated[Path, typer.Option(help="Folder of data; the same command goes on there.")],
+    material: Annotated[str | None, typer.Option(help="An element, as its crystal; or a file with a structure.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with [dynamics] and [ground_state]; options go before it.")] = None,
+    atoms: Annotated[int | None, typer.Option(help="Atoms of the cell.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the ions and, unless given apart, of the electrons, K.")] = None,
+    electronic_temperature: Annotated[float | None, typer.Option(help="Of the electrons, K.")] = None,
+    phase: Annotated[str | None, typer.Option(help="solid or liquid.")] = None,
+    volume: Annotated[float | None, typer.Option(help="Å³ an atom; unset: that of the crystal.")] = None,
+    snapshots: Annotated[int | None, typer.Option(help="How many.")] = None,
+    potential: Annotated[str | None, typer.Option(help="Of the dynamics: emt, chgnet, sevennet, or a model file.")] = None,
+    cutoff: Annotated[float | None, typer.Option(help="Plane-wave cutoff, eV.")] = None,
+    k_spacing: Annotated[float | None, typer.Option(help="Spacing of k-points, 1/Å.")] = None,
+    low: Annotated[float | None, typer.Option(help="First energy, eV.")] = None,
+    high: Annotated[float | None, typer.Option(help="Last energy, eV.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the dynamics.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Calculations side by side.")] = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Snapshots of molecular dynamics with their electrons from GPAW."""
+    from nucleate.electrons.data.sampling import SampleSettings
+    from nucleate.electrons.data.sampling import sample as run
+    from nucleate.persist.toml import read_settings, validated
+    from nucleate.report.terminal import Bar, make_console
+
+    given = read_settings(settings, "write one with [dynamics] and [ground_state]") if settings else {}
+    dynamics, ground = given.setdefault("dynamics", {}), given.setdefault("ground_state", {})
+    if not isinstance(dynamics, dict) or not isinstance(ground, dict):
+        raise BadInput(f"{settings}: [dynamics] and [ground_state] are tables")
+    options: dict[str, Any] = {
+        "material": material, "atoms": atoms, "temperature": temperature, "phase": phase, "volume": volume, "snapshots": snapshots,
+        "potential": potential, "seed": seed,
+    }  # fmt: skip
+    dynamics.update({name: value for name, value in options.items() if value is not None})
+    options = {
+        # Electrons are as warm as the ions unless they are given a temperature of their own.
+        "electronic_temperature": ground.get("electronic_temperature", dynamics.get("temperature"))
+        if electronic_temperature is None
+        else electronic_temperature,
+        "cutoff": cutoff, "k_spacing": k_spacing, "low": low, "high": high,
+    }  # fmt: skip
+    ground.update({name: value for name, value in options.items() if value is not None})
+    resolved = validated(SampleSettings, given, str(settings) if settings else "options")
+    console = make_console()
+    with Bar(console, quiet or as_json) as bar:
+
+        def told(kind: str, facts: dict[str, Any]) -> None:
+            if kind == "dynamics":
+                bar("dynamics", facts["done"], facts["total"])
+            elif kind == "failure":
+                typer.echo(f"snapshot {facts['number']} failed and is left out: {quoted(facts['reason'], 200)}", err=True)
+            else:
+                bar("ground states", facts["done"], facts["total"])
+                if not quiet and not as_json:
+                    console.print(
+                        f"snapshot {facts['number']}: {facts['iterations']} iterations, {facts['cpu_seconds']:.0f} CPU-s", highlight=False
+                    )
+
+        paths = run(out, resolved, workers, told=told)
+    if as_json:
+        typer.echo(json.dumps({"schema": 1, "folder": str(out), "snapshots": [str(path) for path in paths]}))
+    else:
+        console.print(f"{len(paths)} snapshots in {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def import_snapshot(
+    ldos: Annotated[Path, typer.Argument(help="MALA's numpy array (n_1, n_2, n_3, n_energies).")],
+    structure: Annotated[Path, typer.Argument(help="Structure file, such as the pw.x output.")],
+    out: Annotated[Path, typer.Option(help="Folder of data; snapshots are added to it.")],
+    low: Annotated[float, typer.Option(help="First energy, eV.")],
+    spacing: Annotated[float, typer.Option(help="Of the energies, eV.")],
+    charge: Annotated[list[str], typer.Option(help="Valence electrons of an element, as Be=2; once for each.")],
+    sigma: Annotated[float | None, typer.Option(help="Width of the Gaussians, eV; unset: the spacing.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the electrons, K; unset: that beside the structure.")] = None,
+    units: Annotated[str, typer.Option(help="1/(eV*A^3), 1/(eV*Bohr^3) or 1/(Ry*Bohr^3).")] = "1/(eV*A^3)",
+) -> None:
+    """Take over a snapshot of the MALA project."""
+    from nucleate.electrons.data.mala_files import read_mala
+    from nucleate.electrons.data.store import make_folder, write_snapshot
+
+    charges = {}
+    for text in charge:
+        symbol, _, number = text.partition("=")
+        try:
+            charges[symbol] = float(number)
+        except ValueError:
+            raise BadInput(f"--charge {quoted(text, 40)}: write an element and its number of valence electrons, as Be=2") from None
+    snapshot = read_mala(ldos, structure, low, spacing, charges, sigma, temperature, units)
+    if "note" in snapshot.details:
+        typer.echo(f"note: {snapshot.details['note']}", err=True)
+    make_folder(out / "snapshots")
+    last = max((int(path.stem) for path in (out / "snapshots").glob("[0-9]*.zarr")), default=-1)
+    path = out / "snapshots" / f"{last + 1:04d}.zarr"
+    write_snapshot(path, snapshot)
+    typer.echo(f"{path}: {snapshot.atoms.get_chemical_formula()}, grid {' x '.join(map(str, snapshot.ldos.shape[:3]))}")
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    settings: Annotated[Path | None, typer.Option(help="TOML file; see docs/electrons.md.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    points: Annotated[int | None, typer.Option(min=10, help="Points of the grid drawn from each snapshot.")] = None,
+    members: Annotated[int | None, typer.Option(min=1, help="Of the committee.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, points and the committee's shares.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model of the local density of states."""
+    from nucleate.electrons.model.training import ElectronTraining
+    from nucleate.electrons.model.training import train as run
+    from nucleate.persist.toml import read_settings, validated
+    from nucleate.report.electrons import finite
+    from nucleate.report.terminal import Bar, make_console
+
+    given = read_settings(settings, "write one with the keys of docs/electrons.md") if settings else {}
+    options: dict[str, Any] = {"steps": steps, "points": points, "members": members, "seed": seed}
+    given.update({name: value for name, value in options.items() if value is not None})
+    resolved = validated(ElectronTraining, given, str(settings) if settings else "options")
+    console = make_console()
+    with Bar(console, quiet or as_json) as bar:
+
+        def told(kind: str, facts: dict[str, Any]) -> None:
+            if kind == "progress":
+                bar("training", facts["step"], facts["total"])
+
+        model, errors = run(data, out, resolved, told)
+    if as_json:
+        typer.echo(json.dumps(finite({"schema": 1, "model": str(out / "model.safetensors"), "errors": model.facts["errors"]})))
+        return
+    for found in errors["validation"]:
+        _say_errors(console, found)
+    if not errors["validation"]:
+        console.print("no snapshot was held back: nothing says how wrong the model is; sample more", highlight=False)
+    console.print(f"model: {out / 'model.safetensors'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_errors(console: Any, found: Any) -> None:
+    console.print(
+        f"{found.name}: density {found.density:.2f} %, density of states {found.dos:.2f} %, band energy {found.band:+.1f} meV/atom"
+        + (f", free energy {found.free:+.1f} meV/atom" if math.isfinite(found.free) else ""),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model, or its folder.")],
+    data: Data,
+    as_json: AsJson = False,
+) -> None:
+    """Errors of a model on sampled snapshots."""
+    from nucleate.electrons.data.store import read_snapshot, snapshot_paths
+    from nucleate.electrons.model.model import ElectronModel
+    from nucleate.electrons.model.training import check_model, errors_on, snapshot_name
+    from nucleate.report.electrons import finite
+    from nucleate.report.terminal import make_console
+
+    known = ElectronModel.load(model)
+    console, rows = make_console(), []
+    for folder in data:
+        for path in snapshot_paths(folder):
+            snapshot = read_snapshot(path)
+            check_model(known, snapshot, path)
+            found = errors_on(known, snapshot, name=snapshot_name(path))
+            rows.append(vars(found))
+            if not as_json:
+                _say_errors(console, found)
+    if as_json:
+        typer.echo(json.dumps(finite({"schema": 1, "snapshots": rows})))
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model, or its folder.")],
+    structure: Annotated[Path, typer.Argument(help="Structure file.")],
+    temperature: Annotated[float | None, typer.Option(help="Of the electrons, K; unset: that of the training data.")] = None,
+    spacing: Annotated[float | None, typer.Option(help="Of the grid, Å; unset: that of the training data.")] = None,
+    forces: Annotated[bool, typer.Option("--forces", help="Forces and stress as well.")] = False,
+    overlap: Annotated[
+        bool, typer.Option("--gpaw-overlap", help="Count the overlap of GPAW's Gaussian ions, to compare with GPAW.")
+    ] = False,
+    cube: Annotated[Path | None, typer.Option(help="Write the density to this cube file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the density of states: PNG, SVG or PDF.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that share the grid; 0: none beside this one.")] = 0,
+    scratch: Annotated[Path | None, typer.Option(help="Keep finished slabs here: a stopped prediction goes on from them.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Density of states, density, free energy of a structure; and forces and stress."""
+    from nucleate.crystals.io import read_structure
+    from nucleate.electrons.model.model import ElectronModel
+    from nucleate.electrons.model.prediction import predict as run
+    from nucleate.report.electrons import check_figure, electrons_data, electrons_lines, plot_dos, write_density
+    from nucleate.report.terminal import Bar, make_console
+
+    known = ElectronModel.load(model)
+    atoms = read_structure(structure)
+    for file in (cube, plot):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise BadInput(f"{file}: no such folder")
+    if plot is not None:
+        check_figure(plot)
+    chosen = known.facts["temperature"] if temperature is None else temperature
+    path = model / "model.safetensors" if model.is_dir() else model
+    console = make_console()
+    try:
+        with Bar(console, quiet or as_json) as bar:
+            found = run(
+                known, atoms, chosen, spacing, forces=forces, overlap=overlap, workers=workers, path=path, scratch=scratch, told=bar
+            )
+    except KeyboardInterrupt:
+        typer.echo("the same command goes on from the slabs kept" if scratch else "with --scratch DIR it could go on", err=True)
+        raise
+    if cube is not None:
+        write_density(cube, found, atoms)
+    if plot is not None:
+        plot_dos(plot, found, atoms)
+    if as_json:
+        typer.echo(json.dumps(electrons_data(found, atoms, chosen)))
+        return
+    for line in electrons_lines(found, atoms, chosen):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def fit_start(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the emulator.")],
+    settings: Annotated[Path | None, typer.Option(help="TOML file: cutoff, radial, degree, local, ridge.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the emulator, whose density starts self-consistent calculations."""
+    from nucleate.electrons.emulator.emulator import EmulatorTraining, fit_emulator
+    from nucleate.persist.toml import read_settings, validated
+    from nucleate.report.terminal import Bar, make_console
+
+    given = read_settings(settings, "write one with the keys of docs/electrons.md") if settings else {}
+    resolved = validated(EmulatorTraining, given, str(settings))
+    console = make_console()
+    with Bar(console, as_json) as bar:
+
+        def told(kind: str, facts: dict[str, Any]) -> None:
+            if kind == "snapshot":
+                bar("snapshots", facts["done"], facts["total"])
+
+        emulator = fit_emulator(data, out, resolved, told)
+    if as_json:
+        typer.echo(json.dumps({"schema": 1, **emulator.facts}))
+        return
+    left, atoms = (sum(emulator.facts[key]) / len(emulator.facts[key]) for key in ("left_out_error", "atoms_error"))
+    console.print(
+        f"error of the density (Coulomb norm): {left:.2e} eV/atom on snapshots left out, {atoms:.2e} of superposed atoms\n"
+        f"emulator: {out / 'emulator.safetensors'}",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def start(
+    emulator: Annotated[Path, typer.Argument(help="Emulator, or its folder.")],
+    structure: Annotated[Path, typer.Argument(help="Structure file.")],
+    k_spacing: Annotated[float, typer.Option(help="Spacing of k-points, 1/Å.")] = 0.2,
+    temperature: Annotated[float, typer.Option(help="Of the electrons, K.")] = 500.0,
+    fixed_steps: Annotated[int, typer.Option(min=0, help="Steps of the eigensolver before the density moves; measured not to pay.")] = 0,
+    cube: Annotated[Path | None, typer.Option(help="Write the starting density to this cube file and do not calculate.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Calculate from superposed atoms as well.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start a GPAW calculation from the emulator's density."""
+    # Before numpy is imported: GPAW with threads that wait for each other is ten times slower.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    from ase.io.cube import write_cube
+    from ase.units import Bohr
+
+    from nucleate.crystals.io import read_structure
+    from nucleate.electrons.emulator.emulator import Emulator, starting_density
+    from nucleate.electrons.emulator.gpaw_start import converge, grid_shape
+    from nucleate.electrons.settings import GroundStateSettings
+    from nucleate.persist.toml import validated
+
+    known = Emulator.load(emulator)
+    atoms = read_structure(structure)
+    given = {
+        "cutoff": known.engine["cutoff"], "pseudopotential": known.engine["pseudopotential"], "k_spacing": k_spacing,
+        "electronic_temperature": temperature,
+    }  # fmt: skip
+    settings = validated(GroundStateSettings, given, "options")
+    if cube is not None and not cube.absolute().parent.is_dir():
+        raise BadInput(f"{cube}: no such folder")
+    before = time.process_time()
+    found = starting_density(known, atoms, settings, grid_shape(atoms, settings))
+    making = time.process_time() - before
+    if cube is not None:
+        with cube.open("w", encoding="utf-8") as stream:
+            write_cube(stream, atoms, data=found.density * Bohr**3)
+        typer.echo(f"{cube}: starting density")
+        return
+    runs = {"emulator": converge(atoms, settings, found.density, fixed_steps=fixed_steps)}
+    if compare:
+        runs["atoms"] = converge(atoms, settings)
+    if as_json:
+        rows = {n: {"iterations": r.iterations, "cpu_seconds": r.cpu_seconds, "free_energy": r.free_energy} for n, r in runs.items()}
+        rows["emulator"] |= {"fixed_steps": fixed_steps, "density_cpu_seconds": making}
+        typer.echo(json.dumps({"schema": 1, "expected_error": found.expected_error, "correction": found.correction, **rows}))
+        return
+    for name, run in runs.items():
+        more = f" after {fixed_steps} at the fixed density, {making:.1f} CPU-s for the density" if name == "emulator" else ""
+        typer.echo(f"from {name}: {run.iterations} iterations{more}, {run.cpu_seconds:.1f} CPU-s, free energy {run.free_energy:.6f} eV")

@@ -1,0 +1,212 @@
+"""The verbs of training on the command line: train, evaluate, learning-curve, steer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from nucleate.errors import BadInput
+
+Data = Annotated[Path, typer.Argument(help="Extended XYZ, an ASE database, or a search's run folder.")]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file; see docs/training.md.")]
+EnergyKey = Annotated[str | None, typer.Option(help="Entry of the file that holds the energy, such as REF_energy.")]
+ForcesKey = Annotated[str | None, typer.Option(help="... the forces; none: train without.")]
+StressKey = Annotated[str | None, typer.Option(help="... the stress or virial; none: train without.")]
+StressUnit = Annotated[str | None, typer.Option(help="eV/A^3, GPa or kbar; -kbar where compression is positive, as VASP prints it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the program."""
+    app.command()(train)
+    app.command()(evaluate)
+    app.command("learning-curve")(learning_curve)
+    app.command()(steer)
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Training folder; the same command goes on there.")],
+    model: Annotated[str | None, typer.Option(help="manybody, a2a, molcnn, schnet, painn or soap-krr.")] = None,
+    settings: SettingsFile = None,
+    prior: Annotated[str | None, typer.Option(help="Learn the difference to chgnet, sevennet or mace:FILE.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, split and minibatches.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Validate on these, in place of a split.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Repeat the steering of this training.")] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    stress_unit: StressUnit = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a potential on labelled structures."""
+    from nucleate.report.terminal import make_console
+    from nucleate.report.training_page import write_page
+    from nucleate.training.run import fit
+
+    console = make_console()
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    task: Any = None
+
+    def told(kind: str, facts: dict[str, Any]) -> None:
+        nonlocal task
+        if kind == "progress":
+            if console.is_terminal and not quiet:
+                phase = facts.get("phase", "training")
+                task = bar.add_task(phase, total=facts["total"]) if task is None else task
+                bar.update(task, description=phase, completed=facts["step"], total=facts["total"])
+            return
+        if not quiet:
+            for line in _lines(kind, facts):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if kind in ("evaluation", "finished"):
+            write_page(out)
+
+    try:
+        if console.is_terminal and not quiet:
+            bar.start()
+        labels = _labels(energy_key, forces_key, stress_key, stress_unit) or None
+        path = fit(data, out, settings, validation, replay, told, model=model, prior=prior, steps=steps, seed=seed, labels=labels)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        if task is not None:
+            bar.stop()
+    console.print(f"model: {path}; page: {out / 'monitor.html'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _labels(energy: str | None, forces: str | None, stress: str | None, unit: str | None) -> dict[str, str]:
+    given = {"energy": energy, "forces": forces, "stress": stress, "stress_unit": unit}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _lines(kind: str, facts: dict[str, Any]) -> list[str]:
+    if kind == "start":
+        species = " ".join(facts["species"])
+        first = f"{facts['model']}: {facts['parameters']} weights, {facts['members']} members, {species}"
+        second = f"{facts['training']} structures to train on, {facts['validation']} held back, split by {facts['split_by']}"
+        return [first, second, *facts["notes"]]
+    if kind == "resumed":
+        return [f"going on after step {facts['step']}"]
+    if kind == "steer":
+        return [f"step {facts['step']}: {json.dumps(facts['command'])}" + (f" refused: {facts['refused']}" if "refused" in facts else "")]
+    if kind == "finished":
+        return [f"ended at step {facts['step']}: {facts['why']}"]
+    if kind == "evaluation":
+        parts = [f"step {facts['step']}"]
+        for name in ("training", "validation"):
+            if name in facts:
+                parts.append(f"{name} {errors_text(facts[name])}")
+        return ["; ".join(parts)]
+    return []
+
+
+def errors_text(errors: dict[str, Any]) -> str:
+    """`5.1 meV/atom, 0.102 eV/Å`."""
+    force = "" if errors["force_rmse"] is None else f", {errors['force_rmse']:.3f} eV/Å"
+    return f"{1e3 * errors['energy_rmse']:.1f} meV/atom{force}"
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Training folder or model file.")],
+    data: Data,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    stress_unit: StressUnit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Errors of a trained potential on labelled structures."""
+    from nucleate.persist.toml import validated
+    from nucleate.report.terminal import plain
+    from nucleate.training.label_keys import LabelKeys
+    from nucleate.training.run import evaluate as run
+
+    found = run(model, data, validated(LabelKeys, _labels(energy_key, forces_key, stress_key, stress_unit), "options"))
+    if as_json:
+        typer.echo(json.dumps({"schema": 1, **found}, indent=1))
+        return
+    typer.echo(
+        f"{plain(found['family'])}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)"
+    )
+    for note in found["notes"]:
+        typer.echo(plain(note), err=True)
+    for formula, part in found["by_formula"].items():
+        typer.echo(f"  {plain(formula)} ({part['structures']}): {errors_text(part)}")
+
+
+def learning_curve(
+    data: Data,
+    model: Annotated[list[str], typer.Option(help="Family, or FAMILY:settings.toml; give several.")],
+    out: Annotated[Path, typer.Option(help="Folder that keeps what is done; the same command goes on there.")],
+    labels: Annotated[str, typer.Option(help="Numbers of labels, as 50,100,200.")] = "50,100,200",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = 1,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Error of potentials against the number of labels."""
+    from nucleate.report.terminal import plain
+    from nucleate.training.run import learning_curve as run
+
+    try:
+        sizes = [int(part) for part in labels.split(",")]
+    except ValueError:
+        raise BadInput(f"--labels {labels}: write whole numbers with commas, as 50,100,200") from None
+    if min(sizes) < 1:
+        raise BadInput(f"--labels {labels}: at least one label is needed")
+
+    def told(row: dict[str, Any]) -> None:
+        if not as_json:
+            text = f"{plain(row['model'])}, {row['labels']} labels, seed {row['seed']}: {errors_text(row)}, {row['cpu_seconds']:.0f} CPU-s"
+            typer.echo(text)
+
+    rows = run(data, model, sizes, out, settings, list(range(seeds)), on_row=told)
+    if as_json:
+        typer.echo(json.dumps({"schema": 1, "rows": rows}, indent=1))
+
+
+def steer(
+    folder: Annotated[Path, typer.Argument(help="Folder of a running training.")],
+    lr: Annotated[float | None, typer.Option(help="New learning rate; the schedule goes on from there.")] = None,
+    freeze: Annotated[list[str] | None, typer.Option(help="Layer or species that stays as it is.")] = None,
+    unfreeze: Annotated[list[str] | None, typer.Option(help="... that moves again.")] = None,
+    reset: Annotated[list[str] | None, typer.Option(help="Layer or species that begins anew.")] = None,
+    copy: Annotated[list[str] | None, typer.Option(help="FROM:TO, species whose weights are given to another (a2a).")] = None,
+    save: Annotated[bool, typer.Option("--save", help="Write checkpoint and model now.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the training after this step, with its model.")] = False,
+) -> None:
+    """Change a running training: applied at its next step, and recorded."""
+    from nucleate.training.folder import add_command
+
+    commands: list[dict[str, Any]] = []
+    if lr is not None:
+        if not 0 < lr < float("inf"):
+            raise BadInput(f"--lr {lr}: a learning rate is a positive number")
+        commands.append({"do": "lr", "value": lr})
+    commands += [
+        {"do": verb, "what": what} for verb, given in (("freeze", freeze), ("unfreeze", unfreeze), ("reset", reset)) for what in given or []
+    ]
+    for pair in copy or []:
+        source, colon, target = pair.partition(":")
+        if not (source and colon and target):
+            raise BadInput(f"--copy {pair}: write FROM:TO, as C:H")
+        commands.append({"do": "copy", "from": source, "to": target})
+    commands += [{"do": verb} for verb, asked in (("save", save), ("stop", stop)) if asked]
+    if not commands:
+        raise BadInput("nothing asked; give --lr, --freeze, --unfreeze, --reset, --copy, --save or --stop")
+    for command in commands:
+        add_command(folder, command)
+    typer.echo(f"asked: {', '.join(json.dumps(command) for command in commands)}; see {folder / 'events.jsonl'}")

@@ -1,0 +1,221 @@
+"""The verbs of spins on the command line: lattice, show, convert, simulate; couple and those of learned couplings stand beside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nucleate.cli.couple import AsJson, Quiet, couple, given_moments, tell
+from nucleate.cli.pair_models import register_models
+from nucleate.errors import BadInput, NucleateError
+
+CouplingsFile = Annotated[Path, typer.Argument(help="Couplings: a .csv table, TB2J's exchange.out, or a Spirit .cfg.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the program."""
+    verbs = typer.Typer(no_args_is_help=True, help="Exchange couplings: compute, learn, convert; simulate spins.")
+    for function in (couple, lattice, show, convert, simulate):
+        verbs.command()(function)
+    register_models(verbs)
+    app.add_typer(verbs, name="spins")
+
+
+def lattice(
+    structure: Annotated[Path, typer.Argument(help="A crystal with magnetic atoms.")],
+    out: Annotated[Path, typer.Argument(help="Table of couplings to write, .csv.")],
+    moment: Annotated[list[str], typer.Option(help="Moment of an element, such as Mn=4.5; once for each.")],
+    shell: Annotated[list[float], typer.Option(help="Coupling of a shell, meV, nearest first; once for each.")],
+) -> None:
+    """Lay couplings onto a crystal, shell by shell."""
+    from nucleate.crystals.io import read_structure
+    from nucleate.persist.files import write_whole
+    from nucleate.report.spins import shell_table
+    from nucleate.report.terminal import make_console
+    from nucleate.spins.files.table import table_text
+    from nucleate.spins.shells import on_shells
+
+    _check_folder(out)
+    if out.suffix != ".csv":
+        raise BadInput(f"{out}: couplings are written as .csv; convert it afterwards")
+    moments = given_moments(moment)
+    found = on_shells(read_structure(structure), moments, shell)
+    write_whole(out, table_text(found))
+    make_console().print(shell_table(found))
+
+
+def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:
+    """Shells of couplings, the order they lead to, and estimates of its temperature."""
+    from nucleate.report.spins import shell_table, shells
+    from nucleate.report.terminal import make_console
+    from nucleate.spins.files.reading import read_couplings
+
+    found = read_couplings(couplings)
+    tell(found)
+    estimates = _estimates(found)
+    if as_json:
+        print(json.dumps({"schema": 1, "shells": shells(found), "estimates": estimates, "notes": found.notes}))
+        return
+    console = make_console()
+    console.print(shell_table(found))
+    _say(estimates, console)
+
+
+def _estimates(found: Any) -> dict[str, Any]:
+
+    from nucleate.spins.order.curie import leading_order, rpa
+
+    order = leading_order(found)
+    estimates: dict[str, Any] = {
+        "wave_vector": order.wave_vector.tolist(),
+        "sublattices": _signs(order.weights),
+        "mean_field": order.mean_field,
+        "rpa": None,
+        "rpa_failure": None,
+    }
+    try:
+        estimates["rpa"] = rpa(found, order)
+    except NucleateError as failure:
+        estimates["rpa_failure"] = str(failure)
+    return estimates
+
+
+def _signs(weights: Any) -> list[int] | None:
+    """Of the sites, where they are all that an order is."""
+    import numpy as np
+
+    plain = weights.ndim == 1 and np.abs(weights.imag).max() < 1e-6 and np.abs(weights.real).min() > 1e-6
+    return [int(sign) for sign in np.sign(weights.real)] if plain else None
+
+
+def _say(estimates: dict[str, Any], console: Any) -> None:
+    q = ", ".join(f"{x:.3f}" for x in estimates["wave_vector"])
+    rpa = f"{estimates['rpa']:.1f} K" if estimates["rpa"] is not None else f"none ({estimates['rpa_failure']})"
+    signs = estimates["sublattices"]
+    if signs is not None and len(signs) > 1:
+        q += "; sites " + " ".join("+" if sign > 0 else "-" for sign in signs)
+    console.print(
+        f"order at q = ({q}); mean field: {estimates['mean_field']:.1f} K, RPA: {rpa}", highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def convert(
+    couplings: CouplingsFile,
+    out: Annotated[Path, typer.Argument(help="File to write, by its ending: .csv, .out (TB2J) or .cfg (Spirit).")],
+    cells: Annotated[tuple[int, int, int], typer.Option(help="Cells along each vector (Spirit).")] = (10, 10, 10),
+) -> None:
+    """Couplings from one program's file to another's."""
+    import numpy as np
+
+    from nucleate.persist.files import write_whole
+    from nucleate.spins.files.reading import read_couplings
+    from nucleate.spins.files.spirit import spirit_text
+    from nucleate.spins.files.table import table_text
+    from nucleate.spins.files.tb2j import tb2j_text
+
+    writers = {".csv": table_text, ".out": tb2j_text, ".cfg": lambda c: spirit_text(c, cells)}
+    _check_folder(out)
+    if min(cells) < 1:
+        raise BadInput(f"--cells {cells[0]} {cells[1]} {cells[2]}: give at least one along each vector")
+    if out.suffix not in writers:
+        raise BadInput(f"{out}: unknown kind of file; known: .csv (a table), .out (TB2J), .cfg (Spirit)")
+    found = read_couplings(couplings)
+    tell(found)
+    write_whole(out, writers[out.suffix](found))
+    lost = [] if out.suffix == ".csv" or not np.isfinite(found.errors).any() else ["error bars"]
+    if out.suffix == ".cfg":
+        lost.append("elements")
+    if out.suffix == ".out" and len(found.tensors) and np.abs(found.tensors).max() < 0.02:
+        lost.append("digits: the text has four decimals of a meV")
+    if lost:
+        typer.echo(f"{out}: cannot hold {', '.join(lost)}", err=True)
+
+
+def simulate(
+    couplings: CouplingsFile,
+    temperature_range: Annotated[tuple[float, float, int], typer.Option(help="Lowest, highest (K) and number of temperatures.")],
+    out: Annotated[Path | None, typer.Option(help="Folder with table and checkpoints; the same command goes on there.")] = None,
+    method: Annotated[str, typer.Option(help="monte-carlo or dynamics.")] = "monte-carlo",
+    size: Annotated[list[int] | None, typer.Option(help="Cells along each vector that couplings reach along; several for T_C.")] = None,
+    measurements: Annotated[int | None, typer.Option(help="Of each temperature and size.")] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
+    field: Annotated[tuple[float, float, float] | None, typer.Option(help="Magnetic field, T.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Temperatures side by side.")] = 1,
+    plot: Annotated[Path | None, typer.Option(help="Figure of the curves, such as curves.png.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Figure of the spins at the lowest temperature, such as spins.png.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Magnetisation, susceptibility, specific heat and Binder's cumulant against temperature; T_C where sizes cross."""
+    import numpy as np
+
+    from nucleate.persist.toml import read_settings, validated
+    from nucleate.report.electrons import check_figure
+    from nucleate.report.spins import plot_curves, plot_spins, simulation_data, temperature_table
+    from nucleate.report.terminal import Bar, make_console
+    from nucleate.spins.files.reading import read_couplings
+    from nucleate.spins.order.binder import crossing
+    from nucleate.spins.simulate.settings import SimulationSettings
+    from nucleate.spins.simulate.simulation import simulate as run
+
+    lowest, highest, count = temperature_range
+    if count < 1 or not 0 < lowest <= highest < float("inf") or (count == 1) != (lowest == highest):
+        raise BadInput(f"--temperature-range {lowest:g} {highest:g} {count}: give rising temperatures above 0 K and how many of them")
+    given = read_settings(settings) if settings else {}
+    options = {
+        "temperatures": [float(f"{t:.9g}") for t in np.linspace(lowest, highest, count)], "method": method, "sizes": size,
+        "measurements": measurements, "field": field, "seed": seed,
+    }  # fmt: skip
+    resolved = validated(SimulationSettings, {**given, **{k: v for k, v in options.items() if v is not None}}, "options")
+    for path in (plot, picture):
+        if path is not None:
+            check_figure(path)
+            _check_folder(path)
+    found = read_couplings(couplings)
+    tell(found)
+    estimates = _estimates(found)
+    console = make_console()
+    with Bar(console, quiet or as_json) as bar:
+
+        def told(kind: str, facts: dict[str, Any]) -> None:
+            if kind == "note":
+                typer.echo(facts["text"], err=True)
+            else:
+                bar(f"{facts['size']} cells", facts["done"], facts["total"])
+
+        try:
+            ended = run(found, resolved, out, threads, told)
+        except KeyboardInterrupt:
+            hint = "the same command goes on" if out is not None else "give --out to be able to go on"
+            typer.echo(f"stopped; {hint}", err=True)
+            raise typer.Exit(130) from None
+    crossings, lost = [], []
+    for small, large in zip(resolved.sizes, resolved.sizes[1:], strict=False):
+        try:
+            crossings.append(crossing(ended.rows, small, large))
+        except NucleateError as failure:
+            lost.append(str(failure))
+    if plot is not None:
+        plot_curves(ended.rows, plot, crossings)
+    if picture is not None:
+        plot_spins(ended.lattice, ended.coldest, picture)
+    if as_json:
+        print(json.dumps({**simulation_data(ended.rows, crossings, estimates), "lost": lost, "notes": found.notes}))
+        return
+    console.print(temperature_table(ended.rows))
+    _say(estimates, console)
+    for c in crossings:
+        console.print(
+            f"T_C from sizes {c.small} and {c.large}: {c.temperature:.2f} ± {c.error:.2f} K (cumulant {c.cumulant:.4f})", highlight=False
+        )
+    for text in lost:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: no such folder; make it first")

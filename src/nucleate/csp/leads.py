@@ -1,0 +1,240 @@
+"""Follow labelled minima to convergence on the reference with as few calls as possible.
+
+Each call is a quasi-Newton step with the reference's gradient and the committee's curvature (see `newton`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.csp.newton import Frame, bfgs, longest_move, newton_step
+from nucleate.csp.records import Lead, LoopState, Polymorph
+from nucleate.csp.settings import SearchSettings
+from nucleate.errors import ReferenceFailed
+from nucleate.fingerprints.matching import same_crystal, space_group, symmetrised
+from nucleate.fingerprints.power_spectrum import fingerprints, nearest
+from nucleate.potentials.base import Potential
+from nucleate.reference.dispatch import Dispatcher
+
+MOST_CALLS = 14
+"""Calls after which a lead that will not settle is dropped."""
+SHORTEST = 0.01
+"""Å; a lead whose trusted step has shrunk below this is dropped."""
+NEARLY_SYMMETRIC = 0.3
+"""Å; symmetry within this is tried exactly: soft cells settle while they are still sheared by some percent."""
+DUPLICATE_ENERGY = 0.005
+"""eV/atom within which two matching minima are one polymorph."""
+
+
+class Step(NamedTuple):
+    """A quasi-Newton step: the coordinates it leads to, their frame, and the longest move, Å."""
+
+    there: np.ndarray
+    frame: Frame
+    longest: float
+
+
+class LeadFollower:
+    """Confirms leads.
+
+    Args:
+        dispatcher: the way to the reference.
+        settings: of the search.
+        pressure: GPa.
+        species: atomic numbers of the search.
+        on_polymorph: called with each newly confirmed polymorph; returning True ends the following.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        settings: SearchSettings,
+        pressure: float,
+        species: tuple[int, ...],
+        on_polymorph: Callable[[Polymorph], bool | None],
+    ):
+        self.dispatcher = dispatcher
+        self.settings = settings
+        self.pressure = pressure
+        self.species = species
+        self.on_polymorph = on_polymorph
+
+    def settled(self, lead: Lead) -> bool:
+        """Whether the last label fulfils the reference's convergence."""
+        return lead.fmax <= self.settings.fmax and lead.smax <= self.settings.smax
+
+    def follow(self, state: LoopState, model: Potential, round: int, count: int, steps: int) -> bool:
+        """Spend up to `steps` calls on each of the `count` most promising leads.
+
+        Args:
+            state: of the loop; leads and polymorphs change.
+            model: the committee.
+            round: of the search.
+            count: leads followed.
+            steps: calls for each.
+
+        Returns:
+            True when `on_polymorph` asked to end.
+        """
+        chosen = self.urgent(state, count)
+        for step in range(steps + 1):
+            for lead in chosen:
+                if lead.status != "open" or not self.settled(lead):
+                    continue
+                if self.dispatcher.remaining() != 0 and self._symmetrised(lead) is not None:
+                    continue
+                if self._confirm(state, lead, model, round):
+                    return True
+            chosen = [lead for lead in chosen if lead.status == "open" and lead.calls < MOST_CALLS]
+            if step == steps or not chosen:
+                break
+            if not self._step(state, chosen, model, round):
+                break
+            still = self.promising(state)
+            chosen = [lead for lead in chosen if lead in still]
+        for lead in state.leads:
+            if lead.status == "open" and lead.calls >= MOST_CALLS:
+                lead.status = "dropped"
+        return False
+
+    def urgent(self, state: LoopState, count: int) -> list[Lead]:
+        """Leads that may end below the best polymorph; without any, the lowest one, to fill the ranking."""
+        leads = self.promising(state)
+        best = min((p.energy for p in state.polymorphs), default=-np.inf)
+        below = [lead for lead in leads if lead.estimate < best + self.settings.resolution * 1e-3]
+        return below[:count] if below else leads[:1]
+
+    def promising(self, state: LoopState) -> list[Lead]:
+        """Open leads within the window, lowest estimate first; those above it are dropped."""
+        best = min((p.energy for p in state.polymorphs), default=np.inf)
+        for lead in state.leads:
+            if lead.status == "open" and lead.estimate > best + self.settings.window:
+                lead.status = "dropped"
+        return sorted((lead for lead in state.leads if lead.status == "open"), key=lambda lead: lead.estimate)
+
+    def _step(self, state: LoopState, leads: list[Lead], model: Potential, round: int) -> bool:
+        """One quasi-Newton step and one label for each lead; False when there was nothing to ask."""
+        asked: list[Lead] = []
+        ends: list[tuple[Atoms, Step | int]] = []
+        for lead in leads:
+            atoms, how = self._next(lead, model)
+            if self._beside(atoms, [end for end, _ in ends]):
+                # Two leads on their way to one minimum: the lower one goes first.
+                continue
+            if self._known(state, atoms, lead):
+                lead.status = "duplicate"
+                continue
+            asked.append(lead)
+            ends.append((atoms, how))
+        left = self.dispatcher.remaining()
+        if left is not None:
+            # Under a budget the most promising go first; those left over stay open.
+            asked, ends = asked[:left], ends[:left]
+        if not asked:
+            return False
+        like = [lead.frame if isinstance(how, Step) else None for lead, (_, how) in zip(asked, ends, strict=True)]
+        answers = self.dispatcher.label_many([atoms for atoms, _ in ends], "confirm", round, like=like)
+        for lead, (atoms, how), answer in zip(asked, ends, answers, strict=True):
+            if isinstance(how, int):
+                lead.tried.append(how)
+                if isinstance(answer, ReferenceFailed):
+                    lead.calls += 1
+                else:
+                    lead.offer_symmetrised(atoms, answer, self.pressure)
+                continue
+            if isinstance(answer, ReferenceFailed):
+                # A time limit or a dead worker says nothing about the crystal: a shorter step asks something else.
+                lead.calls += 1
+                lead.trust = 0.5 * how.longest
+            else:
+                lead.path.append((how.there, how.frame.gradient(how.there, answer.forces, answer.stress)))
+                if lead.offer(atoms, answer, self.pressure):
+                    lead.best = len(lead.path) - 1
+            if lead.trust < SHORTEST:
+                lead.status = "dropped"
+        return True
+
+    def _next(self, lead: Lead, model: Potential) -> tuple[Atoms, Step | int]:
+        """The geometry to ask about: the lead's own with more symmetry (and its space group), or a quasi-Newton step from it."""
+        exact = self._symmetrised(lead)
+        if exact is not None:
+            return exact
+        assert lead.frame is not None
+        frame = Frame(lead.frame, self.pressure)
+        if not lead.path:
+            here = frame.beginning()
+            lead.path.append((here, frame.gradient(here, lead.forces, lead.stress)))
+            lead.best = 0
+        points, gradients = [point for point, _ in lead.path], [gradient for _, gradient in lead.path]
+        here, gradient = lead.path[lead.best]
+        hessian = bfgs(frame.hessian(model, here), points, gradients)
+        step = newton_step(hessian, gradient, lead.trust)
+        there = here + step
+        return frame.atoms(there), Step(there, frame, longest_move(step))
+
+    def _symmetrised(self, lead: Lead) -> tuple[Atoms, int] | None:
+        """The lead with the symmetry it nearly has, each space group once."""
+        if lead.calls >= MOST_CALLS:
+            return None
+        found = symmetrised(lead.atoms, NEARLY_SYMMETRIC)
+        return None if found is None or found[1] in lead.tried else found
+
+    def _beside(self, atoms: Atoms, others: list[Atoms]) -> bool:
+        mine, theirs = fingerprints([atoms], self.species), fingerprints(others, self.species)
+        return bool(nearest(mine, theirs)[0] < self.settings.cluster_tolerance)
+
+    def _known(self, state: LoopState, atoms: Atoms, lead: Lead) -> bool:
+        """Whether a confirmed polymorph is about to be found again."""
+        if not state.polymorphs:
+            return False
+        mine = fingerprints([atoms], self.species)
+        theirs = fingerprints([p.atoms for p in state.polymorphs], self.species)
+        close = np.flatnonzero(np.linalg.norm(theirs - mine[0], axis=1) < self.settings.cluster_tolerance)
+        for k in close:
+            polymorph = state.polymorphs[int(k)]
+            # One that lies below may be the undistorted crystal, which the loose matcher takes for the same.
+            above = lead.estimate - polymorph.energy
+            if -0.1 * DUPLICATE_ENERGY < above < 4 * DUPLICATE_ENERGY and same_crystal(atoms, polymorph.atoms):
+                polymorph.found += 1
+                return True
+        return False
+
+    def _confirm(self, state: LoopState, lead: Lead, model: Potential, round: int) -> bool:
+        lead.status = "confirmed"
+        found = 1
+        for place, polymorph in enumerate(state.polymorphs):
+            if abs(polymorph.energy - lead.energy) < DUPLICATE_ENERGY and same_crystal(polymorph.atoms, lead.atoms):
+                polymorph.found += 1
+                if lead.energy > polymorph.energy - 1e-5:
+                    lead.status = "duplicate"
+                    return False
+                # The lower of two geometries of one crystal stands for it.
+                found = state.polymorphs.pop(place).found
+                break
+        symbol, number = space_group(lead.atoms)
+        batch = CrystalBatch.from_atoms([lead.atoms])
+        sigma = state.sigma_factor * float(model.energy_forces_stress(batch).energy_sigma(batch)[0])
+        polymorph = Polymorph(
+            lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, lead.origin,
+            self.dispatcher.calls(), lead.calls, round, found,
+        )  # fmt: skip
+        state.polymorphs.append(polymorph)
+        return bool(self.on_polymorph(polymorph))
+
+
+def new_leads(state: LoopState, labelled: list[Lead], settings: SearchSettings, species: tuple[int, ...]) -> None:
+    """Add labelled end points to the leads: near enough to a minimum, and not one that is followed already."""
+    for lead in labelled:
+        if lead.fmax > settings.lead_fmax or lead.smax > settings.lead_smax:
+            continue
+        mine = fingerprints([lead.atoms], species)
+        open_leads = [other for other in state.leads if other.status == "open"]
+        theirs = fingerprints([other.atoms for other in open_leads], species)
+        if nearest(mine, theirs)[0] < settings.cluster_tolerance:
+            continue
+        state.leads.append(lead)

@@ -1,0 +1,99 @@
+"""What a search learns from its labels: a committee of the family the settings name, by itself or on top of a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from ase import Atoms
+
+from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
+from nucleate.potentials.base import Potential, check_species
+from nucleate.potentials.files import load_potential, save_committee
+from nucleate.potentials.prior import CorrectedPotential, PriorPotential
+from nucleate.potentials.registry import Learned, make_model
+from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
+from nucleate.reference.base import Label, Reference
+from nucleate.training.batches import LabelledSet
+from nucleate.training.closed_form import solve
+from nucleate.training.data import from_labels
+from nucleate.training.fitting import errors_on, fit_model
+from nucleate.training.loss import Errors
+from nucleate.training.prior import PriorAnswers
+from nucleate.training.settings import TrainingSettings
+
+OnStep = Callable[[int, int], None]
+
+
+class Learner:
+    """The surface of a search and how it is trained.
+
+    Args:
+        species: atomic numbers.
+        model: family, its settings, prior.
+        training: steps and weights.
+        seed: of weights, minibatches and bootstrap.
+        reference: what labels; a prior that is the reference itself is refused.
+        answers: file that keeps what the prior said.
+
+    Attributes:
+        left_out: labels the last training did without, since the prior has no answer for their structures.
+
+    Raises:
+        BadInput: settings that contradict each other.
+    """
+
+    def __init__(
+        self,
+        species: tuple[int, ...],
+        model: SearchModelSettings,
+        training: TrainingSettings,
+        seed: int,
+        reference: Reference,
+        answers: Path | None = None,
+    ):
+        self.species, self.settings, self.training, self.seed = species, model, training, seed
+        self.options = model.family_options()
+        if model.prior is not None:
+            refuse_own_prior(model.prior, reference.name)
+        self.prior = None if model.prior is None else PriorAnswers(PriorPotential(model.prior), answers)
+        self._learned: Learned | None = None
+        self.left_out = 0
+        # What cannot work is said now, not after the first labels are paid for.
+        if self.prior is not None:
+            check_species(self.prior.prior.species, species)
+        if not isinstance(self.options, SoapKrrSettings):
+            make_model(model.family, species, self.options, seed, torch.float32)
+
+    @property
+    def potential(self) -> Potential:
+        """The surface as it is now: the prior and what was learned."""
+        assert self._learned is not None
+        return self._learned if self.prior is None else CorrectedPotential(self.prior.prior, self._learned)
+
+    def fit(self, structures: Sequence[Atoms], labels: Sequence[Label], on_step: OnStep | None = None) -> Errors:
+        """Train on all labels, from the last weights where there are some; returns errors on them."""
+        data = from_labels(structures, labels)
+        if self.prior is not None:
+            data = self.prior.taken_off(data, leave_out=True)
+        self.left_out = len(structures) - len(data)
+        if isinstance(self.options, SoapKrrSettings):
+            self._learned = solve(self.species, self.options, data, self.training.of_round(self.seed, warm=False))
+            labelled = LabelledSet(data, self._learned.cutoff, torch.ones(1, len(data)), "cpu")
+            return errors_on(self._learned, labelled, range(len(data)))
+        warm = self._learned is not None
+        if self._learned is None:
+            self._learned = make_model(self.settings.family, self.species, self.options, self.seed, torch.float32)
+        assert not isinstance(self._learned, SoapKrr)
+        return fit_model(self._learned, data, self.training.of_round(self.seed, warm), warm, on_step)
+
+    def save(self, path: Path, sigma_factor: float) -> None:
+        """Write the model of a round."""
+        assert self._learned is not None
+        save_committee(path, self._learned, sigma_factor, self.settings.prior)
+
+    def load(self, path: Path) -> None:
+        """Go on from the model of a round."""
+        found, _ = load_potential(path)
+        self._learned = found.correction if isinstance(found, CorrectedPotential) else found

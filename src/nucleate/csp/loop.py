@@ -1,0 +1,417 @@
+"""The search: relax the pool on the committee, label what matters, train, repeat until the top no longer changes.
+
+After S. Hessmann et al., npj Comput. Mater. 2025, doi 10.1038/s41524-025-01523-7. Every round begins from the state committed
+at the end of the last one, so a killed search repeats at most one round, and the ledger answers what was already labelled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from os import sched_getaffinity
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.formula import parse_formula, scale_formula
+from nucleate.csp.leads import LeadFollower, new_leads
+from nucleate.csp.learner import Learner
+from nucleate.csp.records import (
+    Carried,
+    Lead,
+    LoopState,
+    Polymorph,
+    RoundRecord,
+    enthalpy_per_atom,
+    lowest_enthalpy,
+    residuals,
+)
+from nucleate.csp.run_folder import RunFolder
+from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.select import lowest_unknown, select
+from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
+from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints
+from nucleate.generate import make_generator
+from nucleate.generate.base import Candidate
+from nucleate.potentials.calibration import Calibration, calibrate
+from nucleate.reference.base import Label, Reference
+from nucleate.reference.build import make_reference
+from nucleate.reference.dispatch import Answer, Dispatcher
+from nucleate.relax.batched import Relaxed, relax
+from nucleate.relax.reference_surface import ReferencePotential
+
+HISTORY = 16
+"""Ratios of error to spread that steady the calibration."""
+FAILURE_ROUNDS = 3
+"""Rounds for which nothing near a failed calculation is asked; a basin is not given up for a time limit or a dead worker."""
+SPENT = "the budget of reference calls is spent"
+MOST_FORCE = 60.0
+"""eV/Å; labels of crushed cells beyond this teach nothing about crystals and are left out of training."""
+
+
+class Search:
+    """One search in one run folder.
+
+    Args:
+        folder: open run folder.
+        settings: as resolved.
+        reference: in place of the one the settings name (tests).
+        executor: where references run, in place of local processes.
+        on_event: called with (kind, facts) for progress.
+        on_polymorph: called with each confirmed polymorph; returning True ends the search.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        settings: RunSettings,
+        reference: Reference | None = None,
+        executor: Executor | None = None,
+        on_event: Callable[[str, dict[str, Any]], None] | None = None,
+        on_polymorph: Callable[[Polymorph], bool | None] | None = None,
+    ):
+        self.folder = folder
+        self.settings = settings
+        self.counts = parse_formula(settings.formula)
+        self.species = tuple(sorted(atomic_numbers[symbol] for symbol in self.counts))
+        self.on_event = on_event
+        self.reference = reference or make_reference(settings.reference)
+        workers = settings.reference.workers
+        if workers is None:
+            workers = 0 if self.reference.surrogate else len(sched_getaffinity(0))
+        self.dispatcher = Dispatcher(
+            self.reference,
+            folder.ledger,
+            workers=workers,
+            executor=executor,
+            timeout=settings.reference.timeout,
+            budget=settings.search.budget,
+        )
+        self._told = on_polymorph
+        self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self._polymorph)
+        self.pool_relax = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
+        self.state = LoopState()
+        self.learner = Learner(self.species, settings.model, settings.training, settings.seed, self.reference, folder.path / "prior.jsonl")
+        self._seconds: dict[str, float] = {}
+
+    # -- running ----------------------------------------------------------------------------------------------
+
+    def run(self) -> LoopState:
+        """Search until the stop rule, the budget or the last round; from the last committed round on."""
+        torch.set_num_threads(self.settings.threads)
+        saved = self.folder.loop_state()
+        if saved is not None:
+            self.state = saved
+            self.learner.load(self._model_path(self.state.round))
+            self._tell("resumed", round=self.state.round, calls=self.dispatcher.calls())
+            if self.state.finished == SPENT and self.dispatcher.remaining() != 0:
+                # The budget was raised since; a later winner may need another proof.
+                self.state.finished, self.state.proof = None, None
+        try:
+            while self.state.finished is None:
+                if self.state.round < 0:
+                    self._first_round()
+                else:
+                    self._round(self.state.round + 1)
+                self._commit()
+            if self.state.proof is None and self.settings.search.proof and self.state.polymorphs:
+                self._prove()
+                self._commit()
+        finally:
+            self.dispatcher.close()
+        return self.state
+
+    def _commit(self) -> None:
+        state = self.state
+        self.learner.save(self._model_path(state.round), state.sigma_factor)
+        self.folder.save_state(state.round, state.as_dict())
+        old = self._model_path(state.round - 3)
+        old.unlink(missing_ok=True)
+
+    def _model_path(self, round: int) -> Any:
+        return self.folder.path / "models" / f"round_{round:03d}.safetensors"
+
+    @contextmanager
+    def _timed(self, phase: str) -> Any:
+        started = time.monotonic()
+        yield
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - started
+
+    def _tell(self, kind: str, **what: Any) -> None:
+        self.folder.event(kind, **what)
+        if self.on_event is not None:
+            self.on_event(kind, what)
+
+    def _progress(self, phase: str, done: int, total: int) -> None:
+        """For the terminal alone: too frequent for the event log."""
+        if self.on_event is not None:
+            self.on_event("progress", {"phase": phase, "done": done, "total": total})
+
+    def _polymorph(self, polymorph: Polymorph) -> bool:
+        self._tell(
+            "polymorph",
+            energy=polymorph.energy,
+            space_group=polymorph.space_group,
+            calls=polymorph.calls,
+            round=polymorph.round,
+        )
+        return bool(self._told(polymorph)) if self._told is not None else False
+
+    # -- rounds -----------------------------------------------------------------------------------------------
+
+    def _rng(self, round: int, what: int) -> np.random.Generator:
+        return np.random.default_rng([self.settings.seed, round, what])
+
+    def _generate(self, count: int, round: int) -> list[Candidate]:
+        if count <= 0:
+            return []
+        # The user's own structures join the first pool alone; after that they live on in what is carried.
+        seeds = self.settings.seeds_from if round <= 1 else None
+        generator = make_generator(self.counts, self.settings.generate, seeds)
+        return generator.propose(count, self._rng(round, 1))
+
+    def _generate_small(self, round: int) -> list[Candidate]:
+        """Smaller cells of the same composition: they teach the committee what the large ones are searched with."""
+        search = self.settings.search
+        made: list[Candidate] = []
+        for k, units in enumerate(search.train_units):
+            generator = make_generator(scale_formula(self.counts, units), self.settings.generate)
+            made += generator.propose(-(-search.train_pool // len(search.train_units)), self._rng(round, 10 + k))
+        return made
+
+    def _first_round(self) -> None:
+        search = self.settings.search
+        self._seconds = {}
+        self.dispatcher.begin_round(0)
+        with self._timed("generate"):
+            pool = self._generate(search.pool, 0)
+            pool += self._generate_small(0)
+            own = [candidate for candidate in pool if candidate.origin == "seed"]
+            structures = [candidate.atoms for candidate in pool]
+            vectors = fingerprints(structures, self.species)
+        count = min(search.first_batch, self.dispatcher.remaining() or search.first_batch)
+        first = int(self._rng(0, 2).integers(len(pool)))
+        far = [pool[k] for k in farthest_points(vectors, max(1, count - len(own)), first)]
+        batch = (own + [candidate for candidate in far if candidate.origin != "seed"])[:count]
+        chosen = [candidate.atoms for candidate in batch]
+        with self._timed("label"):
+            answers = self._label(chosen, "train", 0)
+        if not any(isinstance(answer, Label) for answer in answers):
+            # The cause is the set-up, not the structures: once it is mended they are asked again.
+            self.folder.ledger.forget_failures()
+            raise NucleateError(
+                f"all {len(answers)} first reference calculations failed; mend the cause, then resume; the first one said: {answers[0]}"
+            )
+        self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
+        training = self._train()
+        self.state.round = 0
+        self._record(0, [], 0, None, training)
+
+    def _round(self, round: int) -> None:
+        search, state = self.settings.search, self.state
+        self._seconds = {}
+        self.dispatcher.begin_round(round)
+        left = self.dispatcher.remaining()
+        if left == 0:
+            self._finish(SPENT)
+            return
+        with self._timed("generate"):
+            fresh = self._generate(search.pool - len(state.carried), round)
+            small = self._generate_small(round) if search.train_slots else []
+        pool = [*state.carried, *(Carried(candidate.atoms, candidate.origin) for candidate in fresh)]
+        with self._timed("relax"):
+            relaxed = relax(
+                [item.atoms for item in pool] + [candidate.atoms for candidate in small],
+                self.learner.potential,
+                self.pool_relax,
+                state.sigma_factor,
+                on_done=lambda done, total: self._progress("relaxing the pool", done, total),
+            )
+        ends, small_ends = relaxed[: len(pool)], relaxed[len(pool) :]
+        with self._timed("select"):
+            known = self._known_structures(round)
+            mine = [atoms for atoms in known if len(atoms) == len(pool[0].atoms)]
+            count = search.batch if left is None else min(search.batch, left)
+            # A small cell must be new to the reference; a cell of the searched size may be what a small one already taught.
+            small_heads = lowest_unknown(
+                small_ends, fingerprints([end.atoms for end in small_ends], self.species), fingerprints(known, self.species), search
+            )[: min(search.train_slots, count)]
+            vectors = fingerprints([end.atoms for end in ends], self.species)
+            selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads))
+            state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: min(search.keep, search.pool // 2)]]
+        chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
+        origins = [pool[choice.index].origin for choice in selection.choices] + [small[k].origin for k in small_heads]
+        with self._timed("label"):
+            answers = self._label([end.atoms for end in chosen], "explore", round)
+        calibration = self._calibrate(chosen, answers)
+        self._add_leads([end.atoms for end in chosen], answers, origins, round)
+        ended = False
+        with self._timed("confirm"):
+            ended = self.follower.follow(state, self.learner.potential, round, search.leads, search.lead_steps)
+        state.round = round
+        training = {} if ended else self._train()
+        self._record(round, ends, len(selection.heads), calibration, training)
+        if ended:
+            self._finish("ended on request")
+        else:
+            self._judge(round, bool(chosen))
+
+    def _known_structures(self, round: int) -> list[Atoms]:
+        """What need not be asked: labelled structures, polymorphs, and for some rounds what failed."""
+        # Rows of this very round are there when it is repeated after a kill; it must choose as it did before.
+        rows = [row for row in self.folder.ledger.rows() if row.round < round]
+        known = [row.atoms for row in rows if row.label is not None or round - row.round <= FAILURE_ROUNDS]
+        return known + [polymorph.atoms for polymorph in self.state.polymorphs]
+
+    def _label(self, structures: list[Atoms], purpose: str, round: int) -> list[Answer]:
+        done = 0
+
+        def on_done(index: int, answer: Answer) -> None:
+            nonlocal done
+            done += 1
+            self._progress(f"{self.reference.name} calculations", done, len(structures))
+            failed = {"failed": answer.reason} if isinstance(answer, ReferenceFailed) else {}
+            self._tell("label", round=round, purpose=purpose, calls=self.dispatcher.calls(), **failed)
+
+        return self.dispatcher.label_many(structures, purpose, round, on_done)
+
+    def _add_leads(self, structures: list[Atoms], answers: list[Answer], origins: list[str], round: int) -> None:
+        pressure = self.settings.pressure
+        labelled: list[Lead] = []
+        for atoms, answer, origin in zip(structures, answers, origins, strict=True):
+            if isinstance(answer, Label) and len(atoms) == sum(self.counts.values()):
+                fmax, smax = residuals(answer, pressure)
+                labelled.append(
+                    Lead(
+                        atoms, atoms, enthalpy_per_atom(atoms, answer, pressure),
+                        fmax, smax, origin, np.array(answer.forces), np.array(answer.stress),
+                    )
+                )  # fmt: skip
+        new_leads(self.state, labelled, self.settings.search, self.species)
+
+    def _calibrate(self, chosen: list[Relaxed], answers: list[Answer]) -> Calibration:
+        state = self.state
+        pairs = [(end, answer) for end, answer in zip(chosen, answers, strict=True) if isinstance(answer, Label)]
+        errors, spreads, forces = np.zeros(0), np.zeros(0), float("nan")
+        if pairs:
+            batch = CrystalBatch.from_atoms([end.atoms for end, _ in pairs])
+            prediction = self.learner.potential.energy_forces_stress(batch)
+            counts = batch.counts.numpy()
+            energies = np.array([label.energy for _, label in pairs])
+            errors = (energies - prediction.energy.mean(0).numpy()) / counts
+            spreads = prediction.energy_sigma(batch).numpy()
+            difference = prediction.forces.mean(0).numpy() - np.concatenate([label.forces for _, label in pairs])
+            forces = float(np.sqrt(np.mean(difference**2)))
+        result = calibrate(errors, spreads, state.sigma_factor, forces, np.array(state.ratios))
+        ratios = np.abs(errors) / np.maximum(spreads, 1e-6)
+        state.ratios = (state.ratios + ratios.tolist())[-HISTORY:]
+        state.sigma_factor = result.factor
+        return result
+
+    def _train(self) -> dict[str, float | None]:
+        known = [(row.atoms, row.label) for row in self.folder.ledger.rows() if row.label is not None]
+        known = [pair for pair in known if np.abs(pair[1].forces).max() < MOST_FORCE] or known
+        with self._timed("train"):
+            report = self.learner.fit(
+                [atoms for atoms, _ in known],
+                [label for _, label in known],
+                on_step=lambda done, total: self._progress("training the committee", done, total),
+            )
+        return {
+            "labels": len(known) - self.learner.left_out,
+            "left_out": self.learner.left_out,
+            "energy_rmse": report.energy_rmse,
+            "force_rmse": report.force_rmse,
+            "stress_rmse": report.stress_rmse,
+        }
+
+    def _record(
+        self,
+        round: int,
+        ends: list[Relaxed],
+        clusters: int,
+        calibration: Calibration | None,
+        training: dict[str, float | None],
+    ) -> None:
+        best = min((polymorph.energy for polymorph in self.state.polymorphs), default=None)
+        record = RoundRecord(
+            round,
+            self.dispatcher.calls(),
+            best,
+            dict(Counter(end.stop for end in ends)),
+            clusters,
+            calibration.as_dict() if calibration is not None else {},
+            training,
+            {name: round_seconds(value) for name, value in self._seconds.items()},
+        )
+        self.state.records.append(record)
+        self._tell("round", **record.as_dict())
+
+    # -- stopping ---------------------------------------------------------------------------------------------
+
+    def _judge(self, round: int, asked: bool) -> None:
+        """Stop when the lowest `top` polymorphs have not changed for `quiet_rounds` rounds and nothing labelled lies below them."""
+        search, state = self.settings.search, self.state
+        top = [polymorph.energy for polymorph in state.ranking()[: search.top]]
+        tolerance = search.resolution * 1e-3
+        same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
+        # What may end below the top is unfinished business, not quiet: an open lead, or a label below the best that is still far
+        # from its minimum.
+        threshold = top[-1] if len(top) == search.top else np.inf
+        pending = any(lead.estimate < threshold for lead in state.leads if lead.status == "open")
+        lowest = lowest_enthalpy(self.folder.ledger.rows(), sum(self.counts.values()), self.settings.pressure)
+        pending |= len(top) > 0 and lowest < top[0] - tolerance
+        state.quiet = state.quiet + 1 if same and not pending else 0
+        state.top = top
+        if state.quiet >= search.quiet_rounds:
+            self._finish(f"the lowest {len(top)} polymorphs stayed the same for {state.quiet} rounds")
+        elif round >= search.max_rounds:
+            self._finish(f"{round} rounds are done")
+        elif self.dispatcher.remaining() == 0:
+            self._finish(SPENT)
+        elif not asked and not any(lead.status == "open" for lead in state.leads):
+            self._finish("every end point of the pool is known to the reference")
+
+    def _finish(self, why: str) -> None:
+        self.state.finished = why
+        self._tell("finished", why=why, calls=self.dispatcher.calls())
+
+    def _prove(self) -> None:
+        """Relax the winner on the reference alone, from the geometry of its first label."""
+        search, state = self.settings.search, self.state
+        winner = state.ranking()[0]
+        self.dispatcher.begin_round(state.round + 1)
+        potential = ReferencePotential(self.dispatcher, "proof", state.round + 1)
+        settings = self.settings.relax.model_copy(
+            update={
+                "fmax": search.fmax, "smax": search.smax, "max_steps": search.proof_steps, "patience": search.proof_steps,
+                "pressure": self.settings.pressure, "sigma_stop": None,
+            }
+        )  # fmt: skip
+        before = self.dispatcher.calls()
+        started = time.monotonic()
+        try:
+            (end,) = relax([winner.start], potential, settings)
+            state.proof = {
+                "stop": end.stop,
+                "energy": end.energy_per_atom,
+                "difference": end.energy_per_atom - winner.energy,
+                "steps": end.steps,
+            }
+        except (ReferenceFailed, BudgetExhausted) as failure:
+            state.proof = {"stop": str(failure), "energy": None, "difference": None, "steps": None}
+        state.proof["calls"] = self.dispatcher.calls() - before
+        state.proof["seconds"] = round_seconds(time.monotonic() - started)
+        self._tell("proof", **state.proof)
+
+
+def round_seconds(value: float) -> float:
+    """Seconds to the hundredth, for records."""
+    return float(f"{value:.2f}")

@@ -1,0 +1,49 @@
+"""Settings of the surface that a search learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from nucleate.errors import BadInput, quoted
+from nucleate.persist.toml import Line
+from nucleate.potentials.prior import PRIORS, check_prior
+from nucleate.potentials.registry import family_settings
+from nucleate.potentials.settings import ModelSettings
+from nucleate.reference.surrogates import PACKAGES
+
+SHARED = ("members", "wall_fraction", "wall_strength")
+"""Settings of the many-body committee that every network has as well."""
+
+
+class SearchModelSettings(ModelSettings):
+    """The family and its settings; the fields above are those of the many-body committee, other families take `options`."""
+
+    family: Line = Field("manybody", description="manybody, a2a, molcnn, schnet, painn or soap-krr.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of another family than manybody.")
+    prior: Line | None = Field(None, description="Learn the difference to this pretrained potential: chgnet, sevennet or mace:FILE.")
+
+    def family_options(self) -> BaseModel:
+        """The settings of the family alone; raises `BadInput` for one it would not obey."""
+        if self.family == "manybody":
+            if self.options:
+                raise BadInput(
+                    f"model.options has no effect on the family manybody: write {quoted(', '.join(self.options))} into [model] itself"
+                )
+            return ModelSettings.model_validate(self.model_dump(include=set(ModelSettings.model_fields)))
+        shared = SHARED if self.family != "soap-krr" else ()
+        for name in shared:
+            if name in self.options and getattr(self, name) != ModelSettings.model_fields[name].default:
+                raise BadInput(f"model.{name} stands in [model] and in [model.options]; give one of the two")
+        for name, field in ModelSettings.model_fields.items():
+            if name not in shared and getattr(self, name) != field.default:
+                raise BadInput(f"model.{name} is the many-body committee's and has no effect on {self.family}: use [model.options]")
+        return family_settings(self.family, {**{name: getattr(self, name) for name in shared}, **self.options})
+
+
+def refuse_own_prior(prior: str, reference: str, calculator: str | None = None) -> None:
+    """Raise `BadInput` where there is no such prior, or prior and reference are the same model, be it through ASE."""
+    check_prior(prior)
+    if prior == reference or (prior in PRIORS and calculator is not None and calculator.split(".")[0] == PACKAGES[prior]):
+        raise BadInput(f"prior and reference are both {prior}: that would be a benchmark against itself; choose another prior")

@@ -1,0 +1,89 @@
+"""The files a search leaves: a CIF for each polymorph, all in one extended XYZ, the ranking as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from nucleate.csp.records import Polymorph
+from nucleate.csp.run_data import RunData, show_data, structure_name
+from nucleate.fingerprints.matching import standard_cell
+from nucleate.persist.files import write_whole
+from nucleate.units import GPA
+
+COLUMNS = (
+    "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "volume",
+    "sigma", "not_resolved_from", "fmax", "smax", "origin", "found", "calls", "own_calls", "round", "reference", "file",
+)  # fmt: skip
+UNITS = {
+    "energy": "eV/atom", "above_best": "meV/atom", "volume": "A^3/atom", "sigma": "meV/atom",
+    "fmax": "eV/A", "smax": "GPa",
+}  # fmt: skip
+
+
+def cif_text(atoms: Atoms) -> str:
+    """CIF of the symmetrised conventional cell, without symmetry operations: every program reads it alike."""
+    stream = io.BytesIO()
+    ase.io.write(stream, standard_cell(atoms), format="cif")
+    return stream.getvalue().decode()
+
+
+def write_structures(run: RunData) -> list[Path]:
+    """Write structures/*.cif and structures/all.extxyz, in place of earlier ones."""
+    folder = run.path / "structures"
+    folder.mkdir(exist_ok=True)
+    ranking = run.state.ranking()
+    written = []
+    for k, polymorph in enumerate(ranking):
+        path = folder / f"{structure_name(k + 1, polymorph)}.cif"
+        write_whole(path, cif_text(polymorph.atoms))
+        written.append(path)
+    stream = io.StringIO()
+    if ranking:
+        ase.io.write(
+            stream,
+            [_described(k + 1, polymorph, run) for k, polymorph in enumerate(ranking)],
+            format="extxyz",
+        )
+        write_whole(folder / "all.extxyz", stream.getvalue())
+        written.append(folder / "all.extxyz")
+    # The old ranking goes only when the new one is there.
+    for old in folder.iterdir():
+        if old not in written and old.suffix in (".cif", ".extxyz", ".part"):
+            old.unlink()
+    return written
+
+
+def _described(rank: int, polymorph: Polymorph, run: RunData) -> Atoms:
+    """As computed, not symmetrised, with the reference's energy."""
+    atoms = polymorph.atoms.copy()
+    energy = polymorph.energy * len(atoms) - run.settings.pressure * GPA * atoms.get_volume()
+    atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    atoms.info.update(
+        rank=rank,
+        space_group=polymorph.space_group,
+        enthalpy_per_atom=polymorph.energy,
+        pressure_GPa=run.settings.pressure,
+        sigma=polymorph.sigma,
+        origin=polymorph.origin,
+        reference=run.reference,
+    )
+    return atoms
+
+
+def write_table(run: RunData) -> Path:
+    """Write table.csv: one line a polymorph, units in the heading."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in COLUMNS])
+    for polymorph in show_data(run)["polymorphs"]:
+        cells = dict(polymorph, reference=run.reference, not_resolved_from=" ".join(map(str, polymorph["not_resolved_from"])))
+        writer.writerow([f"{x:.6f}" if isinstance(x, float) else x for x in (cells[name] for name in COLUMNS)])
+    path = run.path / "table.csv"
+    write_whole(path, stream.getvalue())
+    return path

@@ -1,0 +1,269 @@
+"""A run folder read without touching it: whoever searches keeps the lock, the database is copied."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nucleate.crystals.formula import formula_text, parse_formula
+from nucleate.csp.records import LoopState, Polymorph, lowest_enthalpy
+from nucleate.csp.run_folder import VERSION, RunFolder
+from nucleate.csp.run_settings import RunSettings, settings_from_dict
+from nucleate.csp.saved import SavedReference
+from nucleate.errors import RunFolderError
+from nucleate.fingerprints.matching import standard_cell
+from nucleate.persist.locks import is_locked
+from nucleate.persist.toml import read_settings
+from nucleate.reference.build import WITHOUT_EFFECT
+from nucleate.reference.ledger import LedgerRow, database_errors
+
+SCHEMA = 1
+"""Of the JSON of `show_data`: raised when a key changes its meaning or goes, not when one is added."""
+SURROGATES = ("chgnet", "sevennet")
+
+
+@dataclass
+class RunData:
+    """What a run folder holds at one moment.
+
+    Attributes:
+        path: the folder.
+        settings: as resolved.
+        toml: the text of run.toml.
+        state: of the last finished round.
+        rows: the ledger.
+        statuses: ledger rows by status, `running` ones included.
+        running: whether a process works on it now.
+        reference: name of the reference that was asked.
+        surrogate: whether it only stood in for a reference.
+        pending: polymorphs confirmed in the round under way, as events.
+    """
+
+    path: Path
+    settings: RunSettings
+    toml: str
+    state: LoopState
+    rows: list[LedgerRow]
+    statuses: dict[str, int]
+    running: bool
+    reference: str
+    surrogate: bool
+    pending: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        """Reference calls so far."""
+        return len(self.rows)
+
+    @property
+    def status(self) -> str:
+        """`running`, `finished` or `stopped`."""
+        proven = self.state.proof is not None or not (self.settings.search.proof and self.state.polymorphs)
+        if self.state.finished is not None and proven:
+            return "finished"
+        return "running" if self.running else "stopped"
+
+
+def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -> RunData:
+    """Read a run folder, whoever works on it.
+
+    Args:
+        path: of the folder.
+        running: whether a process works on it; None: found out by its lock (a process misses its own).
+
+    Raises:
+        RunFolderError: not a run folder, newer than this program, damaged.
+        BadInput: its run.toml cannot be read.
+    """
+    path = Path(path)
+    toml = path / "run.toml"
+    if not toml.is_file():
+        hint = f"start one with: nucleate search FORMULA --out {path}"
+        raise RunFolderError(f"{path}: no run here (run.toml is missing); {hint}")
+    # The copy is opened as a run folder of its own: one code reads both, and nothing reaches the disk.
+    memory = _database_in_memory(path / "run.db")
+    with database_errors(path / "run.db"):
+        layout = memory.execute("PRAGMA user_version").fetchone()[0]
+    if layout > VERSION:
+        memory.close()
+        raise RunFolderError(f"{path}: written by a newer nucleate (layout {layout}, this one knows {VERSION}); update nucleate")
+    # Only now: a newer run may have settings this program does not know.
+    settings = settings_from_dict(read_settings(toml), str(toml))
+    statuses = _statuses(memory, path / "run.db")
+    with RunFolder(path, memory, os.open(os.devnull, os.O_RDONLY)) as folder:
+        state = folder.loop_state() or LoopState()
+        rows = list(folder.ledger.rows())
+        engine = settings.reference.engine
+        reference = folder.reference() or SavedReference(name=engine, surrogate=engine in SURROGATES)
+        known = {(round(p.energy, 9), p.calls) for p in state.polymorphs}
+        pending = {(round(event.energy, 9), event.calls): event for event in folder.polymorph_events() if event.round > state.round}
+    return RunData(
+        path, settings, toml.read_text(encoding="utf-8-sig"), state, rows, statuses,
+        is_locked(path / "lock") if running is None else running,
+        reference.name, reference.surrogate,
+        [event.model_dump() for key, event in pending.items() if key not in known],
+    )  # fmt: skip
+
+
+def _database_in_memory(path: Path) -> sqlite3.Connection:
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    if not path.exists():
+        return memory
+    log = path.with_name(path.name + "-wal")
+    with database_errors(path):
+        if not (log.exists() or is_locked(path.with_name("lock"))):
+            # Nobody writes: SQLite then need not leave its shared-memory files behind, nor be able to.
+            with contextlib.suppress(sqlite3.DatabaseError):
+                _copy(path, memory, "immutable=1")
+                return memory
+        try:
+            _copy(path, memory, "mode=ro")
+        except sqlite3.OperationalError:
+            # A read-only folder has no room for the shared-memory file that a write-ahead log needs.
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(shutil.copy(path, folder))
+                if log.exists():
+                    shutil.copy(log, folder)
+                _copy(copy, memory, "mode=ro")
+    return memory
+
+
+def _copy(path: Path, memory: sqlite3.Connection, how: str) -> None:
+    source = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30.0)
+    try:
+        source.backup(memory)
+    finally:
+        source.close()
+
+
+def _statuses(db: sqlite3.Connection, path: Path) -> dict[str, int]:
+    with database_errors(path):
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name='ledger'").fetchone():
+            return {}
+        return dict(db.execute("SELECT status, COUNT(*) FROM ledger GROUP BY status ORDER BY status").fetchall())
+
+
+def unresolved(ranking: list[Polymorph], resolution: float) -> list[list[int]]:
+    """For each rank, the other ranks (from 1) whose energy is closer than `resolution`, meV/atom."""
+    energies = [polymorph.energy for polymorph in ranking]
+    return [
+        [j + 1 for j, other in enumerate(energies) if j != k and abs(other - mine) * 1e3 < resolution] for k, mine in enumerate(energies)
+    ]
+
+
+def not_resolved_text(ranks: list[int], own: int) -> str:
+    """`not resolved from rank 1, 2`: the better ranks alone, so that each pair is named once."""
+    better = [str(rank) for rank in ranks if rank < own]
+    return f"not resolved from rank {', '.join(better)}" if better else ""
+
+
+def lower_label_text(data: dict[str, Any]) -> str:
+    """What to do where the reference gave a structure less energy than rank 1; empty where it did not. `data`: of `show_data`."""
+    best, lowest = (p["energy"] for p in data["polymorphs"][:1]), data["lowest_label"]
+    below = 1e3 * (next(best, -math.inf) - (math.inf if lowest is None else lowest))
+    if below <= data["resolution"]:
+        return ""
+    text = f"a structure that is not relaxed yet lies {below:.0f} meV/atom below rank 1: the ranking is not final"
+    return f"{text}; go on with: nucleate resume {data['folder']} --budget {2 * data['budget']}" if data["status"] == "finished" else text
+
+
+def structure_name(rank: int, polymorph: Polymorph) -> str:
+    """File name without ending: rank, space group, energy in eV/atom."""
+    symbol = polymorph.space_group.replace("/", "_")
+    return f"{rank:02d}_{symbol}_{polymorph.energy:.4f}"
+
+
+def package_version() -> str:
+    """Of the installed package."""
+    try:
+        return version("nucleate")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def show_data(run: RunData) -> dict[str, Any]:
+    """The JSON of `nucleate show --json`, described in docs/json.md; no NaN, but null."""
+    settings, state = run.settings, run.state
+    ranking = state.ranking()
+    close = unresolved(ranking, settings.search.resolution)
+    polymorphs = []
+    for k, polymorph in enumerate(ranking):
+        cell = standard_cell(polymorph.atoms)
+        polymorphs.append(
+            {
+                "rank": k + 1,
+                "formula": formula_text(dict(Counter(polymorph.atoms.get_chemical_symbols()))),
+                "atoms": len(polymorph.atoms),
+                "space_group": polymorph.space_group,
+                "space_group_number": polymorph.number,
+                "energy": polymorph.energy,
+                "above_best": 1e3 * (polymorph.energy - ranking[0].energy),
+                "volume": polymorph.atoms.get_volume() / len(polymorph.atoms),
+                "sigma": 1e3 * polymorph.sigma,
+                "not_resolved_from": close[k],
+                "fmax": polymorph.fmax,
+                "smax": polymorph.smax,
+                "origin": polymorph.origin,
+                "found": polymorph.found,
+                "calls": polymorph.calls,
+                "own_calls": polymorph.own_calls,
+                "round": polymorph.round,
+                "conventional_cell": [float(x) for x in cell.cell.cellpar()],
+                "file": f"structures/{structure_name(k + 1, polymorph)}.cif",
+            }
+        )
+    content = {
+        "schema": SCHEMA,
+        "nucleate": package_version(),
+        "folder": str(run.path),
+        "formula": formula_text(parse_formula(settings.formula)),
+        "pressure": settings.pressure,
+        "reference": {
+            "name": run.reference,
+            "engine": settings.reference.engine,
+            "preset": None if "preset" in WITHOUT_EFFECT[settings.reference.engine] else settings.reference.preset,
+            "surrogate": run.surrogate,
+        },
+        "status": run.status,
+        "finished": state.finished,
+        "round": state.round if state.round >= 0 else None,
+        "calls": run.calls,
+        "budget": settings.search.budget,
+        "calls_by_status": run.statuses,
+        "core_seconds": sum(row.core_seconds for row in run.rows),
+        "wall_seconds": wall_seconds(run.state),
+        "resolution": settings.search.resolution,
+        "lowest_label": lowest_enthalpy(run.rows, sum(parse_formula(settings.formula).values()), settings.pressure),
+        "polymorphs": polymorphs,
+        "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
+        "proof": state.proof,
+        "rounds": [record.as_dict() for record in state.records],
+    }
+    return _finite(content)
+
+
+def wall_seconds(state: LoopState) -> dict[str, float]:
+    """Wall seconds of each phase over all finished rounds, and of the proof."""
+    spent: Counter[str] = Counter()
+    for record in state.records:
+        spent.update(record.seconds)
+    if state.proof is not None:
+        spent["proof"] = state.proof.get("seconds", 0.0)
+    return {phase: round(seconds, 2) for phase, seconds in spent.items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,245 @@
+"""The run folder: settings, database, events, models, structures. One process at a time; killed at any moment, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+from nucleate.csp.records import LoopState
+from nucleate.csp.saved import PolymorphEvent, SavedReference, SavedState, unpacked
+from nucleate.errors import RunFolderError, quoted
+from nucleate.persist.checked import checked
+from nucleate.persist.files import append_line, read_lines, write_whole
+from nucleate.persist.locks import lock_file
+from nucleate.reference.ledger import Ledger, database_errors, open_database
+
+VERSION = 1
+"""Of the folder's layout; a folder with a larger number was written by a newer nucleate."""
+
+
+BEGUN = {"lock", "models", "structures", "run.toml.part"}
+"""What a folder holds whose search was killed before its settings were written."""
+
+
+def _lock(path: Path) -> int:
+    return lock_file(path / "lock", f"{path}: another process is working on this run; wait for it or stop it")
+
+
+def _refuse_other_contents(path: Path, settings_toml: str) -> None:
+    """Raise `RunFolderError` for a folder that holds another run or something else."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
+    present = path / "run.toml"
+    if present.exists():
+        if present.read_text(encoding="utf-8", errors="replace") != settings_toml:
+            raise RunFolderError(
+                f"{path}: holds a run with other settings; resume it with: nucleate resume {path}, or choose another --out"
+            )
+    elif any(entry.name not in BEGUN for entry in path.iterdir()):
+        raise RunFolderError(f"{path}: is not empty and holds no run; choose another --out")
+
+
+class RunFolder:
+    """An open run folder, locked against other processes until closed.
+
+    Attributes:
+        path: the folder.
+        ledger: its record of reference calls.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int):
+        self.path = path
+        self._db = connection
+        self._lock = lock
+        self.ledger = Ledger(connection)
+        with database_errors(path / "run.db"):
+            connection.execute("CREATE TABLE IF NOT EXISTS state (round INTEGER PRIMARY KEY, saved REAL, data BLOB)")
+            connection.execute("CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)")
+
+    @classmethod
+    def create(cls, path: Path, settings_toml: str) -> RunFolder:
+        """A new folder, or an existing one written with the very same settings.
+
+        Raises:
+            RunFolderError: the folder holds something else, is in use, or cannot be written.
+        """
+        try:
+            # Looked at before as well: no lock file is left behind in a folder that holds something else.
+            _refuse_other_contents(path, settings_toml)
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+        lock = _lock(path)
+        try:
+            # Of two searches started together one comes here: what the folder holds counts from now on, and nothing was written before.
+            try:
+                _refuse_other_contents(path, settings_toml)
+                for folder in (path / "models", path / "structures"):
+                    folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+            if not (path / "run.toml").exists():
+                write_whole(path / "run.toml", settings_toml)
+            return cls._open_locked(path, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            RunFolderError: not a run folder, in use, newer than this program, damaged.
+        """
+        if not (path / "run.toml").is_file():
+            raise RunFolderError(f"{path}: no run here (run.toml is missing); start one with: nucleate search FORMULA --out {path}")
+        lock = _lock(path)
+        try:
+            return cls._open_locked(path, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    def _open_locked(cls, path: Path, lock: int) -> RunFolder:
+        connection = open_database(path / "run.db")
+        try:
+            with database_errors(path / "run.db"):
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version > VERSION:
+                    raise RunFolderError(
+                        f"{path}: written by a newer nucleate (layout {version}, this one knows {VERSION}); update nucleate"
+                    )
+                connection.execute(f"PRAGMA user_version={VERSION}")
+            return cls(path, connection, lock)
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """Release the folder."""
+        self._db.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    # -- state ------------------------------------------------------------------------------------------------
+
+    def save_state(self, round: int, data: dict[str, Any]) -> None:
+        """Commit the loop's state after a round; the last three are kept."""
+        blob = zlib.compress(json.dumps(data).encode(), 3)
+        with database_errors(self.path / "run.db"):
+            self._db.execute("BEGIN")
+            self._db.execute("INSERT OR REPLACE INTO state VALUES (?,?,?)", (round, time.time(), blob))
+            self._db.execute("DELETE FROM state WHERE round<?", (round - 2,))
+            self._db.execute("COMMIT")
+
+    def load_state(self) -> tuple[int, dict[str, Any]] | None:
+        """The last committed round and its state as plain data, or None before the first; `loop_state` checks it as well.
+
+        Raises:
+            RunFolderError: the state is damaged.
+        """
+        with database_errors(self.path / "run.db"):
+            row = self._db.execute("SELECT round, data FROM state ORDER BY round DESC LIMIT 1").fetchone()
+        if row is None:
+            return None
+        try:
+            return int(row[0]), json.loads(unpacked(row[1]))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._damaged("the saved state", error) from error
+
+    def loop_state(self) -> LoopState | None:
+        """The loop's state after the last committed round, or None before the first.
+
+        Raises:
+            RunFolderError: the state is damaged.
+        """
+        saved = self.load_state()
+        if saved is None:
+            return None
+        try:
+            checked(SavedState, saved[1])
+            return LoopState.from_dict(saved[1])
+        except (ValueError, RecursionError) as error:
+            raise self._damaged("the saved state", error) from error
+
+    def _damaged(self, what: str, error: Exception) -> RunFolderError:
+        hint = f"labels can still be read: nucleate train {self.path}"
+        return RunFolderError(f"{self.path / 'run.db'}: {what} is damaged ({quoted(str(error), 120)}); {hint}")
+
+    def set_fact(self, name: str, value: Any) -> None:
+        """Store one JSON value by name."""
+        with database_errors(self.path / "run.db"):
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, json.dumps(value)))
+
+    def fact(self, name: str, default: Any = None) -> Any:
+        """A value stored with `set_fact`.
+
+        Raises:
+            RunFolderError: it is damaged.
+        """
+        with database_errors(self.path / "run.db"):
+            row = self._db.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
+        if row is None:
+            return default
+        try:
+            return json.loads(row[0])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._damaged(f"what it says of {quoted(name, 20)}", error) from error
+
+    def reference(self) -> SavedReference | None:
+        """Whose calculations the folder holds; None before the first.
+
+        Raises:
+            RunFolderError: it is damaged.
+        """
+        said = self.fact("reference")
+        if said is None:
+            return None
+        try:
+            return checked(SavedReference, said)
+        except ValueError as error:
+            raise self._damaged("what it says of its reference", error) from error
+
+    # -- files ------------------------------------------------------------------------------------------------
+
+    def change_settings(self, settings_toml: str) -> None:
+        """Replace run.toml."""
+        write_whole(self.path / "run.toml", settings_toml)
+
+    def event(self, kind: str, **what: Any) -> None:
+        """Append one line to events.jsonl."""
+        append_line(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events; a last line cut by a kill is left out."""
+        return read_lines(self.path / "events.jsonl")
+
+    def polymorph_events(self) -> list[PolymorphEvent]:
+        """The events that tell of a confirmed polymorph.
+
+        Raises:
+            RunFolderError: one of them is damaged.
+        """
+        told = []
+        for event in self.events():
+            if event.get("event") == "polymorph":
+                try:
+                    told.append(checked(PolymorphEvent, event))
+                except ValueError as error:
+                    text = f"a line that tells of a polymorph is damaged ({quoted(str(error), 120)}); delete that line"
+                    raise RunFolderError(f"{self.path / 'events.jsonl'}: {text}") from error
+        return told

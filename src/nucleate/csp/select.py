@@ -1,0 +1,128 @@
+"""Which end points of a round are worth a reference call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nucleate.csp.settings import SearchSettings
+from nucleate.fingerprints.matching import symmetry_order
+from nucleate.fingerprints.power_spectrum import leaders, nearest
+from nucleate.relax.batched import UNCERTAIN, Relaxed
+
+HIGH_SYMMETRY = 8
+"""Order of the point group from which an end point counts as highly symmetric."""
+LOOKED_AT = 150
+"""Cluster heads whose symmetry is read."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An end point chosen for a label, by its index, and why: `score`, `symmetric`, `uncertain` or `diverse`."""
+
+    index: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What selection saw.
+
+    Attributes:
+        choices: end points to label.
+        heads: cluster heads, best score first.
+    """
+
+    choices: list[Choice]
+    heads: list[int]
+
+
+def score(relaxed: Sequence[Relaxed], settings: SearchSettings) -> np.ndarray:
+    """(n,) lower is better, eV/atom.
+
+    `published`: E/atom - w max|F| (S. Hessmann et al., npj Comput. Mater. 2025, doi 10.1038/s41524-025-01523-7): a relaxation that
+    stopped with forces left can still go down. `lcb`: E/atom - kappa sigma.
+    """
+    values = np.full(len(relaxed), np.inf)
+    for k, end in enumerate(relaxed):
+        if not end.usable:
+            continue
+        if settings.score == "published":
+            values[k] = end.energy_per_atom - settings.score_weight * min(end.fmax, 1.0)
+        else:
+            values[k] = end.energy_per_atom - settings.score_weight * end.sigma
+    return values
+
+
+def select(
+    relaxed: Sequence[Relaxed],
+    vectors: np.ndarray,
+    known: np.ndarray,
+    settings: SearchSettings,
+    count: int,
+) -> Selection:
+    """Choose end points, at most one a cluster, none in a cluster the reference has already seen.
+
+    The last rule is also the guard against one stalled candidate being asked for ever: it must have moved to be asked again.
+
+    Args:
+        relaxed: the round's end points.
+        vectors: (n, d) their fingerprints.
+        known: (k, d) fingerprints of all labelled structures and polymorphs.
+        settings: slots and tolerance.
+        count: labels to choose.
+    """
+    scores = score(relaxed, settings)
+    heads = _heads(scores, vectors, settings)
+    unseen = nearest(vectors, known) > settings.cluster_tolerance
+    fresh = [k for k in heads if unseen[k]]
+    energy = np.array([end.energy_per_atom for end in relaxed])
+    choices: list[Choice] = []
+    taken: set[int] = set()
+
+    def take(candidates: Sequence[int], slots: int, why: str) -> None:
+        for k in candidates:
+            if slots <= 0 or len(choices) >= count:
+                return
+            if k not in taken:
+                taken.add(k)
+                choices.append(Choice(int(k), why))
+                slots -= 1
+
+    looked_at = sorted(fresh, key=lambda k: energy[k])[:LOOKED_AT]
+    symmetric = [k for k in looked_at if symmetry_order(relaxed[k].atoms) >= HIGH_SYMMETRY]
+    take(symmetric, settings.symmetric_slots, "symmetric")
+    take([k for k in fresh if relaxed[k].stop == UNCERTAIN], settings.uncertain_slots, "uncertain")
+    left = [k for k in fresh if k not in taken]
+    take(_far_apart(left, energy, vectors, known, settings.diverse_slots), settings.diverse_slots, "diverse")
+    take(fresh, count, "score")
+    return Selection(choices, heads)
+
+
+def lowest_unknown(relaxed: Sequence[Relaxed], vectors: np.ndarray, known: np.ndarray, settings: SearchSettings) -> list[int]:
+    """Heads of clusters the reference has not seen, best score first."""
+    unseen = nearest(vectors, known) > settings.cluster_tolerance
+    return [k for k in _heads(score(relaxed, settings), vectors, settings) if unseen[k]]
+
+
+def _heads(scores: np.ndarray, vectors: np.ndarray, settings: SearchSettings) -> list[int]:
+    usable = np.flatnonzero(np.isfinite(scores))
+    order = usable[np.argsort(scores[usable], kind="stable")]
+    return leaders(vectors, order, settings.cluster_tolerance)
+
+
+def _far_apart(heads: Sequence[int], energy: np.ndarray, vectors: np.ndarray, known: np.ndarray, count: int) -> list[int]:
+    """Of the lower half of the heads by energy, those furthest from everything known and from each other, greedily.
+
+    A young model ranks a family of structures it has never seen at random; without this the search digs where it began.
+    """
+    lower = sorted(heads, key=lambda k: energy[k])[: max(count, len(heads) // 2)]
+    chosen: list[int] = []
+    distance = nearest(vectors[lower], known)
+    for _ in range(min(count, len(heads))):
+        best = int(np.argmax(distance))
+        chosen.append(lower[best])
+        distance = np.minimum(distance, np.linalg.norm(vectors[lower] - vectors[lower[best]], axis=1))
+    return chosen

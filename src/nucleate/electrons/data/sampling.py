@@ -1,0 +1,164 @@
+"""Sampling: structures from molecular dynamics, their electrons from GPAW, one snapshot a file.
+
+A folder of data holds sample.toml (settings as resolved), structures.extxyz (drawn once), snapshots/NNNN.zarr and events.jsonl, which
+records failures. A stopped sampling goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import ase.io
+from ase import Atoms
+from pydantic import BaseModel, ConfigDict, Field
+
+from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures, write_structures
+from nucleate.electrons.data.ground_state import Snapshot, ground_state, require_gpaw
+from nucleate.electrons.data.store import read_snapshot, write_snapshot
+from nucleate.electrons.levels.occupation import check_temperature
+from nucleate.electrons.settings import GroundStateSettings
+from nucleate.errors import BadInput, NucleateError, ReferenceFailed, RunFolderError
+from nucleate.persist.files import append_line, read_lines, write_whole
+from nucleate.persist.toml import to_toml
+from nucleate.processes.workers import become_worker
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+MISSING_CHARGE = 1e-4
+"""Electrons per atom that a window of energies may cut off."""
+
+
+class SampleSettings(BaseModel):
+    """A whole sampling."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dynamics: DynamicsSettings
+    ground_state: GroundStateSettings = Field(default_factory=GroundStateSettings)
+
+
+def sample(
+    out: Path,
+    settings: SampleSettings,
+    workers: int = 1,
+    executor: Executor | None = None,
+    told: OnEvent = lambda kind, facts: None,
+) -> list[Path]:
+    """Draw structures and compute their electrons; what is there already is kept.
+
+    Args:
+        out: folder of data; the same settings go on there.
+        settings: what to draw and how to compute it.
+        workers: processes, if no executor is given.
+        executor: any `concurrent.futures.Executor`.
+        told: hears of `dynamics`, `snapshot` and `failure`.
+
+    Raises:
+        BadInput: settings that cannot be used.
+        RunFolderError: a folder of other settings, or that cannot be written.
+    """
+    # Before anything is drawn: no structure could be computed.
+    require_gpaw()
+    check_temperature(settings.ground_state.electronic_temperature)
+    text = to_toml(settings)
+    present = out / "sample.toml"
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{out}: is a file, not a folder; choose another --out")
+    if present.exists() and present.read_text(encoding="utf-8") != text and not any(out.glob("snapshots/*.zarr")):
+        # Nothing came of the settings before: these begin anew.
+        for name in ("sample.toml", "structures.extxyz", "events.jsonl"):
+            (out / name).unlink(missing_ok=True)
+    if present.exists():
+        if present.read_text(encoding="utf-8") != text:
+            raise RunFolderError(f"{out}: holds a sampling with other settings; choose another --out, or repeat those of {present}")
+    elif out.exists() and any(path.name != "snapshots" and path.suffix != ".part" for path in out.iterdir()):
+        raise RunFolderError(f"{out}: is not an empty folder and holds no sampling; choose another --out")
+    drawn = out / "structures.extxyz"
+    # Before the folder is made: settings that cannot be used leave none behind.
+    structures = None if drawn.exists() else draw_structures(settings.dynamics, lambda n, of: told("dynamics", {"done": n, "total": of}))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(present, text)
+        (out / "snapshots").mkdir(exist_ok=True)
+        if structures is not None:
+            write_structures(drawn, structures)
+    except OSError as error:
+        raise RunFolderError(f"{out}: cannot be written: {error.strerror}") from error
+    # Through the file, so that a sampling taken up again sees the very same numbers.
+    frames = ase.io.read(drawn, index=":")
+    assert isinstance(frames, list)
+    return label_structures(out, frames, settings.ground_state, workers, executor, told)
+
+
+def label_structures(
+    out: Path,
+    structures: list[Atoms],
+    settings: GroundStateSettings,
+    workers: int = 1,
+    executor: Executor | None = None,
+    told: OnEvent = lambda kind, facts: None,
+) -> list[Path]:
+    """Electrons of every structure that has none yet; the first one settles the window of energies for all."""
+    (out / "snapshots").mkdir(parents=True, exist_ok=True)
+    paths = [out / "snapshots" / f"{number:04d}.zarr" for number in range(len(structures))]
+    failed = {line["number"] for line in read_lines(out / "events.jsonl") if line["event"] == "failure"}
+    todo = [number for number, path in enumerate(paths) if not path.exists() and number not in failed]
+    done = [path for path in paths if path.exists()]
+    total = len(structures) - len(failed)
+    window = None
+    if done:
+        energies = read_snapshot(done[0], ldos=False).energies
+        window = float(energies[0]), float(energies[-1])
+
+    def keep(number: int, answer: Snapshot | ReferenceFailed) -> None:
+        nonlocal window
+        if isinstance(answer, ReferenceFailed):
+            append_line(out / "events.jsonl", {"event": "failure", "number": number, "kind": answer.kind, "reason": answer.reason})
+            told("failure", {"number": number, "reason": answer.reason, "total": total})
+            return
+        window = float(answer.energies[0]), float(answer.energies[-1])
+        write_snapshot(paths[number], answer)
+        done.append(paths[number])
+        append_line(out / "events.jsonl", {"event": "snapshot", "number": number, **answer.details})
+        told("snapshot", {"number": number, "done": len(done), "total": total, **answer.details})
+
+    while todo and window is None:
+        number = todo.pop(0)
+        keep(number, _label(structures[number], settings, None))
+    if executor is None and workers <= 1:
+        for number in todo:
+            keep(number, _label(structures[number], settings, window))
+    elif todo:
+        pool = executor or ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),))
+        try:
+            running = {pool.submit(_label, structures[number], settings, window): number for number in todo}
+            for future in as_completed(running):
+                keep(running[future], future.result())
+        finally:
+            if executor is None:
+                pool.shutdown(wait=False, cancel_futures=True)
+    if not done:
+        reasons = [line["reason"] for line in read_lines(out / "events.jsonl") if line["event"] == "failure"]
+        raise BadInput(f"{out}: no ground state was reached ({reasons[-1]}); change the settings and sample again")
+    return sorted(done)
+
+
+def _label(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None) -> Snapshot | ReferenceFailed:
+    try:
+        snapshot = ground_state(atoms, settings, window)
+    except ReferenceFailed as failure:
+        return ReferenceFailed(failure.reason, kind=failure.kind)
+    except NucleateError:
+        raise
+    except Exception as error:  # GPAW raises errors of many kinds; one structure must not end a sampling
+        return ReferenceFailed(f"gpaw: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    missing = snapshot.details["missing_charge"]
+    if missing > MISSING_CHARGE * len(atoms):
+        low, high = float(snapshot.energies[0]), float(snapshot.energies[-1])
+        reason = f"the window of energies, {low:g} to {high:g} eV, cuts off {missing:.3g} electrons; set low and high to hold all levels"
+        return ReferenceFailed(reason, kind="window")
+    return snapshot

@@ -1,0 +1,167 @@
+"""Snapshots on disk: one zarr group each, written beside and renamed when whole, so that a kill leaves none half done.
+
+The local density of states lies in chunks of planes of the grid: what is read of it is what is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import zarr
+from ase import Atoms
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field
+
+from nucleate.electrons.data.ground_state import Snapshot
+from nucleate.electrons.species import Ion, IonHeader
+from nucleate.errors import BadInput, RunFolderError, StorageFailed, quoted
+from nucleate.persist.text import stated
+
+VERSION = 1
+CHUNK_BYTES = 2**22
+ARRAYS = ("ldos", "energies", "numbers", "positions", "cell")
+LARGEST = 2.0**38
+"""Numbers of a local density of states; those that chunks do not hold would be made of nothing."""
+
+
+class _Attributes(BaseModel):
+    """What stands beside the arrays."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    version: Annotated[int, Field(strict=True, ge=1)]
+    sigma: float = Field(gt=0)
+    temperature: float = Field(gt=0)
+    fermi_level: float | None
+    terms: dict[str, float]
+    ions: list[IonHeader] = Field(min_length=1, max_length=118)
+    engine: dict[str, Any]
+    details: dict[str, Any]
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Write one snapshot.
+
+    Raises:
+        StorageFailed: the disk is full or fails; nothing is left at `path`.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        group = zarr.open_group(part, mode="w")
+        plane = snapshot.ldos[0].nbytes
+        planes = max(1, min(len(snapshot.ldos), CHUNK_BYTES // plane))
+        group.create_array("ldos", data=snapshot.ldos, chunks=(planes, *snapshot.ldos.shape[1:]))
+        group.create_array("energies", data=snapshot.energies)
+        group.create_array("numbers", data=snapshot.atoms.numbers.astype(np.int64))
+        group.create_array("positions", data=snapshot.atoms.positions)
+        group.create_array("cell", data=snapshot.atoms.cell.array)
+        if snapshot.density is not None:
+            group.create_array("density", data=snapshot.density)
+        group.attrs.update(
+            {
+                "version": VERSION,
+                "sigma": snapshot.sigma,
+                "temperature": snapshot.temperature,
+                "fermi_level": snapshot.fermi_level,
+                "terms": snapshot.terms,
+                "ions": [ion.as_dict() for ion in snapshot.ions.values()],
+                "engine": snapshot.engine,
+                "details": snapshot.details,
+            }
+        )
+        part.replace(path)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        hint = "free some disk space; " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise StorageFailed(f"{path}: {error.strerror or error}; {hint}the snapshots before it are whole") from error
+
+
+def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
+    """Read one snapshot.
+
+    Args:
+        path: its zarr group.
+        ldos: read the local density of states; otherwise it has no energies in its last axis.
+
+    Raises:
+        BadInput: no snapshot, a damaged one, or one of a newer version.
+    """
+    try:
+        group = zarr.open_group(path, mode="r")
+        attributes: dict[str, Any] = dict(group.attrs)
+        held: dict[str, Any] = {name: group[name] for name in (*ARRAYS, "density") if name in group}
+        if set(ARRAYS) <= set(held):
+            _check_shapes(path, {name: (tuple(one.shape), one.dtype.kind) for name, one in held.items()})
+            array = {name: one[:] for name, one in held.items() if name != "ldos" or ldos}
+    except BadInput:
+        raise
+    except Exception as error:  # zarr raises errors of many kinds on what is damaged
+        raise BadInput(f"{path}: no snapshot that can be read ({type(error).__name__}); sample it again") from error
+    if not set(ARRAYS) <= set(held):
+        raise BadInput(f"{path}: no snapshot that can be read: {min(set(ARRAYS) - set(held))} is missing; sample it again")
+    version = attributes.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise BadInput(f"{path}: written by a newer version of nucleate (format {version}, this one reads {VERSION}); upgrade")
+    said = stated(_Attributes, attributes, f"{path}: its attributes")
+    for name, values in array.items():
+        if not np.isfinite(values).all():
+            raise BadInput(f"{path}: array {name} holds numbers that are not finite; sample it again")
+    numbers = array["numbers"]
+    ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
+    known = [atomic_numbers[symbol] for symbol in ions]
+    if not np.isin(numbers, known).all() or not (np.diff(array["energies"]) > 0).all() or not abs(np.linalg.det(array["cell"])) > 1e-3:
+        raise BadInput(f"{path}: no snapshot: an atom without an ion, energies that do not rise, or a cell without volume; sample it again")
+    return Snapshot(
+        atoms=Atoms(numbers, array["positions"], cell=array["cell"], pbc=True),
+        energies=array["energies"],
+        ldos=array["ldos"] if ldos else np.zeros((*held["ldos"].shape[:3], 0), dtype=np.float32),
+        density=array.get("density"),
+        sigma=said.sigma,
+        temperature=said.temperature,
+        fermi_level=said.fermi_level,
+        terms=said.terms,
+        ions=ions,
+        engine=said.engine,
+        details=said.details,
+    )
+
+
+def _check_shapes(path: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
+    """Raise `BadInput` unless arrays fit each other; shapes are looked at before anything of their size is made."""
+    grid, n = found["ldos"][0], found["numbers"][0]
+    wanted = {"ldos": (grid, "f"), "energies": (grid[3:], "f"), "numbers": (n, "i"), "positions": ((*n, 3), "f"), "cell": ((3, 3), "f")}
+    wanted["density"] = (grid[:3], "f")
+    for name, (shape, kind) in found.items():
+        if (shape, kind) != wanted[name] or len(grid) != 4 or len(n) != 1 or 0 in shape:
+            raise BadInput(
+                f"{path}: array {name}, {quoted(shape, 60)}, does not fit a local density of states {quoted(grid, 60)}; sample it again"
+            )
+    if np.prod([float(length) for length in grid]) > LARGEST:
+        raise BadInput(f"{path}: states a local density of states of {quoted(grid, 60)} numbers; no calculation made so many")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder; raise `RunFolderError` if there cannot be one."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be made: {error.strerror}; choose another --out") from error
+
+
+def snapshot_paths(data: Path) -> list[Path]:
+    """The snapshots of a folder of data, in order.
+
+    Raises:
+        BadInput: no folder, or none in it.
+    """
+    if not data.is_dir():
+        raise BadInput(f"{data}: no such folder; make one with: nucleate electrons sample")
+    found = [data] if data.suffix == ".zarr" else sorted(data.glob("snapshots/*.zarr"))
+    if not found:
+        raise BadInput(f"{data}: holds no finished snapshots; make some with: nucleate electrons sample")
+    return found

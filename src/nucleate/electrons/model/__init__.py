@@ -1,0 +1,1 @@
+"""The model of the local density of states: network, training, and prediction over grids of any size."""

@@ -1,0 +1,89 @@
+"""A trained model of electrons as an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from nucleate.crystals.checks import require_crystal
+from nucleate.electrons.model.model import ElectronModel
+from nucleate.electrons.model.prediction import predict
+
+
+class ElectronCalculator(Calculator):
+    """Energy, forces and stress of electrons at a temperature, with their density of states.
+
+        atoms.calc = ElectronCalculator("al/model.safetensors", temperature=933)
+        atoms.get_potential_energy(force_consistent=True)
+        energies, dos = atoms.calc.results["dos"]
+
+    Results beside ASE's own (`free_energy` is what forces and stress belong to; `energy` is extrapolated to cold electrons):
+
+    - `dos`: (2, n_energies), energies (eV) and density of states (1/eV).
+    - `density`: (n_1, n_2, n_3), electrons, 1/Å³.
+    - `fermi_level`: eV.
+    - `terms`: of the free energy, eV.
+    - `sigma`: spread of the band energy over the committee, eV/atom.
+
+    The grid keeps its number of points while the cell's vectors change by less than 2 % of their length, so that the energy stays smooth
+    along a relaxation.
+
+    Args:
+        model: a model or its file.
+        temperature: of the electrons, K.
+        spacing: of the grid, Å; unset: that of the training data.
+
+    Raises:
+        BadInput: no model, or a temperature that is not positive.
+    """
+
+    implemented_properties = [  # noqa: RUF012
+        "energy", "free_energy", "forces", "stress", "dos", "density", "fermi_level", "terms", "sigma",
+    ]  # fmt: skip
+
+    def __init__(self, model: ElectronModel | str | PathLike[str], temperature: float, spacing: float | None = None, **options: Any):
+        super().__init__(**options)
+        self.model = model if isinstance(model, ElectronModel) else ElectronModel.load(Path(model))
+        self.temperature = temperature
+        self.spacing = spacing
+        self._shape: tuple[int, int, int] | None = None
+        self._lengths = np.zeros(3)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Forces and stress are computed when they are asked for.
+
+        Raises:
+            BadInput: atoms not periodic in three directions, or of an element the model has not seen.
+        """
+        super().calculate(atoms, list(properties), list(system_changes))
+        assert self.atoms is not None
+        require_crystal(self.atoms, "the model knows periodic cells alone")
+        lengths = self.atoms.cell.lengths()
+        if self._shape is None or np.abs(lengths / self._lengths - 1).max() > 0.02:
+            self._shape, self._lengths = self.model.grid(self.atoms, self.spacing).shape, lengths
+        slow = {"forces", "stress"} & set(properties)
+        found = predict(self.model, self.atoms, self.temperature, shape=self._shape, forces=bool(slow))
+        self.results = {
+            "energy": float(found.terms.extrapolated),
+            "free_energy": float(found.terms.free),
+            "dos": np.stack([found.levels.energies.numpy(), found.levels.dos.numpy()]),
+            "density": found.density.numpy(),
+            "fermi_level": float(found.levels.mu),
+            "terms": found.terms.as_dict(),
+            "sigma": found.sigma_band,
+        }
+        if found.forces is not None and found.stress is not None:
+            stress = found.stress.numpy()
+            self.results["forces"] = found.forces.numpy()
+            self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

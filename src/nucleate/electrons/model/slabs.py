@@ -1,0 +1,264 @@
+"""A grid in slabs: what each gives, in this process or in many, kept on disk where asked so that a stopped prediction goes on.
+
+Three questions are asked of a slab: the sum of h over its points, a contraction of h on each of them, and the gradient of such a
+contraction.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from io import BytesIO
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from nucleate.electrons.grid import Grid
+from nucleate.electrons.model.blocks import EDGE, AtomImages, block_indices, images, surroundings
+from nucleate.electrons.model.model import ElectronModel
+from nucleate.errors import BadInput
+from nucleate.persist.files import write_whole
+from nucleate.processes.workers import become_worker
+
+Told = Callable[[str, int, int], None]
+BATCH = 1024
+"""Points evaluated at once: what they need stays in the processor's cache."""
+KEPT_BYTES = 2**29
+"""Of h that one process keeps between passes."""
+WAITING = 4
+"""Slabs handed out to each worker ahead of time; more would only fill memory."""
+
+
+def batches(blocks: list[np.ndarray], size: int = BATCH) -> Iterator[Tensor]:
+    """Blocks of one size side by side, (blocks, points) each."""
+    by_size: dict[int, list[np.ndarray]] = {}
+    for block in blocks:
+        group = by_size.setdefault(len(block), [])
+        group.append(block)
+        if len(group) * len(block) >= size:
+            yield torch.from_numpy(np.stack(group))
+            del by_size[len(block)]
+    for group in by_size.values():
+        yield torch.from_numpy(np.stack(group))
+
+
+@dataclass
+class Field:
+    """A structure on a grid, ready to be evaluated.
+
+    Attributes:
+        model: the model.
+        grid: of the structure; its cell may carry a gradient.
+        positions: (n_atoms, 3), Å, float64; may carry a gradient.
+        species: (n_atoms,).
+        around: images of the atoms.
+    """
+
+    model: ElectronModel
+    grid: Grid
+    positions: Tensor
+    species: Tensor
+    around: AtomImages
+
+    @classmethod
+    def of(cls, model: ElectronModel, atoms: Atoms, shape: tuple[int, int, int], gradient: bool = False) -> Field:
+        """From a structure; with `gradient`, positions and cell are leaves."""
+        positions = torch.tensor(atoms.positions, requires_grad=gradient)
+        cell = torch.tensor(atoms.cell.array, requires_grad=gradient)
+        return cls(model, Grid(cell, shape), positions, model.species(atoms), images(positions, cell, model.descriptor.cutoff))
+
+    def features(self, index: Tensor) -> Tensor:
+        """(blocks, points) numbers of points to (blocks * points, features)."""
+        dtype = self.model.network.last.dtype
+        near = surroundings(index, self.grid, self.positions, self.species, self.around, self.model.descriptor.cutoff, dtype)
+        return self.model.descriptor(*near).flatten(0, 1)
+
+    def part(self, first: int, last: int) -> Field:
+        """The same with the images near some planes of the grid alone."""
+        n = self.grid.shape[0]
+        return replace(self, around=self.around.within(self.grid.cell, first / n, (last - 1) / n, self.model.descriptor.cutoff))
+
+    def hidden(self, index: Tensor) -> Tensor:
+        """(blocks, points) numbers of points to h, (members, blocks * points, width)."""
+        return self.model.network.hidden(self.features(index))
+
+
+class SlabWorker:
+    """Answers for the slabs of one structure.
+
+    Args:
+        model: the model.
+        atoms: the structure.
+        shape: of the grid.
+        keep: bytes of h to keep between passes.
+    """
+
+    def __init__(self, model: ElectronModel, atoms: Atoms, shape: tuple[int, int, int], keep: int = 0):
+        self.model, self.atoms, self.shape = model, atoms, shape
+        self.field = Field.of(model, atoms, shape)
+        self._leaf: Field | None = None
+        self._kept: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        width = model.network.members * model.network.last.shape[1] * model.network.last.element_size()
+        self._keeps = int(np.prod(shape)) * width <= keep
+
+    def _planes(self, slab: int) -> tuple[int, int]:
+        return slab * EDGE, min((slab + 1) * EDGE, self.shape[0])
+
+    def _blocks(self, slab: int) -> list[np.ndarray]:
+        first, last = self._planes(slab)
+        _, n2, n3 = self.shape
+        return [block + first * n2 * n3 for block in block_indices((last - first, n2, n3))]
+
+    def _hidden(self, slab: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if slab in self._kept:
+            yield from self._kept[slab]
+            return
+        found = []
+        near = self.field.part(*self._planes(slab))
+        for index in batches(self._blocks(slab)):
+            h = near.hidden(index)
+            if self._keeps:
+                found.append((index.flatten(), h))
+            yield index.flatten(), h
+        if self._keeps:
+            self._kept[slab] = found
+
+    @torch.no_grad()
+    def sums(self, slab: int) -> np.ndarray:
+        """(members, width), sum of h over the slab, float64."""
+        network = self.model.network
+        total = torch.zeros(network.members, network.last.shape[1], dtype=torch.float64)
+        for _, h in self._hidden(slab):
+            total += h.sum(1, dtype=torch.float64)
+        return total.numpy()
+
+    @torch.no_grad()
+    def contracted(self, slab: int, turns: np.ndarray) -> np.ndarray:
+        """Contractions of h on every point of the slab: turns (n, members, width) to (n, planes, n_2, n_3)."""
+        first, last = self._planes(slab)
+        start = first * self.shape[1] * self.shape[2]
+        dtype = self.model.network.last.dtype
+        out = torch.zeros(len(turns), last - first, *self.shape[1:], dtype=dtype)
+        flat, given = out.view(len(turns), -1), torch.from_numpy(turns).to(dtype)
+        for index, h in self._hidden(slab):
+            flat[:, index - start] = torch.einsum("mph,nmh->np", h, given)
+        return out.numpy()
+
+    def gradient(self, slab: int, same: np.ndarray, local: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(n_atoms + 3, 3), gradient in positions and then cell of sum_p (same + weight_p local) . h_p over the slab."""
+        if self._leaf is None:
+            self._leaf = Field.of(self.model, self.atoms, self.shape, gradient=True)
+        field, dtype = self._leaf.part(*self._planes(slab)), self.model.network.last.dtype
+        start = self._planes(slab)[0] * self.shape[1] * self.shape[2]
+        flat, a, b = (torch.from_numpy(np.ascontiguousarray(x)).to(dtype) for x in (weights.reshape(-1), same, local))
+        force, strain = torch.zeros_like(field.positions), torch.zeros_like(field.grid.cell)
+        for index in batches(self._blocks(slab)):
+            h = field.hidden(index)
+            value = torch.einsum("mph,mh->p", h, a).sum() + flat[index.flatten() - start] @ torch.einsum("mph,mh->p", h, b)
+            found = torch.autograd.grad(value, [field.positions, field.grid.cell])
+            force, strain = force + found[0], strain + found[1]
+        return torch.cat([force, strain]).detach().numpy()
+
+
+_worker: SlabWorker | None = None
+
+
+def _start(leader: int, path: Path, atoms: Atoms, shape: tuple[int, int, int]) -> None:
+    global _worker
+    become_worker(leader)
+    _worker = SlabWorker(ElectronModel.load(path), atoms, shape)
+
+
+def _ask(question: str, slab: int, given: tuple[Any, ...]) -> Any:
+    assert _worker is not None
+    return getattr(_worker, question)(slab, *given)
+
+
+class Slabs:
+    """Asks every slab of a structure, in order.
+
+    Args:
+        model: the model.
+        atoms: the structure.
+        shape: of the grid.
+        workers: processes; 0 works in this one.
+        path: the model's file, which worker processes read.
+        scratch: folder where answers are kept; a question asked again is answered from there.
+        told: hears of slabs done.
+    """
+
+    def __init__(
+        self,
+        model: ElectronModel,
+        atoms: Atoms,
+        shape: tuple[int, int, int],
+        workers: int = 0,
+        path: Path | None = None,
+        scratch: Path | None = None,
+        told: Told = lambda phase, done, total: None,
+    ):
+        self.count = -(-shape[0] // EDGE)
+        self._shape, self._scratch, self._told = shape, scratch, told
+        self._pool: Executor | None = None
+        self._workers = workers
+        if workers:
+            if path is None:
+                raise BadInput("worker processes read the model from its file: give its path")
+            # An interrupt is the leader's: it ends the pool, and what is on disk stays.
+            given = (os.getpid(), path, atoms, shape)
+            self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=given)
+        else:
+            self._own = SlabWorker(model, atoms, shape, KEPT_BYTES)
+
+    def close(self, wait: bool = True) -> None:
+        """End the workers; after an error or an interrupt without waiting for the slabs under way."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=wait, cancel_futures=True)
+
+    def planes(self, slab: int) -> slice:
+        """Planes of the grid that a slab holds."""
+        return slice(slab * EDGE, min((slab + 1) * EDGE, self._shape[0]))
+
+    def ask(self, phase: str, question: str, key: str | None, given: Callable[[int], tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """The answer of each slab, in order.
+
+        Args:
+            phase: name for progress.
+            question: method of `SlabWorker`.
+            key: of the answers on disk; None: they are not kept.
+            given: arguments for a slab.
+        """
+        waiting: list[tuple[int, Any]] = []
+        ahead = iter(range(self.count))
+        most = WAITING * max(1, self._workers)
+        for done in range(self.count):
+            while len(waiting) < most and (slab := next(ahead, None)) is not None:
+                waiting.append((slab, self._submit(question, slab, key, given)))
+            slab, answer = waiting.pop(0)
+            yield slab, answer()
+            self._told(phase, done + 1, self.count)
+
+    def _submit(self, question: str, slab: int, key: str | None, given: Callable[[int], tuple[Any, ...]]) -> Callable[[], Any]:
+        file = self._scratch / f"{key}-{slab:05d}.npy" if self._scratch is not None and key is not None else None
+        if file is not None and file.exists():
+            return lambda: np.load(file, allow_pickle=False)
+        if self._pool is None:
+            own = self._own
+            return lambda: _kept(file, getattr(own, question)(slab, *given(slab)))
+        future = self._pool.submit(_ask, question, slab, given(slab))
+        return lambda: _kept(file, future.result())
+
+
+def _kept(file: Path | None, answer: Any) -> Any:
+    if file is not None:
+        stream = BytesIO()
+        np.save(stream, answer)
+        write_whole(file, stream.getvalue())
+    return answer

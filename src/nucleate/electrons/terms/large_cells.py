@@ -1,0 +1,35 @@
+"""The terms of the density in large cells: the same physics plane by plane, so that memory holds the density and its waves alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nucleate.electrons.constants import COULOMB
+from nucleate.electrons.grid import Grid, spectrum
+from nucleate.electrons.terms.exchange_correlation import local_energy_potential
+from nucleate.electrons.terms.free_energy import DensityTerms
+
+PLANES = 4
+"""Planes of the grid at a time."""
+
+
+def density_terms_in_planes(density: Tensor, grid: Grid) -> DensityTerms:
+    """Hartree and LDA exchange-correlation of a density (1/Å³), without gradients, on the grid itself."""
+    hartree, xc, potential = (torch.zeros((), dtype=torch.float64) for _ in range(3))
+    for part in density.split(PLANES):
+        energy, local = local_energy_potential(part)
+        xc += energy.sum()
+        potential += (part * local).sum()
+    coefficients, counts = spectrum(density), grid.multiplicity()
+    reciprocal = 2 * torch.pi * torch.linalg.inv(grid.cell).T
+    n1, n2, n3 = grid.shape
+    b, c = torch.fft.fftfreq(n2, 1 / n2, dtype=torch.float64), torch.fft.rfftfreq(n3, 1 / n3, dtype=torch.float64)
+    plane = b[:, None, None] * reciprocal[1] + c[None, :, None] * reciprocal[2]
+    for first, a in enumerate(torch.fft.fftfreq(n1, 1 / n1, dtype=torch.float64)):
+        squared = (plane + a * reciprocal[0]).square().sum(-1)
+        power = coefficients[first].abs().square() * counts
+        if first == 0:
+            power[0, 0], squared[0, 0] = 0, 1
+        hartree += (power / squared).sum()
+    return DensityTerms(2 * torch.pi * COULOMB * grid.volume * hartree, xc * grid.voxel, potential * grid.voxel)

@@ -1,0 +1,1 @@
+"""Files: locks, whole-file writes, tensors with headers, TOML and other text."""

@@ -1,0 +1,76 @@
+"""Files that a kill or a full disk cannot spoil: written whole or not at all, or grown line by line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from nucleate.errors import RunFolderError, StorageFailed
+
+LONGEST_LINE = 50_000_000
+"""Bytes of one line of JSON; nothing nucleate writes comes near it."""
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file so that a kill or a full disk leaves either the old one or the new one whole.
+
+    Raises:
+        StorageFailed: it could not be written.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        hint = "free some disk space; " if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        raise StorageFailed(f"{path}: {error.strerror}; {hint}what was there before is whole") from error
+
+
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Append one line of JSON.
+
+    Raises:
+        StorageFailed: it could not be written.
+    """
+    line = json.dumps(content)
+    try:
+        with path.open("ab+") as stream:
+            # A kill may have cut the last line; a new one must not be glued to it.
+            if stream.seek(0, os.SEEK_END) > 0:
+                stream.seek(-1, os.SEEK_END)
+                line = line if stream.read(1) == b"\n" else "\n" + line
+            stream.write((line + "\n").encode())
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror}; nothing recorded so far is lost") from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of `append_line`; one cut by a kill is left out, no file reads as no lines.
+
+    Raises:
+        RunFolderError: the file cannot be read, or a line is longer than any that nucleate writes.
+    """
+    found = []
+    try:
+        with path.open("rb") as stream:
+            while line := stream.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise RunFolderError(f"{path}: a line of more than {LONGEST_LINE // 1_000_000} MB; this is no file of nucleate's")
+                try:
+                    content = json.loads(line)
+                except (ValueError, RecursionError):  # Cut, no UTF-8, numbers of thousands of digits, nested without end.
+                    continue
+                if isinstance(content, dict):
+                    found.append(content)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from error
+    return found

@@ -1,0 +1,191 @@
+"""Relax the structures of a file, cell and atoms, on the reference alone."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from os import sched_getaffinity
+from pathlib import Path
+from typing import Any
+
+import ase.io
+from ase import Atoms
+from pydantic import ValidationError
+
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.checks import refuse_constraints
+from nucleate.crystals.formats import format_of
+from nucleate.crystals.formula import formula_text
+from nucleate.crystals.io import read_structures
+from nucleate.crystals.neighbours import Edges
+from nucleate.errors import BadInput, InputNote, ReferenceFailed, quoted
+from nucleate.fingerprints.matching import space_group
+from nucleate.potentials.base import Prediction
+from nucleate.reference.base import Reference, has_moments
+from nucleate.reference.build import make_reference
+from nucleate.reference.dispatch import Dispatcher
+from nucleate.reference.ledger import ledger_file
+from nucleate.reference.settings import ReferenceSettings
+from nucleate.relax.batched import Relaxed, relax
+from nucleate.relax.reference_surface import ReferencePotential
+from nucleate.relax.settings import RelaxSettings
+
+WRITTEN = {".cif": "cif", ".extxyz": "extxyz", ".xyz": "extxyz", ".vasp": "vasp", ".poscar": "vasp"}
+"""Format of each suffix; a suffix goes before a name such as POSCAR."""
+
+
+@dataclass(frozen=True)
+class RelaxedStructure:
+    """One structure of `relax_file`.
+
+    Attributes:
+        number: its place in the file, from 1.
+        formula: with its atom count.
+        space_group: after relaxation.
+        energy: enthalpy, eV/atom; None where the reference failed.
+        fmax: residual force, eV/Å.
+        volume: Å³/atom.
+        steps: steps taken.
+        stop: why it ended: `converged`, `out of steps`, ..., or the reference's own words.
+    """
+
+    number: int
+    formula: str
+    space_group: str
+    energy: float | None
+    fmax: float | None
+    volume: float
+    steps: int
+    stop: str
+
+
+@dataclass(frozen=True)
+class RelaxedFile:
+    """What `relax_file` did.
+
+    Attributes:
+        structures: in the order of the file.
+        out: the file of those that did not fail, explode or collapse; None: all did.
+        calls: reference calls spent.
+        reference: its name.
+        surrogate: whether it only stands in for a reference.
+    """
+
+    structures: list[RelaxedStructure]
+    out: Path | None
+    calls: int
+    reference: str
+    surrogate: bool
+
+
+def relax_on_reference(
+    path: Path,
+    out: Path | None,
+    settings: ReferenceSettings,
+    limits: dict[str, float],
+    pressure: float = 0.0,
+    reference: Reference | None = None,
+    ledger: Path | None = None,
+    executor: Executor | None = None,
+    on_event: Callable[[str, dict[str, Any]], None] | None = None,
+) -> RelaxedFile:
+    """See `nucleate.api.relax_file`; `limits` are `fmax`, `smax` and `max_steps` of `RelaxSettings`; pressure in GPa."""
+    target = out if out is not None else _relaxed_name(path)
+    frames = read_structures(path)
+    for number, atoms in enumerate(frames, start=1):
+        refuse_constraints(atoms, f"{path}, structure {number}")
+    _check_format(target, len(frames))
+    if target.resolve() == path.resolve():
+        raise BadInput(f"{path}: would be overwritten; choose another --out")
+    try:
+        steps = RelaxSettings.model_validate({**limits, "patience": limits["max_steps"], "pressure": pressure})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None
+    given = reference or make_reference(settings)
+    if given.surrogate and any(has_moments(atoms) for atoms in frames):
+        warnings.warn(InputNote(f"{path}: carries starting moments, which {given.name} knows nothing of"), stacklevel=2)
+    workers = settings.workers
+    if workers is None:
+        workers = 0 if given.surrogate else min(len(sched_getaffinity(0)), len(frames))
+    with tempfile.TemporaryDirectory() as scratch, ledger_file(ledger if ledger is not None else Path(scratch) / "ledger.db") as record:
+        before = record.count()
+        with Dispatcher(given, record, workers, executor, settings.timeout) as dispatcher:
+            ends = _relax_each(frames, lambda: _Told(dispatcher, on_event), steps)
+        calls = record.count() - before
+    structures = [_relaxed(k + 1, frames[k], end) for k, end in enumerate(ends)]
+    written = [_with_energy(end, given.name) for end in ends if isinstance(end, Relaxed) and end.usable]
+    if written:
+        _write_frames(target, written)
+    return RelaxedFile(structures, target if written else None, calls, given.name, given.surrogate)
+
+
+class _Told(ReferencePotential):
+    """The reference, telling of every step."""
+
+    def __init__(self, dispatcher: Dispatcher, on_event: Callable[[str, dict[str, Any]], None] | None):
+        super().__init__(dispatcher, "relax", 0)
+        self.on_event = on_event
+
+    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+        """As without telling."""
+        prediction = super().energy_forces_stress(batch, edges)
+        if self.on_event is not None:
+            fmax = float(prediction.forces.norm(dim=-1).max())
+            self.on_event("step", {"calls": self.dispatcher.ledger.count(), "fmax": fmax})
+        return prediction
+
+
+def _relax_each(frames: list[Atoms], surface: Callable[[], ReferencePotential], settings: RelaxSettings) -> list[Relaxed | ReferenceFailed]:
+    try:
+        return list(relax(frames, surface(), settings))
+    except ReferenceFailed as failure:
+        if len(frames) == 1:
+            return [failure]
+    # One structure failed: the others go on by themselves, and the ledger answers what is done already.
+    return [end for atoms in frames for end in _relax_each([atoms], surface, settings)]
+
+
+def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> RelaxedStructure:
+    formula = formula_text(dict(Counter(atoms.get_chemical_symbols())))
+    if isinstance(end, ReferenceFailed):
+        volume = atoms.get_volume() / len(atoms)
+        return RelaxedStructure(number, formula, space_group(atoms)[0], None, None, volume, 0, str(end))
+    volume = end.atoms.get_volume() / len(atoms)
+    symbol = space_group(end.atoms)[0]
+    stop = f"{end.stop}: {end.guard}" if end.guard else end.stop
+    return RelaxedStructure(number, formula, symbol, end.energy_per_atom, end.fmax, volume, end.steps, stop)
+
+
+def _with_energy(end: Relaxed, reference: str) -> Atoms:
+    atoms = end.atoms.copy()
+    atoms.info.update(enthalpy_per_atom=end.energy_per_atom, stop=end.stop, reference=reference)
+    return atoms
+
+
+def _relaxed_name(path: Path) -> Path:
+    suffix = path.suffix if path.suffix.lower() in WRITTEN else ".extxyz"
+    return path.with_name(f"{path.stem if path.suffix else path.name}-relaxed{suffix}")
+
+
+def _check_format(path: Path, count: int) -> None:
+    """Known before an hour is spent on what cannot be written."""
+    kind = WRITTEN.get(path.suffix.lower()) or format_of(path)
+    if kind not in WRITTEN.values():
+        raise BadInput(f"{path}: no known format to write; choose a name that ends in .cif, .extxyz or .vasp")
+    if count > 1 and kind != "extxyz":
+        raise BadInput(f"{path}: holds one structure, there are {count}; choose a name that ends in .extxyz")
+    if not path.resolve().parent.is_dir():
+        raise BadInput(f"{path}: its folder does not exist")
+
+
+def _write_frames(path: Path, frames: list[Atoms]) -> None:
+    kind = WRITTEN.get(path.suffix.lower()) or format_of(path)
+    try:
+        ase.io.write(path, frames[0] if len(frames) == 1 else frames, format=kind)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be written: {error}") from error

@@ -1,0 +1,259 @@
+"""Liechtenstein's couplings from GPAW's plane waves: what it needs of each magnetic site is in the PAW functions.
+
+Sites are PAW spheres, as in F. L. Durhuus et al., J. Phys.: Condens. Matter 35, 105802 (2023), doi 10.1088/1361-648X/acab4b; GPAW holds
+their sum over states, one wave vector after another, for the local density. See `paw_states` and `liechtenstein`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from nucleate.errors import BadInput, NucleateError, ReferenceFailed
+from nucleate.persist.files import write_whole
+from nucleate.reference.base import refuse_overlap, start_moments
+from nucleate.reference.gpaw import GPAWReference
+from nucleate.reference.kpoints import plain_grid
+from nucleate.reference.settings import ReferenceSettings
+from nucleate.spins.couplings import Couplings, tensor
+from nucleate.spins.dft.liechtenstein import (
+    DIRECTIONS,
+    full_tensors,
+    isotropic_couplings,
+    local_stiffness,
+    summed_couplings,
+    transverse_couplings,
+)
+from nucleate.spins.dft.mapping import magnetic_sites, pairs_within
+from nucleate.spins.dft.paw_states import PAWStates
+from nucleate.spins.symmetry import inside, symmetrised
+
+DIRECT = 1500
+"""Plane waves up to which a Hamiltonian is diagonalised at once; more are left to GPAW's iterations."""
+BEYOND = 6
+"""Levels diagonalised beyond the bands that are used: they show where a degenerate set would be cut in two."""
+SPARE = 1.15
+"""Bands that iterations carry along for those that must converge; the highest never do."""
+SYMMETRY = 1e-6
+"""Å; states are turned from one k-point to others, and GPAW refuses to do so under operations that hold less exactly."""
+OURS = ("mode", "occupations", "xc", "txt")
+"""Keywords of GPAW that the couplings rely on."""
+WITHOUT_EFFECT = ("timeout", "workers", "command", "calculator", "pseudopotentials", "pseudo_dir")
+
+
+class LiechtensteinSettings(BaseModel):
+    """How couplings come from one self-consistent state."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    moments: dict[str, float] = Field(description="Starting moment of each magnetic element, Bohr magnetons.")
+    cutoff: float = Field(8.0, gt=0, description="Longest pair, Å.")
+    length: float = Field(28.0, gt=0, description="Sides of the k-points' supercell are at least so long, Å, and twice the cutoff.")
+    mesh: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(None, description="k-points of the couplings; unset: from length.")
+    bands: float = Field(3.0, gt=0.6, description="Bands for each valence electron.")
+    kept: float = Field(0.5, gt=0, lt=1, description="Share of its starting moment that a site must keep.")
+    spin_orbit: bool = Field(False, description="Tensors with Dzyaloshinskii-Moriya vectors; three times the work, and more.")
+
+
+@dataclass(frozen=True)
+class LiechtensteinResult:
+    """Couplings and what they stand on.
+
+    Attributes:
+        couplings: of the magnetic atoms, means over the space group of the magnetic state; `errors` are the spread.
+        moments: (n,) of the sites' spheres, with sign, Bohr magnetons.
+        mesh: k-points.
+        balance: (n,) a site's couplings with all sites over what its own field asks for; one if spheres held all of the exchange field.
+    """
+
+    couplings: Couplings
+    moments: np.ndarray
+    mesh: tuple[int, int, int]
+    balance: np.ndarray
+
+
+def mesh_for(atoms: Atoms, settings: LiechtensteinSettings) -> tuple[int, int, int]:
+    """k-points whose supercell tells all pairs within the cutoff apart.
+
+    Raises:
+        BadInput: a mesh was given that does not.
+    """
+    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+    if settings.mesh is None:
+        a, b, c = (int(np.ceil(max(settings.length, 2.001 * settings.cutoff) / h)) for h in heights)
+        return a, b, c
+    reach = float((np.array(settings.mesh) * heights).min() / 2)
+    # Pairs a little beyond the cutoff count too; those on the border of the supercell would be two in one.
+    if reach < settings.cutoff + 2e-3:
+        shown = " x ".join(map(str, settings.mesh))
+        raise BadInput(f"a mesh of {shown} k-points tells pairs apart up to {reach:.2f} Å; raise mesh or lower the cutoff")
+    return settings.mesh
+
+
+def liechtenstein_couplings(
+    atoms: Atoms,
+    settings: LiechtensteinSettings,
+    reference: ReferenceSettings,
+    folder: Path,
+    told: Callable[[str], None] = lambda text: None,
+) -> LiechtensteinResult:
+    """Couplings of the state that a calculation settles in; what the folder holds from the same input is not run again.
+
+    The state is ferromagnetic unless the atoms carry starting moments of their own, with signs.
+
+    Raises:
+        BadInput: no magnetic atom, no pair within the cutoff, a mesh too small, another engine than GPAW.
+        ReferenceFailed: GPAW did not converge, or the moments are not those asked for.
+    """
+    if reference.engine != "gpaw":
+        raise BadInput(f"method liechtenstein works on GPAW's states; engine {reference.engine} has none it can read")
+    engine = GPAWReference(reference)
+    _check_reference(reference, engine)
+    # GPAW puts atoms inside the cell; pairs must be counted from where it puts them.
+    atoms = inside(atoms)
+    atoms.pbc = True
+    sites = magnetic_sites(atoms, settings.moments)
+    first, second, shifts = pairs_within(atoms, sites, settings.cutoff)
+    mesh = mesh_for(atoms, settings)
+    refuse_overlap(atoms, engine.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
+    start_moments(atoms, {**reference.magnetic_moments, **settings.moments})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        calculator, moments = _ground_state(atoms, settings, engine, folder, sites, told)
+        told(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
+        with _gpaw_errors("bands"):
+            calculator, bands = _on_mesh(calculator, mesh, settings.bands)
+        told("couplings")
+        with _gpaw_errors("couplings"):
+            states = PAWStates(calculator, bands, sites, mesh)
+            tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
+    found = Couplings.from_atoms(atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensors)
+    return LiechtensteinResult(symmetrised(found, atoms, sites, np.sign(moments)).in_order(), moments, mesh, balance)
+
+
+def _check_reference(reference: ReferenceSettings, engine: GPAWReference) -> None:
+    """Refuse, before anything runs, what the couplings cannot be computed with or would not look at."""
+    from gpaw.xc import XC
+
+    idle = [name for name in WITHOUT_EFFECT if name in reference.model_fields_set]
+    if idle:
+        raise BadInput(f"[reference] {', '.join(idle)}: no effect on method liechtenstein")
+    fixed = [name for name in OURS if name in reference.parameters]
+    if fixed:
+        raise BadInput(f"[reference] parameters: {', '.join(fixed)}: method liechtenstein sets them itself")
+    if not engine.smearing > 0:
+        raise BadInput("[reference] smearing: method liechtenstein needs one above zero, such as 0.1 eV")
+    try:
+        functional = XC(reference.xc)
+    except NameError:
+        raise BadInput(f"[reference] xc: GPAW knows no functional {reference.xc}") from None
+    if type(functional).__name__ not in ("LDA", "GGA"):
+        raise BadInput(f"[reference] xc: {reference.xc}: method liechtenstein takes local functionals and gradients, such as LDA and PBE")
+
+
+def _ground_state(
+    atoms: Atoms, settings: LiechtensteinSettings, engine: GPAWReference, folder: Path, sites: np.ndarray, told: Callable[[str], None]
+) -> tuple[Any, np.ndarray]:
+    """The converged calculator, from the folder if it is there, and the sites' moments."""
+    from gpaw import GPAW
+
+    starts = np.asarray(atoms.get_initial_magnetic_moments())
+    asked = starts[sites]
+    crystal = [atoms.cell.array.tolist(), atoms.positions.tolist(), atoms.numbers.tolist(), starts.tolist()]
+    options = engine.options(atoms, plain_grid(atoms, engine.k_spacing(atoms)))
+    if "symmetry" not in engine.settings()["parameters"]:
+        options["symmetry"] = {"tolerance": SYMMETRY}
+    key = hashlib.sha256(json.dumps([crystal, engine.settings(), options["kpts"]], sort_keys=True, default=str).encode()).hexdigest()
+    state, mark = folder / "state.gpw", folder / "state.done"
+    calculator = _read_state(state) if mark.exists() and mark.read_text(errors="replace") == key else None
+    if calculator is None:
+        told("self-consistent state")
+        with _gpaw_errors("state"):
+            mark.unlink(missing_ok=True)
+            calculator = GPAW(**options)
+            atoms = atoms.copy()
+            atoms.calc = calculator
+            atoms.get_potential_energy()
+            calculator.write(str(state))
+            # What is computed now and what a later call reads must be one state: GPAW's file does not hold all that memory does.
+            calculator = GPAW(str(state), txt=None)
+        write_whole(mark, key)
+    moments = np.asarray(calculator.get_magnetic_moments())[sites]
+    fallen = (np.sign(moments) != np.sign(asked)) | (np.abs(moments) < settings.kept * np.abs(asked))
+    if fallen.any():
+        symbols = atoms.get_chemical_symbols()
+        n = int(np.flatnonzero(fallen)[0])
+        raise ReferenceFailed(
+            f"state: {symbols[sites[n]]} (atom {sites[n]}) ended with {moments[n]:+.2f} Bohr magnetons, started with {asked[n]:+.2f}",
+            kind="state",
+        )
+    return calculator, moments
+
+
+def _read_state(path: Path) -> Any:
+    """The calculator; None where the file is damaged or gone: it is computed anew."""
+    from gpaw import GPAW
+
+    try:
+        return GPAW(str(path), txt=None)
+    except Exception:  # A damaged file raises whatever its reader meets.
+        return None
+
+
+@contextmanager
+def _gpaw_errors(where: str) -> Iterator[None]:
+    """GPAW reports trouble with exceptions of many kinds."""
+    try:
+        yield
+    except (NucleateError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if type(error).__name__ in ("KohnShamConvergenceError", "ConvergenceError"):
+            hint = "raise [reference] max_iterations or smearing, or give a mixer in its parameters"
+            raise ReferenceFailed(f"GPAW: {where} did not converge; {hint}", kind="unconverged") from error
+        raise ReferenceFailed(f"GPAW: {where}: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
+
+
+def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple[Any, int]:
+    """The same potential, states on a mesh; and how many of its bands are converged at every point."""
+    density = calculator.dft.density
+    wanted = int(np.ceil(share * (density.nvalence - density.charge)))
+    kpts = {"size": mesh, "gamma": True}
+    (waves,) = calculator.dft.ibzwfs.get_max_shape()
+    if waves > DIRECT:
+        wide = min(int(np.ceil(SPARE * wanted)) + 2, waves)
+        return calculator.fixed_density(kpts=kpts, nbands=wide, convergence={"bands": wanted}, maxiter=1000, txt=None), wanted
+    few = calculator.fixed_density(kpts=kpts, convergence={"bands": "occupied", "eigenstates": 1.0}, txt=None)
+    most = min(wave.psit_nX.desc.shape[0] for wave in few.dft.ibzwfs)
+    wanted = min(wanted, most)
+    few.diagonalize_full_hamiltonian(nbands=min(wanted + BEYOND, most))
+    return few, wanted
+
+
+def _tensors(
+    states: PAWStates, width: float, signs: np.ndarray, spin_orbit: bool, pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(p, 3, 3) meV, and the balance of each site."""
+    fields = states.fields()
+    bands = states.collinear(fields)
+    balance = summed_couplings(bands, width).sum(axis=1) / local_stiffness(bands, width)
+    first, second, _ = pairs
+    parallel = 1e3 * signs[first] * signs[second]
+    if not spin_orbit:
+        return tensor(parallel * isotropic_couplings(bands, width, *pairs)), balance
+    across = [transverse_couplings(states.spinors(fields, direction), width, *pairs) for direction in DIRECTIONS]
+    return parallel[:, None, None] * full_tensors(np.array(across)), balance

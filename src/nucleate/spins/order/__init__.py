@@ -1,0 +1,1 @@
+"""Magnetic order: ordering wave vectors, estimates of critical temperatures, Binder crossings."""

@@ -1,0 +1,319 @@
+"""A simulation from couplings to a table of temperatures: resumable, with error bars."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nucleate.errors import BadInput, RunFolderError
+from nucleate.persist.files import write_whole
+from nucleate.persist.locks import lock_file
+from nucleate.persist.toml import to_toml
+from nucleate.spins.couplings import K_B, Couplings
+from nucleate.spins.files.table import table_text
+from nucleate.spins.order.curie import Order, leading_order, order_waves, waves_of
+from nucleate.spins.simulate.dynamics import Dynamics
+from nucleate.spins.simulate.fields import energy, tables
+from nucleate.spins.simulate.lattice import SpinLattice
+from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax, swap_replicas
+from nucleate.spins.simulate.observables.order import order_squared, phases
+from nucleate.spins.simulate.observables.statistics import BINS, autocorrelation_time, jackknife
+from nucleate.spins.simulate.settings import SimulationSettings
+
+Told = Callable[[str, dict[str, Any]], None]
+CHECKPOINT = 30.0
+"""Seconds between checkpoints."""
+BLOCK = 16
+"""Measurements between two words of progress."""
+LONG = 5
+"""Autocorrelation times that a bin of the jackknife should hold."""
+COLUMNS = ("energy", "energy2", "order", "order2", "order4", "moment")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means and standard errors at one temperature and size.
+
+    Attributes:
+        size: cells along each vector, spins: their number, temperature: K.
+        energy: meV a spin.
+        specific_heat: k_B a spin.
+        magnetisation: mean length of the mean spin, 0 to 1.
+        order: root of the squared amplitudes of the waves of `curie.waves_of`, 0 to 1.
+        susceptibility: N (<o^2> - <|o|>^2) / kT of the order parameter o, 1/meV.
+        binder: 1 - <o^4> / (3 <o^2>^2).
+        autocorrelation: of the squared order, in measurements.
+        taken: share of moves (Monte Carlo) that were taken.
+        exchanged: share of exchanges with the next temperature.
+    """
+
+    size: int
+    spins: int
+    temperature: float
+    energy: float
+    energy_error: float
+    specific_heat: float
+    specific_heat_error: float
+    magnetisation: float
+    magnetisation_error: float
+    order: float
+    order_error: float
+    susceptibility: float
+    susceptibility_error: float
+    binder: float
+    binder_error: float
+    autocorrelation: float
+    taken: float | None
+    exchanged: float | None
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A finished simulation.
+
+    Attributes:
+        rows: sizes and temperatures rising.
+        lattice: of the largest size.
+        coldest: (N, 3) its spins at the lowest temperature, at the end.
+    """
+
+    rows: list[Row]
+    lattice: SpinLattice
+    coldest: np.ndarray
+
+
+def cells_of(couplings: Couplings, size: int) -> tuple[int, int, int]:
+    """`size` along each vector that chains of couplings lead along, one along the others: chains and layers stay such."""
+    a, b, c = (size if r else 1 for r in np.abs(couplings.loops).max(axis=0, initial=0))
+    return a, b, c
+
+
+class _Replicas:
+    """Spins at every temperature, their generators, and what was measured of them."""
+
+    def __init__(self, couplings: Couplings, settings: SimulationSettings, size: int, order: Order):
+        self.settings, self.size = settings, size
+        self.lattice = SpinLattice.build(couplings, cells_of(couplings, size), settings.field)
+        self.waves, sites = waves_of(couplings, self.lattice.size, order)
+        self.phase = phases(self.lattice, self.waves, sites)
+        self.tables = tables(self.lattice)
+        self.betas = 1 / (K_B * np.array(settings.temperatures))
+        count = len(self.betas)
+        children = np.random.SeedSequence([settings.seed, size]).spawn(count + 1)
+        self.rngs = [np.random.Generator(np.random.PCG64(child)) for child in children]
+        self.spins = [self._start(order, rng) for rng in self.rngs[:count]]
+        self.series = np.zeros((settings.measurements, count, len(COLUMNS)))
+        self.measured = 0
+        self.counts = np.zeros((3, count))
+        self.swept = 0
+        monte_carlo = settings.method == "monte-carlo"
+        self.interval = settings.interval or (2 if monte_carlo else 100)
+        given = settings.equilibration
+        self.equilibration = (1000 if monte_carlo else 20000) if given is None else given
+        self.movers = (
+            [] if monte_carlo
+            else [Dynamics(self.lattice, settings.timestep, settings.damping, t, settings.scheme) for t in settings.temperatures]
+        )  # fmt: skip
+
+    def _start(self, order: Order, rng: np.random.Generator) -> np.ndarray:
+        if self.settings.start == "random":
+            return self.lattice.random(rng)
+        if self.phase.ndim == 3:
+            # An eighth of a period on: a wave along one axis has no node on a site then, unless its period is eight cells.
+            wave = (self.phase[0].conj() * np.exp(0.25j * np.pi)).real
+            lengths = np.linalg.norm(wave, axis=1, keepdims=True)
+            return np.where(lengths > 1e-6, wave / np.maximum(lengths, 1e-6), [0.0, 0.0, 1.0])
+        # A wave that turns in the plane: collinear for q0 = 0 or 1/2.
+        angle = np.angle(self.phase[0].conj())
+        return np.stack([np.zeros_like(angle), np.sin(angle), np.cos(angle)], axis=1)
+
+    def _move(self, k: int) -> None:
+        if self.movers:
+            self.movers[k].run(self.spins[k], self.interval, self.rngs[k])
+            return
+        for _ in range(self.interval):
+            self.counts[0, k] += heat_bath(self.spins[k], self.betas[k], self.rngs[k], *self.tables) / len(self.lattice)
+            for _ in range(self.settings.over_relaxation):
+                over_relax(self.spins[k], self.betas[k], self.rngs[k], *self.tables)
+
+    def _measure(self, k: int) -> tuple[float, ...]:
+        e = energy(self.lattice, self.spins[k]) / len(self.lattice)
+        o2 = order_squared(self.spins[k], self.phase)
+        m2 = float((self.spins[k].mean(axis=0) ** 2).sum())
+        return e, e * e, o2**0.5, o2, o2 * o2, m2**0.5
+
+    def advance(self, pool: ThreadPoolExecutor) -> None:
+        """One interval at every temperature, one measurement, one round of exchanges."""
+        list(pool.map(self._move, range(len(self.betas))))
+        self.swept += self.interval
+        found = np.array(list(pool.map(self._measure, range(len(self.betas)))))
+        if self.swept > self.equilibration:
+            self.series[self.measured] = found
+            self.measured += 1
+        if not self.movers and len(self.betas) > 1:
+            odd = (self.swept // self.interval) % 2 == 1
+            place = swap_replicas(found[:, 0] * len(self.lattice), self.betas, odd, self.rngs[-1])
+            lower = np.arange(int(odd), len(self.betas) - 1, 2)
+            self.counts[1, lower] += place[lower] != lower
+            self.counts[2, lower] += 1
+            self.spins = [self.spins[i] for i in place]
+
+    def save(self, path: Path) -> None:
+        """Write all that `load` needs."""
+        states = json.dumps([rng.bit_generator.state for rng in self.rngs])
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            spins=np.array(self.spins),
+            series=self.series[: self.measured],
+            counts=self.counts,
+            swept=self.swept,
+            states=np.array(states),
+        )
+        write_whole(path, buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                spins = data["spins"]
+                if spins.shape != (len(self.betas), len(self.lattice), 3):
+                    raise ValueError("another number of spins")
+                if not np.isfinite(spins).all():
+                    raise ValueError("a spin is no number")
+                self.spins = [np.ascontiguousarray(s) for s in spins]
+                self.measured = len(data["series"])
+                self.series[: self.measured] = data["series"]
+                self.counts, self.swept = data["counts"], int(data["swept"])
+                for rng, state in zip(self.rngs, json.loads(str(data["states"])), strict=True):
+                    rng.bit_generator.state = state
+        except Exception as error:  # A damaged zip raises whatever zlib, zipfile or numpy meet in it.
+            raise RunFolderError(f"{path}: no usable checkpoint ({error}); remove it to begin this size again") from None
+
+    def rows(self) -> list[Row]:
+        """The table of this size."""
+        found = []
+        n = len(self.lattice)
+        for k, t in enumerate(self.settings.temperatures):
+            beta = self.betas[k]
+
+            def measure(m: np.ndarray, beta: float = beta) -> np.ndarray:
+                e, e2, o, o2, o4, a = np.moveaxis(m, -1, 0)
+                return np.stack([e, n * beta**2 * (e2 - e * e), a, o, n * beta * (o2 - o * o), 1 - o4 / (3 * o2 * o2)], axis=-1)
+
+            values, errors = jackknife(self.series[:, k], measure)
+            pairs = [float(x) for both in zip(values, errors, strict=True) for x in both]
+            exchanged = float(self.counts[1, k] / self.counts[2, k]) if self.counts[2, k] else None
+            taken = None if self.movers else float(self.counts[0, k] / self.swept)
+            names = (f.name for f in fields(Row)[3:15])
+            means = dict(zip(names, pairs, strict=True))
+            tau = autocorrelation_time(self.series[:, k, 3])
+            found.append(Row(self.size, n, t, **means, autocorrelation=tau, taken=taken, exchanged=exchanged))
+        return found
+
+
+def simulate(
+    couplings: Couplings, settings: SimulationSettings, folder: Path | None = None, threads: int = 1, told: Told = lambda kind, facts: None
+) -> Simulated:
+    """Run every size at every temperature.
+
+    Args:
+        couplings: of one cell.
+        settings: what to run.
+        folder: holds settings, couplings, checkpoints and `table.json`; a stopped run goes on there, and so does a finished one that is
+            asked for more measurements. None: nothing is kept.
+        threads: side by side.
+        told: is called with "progress" and {done, total, size}, and with "note" and {text}.
+
+    Raises:
+        BadInput: no couplings.
+        NucleateError: the couplings choose no order.
+        RunFolderError: the folder holds another simulation or a damaged checkpoint, or another process works there.
+    """
+    order = leading_order(couplings)
+    with nullcontext() if folder is None else _claimed(folder, couplings, settings):
+        return _run(couplings, settings, order, folder, threads, told)
+
+
+def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folder: Path | None, threads: int, told: Told) -> Simulated:
+    rows: list[Row] = []
+    for size in settings.sizes:
+        replicas = _Replicas(couplings, settings, size, order)
+        held = np.linalg.eigvalsh(order_waves(couplings, replicas.waves[:1]))[0, -1]
+        if held < order.eigenvalue - 1e-4 * abs(order.eigenvalue):
+            q = np.round(order.wave_vector, 3).tolist()
+            told("note", {"text": f"size {size} does not hold the order at q = {q}: the best wave it holds is measured"})
+        checkpoint = None if folder is None else folder / f"size-{size}.npz"
+        if checkpoint is not None and checkpoint.exists():
+            replicas.load(checkpoint)
+        with ThreadPoolExecutor(threads) as pool:
+            saved = time.monotonic()
+            while replicas.measured < settings.measurements:
+                replicas.advance(pool)
+                done = replicas.measured
+                if done and done % BLOCK == 0:
+                    told("progress", {"done": done, "total": settings.measurements, "size": size})
+                if checkpoint is not None and (done == settings.measurements or time.monotonic() - saved > CHECKPOINT):
+                    replicas.save(checkpoint)
+                    saved = time.monotonic()
+        found = replicas.rows()
+        slow = [row for row in found if row.autocorrelation * LONG * BINS > settings.measurements]
+        if slow:
+            worst = max(row.autocorrelation for row in slow)
+            needed = int(LONG * BINS * worst)
+            told("note", {"text": f"size {size}: {worst:.0f} measurements of memory: error bars are too small; take {needed} measurements"})
+        rows += found
+        if folder is not None:
+            write_whole(folder / "table.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return Simulated(rows, replicas.lattice, replicas.spins[0])
+
+
+@contextmanager
+def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -> Iterator[None]:
+    """The folder, held against other processes, with what it is about written down."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written to: {error.strerror}") from error
+    lock = lock_file(folder / ".lock", f"{folder}: another process simulates there; wait for it or name another folder")
+    try:
+        _write_down(folder / "couplings.csv", table_text(couplings), folder)
+        path = folder / "simulation.toml"
+        # More measurements of the same: those that are there are the first of them.
+        kept = _measurements(path, settings.measurements)
+        if kept > settings.measurements:
+            raise RunFolderError(f"{folder}: has {kept} measurements already; ask for as many or more, or name another folder")
+        shorter = settings.model_copy(update={"measurements": kept})
+        _write_down(path, to_toml(shorter), folder)
+        if shorter != settings:
+            write_whole(path, to_toml(settings))
+        yield
+    finally:
+        os.close(lock)
+
+
+def _measurements(path: Path, asked: int) -> int:
+    """Of a folder's simulation."""
+    try:
+        there = tomllib.loads(path.read_text(encoding="utf-8"))["measurements"]
+    except (OSError, ValueError, KeyError):
+        return asked
+    return there if isinstance(there, int) else asked
+
+
+def _write_down(path: Path, text: str, folder: Path) -> None:
+    if not path.exists():
+        write_whole(path, text)
+    elif not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+        raise RunFolderError(f"{folder}: holds another simulation ({path.name} differs); name another folder")

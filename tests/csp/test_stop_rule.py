@@ -1,0 +1,118 @@
+"""The stop rule on states made by hand: no search is run."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from nucleate.csp.loop import Search
+from nucleate.csp.records import Lead, Polymorph
+from nucleate.csp.run_folder import RunFolder
+from nucleate.csp.run_settings import settings_from_dict
+from nucleate.persist.toml import to_toml
+from nucleate.reference.base import Label
+
+
+class Silent:
+    """Never asked."""
+
+    name = "silent"
+    surrogate = True
+
+    def settings(self):
+        return {}
+
+    def k_points(self, atoms):
+        return None
+
+    def label(self, atoms):
+        raise AssertionError("the stop rule asks no reference")
+
+
+def polymorph(energy):
+    atoms = bulk("Cu")
+    return Polymorph(atoms, atoms, energy, 0.0, 0.0, "Fm-3m", 225, 0.0, "p1", 1, 1, 0)
+
+
+def lead(energy, status="open"):
+    return Lead(bulk("Cu"), bulk("Cu"), energy, 0.0, 0.0, "p1", np.zeros((1, 3)), np.zeros(6), status=status)
+
+
+@pytest.fixture
+def search(tmp_path):
+    settings = settings_from_dict(
+        {"formula": "Cu1", "search": {"top": 2, "resolution": 3.0, "quiet_rounds": 2, "max_rounds": 10, "budget": 5}}
+    )
+    with RunFolder.create(tmp_path / "run", to_toml(settings)) as folder:
+        yield Search(folder, settings, reference=Silent())
+
+
+def judged(search, *energies, round=1, asked=True, leads=()):
+    search.state.polymorphs = [polymorph(energy) for energy in energies]
+    search.state.leads = list(leads)
+    search._judge(round, asked)
+    return search.state.finished
+
+
+def test_stops_after_quiet_rounds(search):
+    assert judged(search, -3.0, -2.9) is None
+    assert judged(search, -3.0, -2.9) is None
+    assert search.state.quiet == 1
+    assert "stayed the same for 2 rounds" in judged(search, -3.0, -2.9)
+
+
+def test_change_at_the_top_starts_the_count_again(search):
+    judged(search, -3.0, -2.9)
+    judged(search, -3.0, -2.9)
+    assert judged(search, -3.1, -3.0, -2.9) is None
+    assert search.state.quiet == 0
+    judged(search, -3.1, -3.0, -2.9)
+    assert judged(search, -3.1, -3.0, -2.9) is not None
+
+
+def test_change_below_the_resolution_or_below_the_top_is_none(search):
+    judged(search, -3.0, -2.9)
+    judged(search, -3.002, -2.9, -2.0)
+    assert search.state.quiet == 1
+    judged(search, -3.002, -2.9, -2.0, -1.0)
+    assert search.state.finished is not None
+
+
+def test_promising_lead_keeps_the_search_going(search):
+    for _ in range(5):
+        assert judged(search, -3.0, -2.9, leads=[lead(-3.5)]) is None
+    assert search.state.quiet == 0
+    judged(search, -3.0, -2.9, leads=[lead(-3.5, "dropped")])
+    assert judged(search, -3.0, -2.9, leads=[lead(-3.5, "confirmed"), lead(-1.0)]) is not None
+
+
+def test_label_below_the_best_polymorph_keeps_the_search_going(search):
+    """It may be too strained to be followed yet; its minimum lies lower still."""
+    strained = bulk("Cu", a=4.2)
+    search.folder.ledger.begin("low", strained, "silent", {}, "explore", 0)
+    search.folder.ledger.finish("low", Label(-3.5, np.zeros((1, 3)), np.zeros(6)), 0.0)
+    for _ in range(5):
+        assert judged(search, -3.0, -2.9) is None
+    assert judged(search, -3.499, -3.0) is None
+    assert judged(search, -3.499, -3.0) is None
+    assert "stayed the same for 2 rounds" in judged(search, -3.499, -3.0)
+
+
+def test_no_polymorph_is_never_quiet(search):
+    for _ in range(5):
+        assert judged(search, leads=[lead(-1.0)]) is None
+
+
+def test_last_round(search):
+    assert "10 rounds are done" in judged(search, round=10)
+
+
+def test_nothing_left_to_ask(search):
+    assert judged(search, asked=False, leads=[lead(-1.0)]) is None
+    assert "known to the reference" in judged(search, asked=False)
+
+
+def test_spent_budget(search):
+    for k in range(5):
+        search.folder.ledger.begin(str(k), bulk("Cu"), "silent", {}, "train", 0)
+        search.folder.ledger.finish(str(k), Label(0.0, np.zeros((1, 3)), np.zeros(6)), 0.0)
+    assert "budget" in judged(search)

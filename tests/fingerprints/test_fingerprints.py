@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from ase.build import bulk, make_supercell
+from scipy.spatial.transform import Rotation
+
+from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints, leaders, nearest
+
+
+def crystals(make_crystal):
+    rng = np.random.default_rng(0)
+    return [make_crystal(rng, ["Na", "Cl"] * n, volume=20, closest=1.8) for n in (1, 2, 3)]
+
+
+def test_same_crystal_in_other_clothes(make_crystal):
+    """Rotated, mirrored, translated, permuted, doubled, another cell: one fingerprint."""
+    for atoms in crystals(make_crystal):
+        plain = fingerprints([atoms], [11, 17])[0]
+        others = [atoms.copy() for _ in range(4)]
+        turn = Rotation.random(random_state=1).as_matrix()
+        others[0].set_cell(atoms.cell.array @ turn, scale_atoms=True)
+        others[1].set_cell(-atoms.cell.array, scale_atoms=True)
+        others[2].positions += [0.3, 1.1, -7.0]
+        others[3] = others[3][np.random.default_rng(2).permutation(len(atoms))]
+        others += [atoms.repeat((1, 2, 1)), make_supercell(atoms, [[1, 1, 0], [0, 1, 0], [0, -2, 1]])]
+        for other in others:
+            assert np.linalg.norm(fingerprints([other], [17, 11])[0] - plain) < 1e-4
+
+
+def test_unit_length_and_width(make_crystal):
+    found = fingerprints(crystals(make_crystal), [11, 17])
+    assert found.shape == (3, 2 * 4 * 8 * 4)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+    assert fingerprints([], [11, 17]).shape == (0, 2 * 4 * 8 * 4)
+
+
+def test_structures_do_not_influence_each_other(make_crystal):
+    structures = crystals(make_crystal)
+    together = fingerprints(structures, [11, 17])
+    apart = np.concatenate([fingerprints([atoms], [11, 17]) for atoms in structures])
+    assert np.allclose(together, apart, atol=1e-5)
+
+
+def test_jitter_is_nearer_than_another_crystal():
+    phases = [bulk("Cu", "fcc", 3.6), bulk("Cu", "bcc", 2.87), bulk("Cu", "hcp", 2.55, c=4.2), bulk("Cu", "sc", 2.4)]
+    shaken = []
+    for k, atoms in enumerate(phases):
+        atoms = atoms.repeat((2, 2, 2))
+        atoms.rattle(0.005, seed=k)
+        shaken.append(atoms)
+    vectors, shaken_vectors = fingerprints(phases, [29]), fingerprints(shaken, [29])
+    distance = np.linalg.norm(vectors[:, None] - shaken_vectors[None], axis=2)
+    other = np.where(np.eye(4, dtype=bool), np.inf, distance)
+    assert (distance.diagonal() < 0.5 * other.min(1)).all(), distance
+
+
+def test_exchanged_species_differ():
+    salt = bulk("NaCl", "rocksalt", 5.6)
+    blende = bulk("NaCl", "zincblende", 5.6)
+    a, b = fingerprints([salt, blende], [11, 17])
+    assert np.linalg.norm(a - b) > 0.1
+
+
+def test_leaders_walk_in_order():
+    vectors = np.array([[0.0], [0.05], [1.0], [1.04], [0.12]])
+    assert leaders(vectors, np.arange(5), 0.1) == [0, 2, 4]
+    assert leaders(vectors, np.array([3, 4, 2, 1, 0]), 0.1) == [3, 4, 0]
+    assert leaders(vectors, np.array([], dtype=int), 0.1) == []
+
+
+def test_nearest():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(6, 4)), rng.normal(size=(3, 4))
+    expected = np.linalg.norm(a[:, None] - b[None], axis=2).min(1)
+    assert nearest(a, b) == pytest.approx(expected)
+    assert nearest(a, a) == pytest.approx(np.zeros(6), abs=1e-6)
+    assert np.isinf(nearest(a, b[:0])).all()
+
+
+def test_farthest_points():
+    vectors = np.array([[0.0], [1.0], [5.0], [5.1], [9.0]])
+    assert farthest_points(vectors, 3, first=0) == [0, 4, 2]
+    assert sorted(farthest_points(vectors, 50, first=2)) == [0, 1, 2, 3, 4]
