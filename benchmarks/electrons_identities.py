@@ -14,7 +14,6 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from nucleate.electrons.constants import BOLTZMANN
 from nucleate.electrons.data.ground_state import Snapshot, ground_state
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
@@ -22,6 +21,7 @@ from nucleate.electrons.model.prediction import weigher
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import ions_of
 from nucleate.electrons.terms.free_energy import density_terms, free_energy
+from nucleate.units import BOLTZMANN
 
 
 def compared(snapshot: Snapshot, correct: bool) -> list[float]:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleate.spins.couplings import K_B, Couplings, tensor
+from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.order.binder import crossing
 from nucleate.spins.order.curie import leading_order, rpa
 from nucleate.spins.simulate.settings import SimulationSettings
 from nucleate.spins.simulate.simulation import simulate
+from nucleate.units import K_B
 
 EXACT = 1 / 0.693035
 

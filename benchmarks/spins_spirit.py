@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nucleate.spins.couplings import K_B, MU_B, Couplings, tensor, uniaxial
+from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.files.spirit import spirit_text
 from nucleate.spins.simulate.dynamics import Dynamics
 from nucleate.spins.simulate.fields import energy, fields_into, tables
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax
 from nucleate.spins.simulate.observables.statistics import jackknife
+from nucleate.units import K_B, MU_B
 
 J = 10.0
 DAMPING, STEP = 0.3, 1.0

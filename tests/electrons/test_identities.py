@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from nucleate.electrons.constants import BOLTZMANN
 from nucleate.electrons.data.ground_state import Snapshot, ground_state
 from nucleate.electrons.data.store import read_snapshot
 from nucleate.electrons.grid import Grid
@@ -15,6 +14,7 @@ from nucleate.electrons.model.prediction import weigher
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import ions_of
 from nucleate.electrons.terms.free_energy import EnergyTerms, density_terms, free_energy
+from nucleate.units import BOLTZMANN
 
 
 @pytest.fixture(scope="module")

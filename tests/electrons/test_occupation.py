@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from nucleate.electrons.constants import BOLTZMANN
 from nucleate.electrons.levels.fermi_level import CHARGE_TOLERANCE, fermi_level
 from nucleate.electrons.levels.occupation import occupation
 from nucleate.electrons.levels.polylogarithm import polylogarithm
 from nucleate.electrons.levels.smearing import unsmeared
 from nucleate.electrons.model.prediction import weigher
 from nucleate.errors import BadInput
+from nucleate.units import BOLTZMANN
 
 ENERGIES = torch.arange(-4.0, 4.001, 0.25, dtype=torch.float64)
 

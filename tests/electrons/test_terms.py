@@ -7,7 +7,6 @@ import pytest
 import torch
 from ase.build import bulk
 
-from nucleate.electrons.constants import BOHR, COULOMB
 from nucleate.electrons.grid import Grid, refined
 from nucleate.electrons.terms.ewald import ewald_energy
 from nucleate.electrons.terms.exchange_correlation import energy_per_electron, xc_energy, xc_energy_potential
@@ -16,6 +15,7 @@ from nucleate.electrons.terms.hartree import hartree_energy
 from nucleate.electrons.terms.ion_core import core_energy
 from nucleate.electrons.terms.ion_overlap import overlap_energy
 from nucleate.electrons.terms.large_cells import density_terms_in_planes
+from nucleate.units import BOHR, COULOMB
 
 CELL = torch.tensor([[4.0, 0.2, -0.1], [0.3, 4.4, 0.2], [-0.5, 0.1, 3.7]], dtype=torch.float64)
 

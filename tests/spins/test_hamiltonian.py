@@ -5,11 +5,12 @@ import pytest
 from ase import Atoms
 
 from nucleate.errors import BadInput
-from nucleate.spins.couplings import MU_B, Couplings, tensor, uniaxial
+from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.files.table import read_table, table_text
 from nucleate.spins.simulate.dynamics import Dynamics
 from nucleate.spins.simulate.fields import energy, fields_into, tables
 from nucleate.spins.simulate.lattice import SpinLattice
+from nucleate.units import MU_B
 
 
 def pair(j=1.0, dm=(0.0, 0.0, 0.0), **more):

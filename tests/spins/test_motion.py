@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from test_hamiltonian import messy
 
-from nucleate.spins.couplings import K_B, MU_B, Couplings, tensor, uniaxial
+from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.simulate.dynamics import GYROMAGNETIC, Dynamics
 from nucleate.spins.simulate.fields import energy, tables
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax
 from nucleate.spins.simulate.observables.statistics import jackknife
 from nucleate.spins.simulate.observables.topology import skyrmion_number
+from nucleate.units import K_B, MU_B
 
 
 def one_spin(field=(0.0, 0.0, 10.0), moment=2.0, onsite=None):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nucleate.errors import NucleateError
-from nucleate.spins.couplings import K_B, Couplings, tensor
+from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.order.binder import crossing
 from nucleate.spins.order.curie import leading_order, rpa, waves_of
 from nucleate.spins.simulate.fields import energy
@@ -14,6 +14,7 @@ from nucleate.spins.simulate.observables.statistics import autocorrelation_time,
 from nucleate.spins.simulate.observables.topology import skyrmion_number, solid_angles
 from nucleate.spins.simulate.settings import SimulationSettings
 from nucleate.spins.simulate.simulation import Row, simulate
+from nucleate.units import K_B
 
 
 def cubic(j=1.0):

@@ -11,8 +11,8 @@ import torch
 from ase.data import covalent_radii
 from torch import Tensor
 
-COULOMB = 14.399645
-"""e^2 / (4 pi eps0), eV Å."""
+from nucleate.units import COULOMB
+
 _AMPLITUDES = (0.18175, 0.50986, 0.28022, 0.02817)
 _EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 

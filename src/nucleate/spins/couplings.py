@@ -18,11 +18,8 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from nucleate.errors import BadInput, quoted
+from nucleate.units import MU_B
 
-MU_B = 5.7883817982e-2
-"""Bohr magneton, meV/T (CODATA 2022)."""
-K_B = 8.617333262e-2
-"""Boltzmann constant, meV/K (CODATA 2022)."""
 CLOSEST = 0.5
 """Å; nearer sites are one."""
 ANTISYMMETRY = 1e-6

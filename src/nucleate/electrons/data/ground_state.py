@@ -17,12 +17,12 @@ import numpy as np
 from ase import Atoms
 from scipy.special import erf
 
-from nucleate.electrons.constants import BOHR, BOLTZMANN, HARTREE
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.reference.base import refuse_overlap
 from nucleate.reference.kpoints import plain_grid
+from nucleate.units import BOHR, BOLTZMANN, HARTREE
 
 MARGIN = 2.5
 """eV above the Fermi level that the window of energies reaches if it is not given."""

@@ -17,12 +17,12 @@ from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.crystals.io import read_structure
-from nucleate.electrons.constants import BOHR, HARTREE
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.levels.occupation import check_temperature, occupation
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.text import from_json, read_text, stated
+from nucleate.units import BOHR, HARTREE
 
 UNITS = {"1/(eV*A^3)": 1.0, "1/(eV*Bohr^3)": BOHR**-3, "1/(Ry*Bohr^3)": 2 / HARTREE * BOHR**-3}
 """What MALA calls its units, in 1/(eV Å³)."""

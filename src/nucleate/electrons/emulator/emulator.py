@@ -32,7 +32,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 from torch import Tensor
 
-from nucleate.electrons.constants import COULOMB
 from nucleate.electrons.data.ground_state import Snapshot, check_engine
 from nucleate.electrons.data.store import make_folder, read_snapshot, snapshot_paths
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
@@ -46,6 +45,7 @@ from nucleate.electrons.species import Element, check_apart
 from nucleate.errors import BadInput, NucleateError
 from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import Finite, Positive, Whole, bounded, read_tensor_file, stated_only
+from nucleate.units import COULOMB
 
 VERSION = 1
 OnEvent = Callable[[str, dict[str, Any]], None]

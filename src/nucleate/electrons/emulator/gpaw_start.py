@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.electrons.constants import BOHR, HARTREE
 from nucleate.electrons.data.ground_state import gpaw_parameters
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import check_apart
 from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.units import BOHR, HARTREE
 
 
 @dataclass(frozen=True)

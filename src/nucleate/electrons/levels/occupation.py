@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nucleate.electrons.constants import BOLTZMANN
 from nucleate.electrons.levels.polylogarithm import polylogarithm
 from nucleate.errors import BadInput
+from nucleate.units import BOLTZMANN
 
 HOTTEST = 1e9
 """K; far above, powers of the temperature overflow."""

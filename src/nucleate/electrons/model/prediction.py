@@ -22,7 +22,6 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from nucleate.electrons.constants import BOLTZMANN
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.occupation import Occupation, check_temperature, occupation
@@ -36,6 +35,7 @@ from nucleate.electrons.terms.hartree import hartree_energy
 from nucleate.electrons.terms.large_cells import density_terms_in_planes
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.persist.files import write_whole
+from nucleate.units import BOLTZMANN
 
 FUNCTIONALS: dict[str, Functional] = {"LDA": "LDA", "PBE": "PBE"}
 LARGE = 500_000

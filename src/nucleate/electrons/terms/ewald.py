@@ -14,7 +14,7 @@ from torchpme import CoulombPotential, EwaldCalculator, P3MCalculator
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
-from nucleate.electrons.constants import COULOMB
+from nucleate.units import COULOMB
 
 WIDTH = 1.2
 """Å; of the Gaussians that split the sum."""

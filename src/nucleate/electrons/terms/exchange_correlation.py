@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nucleate.electrons.constants import BOHR, HARTREE
 from nucleate.electrons.grid import Grid, refined, spectrum
+from nucleate.units import BOHR, HARTREE
 
 Functional = Literal["LDA", "PBE"]
 SMALLEST = 1e-10

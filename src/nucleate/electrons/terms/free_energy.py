@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from nucleate.electrons.constants import BOLTZMANN
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.species import Ions
 from nucleate.electrons.terms.ewald import ewald_energy
@@ -19,6 +18,7 @@ from nucleate.electrons.terms.exchange_correlation import Functional, xc_energy_
 from nucleate.electrons.terms.hartree import hartree_energy
 from nucleate.electrons.terms.ion_core import core_energy
 from nucleate.electrons.terms.ion_overlap import overlap_energy
+from nucleate.units import BOLTZMANN
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nucleate.electrons.constants import COULOMB
 from nucleate.electrons.grid import Grid, spectrum
+from nucleate.units import COULOMB
 
 
 def coulomb_kernel(grid: Grid) -> Tensor:

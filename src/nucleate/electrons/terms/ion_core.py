@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor, pi
 
-from nucleate.electrons.constants import COULOMB
+from nucleate.units import COULOMB
 
 
 def core_energy(volume: Tensor, charges: Tensor, radii: Tensor, electrons: float) -> Tensor:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nucleate.electrons.constants import COULOMB
 from nucleate.electrons.terms.ewald import one_structure
+from nucleate.units import COULOMB
 
 REACH = 6.0
 """Widths sqrt(s_i² + s_j²) beyond which the complementary error function is nothing."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nucleate.electrons.constants import COULOMB
 from nucleate.electrons.grid import Grid, spectrum
 from nucleate.electrons.terms.exchange_correlation import local_energy_potential
 from nucleate.electrons.terms.free_energy import DensityTerms
+from nucleate.units import COULOMB
 
 PLANES = 4
 """Planes of the grid at a time."""

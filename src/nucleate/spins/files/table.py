@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.text import from_toml, read_text, stated
 from nucleate.spins.couplings import FURTHEST, Couplings, counted_once, tensor
+from nucleate.units import K_B, RYDBERG
 
 FORMAT = "nucleate couplings 1"
-UNITS = {"meV": 1.0, "eV": 1e3, "mRy": 13.605693122990, "K": 8.617333262e-2}
+UNITS = {"meV": 1.0, "eV": 1e3, "mRy": RYDBERG, "K": K_B}
 """In meV."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "pairs": ("once", "twice"),

@@ -18,7 +18,8 @@ import numpy as np
 from scipy.optimize import minimize, root
 
 from nucleate.errors import BadInput, NucleateError
-from nucleate.spins.couplings import K_B, Couplings
+from nucleate.spins.couplings import Couplings
+from nucleate.units import K_B
 
 ALIKE = 1e-3
 """Share of the largest eigenvalue within which waves are taken for domains of one order: couplings come with few decimals."""

@@ -16,9 +16,9 @@ import numpy as np
 from numba import njit
 
 from nucleate.errors import BadInput
-from nucleate.spins.couplings import K_B, MU_B
 from nucleate.spins.simulate.fields import fields_into, linear_field, onsite_field, tables
 from nucleate.spins.simulate.lattice import SpinLattice
+from nucleate.units import K_B, MU_B
 
 GYROMAGNETIC = 1.76085962784e-4
 """Of the electron, rad / (fs T) (CODATA 2022)."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nucleate.errors import BadInput
-from nucleate.spins.couplings import MU_B, Couplings
+from nucleate.spins.couplings import Couplings
+from nucleate.units import MU_B
 
 
 @dataclass(frozen=True)

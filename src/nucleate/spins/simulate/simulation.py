@@ -20,7 +20,7 @@ from nucleate.errors import BadInput, RunFolderError
 from nucleate.persist.files import write_whole
 from nucleate.persist.locks import lock_file
 from nucleate.persist.toml import to_toml
-from nucleate.spins.couplings import K_B, Couplings
+from nucleate.spins.couplings import Couplings
 from nucleate.spins.files.table import table_text
 from nucleate.spins.order.curie import Order, leading_order, order_waves, waves_of
 from nucleate.spins.simulate.dynamics import Dynamics
@@ -30,6 +30,7 @@ from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax, swap_repl
 from nucleate.spins.simulate.observables.order import order_squared, phases
 from nucleate.spins.simulate.observables.statistics import BINS, autocorrelation_time, jackknife
 from nucleate.spins.simulate.settings import SimulationSettings
+from nucleate.units import K_B
 
 Told = Callable[[str, dict[str, Any]], None]
 CHECKPOINT = 30.0
