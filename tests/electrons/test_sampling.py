@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from nucleate.electrons.data import ground_state as ground_state_module
 from nucleate.electrons.data import sampling
 from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures, starting_cell
 from nucleate.electrons.data.mala_files import read_mala
@@ -89,7 +88,7 @@ def test_failures_are_kept_out_and_named(al_data: Path, tmp_path: Path, monkeypa
 
 
 def test_without_gpaw_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ground_state_module, "find_spec", lambda name: None)
+    monkeypatch.setattr("nucleate.gpaw.session.find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match="GPAW is not installed"):
         sample(tmp_path / "al", SampleSettings.model_validate(AL4))
     assert not (tmp_path / "al").exists()

@@ -6,17 +6,19 @@ study in benchmarks/convergence.md.
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from nucleate.errors import MissingDependency, ReferenceFailed
+from nucleate.errors import ReferenceFailed
+from nucleate.gpaw.errors import gpaw_errors
+from nucleate.gpaw.keywords import SYMMETRY_TOLERANCE, monkhorst_pack
+from nucleate.gpaw.levels import band_gap
+from nucleate.gpaw.session import require_gpaw, setups_source
 from nucleate.reference.base import Label, asked_of_engine, refuse_overlap, start_moments
 from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
@@ -33,17 +35,6 @@ PRESETS: dict[str, dict[str, float]] = {
 
 CONVERGENCE = {"density": 1e-4, "forces": 0.01}
 """Forces (eV/Å) decide where a relaxation ends, so they must settle too."""
-SYMMETRY_TOLERANCE = 1e-4
-"""Å; a symmetrised crystal is exact to some 1e-6 Å, and at GPAW's own tolerance (1e-7) its operations need not form a group."""
-
-
-def _setups() -> str:
-    """Where GPAW's PAW functions come from: its data package's version, and the user's own path before it."""
-    try:
-        packaged = version("gpaw-data")
-    except PackageNotFoundError:
-        packaged = ""
-    return ":".join(part for part in (os.environ.get("GPAW_SETUP_PATH", ""), packaged) if part)
 
 
 class GPAWReference:
@@ -62,11 +53,7 @@ class GPAWReference:
     surrogate = False
 
     def __init__(self, settings: ReferenceSettings):
-        if find_spec("gpaw") is None:
-            raise MissingDependency(
-                "GPAW is not installed; run: make .venv/.installed (or: apt-get install libopenblas-dev libxc-dev libfftw3-dev, then "
-                "pip install 'nucleate[dft]')"
-            )
+        require_gpaw()
         self._settings = settings
         self._version = version("gpaw")
 
@@ -99,7 +86,7 @@ class GPAWReference:
         return {
             "engine": "gpaw",
             "version": self._version,
-            "setups": _setups(),
+            "setups": setups_source(),
             "convergence": CONVERGENCE,
             "cutoff": self._settings.cutoff or [preset["soft"], preset["hard"]],
             "k_spacing": self._settings.k_spacing or SPACINGS[self._settings.preset],
@@ -137,7 +124,7 @@ class GPAWReference:
             label, iterations, moments = self._run(asked.atoms, asked.grid)
         except ReferenceFailed as failure:
             details["first_try"] = failure.reason
-            if failure.kind == "symmetry":
+            if failure.kind == "symmetry" and "symmetry" not in self._settings.parameters:
                 label, iterations, moments = self._run(asked.atoms, asked.grid, point_group=False)
             elif failure.kind == "unconverged":
                 label, iterations, moments = self._run(asked.atoms, asked.grid, gentle=True)
@@ -160,9 +147,9 @@ class GPAWReference:
             options.setdefault("mixer", Mixer(0.02, 5, 100.0))
         s = self._settings
         spins = start_moments(atoms, s.magnetic_moments)
-        try:
+        with gpaw_errors():
             with warnings.catch_warnings():
-                # GPAW tells of every symmetrised grid; that is no news to a search.
+                # GPAW warns of every grid that it symmetrises, which is of no interest to a search.
                 warnings.simplefilter("ignore")
                 atoms.calc = GPAW(**options)
                 energy = float(atoms.get_potential_energy())
@@ -174,14 +161,8 @@ class GPAWReference:
                 moments = {
                     "moments": [float(m) for m in atoms.get_magnetic_moments()],
                     "total_moment": float(atoms.get_magnetic_moment()),
-                    "gap": _gap(atoms.calc),
+                    "gap": band_gap(atoms.calc),
                 }
-        except Exception as error:  # GPAW reports trouble with exceptions of many kinds.
-            text = " ".join(str(error).split())[:300] or type(error).__name__
-            kinds = {"KohnShamConvergenceError": "unconverged", "ConvergenceError": "unconverged"}
-            if point_group and "symmetry" not in s.parameters:
-                kinds["SymmetryAnalysisBug"] = "symmetry"
-            raise ReferenceFailed(f"GPAW: {text}", kind=kinds.get(type(error).__name__, "failed")) from error
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
         return (energy, forces, stress), iterations, moments
@@ -189,27 +170,4 @@ class GPAWReference:
 
 def _gpaw_points(grid: KGrid) -> Any:
     """The grid as GPAW and ASE read it."""
-    if not grid.on_own_vectors:
-        return grid.points().tolist()
-    # gamma=False would shift the odd axes as well; without the word it is Monkhorst and Pack's grid.
-    return {"size": grid.size} if any(grid.shift) else {"size": grid.size, "gamma": True}
-
-
-def _gap(calculator: Any) -> float | None:
-    """Lowest empty less highest occupied level over all k-points and spins, eV; zero where a band crosses the Fermi level.
-
-    None where it cannot be told: no single Fermi level, or no empty band. A gap that is not known must not cost a label.
-    """
-    try:
-        fermi = float(calculator.get_fermi_level())
-    except (TypeError, ValueError):
-        return None
-    spins, points = calculator.get_number_of_spins(), len(calculator.get_ibz_k_points())
-    levels = np.array([calculator.get_eigenvalues(kpt=k, spin=s) for s in range(spins) for k in range(points)])
-    # Bands that cross the Fermi level anywhere close the gap.
-    counts = (levels < fermi).sum(axis=1).reshape(spins, points)
-    if (counts != counts[:, :1]).any():
-        return 0.0
-    if counts.min() == 0 or counts.max() == levels.shape[1]:
-        return None
-    return float(levels[levels >= fermi].min() - levels[levels < fermi].max())
+    return monkhorst_pack(grid.size, grid.shift) if grid.on_own_vectors else grid.points().tolist()

@@ -10,7 +10,6 @@ import math
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,10 @@ from scipy.special import erf
 
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import Ion
-from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
+from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.gpaw.errors import gpaw_errors
+from nucleate.gpaw.keywords import SYMMETRY_TOLERANCE, monkhorst_pack
+from nucleate.gpaw.session import require_gpaw
 from nucleate.reference.base import refuse_overlap
 from nucleate.reference.kpoints import plain_grid
 from nucleate.units import BOHR, BOLTZMANN, HARTREE
@@ -89,12 +91,6 @@ def engine_settings(settings: GroundStateSettings) -> dict[str, Any]:
     }
 
 
-def require_gpaw() -> None:
-    """Raise `MissingDependency` unless GPAW is installed."""
-    if find_spec("gpaw") is None:
-        raise MissingDependency("GPAW is not installed; run: make .venv/.installed, or pip install 'nucleate[dft]' beside BLAS and libxc")
-
-
 def gpaw_parameters(atoms: Atoms, settings: GroundStateSettings) -> dict[str, Any]:
     """Keywords of a GPAW calculation.
 
@@ -110,9 +106,9 @@ def gpaw_parameters(atoms: Atoms, settings: GroundStateSettings) -> dict[str, An
         "mode": PW(settings.cutoff, force_complex_dtype=True),
         "xc": "LDA",
         "setups": settings.pseudopotential,
-        "kpts": {"size": grid.size} if any(grid.shift) else {"size": grid.size, "gamma": True},
+        "kpts": monkhorst_pack(grid.size, grid.shift),
         "occupations": FermiDirac(BOLTZMANN * settings.electronic_temperature),
-        "symmetry": {"tolerance": 1e-4},
+        "symmetry": {"tolerance": SYMMETRY_TOLERANCE},
         "maxiter": settings.max_iterations,
         "convergence": {"density": settings.density_tolerance, "energy": 1e-6, "eigenstates": 1e-7},
         "txt": None,
@@ -148,8 +144,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         MissingDependency: GPAW is not installed.
     """
     require_gpaw()
-    from gpaw import GPAW, KohnShamConvergenceError
-    from gpaw.new.scf import TooFewBandsError
+    from gpaw import GPAW
 
     refuse_overlap(atoms, "gpaw")
     started = time.process_time()
@@ -165,15 +160,18 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     for more in (1.25, 1.6, 2.5):
         calculator = GPAW(**parameters, nbands=f"{100 * more + 400 / len(atoms):.0f}%")
         try:
-            calculator.get_potential_energy(atoms)
+            with gpaw_errors():
+                calculator.get_potential_energy(atoms)
             break
-        except TooFewBandsError as error:
+        except ReferenceFailed as failure:
+            if failure.kind != "bands":
+                raise
             if more > 2:
                 raise ReferenceFailed(
-                    "gpaw: two and a half times the occupied bands do not reach the empty levels wanted", kind="unconverged"
-                ) from error
-        except KohnShamConvergenceError as error:
-            raise ReferenceFailed(f"gpaw: not converged after {settings.max_iterations} iterations", kind="unconverged") from error
+                    "GPAW: two and a half times the occupied bands do not reach the empty levels that are needed; lower the electronic "
+                    "temperature or the end of the energy window",
+                    kind="unconverged",
+                ) from failure
     assert calculator is not None
     dft = calculator.dft
     fermi = float(dft.ibzwfs.fermi_level * HARTREE)

@@ -18,11 +18,12 @@ from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures, write_structures
-from nucleate.electrons.data.ground_state import Snapshot, ground_state, require_gpaw
+from nucleate.electrons.data.ground_state import Snapshot, ground_state
 from nucleate.electrons.data.store import read_snapshot, write_snapshot
 from nucleate.electrons.levels.occupation import check_temperature
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed, RunFolderError
+from nucleate.gpaw.session import require_gpaw
 from nucleate.persist.files import append_line, read_lines, write_whole
 from nucleate.persist.toml import to_toml
 from nucleate.processes.workers import become_worker

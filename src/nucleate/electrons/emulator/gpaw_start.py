@@ -15,7 +15,8 @@ from ase import Atoms
 from nucleate.electrons.data.ground_state import gpaw_parameters
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import check_apart
-from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.errors import BadInput
+from nucleate.gpaw.errors import gpaw_errors
 from nucleate.units import BOHR, HARTREE
 
 
@@ -100,7 +101,6 @@ def converge(
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     started = time.process_time()
     parameters, log, builder = _builder(atoms, settings, options or {})
-    from gpaw import KohnShamConvergenceError
     from gpaw.new.calculation import DFT
 
     basis = builder.create_basis_set()
@@ -127,11 +127,9 @@ def converge(
         field, energies, _ = calculator.calculate(guess, waves, field.vHt_x)
     dft = DFT.from_components(atoms, waves, guess, field, builder.setups, loop, calculator, log, parameters, energies, converge=False)
     steps = 0
-    try:
+    with gpaw_errors():
         for _ in dft.iconverge():
             steps += 1
-    except KohnShamConvergenceError as error:
-        raise ReferenceFailed(f"gpaw: not converged after {settings.max_iterations} iterations", kind="unconverged") from error
     return Converged(
         iterations=steps,
         cpu_seconds=time.process_time() - started,

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from nucleate.errors import BadInput, NucleateError, ReferenceFailed
+from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.gpaw.errors import gpaw_errors
 from nucleate.persist.files import write_whole
 from nucleate.reference.base import refuse_overlap, start_moments
 from nucleate.reference.gpaw import GPAWReference
@@ -48,6 +48,7 @@ SYMMETRY = 1e-6
 """Å; states are turned from one k-point to others, and GPAW refuses to do so under operations that hold less exactly."""
 OURS = ("mode", "occupations", "xc", "txt")
 """Keywords of GPAW that the couplings rely on."""
+UNCONVERGED = "raise [reference] max_iterations or smearing, or give a mixer in its parameters"
 WITHOUT_EFFECT = ("timeout", "workers", "command", "calculator", "pseudopotentials", "pseudo_dir")
 
 
@@ -135,10 +136,10 @@ def liechtenstein_couplings(
         warnings.simplefilter("ignore")
         calculator, moments = _ground_state(atoms, settings, engine, folder, sites, told)
         told(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
-        with _gpaw_errors("bands"):
+        with gpaw_errors("bands", UNCONVERGED):
             calculator, bands = _on_mesh(calculator, mesh, settings.bands)
         told("couplings")
-        with _gpaw_errors("couplings"):
+        with gpaw_errors("couplings", UNCONVERGED):
             states = PAWStates(calculator, bands, sites, mesh)
             tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
     found = Couplings.from_atoms(atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensors)
@@ -182,7 +183,7 @@ def _ground_state(
     calculator = _read_state(state) if mark.exists() and mark.read_text(errors="replace") == key else None
     if calculator is None:
         told("self-consistent state")
-        with _gpaw_errors("state"):
+        with gpaw_errors("state", UNCONVERGED):
             mark.unlink(missing_ok=True)
             calculator = GPAW(**options)
             atoms = atoms.copy()
@@ -212,20 +213,6 @@ def _read_state(path: Path) -> Any:
         return GPAW(str(path), txt=None)
     except Exception:  # A damaged file raises whatever its reader meets.
         return None
-
-
-@contextmanager
-def _gpaw_errors(where: str) -> Iterator[None]:
-    """GPAW reports trouble with exceptions of many kinds."""
-    try:
-        yield
-    except (NucleateError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        if type(error).__name__ in ("KohnShamConvergenceError", "ConvergenceError"):
-            hint = "raise [reference] max_iterations or smearing, or give a mixer in its parameters"
-            raise ReferenceFailed(f"GPAW: {where} did not converge; {hint}", kind="unconverged") from error
-        raise ReferenceFailed(f"GPAW: {where}: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
 
 
 def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple[Any, int]:

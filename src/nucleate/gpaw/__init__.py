@@ -1,0 +1,1 @@
+"""What the references, the electrons and the spins share of GPAW: the session, keywords, errors and levels."""
