@@ -6,6 +6,7 @@ The command line prints the message alone and leaves with `exit_code`.
 from __future__ import annotations
 
 import reprlib
+from typing import Any
 
 LONGEST_QUOTE = 80
 """Characters of somebody's input that a message repeats at most."""
@@ -71,7 +72,7 @@ class ReferenceFailed(NucleateError):
         self.reason = reason
         self.kind = kind
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions with keyword arguments do not survive a process pool without this.
         return (_rebuild_reference_failed, (self.reason, self.kind))
 

@@ -88,7 +88,8 @@ class CrystalBatch:
     @property
     def volumes(self) -> Tensor:
         """(n_structures,) cell volumes, Å³."""
-        return torch.linalg.det(self.cells).abs()
+        result: Tensor = torch.linalg.det(self.cells).abs()
+        return result
 
     def select(self, chosen: Tensor) -> CrystalBatch:
         """The structures whose indices `chosen` (int64, ascending or not) names, in that order."""

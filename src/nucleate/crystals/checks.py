@@ -71,7 +71,8 @@ def check_atoms(atoms: Atoms, where: str) -> None:
 
 def plane_distances(cell: np.ndarray) -> np.ndarray:
     """(3,) Å between neighbouring lattice planes across each cell vector."""
-    return 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    result: np.ndarray = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return result
 
 
 def refuse_close_atoms(atoms: Atoms, where: str) -> None:

@@ -343,7 +343,7 @@ def _formula(stated: str, where: str) -> Counter[str]:
 def _ratio(atoms: Atoms, formula: Counter[str]) -> float:
     """Formulas in the cell, by one of the elements."""
     symbol = next(iter(formula))
-    return atoms.get_chemical_symbols().count(symbol) / formula[symbol]
+    return float(atoms.get_chemical_symbols().count(symbol) / formula[symbol])
 
 
 def _fits(atoms: Atoms, formula: Counter[str], units: float) -> bool:

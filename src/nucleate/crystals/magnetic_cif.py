@@ -55,4 +55,5 @@ def along_one_axis(vectors: np.ndarray, where: str) -> np.ndarray:
     if np.linalg.norm(vectors - np.outer(along, axis), axis=1).max() > COLLINEAR * lengths.max():
         raise BadInput(f"{where}: moments point along more than one axis; nucleate starts collinear calculations alone")
     # The sign of the axis is a choice: the largest component points up.
-    return along * np.sign(axis[np.abs(axis).argmax()])
+    result: np.ndarray = along * np.sign(axis[np.abs(axis).argmax()])
+    return result

@@ -67,7 +67,8 @@ def _alone(positions: Tensor, cells: Tensor, structure: Tensor, cutoff: float) -
     index = structure.unsqueeze(1).expand_as(fractional)
     high = torch.full_like(heights, -torch.inf).scatter_reduce(0, index, fractional, "amax")
     low = torch.full_like(heights, torch.inf).scatter_reduce(0, index, fractional, "amin")
-    return ((1 - (high - low)) * heights >= cutoff).all(dim=1)
+    result: Tensor = ((1 - (high - low)) * heights >= cutoff).all(dim=1)
+    return result
 
 
 def _all_pairs(positions: Tensor, starts: Tensor, counts: Tensor, which: Tensor, cutoff: float) -> dict[int, _List]:

@@ -45,7 +45,8 @@ def frechet_adjoint(log_strain: Tensor, outer: Tensor) -> Tensor:
     block[:, :3, :3] = transposed
     block[:, 3:, 3:] = transposed
     block[:, :3, 3:] = outer
-    return torch.linalg.matrix_exp(block)[:, :3, 3:]
+    result: Tensor = torch.linalg.matrix_exp(block)[:, :3, 3:]
+    return result
 
 
 def voigt_from_full(stress: Tensor) -> Tensor:

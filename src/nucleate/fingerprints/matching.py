@@ -71,6 +71,7 @@ def standard_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
     """The symmetrised conventional cell for files and pictures; the structure itself where spglib finds none."""
     found = spglib.standardize_cell((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
     if found is None:
-        return atoms.copy()
+        result: Atoms = atoms.copy()
+        return result
     cell, scaled, numbers = found
     return Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True)

@@ -64,7 +64,8 @@ def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
         share = (number / counts.unsqueeze(1)).sqrt()
         pooled += [mean * share, (spread / number).sqrt() * share]
     vector = torch.cat(pooled, dim=1)
-    return (vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-12)).numpy()
+    result: np.ndarray = (vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-12)).numpy()
+    return result
 
 
 def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float) -> list[int]:
@@ -86,7 +87,8 @@ def nearest(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
     if len(others) == 0:
         return np.full(len(vectors), np.inf)
     square = (vectors**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * vectors @ others.T
-    return np.sqrt(np.maximum(square, 0).min(1))
+    result: np.ndarray = np.sqrt(np.maximum(square, 0).min(1))
+    return result
 
 
 def farthest_points(vectors: np.ndarray, count: int, first: int) -> list[int]:

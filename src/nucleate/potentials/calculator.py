@@ -46,7 +46,7 @@ class NucleateCalculator(Calculator):
     ]  # fmt: skip
 
     def __init__(self, potential: str | PathLike[str] | Potential, sigma_factor: float | None = None, **options: Any):
-        super().__init__(**options)
+        super().__init__(**options)  # type: ignore[no-untyped-call]
         factor = 1.0
         if isinstance(potential, str | PathLike):
             self.potential: Potential
@@ -66,7 +66,7 @@ class NucleateCalculator(Calculator):
         Raises:
             BadInput: atoms not periodic in three directions, or of an element the committee does not know.
         """
-        super().calculate(atoms, list(properties), list(system_changes))
+        super().calculate(atoms, list(properties), list(system_changes))  # type: ignore[no-untyped-call]
         assert self.atoms is not None
         require_crystal(self.atoms, "the committee knows crystals alone")
         batch = CrystalBatch.from_atoms([self.atoms])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ class PriorPotential:
         check_input(self.species, self.cutoff, batch, None)
         labels = [self._label(atoms) for atoms in batch.to_atoms()]
 
-        def tensor(values: list) -> Tensor:
+        def tensor(values: list[Any]) -> Tensor:
             return torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values]).to(batch.positions.device)
 
         forces = torch.cat([torch.as_tensor(label.forces, dtype=torch.float64) for label in labels]).to(batch.positions.device)

@@ -195,7 +195,8 @@ class SoapKrr(nn.Module):
         total = (same * torch.bmm(rows, rows.transpose(1, 2)) ** self.settings.zeta).sum((1, 2))
         known = torch.linalg.solve_triangular(self.prior_root, summed.T, upper=False)
         left = torch.linalg.solve_triangular(self.posterior_root, summed.T, upper=False)
-        return (total - (known**2).sum(0) + (left**2).sum(0)).clamp_min(0).sqrt()
+        result: Tensor = (total - (known**2).sum(0) + (left**2).sum(0)).clamp_min(0).sqrt()
+        return result
 
 
 def fit_soap_krr(

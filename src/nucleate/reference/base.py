@@ -74,7 +74,7 @@ def with_k_points(atoms: Atoms, reference: Reference, like: Atoms | None = None)
 
     Energies along a relaxation are comparable only on one grid, and a grid chosen anew jumps under small strains.
     """
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     grid = reference.k_points(atoms if like is None else like)
     copy.info.pop(K_POINTS, None)
     if grid is not None:
@@ -235,7 +235,7 @@ def on_short_vectors(atoms: Atoms) -> Atoms:
     For engines whose k-points the user's own keywords decide: energy, forces and stress are the same, but flat cells need more plane waves
     and k-points, and GPAW warns of wrong results. Others keep their vectors.
     """
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     copy.pbc = True
     copy.set_constraint()
     angles = copy.cell.angles()

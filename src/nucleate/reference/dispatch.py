@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from ase import Atoms
 
@@ -112,7 +113,7 @@ class _Slot:
         self.deadline = time.monotonic() + STARTING
         self.began = time.monotonic()
         with interrupts_held():
-            self.future: Future | None = self._pool.submit(_ready, reference)
+            self.future: Future[Any] | None = self._pool.submit(_ready, reference)
         # The pool's own process becomes the watching half. Where the pool does not tell, the worker will.
         self.watcher: int | None = next(iter(getattr(self._pool, "_processes", None) or ()), None)
 
@@ -379,7 +380,7 @@ class Dispatcher:
         self, executor: Executor, tasks: list[tuple[str, Atoms]], finish: Callable[[str, object, float], None]
     ) -> list[tuple[str, Atoms]]:
         """Run tasks; returns those whose worker died."""
-        pending: dict[Future, tuple[str, Atoms]] = {}
+        pending: dict[Future[Any], tuple[str, Atoms]] = {}
         lost: list[tuple[str, Atoms]] = []
         try:
             for key, atoms in tasks:

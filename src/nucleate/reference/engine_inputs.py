@@ -208,7 +208,8 @@ class VaspInput(EngineInput):
         }  # fmt: skip
         if grid is not None:
             options |= {"kpts": grid.size, "gamma": not any(grid.shift)}
-        return Vasp(directory=str(folder), command=self.command, **(options | self.s.parameters))
+        result: GetPropertiesMixin = Vasp(directory=str(folder), command=self.command, **(options | self.s.parameters))
+        return result
 
     def iterations(self, text: str) -> int:
         """Lines of the electronic loop."""
@@ -295,7 +296,7 @@ class AnyInput(EngineInput):
     def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
         """A fresh one each time: calculators keep state."""
         try:
-            made = self._class(**self.s.parameters)
+            made: GetPropertiesMixin = self._class(**self.s.parameters)
         except TypeError as error:
             raise BadInput(f"reference.parameters do not fit {quoted(self.s.calculator)}: {quoted(str(error))}") from error
         if hasattr(made, "directory"):

@@ -117,7 +117,8 @@ def niggli_basis(cell: np.ndarray) -> np.ndarray:
     if reduced is None:
         reduced = minkowski_reduce(cell)[0]
     basis = np.rint(reduced @ np.linalg.inv(cell)).astype(int)
-    return basis if np.linalg.det(basis @ cell) > 0 else -basis
+    result: np.ndarray = basis if np.linalg.det(basis @ cell) > 0 else -basis
+    return result
 
 
 def primitive_basis(atoms: Atoms) -> tuple[np.ndarray, int]:
@@ -157,7 +158,8 @@ def _repeats(atoms: Atoms, cell: np.ndarray) -> np.ndarray:
     distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=2)
     moments = atoms.get_initial_magnetic_moments()
     alike = (atoms.numbers[:, None] == atoms.numbers) & (np.abs(moments[:, None] - moments) < 1e-6)
-    return ((distance < 10 * SYMMETRY_PRECISION) & alike).argmax(axis=1)
+    result: np.ndarray = ((distance < 10 * SYMMETRY_PRECISION) & alike).argmax(axis=1)
+    return result
 
 
 def k_grid(atoms: Atoms, spacing: float, primitive: bool = True) -> KGrid:
@@ -218,7 +220,8 @@ def _vectors_within(cell: np.ndarray, length: float) -> np.ndarray:
     reach = np.floor(length / heights).astype(int)
     grid = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1).reshape(-1, 3)
     grid = grid[len(grid) // 2 + 1 :]
-    return grid[np.linalg.norm(grid @ cell, axis=1) < length]
+    result: np.ndarray = grid[np.linalg.norm(grid @ cell, axis=1) < length]
+    return result
 
 
 def _rotations(atoms: Atoms) -> np.ndarray:
@@ -256,4 +259,5 @@ def _maps_on_itself(size: np.ndarray | tuple[int, int, int], shift: np.ndarray, 
     turned = n[:, None] * np.linalg.inv(turns).transpose(0, 2, 1) / n
     corners = np.concatenate([np.zeros((1, 3)), np.eye(3)]) + shift
     landed = np.einsum("tij,cj->tci", turned, corners) - shift
-    return np.abs(landed - np.round(landed)).max(axis=(1, 2)) < 1e-6
+    result: np.ndarray = np.abs(landed - np.round(landed)).max(axis=(1, 2)) < 1e-6
+    return result

@@ -299,7 +299,7 @@ _COLUMNS = (
 )
 
 
-def _row(row: tuple) -> LedgerRow:
+def _row(row: tuple[Any, ...]) -> LedgerRow:
     """A row as it was written; raises `RunFolderError` for one that cannot have been."""
     try:
         return _read_row(row)
@@ -307,7 +307,7 @@ def _row(row: tuple) -> LedgerRow:
         raise RunFolderError(f"row {quoted(row[0], 20)} of the ledger is damaged ({quoted(str(error))}); the others can be read") from None
 
 
-def _read_row(row: tuple) -> LedgerRow:
+def _read_row(row: tuple[Any, ...]) -> LedgerRow:
     (number, key, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core, wall, attempts,
      purpose, round_, details, moments) = row  # fmt: skip
     label = None

@@ -116,7 +116,9 @@ def _load(name: str) -> Evaluate:
     """Loaded once a process."""
     kind, _, file = name.partition(":")
     with _quiet():
-        return {"chgnet": _load_chgnet, "sevennet": _load_sevennet, "mace": lambda: _load_mace(file)}[kind]()
+        if kind == "mace":
+            return _load_mace(file)
+        return _load_chgnet() if kind == "chgnet" else _load_sevennet()
 
 
 PACKAGES = {"chgnet": "chgnet", "sevennet": "sevenn", "mace": "mace"}

@@ -222,7 +222,8 @@ def _judge(
 
 def _flatness(cells: Tensor) -> Tensor:
     """(n,) Å between the nearest lattice planes across a cell vector; NaN where a cell has no volume."""
-    return 1 / torch.linalg.inv_ex(cells).inverse.norm(dim=1).amax(1)
+    result: Tensor = 1 / torch.linalg.inv_ex(cells).inverse.norm(dim=1).amax(1)
+    return result
 
 
 def _guard(state: State, k: int, volume0: Tensor, settings: RelaxSettings) -> str:

@@ -162,7 +162,7 @@ def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> Relax
 
 
 def _with_energy(end: Relaxed, reference: str) -> Atoms:
-    atoms = end.atoms.copy()
+    atoms: Atoms = end.atoms.copy()
     atoms.info.update(enthalpy_per_atom=end.energy_per_atom, stop=end.stop, reference=reference)
     return atoms
 

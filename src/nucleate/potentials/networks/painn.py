@@ -97,4 +97,5 @@ class PaiNN(NetworkPotential):
         scalar, _ = pass_messages(
             self, self.embedding[:, graph.kind], vectors, graph.centre, graph.neighbour, self.settings.radial, self.cutoff
         )
-        return self.output(scalar).squeeze(-1)
+        result: Tensor = self.output(scalar).squeeze(-1)
+        return result

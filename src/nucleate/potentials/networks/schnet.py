@@ -61,4 +61,5 @@ class SchNet(NetworkPotential):
         for filter_network, linear, update in zip(self.filters, self.inputs, self.updates, strict=True):
             message = linear(x)[:, graph.neighbour] * (ACTIVATIONS["softplus"](filter_network(gaussians)) * cut)
             x = x + update(torch.zeros_like(x).index_add(1, graph.centre, message))
-        return self.output(x).squeeze(-1)
+        result: Tensor = self.output(x).squeeze(-1)
+        return result
