@@ -48,7 +48,10 @@ class PairPotential:
         bare, bare_slope = depth * (q * q - 2 * q), depth * (-12 * q * q + 12 * q) / r
         return bare * end, bare_slope * end + bare * end_slope
 
-    def energy_forces_stress(self, batch, edges=None):
+    def layout(self, batch, edges):
+        return None
+
+    def energy_forces_stress(self, batch, edges=None, layout=None, mean_forces=False):
         unknown = sorted(set(batch.numbers.tolist()) - set(self.species))
         if unknown:
             raise BadInput(f"no parameters for {chemical_symbols[unknown[0]]}")

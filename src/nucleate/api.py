@@ -17,23 +17,19 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ase.data import atomic_numbers
-
-from nucleate.crystals.formula import formula_text, parse_formula
-from nucleate.csp.learner import Learner
+from nucleate.crystals.formula import formula_text
 from nucleate.csp.loop import Search
+from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
 from nucleate.csp.result_files import write_structures, write_table
 from nucleate.csp.run_data import RunData, read_run, show_data
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
-from nucleate.generate import make_generator
 from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml
 from nucleate.potentials.prior import resolved_prior
 from nucleate.processes.interrupts import check, listening
 from nucleate.reference.base import Reference
-from nucleate.reference.build import make_reference
 from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
 from nucleate.report.html import write_report
 
@@ -187,16 +183,12 @@ def search(
         model__prior=prior,
     )
     given = None if reference is None or isinstance(reference, str) else reference
-    # What cannot work is said before a folder is made.
-    given = given or make_reference(resolved.reference)
-    species = tuple(sorted(atomic_numbers[symbol] for symbol in parse_formula(resolved.formula)))
-    Learner(species, resolved.model, resolved.training, resolved.seed, given)
-    own = make_generator(parse_formula(resolved.formula), resolved.generate, resolved.seeds_from).seeds
-    if own is not None and own.left > (pool := resolved.search.pool):
-        raise BadInput(f"{resolved.seeds_from}: holds {own.left} structures, more than the pool of {pool}; raise search.pool")
+    plan = prepare(resolved, given)
+    # Settings that cannot work are refused before a folder is made.
+    check_start(plan)
     path = Path(out) if out is not None else default_folder(resolved)
     with RunFolder.create(path, to_toml(resolved)) as folder:
-        return _run(folder, resolved, given, executor, on_event)
+        return _run(folder, plan, executor, on_event)
 
 
 def resume(
@@ -242,7 +234,7 @@ def resume(
             if on_event is not None:
                 on_event("starts", {"text": starts})
             starts = None
-        return _run(opened, settings, reference or make_reference(settings.reference), executor, on_event, starts)
+        return _run(opened, prepare(settings, reference), executor, on_event, starts)
 
 
 def what_starts(settings: RunSettings) -> str:
@@ -265,12 +257,12 @@ def _is_own(path: Path) -> bool:
 
 def _run(
     folder: RunFolder,
-    settings: RunSettings,
-    reference: Reference,
+    plan: Plan,
     executor: Executor | None,
     on_event: OnEvent | None,
     starts: str | None = None,
 ) -> SearchResult:
+    settings, reference = plan.settings, plan.reference
     before = folder.reference()
     if before is not None and before.name != reference.name:
         raise RunFolderError(
@@ -305,7 +297,7 @@ def _run(
             on_event("starts", {"text": starts})
     try:
         with listening():
-            state = Search(folder, settings, reference, executor, on_event=told).run()
+            state = Search(folder, plan, executor, on_event=told).run()
     except BaseException:
         # What stopped the search must be heard, not a file that could not be written after it.
         _try(lambda: write_outputs(folder.path))
@@ -332,7 +324,7 @@ def write_outputs(folder: AnyPath) -> RunData:
 
 def default_folder(settings: RunSettings) -> Path:
     """The formula; with a number where that folder holds another run or something else."""
-    name = formula_text(parse_formula(settings.formula))
+    name = formula_text(settings.counts)
     text = to_toml(settings)
     for number in range(1, 10000):
         path = Path(name if number == 1 else f"{name}-{number}")

@@ -23,6 +23,7 @@ import torch
 from conftest import PairPotential, label
 from nucleate.crystals import parse_formula
 from nucleate.csp.loop import Search
+from nucleate.csp.plan import prepare
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import ReferenceFailed
@@ -78,7 +79,7 @@ def search(folder):
     """In a child: start or resume, to the end."""
     settings = settings_from_dict(SETTINGS)
     with RunFolder.create(folder, to_toml(settings)) as run:
-        Search(run, settings, reference=PaidReference(folder.with_suffix(".paid"))).run()
+        Search(run, prepare(settings, PaidReference(folder.with_suffix(".paid")))).run()
 
 
 def forked(folder, seconds=None):

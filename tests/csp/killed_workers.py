@@ -45,6 +45,7 @@ def questions(folder):
 
 def search(folder):
     from nucleate.csp.loop import Search
+    from nucleate.csp.plan import prepare
     from nucleate.csp.run_folder import RunFolder
     from nucleate.csp.run_settings import settings_from_dict
     from nucleate.persist.toml import to_toml
@@ -53,7 +54,7 @@ def search(folder):
 
     settings = settings_from_dict({**SETTINGS, "search": {**SETTINGS["search"], "budget": 40}, "reference": {"workers": WORKERS}})
     with RunFolder.create(folder, to_toml(settings)) as run:
-        Search(run, settings, reference=Paid(folder.with_suffix(".paid"))).run()
+        Search(run, prepare(settings, Paid(folder.with_suffix(".paid")))).run()
 
 
 def preload():

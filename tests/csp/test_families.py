@@ -10,7 +10,6 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.errors import BadInput
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
-from nucleate.potentials.registry import family_of
 
 SMALL = {
     "a2a": {"hidden": [8], "radial_bins": 6, "angular_bins": 2, "angle_bins": 2},
@@ -38,7 +37,7 @@ def test_a_search_with_each_family(family, tmp_path):
     result = api.search("Cu2", settings=settings(family=family, options=SMALL[family], **members), out=tmp_path / "run")
     assert result.calls > 8
     model, _ = load_potential(sorted((tmp_path / "run" / "models").glob("*.safetensors"))[-1])
-    assert family_of(model) == family
+    assert model.family == family
     cells = [bulk("Cu", "fcc", a) for a in (3.4, 3.6, 4.4)]
     batch = CrystalBatch.from_atoms(cells)
     sigma = model.energy_forces_stress(batch).energy_sigma(batch)
@@ -83,7 +82,7 @@ def test_options_of_a_search_reach_it(tmp_path):
     api.search("Cu2", settings=given, model="schnet", prior="chgnet", out=tmp_path / "run", budget=7)
     model, _ = load_potential(sorted((tmp_path / "run" / "models").glob("*.safetensors"))[-1])
     assert isinstance(model, CorrectedPotential)
-    assert family_of(model.correction) == "schnet"
+    assert model.learned.family == "schnet"
     with pytest.raises(BadInput, match="prior and reference are both chgnet"):
         api.search("Cu2", reference="chgnet", prior="chgnet", out=tmp_path / "other")
     with pytest.raises(BadInput, match=r"hidden_of names H"):

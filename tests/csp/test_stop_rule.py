@@ -5,6 +5,7 @@ import pytest
 from ase.build import bulk
 
 from nucleate.csp.loop import Search
+from nucleate.csp.plan import prepare
 from nucleate.csp.records import Lead, Polymorph
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
@@ -43,7 +44,7 @@ def search(tmp_path):
         {"formula": "Cu1", "search": {"top": 2, "resolution": 3.0, "quiet_rounds": 2, "max_rounds": 10, "budget": 5}}
     )
     with RunFolder.create(tmp_path / "run", to_toml(settings)) as folder:
-        yield Search(folder, settings, reference=Silent())
+        yield Search(folder, prepare(settings, Silent()))
 
 
 def judged(search, *energies, round=1, asked=True, leads=()):

@@ -78,7 +78,10 @@ class Broken:
         self.cutoff = potential.cutoff
         self.species = potential.species
 
-    def energy_forces_stress(self, batch, edges=None):
+    def layout(self, batch, edges):
+        return None
+
+    def energy_forces_stress(self, batch, edges=None, layout=None, mean_forces=False):
         if self.fault == "unknown element":
             batch = CrystalBatch(batch.positions, batch.cells, torch.full_like(batch.numbers, self.species[0]), batch.structure)
         p = self.good.energy_forces_stress(batch, edges)
@@ -95,6 +98,8 @@ class Broken:
             forces = forces * 1.001
         elif self.fault == "stress against finite differences":
             stress = stress * 1.001
+        elif self.fault == "mean forces" and mean_forces:
+            forces = forces * 1.001
         elif self.fault == "in a batch":
             energy = energy + 0.01 * energy.mean()
         elif self.fault == "longer than the cutoff":
@@ -117,7 +122,7 @@ class Broken:
     [
         "committee axis", "shape of forces", "not finite", "symmetry of the stress",
         "forces against finite differences", "stress against finite differences", "in a batch",
-        "longer than the cutoff", "translation", "rotation", "permutation", "supercell", "unknown element",
+        "longer than the cutoff", "mean forces", "translation", "rotation", "permutation", "supercell", "unknown element",
     ],
 )  # fmt: skip
 def test_faults_are_named(pair_potential, argon, fault):

@@ -131,7 +131,10 @@ class Staged:
         self.good, self.change = good, change
         self.cutoff, self.species = good.cutoff, good.species
 
-    def energy_forces_stress(self, batch, edges=None):
+    def layout(self, batch, edges):
+        return None
+
+    def energy_forces_stress(self, batch, edges=None, layout=None, mean_forces=False):
         p = self.good.energy_forces_stress(batch, edges)
         return Prediction(*self.change(batch, p.energy.clone(), p.forces.clone(), p.stress.clone()))
 

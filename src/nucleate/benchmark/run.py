@@ -15,8 +15,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ase.data import atomic_numbers
-
 from nucleate.benchmark.statistics import pretrained_summary, random_summary, search_summary
 from nucleate.benchmark.targets import Target, relaxed_target
 from nucleate.benchmark.trials import (
@@ -27,7 +25,6 @@ from nucleate.benchmark.trials import (
     search_trial,
     trial_settings,
 )
-from nucleate.crystals.formula import parse_formula
 from nucleate.csp.records import atoms_from_dict
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
@@ -187,8 +184,7 @@ def _pretrained(run: _Run, asked: RunSettings, potential: str, cells: int, targe
     usable = [k for k, cell in enumerate(relaxed) if cell["atoms"] is not None]
     usable.sort(key=lambda k: relaxed[k]["energy"])
     structures = [atoms_from_dict(relaxed[k]["atoms"]) for k in usable]
-    species = [atomic_numbers[symbol] for symbol in parse_formula(asked.formula)]
-    order = [usable[place] for place in distinct(structures, species)][:CONFIRMED]
+    order = [usable[place] for place in distinct(structures, asked.species)][:CONFIRMED]
     units = {f"confirmed/{potential}/{k}": (confirm_trial, asked, atoms_from_dict(relaxed[k]["atoms"]), target) for k in order}
     confirmed = dict(zip(order, run.all(units).values(), strict=True))
     return pretrained_summary(order, cells, confirmed)

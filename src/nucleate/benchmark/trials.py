@@ -19,8 +19,8 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.benchmark.targets import Target
-from nucleate.crystals.formula import parse_formula
 from nucleate.csp.loop import Search
+from nucleate.csp.plan import prepare
 from nucleate.csp.records import Polymorph, atoms_to_dict
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
@@ -84,7 +84,7 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
         return bool(hits)
 
     with tempfile.TemporaryDirectory() as folder, RunFolder.create(Path(folder) / "run", to_toml(settings)) as run:
-        state = Search(run, settings, on_polymorph=told).run()
+        state = Search(run, prepare(settings), on_polymorph=told).run()
         calls = run.ledger.count()
     energies = sorted(polymorph.energy for polymorph in state.polymorphs)
     return SeedResult(
@@ -167,7 +167,7 @@ def _converged(settings: RunSettings) -> RelaxSettings:
 
 def _random_cell(settings: RunSettings, seed: int, share: float) -> Atoms:
     generation = settings.generate.model_copy(update={"symmetric_share": share, "workers": 1})
-    generator = make_generator(parse_formula(settings.formula), generation)
+    generator = make_generator(settings.counts, generation)
     (candidate,) = generator.propose(1, np.random.default_rng([seed, 4711]))
     return candidate.atoms
 

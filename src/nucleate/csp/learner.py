@@ -96,4 +96,4 @@ class Learner:
     def load(self, path: Path) -> None:
         """Go on from the model of a round."""
         found, _ = load_potential(path)
-        self._learned = found.correction if isinstance(found, CorrectedPotential) else found
+        self._learned = found.learned

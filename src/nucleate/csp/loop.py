@@ -17,12 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import atomic_numbers
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.crystals.formula import parse_formula, scale_formula
 from nucleate.csp.leads import LeadFollower, new_leads
-from nucleate.csp.learner import Learner
+from nucleate.csp.plan import Plan
 from nucleate.csp.records import (
     Carried,
     Lead,
@@ -34,15 +32,12 @@ from nucleate.csp.records import (
     residuals,
 )
 from nucleate.csp.run_folder import RunFolder
-from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.select import lowest_unknown, select
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints
-from nucleate.generate import make_generator
 from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
-from nucleate.reference.base import Label, Reference
-from nucleate.reference.build import make_reference
+from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Dispatcher
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.reference_surface import ReferencePotential
@@ -61,8 +56,7 @@ class Search:
 
     Args:
         folder: open run folder.
-        settings: as resolved.
-        reference: in place of the one the settings name (tests).
+        plan: Settings and the parts that follow from them.
         executor: where references run, in place of local processes.
         on_event: called with (kind, facts) for progress.
         on_polymorph: called with each confirmed polymorph; returning True ends the search.
@@ -71,18 +65,17 @@ class Search:
     def __init__(
         self,
         folder: RunFolder,
-        settings: RunSettings,
-        reference: Reference | None = None,
+        plan: Plan,
         executor: Executor | None = None,
         on_event: Callable[[str, dict[str, Any]], None] | None = None,
         on_polymorph: Callable[[Polymorph], bool | None] | None = None,
     ):
         self.folder = folder
-        self.settings = settings
-        self.counts = parse_formula(settings.formula)
-        self.species = tuple(sorted(atomic_numbers[symbol] for symbol in self.counts))
+        self.plan = plan
+        self.settings = settings = plan.settings
+        self.counts, self.species = settings.counts, settings.species
         self.on_event = on_event
-        self.reference = reference or make_reference(settings.reference)
+        self.reference = plan.reference
         workers = settings.reference.workers
         if workers is None:
             workers = 0 if self.reference.surrogate else len(sched_getaffinity(0))
@@ -98,7 +91,7 @@ class Search:
         self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self._polymorph)
         self.pool_relax = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
         self.state = LoopState()
-        self.learner = Learner(self.species, settings.model, settings.training, settings.seed, self.reference, folder.path / "prior.jsonl")
+        self.learner = plan.learner(folder.path / "prior.jsonl")
         self._seconds: dict[str, float] = {}
 
     # -- running ----------------------------------------------------------------------------------------------
@@ -173,16 +166,13 @@ class Search:
         if count <= 0:
             return []
         # The user's own structures join the first pool alone; after that they live on in what is carried.
-        seeds = self.settings.seeds_from if round <= 1 else None
-        generator = make_generator(self.counts, self.settings.generate, seeds)
-        return generator.propose(count, self._rng(round, 1))
+        return self.plan.generator(with_seeds=round <= 1).propose(count, self._rng(round, 1))
 
     def _generate_small(self, round: int) -> list[Candidate]:
         """Smaller cells of the same composition: they teach the committee what the large ones are searched with."""
         search = self.settings.search
         made: list[Candidate] = []
-        for k, units in enumerate(search.train_units):
-            generator = make_generator(scale_formula(self.counts, units), self.settings.generate)
+        for k, generator in enumerate(self.plan.small_generators()):
             made += generator.propose(-(-search.train_pool // len(search.train_units)), self._rng(round, 10 + k))
         return made
 

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nucleate.crystals.formula import formula_text, parse_formula
+from nucleate.crystals.formula import formula_text
 from nucleate.csp.records import LoopState, Polymorph, lowest_enthalpy
 from nucleate.csp.run_folder import VERSION, RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
@@ -225,7 +225,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "schema": SCHEMA,
         "nucleate": package_version(),
         "folder": str(run.path),
-        "formula": formula_text(parse_formula(settings.formula)),
+        "formula": formula_text(settings.counts),
         "pressure": settings.pressure,
         "reference": {
             "name": run.reference,
@@ -242,7 +242,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "core_seconds": sum(row.core_seconds for row in run.rows),
         "wall_seconds": wall_seconds(run.state),
         "resolution": settings.search.resolution,
-        "lowest_label": lowest_enthalpy(run.rows, sum(parse_formula(settings.formula).values()), settings.pressure),
+        "lowest_label": lowest_enthalpy(run.rows, sum(settings.counts.values()), settings.pressure),
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
         "proof": state.proof,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.crystals.formula import parse_formula
@@ -50,6 +51,16 @@ class RunSettings(BaseModel):
         description="Relaxation of the pool on the committee; pressure and sigma_stop are those of the search.",
     )
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of atoms of each element in the search cell."""
+        return parse_formula(self.formula)
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers in the search cell, ascending."""
+        return tuple(sorted(atomic_numbers[symbol] for symbol in self.counts))
+
     @field_validator("relax")
     @classmethod
     def _those_of_the_search(cls, value: PoolRelaxSettings) -> PoolRelaxSettings:
@@ -63,7 +74,7 @@ class RunSettings(BaseModel):
 def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSettings:
     """Validate; raises `BadInput` naming every wrong key with the nearest right one, and every wrong value."""
     settings = validated(RunSettings, data, source)
-    parse_formula(settings.formula)
+    settings.counts  # noqa: B018 - an impossible formula is refused here
     settings.model.family_options()
     if settings.model.family == "soap-krr":
         for name, field in TrainingSettings.model_fields.items():

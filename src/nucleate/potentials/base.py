@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from ase.data import chemical_symbols
-from torch import Tensor
+from torch import Tensor, nn
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
@@ -52,16 +52,74 @@ class Prediction:
 class Potential(Protocol):
     """An energy surface with a committee axis.
 
-    `edges` may hold pairs beyond `cutoff`; it must hold every pair within. One whose `can_follow_mean` is True also takes
-    `mean_forces`: forces and stress of the committee's mean alone, with a committee axis of one, for less.
+    `edges` may hold pairs beyond `cutoff`; it must hold every pair within.
     """
 
     cutoff: float
     species: tuple[int, ...]
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
-        """Energies, forces, stresses. Raises `BadInput` for an element the potential does not know."""
+    def layout(self, batch: CrystalBatch, edges: Edges) -> Any:
+        """Tables that stay valid while the pairs do, for `energy_forces_stress`; None if the potential has none."""
         ...
+
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: Any = None, mean_forces: bool = False
+    ) -> Prediction:
+        """Energies, forces and stresses of a batch.
+
+        Args:
+            batch: Structures.
+            edges: Pairs of neighbours; None: the potential finds them.
+            layout: Tables for these edges from `layout`; None: the potential makes them.
+            mean_forces: Return forces and stress of the committee's mean alone, with a committee axis of one, where that costs less.
+
+        Raises:
+            BadInput: the batch contains an element that the potential does not know.
+        """
+        ...
+
+
+class LearnedModel(nn.Module):
+    """Base class of the potentials that are fitted to labels; with defaults for what not every family has.
+
+    Attributes:
+        family: Name of the family, as in settings and model files.
+        by_species: Whether the first axis of every parameter runs over the species.
+        prior_name: Name of the prior below the model; None, since a model stands alone.
+    """
+
+    family: ClassVar[str]
+    by_species: ClassVar[bool] = False
+    prior_name: ClassVar[None] = None
+
+    @property
+    def learned(self) -> Self:
+        """The model itself; `CorrectedPotential` returns its correction."""
+        return self
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of learned parameters, all members together."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def layout(self, batch: CrystalBatch, edges: Edges) -> Any:
+        """See `Potential`."""
+        return None
+
+    def fit_inputs(self, batch: CrystalBatch) -> None:
+        """Set the scale of the network's inputs from training structures; families without such a scale do nothing."""
+
+    def copy_species(self, target: str, source: str) -> None:
+        """Copy the weights of one species to another.
+
+        Raises:
+            BadInput: species share their weights in this family.
+        """
+        raise BadInput(f"weights can be copied between species in a2a alone; species share them in {self.family}")
+
+    def mean_atomic_energies(self, batch: CrystalBatch, edges: Edges) -> Tensor | None:
+        """Return the (n_atoms,) committee mean of the atomic energies in eV, without the pair wall; None where there are none."""
+        return None
 
 
 def check_input(species: tuple[int, ...], cutoff: float, batch: CrystalBatch, edges: Edges | None) -> None:

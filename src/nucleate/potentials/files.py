@@ -16,7 +16,7 @@ from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import Whole, check_version, read_tensor_file
 from nucleate.persist.text import from_json, stated
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential, prior_digest
-from nucleate.potentials.registry import Learned, family_of, family_settings, make_model
+from nucleate.potentials.registry import Learned, family_settings, make_model
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 
 VERSION = 2
@@ -59,7 +59,7 @@ def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, 
     path = Path(path)
     header = {
         "format": FORMAT,
-        "family": family_of(model),
+        "family": model.family,
         "version": str(VERSION),
         "species": json.dumps(model.species),
         "settings": model.settings.model_dump_json(),

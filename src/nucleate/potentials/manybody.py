@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
-from nucleate.potentials.base import Prediction, check_input
+from nucleate.potentials.base import LearnedModel, Prediction, check_input
 from nucleate.potentials.basis import DEGREES, L_MAX, N_LM, quadrature
 from nucleate.potentials.edge_basis import EdgeBasis, Layout, make_layout
 from nucleate.potentials.settings import ModelSettings
@@ -38,7 +38,7 @@ CHUNK_ATOMS = 300
 """Atoms a chunk of the members' networks at inference, for the same reason."""
 
 
-class ManyBodyCommittee(nn.Module):
+class ManyBodyCommittee(LearnedModel):
     """A committee of many-body potentials.
 
     Args:
@@ -52,7 +52,8 @@ class ManyBodyCommittee(nn.Module):
         energy_shift: (n_species,) eV, energy of an atom before the network speaks.
     """
 
-    can_follow_mean = True
+    family = "manybody"
+    by_species = True
 
     # Buffers, named here for the type checker.
     feature_mean: Tensor
@@ -226,6 +227,13 @@ class ManyBodyCommittee(nn.Module):
             gradients.append(gradient)
         return torch.cat(energies, 1), torch.cat(gradients, 1).view(m, -1, N_LM, self.settings.radial)
 
+    def mean_atomic_energies(self, batch: CrystalBatch, edges: Edges) -> Tensor:
+        """See `LearnedModel`."""
+        with torch.no_grad():
+            basis = self.edge_basis(edges.vectors(batch).to(self.dtype), self.layout(batch, edges))
+            energy, _ = self.energy_gradient(basis, batch.numbers, create_graph=False)
+        return energy.detach().double().mean(0) + self.energy_shift[self.species_index[batch.numbers]]
+
     def shifts(self, batch: CrystalBatch) -> Tensor:
         """(n_structures,) sum of the species' energy shifts, eV, float64."""
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
@@ -271,20 +279,19 @@ class ManyBodyCommittee(nn.Module):
                 0.5 * (stress + stress.transpose(-1, -2)),
             )
 
-
-def standardise(model: ManyBodyCommittee, batch: CrystalBatch) -> None:
-    """Set each member's feature mean and deviation from the atoms of these structures."""
-    with torch.no_grad():
-        edges = neighbour_edges(batch, model.cutoff)
-        basis = model.edge_basis(edges.vectors(batch).to(model.dtype), model.layout(batch, edges, block_edges=6000))
-        atomic = basis.atomic.view(1, len(batch.numbers), len(model.species), *basis.atomic.shape[1:])
-        for index, z in enumerate(model.species):
-            chosen = (batch.numbers == z).nonzero().flatten()
-            if len(chosen) == 0:
-                continue
-            features = model.features(atomic[:, chosen], index)
-            # A crushed cell must not set the scale: clip at a robust spread first.
-            low, high = torch.quantile(features, 0.02, dim=1, keepdim=True), torch.quantile(features, 0.98, dim=1, keepdim=True)
-            features = features.clamp(low, high)
-            model.feature_mean[index] = features.mean(1, keepdim=True)
-            model.feature_std[index] = features.std(1, keepdim=True, unbiased=False).clamp_min(1e-4)
+    def fit_inputs(self, batch: CrystalBatch) -> None:
+        """Set each member's feature mean and deviation from the atoms of these structures."""
+        with torch.no_grad():
+            edges = neighbour_edges(batch, self.cutoff)
+            basis = self.edge_basis(edges.vectors(batch).to(self.dtype), self.layout(batch, edges, block_edges=6000))
+            atomic = basis.atomic.view(1, len(batch.numbers), len(self.species), *basis.atomic.shape[1:])
+            for index, z in enumerate(self.species):
+                chosen = (batch.numbers == z).nonzero().flatten()
+                if len(chosen) == 0:
+                    continue
+                features = self.features(atomic[:, chosen], index)
+                # A crushed cell must not set the scale: clip at a robust spread first.
+                low, high = torch.quantile(features, 0.02, dim=1, keepdim=True), torch.quantile(features, 0.98, dim=1, keepdim=True)
+                features = features.clamp(low, high)
+                self.feature_mean[index] = features.mean(1, keepdim=True)
+                self.feature_std[index] = features.std(1, keepdim=True, unbiased=False).clamp_min(1e-4)

@@ -22,7 +22,6 @@ from nucleate.crystals.strain import full_from_voigt
 from nucleate.errors import BadInput, ReferenceFailed, quoted
 from nucleate.potentials.base import Prediction, check_input
 from nucleate.potentials.registry import Learned
-from nucleate.potentials.soap_krr import SoapKrr
 from nucleate.reference.base import Label
 from nucleate.reference.surrogates import SurrogateReference, mace_calculator
 
@@ -80,7 +79,12 @@ class PriorPotential:
             self.cutoff = float(calculator.r_max)
             self.species = tuple(int(z) for z in calculator.z_table.zs)
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+    def layout(self, batch: CrystalBatch, edges: Edges) -> None:
+        """See `Potential`."""
+
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
+    ) -> Prediction:
         """See `Potential`; `edges` is passed over: the packages find their own.
 
         Raises:
@@ -118,15 +122,23 @@ class CorrectedPotential:
         self.species = correction.species
 
     @property
-    def can_follow_mean(self) -> bool:
-        """Whether the correction can."""
-        return getattr(self.correction, "can_follow_mean", False)
+    def learned(self) -> Learned:
+        """The correction."""
+        return self.correction
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None, mean_forces: bool = False) -> Prediction:
+    @property
+    def prior_name(self) -> str:
+        """Name of the prior."""
+        return self.prior.name
+
+    def layout(self, batch: CrystalBatch, edges: Edges) -> Any:
         """See `Potential`."""
-        if mean_forces and not isinstance(self.correction, SoapKrr):  # which has but one member
-            learned = self.correction.energy_forces_stress(batch, edges, mean_forces=True)
-        else:
-            learned = self.correction.energy_forces_stress(batch, edges)
+        return self.correction.layout(batch, edges)
+
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: Any = None, mean_forces: bool = False
+    ) -> Prediction:
+        """See `Potential`."""
+        learned = self.correction.energy_forces_stress(batch, edges, layout, mean_forces)
         ground = self.prior.energy_forces_stress(batch)
         return Prediction(learned.energy + ground.energy, learned.forces + ground.forces, learned.stress + ground.stress, learned.deviation)

@@ -26,10 +26,10 @@ Learned = Trainable | SoapKrr
 
 FAMILIES: dict[str, tuple[Callable[..., Trainable], type[BaseModel]]] = {
     "manybody": (ManyBodyCommittee, ModelSettings),
-    "a2a": (A2A, A2ASettings),
-    "molcnn": (MolCNN, MolCNNSettings),
-    "schnet": (SchNet, SchNetSettings),
-    "painn": (PaiNN, PaiNNSettings),
+    "a2a": (A2A.in_dtype, A2ASettings),
+    "molcnn": (MolCNN.in_dtype, MolCNNSettings),
+    "schnet": (SchNet.in_dtype, SchNetSettings),
+    "painn": (PaiNN.in_dtype, PaiNNSettings),
 }
 
 
@@ -45,17 +45,4 @@ def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
 
 def make_model(name: str, species: tuple[int, ...], settings: BaseModel, seed: int, dtype: torch.dtype) -> Trainable:
     """A model with random weights."""
-    made = FAMILIES[name][0](species, settings, seed)
-    if isinstance(made, NetworkPotential):
-        return made.in_precision(dtype)
-    return ManyBodyCommittee(species, ModelSettings.model_validate(settings.model_dump()), seed, dtype)
-
-
-def family_of(model: Learned) -> str:
-    """Its name."""
-    return next((name for name, (kind, _) in FAMILIES.items() if type(model) is kind), "soap-krr")
-
-
-def weights_of(model: Learned) -> int:
-    """Numbers that were learned, all members together."""
-    return len(model.alpha) if isinstance(model, SoapKrr) else sum(parameter.numel() for parameter in model.parameters())
+    return FAMILIES[name][0](species, settings, seed, dtype)

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
 from nucleate.crystals.strain import full_from_voigt
 from nucleate.errors import BadInput
-from nucleate.potentials.base import Prediction, check_input
+from nucleate.potentials.base import LearnedModel, Prediction, check_input
 from nucleate.potentials.basis import L_MAX, N_LM
 from nucleate.potentials.edge_basis import EdgeBasis, make_layout
 
@@ -50,7 +50,7 @@ class SoapKrrSettings(BaseModel):
     stress_noise: float = Field(0.05, gt=0, le=1e3, description="Expected error of stress times volume, eV/atom.")
 
 
-class SoapKrr(nn.Module):
+class SoapKrr(LearnedModel):
     """The model; made by `fit_soap_krr`, or empty for a file's weights.
 
     Args:
@@ -65,6 +65,7 @@ class SoapKrr(nn.Module):
         prior_root, posterior_root: (points, points) Cholesky factors of K_ss and of K_ss + K_sn noise^-1 K_ns, for the variance.
     """
 
+    family = "soap-krr"
     members = 1
     energy_shift: Tensor
     species_index: Tensor
@@ -151,7 +152,14 @@ class SoapKrr(nn.Module):
 
     # -- the potential ----------------------------------------------------------------------------------------
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+    @property
+    def parameter_count(self) -> int:
+        """Number of sparse points."""
+        return len(self.alpha)
+
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
+    ) -> Prediction:
         """See `Potential`; a committee axis of one."""
         check_input(self.species, self.cutoff, batch, edges)
         edges = neighbour_edges(batch, self.cutoff) if edges is None else edges

@@ -29,9 +29,9 @@ def validate_potential(
 ) -> None:
     """Check that a potential keeps the contract.
 
-    Shapes and the committee axis, symmetric stress; one structure at a time as in a batch; a longer neighbour list;
-    translation, rotation, inversion, permutation, supercells; forces and stress against finite differences; an
-    element it does not know.
+    Shapes and the committee axis, symmetric stress; one structure at a time as in a batch; a longer neighbour list; a
+    layout made before; forces of the mean alone; translation, rotation, inversion, permutation, supercells; forces
+    and stress against finite differences; an element it does not know.
 
     Args:
         potential: what to check.
@@ -91,6 +91,11 @@ def _check_batching(potential: Potential, batch: CrystalBatch, plain: Prediction
         _require_close(alone.stress[:, 0], plain.stress[:, k], rtol, f"stress of {where}")
     longer = potential.energy_forces_stress(batch, neighbour_edges(batch, potential.cutoff + BEYOND))
     _compare(longer, plain, rtol, "a neighbour list longer than the cutoff")
+    edges = neighbour_edges(batch, potential.cutoff)
+    kept = potential.energy_forces_stress(batch, edges, potential.layout(batch, edges), mean_forces=True)
+    _require_close(kept.energy, plain.energy, rtol, "energy with a layout")
+    _require_close(kept.forces.mean(0), plain.forces.mean(0), rtol, "mean forces")
+    _require_close(kept.stress.mean(0), plain.stress.mean(0), rtol, "mean stress")
 
 
 def _compare(found: Prediction, expected: Prediction, rtol: float, what: str) -> None:

@@ -89,15 +89,10 @@ class CommitteeSurface:
     def __call__(self, batch: CrystalBatch) -> Evaluation:
         """Energy, forces, stress and uncertainty of the batch."""
         edges = self.neighbours.update(batch)
-        options: dict[str, object] = {}
-        if hasattr(self.potential, "layout"):
-            if edges is not self._edges:
-                self._edges, self._layout = edges, self.potential.layout(batch, edges)
-            options["layout"] = self._layout
-        if getattr(self.potential, "can_follow_mean", False):
-            # An optimiser follows the mean alone.
-            options["mean_forces"] = True
-        prediction = self.potential.energy_forces_stress(batch, edges, **options)
+        if edges is not self._edges:
+            self._edges, self._layout = edges, self.potential.layout(batch, edges)
+        # An optimiser follows the committee's mean.
+        prediction = self.potential.energy_forces_stress(batch, edges, self._layout, mean_forces=True)
         return Evaluation(
             prediction.energy.mean(0),
             prediction.forces.mean(0),

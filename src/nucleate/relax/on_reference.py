@@ -131,7 +131,9 @@ class _Told(ReferencePotential):
         super().__init__(dispatcher, "relax", 0)
         self.on_event = on_event
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
+    ) -> Prediction:
         """As without telling."""
         prediction = super().energy_forces_stress(batch, edges)
         if self.on_event is not None:

@@ -31,7 +31,12 @@ class ReferencePotential:
         self.species = tuple(range(1, 119))
         self._first: dict[int, Atoms] = {}
 
-    def energy_forces_stress(self, batch: CrystalBatch, edges: Edges | None = None) -> Prediction:
+    def layout(self, batch: CrystalBatch, edges: Edges) -> None:
+        """See `Potential`."""
+
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
+    ) -> Prediction:
         """Labels of all structures of the batch; each keeps the k-points of the first geometry that it was seen in."""
         structures = batch.to_atoms()
         like = [self._first.setdefault(number, atoms) for number, atoms in zip(batch.ids.tolist(), structures, strict=True)]

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.crystals.neighbours import neighbour_edges
-from nucleate.potentials.manybody import ManyBodyCommittee, standardise
-from nucleate.potentials.networks.a2a import A2A
 from nucleate.potentials.registry import Trainable
 from nucleate.training.batches import LabelledSet
-from nucleate.training.labelled import LabelledStructure
 
 MOST = 200
 """Structures that set the scale of the inputs."""
@@ -40,16 +34,7 @@ def fit_baseline(model: Trainable, labelled: LabelledSet, seed: int) -> None:
     scale = max(scale, float(np.std(target - per_atom @ shift)))
     model.energy_scale.fill_(float(np.clip(scale, 0.05, 3.0)))
     chosen = np.sort(np.random.default_rng([seed, 3]).permutation(len(data))[:MOST])
-    fit_inputs(model, [data[k] for k in chosen])
-
-
-def fit_inputs(model: Trainable, data: Sequence[LabelledStructure]) -> None:
-    """Set the scale of the inputs of families that have one."""
-    batch = CrystalBatch.from_atoms([item.atoms for item in data], device=model.energy_scale.device)
-    if isinstance(model, ManyBodyCommittee):
-        standardise(model, batch)
-    elif isinstance(model, A2A):
-        model.fit_features(*model.graph(batch, neighbour_edges(batch, model.cutoff)))
+    model.fit_inputs(CrystalBatch.from_atoms([data[k].atoms for k in chosen], device=model.energy_scale.device))
 
 
 def _wall(model: Trainable, labelled: LabelledSet) -> np.ndarray:

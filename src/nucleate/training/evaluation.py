@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from nucleate.potentials.registry import Learned
-from nucleate.potentials.soap_krr import SoapKrr
 from nucleate.training.batches import LabelledSet
 from nucleate.training.fitting import Fitting, evaluation_parts
 from nucleate.training.loss import ErrorSum, loss, squares
@@ -52,7 +51,7 @@ def examine(model: Learned, labelled: LabelledSet, chosen: Sequence[int], settin
         mean = squares(prediction.mean(), data)
         total += float(loss(mean, torch.ones_like(mean.energy), settings)) * len(data.batch)
         parts.append(data)
-    said = {} if isinstance(model, SoapKrr) else informants(model, parts)
+    said = informants(model, parts)
     return Found({**asdict(errors.errors()), "loss": total / len(chosen), "informants": said}, errors.pairs(PARITY))
 
 

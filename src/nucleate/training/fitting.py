@@ -17,7 +17,6 @@ from torch import Tensor
 
 from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.base import Potential
-from nucleate.potentials.networks.a2a import A2A
 from nucleate.potentials.registry import Trainable
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet, Minibatch
@@ -202,8 +201,6 @@ class Fitting:
 
     def copy(self, target: str, source: str) -> None:
         """Give a species the weights of another; raises `BadInput` where species have none of their own."""
-        if not isinstance(self.model, A2A):
-            raise BadInput("weights can be copied between species in a2a alone: other families share them")
         self.model.copy_species(target, source)
         with torch.no_grad():
             for kept, (name, parameter) in zip(self.average, self.parameters.items(), strict=True):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.registry import Trainable
+from nucleate.potentials.registry import Learned, Trainable
 from nucleate.training.batches import Minibatch
 
 BINS = 30
@@ -48,15 +46,17 @@ def noise_scale(first: list[Tensor], second: list[Tensor], size: int) -> tuple[f
     return dot, 0.5 * size * apart
 
 
-def informants(model: Trainable, parts: list[Minibatch]) -> dict[str, float]:
+def informants(model: Learned, parts: list[Minibatch]) -> dict[str, float]:
     """Share of each species in the variance of total energies per atom between structures; the shares add up to 1.
 
     The energy per atom e is the sum over species of e_z, its atoms' energies over all atoms: share_z = cov(e_z, e) / var(e). A negative
-    share works against the others. Empty where energies do not differ.
+    share works against the others. Empty where energies do not differ or the family has no atomic energies.
     """
     rows = []
     for data in parts:
-        energies = _atomic_energies(model, data)
+        energies = model.mean_atomic_energies(data.batch, data.edges)
+        if energies is None:
+            return {}
         kind = model.species_index[data.batch.numbers]
         counts = data.batch.counts
         table = energies.new_zeros(len(data.batch), len(model.species))
@@ -69,16 +69,3 @@ def informants(model: Trainable, parts: list[Minibatch]) -> dict[str, float]:
         return {}
     shares = ((every - every.mean(0)) * (total - total.mean())[:, None]).mean(0) / variance
     return {chemical_symbols[z]: float(share) for z, share in zip(model.species, shares, strict=True)}
-
-
-def _atomic_energies(model: Trainable, data: Minibatch) -> Tensor:
-    """(n_atoms,) mean over members of what the network gives each atom, with its species' shift, eV."""
-    shift = model.energy_shift[model.species_index[data.batch.numbers]]
-    if isinstance(model, ManyBodyCommittee):
-        with torch.no_grad():
-            vectors = data.edges.vectors(data.batch).to(model.dtype)
-            basis = model.edge_basis(vectors, model.layout(data.batch, data.edges))
-            energy, _ = model.energy_gradient(basis, data.batch.numbers, create_graph=False)
-    else:
-        energy, _ = model.energy_and_slope(*model.graph(data.batch, data.edges), create_graph=False)
-    return energy.detach().double().mean(0) + shift

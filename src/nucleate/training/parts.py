@@ -6,7 +6,6 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from nucleate.errors import BadInput, quoted
-from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.registry import Trainable
 
 Part = tuple[str, int | None]
@@ -26,7 +25,7 @@ def find_parts(model: Trainable, what: str) -> list[Part]:
     """
     names = [name for name, _ in model.named_parameters()]
     found: list[Part] = [(name, None) for name in names if name == what or name.startswith(f"{what}.") or what in name.split(".")]
-    if not found and isinstance(model, ManyBodyCommittee) and atomic_numbers.get(what) in model.species:
+    if not found and model.by_species and atomic_numbers.get(what) in model.species:
         return [(name, model.species.index(atomic_numbers[what])) for name in names]
     if not found:
         tops = sorted({name.partition(".")[0] for name in names})

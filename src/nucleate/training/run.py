@@ -19,8 +19,8 @@ from nucleate.persist.files import append_line, read_lines
 from nucleate.persist.toml import read_settings, to_toml, validated
 from nucleate.potentials.base import Potential
 from nucleate.potentials.files import load_potential
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential, check_prior, prior_digest, resolved_prior
-from nucleate.potentials.registry import family_of, family_settings, weights_of
+from nucleate.potentials.prior import PriorPotential, check_prior, prior_digest, resolved_prior
+from nucleate.potentials.registry import family_settings
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import fit_closed_form
 from nucleate.training.data import heights, read_data
@@ -170,7 +170,7 @@ def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = Non
     """
     path = Path(model)
     potential, _ = load_potential(model_path(path) if path.is_dir() else path)
-    learned = potential.correction if isinstance(potential, CorrectedPotential) else potential
+    learned = potential.learned
     labelled = read_data(data, labels)
     started = time.process_time()
     everything, by_formula = ErrorSum(), {}
@@ -184,10 +184,10 @@ def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = Non
         errors = part.errors()
         by_formula[formula] = {"structures": len(items), "energy_rmse": errors.energy_rmse, "force_rmse": errors.force_rmse}
     return {
-        "family": family_of(learned),
-        "prior": potential.prior.name if isinstance(potential, CorrectedPotential) else None,
+        "family": learned.family,
+        "prior": potential.prior_name,
         "members": learned.members,
-        "parameters": weights_of(learned) // learned.members,
+        "parameters": learned.parameter_count // learned.members,
         "structures": len(labelled),
         "atoms": sum(len(item.atoms) for item in labelled),
         **asdict(everything.errors()),

@@ -15,6 +15,8 @@ from ase.data import chemical_symbols
 from pydantic import Field
 from torch import Tensor, nn
 
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.neighbours import neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.potentials.networks.layers import MemberMLP
 from nucleate.potentials.networks.network import Graph, NetworkPotential
@@ -74,6 +76,8 @@ class A2A(NetworkPotential):
     feature_std: Tensor
 
     settings: A2ASettings
+
+    family = "a2a"
 
     def __init__(self, species: tuple[int, ...], settings: A2ASettings | None = None, seed: int = 0):
         s = settings or A2ASettings()
@@ -148,8 +152,9 @@ class A2A(NetworkPotential):
             raise BadInput(f"the networks of {source} and {target} have different sizes")
         self.networks[target].load_state_dict(theirs)
 
-    def fit_features(self, vectors: Tensor, graph: Graph) -> None:
-        """Set mean and deviation of the functions of each species from labelled structures."""
+    def fit_inputs(self, batch: CrystalBatch) -> None:
+        """Set mean and standard deviation of the symmetry functions of each species."""
+        vectors, graph = self.graph(batch, neighbour_edges(batch, self.cutoff))
         with torch.no_grad():
             features = self.functions(vectors, graph)
             for index in range(len(self.species)):

@@ -54,6 +54,8 @@ class MolCNN(NetworkPotential):
 
     settings: MolCNNSettings
 
+    family = "molcnn"
+
     def __init__(self, species: tuple[int, ...], settings: MolCNNSettings | None = None, seed: int = 0):
         s = settings or MolCNNSettings()
         super().__init__(species, s.cutoff, s.members, s.wall_fraction, s.wall_strength)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
-from nucleate.potentials.base import Prediction, check_input
+from nucleate.potentials.base import LearnedModel, Prediction, check_input
 from nucleate.potentials.networks.settings import NetworkSettings
 from nucleate.potentials.wall import wall_energy, wall_ranges
 
@@ -35,7 +35,7 @@ class Graph:
         return len(self.kind)
 
 
-class NetworkPotential(nn.Module, ABC):
+class NetworkPotential(LearnedModel, ABC):
     """A committee of neural networks as a `Potential`; a family says how edge vectors become energies of atoms.
 
     Args:
@@ -48,8 +48,6 @@ class NetworkPotential(nn.Module, ABC):
         energy_scale: (); eV, energies are this times the network's output.
         energy_shift: (n_species,) eV, energy of an atom before the network speaks.
     """
-
-    can_follow_mean = True
 
     energy_scale: Tensor
     energy_shift: Tensor
@@ -82,6 +80,11 @@ class NetworkPotential(nn.Module, ABC):
             (m, n_atoms).
         """
 
+    @classmethod
+    def in_dtype(cls, species: tuple[int, ...], settings: NetworkSettings, seed: int, dtype: torch.dtype) -> Self:
+        """Return a model with random weights in `dtype`."""
+        return cls(species, settings, seed).in_precision(dtype)  # type: ignore[arg-type]
+
     def in_precision(self, dtype: torch.dtype) -> Self:
         """Weights in `dtype`; the shifts stay in double precision, as the energies they add up to."""
         self.to(dtype)
@@ -112,19 +115,25 @@ class NetworkPotential(nn.Module, ABC):
             (slope,) = torch.autograd.grad(energy.sum() / (self.members if mean else 1), leaf, create_graph=create_graph, allow_unused=True)
         return energy, torch.zeros_like(leaf) if slope is None else slope
 
+    def mean_atomic_energies(self, batch: CrystalBatch, edges: Edges) -> Tensor:
+        """See `LearnedModel`."""
+        energy, _ = self.energy_and_slope(*self.graph(batch, edges), create_graph=False)
+        return energy.detach().double().mean(0) + self.energy_shift[self.species_index[batch.numbers]]
+
     def shifts(self, batch: CrystalBatch) -> Tensor:
         """(n_structures,) sum of the species' energy shifts, eV, float64."""
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
         return per_atom.new_zeros(len(batch)).index_add_(0, batch.structure, per_atom)
 
     def energy_forces_stress(
-        self, batch: CrystalBatch, edges: Edges | None = None, mean_forces: bool = False, create_graph: bool = False
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False, create_graph: bool = False
     ) -> Prediction:
         """Energies, forces and stresses of every member; see `Potential`.
 
         Args:
             batch: the structures.
             edges: their pairs; found here if left out.
+            layout: Not used.
             mean_forces: forces and stress of the committee's mean alone, with a committee axis of one.
             create_graph: keep what a training needs to differentiate once more.
         """

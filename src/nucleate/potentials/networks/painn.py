@@ -82,6 +82,8 @@ class PaiNN(NetworkPotential):
 
     settings: PaiNNSettings
 
+    family = "painn"
+
     def __init__(self, species: tuple[int, ...], settings: PaiNNSettings | None = None, seed: int = 0):
         s = settings or PaiNNSettings()
         super().__init__(species, s.cutoff, s.members, s.wall_fraction, s.wall_strength)

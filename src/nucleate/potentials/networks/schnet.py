@@ -38,6 +38,8 @@ class SchNet(NetworkPotential):
 
     settings: SchNetSettings
 
+    family = "schnet"
+
     def __init__(self, species: tuple[int, ...], settings: SchNetSettings | None = None, seed: int = 0):
         s = settings or SchNetSettings()
         super().__init__(species, s.cutoff, s.members, s.wall_fraction, s.wall_strength)

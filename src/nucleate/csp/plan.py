@@ -1,0 +1,76 @@
+"""A search made ready: everything that follows from its settings, built in one place and checked before a folder is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nucleate.crystals.formula import scale_formula
+from nucleate.csp.learner import Learner
+from nucleate.csp.run_settings import RunSettings
+from nucleate.errors import BadInput
+from nucleate.generate import MixtureGenerator, make_generator
+from nucleate.reference.base import Reference
+from nucleate.reference.build import make_reference
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of a search and the parts that follow from them; made by `prepare`.
+
+    Attributes:
+        settings: Resolved settings.
+        reference: Reference that labels structures.
+    """
+
+    settings: RunSettings
+    reference: Reference
+
+    def generator(self, with_seeds: bool = False) -> MixtureGenerator:
+        """Return a generator of candidates for the search cell.
+
+        Args:
+            with_seeds: Whether it proposes the user's own structures first.
+        """
+        return make_generator(self.settings.counts, self.settings.generate, self.settings.seeds_from if with_seeds else None)
+
+    def small_generators(self) -> list[MixtureGenerator]:
+        """Return generators for the smaller cells of `search.train_units`, one for each."""
+        counts = self.settings.counts
+        return [make_generator(scale_formula(counts, units), self.settings.generate) for units in self.settings.search.train_units]
+
+    def learner(self, answers: Path | None = None) -> Learner:
+        """Return an untrained learner.
+
+        Args:
+            answers: File that keeps the prior's answers; None: they are not kept.
+        """
+        s = self.settings
+        return Learner(s.species, s.model, s.training, s.seed, self.reference, answers)
+
+
+def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
+    """Return the plan of a search.
+
+    Args:
+        settings: Resolved settings.
+        reference: Used in place of the one that the settings name.
+
+    Raises:
+        MissingDependency: a package or program that the reference needs is not installed.
+        BadInput: settings of the reference that contradict each other.
+    """
+    return Plan(settings, reference or make_reference(settings.reference))
+
+
+def check_start(plan: Plan) -> None:
+    """Check what only a new search needs; a resumed one has its models and structures in its folder.
+
+    Raises:
+        BadInput: model, prior and reference contradict each other, or a file of structures does not fit the formula or the pool.
+        MissingDependency: a package that the prior needs is not installed.
+    """
+    plan.learner()
+    own, pool = plan.generator(with_seeds=True).seeds, plan.settings.search.pool
+    if own is not None and own.left > pool:
+        raise BadInput(f"{plan.settings.seeds_from}: holds {own.left} structures, more than the pool of {pool}; raise search.pool")
