@@ -127,7 +127,10 @@ def test_the_verbs_on_a_table(tmp_path):
     command += ["--picture", str(tmp_path / "s.svg")]
     data = json.loads(CliRunner().invoke(app, command, catch_exceptions=False).stdout)
     assert len(data["rows"]) == 8
-    assert len(data["crossings"]) + len(data["lost"]) == 1
+    # The simple cubic ferromagnet orders at kT = 1.4429 J; small sizes and short series leave a few kelvin.
+    (crossing,) = data["crossings"]
+    assert crossing["error"] < 10
+    assert abs(crossing["temperature"] - 1.4429 * 10 / 8.617333262e-2) < 4 * crossing["error"] + 3
     assert data["rows"][0]["order"] > data["rows"][3]["order"]
     assert (tmp_path / "c.png").stat().st_size > 5000
     assert (tmp_path / "s.svg").read_text().startswith("<?xml")

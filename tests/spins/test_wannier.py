@@ -50,7 +50,13 @@ def test_inputs_say_what_was_asked():
     text = pw_text(atoms, IRON, "nscf")
     assert "nbnd = 16" in text
     assert "nspin = 2" in text
-    assert text.count("\n") > 216
+    count, *rows = text.split("K_POINTS crystal\n")[1].strip().splitlines()
+    points = np.array([[float(x) for x in row.split()] for row in rows])
+    assert int(count) == len(points) == 8**3
+    # The full mesh of Wannier90, each point once, with weights that add up to one.
+    assert len({tuple(row) for row in np.rint(8 * points[:, :3]).astype(int)}) == 8**3
+    assert points[:, :3] * 8 == pytest.approx(np.rint(8 * points[:, :3]), abs=1e-9)
+    assert points[:, 3].sum() == pytest.approx(1, abs=1e-9)
     assert len(mesh_text((2, 3, 4), True).splitlines()) == 24
     win = win_text(atoms, IRON, "down", 12.5)
     assert "spin = down" in win
