@@ -32,6 +32,12 @@ def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
     return text[: len(widths)] + "..."
 
 
+def quoted_path(path: object, longest: int = 200) -> str:
+    """Return a path as a message may repeat it; of a longer one the end is kept, since that is where the file's name is."""
+    text = str(path)
+    return quoted(text, longest) if len(text) <= longest else f"...{quoted(text[3 - longest :], longest)}"
+
+
 class NucleateError(Exception):
     """Base of all errors nucleate raises on purpose."""
 

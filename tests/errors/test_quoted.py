@@ -1,4 +1,4 @@
-from nucleate.errors import LONGEST_QUOTE, quoted
+from nucleate.errors import LONGEST_QUOTE, quoted, quoted_path
 
 
 def test_quoted_text_is_one_short_printable_line():
@@ -17,3 +17,10 @@ def test_deep_and_long_values_are_quoted_without_being_walked():
         nested = [nested]
     assert len(quoted(nested)) <= LONGEST_QUOTE
     assert len(quoted(list(range(10**6)))) <= LONGEST_QUOTE
+
+
+def test_a_long_path_keeps_the_name_of_its_file():
+    path = "/scratch/" + 50 * "folder/" + "Si.upf"
+    assert quoted_path(path).endswith("/Si.upf")
+    assert len(quoted_path(path)) <= 200
+    assert quoted_path("/tmp/Si\n.upf") == r"/tmp/Si\n.upf"

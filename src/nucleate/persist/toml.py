@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 import tomli_w
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from nucleate.errors import LONGEST_QUOTE, BadInput, quoted
+from nucleate.errors import LONGEST_QUOTE, BadInput, quoted, quoted_path
 
 UNSET = "unset"
 """How a settings file says that a field with a default has no value."""
@@ -113,7 +113,7 @@ def read_settings(path: str | Path, hint: str = "") -> dict[str, Any]:
         BadInput: no such file, larger than `LARGEST` bytes, nested deeper than `DEEPEST`, or a syntax error, with its line.
     """
     path = Path(path)
-    name = quoted(str(path), 120)
+    name = quoted_path(path, 120)
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST + 1)

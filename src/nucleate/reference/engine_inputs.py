@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from ase import Atoms, units
 from ase.calculators.abc import GetPropertiesMixin
 
-from nucleate.errors import BadInput, MissingDependency, quoted
+from nucleate.errors import BadInput, MissingDependency, quoted, quoted_path
 from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
@@ -109,18 +109,18 @@ class EspressoInput(EngineInput):
         folder = settings.pseudo_dir or os.environ.get("ESPRESSO_PSEUDO")
         if folder is None or not Path(folder).is_dir():
             raise BadInput(
-                f"no folder of pseudopotentials ({quoted(folder)}); set reference.pseudo_dir or run: export ESPRESSO_PSEUDO=FOLDER"
+                f"no folder of pseudopotentials ({quoted_path(folder)}); set reference.pseudo_dir or run: export ESPRESSO_PSEUDO=FOLDER"
             )
         self.pseudo_dir = Path(folder).resolve()
         self._digests = {}
         for element, name in settings.pseudopotentials.items():
             path = self.pseudo_dir / name
             if not path.is_file():
-                raise BadInput(f"pseudopotential of {element} not found: {quoted(str(path))}; correct reference.pseudopotentials")
+                raise BadInput(f"pseudopotential of {element} not found: {quoted_path(path)}; correct reference.pseudopotentials")
             try:
                 self._digests[element] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
             except OSError as error:
-                raise BadInput(f"pseudopotential of {element}: {quoted(str(path))} cannot be read: {error.strerror}") from error
+                raise BadInput(f"pseudopotential of {element}: {quoted_path(path)} cannot be read: {error.strerror}") from error
         sections = settings.parameters.get("input_data", {})
         if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):
             raise BadInput("reference.parameters.input_data: write a table for each section, as [reference.parameters.input_data.system]")
@@ -185,7 +185,7 @@ class VaspInput(EngineInput):
         super().__init__(settings, known)
         folder = settings.pseudo_dir or os.environ.get("VASP_PP_PATH")
         if folder is None or not Path(folder).is_dir():
-            raise BadInput(f"no folder of PAW files ({quoted(folder)}); set reference.pseudo_dir or run: export VASP_PP_PATH=FOLDER")
+            raise BadInput(f"no folder of PAW files ({quoted_path(folder)}); set reference.pseudo_dir or run: export VASP_PP_PATH=FOLDER")
         self.pseudo_dir = folder
         files = sorted(path for path in Path(folder).rglob("POTCAR*") if path.is_file())
         listed = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
