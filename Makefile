@@ -4,19 +4,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= 2.13.0
+WORKERS ?= 2
 APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfftw3-dev libopenmpi-dev openmpi-bin libscalapack-openmpi-dev
 # One thread a process: with two busy processes, OpenMP's defaults ran 20-40 times slower.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test test-slow lint system clean
+.PHONY: demo test test-slow lint wheel system clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
 	@echo "Open demo/report.html in a browser."
 
+# Two tests at a time: most tests wait for processes that they start, or compute on one thread.
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
@@ -25,6 +27,17 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The wheel, installed in an empty environment, searches: what a package index would hand out works.
+wheel: $(VENV)/.installed
+	rm -rf build/wheel && $(BIN)/python -m build -q --wheel --outdir build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip install -q "torch==$(TORCH)+cpu" \
+	  || build/wheel/venv/bin/pip install -q "torch==$(TORCH)" --index-url https://download.pytorch.org/whl/cpu
+	build/wheel/venv/bin/pip install -q build/wheel/*.whl
+	cd build/wheel && venv/bin/nucleate search Al4 --settings $(CURDIR)/examples/aluminium.toml --out al4
+	test -s build/wheel/al4/report.html
 
 system:
 	@missing=$$(for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
