@@ -5,7 +5,7 @@
     result = nucleate.search("Si8", reference="gpaw", budget=200)
     ranking = nucleate.show(result.folder)
 
-`search`, `resume`, `show` and `relax_file` are the verbs of the command line; `nucleate.api` describes them.
+`search`, `resume`, `show` and `relax_file` do what the verbs of the command line do; `nucleate.api` documents them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Benchmarks of the search, counted in reference calls."""
+"""Benchmarks of the search by its number of reference calls."""

@@ -1,4 +1,4 @@
-"""The command line: one function call a verb."""
+"""The command line: each verb calls one function."""
 
 from nucleate.cli.app import app, main
 

@@ -1,4 +1,4 @@
-"""Structures as data: batches, neighbour lists, strain, formulas, files."""
+"""Structures as data: batches, neighbour lists, strain, formulas and files."""
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.formula import formula_text, formula_units, parse_formula, scale_formula

@@ -1,1 +1,1 @@
-"""The active-learning search and its run folder."""
+"""The active-learning crystal structure search and its run folder."""

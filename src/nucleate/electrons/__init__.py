@@ -1,4 +1,4 @@
-"""The local density of states of a material, and what follows from it."""
+"""The local density of states of a material, and the quantities calculated from it."""
 
 from importlib.util import find_spec
 

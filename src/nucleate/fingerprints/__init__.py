@@ -1,1 +1,1 @@
-"""When are two crystals the same: fingerprints, matching, space groups."""
+"""Comparison of crystals: fingerprints, structure matching and space groups."""

@@ -1,4 +1,4 @@
-"""Candidates: random crystals with and without symmetry, and the user's own."""
+"""Generators of candidates: random crystals with and without symmetry, and the user's own structures."""
 
 from nucleate.generate.base import Candidate, Generator
 from nucleate.generate.mixture import MixtureGenerator, make_generator

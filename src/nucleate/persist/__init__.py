@@ -1,1 +1,1 @@
-"""Files: locks, whole-file writes, tensors with headers, TOML and other text."""
+"""Safe files: locks, whole-file writes, tensors with headers, TOML and other text."""

@@ -1,1 +1,1 @@
-"""Learned energy surfaces: the committee, its training and calibration."""
+"""Learned potentials: the contract, the committee and the calibration of its uncertainty."""

@@ -1,1 +1,1 @@
-"""Processes: workers, interrupts, limits of time and threads."""
+"""Worker processes and interrupts."""

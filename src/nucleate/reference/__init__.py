@@ -1,4 +1,4 @@
-"""First-principles engines and surrogates behind one contract, the ledger, and dispatch."""
+"""First-principles engines and surrogates behind one contract, the ledger, and the dispatch of calculations."""
 
 from nucleate.reference.base import Label, Reference, content_hash
 from nucleate.reference.build import make_reference

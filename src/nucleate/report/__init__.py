@@ -1,1 +1,1 @@
-"""What a run folder says, for people: data, files, terminal and page."""
+"""Reports of run folders and trainings: pages, figures and terminal output."""

@@ -1,4 +1,4 @@
-"""Exchange couplings from DFT, learned, and set in motion."""
+"""Exchange couplings from DFT, models that predict them, and simulations of spins."""
 
 from nucleate.spins.couplings import Couplings
 

@@ -1,1 +1,1 @@
-"""Training of learned potentials on labelled structures."""
+"""Training of potentials on labelled structures."""

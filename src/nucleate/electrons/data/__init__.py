@@ -1,1 +1,1 @@
-"""Snapshots to learn from: molecular dynamics, ground states from GPAW, storage on disk, files of the MALA project."""
+"""Training snapshots: molecular dynamics, ground states from GPAW, storage on disk, and files of the MALA project."""

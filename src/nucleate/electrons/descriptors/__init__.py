@@ -1,1 +1,1 @@
-"""What surrounds a point of space, as numbers."""
+"""Descriptors of the atomic environment of a point in space."""

@@ -1,1 +1,1 @@
-"""The emulator: a linear model of the density that starts self-consistent calculations."""
+"""The emulator: a linear model of the density that provides starting densities for self-consistent calculations."""

@@ -1,1 +1,1 @@
-"""Occupation of the levels: Fermi-Dirac weights on a density of states, the Fermi level, smearing."""
+"""Occupation of the levels: Fermi-Dirac weights on a density of states, the Fermi level and smearing."""

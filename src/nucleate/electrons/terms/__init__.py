@@ -1,1 +1,1 @@
-"""The terms of the free energy, one a file, each headed by its equation."""
+"""The terms of the free energy, one per file; the docstring of each file gives its equation."""

@@ -1,1 +1,1 @@
-"""Neural network potentials behind the one contract of `nucleate.potentials.base`."""
+"""Neural network potentials that follow the contract of `nucleate.potentials.base`."""

@@ -1,1 +1,1 @@
-"""Couplings from density-functional theory: energies of spin states, or the response of one state (GPAW; Quantum ESPRESSO and TB2J)."""
+"""Couplings from density-functional theory: energies of spin states, or the response of one state (GPAW; Quantum ESPRESSO with TB2J)."""

@@ -1,1 +1,1 @@
-"""Couplings in files: nucleate's own table, TB2J, Spirit. Whatever the file's convention, memory holds one."""
+"""Couplings in files: nucleate's own table, TB2J and Spirit. Each is converted to one convention when it is read."""

@@ -1,1 +1,1 @@
-"""Couplings learned from the two elements, their surroundings and their distance."""
+"""Models that predict couplings from the two elements, their environments and their distance."""

@@ -1,1 +1,1 @@
-"""Magnetic order: ordering wave vectors, estimates of critical temperatures, Binder crossings."""
+"""Magnetic order: ordering wave vectors, estimates of critical temperatures, and crossings of Binder's cumulant."""

@@ -1,4 +1,4 @@
-"""Spins in motion: Monte Carlo and stochastic Landau-Lifshitz-Gilbert dynamics on any lattice."""
+"""Simulations of spins: Monte Carlo and stochastic Landau-Lifshitz-Gilbert dynamics on any lattice."""
 
 from importlib.util import find_spec
 

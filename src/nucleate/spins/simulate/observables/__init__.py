@@ -1,1 +1,1 @@
-"""What is measured of spins: means with error bars, order, correlations, topology."""
+"""Observables of spin simulations: means with error bars, order, correlations and topology."""
