@@ -61,9 +61,9 @@ VOLUME = (65, 105, 125)
 PATIENCE = 60
 """Seconds for one try of PyXtal. A guard against hanging alone: a try that ran into it would break the rule that k makes the structure."""
 CLOSEST = 0.7
-"""Of the sum of covalent radii, in copies."""
+"""Smallest distance in copies, as a fraction of the sum of covalent radii."""
 NEARER = 0.8
-"""Of the shortest contact of a random parent, in copies."""
+"""Smallest contact in copies, as a fraction of the shortest contact of a random parent."""
 
 FORMS = {
     # The unit cell of github.com/SesswireD/Glycine_Nucleation_TPS (82d4fc0), which names no paper. Its bonds to hydrogen are as long as

@@ -30,7 +30,7 @@ from tblite.ase import TBLite
 
 METHOD = "GFN2-xTB"
 CLOSEST = 0.6
-"""Of the sum of covalent radii."""
+"""Smallest distance as a fraction of the sum of covalent radii."""
 
 
 def names(largest: int, elements: set[str]) -> list[str]:

@@ -96,7 +96,7 @@ def test_pseudopotentials_count_by_content(espresso, tmp_path):
         ("f=%%%%%%%%%%%%%%%%%%%%%%%%; echo $f; echo ' Error in routine cdiaghg'; echo $f; exit 1", "failed", "routine cdiaghg"),
         ("echo 'out of memory' >&2; exit 137", "failed", "out of memory"),
         ("exit 1", "failed", "exit status 1"),
-        ("true", "failed", ""),
+        ("true", "failed", "espresso"),
     ],
 )
 def test_espresso_failures_speak_in_its_own_words(espresso, script, kind, words):

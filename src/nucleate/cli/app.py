@@ -75,7 +75,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Crystal structure prediction from first principles: a formula in, ranked polymorphs out.",
+    help="Crystal structure prediction from first principles: find the polymorphs of a formula and rank them.",
 )
 for _room in (csp, benchmark, potentials, electrons, spins):
     _room.register(app)
@@ -91,7 +91,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:
     if not os.environ.get("NUCLEATE_DEBUG"):
         import warnings

@@ -19,15 +19,17 @@ def register(app: typer.Typer) -> None:
 
 def benchmark_search(
     system: Annotated[str, typer.Option(help="Formula with a known ground state, such as Si8.")],
-    reference: Annotated[str, typer.Option(help="Engine that is the reference.")] = "chgnet",
-    seeds: Annotated[int, typer.Option(min=1, help="Searches.")] = 10,
-    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first.")] = 0,
-    budget: Annotated[int, typer.Option(min=1, help="Calls a search may spend.")] = 1000,
-    baseline_cells: Annotated[int, typer.Option(min=0, help="Cells relaxed for each random-search baseline.")] = 0,
-    ablation: Annotated[bool, typer.Option("--ablation", help="Also search with candidates without symmetry.")] = False,
-    pretrained: Annotated[str | None, typer.Option(help="Surrogate that relaxes the cells; the reference confirms the lowest.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
-    out: Annotated[Path | None, typer.Option(help="Folder that keeps what is done; the same command goes on there.")] = None,
+    reference: Annotated[str, typer.Option(help="Reference engine.")] = "chgnet",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of searches, each with its own seed.")] = 10,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first search.")] = 0,
+    budget: Annotated[int, typer.Option(min=1, help="Largest number of reference calls of a search.")] = 1000,
+    baseline_cells: Annotated[int, typer.Option(min=0, help="Number of random cells relaxed for each baseline.")] = 0,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Run searches without symmetric candidates as well.")] = False,
+    pretrained: Annotated[
+        str | None, typer.Option(help="Pretrained potential that relaxes the random cells before the reference confirms the lowest.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Output folder; the same command resumes from it.")] = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:

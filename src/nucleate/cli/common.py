@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
-SettingsFile = Annotated[Path | None, typer.Option(help="TOML file; options go before it. See: nucleate settings.")]
-Engine = Annotated[str | None, typer.Option("--reference", help="gpaw, espresso, vasp, cp2k, ase, chgnet or sevennet.")]
-Preset = Annotated[str | None, typer.Option(help="fast, standard or accurate.")]
+SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with settings; options override it. See: nucleate settings.")]
+Engine = Annotated[str | None, typer.Option("--reference", help="Reference engine: gpaw, espresso, vasp, cp2k, ase, chgnet or sevennet.")]
+Preset = Annotated[str | None, typer.Option(help="Accuracy of the reference: fast, standard or accurate.")]
 Pressure = Annotated[float | None, typer.Option(help="External pressure, GPa.")]
-Workers = Annotated[int | None, typer.Option(help="Reference calculations side by side.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+Workers = Annotated[int | None, typer.Option(help="Number of simultaneous reference calculations.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; see docs/json.md.")]
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -28,7 +28,7 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 def end_workers() -> None:
-    """Workers pass over interrupts: nobody wants to wait for a calculation that nobody will read."""
+    """Terminate all worker processes, which ignore interrupts themselves."""
     for worker in multiprocessing.active_children():
         worker.terminate()
 

@@ -34,19 +34,21 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    formula: Annotated[str | None, typer.Argument(help="What the cell holds, such as Si8 or Al4O6.")] = None,
+    formula: Annotated[str | None, typer.Argument(help="Chemical formula of the search cell, such as Si8 or Al4O6.")] = None,
     settings: SettingsFile = None,
     reference: Engine = None,
     preset: Preset = None,
     pressure: Pressure = None,
-    budget: Annotated[int | None, typer.Option(help="Hard limit of reference calls, failures included.")] = None,
-    top: Annotated[int | None, typer.Option(help="Polymorphs wanted.")] = None,
-    pool: Annotated[int | None, typer.Option(help="Candidates relaxed on the committee in each round.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
-    seeds_from: Annotated[Path | None, typer.Option(help="File of your own structures.")] = None,
-    model: Annotated[str | None, typer.Option(help="What is learned: manybody, a2a, molcnn, schnet, painn or soap-krr.")] = None,
-    prior: Annotated[str | None, typer.Option(help="Learn the difference to chgnet, sevennet or mace:FILE.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; unset: named after the formula.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Largest number of reference calls, including failed ones.")] = None,
+    top: Annotated[int | None, typer.Option(help="Number of lowest polymorphs to find.")] = None,
+    pool: Annotated[int | None, typer.Option(help="Number of candidates relaxed on the committee in each round.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    seeds_from: Annotated[Path | None, typer.Option(help="File of structures to include in the first pool.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
+    ] = None,
+    prior: Annotated[str | None, typer.Option(help="Pretrained potential to correct: chgnet, sevennet or mace:FILE.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -65,8 +67,8 @@ def search(
 
 def resume(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
-    budget: Annotated[int | None, typer.Option(help="Raise the limit of reference calls to this.")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Start what another user's run.toml names: read it first.")] = False,
+    budget: Annotated[int | None, typer.Option(help="New, larger limit of reference calls.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the programs that another user's run.toml names; read it first.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -128,16 +130,16 @@ def show(folder: Annotated[Path, typer.Argument(help="Run folder.")], as_json: A
 
 
 def relax(
-    file: Annotated[Path, typer.Argument(help="CIF, extxyz, POSCAR or whatever else ASE reads.")],
+    file: Annotated[Path, typer.Argument(help="Structure file: CIF, extended XYZ, POSCAR or another format that ASE reads.")],
     settings: SettingsFile = None,
     reference: Engine = None,
     preset: Preset = None,
     pressure: Pressure = None,
-    fmax: Annotated[float, typer.Option(help="Converged below this force on an atom, eV/Å.")] = 0.02,
-    smax: Annotated[float, typer.Option(help="... and this component of stress plus pressure, GPa.")] = 0.1,
-    max_steps: Annotated[int, typer.Option(help="Limit of steps.")] = 200,
-    out: Annotated[Path | None, typer.Option(help="File to write; unset: -relaxed is added to the name.")] = None,
-    ledger: Annotated[Path | None, typer.Option(help="Keep calculations here; asked again they cost nothing.")] = None,
+    fmax: Annotated[float, typer.Option(help="Force threshold for convergence, eV/Å.")] = 0.02,
+    smax: Annotated[float, typer.Option(help="Threshold of the stress plus pressure for convergence, GPa.")] = 0.1,
+    max_steps: Annotated[int, typer.Option(help="Largest number of steps.")] = 200,
+    out: Annotated[Path | None, typer.Option(help="Output file; default: the input's name with -relaxed.")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="SQLite file that keeps all calculations, so that none is repeated.")] = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
@@ -182,7 +184,7 @@ def relax(
 
 
 def settings(
-    write: Annotated[Path | None, typer.Option(help="Write all settings with their descriptions here.")] = None,
+    write: Annotated[Path | None, typer.Option(help="File to which all settings are written, with their descriptions.")] = None,
 ) -> None:
     """Show every setting; or write them to a file to edit."""
     from nucleate.csp.run_settings import OF_THE_SEARCH, RunSettings

@@ -11,13 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nucleate.errors import BadInput
 
-Data = Annotated[Path, typer.Argument(help="Extended XYZ, an ASE database, or a search's run folder.")]
+Data = Annotated[Path, typer.Argument(help="Training data: extended XYZ, ASE database, or run folder of a search.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file; see docs/training.md.")]
-EnergyKey = Annotated[str | None, typer.Option(help="Entry of the file that holds the energy, such as REF_energy.")]
-ForcesKey = Annotated[str | None, typer.Option(help="... the forces; none: train without.")]
-StressKey = Annotated[str | None, typer.Option(help="... the stress or virial; none: train without.")]
-StressUnit = Annotated[str | None, typer.Option(help="eV/A^3, GPa or kbar; -kbar where compression is positive, as VASP prints it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
+EnergyKey = Annotated[str | None, typer.Option(help="Entry of the file with the energy, such as REF_energy.")]
+ForcesKey = Annotated[str | None, typer.Option(help="Entry with the forces; none: train without forces.")]
+StressKey = Annotated[str | None, typer.Option(help="Entry with the stress or virial; none: train without stress.")]
+StressUnit = Annotated[
+    str | None, typer.Option(help="Unit of the stress: eV/A^3, GPa or kbar; -kbar where compression is positive, as in VASP's output.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; see docs/json.md.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,19 +32,21 @@ def register(app: typer.Typer) -> None:
 
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Training folder; the same command goes on there.")],
-    model: Annotated[str | None, typer.Option(help="manybody, a2a, molcnn, schnet, painn or soap-krr.")] = None,
+    out: Annotated[Path, typer.Option(help="Training folder; the same command resumes from it.")],
+    model: Annotated[
+        str | None, typer.Option(help="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
+    ] = None,
     settings: SettingsFile = None,
-    prior: Annotated[str | None, typer.Option(help="Learn the difference to chgnet, sevennet or mace:FILE.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, split and minibatches.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="Validate on these, in place of a split.")] = None,
-    replay: Annotated[Path | None, typer.Option(help="Repeat the steering of this training.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Pretrained potential to correct: chgnet, sevennet or mace:FILE.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of optimiser steps.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed of weights, split and minibatches.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Validation data, in place of a split of the training data.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Training folder whose steering commands are repeated.")] = None,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
     stress_unit: StressUnit = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Train a potential on labelled structures."""
     from nucleate.report.terminal import make_console
@@ -150,10 +154,10 @@ def evaluate(
 
 def learning_curve(
     data: Data,
-    model: Annotated[list[str], typer.Option(help="Family, or FAMILY:settings.toml; give several.")],
-    out: Annotated[Path, typer.Option(help="Folder that keeps what is done; the same command goes on there.")],
-    labels: Annotated[str, typer.Option(help="Numbers of labels, as 50,100,200.")] = "50,100,200",
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = 1,
+    model: Annotated[list[str], typer.Option(help="Family, or FAMILY:settings.toml; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Output folder; the same command resumes from it.")],
+    labels: Annotated[str, typer.Option(help="Numbers of labels, such as 50,100,200.")] = "50,100,200",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of trainings for each model and number of labels.")] = 1,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -180,13 +184,13 @@ def learning_curve(
 
 def steer(
     folder: Annotated[Path, typer.Argument(help="Folder of a running training.")],
-    lr: Annotated[float | None, typer.Option(help="New learning rate; the schedule goes on from there.")] = None,
-    freeze: Annotated[list[str] | None, typer.Option(help="Layer or species that stays as it is.")] = None,
-    unfreeze: Annotated[list[str] | None, typer.Option(help="... that moves again.")] = None,
-    reset: Annotated[list[str] | None, typer.Option(help="Layer or species that begins anew.")] = None,
-    copy: Annotated[list[str] | None, typer.Option(help="FROM:TO, species whose weights are given to another (a2a).")] = None,
-    save: Annotated[bool, typer.Option("--save", help="Write checkpoint and model now.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="End the training after this step, with its model.")] = False,
+    lr: Annotated[float | None, typer.Option(help="New learning rate; the schedule continues from it.")] = None,
+    freeze: Annotated[list[str] | None, typer.Option(help="Layer or species to freeze.")] = None,
+    unfreeze: Annotated[list[str] | None, typer.Option(help="Layer or species to train again.")] = None,
+    reset: Annotated[list[str] | None, typer.Option(help="Layer or species to reset to random weights.")] = None,
+    copy: Annotated[list[str] | None, typer.Option(help="FROM:TO: copy the weights of one species to another (a2a).")] = None,
+    save: Annotated[bool, typer.Option("--save", help="Write a checkpoint and the model now.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the training after this step and write the model.")] = False,
 ) -> None:
     """Change a running training: applied at its next step, and recorded."""
     from nucleate.training.folder import add_command

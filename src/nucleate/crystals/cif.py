@@ -35,9 +35,9 @@ FINDER_REACH = 1.0
 CELL_TOLERANCE = 0.01
 """Share of a cell length (and radians, roughly, of an angle) by which a cell may miss its symmetry: files round."""
 MOST_IMAGES = 2_000_000
-"""Of all sites under all operations."""
+"""Largest number of images of all sites under all operations."""
 MOST_OPERATIONS = 192
-"""Of a space group in its conventional cell."""
+"""Largest number of operations of a space group in its conventional cell."""
 MOST_COMPARED = 400
 """Atoms up to which crystals in two settings are compared; larger ones are taken to differ."""
 HEAVIEST = 96

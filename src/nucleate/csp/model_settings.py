@@ -20,9 +20,11 @@ SHARED = ("members", "wall_fraction", "wall_strength")
 class SearchModelSettings(ModelSettings):
     """The family and its settings; the fields above are those of the many-body committee, other families take `options`."""
 
-    family: Line = Field("manybody", description="manybody, a2a, molcnn, schnet, painn or soap-krr.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Settings of another family than manybody.")
-    prior: Line | None = Field(None, description="Learn the difference to this pretrained potential: chgnet, sevennet or mace:FILE.")
+    family: Line = Field("manybody", description="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of a family other than manybody.")
+    prior: Line | None = Field(
+        None, description="Pretrained potential below the learned one, which then fits the difference: chgnet, sevennet or mace:FILE."
+    )
 
     def family_options(self) -> BaseModel:
         """The settings of the family alone; raises `BadInput` for one it would not obey."""

@@ -124,5 +124,5 @@ def newton_step(hessian: np.ndarray, gradient: np.ndarray, trust: float) -> np.n
 
 
 def longest_move(step: np.ndarray) -> float:
-    """Of an atom or a cell row, Å."""
+    """Largest displacement of an atom or a cell vector in one step, Å."""
     return float(np.linalg.norm(step.reshape(-1, 3), axis=1).max())

@@ -27,7 +27,7 @@ from nucleate.reference.build import WITHOUT_EFFECT
 from nucleate.reference.ledger import LedgerRow, database_errors
 
 SCHEMA = 1
-"""Of the JSON of `show_data`: raised when a key changes its meaning or goes, not when one is added."""
+"""Version of the JSON of `show_data`; it increases when a key changes its meaning or is removed, not when one is added."""
 SURROGATES = ("chgnet", "sevennet")
 
 
@@ -183,7 +183,7 @@ def structure_name(rank: int, polymorph: Polymorph) -> str:
 
 
 def package_version() -> str:
-    """Of the installed package."""
+    """Return the version of the installed package."""
     try:
         return version("nucleate")
     except PackageNotFoundError:

@@ -19,7 +19,7 @@ from nucleate.persist.locks import lock_file
 from nucleate.reference.ledger import Ledger, database_errors, open_database
 
 VERSION = 1
-"""Of the folder's layout; a folder with a larger number was written by a newer nucleate."""
+"""Version of the layout of a run folder; a larger number means that a newer nucleate wrote it."""
 
 
 BEGUN = {"lock", "models", "structures", "run.toml.part"}

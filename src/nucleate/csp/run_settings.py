@@ -21,10 +21,12 @@ from nucleate.training.settings import TrainingSettings
 class PoolRelaxSettings(RelaxSettings):
     """Looser than a relaxation on a reference: the committee is not worth more."""
 
-    fmax: float = Field(0.05, gt=0, le=1e3, description="Converged below this largest force on an atom, eV/Å ...")
-    smax: float = Field(0.5, gt=0, le=1e4, description="... and this largest component of stress plus pressure, GPa.")
-    max_steps: int = Field(200, ge=1, le=1_000_000, description="Steps after which a relaxation is given up.")
-    patience: int = Field(40, ge=1, le=1_000_000, description="Stop when this many steps in a row brought no progress.")
+    fmax: float = Field(0.05, gt=0, le=1e3, description="Force threshold for convergence, eV/Å ...")
+    smax: float = Field(0.5, gt=0, le=1e4, description="... and threshold of the stress plus pressure, GPa.")
+    max_steps: int = Field(200, ge=1, le=1_000_000, description="Largest number of steps of a relaxation.")
+    patience: int = Field(
+        40, ge=1, le=1_000_000, description="Number of consecutive steps without progress after which a relaxation stops."
+    )
 
 
 OF_THE_SEARCH = ("relax.pressure", "relax.sigma_stop")
@@ -36,19 +38,19 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    formula: str = Field("Si8", description="What the search cell holds, with its exact atom count.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random numbers; the same seed and settings repeat the run.")
-    pressure: float = Field(0.0, ge=-1e3, le=1e5, description="External pressure, GPa; the search then minimises the enthalpy.")
-    seeds_from: Line | None = Field(None, description="File of your own structures, mixed into the first pool.")
-    threads: int = Field(1, ge=1, le=4096, description="Threads of the committee's training and relaxation.")
-    reference: ReferenceSettings = Field(default_factory=ReferenceSettings, description="The reference method.")
-    search: SearchSettings = Field(default_factory=SearchSettings, description="The loop.")
-    generate: GenerateSettings = Field(default_factory=GenerateSettings, description="The generators.")
-    model: SearchModelSettings = Field(default_factory=SearchModelSettings, description="The committee.")
-    training: TrainingSettings = Field(default_factory=TrainingSettings, description="Its training.")
+    formula: str = Field("Si8", description="Chemical formula of the search cell with its exact number of atoms, such as Si8.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Random seed; the same seed and settings reproduce the run.")
+    pressure: float = Field(0.0, ge=-1e3, le=1e5, description="External pressure, GPa; the search minimises the enthalpy.")
+    seeds_from: Line | None = Field(None, description="File of structures to include in the first pool.")
+    threads: int = Field(1, ge=1, le=4096, description="Number of threads for training and for relaxation on the committee.")
+    reference: ReferenceSettings = Field(default_factory=ReferenceSettings, description="Reference method.")
+    search: SearchSettings = Field(default_factory=SearchSettings, description="Search loop.")
+    generate: GenerateSettings = Field(default_factory=GenerateSettings, description="Generators of candidates.")
+    model: SearchModelSettings = Field(default_factory=SearchModelSettings, description="Learned potential.")
+    training: TrainingSettings = Field(default_factory=TrainingSettings, description="Training of the learned potential.")
     relax: PoolRelaxSettings = Field(
         default_factory=PoolRelaxSettings,
-        description="Relaxation of the pool on the committee; pressure and sigma_stop are those of the search.",
+        description="Relaxation of the pool on the committee; the search sets pressure and sigma_stop.",
     )
 
     @property

@@ -23,7 +23,7 @@ Number = Annotated[int, Field(ge=1, le=118)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Text = Annotated[str, Field(max_length=10_000)]
 Symbol = Annotated[str, Field(pattern=r"^[A-Za-z0-9/_\-]{1,20}$")]
-"""Of a space group; it becomes part of a file's name."""
+"""Pattern of a space-group symbol, which becomes part of a file name."""
 Point = tuple[Length, Length, Length]
 Rows = Annotated[list[tuple[Finite, Finite, Finite]], Field(max_length=MOST_ATOMS)]
 Coordinates = Annotated[list[Finite], Field(max_length=3 * MOST_ATOMS + 9)]

@@ -114,7 +114,7 @@ def _heads(scores: np.ndarray, vectors: np.ndarray, settings: SearchSettings) ->
 
 
 def _far_apart(heads: Sequence[int], energy: np.ndarray, vectors: np.ndarray, known: np.ndarray, count: int) -> list[int]:
-    """Of the lower half of the heads by energy, those furthest from everything known and from each other, greedily.
+    """Choose cluster heads from the lower half by energy that are furthest from all labelled structures and from each other.
 
     A young model ranks a family of structures it has never seen at random; without this the search digs where it began.
     """

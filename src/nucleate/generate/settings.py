@@ -22,21 +22,21 @@ class GenerateSettings(BaseModel):
         default=0.9,
         ge=0.0,
         le=1.0,
-        description="Share of the random candidates that have a space group; the rest have no symmetry.",
+        description="Fraction of random candidates that are generated with a space group; the others have no symmetry.",
     )
     volume_per_atom: float | None = Field(
         default=None,
         gt=0.0,
         le=1000.0,
-        description="Volume per atom in Å³ at volume factor 1; estimated from radii if left out.",
+        description="Volume per atom in Å³ at volume factor 1; unset: estimated from radii.",
     )
     volume_range: tuple[float, float] = Field(
         default=(0.9, 1.4),
-        description="Each candidate's volume is the volume per atom times a factor drawn from this range.",
+        description="Range of the random factor by which the volume per atom is multiplied.",
     )
     min_distance: dict[str, Distance] = Field(
         default_factory=dict,
-        description="Smallest distance in Å allowed between two species, as in {'Al-O': 1.6}; overrides the estimate.",
+        description="Smallest distance in Å between two species, such as {'Al-O': 1.6}, in place of the estimate.",
     )
     distance_factor: float = Field(
         default=0.75,
@@ -48,24 +48,24 @@ class GenerateSettings(BaseModel):
         default=0.85,
         gt=0.0,
         le=1.2,
-        description="The same fraction between two anions, of the sum of their ionic radii.",
+        description="Smallest distance between two anions as a fraction of the sum of their ionic radii.",
     )
     max_length_ratio: float = Field(
         default=3.0,
         ge=1.0,
         le=20.0,
-        description="Largest ratio of the free cell lengths before atoms are placed.",
+        description="Largest ratio of the free cell lengths of a random lattice.",
     )
     space_groups: tuple[SpaceGroup, ...] | None = Field(
         default=None,
-        description="International numbers of the space groups to draw from; all compatible ones but P1 if left out.",
+        description="International numbers of the space groups to draw from; unset: all that fit the formula, except P1.",
     )
-    try_seconds: float = Field(default=5.0, gt=0.0, le=600.0, description="Time limit in seconds on making any one candidate.")
+    try_seconds: float = Field(default=5.0, gt=0.0, le=600.0, description="Time limit for generating one candidate, s.")
     workers: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="Processes that make candidates; all the cores this process may use if left out. The structures do not depend on it.",
+        description="Number of processes that generate candidates; unset: all available cores. The structures do not depend on it.",
     )
 
     @property

@@ -20,7 +20,7 @@ from nucleate.potentials.registry import Learned, family_settings, make_model
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 
 VERSION = 2
-"""Of the files; committees of version 1 have tanh between their layers."""
+"""Version of model files; committees of version 1 have tanh as activation."""
 FORMAT = "nucleate-potential"
 FIRST_FORMAT = "nucleate-manybody"
 """Of files that name no family."""

@@ -32,7 +32,7 @@ BLOCK_EDGES = 3000
 """Edges a block at inference: the block's arrays stay in a core's second-level cache."""
 
 DEEPEST = 5.0
-"""Of an atom's energy either way, in units of `energy_scale`."""
+"""Bound on the network's energy of an atom, in units of `energy_scale`."""
 
 CHUNK_ATOMS = 300
 """Atoms a chunk of the members' networks at inference, for the same reason."""
@@ -114,7 +114,7 @@ class ManyBodyCommittee(LearnedModel):
 
     @property
     def members(self) -> int:
-        """Of the committee."""
+        """Number of committee members."""
         return self.settings.members
 
     # -- geometry, once for all members ---------------------------------------------------------------------

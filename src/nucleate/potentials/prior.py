@@ -43,7 +43,7 @@ def resolved_prior(name: str) -> str:
 
 
 def prior_digest(name: str) -> str:
-    """Of the prior's file, where it is one: another file at the same place is another prior."""
+    """Return the hash of the prior's file, or an empty text; a changed file is another prior."""
     kind, _, file = name.partition(":")
     if kind != "mace":
         return ""

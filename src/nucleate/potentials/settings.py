@@ -12,11 +12,15 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of the potential, Å.")
-    radial: int = Field(8, ge=2, le=32, description="Radial functions per neighbour species.")
-    channels: int = Field(16, ge=2, le=128, description="Mixed channels per member.")
-    hidden: int = Field(48, ge=4, le=512, description="Units in each of the two hidden layers of the atomic network.")
-    activation: Literal["silu", "tanh"] = Field("silu", description="Between the layers; tanh saturates on cells unlike the labelled ones.")
-    members: int = Field(4, ge=1, le=32, description="Committee members, trained together on resampled labels.")
-    wall_fraction: float = Field(0.8, gt=0, le=1.2, description="Where the pair wall begins, as a fraction of the sum of covalent radii.")
-    wall_strength: float = Field(4.0, ge=0, le=1e6, description="Factor on the screened nuclear repulsion of the wall.")
+    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Cutoff radius, Å.")
+    radial: int = Field(8, ge=2, le=32, description="Number of radial functions for each neighbour species.")
+    channels: int = Field(16, ge=2, le=128, description="Number of mixed channels of each member.")
+    hidden: int = Field(48, ge=4, le=512, description="Width of the two hidden layers of the atomic network.")
+    activation: Literal["silu", "tanh"] = Field(
+        "silu", description="Activation function; tanh saturates on structures unlike the training data."
+    )
+    members: int = Field(4, ge=1, le=32, description="Number of committee members, trained together on resampled labels.")
+    wall_fraction: float = Field(
+        0.8, gt=0, le=1.2, description="Distance at which the repulsive pair wall begins, as a fraction of the sum of covalent radii."
+    )
+    wall_strength: float = Field(4.0, ge=0, le=1e6, description="Factor of the screened nuclear repulsion in the wall.")

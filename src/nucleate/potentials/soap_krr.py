@@ -42,7 +42,7 @@ class SoapKrrSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of a neighbourhood, Å.")
-    radial: int = Field(6, ge=2, le=16, description="Radial functions per neighbour species.")
+    radial: int = Field(6, ge=2, le=16, description="Number of radial functions for each neighbour species.")
     zeta: int = Field(4, ge=1, le=16, description="Power of the kernel: how sharply neighbourhoods are told apart.")
     points: int = Field(300, ge=2, le=5000, description="Sparse points, chosen far apart among the labelled atoms.")
     energy_noise: float = Field(0.005, gt=0, le=1e3, description="Expected error of an energy, eV/atom.")
@@ -318,10 +318,10 @@ def _data_rows(
     for k, (force_label, stress_label) in enumerate(zip(forces, stresses, strict=True)):
         if force_label is not None:
             mine = pull[:, ends[k] - len(structures[k]) : ends[k]].flatten(1).T
-            label = torch.as_tensor(np.asarray(force_label), dtype=torch.float64).flatten().unsqueeze(1)
+            label = torch.as_tensor(np.array(force_label, dtype=float)).flatten().unsqueeze(1)
             rows.append(root[k] * torch.cat([mine, label], dim=1) / s.force_noise)
         if stress_label is not None:
-            said = full_from_voigt(torch.as_tensor(np.asarray(stress_label), dtype=torch.float64).unsqueeze(0))[0]
+            said = full_from_voigt(torch.as_tensor(np.array(stress_label, dtype=float)).unsqueeze(0))[0]
             label = (said * batch.volumes[k] / counts[k]).flatten().unsqueeze(1)
             rows.append(root[k] * torch.cat([strain[:, k].flatten(1).T, label], dim=1) / s.stress_noise)
     return torch.cat(rows)

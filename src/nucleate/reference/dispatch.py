@@ -399,7 +399,7 @@ class Dispatcher:
                     except NucleateError:
                         raise
                     except Exception:
-                        # `ask` lets no other exception out: this one tells of a worker lost, each executor in its own words.
+                        # `ask` lets no other exception out: this one tells of a worker lost, each executor with a message of its own.
                         lost.append((key, atoms))
                         continue
                     finish(key, answer, wall)

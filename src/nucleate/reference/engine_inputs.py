@@ -176,7 +176,7 @@ class VaspInput(EngineInput):
 
     cutoffs: ClassVar = {"fast": 400.0, "standard": 520.0, "accurate": 700.0}
     outputs = ("vasp.out", "OUTCAR")
-    # ASE reads an unconverged run without a word; VASP 6 says this.
+    # ASE reads an unconverged run without complaint; VASP 6 writes this line.
     unconverged = "electronic self-consistency was not achieved"
     install = "VASP is licensed: install it from https://www.vasp.at"
 

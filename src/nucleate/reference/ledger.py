@@ -62,7 +62,7 @@ class LedgerRow:
         label: the result, where `status` is `ok`.
         core_seconds, wall_seconds: cost, s.
         attempts: how often it was started.
-        purpose: what it was asked for.
+        purpose: why the calculation was made, such as `explore` or `confirm`.
         round: of the search.
     """
 

@@ -20,30 +20,36 @@ class ReferenceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     engine: Literal["gpaw", "espresso", "vasp", "cp2k", "ase", "chgnet", "sevennet"] = Field(
-        "gpaw", description="Method. chgnet and sevennet are surrogates: fast stand-ins, not references."
+        "gpaw", description="Engine of the reference. chgnet and sevennet are surrogates that stand in for a reference in tests."
     )
     preset: Literal["fast", "standard", "accurate"] = Field(
-        "standard", description="Cutoff, k-points and smearing, chosen from the elements."
+        "standard", description="Preset of cutoff, k-points and smearing, which depend on the elements."
     )
-    cutoff: float | None = Field(None, gt=0, le=1e5, description="Plane-wave cutoff, eV; unset: from preset and elements.")
+    cutoff: float | None = Field(None, gt=0, le=1e5, description="Plane-wave cutoff, eV; unset: from the preset and the elements.")
     k_spacing: float | None = Field(
-        None, ge=0.005, le=10, description="Largest distance of k-points, 1/Å, with 2 pi in the reciprocal vectors; unset: from preset."
+        None,
+        ge=0.005,
+        le=10,
+        description="Largest spacing of k-points, 1/Å, with the factor 2 pi in the reciprocal vectors; unset: from the preset.",
     )
-    smearing: float | None = Field(None, ge=0, le=100, description="Fermi-Dirac width, eV; unset: from preset.")
-    xc: Line = Field("PBE", description="Exchange-correlation functional, by the engine's name for it.")
+    smearing: float | None = Field(None, ge=0, le=100, description="Width of the Fermi-Dirac distribution, eV; unset: from the preset.")
+    xc: Line = Field("PBE", description="Exchange-correlation functional, named as in the engine.")
     magnetic_moments: dict[str, Moment] = Field(
-        default_factory=dict, description="Starting moment of each element, Bohr magnetons; empty: no spin."
+        default_factory=dict, description="Initial magnetic moment of each element, Bohr magnetons; empty: not spin-polarised."
     )
-    max_iterations: int = Field(100, ge=1, le=1_000_000, description="Self-consistency iterations after which a calculation has failed.")
-    timeout: float | None = Field(3600.0, gt=0, le=1e7, description="Seconds after which one calculation is given up.")
+    max_iterations: int = Field(100, ge=1, le=1_000_000, description="Largest number of self-consistency iterations.")
+    timeout: float | None = Field(3600.0, gt=0, le=1e7, description="Time limit of one calculation, s.")
     workers: int | None = Field(
-        None, ge=0, le=1024, description="Calculations side by side; 0: in this process; unset: all cores, surrogates in this process."
+        None,
+        ge=0,
+        le=1024,
+        description="Number of simultaneous calculations; 0: in this process; unset: one for each core, surrogates in this process.",
     )
-    command: Line | None = Field(None, description="Command that starts the engine (espresso, vasp, cp2k).")
-    pseudopotentials: dict[str, Line] = Field(default_factory=dict, description="File of each element (espresso).")
+    command: Line | None = Field(None, description="Command that runs the engine (espresso, vasp, cp2k).")
+    pseudopotentials: dict[str, Line] = Field(default_factory=dict, description="Pseudopotential file of each element (espresso).")
     pseudo_dir: Line | None = Field(None, description="Folder of the pseudopotential files (espresso).")
-    calculator: Line | None = Field(None, description="For engine ase: 'module:Class' of any ASE calculator.")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="Passed on to the calculator as they are.")
+    calculator: Line | None = Field(None, description="ASE calculator as 'module:Class' (ase).")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Further keywords, passed to the calculator unchanged.")
 
     @field_validator("magnetic_moments", "pseudopotentials")
     @classmethod

@@ -12,25 +12,27 @@ class RelaxSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    optimiser: Literal["fire", "lbfgs"] = Field("lbfgs", description="Batched optimiser.")
-    fmax: float = Field(0.02, gt=0, le=1e3, description="Converged below this largest force on an atom, eV/Å ...")
-    smax: float = Field(0.1, gt=0, le=1e4, description="... and this largest component of stress plus pressure, GPa.")
-    max_steps: int = Field(250, ge=1, le=1_000_000, description="Steps after which a relaxation is given up.")
-    maxstep: float = Field(0.2, gt=0, le=10, description="Longest move of an atom in one step, Å.")
-    variable_cell: bool = Field(True, description="Relax the cell as well as the atoms.")
+    optimiser: Literal["fire", "lbfgs"] = Field("lbfgs", description="Optimiser.")
+    fmax: float = Field(0.02, gt=0, le=1e3, description="Force threshold for convergence, eV/Å ...")
+    smax: float = Field(0.1, gt=0, le=1e4, description="... and threshold of the stress plus pressure, GPa.")
+    max_steps: int = Field(250, ge=1, le=1_000_000, description="Largest number of steps of a relaxation.")
+    maxstep: float = Field(0.2, gt=0, le=10, description="Largest displacement of an atom in one step, Å.")
+    variable_cell: bool = Field(True, description="Whether to relax the cell as well as the atoms.")
     pressure: float = Field(0.0, ge=-1e3, le=1e5, description="External pressure, GPa.")
     sigma_stop: float | None = Field(
-        None, gt=0, le=1e4, description="Stop where the calibrated uncertainty of the energy exceeds this, eV/atom."
+        None, gt=0, le=1e4, description="Calibrated uncertainty of the energy at which a relaxation stops, eV/atom; unset: never."
     )
-    patience: int = Field(60, ge=1, le=1_000_000, description="Stop when this many steps in a row brought no progress.")
-    progress: float = Field(2e-4, ge=0, le=1e3, description="What counts as progress: a lower energy by this, eV/atom.")
+    patience: int = Field(
+        60, ge=1, le=1_000_000, description="Number of consecutive steps without progress after which a relaxation stops."
+    )
+    progress: float = Field(2e-4, ge=0, le=1e3, description="Decrease of the energy that counts as progress, eV/atom.")
     capacity: int = Field(
-        2000, ge=1, le=10_000_000, description="Atoms relaxed side by side; as structures finish, others take their place."
+        2000, ge=1, le=10_000_000, description="Number of atoms relaxed at a time; structures that finish are replaced by the next ones."
     )
     volume_range: tuple[float, float] = Field(
-        (0.3, 3.5), description="Guard: a cell whose volume leaves this range, relative to its start, is stopped."
+        (0.3, 3.5), description="Range of the volume relative to the initial one; a relaxation that leaves it stops."
     )
-    history: int = Field(20, ge=1, le=1_000, description="Steps L-BFGS remembers.")
+    history: int = Field(20, ge=1, le=1_000, description="Number of steps in the memory of L-BFGS.")
 
     @field_validator("volume_range")
     @classmethod

@@ -106,7 +106,7 @@ def failures(run: RunData) -> list[tuple[str, str, int]]:
 
 
 def purposes(run: RunData) -> list[dict[str, Any]]:
-    """What the reference was asked for, how often, and what it took."""
+    """Table of the reference calls by purpose, with their number and cost."""
     names = {
         "train": "first training set",
         "explore": "end points of the pool",

@@ -164,7 +164,7 @@ class Fitting:
         return torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
 
     def gradient(self, chosen: Sequence[int]) -> list[Tensor]:
-        """Of the loss of these structures, by parameter."""
+        """Gradient of the loss of these structures for each parameter."""
         data = self.labelled.take(chosen)
         parameters = [p for p in self.parameters.values() if p.requires_grad]
         found = squares(self.model.energy_forces_stress(data.batch, data.edges, create_graph=True), data)

@@ -29,13 +29,15 @@ class LabelKeys(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    energy: str | None = Field(None, max_length=80, description="Entry that holds the energy, eV; unset: energy.")
-    forces: str | None = Field(None, max_length=80, description="Entry that holds the forces, eV/Å; unset: forces; none: left out.")
+    energy: str | None = Field(None, max_length=80, description="Entry with the energy in eV; unset: energy.")
+    forces: str | None = Field(None, max_length=80, description="Entry with the forces in eV/Å; unset: forces; none: no forces are read.")
     stress: str | None = Field(
-        None, max_length=80, description="Entry that holds the stress or virial; unset: stress or virial; none: left out."
+        None, max_length=80, description="Entry with the stress or virial; unset: stress or virial; none: no stress is read."
     )
     stress_unit: str = Field(
-        "eV/A^3", pattern=r"^-?(eV/A\^3|GPa|kbar)$", description="eV/A^3, GPa or kbar; -kbar where compression is positive."
+        "eV/A^3",
+        pattern=r"^-?(eV/A\^3|GPa|kbar)$",
+        description="Unit of the stress: eV/A^3, GPa or kbar; a minus sign, as in -kbar, where compression is positive.",
     )
 
     def read(self, atoms: Atoms, where: str) -> tuple[float | None, np.ndarray | None, np.ndarray | None]:

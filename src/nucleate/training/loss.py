@@ -92,7 +92,7 @@ class ErrorSum:
         return said
 
     def errors(self) -> Errors:
-        """Of all so far."""
+        """Errors of all structures added so far."""
         said: list[float | None] = []
         for parts in self._parts.values():
             every = torch.cat([part.double() for part in parts])

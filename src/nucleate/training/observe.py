@@ -15,7 +15,7 @@ BINS = 30
 
 
 def histograms(model: Trainable) -> dict[str, dict[str, Any]]:
-    """Of every layer's weights and biases: counts, the lowest and highest value, mean and deviation."""
+    """Histograms of the weights and biases of every layer: counts, lowest and highest value, mean, standard deviation."""
     said = {}
     for name, parameter in model.named_parameters():
         values = parameter.detach().double().cpu().numpy().ravel()

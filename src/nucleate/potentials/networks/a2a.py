@@ -30,19 +30,19 @@ Width = Annotated[float, Field(gt=0, le=1e6)]
 class A2ASettings(NetworkSettings):
     """Behler-Parrinello networks; the defaults are those of the modified functions with 32 radial and 8 x 8 angular bins."""
 
-    cutoff: float = Field(4.6, gt=1.0, le=12.0, description="Reach of the radial functions, Å.")
-    angular_cutoff: float = Field(3.1, gt=1.0, le=12.0, description="Reach of the angular functions, Å.")
+    cutoff: float = Field(4.6, gt=1.0, le=12.0, description="Cutoff radius of the radial functions, Å.")
+    angular_cutoff: float = Field(3.1, gt=1.0, le=12.0, description="Cutoff radius of the angular functions, Å.")
     functions: Literal["modified", "original"] = Field("modified", description="modified: ANI's; original: Behler and Parrinello's.")
     radial_start: float = Field(0.5, ge=0, le=20, description="First radial centre, Å.")
     radial_bins: int = Field(32, ge=1, le=256, description="Radial centres, evenly spaced up to the cutoff.")
-    radial_eta: float = Field(16.0, gt=0, le=1e6, description="1/Å^2.")
+    radial_eta: float = Field(16.0, gt=0, le=1e6, description="Exponent of the radial Gaussians, 1/Å^2.")
     radial_centres: list[float] = Field(
-        default_factory=list, max_length=256, description="Your own radial centres, Å, in place of the bins."
+        default_factory=list, max_length=256, description="Explicit radial centres, Å, in place of radial_bins."
     )
     angular_start: float = Field(0.5, ge=0, le=20, description="First centre of the mean distance, Å.")
     angular_bins: int = Field(8, ge=1, le=64, description="Centres of the mean distance, evenly spaced (modified).")
     angle_bins: int = Field(8, ge=1, le=64, description="Angles, evenly spaced (modified).")
-    angular_eta: float = Field(8.0, gt=0, le=1e6, description="1/Å^2 (modified).")
+    angular_eta: float = Field(8.0, gt=0, le=1e6, description="Exponent of the Gaussians of the mean distance, 1/Å^2 (modified).")
     zeta: float = Field(32.0, ge=1, le=1e4, description="Sharpness of the angle (modified).")
     original_etas: list[Width] = Field(
         default_factory=lambda: [0.01, 0.05, 0.1, 0.2], max_length=64, description="Angular etas (original), 1/Å^2."

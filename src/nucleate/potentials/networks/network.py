@@ -93,7 +93,7 @@ class NetworkPotential(LearnedModel, ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Floating-point type of the weights."""
         return next(self.parameters()).dtype
 
     def graph(self, batch: CrystalBatch, edges: Edges) -> tuple[Tensor, Graph]:

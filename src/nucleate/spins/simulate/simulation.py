@@ -187,7 +187,7 @@ class _Replicas:
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
                 spins = data["spins"]
                 if spins.shape != (len(self.betas), len(self.lattice), 3):
                     raise ValueError("another number of spins")
