@@ -41,7 +41,7 @@ AnyPath = str | PathLike[str]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
         folder: its run folder, with structures/, table.csv and report.html.
@@ -65,7 +65,7 @@ def resolve_settings(
     settings: RunSettings | AnyPath | dict[str, Any] | None = None,
     **options: Any,
 ) -> RunSettings:
-    """Defaults, then `settings`, then options, the later before the earlier.
+    """Combine defaults, `settings` and options; later ones override earlier ones.
 
     Args:
         formula: what the cell holds; the settings' own where None.
@@ -200,7 +200,7 @@ def resume(
     on_event: OnEvent | None = None,
     trust: bool = False,
 ) -> SearchResult:
-    """Go on with a search that was stopped; a finished one only gets its files written again.
+    """Resume a search that was stopped; of a finished search the output files are written again.
 
     Args:
         folder: of the run.
@@ -238,7 +238,7 @@ def resume(
 
 
 def what_starts(settings: RunSettings) -> str:
-    """What a search with these settings runs that is not part of nucleate: a command, a calculator's module, a model file."""
+    """Return the programs and files outside nucleate that a search with these settings runs or loads."""
     reference = settings.reference
     engine = {"gpaw": "GPAW", "espresso": "Quantum ESPRESSO", "vasp": "VASP", "cp2k": "CP2K"}.get(reference.engine, reference.engine)
     if reference.engine == "ase":
@@ -314,7 +314,7 @@ def _try(action: Callable[[], object]) -> None:
 
 
 def write_outputs(folder: AnyPath) -> RunData:
-    """Write structures/, table.csv and report.html of a run folder, whatever state it is in."""
+    """Write structures/, table.csv and report.html of a run folder in any state."""
     run = read_run(folder, running=False)
     write_structures(run)
     write_table(run)
@@ -323,7 +323,7 @@ def write_outputs(folder: AnyPath) -> RunData:
 
 
 def default_folder(settings: RunSettings) -> Path:
-    """The formula; with a number where that folder holds another run or something else."""
+    """Return a folder named after the formula, numbered if that folder contains something else."""
     name = formula_text(settings.counts)
     text = to_toml(settings)
     for number in range(1, 10000):
@@ -337,7 +337,7 @@ def default_folder(settings: RunSettings) -> Path:
 
 
 def show(folder: AnyPath) -> dict[str, Any]:
-    """The ranking and figures of a run folder, running, stopped or finished; keys as in docs/json.md."""
+    """Return ranking and figures of a run folder, whether it is running, stopped or finished; keys as in docs/json.md."""
     return show_data(read_run(folder))
 
 

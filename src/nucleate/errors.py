@@ -1,4 +1,4 @@
-"""Every error a user can cause or meet: one line that says what, where and what to do.
+"""Errors that a user can cause or meet, each with a one-line message: what is wrong, where, and what to do.
 
 The command line prints the message alone and leaves with `exit_code`.
 """
@@ -16,7 +16,7 @@ _SHORT.maxstring = _SHORT.maxother = LONGEST_QUOTE
 
 
 def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
-    """Foreign text as a message may repeat it: one line, printable, cut after `longest` characters.
+    """Return external text for a message: one printable line of at most `longest` characters.
 
     Control characters, line ends and lone surrogates are shown as escapes, so that a terminal or a database cannot trip over them.
     """
@@ -39,19 +39,19 @@ def quoted_path(path: object, longest: int = 200) -> str:
 
 
 class NucleateError(Exception):
-    """Base of all errors nucleate raises on purpose."""
+    """Base class of nucleate's errors."""
 
     exit_code = 1
 
 
 class BadInput(NucleateError):
-    """The user's input cannot be used: a formula, a file, a setting."""
+    """Invalid input: a formula, a file or a setting."""
 
     exit_code = 2
 
 
 class InputNote(UserWarning):
-    """Something a file says that is read in another way than it stands there; shown once, and not an error."""
+    """Note on how a file was interpreted; shown once, not an error."""
 
 
 class MissingDependency(NucleateError):
@@ -71,7 +71,7 @@ class StorageFailed(NucleateError):
 
 
 class ReferenceFailed(NucleateError):
-    """One reference calculation failed; `reason` is the engine's own words."""
+    """A reference calculation failed; `reason` is the message of the engine."""
 
     def __init__(self, reason: str, *, kind: str = "failed"):
         super().__init__(reason)
@@ -88,8 +88,8 @@ def _rebuild_reference_failed(reason: str, kind: str) -> ReferenceFailed:
 
 
 class GenerationFailed(NucleateError):
-    """A generator could not make the structures asked of it; the message says why."""
+    """A generator could not produce the requested structures; the message gives the reason."""
 
 
 class BudgetExhausted(NucleateError):
-    """The hard limit on reference calls is reached."""
+    """The limit of reference calls is reached."""

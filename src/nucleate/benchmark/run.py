@@ -1,4 +1,4 @@
-"""A whole benchmark: searches and baselines side by side in processes, every finished unit kept in a file.
+"""Run a benchmark: searches and baselines in several processes, with every finished unit recorded in a file.
 
 A benchmark that was stopped goes on where it was; more seeds or cells are added to what is there.
 """
@@ -71,7 +71,7 @@ class Results:
         write_whole(path, "\n".join([lines[0], *whole]) + "\n")
 
     def add(self, name: str, result: Any) -> None:
-        """Keep one unit."""
+        """Record one unit."""
         self.units[name] = result
         if self.path is not None:
             with self.path.open("a") as file:
@@ -87,7 +87,7 @@ class _Run:
         self.on_done = on_done
 
     def all(self, units: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
-        """Results of units given as {name: (function, *arguments)}; those already known are not run again."""
+        """Return the results of units given as {name: (function, *arguments)}; recorded units are not run again."""
         futures: dict[Future[Any], str] = {self.pool.submit(*call): name for name, call in units.items() if name not in self.results.units}
         try:
             for future in as_completed(futures):

@@ -1,4 +1,4 @@
-"""Expected calls to a hit and shares of success, with their intervals."""
+"""Expected number of calls to a hit and success rates, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAWS = 1000
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share: E. B. Wilson, J. Am. Stat. Assoc. 22, 209 (1927), doi 10.1080/01621459.1927.10502953."""
+    """95 % confidence interval of a proportion: E. B. Wilson, J. Am. Stat. Assoc. 22, 209 (1927), doi 10.1080/01621459.1927.10502953."""
     if n == 0:
         return 0.0, 1.0
     p = hits / n
@@ -24,7 +24,7 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def expected_calls(trials: Sequence[tuple[int, bool]]) -> float | None:
-    """ERT: all calls over all hits; None without a hit."""
+    """Expected running time (ERT): total calls divided by total hits; None without a hit."""
     hits = sum(hit for _, hit in trials)
     return sum(calls for calls, _ in trials) / hits if hits else None
 

@@ -1,4 +1,4 @@
-"""Known ground states of the benchmark systems, as lattice constants, and what counts as finding one."""
+"""Known ground states of the benchmark systems, and the criterion for finding one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Target:
     symbol: str
 
     def hit(self, atoms: Atoms, energy: float) -> bool:
-        """Same crystal (StructureMatcher 0.2, 0.3, 5 degrees), same space group at 0.1 Å, within 5 meV/atom."""
+        """Whether it is the same crystal (StructureMatcher 0.2, 0.3, 5 degrees), same space group at 0.1 Å, within 5 meV/atom."""
         from pymatgen.io.ase import AseAtomsAdaptor
 
         if abs(energy - self.energy) > HIT_ENERGY or space_group(atoms)[1] != self.number:
@@ -70,7 +70,7 @@ class Target:
 
 
 def prototype(formula: str) -> Atoms:
-    """The known ground state of a composition, at room temperature."""
+    """Return the known ground state of a composition, with lattice constants at room temperature."""
     counts = parse_formula(formula)
     for name, build in _PROTOTYPES.items():
         mine = parse_formula(name)
@@ -80,7 +80,7 @@ def prototype(formula: str) -> Atoms:
 
 
 def relaxed_target(formula: str, dispatcher: Dispatcher, pressure: float = 0.0) -> Target:
-    """The target relaxed on the reference of the benchmark."""
+    """Relax the target on the reference of the benchmark."""
     atoms = prototype(formula)
     settings = RelaxSettings(fmax=0.005, smax=0.05, max_steps=200, patience=200, pressure=pressure)
     (end,) = relax([atoms], ReferencePotential(dispatcher, "target", 0), settings)

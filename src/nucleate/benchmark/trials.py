@@ -38,7 +38,7 @@ CONVERGED = RelaxSettings(fmax=0.02, smax=0.1, max_steps=500, patience=100)
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One seed.
+    """Result of the search with one seed.
 
     Attributes:
         seed: of the run.
@@ -60,7 +60,7 @@ class SeedResult:
 
 
 def trial_settings(system: str, reference: str, seed: int, budget: int, overrides: dict[str, Any]) -> RunSettings:
-    """The settings of one search: those given, what is left out at its default; no proof, which is no part of finding.
+    """Return the settings of one search: given values, then defaults; without the proof, which comes after the hit.
 
     Raises:
         BadInput: settings or an engine that do not exist.
@@ -73,7 +73,7 @@ def trial_settings(system: str, reference: str, seed: int, budget: int, override
 
 
 def search_trial(settings: RunSettings, target: Target) -> SeedResult:
-    """One search, ended at its first confirmed hit."""
+    """Run one search until its first confirmed hit."""
     warnings.simplefilter("ignore")
     started = time.monotonic()
     hits: list[int] = []
@@ -174,7 +174,7 @@ def _random_cell(settings: RunSettings, seed: int, share: float) -> Atoms:
 
 @contextmanager
 def dispatching(settings: ReferenceSettings) -> Iterator[Dispatcher]:
-    """A dispatcher of a reference with a ledger of its own, thrown away at the end."""
+    """Context with a dispatcher whose ledger is temporary."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.db")
         yield Dispatcher(make_reference(settings), ledger)

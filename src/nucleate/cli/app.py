@@ -17,7 +17,7 @@ MOST_NOTES = 5
 
 
 class _Verbs(TyperGroup):
-    """Turns every error a user can cause into one line on stderr and an exit code."""
+    """Command group that prints user errors as one line on stderr and sets the exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
@@ -42,7 +42,7 @@ class _Verbs(TyperGroup):
 
 
 class _Notes:
-    """Shows how files were read, each note once and the first few alone: a file of a thousand frames says the same of each."""
+    """Prints notes about how files were read: each note once, and only the first few."""
 
     def __init__(self) -> None:
         self._shown: set[str] = set()

@@ -33,7 +33,7 @@ def benchmark_search(
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reference calls until the known ground state is found, over many seeds."""
+    """Measure the number of reference calls until the known ground state is found, over many seeds."""
     from nucleate.benchmark.run import benchmark
     from nucleate.csp.run_data import SCHEMA
     from nucleate.persist.toml import read_settings

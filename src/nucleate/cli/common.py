@@ -1,4 +1,4 @@
-"""What the verbs share: options, output that nobody may be reading any more, workers to end."""
+"""Options and output functions that the verbs share."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def end_workers() -> None:
 
 
 def complain(text: str) -> None:
-    """A line on stderr, where somebody may have stopped reading as well."""
+    """Print a line to stderr, ignoring a closed pipe."""
     with contextlib.suppress(OSError):
         typer.echo(text, err=True)
 
 
 def reader_is_gone() -> bool:
-    """Whether nobody reads standard output any more; a broken pipe may be one to a worker as well."""
+    """Whether the reader of standard output has closed it; a broken pipe may also be one to a worker."""
     try:
         output = sys.stdout.fileno()
     except (AttributeError, OSError, ValueError):
@@ -51,7 +51,7 @@ def reader_is_gone() -> bool:
 
 
 def drop_output() -> None:
-    """Send what is still to be written nowhere: Python writes its buffers out once more at its end."""
+    """Discard remaining output, since Python flushes its buffers once more at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -72,7 +72,7 @@ def resume(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a search that was stopped or killed, or that spent its budget; nothing is computed twice."""
+    """Resume a search that was stopped or killed, or that used up its budget; no calculation is repeated."""
     from nucleate import api
 
     _searching(lambda told: api.resume(folder, budget=budget, on_event=told, trust=trust), quiet, as_json)
@@ -118,7 +118,7 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
 
 
 def show(folder: Annotated[Path, typer.Argument(help="Run folder.")], as_json: AsJson = False) -> None:
-    """Show the ranking of a search: running, stopped or finished."""
+    """Show the ranking of a search that is running, stopped or finished."""
     from nucleate import api
     from nucleate.report.terminal import make_console, show_run
 
@@ -186,7 +186,7 @@ def relax(
 def settings(
     write: Annotated[Path | None, typer.Option(help="File to which all settings are written, with their descriptions.")] = None,
 ) -> None:
-    """Show every setting; or write them to a file to edit."""
+    """Show all settings, or write them to a file for editing."""
     from nucleate.csp.run_settings import OF_THE_SEARCH, RunSettings
     from nucleate.persist.toml import commented_toml, described
 

@@ -133,7 +133,7 @@ def evaluate(
     stress_unit: StressUnit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Errors of a trained potential on labelled structures."""
+    """Compute the errors of a trained potential on labelled structures."""
     from nucleate.persist.toml import validated
     from nucleate.report.terminal import plain
     from nucleate.training.label_keys import LabelKeys
@@ -161,7 +161,7 @@ def learning_curve(
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Error of potentials against the number of labels."""
+    """Compute the error of potentials as a function of the number of labels."""
     from nucleate.report.terminal import plain
     from nucleate.training.run import learning_curve as run
 
@@ -192,7 +192,7 @@ def steer(
     save: Annotated[bool, typer.Option("--save", help="Write a checkpoint and the model now.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the training after this step and write the model.")] = False,
 ) -> None:
-    """Change a running training: applied at its next step, and recorded."""
+    """Change a running training; the change is applied at the next step and recorded."""
     from nucleate.training.folder import add_command
 
     commands: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from nucleate.errors import BadInput
 
 @dataclass(frozen=True)
 class CrystalBatch:
-    """Many periodic structures, atoms of one structure side by side.
+    """Many periodic structures as one set of tensors; the atoms of a structure are contiguous.
 
     Attributes:
         positions: (n_atoms, 3) Cartesian, Å.
@@ -43,7 +43,7 @@ class CrystalBatch:
     def from_atoms(
         cls, structures: Sequence[Atoms], dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> CrystalBatch:
-        """Stack `ase.Atoms`; every structure is taken as periodic in three directions."""
+        """Create a batch from `ase.Atoms`, each taken as periodic in three directions."""
         counts = [len(atoms) for atoms in structures]
         if structures:
             positions = np.concatenate([atoms.positions for atoms in structures])
@@ -63,7 +63,7 @@ class CrystalBatch:
         )
 
     def to_atoms(self) -> list[Atoms]:
-        """Back to `ase.Atoms`, float64, periodic."""
+        """Convert to `ase.Atoms` in double precision, periodic."""
         positions = self.positions.detach().cpu().double().numpy()
         cells = self.cells.detach().cpu().double().numpy()
         numbers = self.numbers.cpu().numpy()
@@ -92,7 +92,7 @@ class CrystalBatch:
         return result
 
     def select(self, chosen: Tensor) -> CrystalBatch:
-        """The structures whose indices `chosen` (int64, ascending or not) names, in that order."""
+        """Return the structures with the indices `chosen` (int64), in that order."""
         counts = self.counts
         starts = torch.cumsum(counts, 0) - counts
         picked = counts[chosen]
@@ -108,7 +108,7 @@ class CrystalBatch:
 
     @staticmethod
     def concatenate(batches: Sequence[CrystalBatch]) -> CrystalBatch:
-        """One batch of all structures, in order."""
+        """Concatenate batches."""
         offsets = np.cumsum([0] + [len(batch) for batch in batches])
         return CrystalBatch(
             torch.cat([batch.positions for batch in batches]),

@@ -1,4 +1,4 @@
-"""What every structure must be before anything is computed for it, whichever file or program it comes from."""
+"""Checks that every structure passes before a calculation, whatever its source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VACUUM = 8.0
 
 
 def check_structure(atoms: Atoms, where: str) -> None:
-    """Raise `BadInput`, naming `where`, unless the structure is a crystal one can compute.
+    """Check that a structure can be calculated; raise `BadInput` naming `where` otherwise.
 
     Raises:
         BadInput: no atoms or far too many, numbers that are not finite or absurd, no three-dimensional cell or one that is flat,
@@ -52,7 +52,7 @@ def check_structure(atoms: Atoms, where: str) -> None:
 
 
 def check_atoms(atoms: Atoms, where: str) -> None:
-    """What `check_structure` asks of atoms, without a cell."""
+    """Check the atoms as in `check_structure`, without the cell."""
     if len(atoms) == 0:
         raise BadInput(f"{where}: no atoms")
     if len(atoms) > MOST_ATOMS:
@@ -116,7 +116,7 @@ def refuse_crowds(atoms: Atoms, where: str) -> None:
 
 
 def close_pairs(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of atoms (first, second, distance in Å) nearer than `reach`, own images included; found on the shortest lattice vectors."""
+    """Return pairs of atoms (first, second, distance in Å) closer than `reach`, periodic images included."""
     periodic = bool(atoms.cell.rank == 3)
     cell = minkowski_reduce(atoms.cell)[0] if periodic else np.zeros((3, 3))
     points = atoms.positions
@@ -129,7 +129,7 @@ def close_pairs(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def settle_periodicity(atoms: Atoms, where: str) -> None:
-    """The one rule on partial periodicity: directions that are not periodic must hold vacuum, which then belongs to the cell; it is said.
+    """Make a partially periodic structure periodic: other directions must contain vacuum, which becomes part of the cell; a note says so.
 
     The structure becomes periodic in three directions. Atoms without any cell stay as they are.
 
@@ -154,7 +154,7 @@ def settle_periodicity(atoms: Atoms, where: str) -> None:
 
 
 def vacuum(atoms: Atoms, axis: int) -> float:
-    """Å of the widest slice without atoms across a cell vector."""
+    """Width in Å of the largest slab without atoms across a cell vector."""
     scaled = np.sort(atoms.get_scaled_positions(wrap=True)[:, axis])
     gaps = np.diff(np.append(scaled, scaled[0] + 1))
     return float(gaps.max() * plane_distances(atoms.cell.array)[axis])

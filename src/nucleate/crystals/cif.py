@@ -1,4 +1,4 @@
-"""CIF files: sites and symmetry through gemmi, with the setting of the space group that the file names, or none.
+"""Reader of CIF files: sites and symmetry by gemmi, in the setting of the space group that the file names.
 
 A Hermann-Mauguin symbol names a setting (P 1 21/n 1 and P 1 21/c 1 are one space group in two settings); listed operations and Hall
 symbols do so without doubt. Where origin choices or settings are left open and would give different crystals, the file is refused.
@@ -45,7 +45,7 @@ HEAVIEST = 96
 
 
 def read_cif(path: Path, text: str) -> list[Atoms]:
-    """The structure of a CIF file, in a list.
+    """Read the structure of a CIF file, as a list of one.
 
     Args:
         path: for messages.
@@ -278,7 +278,7 @@ def _groups_of(symbol: str, number: str, cell: gemmi.UnitCell, where: str) -> li
 
 
 def expanded(cell: gemmi.UnitCell, sites: list[tuple[str, np.ndarray]], operations: gemmi.GroupOps, where: str) -> Atoms:
-    """All atoms of the cell; equivalent positions of an element that nearly coincide are one."""
+    """Apply all operations to the sites; nearly coinciding positions of one element are merged."""
     ops = list(operations)
     turns = np.array([op.rot for op in ops]) / gemmi.Op.DEN
     shifts = np.array([op.tran for op in ops]) / gemmi.Op.DEN

@@ -1,4 +1,4 @@
-"""Extended XYZ, checked line by line before ASE's reader sees it.
+"""Reader of extended XYZ files, which are checked line by line before ASE reads them.
 
 ASE's reader believes the number of atoms and of columns that a file states, and makes room for billions of them. Here both are held
 against what is there.
@@ -29,7 +29,7 @@ ISOTOPES = {"D": "H", "T": "H"}
 
 
 def read_extxyz(path: Path, text: str) -> list[Atoms]:
-    """Every frame of an extended XYZ file, as ASE reads it.
+    """Read all frames of an extended XYZ file.
 
     Args:
         path: for messages.

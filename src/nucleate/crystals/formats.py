@@ -1,4 +1,4 @@
-"""One reader a file format, chosen by the suffix before the name: `POSCAR.cif` is a CIF."""
+"""Readers of file formats, chosen by the suffix first and the name second: `POSCAR.cif` is a CIF file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LARGEST = 512 * 1024 * 1024
 
 
 def format_of(path: Path) -> str | None:
-    """Name of a file's format: by its suffix, then by names such as POSCAR; None where ASE may look inside."""
+    """Return the format of a file by its suffix, or by names such as POSCAR; None if ASE has to determine it."""
     suffix = BY_SUFFIX.get(path.suffix.lower())
     if suffix is not None:
         return suffix
@@ -44,7 +44,7 @@ def format_of(path: Path) -> str | None:
 
 
 def read_frames(path: Path) -> list[Atoms]:
-    """Every structure of a file, as its format says it; nothing is checked but that it can be read.
+    """Read all structures of a file without checking them further.
 
     Raises:
         BadInput: no such file, too large, or a file that its reader refuses.

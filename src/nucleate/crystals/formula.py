@@ -133,11 +133,11 @@ def formula_text(counts: dict[str, int]) -> str:
 
 
 def formula_units(counts: dict[str, int]) -> int:
-    """How many reduced formula units the cell holds: 2 for Al4O6."""
+    """Number of reduced formula units in the cell: 2 for Al4O6."""
     return reduce(gcd, counts.values())
 
 
 def scale_formula(counts: dict[str, int], units: int) -> dict[str, int]:
-    """The same composition with `units` reduced formula units."""
+    """Return the same composition with `units` reduced formula units."""
     divisor = formula_units(counts)
     return {symbol: number // divisor * units for symbol, number in counts.items()}

@@ -1,4 +1,4 @@
-"""Structures from files, read as they stand there or refused by name."""
+"""Reading of structure files; what cannot be read exactly is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_FRAMES = 100_000
 
 
 def read_structures(path: str | Path) -> list[Atoms]:
-    """Every structure in a file: CIF, extended XYZ, POSCAR, pymatgen's JSON, SHELX .res, CASTEP .cell, pw.x input, or what else ASE reads.
+    """Read all structures of a file: CIF, extended XYZ, POSCAR, pymatgen JSON, SHELX .res, CASTEP .cell, pw.x input, or others of ASE.
 
     Starting moments (`initial_magmoms`, magnetic CIF, MAGMOM in an INCAR beside a POSCAR) and constraints are kept; moments that are
     results (`magmoms`) are not starting moments. What is read in another way than it stands there is said with an `InputNote`.
@@ -43,7 +43,7 @@ def read_structures(path: str | Path) -> list[Atoms]:
 
 
 def read_structure(path: str | Path) -> Atoms:
-    """The one structure of a file; raises `BadInput` as `read_structures` does, and for a file of several."""
+    """Read the only structure of a file; raises `BadInput` as `read_structures` does, and if the file contains several."""
     frames = read_structures(path)
     if len(frames) > 1:
         raise BadInput(f"{path}: holds {len(frames)} structures; give a file with one")

@@ -1,4 +1,4 @@
-"""Periodic neighbour lists through vesin, kept over a relaxation by a skin.
+"""Periodic neighbour lists by vesin, reused during a relaxation with a skin.
 
 No minimum-image convention: every periodic image within the cutoff is a neighbour, so cells smaller
 than the cutoff are right.
@@ -88,12 +88,12 @@ def _all_pairs(positions: Tensor, starts: Tensor, counts: Tensor, which: Tensor,
 
 
 def neighbour_edges(batch: CrystalBatch, cutoff: float) -> Edges:
-    """All pairs within `cutoff` (Å) of every structure in the batch."""
+    """Find all pairs within `cutoff` (Å) in every structure of a batch."""
     return SkinNeighbours(cutoff, skin=0.0).update(batch)
 
 
 class SkinNeighbours:
-    """A neighbour list with a margin, rebuilt only for the structures whose atoms or cell moved too far.
+    """Neighbour list with a skin, rebuilt only for structures that changed too much.
 
     A pair further apart than `cutoff + skin` when the list was made cannot have come within `cutoff`
     while `(cutoff + skin) * s - 2 u >= cutoff`, where s is the smallest singular value of the
@@ -115,12 +115,12 @@ class SkinNeighbours:
         self._edges: Edges | None = None
 
     def reset(self) -> None:
-        """Forget everything: the batch is another one."""
+        """Discard the list, before another batch is used."""
         self._lists = []
         self._edges = None
 
     def keep(self, chosen: Tensor, batch: CrystalBatch, added: int) -> None:
-        """Follow a change of the batch: structures `chosen` of the old batch stay, `added` new ones follow.
+        """Adapt the list to a changed batch: structures `chosen` of the old one, followed by `added` new ones.
 
         Args:
             chosen: int64 indices into the old batch, ascending.
@@ -139,7 +139,7 @@ class SkinNeighbours:
         self._edges = None
 
     def update(self, batch: CrystalBatch) -> Edges:
-        """The edges that hold every pair within the cutoff (and some beyond, up to the skin)."""
+        """Return edges that contain all pairs within the cutoff, and some beyond it within the skin."""
         positions = batch.positions.detach().double().cpu()
         cells = batch.cells.detach().double().cpu()
         structure = batch.structure.cpu()

@@ -1,4 +1,4 @@
-"""Homogeneous strain of a batch, and the Fréchet coordinates of a variable cell.
+"""Homogeneous strain of a batch, and Fréchet coordinates of a variable cell.
 
 A cell with logarithmic strain L (a symmetric 3x3 matrix) is `cells0 @ expm(L)`; atoms ride along. Their gradient
 needs the Fréchet derivative of the matrix exponential (A. H. Al-Mohy and N. J. Higham, SIAM J. Matrix Anal. Appl. 30,

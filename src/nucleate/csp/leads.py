@@ -1,4 +1,4 @@
-"""Follow labelled minima to convergence on the reference with as few calls as possible.
+"""Relaxation of leads, labelled minima of the committee, on the reference with few calls.
 
 Each call is a quasi-Newton step with the reference's gradient and the committee's curvature (see `newton`).
 """
@@ -32,7 +32,7 @@ DUPLICATE_ENERGY = 0.005
 
 
 class Step(NamedTuple):
-    """A quasi-Newton step: the coordinates it leads to, their frame, and the longest move, Å."""
+    """Quasi-Newton step: new coordinates, their frame, and the largest displacement in Å."""
 
     there: np.ndarray
     frame: Frame
@@ -40,7 +40,7 @@ class Step(NamedTuple):
 
 
 class LeadFollower:
-    """Confirms leads.
+    """Relaxes leads on the reference until they are confirmed or dropped.
 
     Args:
         dispatcher: the way to the reference.
@@ -65,11 +65,11 @@ class LeadFollower:
         self.on_polymorph = on_polymorph
 
     def settled(self, lead: Lead) -> bool:
-        """Whether the last label fulfils the reference's convergence."""
+        """Whether the last label meets the convergence criteria."""
         return lead.fmax <= self.settings.fmax and lead.smax <= self.settings.smax
 
     def follow(self, state: LoopState, model: Potential, round: int, count: int, steps: int) -> bool:
-        """Spend up to `steps` calls on each of the `count` most promising leads.
+        """Make up to `steps` reference calls for each of the `count` most promising leads.
 
         Args:
             state: of the loop; leads and polymorphs change.
@@ -103,14 +103,14 @@ class LeadFollower:
         return False
 
     def urgent(self, state: LoopState, count: int) -> list[Lead]:
-        """Leads that may end below the best polymorph; without any, the lowest one, to fill the ranking."""
+        """Return leads that may end below the best polymorph; if there are none, the lowest lead."""
         leads = self.promising(state)
         best = min((p.energy for p in state.polymorphs), default=-np.inf)
         below = [lead for lead in leads if lead.estimate < best + self.settings.resolution * 1e-3]
         return below[:count] if below else leads[:1]
 
     def promising(self, state: LoopState) -> list[Lead]:
-        """Open leads within the window, lowest estimate first; those above it are dropped."""
+        """Return open leads within the energy window, lowest estimate first; drop those above it."""
         best = min((p.energy for p in state.polymorphs), default=np.inf)
         for lead in state.leads:
             if lead.status == "open" and lead.estimate > best + self.settings.window:
@@ -228,7 +228,7 @@ class LeadFollower:
 
 
 def new_leads(state: LoopState, labelled: list[Lead], settings: SearchSettings, species: tuple[int, ...]) -> None:
-    """Add labelled end points to the leads: near enough to a minimum, and not one that is followed already."""
+    """Add labelled minima to the leads if they are close to convergence and not duplicates of a lead."""
     for lead in labelled:
         if lead.fmax > settings.lead_fmax or lead.smax > settings.lead_smax:
             continue

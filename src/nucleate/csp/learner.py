@@ -1,4 +1,4 @@
-"""What a search learns from its labels: a committee of the family the settings name, by itself or on top of a prior."""
+"""The learned potential of a search: a committee of any family, alone or as a correction to a prior."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OnStep = Callable[[int, int], None]
 
 
 class Learner:
-    """The surface of a search and how it is trained.
+    """Learned potential of a search, with its training.
 
     Args:
         species: atomic numbers.
@@ -68,12 +68,12 @@ class Learner:
 
     @property
     def potential(self) -> Potential:
-        """The surface as it is now: the prior and what was learned."""
+        """Current potential, including the prior."""
         assert self._learned is not None
         return self._learned if self.prior is None else CorrectedPotential(self.prior.prior, self._learned)
 
     def fit(self, structures: Sequence[Atoms], labels: Sequence[Label], on_step: OnStep | None = None) -> Errors:
-        """Train on all labels, from the last weights where there are some; returns errors on them."""
+        """Train on all labels, starting from the previous weights if there are any; return the training errors."""
         data = from_labels(structures, labels)
         if self.prior is not None:
             data = self.prior.taken_off(data, leave_out=True)
@@ -89,11 +89,11 @@ class Learner:
         return fit_model(self._learned, data, self.training.of_round(self.seed, warm), warm, on_step)
 
     def save(self, path: Path, sigma_factor: float) -> None:
-        """Write the model of a round."""
+        """Save the model of a round."""
         assert self._learned is not None
         save_committee(path, self._learned, sigma_factor, self.settings.prior)
 
     def load(self, path: Path) -> None:
-        """Go on from the model of a round."""
+        """Load the model of a round."""
         found, _ = load_potential(path)
         self._learned = found.learned

@@ -1,4 +1,4 @@
-"""The search: relax the pool on the committee, label what matters, train, repeat until the top no longer changes.
+"""The active-learning loop: relax the pool on the committee, label selected structures, train, and repeat until the ranking is stable.
 
 After S. Hessmann et al., npj Comput. Mater. 2025, doi 10.1038/s41524-025-01523-7. Every round begins from the state committed
 at the end of the last one, so a killed search repeats at most one round, and the ledger answers what was already labelled.
@@ -52,7 +52,7 @@ MOST_FORCE = 60.0
 
 
 class Search:
-    """One search in one run folder.
+    """Active-learning search in a run folder.
 
     Args:
         folder: open run folder.
@@ -97,7 +97,7 @@ class Search:
     # -- running ----------------------------------------------------------------------------------------------
 
     def run(self) -> LoopState:
-        """Search until the stop rule, the budget or the last round; from the last committed round on."""
+        """Run the search from the last committed round until the stop rule, the budget or the last round ends it."""
         torch.set_num_threads(self.settings.threads)
         saved = self.folder.loop_state()
         if saved is not None:

@@ -1,4 +1,4 @@
-"""Settings of the surface that a search learns."""
+"""Settings of the learned potential of a search."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED = ("members", "wall_fraction", "wall_strength")
 
 
 class SearchModelSettings(ModelSettings):
-    """The family and its settings; the fields above are those of the many-body committee, other families take `options`."""
+    """Family of the learned potential with its settings; the many-body committee's are fields, those of other families are `options`."""
 
     family: Line = Field("manybody", description="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of a family other than manybody.")
@@ -27,7 +27,7 @@ class SearchModelSettings(ModelSettings):
     )
 
     def family_options(self) -> BaseModel:
-        """The settings of the family alone; raises `BadInput` for one it would not obey."""
+        """Return the settings of the family; raises `BadInput` for settings that it does not have."""
         if self.family == "manybody":
             if self.options:
                 raise BadInput(
@@ -45,7 +45,7 @@ class SearchModelSettings(ModelSettings):
 
 
 def refuse_own_prior(prior: str, reference: str, calculator: str | None = None) -> None:
-    """Raise `BadInput` where there is no such prior, or prior and reference are the same model, be it through ASE."""
+    """Raise `BadInput` for an unknown prior, or one that is the same model as the reference."""
     check_prior(prior)
     if prior == reference or (prior in PRIORS and calculator is not None and calculator.split(".")[0] == PACKAGES[prior]):
         raise BadInput(f"prior and reference are both {prior}: that would be a benchmark against itself; choose another prior")

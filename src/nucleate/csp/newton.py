@@ -1,4 +1,4 @@
-"""The next geometry of a lead: a quasi-Newton step on the reference's gradients with the committee's curvature.
+"""Quasi-Newton steps of a lead, with gradients of the reference and the Hessian of the committee.
 
 The Hessian begins as the committee's, by finite differences in one batch, made positive definite; every pair of
 reference labels of the lead then corrects it by a BFGS update (J. Nocedal and S. J. Wright, Numerical Optimization, Springer 2006,
@@ -29,7 +29,7 @@ for _k, (_i, _j) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
 
 
 class Frame:
-    """Coordinates of one lead: atoms and logarithmic strain relative to the cell of its first label.
+    """Coordinates of a lead: atomic positions and logarithmic strain relative to the cell of its first label.
 
     The vector holds 3 n atom coordinates (Å) and six components of n times the symmetric strain (Å).
 
@@ -67,7 +67,7 @@ class Frame:
         return np.concatenate([self.origin.positions.flatten(), np.zeros(6)])
 
     def atoms(self, vector: np.ndarray) -> Atoms:
-        """The structure at these coordinates."""
+        """Return the structure at given coordinates."""
         (atoms,) = self._evaluated(vector, np.zeros((self.n, 3)), np.zeros(6)).batch.to_atoms()
         return atoms
 

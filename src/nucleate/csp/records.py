@@ -1,4 +1,4 @@
-"""What the loop remembers between rounds, as plain records that go to JSON and back unchanged."""
+"""State of the loop between rounds, as records that convert to JSON and back without loss."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def atoms_from_dict(data: dict[str, Any]) -> Atoms:
 
 @dataclass
 class Carried:
-    """A candidate that goes on to the next round's pool."""
+    """Candidate carried over to the pool of the next round."""
 
     atoms: Atoms
     origin: str
@@ -51,7 +51,7 @@ _PLAIN = ("energy", "fmax", "smax", "origin", "calls", "status", "trust", "best"
 
 @dataclass
 class Lead:
-    """A labelled minimum of the committee on its way to being a minimum of the reference.
+    """Labelled minimum of the committee that is being relaxed on the reference.
 
     Attributes:
         atoms: geometry of the best label.
@@ -92,13 +92,13 @@ class Lead:
 
     @property
     def estimate(self) -> float:
-        """Energy less what harmonic forces and stress still promise; stiffness 8 eV/Å², bulk modulus 100 GPa."""
+        """Estimated energy of the minimum, harmonic in forces (8 eV/Å²) and stress (bulk modulus 100 GPa)."""
         atomic = float((self.forces**2).sum(1).mean()) / (2 * 8.0)
         volume = self.atoms.get_volume() / len(self.atoms)
         return self.energy - atomic - volume * (self.smax * GPA) ** 2 / (2 * 100 * GPA)
 
     def offer(self, atoms: Atoms, label: Label, pressure: float) -> bool:
-        """Take a new label if it lies lower, or settles the forces without rising; else distrust long steps.
+        """Accept a new label if it is lower, or converged and not higher; otherwise reduce the step length.
 
         Args:
             atoms: geometry of the label.
@@ -121,7 +121,7 @@ class Lead:
         return True
 
     def offer_symmetrised(self, atoms: Atoms, label: Label, pressure: float) -> None:
-        """Take a symmetrised geometry unless it lies higher: then the crystal wants the lower symmetry."""
+        """Accept a symmetrised geometry unless its energy is higher."""
         self.calls += 1
         energy = enthalpy_per_atom(atoms, label, pressure)
         if energy > self.energy + 1e-3:
@@ -233,7 +233,7 @@ class RoundRecord:
 
 @dataclass
 class LoopState:
-    """All the loop carries from one round to the next; everything else is in the ledger and the model file.
+    """State of the loop between rounds; labels and model are stored elsewhere.
 
     Attributes:
         round: last finished round.

@@ -1,4 +1,4 @@
-"""The files a search leaves: a CIF for each polymorph, all in one extended XYZ, the ranking as CSV."""
+"""Output files of a search: a CIF file for each polymorph, an extended XYZ file of all, and the ranking as CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder read without touching it: whoever searches keeps the lock, the database is copied."""
+"""Read access to a run folder without its lock; the database is copied."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SURROGATES = ("chgnet", "sevennet")
 
 @dataclass
 class RunData:
-    """What a run folder holds at one moment.
+    """Contents of a run folder at one moment.
 
     Attributes:
         path: the folder.
@@ -74,7 +74,7 @@ class RunData:
 
 
 def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -> RunData:
-    """Read a run folder, whoever works on it.
+    """Read a run folder, also while a search is running in it.
 
     Args:
         path: of the folder.
@@ -167,7 +167,7 @@ def not_resolved_text(ranks: list[int], own: int) -> str:
 
 
 def lower_label_text(data: dict[str, Any]) -> str:
-    """What to do where the reference gave a structure less energy than rank 1; empty where it did not. `data`: of `show_data`."""
+    """Return advice for the case that a label lies below rank 1, or an empty text; `data` is the result of `show_data`."""
     best, lowest = (p["energy"] for p in data["polymorphs"][:1]), data["lowest_label"]
     below = 1e3 * (next(best, -math.inf) - (math.inf if lowest is None else lowest))
     if below <= data["resolution"]:
@@ -191,7 +191,7 @@ def package_version() -> str:
 
 
 def show_data(run: RunData) -> dict[str, Any]:
-    """The JSON of `nucleate show --json`, described in docs/json.md; no NaN, but null."""
+    """Return the data of `nucleate show --json`, described in docs/json.md, with null in place of NaN."""
     settings, state = run.settings, run.state
     ranking = state.ranking()
     close = unresolved(ranking, settings.search.resolution)

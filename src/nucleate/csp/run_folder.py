@@ -1,4 +1,4 @@
-"""The run folder: settings, database, events, models, structures. One process at a time; killed at any moment, nothing is lost."""
+"""The run folder: settings, database, events, models and structures; it survives a kill at any moment."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _refuse_other_contents(path: Path, settings_toml: str) -> None:
 
 
 class RunFolder:
-    """An open run folder, locked against other processes until closed.
+    """Open run folder, locked against other processes until it is closed.
 
     Attributes:
         path: the folder.
@@ -65,7 +65,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, settings_toml: str) -> RunFolder:
-        """A new folder, or an existing one written with the very same settings.
+        """Create a run folder, or open an existing one with identical settings.
 
         Raises:
             RunFolderError: the folder holds something else, is in use, or cannot be written.
@@ -94,7 +94,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """An existing run folder.
+        """Open an existing run folder.
 
         Raises:
             RunFolderError: not a run folder, in use, newer than this program, damaged.
@@ -138,7 +138,7 @@ class RunFolder:
     # -- state ------------------------------------------------------------------------------------------------
 
     def save_state(self, round: int, data: dict[str, Any]) -> None:
-        """Commit the loop's state after a round; the last three are kept."""
+        """Save the state of the loop after a round; the last three are kept."""
         blob = zlib.compress(json.dumps(data).encode(), 3)
         with database_errors(self.path / "run.db"):
             self._db.execute("BEGIN")
@@ -201,7 +201,7 @@ class RunFolder:
             raise self._damaged(f"what it says of {quoted(name, 20)}", error) from error
 
     def reference(self) -> SavedReference | None:
-        """Whose calculations the folder holds; None before the first.
+        """Return the reference whose calculations the folder contains; None before the first.
 
         Raises:
             RunFolderError: it is damaged.

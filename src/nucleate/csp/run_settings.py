@@ -1,4 +1,4 @@
-"""A run's settings: the rooms' own models, composed; see `settings_text` for TOML."""
+"""Settings of a run, composed of the settings of the rooms; see `persist.toml` for TOML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nucleate.training.settings import TrainingSettings
 
 
 class PoolRelaxSettings(RelaxSettings):
-    """Looser than a relaxation on a reference: the committee is not worth more."""
+    """Settings of relaxations on the committee, with looser thresholds than on a reference."""
 
     fmax: float = Field(0.05, gt=0, le=1e3, description="Force threshold for convergence, eV/Å ...")
     smax: float = Field(0.5, gt=0, le=1e4, description="... and threshold of the stress plus pressure, GPa.")
@@ -34,7 +34,7 @@ OF_THE_SEARCH = ("relax.pressure", "relax.sigma_stop")
 
 
 class RunSettings(BaseModel):
-    """Everything that decides a search."""
+    """Settings of a search."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -74,7 +74,7 @@ class RunSettings(BaseModel):
 
 
 def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSettings:
-    """Validate; raises `BadInput` naming every wrong key with the nearest right one, and every wrong value."""
+    """Validate settings; raises `BadInput` naming each unknown key with the closest known one, and each wrong value."""
     settings = validated(RunSettings, data, source)
     settings.counts  # noqa: B018 - an impossible formula is refused here
     settings.model.family_options()

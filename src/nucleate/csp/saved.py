@@ -1,4 +1,4 @@
-"""What a run folder says of a search, checked as it is read back: a disk, a person or another program may have changed it.
+"""Models that validate the contents of a run folder as they are read.
 
 The models say what `LoopState.as_dict` and `RunFolder.event` write; whatever does not fit them is damage, told in one line.
 """

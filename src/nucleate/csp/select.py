@@ -1,4 +1,4 @@
-"""Which end points of a round are worth a reference call."""
+"""Selection of relaxed candidates for reference calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOKED_AT = 150
 
 @dataclass(frozen=True)
 class Choice:
-    """An end point chosen for a label, by its index, and why: `score`, `symmetric`, `uncertain` or `diverse`."""
+    """Index of a relaxed candidate chosen for a label, and the reason: `score`, `symmetric`, `uncertain` or `diverse`."""
 
     index: int
     why: str
@@ -28,7 +28,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """What selection saw.
+    """Statistics of a selection.
 
     Attributes:
         choices: end points to label.
@@ -63,7 +63,7 @@ def select(
     settings: SearchSettings,
     count: int,
 ) -> Selection:
-    """Choose end points, at most one a cluster, none in a cluster the reference has already seen.
+    """Choose relaxed candidates, at most one from each cluster and none from clusters with a label.
 
     The last rule is also the guard against one stalled candidate being asked for ever: it must have moved to be asked again.
 
@@ -102,7 +102,7 @@ def select(
 
 
 def lowest_unknown(relaxed: Sequence[Relaxed], vectors: np.ndarray, known: np.ndarray, settings: SearchSettings) -> list[int]:
-    """Heads of clusters the reference has not seen, best score first."""
+    """Return heads of clusters without a label, best score first."""
     unseen = nearest(vectors, known) > settings.cluster_tolerance
     return [k for k in _heads(score(relaxed, settings), vectors, settings) if unseen[k]]
 

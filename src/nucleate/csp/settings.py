@@ -10,7 +10,7 @@ from nucleate.fingerprints.power_spectrum import TOLERANCE
 
 
 class SearchSettings(BaseModel):
-    """How the pool is searched and the reference's calls are spent."""
+    """Settings of the pool, the selection and the stop rule."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

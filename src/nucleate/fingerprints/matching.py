@@ -1,4 +1,4 @@
-"""The same crystal or not: pymatgen's StructureMatcher, and space groups by spglib."""
+"""Structure matching by pymatgen's StructureMatcher, and space groups by spglib."""
 
 from __future__ import annotations
 

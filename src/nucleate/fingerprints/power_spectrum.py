@@ -1,4 +1,4 @@
-"""A parameter-free fingerprint: the power spectrum of the atomic basis, pooled over atoms by mean and standard deviation.
+"""Fingerprint without adjustable parameters: the power spectrum of the atomic basis, its mean and standard deviation over atoms.
 
 p_skl(i) = sum_m |A_sklm(i)|^2, the diagonal of the SOAP power spectrum (A. P. Bartók et al., Phys. Rev. B 87, 184115 (2013),
 doi 10.1103/PhysRevB.87.184115). Mean *and* deviation: the mean alone does not tell one odd site from many slightly odd ones.
@@ -69,7 +69,7 @@ def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
 
 
 def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float) -> list[int]:
-    """Cluster heads: walk in `order`, keep whatever is further than `tolerance` from every head so far."""
+    """Return cluster heads: structures, taken in `order`, that are further than `tolerance` from all previous heads."""
     heads: list[int] = []
     for k in order:
         if not heads or np.linalg.norm(vectors[heads] - vectors[k], axis=1).min() > tolerance:
@@ -78,7 +78,7 @@ def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float) -> list[in
 
 
 def distinct(structures: Sequence[Atoms], species: Sequence[int], tolerance: float = TOLERANCE) -> list[int]:
-    """Indices of structures unlike all before them."""
+    """Return the indices of structures that differ from all earlier ones."""
     return leaders(fingerprints(structures, species), np.arange(len(structures)), tolerance)
 
 

@@ -1,4 +1,4 @@
-"""What a generator is, and the candidate it makes."""
+"""Contract of a generator, and its candidates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ase import Atoms
 
 @dataclass
 class Candidate:
-    """A structure and where it came from.
+    """Structure with its origin.
 
     Attributes:
         atoms: the periodic structure as generated.
@@ -27,7 +27,7 @@ class Candidate:
 
 
 class Generator(Protocol):
-    """Proposes candidates; never hangs, never returns fewer in silence: raises `GenerationFailed`."""
+    """Generator of candidates; it ends within its time limits and raises `GenerationFailed` rather than return fewer."""
 
     name: str
 

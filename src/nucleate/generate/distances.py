@@ -44,7 +44,7 @@ def squared_distances(ends: np.ndarray, starts: np.ndarray, cell: np.ndarray, sh
 
 
 def closest_fit(scaled: np.ndarray, cell: np.ndarray, limits: np.ndarray) -> float:
-    """How well a structure keeps its smallest distances.
+    """Return the smallest ratio of a distance to its limit in a structure.
 
     Args:
         scaled: fractional positions, (N, 3).

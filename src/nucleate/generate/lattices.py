@@ -81,7 +81,7 @@ def random_angles(rng: np.random.Generator) -> np.ndarray:
 
 
 def compact(scaled: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same crystal on its shortest lattice vectors, right-handed.
+    """Return the same crystal with the shortest lattice vectors, right-handed.
 
     Args:
         scaled: fractional positions, (N, 3).

@@ -1,4 +1,4 @@
-"""Several generators as one."""
+"""Combination of several generators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nucleate.generate.symmetric import SymmetricGenerator
 
 
 class MixtureGenerator:
-    """The user's structures first, then random ones in fixed shares.
+    """Generator that proposes the user's structures first, then random ones in fixed fractions.
 
     Args:
         parts: generators with the share of each (shares add up to 1).
@@ -57,7 +57,7 @@ def make_generator(
     settings: GenerateSettings | None = None,
     seeds: str | Path | Atoms | Sequence[str | Path | Atoms] | None = None,
 ) -> MixtureGenerator:
-    """The generator that a search uses.
+    """Return the generator of a search.
 
     Args:
         counts: atoms of each species in the cell.

@@ -30,7 +30,7 @@ TARGET = 1.03  # push a little past the limit, or the last steps crawl
 
 @dataclass(frozen=True, eq=False)
 class P1Builder:
-    """Makes one structure without symmetry from a seed.
+    """Builds one structure without symmetry from a seed.
 
     Attributes:
         packing: distances and volume.
@@ -106,7 +106,7 @@ def _push_apart(scaled: np.ndarray, limits: np.ndarray, cell: np.ndarray, shifts
 
 
 class P1Generator:
-    """Random crystals without symmetry.
+    """Generator of random crystals without symmetry.
 
     Args:
         counts: atoms of each species in the cell.

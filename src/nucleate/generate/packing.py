@@ -1,4 +1,4 @@
-"""How tightly atoms may be packed: a smallest distance per pair of species and a volume per atom.
+"""Packing of atoms: smallest distance of each pair of species, and volume per atom.
 
 Three models; their two filling fractions were chosen to come within 15 % of a dozen simple crystals:
 
@@ -35,7 +35,7 @@ MAX_ATOMS_FOR_GUESS = 60
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """The room that atoms of one composition need.
+    """Smallest distances and volume for one composition.
 
     Attributes:
         symbols: the S species, in the order of the counts given.
@@ -64,7 +64,7 @@ class Packing:
 
 
 def make_packing(counts: dict[str, int], settings: GenerateSettings | None = None) -> Packing:
-    """Work out distances and volume for a composition.
+    """Estimate distances and volume for a composition.
 
     Args:
         counts: atoms of each species in the cell.

@@ -1,4 +1,4 @@
-"""The user's own structures as candidates."""
+"""Generator of candidates from the user's structures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SYMPREC = 0.01  # Å
 
 
 class SeedGenerator:
-    """Hands out the structures in the user's files, once each.
+    """Generator that proposes each structure of the user's files once.
 
     A structure is brought to the exact atom count: by its primitive cell, or by repeating it.
 

@@ -1,4 +1,4 @@
-"""What a user may say about generation."""
+"""Settings of the generators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SpaceGroup = Annotated[int, Field(ge=1, le=230)]
 
 
 class GenerateSettings(BaseModel):
-    """How random candidates are made."""
+    """Settings of random candidates."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

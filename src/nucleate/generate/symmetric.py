@@ -36,7 +36,7 @@ KEPT_TABLES = 64
 
 @dataclass(eq=False)
 class SymmetricBuilder:
-    """Makes one symmetric structure from a seed.
+    """Builds one symmetric structure from a seed.
 
     Attributes:
         packing: distances and volume.
@@ -125,7 +125,7 @@ class SymmetricBuilder:
 
 
 class SymmetricGenerator:
-    """Random symmetric crystals with an exact number of atoms in the primitive cell.
+    """Generator of random symmetric crystals with an exact number of atoms in the primitive cell.
 
     Args:
         counts: atoms of each species in the primitive cell.

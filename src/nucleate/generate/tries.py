@@ -1,4 +1,4 @@
-"""Make many candidates, each from its own seed and under a time limit, here or in worker processes.
+"""Generation of many candidates, each from its own seed and with a time limit, in this process or in workers.
 
 One failure never costs the batch: it is counted, and its place is filled from a fresh seed. Which
 candidates come out depends on the seeds alone, not on the number of processes.
@@ -41,7 +41,7 @@ CHUNKS_PER_WORKER = 8
 
 
 class NotPlaced(Exception):
-    """A builder gave up on one structure; the message is the reason that is counted."""
+    """A builder could not place the atoms of a structure; the message is the reason."""
 
 
 class _TimeUp(BaseException):

@@ -1,4 +1,4 @@
-"""Wyckoff positions on primitive cells, and the ways to share a composition out among them.
+"""Wyckoff positions in primitive cells, and the ways to distribute a composition over them.
 
 The number of ways follows from a generating function: a site with free coordinates may be used any number
 of times by any species, F(r) += F(r - m), a site without any only once by one species. Keeping F after each
@@ -123,7 +123,7 @@ def _read_group(group, largest: int) -> GroupSites:
 
 @dataclass(eq=False)
 class SiteFilling:
-    """The ways to fill a space group's sites with exactly the counts asked for.
+    """Distributions of a composition over the sites of a space group.
 
     Attributes:
         group: the space group.
@@ -188,7 +188,7 @@ class SiteFilling:
         return [choice for choice in choices if choice[0] > 0]
 
     def draw(self, rng: np.random.Generator) -> Combination | None:
-        """One way, each as likely as any other; None if none was found (only for a `large` composition)."""
+        """Draw one distribution uniformly; None if none was found (only for a `large` composition)."""
         if self.large:
             return self._draw_species_by_species(rng)
         step, left, taken = len(self._steps), self.counts, []
@@ -220,7 +220,7 @@ class SiteFilling:
         return None
 
     def every(self) -> Iterator[Combination]:
-        """All ways, one after another; there may be very many."""
+        """Iterate over all distributions, of which there may be very many."""
         stack: list[tuple[int, tuple[int, ...], Combination]] = [(len(self._steps), self.counts, ())]
         while stack:
             step, left, taken = stack.pop()

@@ -1,4 +1,4 @@
-"""Plain data that was written by a program and read back, as a pydantic model says it must be."""
+"""Validation of data that a program wrote and reads back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def checked(model: type[Model], data: Any) -> Model:
-    """Data as the model reads it.
+    """Validate data with a pydantic model.
 
     Args:
         model: what the data must be.

@@ -1,4 +1,4 @@
-"""Files that a kill or a full disk cannot spoil: written whole or not at all, or grown line by line."""
+"""Files that survive a kill or a full disk: written atomically, or line by line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_LINE = 50_000_000
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that a kill or a full disk leaves either the old one or the new one whole.
+    """Write a file atomically: after a kill or on a full disk either the old or the new file is complete.
 
     Raises:
         StorageFailed: it could not be written.
@@ -52,7 +52,7 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of `append_line`; one cut by a kill is left out, no file reads as no lines.
+    """Read the lines of `append_line`; an incomplete line is skipped, and a missing file has no lines.
 
     Raises:
         RunFolderError: the file cannot be read, or a line is longer than any that nucleate writes.

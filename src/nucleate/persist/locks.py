@@ -16,7 +16,7 @@ LACKING = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def lock_file(path: Path, busy: str) -> int:
-    """Lock a file, made where it is missing, against every other process until the descriptor is closed.
+    """Lock a file against other processes until the descriptor is closed; create it if it is missing.
 
     Args:
         path: the file; nothing is written into it.

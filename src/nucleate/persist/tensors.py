@@ -1,4 +1,4 @@
-"""Safetensors files with a header, read by anybody: models of electrons and potentials, checkpoints.
+"""Safetensors files with a validated header: models of electrons and potentials, and checkpoints.
 
 A file states what it is in its header, a pydantic model with limits; what the header implies, names, shapes and types of tensors, must be
 what the file holds. Sizes are compared before anything of that size is made: a header may state a network of a billion units.
@@ -34,7 +34,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 @dataclass(frozen=True)
 class TensorFile:
-    """What a file holds.
+    """Contents of a safetensors file.
 
     Attributes:
         path: names it in messages.

@@ -1,4 +1,4 @@
-"""The door for text that other programs and people wrote: how much of it is read, how deep it may nest, and what it must state.
+"""Reading of text from other programs and people, with limits on size and nesting.
 
 Every function raises `BadInput` in one line; models of headers are pydantic's, with limits of their own.
 """
@@ -25,7 +25,7 @@ Header = TypeVar("Header", bound=BaseModel)
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """The text of a file, without the mark that some editors put at its start.
+    """Read a text file, without a byte order mark.
 
     Raises:
         BadInput: it cannot be opened, is larger than `largest` bytes, or is not UTF-8 text.
@@ -51,7 +51,7 @@ def depth(text: str) -> int:
 
 
 def from_json(text: str, where: str) -> Any:
-    """What JSON holds; `where` names the file in messages.
+    """Parse JSON; `where` names the file in messages.
 
     Raises:
         BadInput: no JSON, or nested too deep.
@@ -65,7 +65,7 @@ def from_json(text: str, where: str) -> Any:
 
 
 def from_toml(text: str, where: str) -> dict[str, Any]:
-    """What TOML holds; `where` names the file in messages.
+    """Parse TOML; `where` names the file in messages.
 
     Raises:
         BadInput: no TOML, or nested too deep.
@@ -79,7 +79,7 @@ def from_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def stated(model: type[Header], data: Any, where: str) -> Header:
-    """Foreign data as a model of them, or the first thing that does not fit it.
+    """Validate external data with a pydantic model.
 
     Args:
         model: pydantic's, with limits.

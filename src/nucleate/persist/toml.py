@@ -1,4 +1,4 @@
-"""Settings models to and from TOML: errors that name the nearest key, every field with its description."""
+"""Conversion of settings models to and from TOML, with errors that name the closest key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Line = Annotated[str, Field(max_length=4096), AfterValidator(_one_line)]
 
 
 def validated(model: type[Settings], data: dict[str, Any], source: str) -> Settings:
-    """Settings from plain data.
+    """Validate settings.
 
     Raises:
         BadInput: names the first wrong keys with the nearest right ones, and the first wrong values; or data that no settings hold:

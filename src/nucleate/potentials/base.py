@@ -1,4 +1,4 @@
-"""The contract of a potential: a batch in, energies, forces and stresses out, a committee axis in front."""
+"""The contract of a potential: energies, forces and stresses of a batch, with a leading committee axis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nucleate.errors import BadInput
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a committee says of a batch; m is the number of members (1 for a single potential).
+    """Prediction of a committee for a batch; m is the number of members (1 for a single potential).
 
     Attributes:
         energy: (m, n_structures), eV.
@@ -50,7 +50,7 @@ class Prediction:
 
 
 class Potential(Protocol):
-    """An energy surface with a committee axis.
+    """Potential energy surface with a committee axis.
 
     `edges` may hold pairs beyond `cutoff`; it must hold every pair within.
     """
@@ -123,7 +123,7 @@ class LearnedModel(nn.Module):
 
 
 def check_input(species: tuple[int, ...], cutoff: float, batch: CrystalBatch, edges: Edges | None) -> None:
-    """Whether a potential can answer.
+    """Check that a potential covers a batch.
 
     Args:
         species: atomic numbers it knows.

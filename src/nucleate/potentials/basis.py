@@ -1,4 +1,4 @@
-"""The functions of an edge: Bessel radial functions, real spherical harmonics, their derivatives.
+"""Basis functions of an edge: Bessel radial functions, real spherical harmonics, and their derivatives.
 
 The atomic basis is that of the atomic cluster expansion (R. Drautz, Phys. Rev. B 99, 014104 (2019),
 doi 10.1103/PhysRevB.99.014104): A_{klm}(i) = sum_j R_k(r_ij) Y_lm(r_ij / |r_ij|). The radial functions are

@@ -1,4 +1,4 @@
-"""A trained committee as an ASE calculator: what ASE does with energies, forces and stress, it does on it."""
+"""ASE calculator of a trained committee."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nucleate.potentials.files import load_potential
 
 
 class NucleateCalculator(Calculator):
-    """The mean of a committee, with its spread as uncertainty.
+    """ASE calculator that returns the mean of a committee and its spread as uncertainty.
 
         atoms.calc = NucleateCalculator("Si8/models/round_018.safetensors")
         atoms.get_potential_energy()
@@ -61,7 +61,7 @@ class NucleateCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Everything at once: the members share the work.
+        """Compute all properties.
 
         Raises:
             BadInput: atoms not periodic in three directions, or of an element the committee does not know.

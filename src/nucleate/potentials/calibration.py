@@ -1,4 +1,4 @@
-"""Calibration of the committee's spread against labels it has not seen.
+"""Calibration of the committee's spread on labels that were not used in training.
 
 Interval coverage as in V. Kuleshov et al., ICML 2018, arXiv:1807.00263, with one factor on the spread.
 """
@@ -17,7 +17,7 @@ Z90 = 1.6449
 
 @dataclass(frozen=True)
 class Calibration:
-    """What new labels said of the last model, before it was trained on them.
+    """Errors and spread of the last model on new labels, before training on them.
 
     Attributes:
         labels: how many.
@@ -43,7 +43,7 @@ class Calibration:
 def calibrate(
     errors: np.ndarray, spread: np.ndarray, old_factor: float, force_rmse: float, history: np.ndarray | None = None
 ) -> Calibration:
-    """Judge the old factor on new labels, then fit the next.
+    """Evaluate the previous factor on new labels, then fit the next one.
 
     Args:
         errors: (n,) reference minus prediction, eV/atom.

@@ -1,4 +1,4 @@
-"""The atomic basis of a whole batch and the way back from it to forces, computed once for all members.
+"""Atomic basis of a batch and its derivatives, computed once for all members.
 
 Rows are pairs (centre atom, neighbour species). Rows are sorted by their number of neighbours and cut into blocks, so that
 every block is a dense array with almost no padding, small enough for the processor's cache.
@@ -18,7 +18,7 @@ from nucleate.potentials.basis import DEGREES, N_LM, harmonics, radial, solid_gr
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each edge sits in the dense blocks; depends on the list of pairs, not on the geometry.
+    """Position of each edge in dense blocks; it depends on the list of pairs only.
 
     Attributes:
         blocks: (rows, slots, padding) a block: (n_rows,) row indices, (n_rows, width) edge indices, (n_rows, width)

@@ -1,4 +1,4 @@
-"""Model files: weights in safetensors, the rest as JSON in its header. Nothing is unpickled."""
+"""Model files: weights in safetensors, settings as JSON in the header; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, 
 
 
 def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, float]:
-    """A potential of any family and the calibration factor of its spread.
+    """Load a potential of any family and the calibration factor of its spread.
 
     Raises:
         BadInput: no such file, not a model, truncated, or from a newer version.

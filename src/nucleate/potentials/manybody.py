@@ -120,7 +120,7 @@ class ManyBodyCommittee(LearnedModel):
     # -- geometry, once for all members ---------------------------------------------------------------------
 
     def layout(self, batch: CrystalBatch, edges: Edges, block_edges: int = BLOCK_EDGES) -> Layout:
-        """Where the edges sit; reusable while the list of pairs is the same."""
+        """Return the layout of the edges, which is valid while the list of pairs is the same."""
         return make_layout(batch, edges, self.species_index, len(self.species), block_edges)
 
     def edge_basis(self, vectors: Tensor, layout: Layout) -> EdgeBasis:

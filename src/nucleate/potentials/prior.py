@@ -1,4 +1,4 @@
-"""Pretrained potentials as potentials of their own, and as the ground that a correction is learned on.
+"""Pretrained potentials, alone and as priors below a learned correction.
 
     E = E_prior + E_correction
 
@@ -37,7 +37,7 @@ def check_prior(name: str) -> None:
 
 
 def resolved_prior(name: str) -> str:
-    """The name with its file's whole path: folders and models are opened from anywhere."""
+    """Return the name with the absolute path of its file."""
     kind, _, file = name.partition(":")
     return f"mace:{Path(file).expanduser().resolve()}" if kind == "mace" and file else name
 
@@ -85,7 +85,7 @@ class PriorPotential:
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
-        """See `Potential`; `edges` is passed over: the packages find their own.
+        """See `Potential`; `edges` is not used, since the packages find their own pairs.
 
         Raises:
             BadInput: an element it does not know. A structure that it has no answer for gets NaN.
@@ -108,7 +108,7 @@ class PriorPotential:
 
 
 class CorrectedPotential:
-    """A prior and what was learned on top of it.
+    """Sum of a prior and a learned correction.
 
     Args:
         prior: what it stands on.

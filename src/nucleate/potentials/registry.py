@@ -1,4 +1,4 @@
-"""The families of potentials by name, and how a model of each is made."""
+"""Registry of the families of potentials."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
 
 
 def make_model(name: str, species: tuple[int, ...], settings: BaseModel, seed: int, dtype: torch.dtype) -> Trainable:
-    """A model with random weights."""
+    """Return a model with random weights."""
     return FAMILIES[name][0](species, settings, seed, dtype)

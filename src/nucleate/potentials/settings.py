@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ModelSettings(BaseModel):
-    """The many-body committee."""
+    """Settings of the many-body committee."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""One check for every potential: whatever claims to be a `Potential` must pass `validate_potential`."""
+"""Validation of potentials: every implementation of `Potential` must pass `validate_potential`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pair wall that no learned energy can pull atoms through.
+"""Repulsive pair wall below every learned potential.
 
 V(r) = Z_i Z_j e^2/r * phi(r/a) * s(r), the screened nuclear repulsion of Ziegler, Biersack and Littmark ("The Stopping and Range of Ions
 in Solids", Pergamon 1985, ISBN 0-08-021603-X), switched off smoothly by s(r) = (1 - (r/r_w)^2)^3 at r_w, a fraction of the sum of

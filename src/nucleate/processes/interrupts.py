@@ -1,4 +1,4 @@
-"""Interrupts that nobody can swallow.
+"""Interrupts that are not lost in other packages' exception handlers.
 
 Python turns SIGINT into an exception at whatever line runs at that moment. Packages catch everything there (`except:`), and the
 interpreter drops what is raised in callbacks and destructors: the interrupt is lost and the work goes on. So it is also written down,

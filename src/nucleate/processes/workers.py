@@ -1,4 +1,4 @@
-"""Worker processes that end with their leader and take along whatever they started.
+"""Worker processes that end with their leader, together with the programs they started.
 
 A process pool calls `become_worker` first thing in each of its processes. There the process splits in two: one half watches, the other
 works. The watching half ends the working one, and every engine that it started (`mpirun`, `pw.x`), when the leader is gone, when it is

@@ -1,4 +1,4 @@
-"""The contract every reference keeps: a structure in, energy, forces and stress out, or `ReferenceFailed`."""
+"""The contract of a reference: it labels a structure with energy, forces and stress, or raises `ReferenceFailed`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ K_POINTS = "k_points"
 
 @dataclass(frozen=True)
 class Label:
-    """One reference result.
+    """Energy, forces and stress from a reference.
 
     Attributes:
         energy: total energy of the cell, eV (extrapolated to zero smearing where the engine smears).
@@ -93,7 +93,7 @@ LONGEST_REASON = 1000
 
 
 def checked_answer(answer: object, atoms: Atoms) -> Label | ReferenceFailed:
-    """What a reference said, fit to be recorded: the one door to the ledger.
+    """Validate the answer of a reference before it is recorded.
 
     Args:
         answer: whatever came back.
@@ -114,7 +114,7 @@ def checked_answer(answer: object, atoms: Atoms) -> Label | ReferenceFailed:
 
 
 def said(error: BaseException) -> str:
-    """What an exception says of itself: its class and words, of which some have none and some cannot be told."""
+    """Return class and message of an exception."""
     try:
         words = str(error)
     except Exception:
@@ -155,7 +155,7 @@ def _checked_label(label: object, count: int) -> Label:
 
 
 class Asked(NamedTuple):
-    """What an engine is given for a structure.
+    """Cell and k-points that an engine calculates for a structure.
 
     Attributes:
         atoms: the same crystal on other lattice vectors, one primitive cell of it where the structure repeats several.

@@ -1,4 +1,4 @@
-"""From settings to a reference."""
+"""Construction of references from settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
 
 
 def make_reference(settings: ReferenceSettings) -> Reference:
-    """The reference the settings name.
+    """Return the reference that the settings name.
 
     Raises:
         MissingDependency: its program or package is not installed; the message names the line that installs it.

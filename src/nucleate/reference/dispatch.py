@@ -1,4 +1,4 @@
-"""Put many questions to a reference: from the ledger where it knows, by worker processes where not."""
+"""Dispatch of reference calculations to worker processes, with answers from the ledger where they exist."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _OutOfTime(BaseException):
 
 
 def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answer, float]:
-    """One question, in whatever process this runs: the answer or failure, and wall seconds.
+    """Run one calculation in this process; return the label or failure, and the wall time in seconds.
 
     The time limit interrupts Python code in a main thread alone; local workers are watched from outside instead.
     """
@@ -139,7 +139,7 @@ class _Slot:
 
 
 class Dispatcher:
-    """Asks a reference, records every call in the ledger, and answers repeated questions from it.
+    """Runs reference calculations, records them in the ledger, and answers repeated ones from it.
 
     Args:
         reference: what to ask.
@@ -201,11 +201,11 @@ class Dispatcher:
         self._asked = set()
 
     def calls(self) -> int:
-        """Calls so far: what budgets and records count."""
+        """Number of calls so far."""
         return self.ledger.count() if self._settled is None else len(self._settled) + len(self._asked)
 
     def remaining(self) -> int | None:
-        """Calls left of the budget; None without one."""
+        """Number of calls left in the budget; None without a budget."""
         return None if self.budget is None else max(0, self.budget - self.calls())
 
     def label_many(
@@ -216,7 +216,7 @@ class Dispatcher:
         on_done: Callable[[int, Answer], None] | None = None,
         like: Sequence[Atoms | None] | None = None,
     ) -> list[Answer]:
-        """Answers in order: a `Label`, or the `ReferenceFailed` of that structure.
+        """Label structures; return a `Label` or `ReferenceFailed` for each, in order.
 
         Args:
             structures: what to ask; the same structure twice is asked once.

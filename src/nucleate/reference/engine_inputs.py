@@ -1,4 +1,4 @@
-"""What each engine behind ASE wants: its command, its files, its keywords, and where it says what went wrong.
+"""Input of the engines that run through ASE: commands, files, keywords and error messages.
 
 Quantum ESPRESSO: P. Giannozzi et al., J. Phys.: Condens. Matter 29, 465901 (2017), doi 10.1088/1361-648X/aa8f79.
 VASP: G. Kresse and J. Furthmüller, Phys. Rev. B 54, 11169 (1996), doi 10.1103/PhysRevB.54.11169.
@@ -32,7 +32,7 @@ SMEARING = {"fast": 0.1, "standard": 0.05, "accurate": 0.05}
 
 
 class EngineInput:
-    """One engine behind ASE: checks that it can run, and builds its calculator.
+    """Input of one engine behind ASE: checks that it can run, and builds its calculator.
 
     Args:
         settings: the reference's settings.
@@ -68,7 +68,7 @@ class EngineInput:
         return self.s.cutoff or self.cutoffs[self.s.preset]
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result."""
+        """Settings that determine the result."""
         return {
             "cutoff": self.cutoff,
             "k_spacing": self.s.k_spacing or SPACINGS[self.s.preset],

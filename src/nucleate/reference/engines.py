@@ -26,7 +26,7 @@ LAST_WORDS = 400
 
 
 class AseReference:
-    """An engine behind ASE. Each calculation has a folder of its own, removed afterwards.
+    """Reference that runs an engine through ASE, each calculation in a temporary folder.
 
     Args:
         settings: engine `espresso`, `vasp`, `cp2k` or `ase`.
@@ -44,7 +44,7 @@ class AseReference:
         self.name = f"ase:{settings.calculator}" if settings.engine == "ase" else settings.engine
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result."""
+        """Settings that determine the result."""
         s = self._settings
         return {
             "engine": s.engine,

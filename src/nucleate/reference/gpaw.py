@@ -1,4 +1,4 @@
-"""GPAW with plane waves and PAW: the reference nucleate is measured on.
+"""GPAW with plane waves and PAW as a reference.
 
 J. J. Mortensen et al., J. Chem. Phys. 160, 092503 (2024), doi 10.1063/5.0182685. The presets come from the convergence
 study in benchmarks/convergence.md.

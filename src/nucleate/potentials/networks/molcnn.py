@@ -28,7 +28,7 @@ from nucleate.potentials.networks.symmetry_functions import triples
 
 
 class MolCNNSettings(NetworkSettings):
-    """A few hundred weights."""
+    """Settings of the molecular convolution network, which has a few hundred weights."""
 
     cutoff: float = Field(4.0, gt=1.0, le=12.0, description="Reach of a bond, Å.")
     bonds: int = Field(4, ge=1, le=64, description="Kinds of bonds, N_bond.")

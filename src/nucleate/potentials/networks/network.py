@@ -1,4 +1,4 @@
-"""What all networks share: species, scale and shifts, the pair wall, and the way from edge vectors to forces and stress."""
+"""Base class of the networks: species, scale and shifts, pair wall, forces and stress from edge vectors."""
 
 from __future__ import annotations
 

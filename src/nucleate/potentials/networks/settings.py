@@ -1,4 +1,4 @@
-"""What the settings of all networks have in common."""
+"""Common settings of the networks."""
 
 from __future__ import annotations
 
