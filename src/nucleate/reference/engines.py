@@ -58,7 +58,7 @@ class AseReference:
         return self._input.k_points(atoms)
 
     def label(self, atoms: Atoms) -> Label:
-        """One calculation.
+        """Run one calculation.
 
         Args:
             atoms: the structure; left as it is.

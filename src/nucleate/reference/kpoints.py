@@ -1,4 +1,4 @@
-"""The cell and the grid of k-points that a crystal is calculated with, whichever vectors and supercell somebody chose to describe it.
+"""Cell and k-point grid of a calculation, which do not depend on the vectors and supercell that describe the crystal.
 
 A regular grid is the reciprocal lattice of a superlattice of the crystal, and what decides its error is the superlattice's shortest
 vector: J. Moreno and J. M. Soler, Phys. Rev. B 45, 13891 (1992), doi 10.1103/PhysRevB.45.13891. The grid is therefore chosen on the
@@ -43,7 +43,7 @@ OWN_VECTORS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 @dataclass(frozen=True)
 class KGrid:
-    """A regular grid of k-points, and the vectors it is regular in.
+    """Regular grid of k-points, with the lattice vectors that it belongs to.
 
     Attributes:
         basis: (3, 3) integers, a row a vector: `cells` times the vectors that the engine is given, in units of the structure's own.
@@ -64,7 +64,7 @@ class KGrid:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> KGrid:
-        """What `as_dict` gave."""
+        """The inverse of `as_dict`."""
         a, b, c = (tuple(int(x) for x in row) for row in data["basis"])
         size, shift = tuple(int(n) for n in data["size"]), tuple(bool(s) for s in data["shift"])
         return cls((a, b, c), size, shift, int(data["cells"]))  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ class KGrid:
         return self.basis == OWN_VECTORS
 
     def described(self, atoms: Atoms) -> tuple[Atoms, np.ndarray] | None:
-        """The same crystal on the grid's own vectors, so that forces and stress are the same and energies the same per atom.
+        """Return the same crystal in the grid's lattice vectors; forces, stress and energy per atom are unchanged.
 
         Returns:
             The structure, periodic, and (n_atoms,) which of its atoms each of the given ones repeats; None where the structure does not
@@ -163,7 +163,7 @@ def _repeats(atoms: Atoms, cell: np.ndarray) -> np.ndarray:
 
 
 def k_grid(atoms: Atoms, spacing: float, primitive: bool = True) -> KGrid:
-    """The cheapest grid of the crystal's primitive lattice whose superlattice has no vector shorter than 2 pi / spacing.
+    """Return the smallest grid of the primitive lattice whose superlattice has no vector shorter than 2 pi / spacing.
 
     For orthogonal vectors that is n_i = ceil(2 pi / (a_i spacing)).
 
@@ -186,7 +186,7 @@ def k_grid(atoms: Atoms, spacing: float, primitive: bool = True) -> KGrid:
 
 
 def plain_grid(atoms: Atoms, spacing: float) -> KGrid:
-    """The grid on the structure's own vectors, n_i = ceil(|b_i| / spacing), for data that live on those vectors; spacing in 1/Å."""
+    """Return the grid in the structure's own vectors, n_i = ceil(|b_i| / spacing), with the spacing in 1/Å."""
     lengths = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
     first, second, third = (max(1, int(np.ceil(length / spacing * (1 - SLACK)))) for length in lengths)
     return KGrid(OWN_VECTORS, (first, second, third), _shifts((first, second, third), _rotations(atoms)))

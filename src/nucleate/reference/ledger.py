@@ -1,4 +1,4 @@
-"""The ledger: every reference calculation ever asked for, in the run's SQLite file.
+"""The ledger: a record of every reference calculation, in the SQLite file of the run.
 
 The count of its rows is the cost of a search. A row is written when a calculation starts and completed the moment it ends, so a
 killed process loses at most what was still being computed.
@@ -51,7 +51,7 @@ PATIENCE = (0.5, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One row.
+    """Row of the ledger.
 
     Attributes:
         number: its place in the order of asking, from 1.
@@ -84,7 +84,7 @@ class LedgerRow:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open or create the run's SQLite file, durable at every commit.
+    """Open or create the SQLite file of a run, with every commit durable.
 
     Raises:
         RunFolderError: not a database, damaged or read-only.
@@ -99,7 +99,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def ledger_file(path: Path) -> Iterator[Ledger]:
-    """A ledger in a file of its own, for one process at a time.
+    """Context with a ledger in a separate file, locked for one process.
 
     Raises:
         BadInput: the file is a search's database: its calls are counted and learned from.
@@ -170,7 +170,7 @@ class Ledger:
             forget_kept(Path(self._path))
 
     def begin(self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int) -> None:
-        """Record that a calculation starts; a row that was interrupted is taken up again."""
+        """Record the start of a calculation; an interrupted row is reused."""
         with database_errors(self._path):
             self._db.execute(
                 "INSERT INTO ledger (hash, asked, reference, settings, numbers, cell, positions, status, purpose, round, moments)"
@@ -191,7 +191,7 @@ class Ledger:
             )
 
     def keep(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float, patience: Sequence[float] | None = None) -> None:
-        """Record the answer of a calculation that was begun, waiting while the disk is full or the database locked.
+        """Record the result of a calculation; wait while the disk is full or the database is locked.
 
         Args:
             key, answer, wall_seconds: as for `finish`.
@@ -222,7 +222,7 @@ class Ledger:
                 raise
 
     def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
-        """Record the answer of a calculation that was begun."""
+        """Record the result of a calculation."""
         with database_errors(self._path):
             if isinstance(answer, Label):
                 self._db.execute(
@@ -246,7 +246,7 @@ class Ledger:
                 )
 
     def lookup(self, key: str) -> LedgerRow | None:
-        """The row of this hash, if any."""
+        """Return the row with this hash, or None."""
         with database_errors(self._path):
             row = self._db.execute(f"SELECT {_COLUMNS} FROM ledger WHERE hash=?", (key,)).fetchone()
         return _row(row) if row else None
@@ -262,12 +262,12 @@ class Ledger:
             return {row[0] for row in self._db.execute("SELECT hash FROM ledger WHERE round<?", (round,))}
 
     def forget_failures(self) -> None:
-        """Have every failed calculation asked again."""
+        """Mark all failed calculations for repetition."""
         with database_errors(self._path):
             self._db.execute("UPDATE ledger SET status='interrupted' WHERE status NOT IN ('ok', 'running', 'interrupted')")
 
     def rows(self) -> Iterator[LedgerRow]:
-        """All rows in the order asked."""
+        """Return all rows in order."""
         with database_errors(self._path):
             found = self._db.execute(f"SELECT {_COLUMNS} FROM ledger ORDER BY id").fetchall()
         for row in found:
@@ -275,7 +275,7 @@ class Ledger:
 
 
 def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
-    """Number, name of the reference, structure and label of every row that succeeded; others may be writing the database.
+    """Return number, reference, structure and label of all successful rows; another process may be writing.
 
     Raises:
         RunFolderError: no database, damaged, without a ledger.

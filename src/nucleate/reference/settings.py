@@ -1,4 +1,4 @@
-"""Settings of the reference method."""
+"""Settings of the reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Moment = Annotated[float, Field(ge=-20, le=20)]
 
 
 class ReferenceSettings(BaseModel):
-    """Which method labels structures, and how."""
+    """Settings of the reference: engine, accuracy and execution."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Answers that the database could not take, kept as files until it can: an hour of computing is not lost to a full disk."""
+"""Results that could not be written to the database, kept as files until they can."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nucleate.reference.base import Label
 
 
 class KeptAnswer(BaseModel):
-    """One answer as its file holds it."""
+    """Result of a calculation, as stored in a file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,7 +58,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> Path:
-    """Write an answer to a file; returns which.
+    """Write a result to a file; return its path.
 
     Raises:
         StorageFailed: there is no room anywhere.
@@ -85,7 +85,7 @@ def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_
 
 
 def kept_answers(database: Path) -> Iterator[tuple[str, Label | ReferenceFailed, float]]:
-    """Hash, answer and wall seconds of every answer that was kept; what cannot be read is passed over and asked again."""
+    """Return hash, result and wall time of all stored results; unreadable files are skipped."""
     for folder in _folders(database):
         for path in sorted(folder.glob("*.json")) if _is_ours(folder) else []:
             try:
@@ -96,7 +96,7 @@ def kept_answers(database: Path) -> Iterator[tuple[str, Label | ReferenceFailed,
 
 
 def forget_kept(database: Path) -> None:
-    """Remove the files of answers that are in the ledger now."""
+    """Remove the files of results that are in the ledger."""
     for folder in _folders(database):
         if _is_ours(folder):
             for path in folder.glob("*.json*"):

@@ -1,4 +1,4 @@
-"""Pretrained potentials posing as references, for tests and benchmarks: always named as surrogates.
+"""Pretrained potentials as surrogates of a reference, for tests and benchmarks.
 
 CHGNet: B. Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi 10.1038/s42256-023-00716-3.
 7net-0: Y. Park et al., J. Chem. Theory Comput. 20, 4857 (2024), doi 10.1021/acs.jctc.4c00190.
@@ -146,14 +146,14 @@ class SurrogateReference:
         self._version = version("mace-torch" if kind == "mace" else PACKAGES[kind])
 
     def settings(self) -> dict[str, Any]:
-        """Name and version: they decide everything."""
+        """Name and version."""
         return {"engine": self.name, "version": self._version}
 
     def k_points(self, atoms: Atoms) -> None:
-        """A potential has none."""
+        """None, since a potential has no k-points."""
 
     def label(self, atoms: Atoms) -> Label:
-        """One evaluation."""
+        """Evaluate the potential."""
         started = time.process_time()
         try:
             with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Relax many structures: a full batch under way, finished ones replaced in flight, each stopped for its own reason."""
+"""Batched relaxation: structures that finish are replaced by waiting ones, and each stops by its own criterion."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STOPS = (CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS)
 
 @dataclass(frozen=True)
 class Relaxed:
-    """Where one relaxation ended.
+    """Result of a relaxation.
 
     Attributes:
         atoms: the last geometry; after an explosion or collapse, the last sound one is not kept: do not use it.
@@ -59,7 +59,7 @@ class Relaxed:
 
     @property
     def usable(self) -> bool:
-        """Whether the end point is a crystal: neither exploded nor collapsed, its energy a number."""
+        """Whether the final structure neither exploded nor collapsed and has a finite energy."""
         return self.stop not in (EXPLODED, COLLAPSED) and math.isfinite(self.energy)
 
     @property
@@ -69,7 +69,7 @@ class Relaxed:
 
 
 class CommitteeSurface:
-    """A potential as a surface: the committee's mean, and its calibrated spread as uncertainty.
+    """Energy surface of a committee's mean, with its calibrated spread as uncertainty.
 
     Holds the neighbour list of the batch under way.
 
@@ -102,7 +102,7 @@ class CommitteeSurface:
 
 
 def make_optimiser(settings: RelaxSettings) -> Optimiser:
-    """The optimiser the settings name."""
+    """Return the optimiser that the settings name."""
     if settings.optimiser == "fire":
         return Fire(maxstep=settings.maxstep)
     return Lbfgs(maxstep=settings.maxstep, history=settings.history)
@@ -116,7 +116,7 @@ def relax(
     on_done: Callable[[int, int], None] | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Relaxed]:
-    """Relax structures side by side.
+    """Relax structures in batches.
 
     Args:
         structures: starting points, any mixture of sizes.

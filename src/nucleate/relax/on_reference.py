@@ -40,7 +40,7 @@ WRITTEN = {".cif": "cif", ".extxyz": "extxyz", ".xyz": "extxyz", ".vasp": "vasp"
 
 @dataclass(frozen=True)
 class RelaxedStructure:
-    """One structure of `relax_file`.
+    """Result for one structure of `relax_file`.
 
     Attributes:
         number: its place in the file, from 1.
@@ -65,7 +65,7 @@ class RelaxedStructure:
 
 @dataclass(frozen=True)
 class RelaxedFile:
-    """What `relax_file` did.
+    """Result of `relax_file`.
 
     Attributes:
         structures: in the order of the file.
@@ -125,7 +125,7 @@ def relax_on_reference(
 
 
 class _Told(ReferencePotential):
-    """The reference, telling of every step."""
+    """Reference surface that reports every step."""
 
     def __init__(self, dispatcher: Dispatcher, on_event: Callable[[str, dict[str, Any]], None] | None):
         super().__init__(dispatcher, "relax", 0)
@@ -134,7 +134,7 @@ class _Told(ReferencePotential):
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
-        """As without telling."""
+        """See `ReferencePotential`."""
         prediction = super().energy_forces_stress(batch, edges)
         if self.on_event is not None:
             fmax = float(prediction.forces.norm(dim=-1).max())
@@ -175,7 +175,7 @@ def _relaxed_name(path: Path) -> Path:
 
 
 def _check_format(path: Path, count: int) -> None:
-    """Known before an hour is spent on what cannot be written."""
+    """Check that the output can be written, before anything is calculated."""
     kind = WRITTEN.get(path.suffix.lower()) or format_of(path)
     if kind not in WRITTEN.values():
         raise BadInput(f"{path}: no known format to write; choose a name that ends in .cif, .extxyz or .vasp")

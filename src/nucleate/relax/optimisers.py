@@ -1,4 +1,4 @@
-"""FIRE and L-BFGS over a batch: `init(state) -> state`, `move(state) -> state`; every structure goes its own way.
+"""Batched FIRE and L-BFGS: `init(state) -> state`, `move(state) -> state`; structures are independent.
 
 Defaults and formulas follow ASE's optimisers of the same names, so that a batch of one walks the same path.
 """
@@ -14,7 +14,7 @@ from nucleate.relax.state import State
 
 
 class Optimiser(Protocol):
-    """A pure update of coordinates."""
+    """Contract of an optimiser, a pure function from state to state."""
 
     def init(self, state: State) -> State:
         """Add the optimiser's memory to an evaluated state."""

@@ -1,4 +1,4 @@
-"""The reference as a surface to relax on."""
+"""The reference as a potential energy surface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nucleate.reference.dispatch import Dispatcher
 
 
 class ReferencePotential:
-    """The reference behind the potential's contract, every call through the ledger; one for each relaxation of a list of structures.
+    """Reference with the interface of a potential; all calls go through the ledger. One instance serves one relaxation.
 
     Raises:
         ReferenceFailed: from `energy_forces_stress`, with the engine's words.
@@ -37,7 +37,7 @@ class ReferencePotential:
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
-        """Labels of all structures of the batch; each keeps the k-points of the first geometry that it was seen in."""
+        """Label all structures of a batch; each keeps the k-points of its first geometry."""
         structures = batch.to_atoms()
         like = [self._first.setdefault(number, atoms) for number, atoms in zip(batch.ids.tolist(), structures, strict=True)]
         answers = self.dispatcher.label_many(structures, self.purpose, self.round, like=like)

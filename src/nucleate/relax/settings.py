@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class RelaxSettings(BaseModel):
-    """How structures are relaxed on a potential."""
+    """Settings of a relaxation."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""What an optimiser knows of a batch under way, and how a surface is put to it.
+"""State of an optimiser for a batch, and the evaluation of a surface in its coordinates.
 
 Coordinates of structure b with n atoms: the n atom positions in the frame of its starting cell, and n * L, with L the
 symmetric logarithm of the deformation of its cell; the factor n balances cell against atoms, as in ASE's FrechetCellFilter
@@ -19,7 +19,7 @@ from nucleate.crystals.strain import frechet_adjoint
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A surface at one geometry, committee already averaged.
+    """Energy surface at one geometry, averaged over the committee.
 
     Attributes:
         energy: (n,), eV.
@@ -39,7 +39,7 @@ Surface = Callable[[CrystalBatch], Evaluation]
 
 @dataclass(frozen=True)
 class State:
-    """A batch of relaxations under way. Rows are the atoms of all structures, then three rows of cell for each structure.
+    """State of a batch of relaxations. Rows are the atoms of all structures, then three rows of cell for each structure.
 
     Attributes:
         batch: the structures as they are now, float64.

@@ -1,4 +1,4 @@
-"""A crystal as an SVG that the page's script can turn: every element carries its coordinates in space."""
+"""Drawing of a crystal as SVG that a script can rotate, since every element carries its coordinates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOND = 1.18
 
 
 def draw_crystal(atoms: Atoms) -> str:
-    """The conventional cell, its atoms at the faces completed, bonds and cell edges.
+    """Draw the conventional cell with atoms, bonds and cell edges.
 
     Circles have `data-p` (x, y, z), lines `data-a` and `data-b`; z points at the reader. The page's script
     turns them and sorts by depth; without it the picture stands still.

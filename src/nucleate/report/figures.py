@@ -46,12 +46,12 @@ def _labelled(run: RunData) -> list[tuple[int, float, float]]:
 
 
 def energy_name(run: RunData) -> str:
-    """Enthalpy under pressure."""
+    """Name of the energy: enthalpy if there is pressure."""
     return "enthalpy" if run.settings.pressure else "energy"
 
 
 def landscape(run: RunData) -> str | None:
-    """Energy over volume: labelled structures faint, polymorphs marked."""
+    """Plot energy against volume, with polymorphs marked among labelled structures."""
     labelled = _labelled(run)
     if not labelled:
         return None
@@ -92,7 +92,7 @@ def landscape(run: RunData) -> str | None:
 
 
 def best_against_calls(run: RunData) -> str | None:
-    """The lowest label and the lowest confirmed polymorph over reference calls."""
+    """Plot the lowest label and the lowest confirmed polymorph against reference calls."""
     labelled = _labelled(run)
     if not labelled:
         return None
@@ -139,7 +139,7 @@ def _series(records: list[RoundRecord], key: str) -> tuple[list[int], list[float
 
 
 def learning(run: RunData) -> str | None:
-    """Errors on labels the committee had not seen, round by round."""
+    """Plot the errors on new labels in each round."""
     rounds, mae = _series(run.state.records, "mae")
     if not rounds:
         return None
@@ -160,7 +160,7 @@ def learning(run: RunData) -> str | None:
 
 
 def calibration(run: RunData) -> str | None:
-    """How often the 90 % interval held, and whether a larger sigma meant a larger error."""
+    """Plot the coverage of the 90 % interval, and error against sigma."""
     rounds, coverage = _series(run.state.records, "coverage")
     if not rounds:
         return None
@@ -206,7 +206,7 @@ def _stacked(run: RunData, parts: dict[str, list[float]], colours: dict[str, str
 
 
 def stops(run: RunData) -> str | None:
-    """How the pool's relaxations ended."""
+    """Plot the stopping reasons of the pool's relaxations."""
     names = [*STOP_COLOURS, *sorted({key for r in run.state.records for key in r.stops} - set(STOP_COLOURS))]
     parts: dict[str, list[float]] = {key: [float(r.stops.get(key, 0)) for r in run.state.records] for key in names}
     colours = {key: STOP_COLOURS.get(key, "#999999") for key in names}
@@ -214,7 +214,7 @@ def stops(run: RunData) -> str | None:
 
 
 def seconds(run: RunData) -> str | None:
-    """Where the wall time of each round went."""
+    """Plot the wall time of each round by phase."""
     extra = sorted({key for r in run.state.records for key in r.seconds} - set(PHASES))
     # A phase this program does not know is named as it is; a blank keeps it from taking the name of one it does.
     names = {**PHASES, **{key: f"{key} " for key in extra}}
@@ -231,7 +231,7 @@ def seconds(run: RunData) -> str | None:
 
 
 def all_figures(run: RunData) -> list[dict[str, Any]]:
-    """Every figure there is something for: heading, caption, svg."""
+    """Return heading, caption and SVG of all figures that have data."""
     found = []
     for heading, caption, draw in (
         (

@@ -58,7 +58,7 @@ def _environment() -> Environment:
 
 
 def render(run: RunData) -> str:
-    """The page."""
+    """Return the page as HTML."""
     data = show_data(run)
     ranking = run.state.ranking()
     polymorphs = []
@@ -96,7 +96,7 @@ def render(run: RunData) -> str:
 
 
 def failures(run: RunData) -> list[tuple[str, str, int]]:
-    """(kind, the engine's words, how often) of calculations without a result, the most frequent first."""
+    """Return (kind, message, count) of failed calculations, the most frequent first."""
     found = Counter(
         (row.status, (row.reason or "no reason given").strip().splitlines()[0][:300])
         for row in run.rows
@@ -136,7 +136,7 @@ def subscripts(formula: str) -> Markup:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Return a duration in readable units."""
     if seconds < 120:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     if seconds < 7200:

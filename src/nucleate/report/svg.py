@@ -50,12 +50,12 @@ _STYLE: dict[Any, Any] = {
 
 
 def words(text: str) -> str:
-    """Foreign text as a label: matplotlib reads formulas between dollar signs, and leaves out labels that begin with a line."""
+    """Escape external text for a matplotlib label."""
     return " " + text.replace("$", r"\$") if text.startswith("_") else text.replace("$", r"\$")
 
 
 def draw_svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, height: float = 3.1) -> str:
-    """One figure as an `<svg>` element; `title` is what a screen reader says."""
+    """Return a figure as an `<svg>` element; `title` is read by screen readers."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)

@@ -1,4 +1,4 @@
-"""What the terminal shows: the ranking as a table, and the progress of a search, live or as plain lines."""
+"""Terminal output: the ranking as a table, and the progress of a search."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from nucleate.errors import quoted
 
 
 def surrogate_warning(engine: str) -> str:
-    """Said wherever a surrogate stands in for the reference."""
+    """Warning for results of a surrogate."""
     name = {"chgnet": "CHGNet", "sevennet": "7net-0"}.get(engine, engine)
     return f"{quoted(name)} is a surrogate, not a reference: what follows is not from first principles"
 
 
 def plain(text: object) -> str:
-    """Text as a terminal may be given it: names, paths and an engine's words come from files, and may hold what a terminal obeys."""
+    """Return external text without control characters."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in str(text))
 
 
 class PlainConsole(Console):
-    """A console for which every text is text: no markup, no emoji, no control characters; colours are given as `style`.
+    """Console without markup, emoji and control characters; colours are given as `style`.
 
     It raises `BrokenPipeError` where nobody reads any more, as any other stream does, and never ends the program by itself.
     """
@@ -44,13 +44,13 @@ class PlainConsole(Console):
 
 
 def make_console(stderr: bool = False) -> Console:
-    """A console that never cuts a table short for a pipe, whose width nobody knows, and takes no text for markup."""
+    """Return a console that does not truncate tables in a pipe and interprets no markup."""
     console = PlainConsole(stderr=stderr)
     return console if console.is_terminal else PlainConsole(stderr=stderr, width=200)
 
 
 class Bar:
-    """A bar a phase of long work, on a terminal alone."""
+    """Progress bars, one for each phase, shown on a terminal only."""
 
     def __init__(self, console: Console, quiet: bool):
         self._show = console.is_terminal and not quiet
@@ -70,7 +70,7 @@ class Bar:
             self._progress.stop()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
-        """Show how far a phase has come."""
+        """Update the bar of a phase."""
         if self._show:
             task = self._tasks.get(phase)
             if task is None:
@@ -232,7 +232,7 @@ class SearchView:
 
 
 def span_text(ends: list[float | None] | None) -> str:
-    """An interval in words; an end that is None is infinite."""
+    """Return an interval as text; None means infinite."""
     if ends is None or ends[0] is None:
         return ""
     return f"{ends[0]:.0f}-{ends[1]:.0f}" if ends[1] is not None else f"above {ends[0]:.0f}"

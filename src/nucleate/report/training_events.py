@@ -1,4 +1,4 @@
-"""What a training's page takes from its folder, checked: events.jsonl and parity.json may have been changed by anybody."""
+"""Validated data for the page of a training, from events.jsonl and parity.json."""
 
 from __future__ import annotations
 

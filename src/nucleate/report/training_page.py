@@ -1,4 +1,4 @@
-"""The page of a training: errors, parity, weights, noise, informants; read from its folder alone, while it runs or after."""
+"""Page of a training: errors, parity, weights, gradient noise and informants, from its folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_page(folder: Path) -> Path:
 
 
 def render(folder: Path) -> str:
-    """The page."""
+    """Return the page as HTML."""
     told = training_events(folder)
     start, found, steps, steered = told["start"][0], told["evaluation"], told["step"], told["steer"]
     finished = told["finished"][-1] if told["finished"] else None

@@ -1,4 +1,4 @@
-"""What a model knows before its first step: energies of free-standing atoms, the scale of energies, the scale of its inputs."""
+"""Initialisation of a model: atomic energy shifts, energy scale and scale of the inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Minibatches of labelled structures: neighbour lists found once, targets with masks for labels that are not there."""
+"""Minibatches of labelled structures, with cached neighbour lists and masks for missing labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nucleate.training.labelled import LabelledStructure
 
 @dataclass(frozen=True)
 class Minibatch:
-    """Some structures and what the reference said.
+    """Batch of structures with their labels.
 
     Attributes:
         batch, edges: geometry.
@@ -39,7 +39,7 @@ class Minibatch:
 
 
 class LabelledSet:
-    """Labelled structures ready to be put together in minibatches.
+    """Labelled structures prepared for minibatches.
 
     Args:
         data: the structures.
@@ -61,7 +61,7 @@ class LabelledSet:
         return len(self.data)
 
     def take(self, chosen: Sequence[int]) -> Minibatch:
-        """The structures of these indices."""
+        """Return a minibatch of the structures with these indices."""
         items = [self.data[k] for k in chosen]
         batch = CrystalBatch.from_atoms([item.atoms for item in items], device=self.device)
         starts = np.cumsum([0] + [len(item.atoms) for item in items[:-1]])

@@ -1,4 +1,4 @@
-"""Fitting what needs no steps: kernel ridge regression, with the same folder, events and page as a training."""
+"""Closed-form training of kernel ridge regression, with the folder, events and page of other trainings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fit_closed_form(
     held_out: Sequence[LabelledStructure] | None = None,
     on_event: OnEvent | None = None,
 ) -> None:
-    """Fit soap-krr; a fit that is done already stays as it is. Arguments as of `Trainer`."""
+    """Fit soap-krr unless the folder contains a finished fit; arguments as in `Trainer`."""
     if any(event["event"] == "finished" for event in read_events(folder.path)):
         return
 
@@ -73,7 +73,7 @@ def fit_closed_form(
 
 
 def solve(species: tuple[int, ...], options: SoapKrrSettings, data: Sequence[LabelledStructure], settings: FitSettings) -> SoapKrr:
-    """The model of these labels, structures weighed as the settings say."""
+    """Fit soap-krr to labels, with structures weighted as in the settings."""
     return fit_soap_krr(
         species, options, [item.atoms for item in data], [item.energy for item in data],
         [item.forces for item in data], [item.stress for item in data], settings.seed,

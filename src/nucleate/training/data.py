@@ -1,4 +1,4 @@
-"""Labelled structures from extended XYZ files, ASE databases and a search's run folder, checked before anything is trained on them."""
+"""Reading and validation of labelled structures from extended XYZ files, ASE databases and run folders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VACUUM = 12.0
 
 
 def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledStructure]:
-    """Every labelled structure of a file or run folder.
+    """Read all labelled structures of a file or run folder.
 
     Args:
         path: extended XYZ (or what else ASE reads with energies), an ASE database (`.db`), or the folder of a search.
@@ -106,7 +106,7 @@ def _plain(
 
 
 def from_labels(structures: Sequence[Atoms], labels: Sequence[Label]) -> list[LabelledStructure]:
-    """What a reference said of structures, as training data; raises `BadInput` naming a label that is not finite."""
+    """Convert labels of a reference to training data; raises `BadInput` for a label that is not finite."""
     return [
         _plain(atoms, label.energy, label.forces, label.stress, f"label {number}", {})
         for number, (atoms, label) in enumerate(zip(structures, labels, strict=True), 1)
@@ -126,7 +126,7 @@ def heights(data: Sequence[LabelledStructure], quantile: float = 0.0) -> np.ndar
 
 
 def what_is_missing(data: Sequence[LabelledStructure]) -> list[str]:
-    """Which labels are not there, one line each."""
+    """Return one line for each kind of missing label."""
     said = []
     for name in ("forces", "stress"):
         without = sum(getattr(item, name) is None for item in data)

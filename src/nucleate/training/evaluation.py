@@ -1,4 +1,4 @@
-"""What the monitor is told of a training: errors, parity, informants, weights, the noise of the gradient."""
+"""Evaluation of a training for its page: errors, parity, informants, weights and gradient noise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARITY = 1500
 
 @dataclass(frozen=True)
 class Found:
-    """What a model says of a set of structures.
+    """Evaluation of a model on a set of structures.
 
     Attributes:
         facts: errors, loss and informants, as in the events.
@@ -43,7 +43,7 @@ class Found:
 
 
 def examine(model: Learned, labelled: LabelledSet, chosen: Sequence[int], settings: FitSettings) -> Found:
-    """Errors of the committee's mean on these structures."""
+    """Compute the errors of the committee's mean on structures."""
     errors, total, parts = ErrorSum(), 0.0, []
     for data in evaluation_parts(labelled, chosen):
         prediction = model.energy_forces_stress(data.batch, data.edges)
@@ -56,7 +56,7 @@ def examine(model: Learned, labelled: LabelledSet, chosen: Sequence[int], settin
 
 
 def some(labelled: LabelledSet, seed: int) -> list[int]:
-    """The training structures that are looked at: the same at every evaluation."""
+    """Return the training structures used in every evaluation."""
     return sorted(np.random.default_rng([seed, 4]).permutation(len(labelled))[:LOOKED_AT].tolist())
 
 

@@ -1,4 +1,4 @@
-"""The steps of a training: minibatches, stages, the optimiser, the running average of weights.
+"""Optimisation of a model: minibatches, stages, optimiser and moving average of the weights.
 
 Minibatches follow from seed and step alone: from the same state, the same steps lead to the same weights.
 """
@@ -31,7 +31,7 @@ EVALUATION_BATCH = 32
 
 @dataclass(frozen=True)
 class Taken:
-    """What a step did.
+    """Result of an optimiser step.
 
     Attributes:
         loss: before it, a member.
@@ -45,7 +45,7 @@ class Taken:
 
 
 class Fitting:
-    """A model on its way.
+    """Training of a model, step by step.
 
     Args:
         model: changed in place.
@@ -72,7 +72,7 @@ class Fitting:
         self.steered: tuple[float, int] | None = None
 
     def advance(self) -> Taken:
-        """One step; raises `NucleateError` where the loss is not a number."""
+        """Make one step; raises `NucleateError` if the loss is not finite."""
         stage, _ = self.stage()
         rate = self.rate()
         for group in self.optimiser.param_groups:
@@ -147,7 +147,7 @@ class Fitting:
         return factor * min(1.0, (within + 1) / (s.warmup + 1))
 
     def _still(self, stage: Stage) -> list[Part]:
-        """What does not move in a stage."""
+        """Parameters that are fixed in a stage."""
         still = [part for what in self.frozen for part in find_parts(self.model, what)]
         if stage.train:
             moving = {part for what in stage.train for part in find_parts(self.model, what)}
@@ -173,14 +173,14 @@ class Fitting:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The running average in the model's place."""
+        """Context in which the model has the averaged weights."""
         current = [p.detach().clone() for p in self.parameters.values()]
         self._set(self.average)
         yield
         self._set(current)
 
     def keep_average(self) -> None:
-        """Leave the running average in the model."""
+        """Set the model's weights to their moving average."""
         self._set(self.average)
         for parameter in self.parameters.values():
             parameter.grad = None
@@ -191,7 +191,7 @@ class Fitting:
                 parameter.copy_(value)
 
     def reset(self, what: str, fresh: Trainable) -> None:
-        """Give a part the weights of another model, and the optimiser no memory of it."""
+        """Reset a part to the weights of another model and clear its optimiser state."""
         new = dict(fresh.named_parameters())
         with torch.no_grad():
             for name, index in find_parts(self.model, what):
@@ -200,7 +200,7 @@ class Fitting:
                 self.optimiser.state.pop(self.parameters[name], None)
 
     def copy(self, target: str, source: str) -> None:
-        """Give a species the weights of another; raises `BadInput` where species have none of their own."""
+        """Copy the weights of one species to another; raises `BadInput` if species share their weights."""
         self.model.copy_species(target, source)
         with torch.no_grad():
             for kept, (name, parameter) in zip(self.average, self.parameters.items(), strict=True):
@@ -234,7 +234,7 @@ def fit_model(
     warm: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Errors:
-    """Train a model in place, without a folder: what a search does each round.
+    """Train a model in place without a folder, as in each round of a search.
 
     Args:
         model: any family that is trained in steps.
@@ -264,7 +264,7 @@ def fit_model(
 
 
 def errors_on(model: Potential, labelled: LabelledSet, chosen: Sequence[int]) -> Errors:
-    """Errors of the committee's mean on these structures."""
+    """Compute the errors of the committee's mean on structures."""
     found = ErrorSum()
     for part in evaluation_parts(labelled, chosen):
         found.add(model.energy_forces_stress(part.batch, part.edges), part)
@@ -278,7 +278,7 @@ def evaluation_parts(labelled: LabelledSet, chosen: Sequence[int]) -> Iterator[M
 
 
 def finite(value: Any) -> Any:
-    """No NaN in the events: null."""
+    """Replace NaN by null, for events."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""A training's folder: fit.toml, events.jsonl (append-only), steer.jsonl (what a user asks of it), checkpoint, model.
+"""Folder of a training: fit.toml, events.jsonl, steer.jsonl with the user's commands, checkpoint and model.
 
 Checkpoints are safetensors with JSON in the header, replaced as a whole: a kill leaves the old one or the new one.
 """
@@ -27,7 +27,7 @@ VERSION = 1
 
 
 class TrainingFolder:
-    """An open training folder, locked against other processes.
+    """Open training folder, locked against other processes.
 
     Attributes:
         path: the folder.
@@ -66,7 +66,7 @@ class TrainingFolder:
         self.close()
 
     def discard_if_empty(self) -> None:
-        """Take the folder away again where nothing has begun in it."""
+        """Remove the folder if the training has not started."""
         if (self.path / "events.jsonl").exists():
             return
         for name in ("fit.toml", "prior.jsonl", "lock"):
@@ -79,7 +79,7 @@ class TrainingFolder:
         append_line(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
 
     def forget_after(self, step: int, replayed: int) -> None:
-        """Drop events that a kill took back; what the user asked for stays.
+        """Drop events after the last checkpoint, except the user's commands.
 
         Args:
             step: of the checkpoint.
@@ -136,12 +136,12 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_commands(folder: Path) -> list[dict[str, Any]]:
-    """What a user asked of the training, in order."""
+    """Return the user's commands in order."""
     return read_lines(folder / "steer.jsonl")
 
 
 def add_command(folder: Path, command: dict[str, Any]) -> None:
-    """Ask something of a running training.
+    """Add a command for a running training.
 
     Raises:
         BadInput: no training there, or none that runs.

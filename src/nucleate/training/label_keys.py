@@ -1,4 +1,4 @@
-"""Which entries of a file are its labels, and in which units its stress is.
+"""Entries of a data file that contain the labels, and the unit of the stress.
 
 Files name their labels in many ways (`free_energy`, `REF_energy`, `Energy`, `virial`). What ASE knows by itself is taken; anything else is
 listed and taken where the user names it, never passed over.
@@ -25,7 +25,7 @@ LARGEST_STRESS = 5.0
 
 
 class LabelKeys(BaseModel):
-    """Where a file keeps its labels."""
+    """Names of the entries that contain the labels."""
 
     model_config = ConfigDict(extra="forbid")
 

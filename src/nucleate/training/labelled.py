@@ -1,4 +1,4 @@
-"""A structure with what a reference said of it: what trainings, splits and checks of labels work on."""
+"""Labelled structure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nucleate.crystals.formula import formula_text
 
 @dataclass(frozen=True)
 class LabelledStructure:
-    """A structure and what a reference said of it.
+    """Structure with its labels.
 
     Attributes:
         atoms: periodic; a molecule stands in a large empty cell.
@@ -35,7 +35,7 @@ class LabelledStructure:
 
     @property
     def labels(self) -> LabelledStructure:
-        """The structure with what the reference itself said."""
+        """The labels of the reference itself."""
         return self.before or self
 
     @property

@@ -40,7 +40,7 @@ def squares(prediction: Prediction, data: Minibatch) -> Squares:
 
 
 def loss(found: Squares, weight: Tensor, settings: FitSettings) -> Tensor:
-    """Members do not share weights: the sum over members trains each by itself."""
+    """Return the loss summed over members, which share no weights."""
     total = settings.energy_weight * found.energy + settings.force_weight * found.force + settings.stress_weight * found.stress
     return (weight * total).mean(1).sum()
 
@@ -64,14 +64,14 @@ class Errors:
 
 
 class ErrorSum:
-    """Adds up the errors of the committee's mean over minibatches."""
+    """Accumulator of the errors of the committee's mean."""
 
     def __init__(self) -> None:
         self._parts: dict[str, list[Tensor]] = {"energy": [], "force": [], "stress": []}
         self._pairs: dict[str, list[Tensor]] = {"energy": [], "force": []}
 
     def add(self, prediction: Prediction, data: Minibatch) -> None:
-        """One more minibatch."""
+        """Add a minibatch."""
         mean = prediction.mean()
         self._parts["energy"].append((mean.energy[0].detach() - data.energy) / data.batch.counts)
         chosen = data.has_forces[data.batch.structure] > 0

@@ -1,4 +1,4 @@
-"""What the monitor looks at besides the loss: weights, gradient noise, and which species carry the differences in energy."""
+"""Diagnostics of a training besides the loss: weights, gradient noise, and contributions of species to energy differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a model by name, to be frozen, reset or copied: layers by their name, species by their symbol."""
+"""Parts of a model that can be frozen, reset or copied: layers by name, species by symbol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Part = tuple[str, int | None]
 
 
 def find_parts(model: Trainable, what: str) -> list[Part]:
-    """The parameters that `what` names.
+    """Return the parameters that a name refers to.
 
     Args:
         model: whose.
@@ -36,5 +36,5 @@ def find_parts(model: Trainable, what: str) -> list[Part]:
 
 
 def slice_of(parameter: Tensor, index: int | None) -> Tensor:
-    """The part of a parameter that is meant."""
+    """Return the slice of a parameter for a species."""
     return parameter if index is None else parameter[index]

@@ -1,4 +1,4 @@
-"""Labels less what a prior says of the same structures: what a correction learns."""
+"""Labels minus the prior's predictions, the target of a correction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucleate.training.labelled import LabelledStructure
 
 
 class PriorAnswers:
-    """Asks a prior and keeps its answers: none is asked for twice, not even after a kill.
+    """Evaluates a prior and caches its answers on disk.
 
     Args:
         prior: what to ask.
@@ -34,7 +34,7 @@ class PriorAnswers:
     def taken_off(
         self, data: Sequence[LabelledStructure], on_done: Callable[[int, int], None] | None = None, leave_out: bool = False
     ) -> list[LabelledStructure]:
-        """The data with the prior's energies, forces and stresses taken off their labels.
+        """Return the data with the prior's energies, forces and stresses subtracted from the labels.
 
         Args:
             data: labelled structures.

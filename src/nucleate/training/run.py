@@ -1,4 +1,4 @@
-"""The verbs of training: fit a model, evaluate it, draw its learning curve."""
+"""Training functions: fit a model, evaluate it, compute a learning curve."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LOW = 1.0
 
 
 def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **options: Any) -> FitSettings:
-    """Defaults, then `settings`, then options that are not None; raises `BadInput` naming what is wrong."""
+    """Combine defaults, `settings` and options that are not None; raises `BadInput` for invalid ones."""
     if isinstance(settings, FitSettings):
         data, source = settings.model_dump(), "settings"
     elif isinstance(settings, dict):
@@ -70,7 +70,7 @@ def fit(
     on_event: OnEvent | None = None,
     **options: Any,
 ) -> Path:
-    """Train a model on labelled structures; the same call again goes on where a training was stopped or killed.
+    """Train a model on labelled structures; the same call resumes a training that was stopped or killed.
 
     Args:
         data: extended XYZ, an ASE database, or a search's run folder.
@@ -156,7 +156,7 @@ def digest(data: Sequence[LabelledStructure]) -> str:
 
 
 def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = None) -> dict[str, Any]:
-    """Errors of a trained model on labelled structures.
+    """Compute the errors of a trained model on labelled structures.
 
     Args:
         model: a training's folder, or a model file.
@@ -207,7 +207,7 @@ def learning_curve(
     test: float = 0.2,
     on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Error of each model against the number of labels, on the same groups held back.
+    """Compute the error of each model as a function of the number of labels, on the same validation groups.
 
     Every finished training is kept in `out`: the same call goes on there.
 

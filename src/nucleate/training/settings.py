@@ -11,7 +11,7 @@ from nucleate.training.label_keys import LabelKeys
 
 
 class Stage(BaseModel):
-    """A part of a training with weights of its own to move."""
+    """Stage of a training with its own trainable parameters."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -21,7 +21,7 @@ class Stage(BaseModel):
 
 
 class FitSettings(BaseModel):
-    """Everything that decides a training but the data."""
+    """Settings of a training."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -85,7 +85,7 @@ class FitSettings(BaseModel):
 
 
 class TrainingSettings(BaseModel):
-    """How a search trains its committee, round after round."""
+    """Settings of the trainings in a search."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Splits by group: frames of one trajectory, or of one composition, never stand on both sides.
+"""Splits by group, which keep the frames of a trajectory or composition on one side.
 
 Shuffled frames of a trajectory are nearly the same structure twice: an error measured on them says how well a model remembers.
 """
@@ -26,7 +26,7 @@ ALIKE = 0.15
 
 
 def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndarray, str]:
-    """(n,) the group of each structure, and in words what makes a group.
+    """Return the (n,) group of each structure, and a description of the grouping.
 
     Args:
         data: labelled structures.

@@ -1,4 +1,4 @@
-"""What a user asks of a training while it runs: done at its next step, recorded with it, done again after a kill or in a replay."""
+"""Commands to a running training: applied at its next step, recorded, and repeated after a kill or in a replay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nucleate.training.parts import find_parts
 
 
 class Steering:
-    """Obeys the folder's commands.
+    """Applies the commands in the folder of a training.
 
     Args:
         folder: whose `steer.jsonl` is read.
@@ -58,7 +58,7 @@ class Steering:
         self._step, self._replayed_here, self._done_here = step, state["replayed"], state["done"]
 
     def obey(self) -> str | None:
-        """Do what was asked of the next step; returns why to stop, where that was asked."""
+        """Apply the commands for the next step; return the reason to stop if there is one."""
         step = self.fitting.step
         if step != self._step:
             self._step, self._replayed_here, self._done_here = step, 0, 0

@@ -1,4 +1,4 @@
-"""Labels that contradict each other.
+"""Detection of inconsistent labels.
 
 Wrong units, signs and outliers show in their magnitudes, and in how energies follow forces and stress between near structures.
 """
@@ -51,7 +51,7 @@ def refuse_outliers(data: Sequence[LabelledStructure]) -> None:
 
 
 def suspicions(data: Sequence[LabelledStructure]) -> list[str]:
-    """What looks wrong with labels, one line each; empty where nothing does."""
+    """Return one line for each suspicion about the labels."""
     data = [item.labels for item in data]
     return [*_mixed_units(data), *_zero_forces(data), *_identical(data), *_contradictions(data)]
 

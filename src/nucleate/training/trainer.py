@@ -1,4 +1,4 @@
-"""One training in one folder: events, evaluations, checkpoints, steering while it runs.
+"""Training in a folder, with events, evaluations, checkpoints and steering.
 
 A checkpoint holds weights, averages and the optimiser's memory: a training killed at any step ends with the weights it would have had.
 """
@@ -60,7 +60,7 @@ class _Checkpoint(BaseModel):
 
 
 class Trainer:
-    """One training in one folder.
+    """Training in a folder.
 
     Args:
         folder: open training folder.
@@ -108,7 +108,7 @@ class Trainer:
         return self._spent_before + time.process_time() - self._began
 
     def run(self) -> None:
-        """Train to the end, or to where a user stops it; from the last checkpoint on."""
+        """Train from the last checkpoint to the end, or until a user stops it."""
         fitting, settings = self.fitting, self.settings
         if any(event["event"] == "finished" for event in read_events(self.folder.path)):
             return
@@ -256,7 +256,7 @@ class Trainer:
 def held_back(
     data: Sequence[LabelledStructure], held_out: Sequence[LabelledStructure] | None, settings: FitSettings
 ) -> tuple[list[LabelledStructure], list[LabelledStructure], str]:
-    """What is trained on, what is held back, and in words by what they were told apart."""
+    """Return the training data, the validation data and a description of the split."""
     if held_out is not None:
         return list(data), list(held_out), "another file"
     group, words = groups(data, settings.split_by)
@@ -265,5 +265,5 @@ def held_back(
 
 
 def model_path(folder: Path) -> Path:
-    """The trained model of a folder."""
+    """Return the path of the trained model in a folder."""
     return folder / "model.safetensors"
