@@ -47,7 +47,7 @@ def test_results_of_other_settings_are_refused(tmp_path):
 
 
 def test_a_pretrained_potential_that_is_the_reference_is_refused():
-    with pytest.raises(BadInput, match="against itself"):
+    with pytest.raises(BadInput, match="is the reference itself"):
         benchmark("Si2", "chgnet", [0], 10, baseline_cells=1, pretrained="chgnet")
 
 

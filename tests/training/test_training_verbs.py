@@ -23,7 +23,7 @@ SMALL = {"model": "schnet", "options": {"features": 4, "interactions": 1, "radia
         ({"options": {"fatures": 3}}, "unknown key fatures; did you mean features"),
         ({"freeze": ["nothing"]}, "no part 'nothing'"),
         ({"steps": None, "stages": [{"steps": 3}, {"steps": 3, "train": ["nothing"]}]}, "no part 'nothing'"),
-        ({"stages": [{"steps": 3}]}, "steps has no effect beside stages"),
+        ({"stages": [{"steps": 3}]}, "exclude each other"),
         ({"device": "tpu9"}, "device 'tpu9' cannot be used"),
         ({"prior": "foo"}, "no prior 'foo'"),
         ({"prior": "mace:/none"}, "no such model file|nucleate\\[mace\\]"),

@@ -139,7 +139,7 @@ def benchmark(
     if pretrained is not None and not baseline_cells:
         raise BadInput("--pretrained relaxes the baselines' cells: give --baseline-cells too")
     if pretrained == reference:
-        raise BadInput(f"--pretrained {pretrained}: this is the reference itself; a benchmark against itself says nothing")
+        raise BadInput(f"--pretrained {pretrained}: is the reference itself; choose another potential")
     variants = {"nucleate": overrides or {}}
     if ablation:
         plain = json.loads(json.dumps(overrides or {}))

@@ -102,7 +102,7 @@ def _read_vasp(path: Path, text: str) -> list[Atoms]:
         raise BadInput(f"{path}: has {len(lines)} lines, a POSCAR at least 8; is the file complete?")
     counts_at = next((k for k in (5, 6) if re.fullmatch(r"\s*[0-9]{1,7}(\s+[0-9]{1,7})*\s*", lines[k], re.A)), None)
     if counts_at is None:
-        raise BadInput(f"{path}: line 6 or 7 holds the numbers of atoms; there stands {quoted(lines[6].strip())!r}")
+        raise BadInput(f"{path}: line 6 or 7 holds the numbers of atoms; found {quoted(lines[6].strip())!r}")
     if counts_at == 5 and not _symbols(lines[0], len(lines[5].split())):
         raise BadInput(f"{path}: names no elements; write their symbols as line 6, above the numbers of atoms")
     atoms = sum(int(word) for word in lines[counts_at].split())

@@ -197,7 +197,7 @@ class Search:
             # The cause is the set-up, not the structures: once it is mended they are asked again.
             self.folder.ledger.forget_failures()
             raise NucleateError(
-                f"all {len(answers)} first reference calculations failed; mend the cause, then resume; the first one said: {answers[0]}"
+                f"all {len(answers)} first reference calculations failed; fix the cause, then resume; the first failure is: {answers[0]}"
             )
         self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
         training = self._train()

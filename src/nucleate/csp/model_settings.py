@@ -48,4 +48,4 @@ def refuse_own_prior(prior: str, reference: str, calculator: str | None = None) 
     """Raise `BadInput` for an unknown prior, or one that is the same model as the reference."""
     check_prior(prior)
     if prior == reference or (prior in PRIORS and calculator is not None and calculator.split(".")[0] == PACKAGES[prior]):
-        raise BadInput(f"prior and reference are both {prior}: that would be a benchmark against itself; choose another prior")
+        raise BadInput(f"prior and reference are both {prior}; choose another prior")

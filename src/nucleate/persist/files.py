@@ -30,7 +30,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         hint = "free some disk space; " if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
-        raise StorageFailed(f"{path}: {error.strerror}; {hint}what was there before is whole") from error
+        raise StorageFailed(f"{path}: {error.strerror}; {hint}the previous file is unchanged") from error
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:

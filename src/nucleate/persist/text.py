@@ -61,7 +61,7 @@ def from_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:  # of its own kind, and where a number has too many digits
-        raise BadInput(f"{where}: is not JSON ({quoted(str(error))}); mend it or move it away") from None
+        raise BadInput(f"{where}: is not valid JSON ({quoted(str(error))}); correct it or move it away") from None
 
 
 def from_toml(text: str, where: str) -> dict[str, Any]:

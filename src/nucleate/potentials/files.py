@@ -104,7 +104,7 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
     else:
         scale = file.tensors.get("energy_scale")
         if scale is None or scale.dtype not in (torch.float32, torch.float64):
-            raise BadInput(f"{path}: tensor energy_scale: one number of float32 or float64 belongs there")
+            raise BadInput(f"{path}: tensor energy_scale must be one number of type float32 or float64")
         model = file.fill(lambda: make_model(header.family, species, settings, 0, scale.dtype))
     factor = header.sigma_factor
     if header.prior is None:

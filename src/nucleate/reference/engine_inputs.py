@@ -325,7 +325,7 @@ def _imported(module: str) -> ModuleType:
         raise MissingDependency(f"reference.calculator: no module {quoted(missing)}; {hint}, or add its folder to PYTHONPATH") from error
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {quoted(str(error))}"
-        raise BadInput(f"reference.calculator: module {quoted(module)} cannot be loaded ({reason}); mend it or name another") from error
+        raise BadInput(f"reference.calculator: module {quoted(module)} cannot be loaded ({reason}); correct it or name another") from error
 
 
 def _printed(command: list[str], pattern: str) -> str:

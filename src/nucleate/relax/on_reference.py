@@ -108,7 +108,7 @@ def relax_on_reference(
         raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None
     given = reference or make_reference(settings)
     if given.surrogate and any(has_moments(atoms) for atoms in frames):
-        warnings.warn(InputNote(f"{path}: carries starting moments, which {given.name} knows nothing of"), stacklevel=2)
+        warnings.warn(InputNote(f"{path}: carries starting moments, which {given.name} does not use"), stacklevel=2)
     workers = settings.workers
     if workers is None:
         workers = 0 if given.surrogate else min(len(sched_getaffinity(0)), len(frames))

@@ -81,7 +81,7 @@ def _checked(
 ) -> LabelledStructure:
     """A structure that somebody else labelled: it is looked at as any structure that is read."""
     if energy is None:
-        raise BadInput(f"{where}: has no energy; label it or take it out")
+        raise BadInput(f"{where}: has no energy; add a label or remove it")
     check_atoms(atoms, where)
     settle_periodicity(atoms, where)
     bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
@@ -101,7 +101,7 @@ def _plain(
             raise BadInput(f"{where}: {name} has the shape {np.shape(array)}, not {shape}")
     for name, value in (("energy", energy), ("forces", forces), ("stress", stress)):
         if value is not None and not np.isfinite(value).all():
-            raise BadInput(f"{where}: {name} holds a number that is not finite; correct it or take the row out")
+            raise BadInput(f"{where}: {name} contains a number that is not finite; correct it or remove the row")
     return LabelledStructure(bare, float(energy), forces, stress, where, info)
 
 

@@ -124,4 +124,4 @@ def _array(value: Any, name: str, where: str) -> np.ndarray:
     try:
         return np.array(value, dtype=float)
     except (TypeError, ValueError):
-        raise BadInput(f"{where}: {quoted(name)} holds something else than numbers") from None
+        raise BadInput(f"{where}: {quoted(name)} contains values that are not numbers") from None

@@ -46,14 +46,14 @@ class PriorAnswers:
         """
         own = next((item for item in data if item.info.get("reference") == self.prior.name), None)
         if own is not None:
-            raise BadInput(f"{own.where}: was labelled by {self.prior.name} itself; a correction to it would be measured against itself")
+            raise BadInput(f"{own.where}: was labelled by {self.prior.name} itself, which cannot be corrected by its own labels")
         left = []
         for k, item in enumerate(data):
             said = self._answer(item)
             if not np.isfinite(said["energy"]):
                 if leave_out:
                     continue
-                raise BadInput(f"{item.where}: {self.prior.name} has no answer for it; take the row out")
+                raise BadInput(f"{item.where}: {self.prior.name} cannot evaluate it; remove the row")
             left.append(
                 replace(
                     item,

@@ -53,7 +53,7 @@ def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **option
         given["labels"] = {**data["labels"], **given["labels"]}
     data.update(given)
     if not isinstance(settings, FitSettings) and data.get("stages") and "steps" in data:
-        raise BadInput(f"{source}: steps has no effect beside stages, which have their own; give one of the two")
+        raise BadInput(f"{source}: steps and stages exclude each other; give one of the two")
     found = validated(FitSettings, data, source)
     if found.prior is None:
         return found
@@ -249,7 +249,7 @@ def learning_curve(
                 own = resolve(file, model=family).model_dump(include=set(read_settings(file))) if file else {}
                 resolved = resolve(settings, **{**own, "model": family, "seed": seed, "validation": 0.0})
                 if resolved.patience:
-                    raise BadInput("patience would choose by the groups that are held back; set it to 0 for a learning curve")
+                    raise BadInput("a learning curve needs patience = 0, since the validation groups measure its errors")
                 key = {"model": name, "labels": size, "seed": seed, "settings": _short(resolved), "data": digest(labelled)}
                 row = next((old for old in done if all(old.get(k) == v for k, v in key.items())), None)
                 if row is None:

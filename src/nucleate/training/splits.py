@@ -84,7 +84,9 @@ def split(group: np.ndarray, share: float, seed: int, kept: np.ndarray | None = 
         return np.sort(np.concatenate([free[train], np.flatnonzero(kept)])), free[valid]
     sizes = Counter(group.tolist())
     if len(sizes) < 2:
-        raise BadInput("all structures are of one group: nothing can be held back honestly; split by another entry, or set validation = 0")
+        raise BadInput(
+            "all structures belong to one group, so none can be held back for validation; split by another entry, or set validation = 0"
+        )
     order = np.random.default_rng([seed, 5]).permutation(sorted(sizes))
     held: set[int] = set()
     count = 0

@@ -46,7 +46,7 @@ def refuse_outliers(data: Sequence[LabelledStructure]) -> None:
         if away[worst] > OUTLIER and away[worst] > 20 * np.median(away):
             raise BadInput(
                 f"{items[worst].where}: energy of {items[worst].labels.energy:.6g} eV is {away[worst]:.0f} eV/atom from the median of its "
-                "composition; correct it or take it out"
+                "composition; correct it or remove it"
             )
 
 
