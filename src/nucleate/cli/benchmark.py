@@ -35,7 +35,6 @@ def benchmark_search(
 ) -> None:
     """Measure the number of reference calls until the known ground state is found, over many seeds."""
     from nucleate.benchmark.run import benchmark
-    from nucleate.csp.run_data import SCHEMA
     from nucleate.persist.toml import read_settings
     from nucleate.report.terminal import show_benchmark, surrogate_warning
 
@@ -51,6 +50,6 @@ def benchmark_search(
     numbers = list(range(first_seed, first_seed + seeds))
     report = benchmark(system, reference, numbers, budget, overrides, baseline_cells, ablation, pretrained, workers, out, told)
     if as_json:
-        print_json({"schema": SCHEMA, **report})
+        print_json(report)
     else:
         show_benchmark(report)

@@ -23,8 +23,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; 
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """Print a result as JSON."""
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    """Print a result as JSON, with the version of its keys."""
+    from nucleate.persist.json_data import SCHEMA, finite
+
+    typer.echo(json.dumps(finite({"schema": SCHEMA, **data}), indent=2, ensure_ascii=False))
 
 
 def end_workers() -> None:

@@ -147,7 +147,6 @@ def relax(
     from dataclasses import asdict
 
     from nucleate import api
-    from nucleate.csp.run_data import SCHEMA
     from nucleate.report.terminal import surrogate_warning
 
     def told(kind: str, facts: dict[str, Any]) -> None:
@@ -164,7 +163,6 @@ def relax(
         structures = [asdict(structure) for structure in done.structures]
         print_json(
             {
-                "schema": SCHEMA,
                 "out": done.out and str(done.out),
                 "reference": done.reference,
                 "surrogate": done.surrogate,

@@ -21,13 +21,12 @@ from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.saved import SavedReference
 from nucleate.errors import RunFolderError
 from nucleate.fingerprints.matching import standard_cell
+from nucleate.persist.json_data import SCHEMA, finite
 from nucleate.persist.locks import is_locked
 from nucleate.persist.toml import read_settings
 from nucleate.reference.build import WITHOUT_EFFECT
 from nucleate.reference.ledger import LedgerRow, database_errors
 
-SCHEMA = 1
-"""Version of the JSON of `show_data`; it increases when a key changes its meaning or is removed, not when one is added."""
 SURROGATES = ("chgnet", "sevennet")
 
 
@@ -248,7 +247,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "proof": state.proof,
         "rounds": [record.as_dict() for record in state.records],
     }
-    return _finite(content)
+    return finite(content)
 
 
 def wall_seconds(state: LoopState) -> dict[str, float]:
@@ -259,11 +258,3 @@ def wall_seconds(state: LoopState) -> dict[str, float]:
     if state.proof is not None:
         spent["proof"] = state.proof.get("seconds", 0.0)
     return {phase: round(seconds, 2) for phase, seconds in spent.items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from ase.data import chemical_symbols
 
+from nucleate.persist.json_data import finite
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings, fit_soap_krr
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import what_is_missing
 from nucleate.training.evaluation import examine
-from nucleate.training.fitting import finite, structure_weights
+from nucleate.training.fitting import structure_weights
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.settings import FitSettings

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -275,12 +274,3 @@ def evaluation_parts(labelled: LabelledSet, chosen: Sequence[int]) -> Iterator[M
     """Minibatches of these structures, in order."""
     for first in range(0, len(chosen), EVALUATION_BATCH):
         yield labelled.take(list(chosen[first : first + EVALUATION_BATCH]))
-
-
-def finite(value: Any) -> Any:
-    """Replace NaN by null, for events."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

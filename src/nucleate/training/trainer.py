@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from nucleate.errors import BadInput, NucleateError, quoted
+from nucleate.persist.json_data import finite
 from nucleate.persist.text import stated
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings, make_model
@@ -25,7 +26,7 @@ from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import what_is_missing
 from nucleate.training.evaluation import examine, gradient_noise, some
-from nucleate.training.fitting import Fitting, finite, structure_weights
+from nucleate.training.fitting import Fitting, structure_weights
 from nucleate.training.folder import TrainingFolder, pack, read_events, unpack
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.observe import histograms
