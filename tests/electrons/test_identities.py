@@ -62,7 +62,7 @@ def test_density_band_energy_and_entropy_from_the_local_density_of_states(snapsh
     assert 1e3 * abs(float(terms.band) - snapshot.terms["band"]) / atoms < 3
     assert 1e3 * abs(float(terms.entropy) + snapshot.terms["entropy"]) / atoms < 1
     assert abs(mu - snapshot.fermi_level) < 5e-3
-    # The sparse k-points of a fast test leave 1 meV/atom; benchmarks/electrons_identities.py has the converged figures.
+    # The sparse k-points of a fast test leave 1 meV/atom; benchmarks/electrons/identities/run.py has the converged figures.
     assert 1e3 * abs(float(terms.free) - snapshot.terms["free"]) / atoms < 3
 
 

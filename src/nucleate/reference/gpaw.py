@@ -1,7 +1,7 @@
 """GPAW with plane waves and PAW as a reference.
 
 J. J. Mortensen et al., J. Chem. Phys. 160, 092503 (2024), doi 10.1063/5.0182685. The presets come from the convergence
-study in benchmarks/convergence.md.
+study in benchmarks/reference/convergence/README.md.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ SPACINGS: dict[str, dict[str, float]] = {
     "standard": {"metal": 0.18, "covalent": 0.22, "ionic": 0.45},
     "accurate": {"metal": 0.11, "covalent": 0.15, "ionic": 0.30},
 }
-"""1/Å, of each preset, the same for every engine: benchmarks/convergence.md."""
+"""1/Å, of each preset, the same for every engine: benchmarks/reference/convergence/README.md."""
 OWN_VECTORS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 

@@ -1,0 +1,211 @@
+"""Spins against Spirit 2.2.0: the same energies, the same equilibrium, and the speed of both on one core.
+
+    python -m venv spirit && spirit/bin/pip install spirit==2.2.0 numpy
+    OMP_NUM_THREADS=1 python benchmarks/spins/spirit/run.py --spirit-python spirit/bin/python
+
+Energies: random spins on a lattice with exchange, Dzyaloshinskii-Moriya vectors, anisotropy and field. Equilibrium: simple cubic,
+8 x 8 x 8, energy a spin and magnetisation by Monte Carlo here, by dynamics here, by Spirit's dynamics (Depondt) and by its Monte Carlo,
+which compares a move's energy with that of the spins before the sweep, and misses. Speed: 16 x 16 x 16, in turns, the best of several.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from nucleate.spins.couplings import Couplings, tensor, uniaxial
+from nucleate.spins.files.spirit import spirit_text
+from nucleate.spins.simulate.dynamics import Dynamics
+from nucleate.spins.simulate.fields import energy, fields_into, tables
+from nucleate.spins.simulate.lattice import SpinLattice
+from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax
+from nucleate.spins.simulate.observables.statistics import jackknife
+from nucleate.units import K_B, MU_B
+
+J = 10.0
+DAMPING, STEP = 0.3, 1.0
+SPIRIT_MU_B = 5.7883817555e-2
+
+SPIRIT = """
+import json, sys, time, numpy as np
+from spirit import state, system, configuration, simulation, quantities
+from spirit.parameters import llg, mc
+job = json.loads(sys.stdin.read())
+out = {}
+with state.State(job["cfg"], quiet=True) as p:
+    if job["task"] == "energy":
+        s = system.get_spin_directions(p); s[:] = np.array(json.load(open(job["spins"])))
+        system.update_data(p)
+        # The energy is returned in single precision; fields, at right angles to the spins, in double after a step of no length.
+        llg.set_temperature(p, 0.0); llg.set_timestep(p, 1e-15)
+        simulation.start(p, simulation.METHOD_LLG, simulation.SOLVER_HEUN, n_iterations=10**9, n_iterations_log=10**9, single_shot=True)
+        simulation.n_shot(p, 1)
+        out["energy"], out["field"] = system.get_energy(p), np.array(system.get_effective_field(p)).tolist()
+    if job["task"] == "mean":
+        t, warm, rounds, each = job["temperature"], job["warm"], job["rounds"], job["each"]
+        llg.set_temperature(p, t); llg.set_damping(p, job["damping"]); llg.set_timestep(p, job["step"] * 1e-3); mc.set_temperature(p, t)
+        configuration.plus_z(p)
+        method = (simulation.METHOD_LLG, simulation.SOLVER_DEPONDT) if job["method"] == "llg" else (simulation.METHOD_MC,)
+        simulation.start(p, *method, n_iterations=10**9, n_iterations_log=10**9, single_shot=True)
+        simulation.n_shot(p, warm)
+        found = []
+        for _ in range(rounds):
+            simulation.n_shot(p, each); system.update_data(p)
+            found.append([system.get_energy(p) / job["spins"], float(np.linalg.norm(np.array(system.get_spin_directions(p)).mean(axis=0)))])
+        simulation.stop(p); out["series"] = found
+    if job["task"] == "speed":
+        llg.set_temperature(p, job["temperature"]); llg.set_damping(p, job["damping"]); llg.set_timestep(p, job["step"] * 1e-3)
+        mc.set_temperature(p, job["temperature"]); configuration.random(p)
+        llg_with = {"heun": simulation.SOLVER_HEUN, "depondt": simulation.SOLVER_DEPONDT, "sib": simulation.SOLVER_SIB}
+        methods = {**{k: (simulation.METHOD_LLG, v) for k, v in llg_with.items()}, "mc": (simulation.METHOD_MC,)}
+        for name, method in methods.items():
+            simulation.start(p, *method, n_iterations=10**9, n_iterations_log=10**9, single_shot=True)
+            simulation.n_shot(p, 20)
+            t0 = time.perf_counter(); simulation.n_shot(p, job["steps"])
+            out[name] = job["spins"] * job["steps"] / (time.perf_counter() - t0) / 1e6
+            simulation.stop(p)
+print("RESULT" + json.dumps(out))
+"""
+
+
+def cubic(dm: float = 0.0) -> Couplings:
+    """Simple cubic, nearest neighbours; with D along the bonds if asked."""
+    vectors = dm * np.eye(3)
+    return Couplings(3 * np.eye(3), np.zeros((1, 3)), ("Fe",), [2.0], [0] * 3, [0] * 3, np.eye(3), tensor(np.full(3, J), vectors))
+
+
+def ask_spirit(python: str, folder: Path, lattice: SpinLattice, field: tuple[float, float, float] = (0.0, 0.0, 0.0), **job) -> dict:
+    cfg = folder / "input.cfg"
+    cfg.write_text(spirit_text(lattice.couplings, lattice.size, field))
+    given = {"cfg": str(cfg), **job}
+    ended = subprocess.run([python, "-c", SPIRIT], input=json.dumps(given), capture_output=True, text=True, check=False, cwd=folder)
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("RESULT")]
+    if not lines:
+        raise SystemExit(f"Spirit failed: {ended.stderr[-400:]}")
+    return json.loads(lines[0].removeprefix("RESULT"))
+
+
+def energies(python: str, folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    messy = Couplings(
+        np.array([[3.0, 0, 0], [0.4, 3.1, 0], [0, 0.2, 3.3]]), [[0, 0, 0], [1.4, 1.5, 1.6]], ("Fe", "Mn"), [2.0, 3.0],
+        [0, 0, 1, 0, 1], [0, 1, 1, 1, 0], [[1, 0, 0], [0, 0, 0], [0, 1, 1], [0, -1, 0], [2, 0, 1]],
+        tensor(rng.normal(size=5) * 5, rng.normal(size=(5, 3))), [uniaxial(1.5, np.array([0, 0, 1])), uniaxial(-0.7, np.array([1, 1, 0]))],
+    )  # fmt: skip
+    field = (1.0, -3.0, 9.0)
+    lattice = SpinLattice.build(messy, (4, 3, 5), field)
+    worst, single = 0.0, 0.0
+    for _ in range(20):
+        spins = lattice.random(rng)
+        # Spirit counts cells with the first vector fastest.
+        ordered = spins.reshape(4, 3, 5, 2, 3).transpose(2, 1, 0, 3, 4).reshape(-1, 3)
+        path = folder / "spins.json"
+        path.write_text(json.dumps(ordered.tolist()))
+        # Spirit's Bohr magneton is an older one.
+        theirs_field = tuple(b * MU_B / SPIRIT_MU_B for b in field)
+        found = ask_spirit(python, folder, lattice, theirs_field, task="energy", spins=str(path))
+        here = energy(lattice, spins)
+        field_here = np.empty_like(spins)
+        fields_into(field_here, spins, *tables(lattice))
+        field_here -= (field_here * spins).sum(axis=1, keepdims=True) * spins
+        theirs = np.array(found["field"]).reshape(5, 3, 4, 2, 3).transpose(2, 1, 0, 3, 4).reshape(-1, 3)
+        worst, single = max(worst, float(np.abs(theirs - field_here).max())), max(single, abs(found["energy"] - here))
+    print(
+        f"20 random states of {len(lattice)} spins: fields agree to {worst:.1e} meV, energies to {single:.1e} meV (single precision)",
+        flush=True,
+    )
+
+
+def equilibrium(python: str, folder: Path, rounds: int) -> None:
+    lattice = SpinLattice.build(cubic(), (8, 8, 8))
+    n = len(lattice)
+    print("| k T / J | heat bath here | dynamics here | Spirit, dynamics | Spirit, Monte Carlo |\n|---|---|---|---|---|")
+    for reduced in (0.5, 0.8, 1.1, 1.3):
+        t = reduced * J / K_B
+        rng = np.random.default_rng(1)
+        cells = []
+        spins, kernel = lattice.aligned(), tables(lattice)
+        series = []
+        for k in range(2000 + 4 * rounds):
+            heat_bath(spins, 1 / (K_B * t), rng, *kernel)
+            over_relax(spins, 1 / (K_B * t), rng, *kernel)
+            if k >= 2000:
+                series.append([energy(lattice, spins) / n, np.linalg.norm(spins.mean(axis=0))])
+        cells.append(series)
+        spins, move, series = lattice.aligned(), Dynamics(lattice, STEP, DAMPING, t), []
+        move.run(spins, 5000, rng)
+        for _ in range(rounds):
+            move.run(spins, 20, rng)
+            series.append([energy(lattice, spins) / n, np.linalg.norm(spins.mean(axis=0))])
+        cells.append(series)
+        job = {"task": "mean", "temperature": t, "rounds": rounds, "spins": n, "damping": DAMPING, "step": STEP}
+        cells.append(ask_spirit(python, folder, lattice, **job, method="llg", warm=5000, each=20)["series"])
+        cells.append(ask_spirit(python, folder, lattice, **job, method="mc", warm=2000, each=4)["series"])
+        text = []
+        for series in cells:
+            value, error = jackknife(np.array(series), lambda m: m)
+            text.append(f"{value[0]:.3f} ± {error[0]:.3f}; {value[1]:.4f} ± {error[1]:.4f}")
+        print(f"| {reduced} |", " | ".join(text), "|", flush=True)
+
+
+def rates(python: str, folder: Path, couplings: Couplings, repeats: int, steps: int = 200, temperature: float = 50.0) -> dict[str, float]:
+    """Million spin-steps or updates a second, the best of several turns."""
+    lattice = SpinLattice.build(couplings, (16, 16, 16))
+    rng, kernel, beta = np.random.default_rng(0), tables(lattice), 1 / (K_B * temperature)
+    spins = lattice.random(rng)
+    heun, implicit = (Dynamics(lattice, STEP, DAMPING, temperature, scheme) for scheme in ("heun", "semi-implicit"))
+    work = {
+        "heun": lambda k: heun.run(spins, k, rng),
+        "semi-implicit": lambda k: implicit.run(spins, k, rng),
+        "heat bath": lambda k: [heat_bath(spins, beta, rng, *kernel) for _ in range(k)],
+        "over-relaxation": lambda k: [over_relax(spins, beta, rng, *kernel) for _ in range(k)],
+    }
+    for run in work.values():
+        run(1)
+    best: dict[str, float] = {}
+    for _ in range(repeats):
+        for label, run in work.items():
+            start = time.perf_counter()
+            run(steps)
+            best[label] = max(best.get(label, 0.0), len(lattice) * steps / (time.perf_counter() - start) / 1e6)
+        job = {"task": "speed", "temperature": temperature, "damping": DAMPING, "step": STEP, "spins": len(lattice), "steps": steps}
+        for key, value in ask_spirit(python, folder, lattice, **job).items():
+            best[f"Spirit {key}"] = max(best.get(f"Spirit {key}", 0.0), value)
+    return best
+
+
+def speed(python: str, folder: Path, repeats: int) -> None:
+    for name, couplings in (("exchange alone", cubic()), ("with Dzyaloshinskii-Moriya vectors", cubic(3.0))):
+        best = rates(python, folder, couplings, repeats)
+        print(f"{name}: million spin-steps or updates a second: " + ", ".join(f"{k} {v:.2f}" for k, v in best.items()))
+        ratio = {"Heun": ("heun", "heun"), "semi-implicit to SIB": ("semi-implicit", "sib"), "heat bath to Metropolis": ("heat bath", "mc")}
+        print(
+            f"{name}: times Spirit's: " + ", ".join(f"{k} {best[a] / best[f'Spirit {b}']:.1f}" for k, (a, b) in ratio.items()), flush=True
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spirit-python", required=True)
+    parser.add_argument("--rounds", type=int, default=1500)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=["energies", "equilibrium", "speed"], default=["energies", "equilibrium", "speed"])
+    a = parser.parse_args()
+    python = str(Path(a.spirit_python).absolute())
+    with tempfile.TemporaryDirectory() as name:
+        if "energies" in a.only:
+            energies(python, Path(name))
+        if "equilibrium" in a.only:
+            equilibrium(python, Path(name), a.rounds)
+        if "speed" in a.only:
+            speed(python, Path(name), a.repeats)
+
+
+if __name__ == "__main__":
+    main()
