@@ -91,10 +91,10 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
         (["train", str(al_data), "--settings", str(cut), "--out", str(tmp_path / "m")], "cutoff -4"),
         (["train", str(al_data), "--settings", str(odd), "--out", str(tmp_path / "m")], "options are cutoff, radial"),
         (["train", str(al_data), "--out", crystal], "cannot be made"),
-        (["predict", model, crystal, "--cube", str(tmp_path / "no/d.cube")], "no such folder"),
+        (["predict", model, crystal, "--cube", str(tmp_path / "no/d.cube")], "folder does not exist"),
         (["predict", model, crystal, "--scratch", crystal], "cannot be used"),
         (["start", model, crystal], "not a whole emulator"),
-        (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al"], "as Be=2"),
+        (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al"], "for example Be=2"),
         (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al=3"], "numpy array"),
     ):
         result = run(*words)

@@ -80,7 +80,7 @@ def test_failures_are_kept_out_and_named(al_data: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(sampling, "ground_state", stands_in)
     heard: list[str] = []
-    paths = label_structures(tmp_path, frames, GroundStateSettings(), told=lambda kind, facts: heard.append(kind))
+    paths = label_structures(tmp_path, frames, GroundStateSettings(), progress=lambda kind, facts: heard.append(kind))
     assert [path.stem for path in paths] == ["0000", "0002"]
     assert heard.count("failure") == 1
     failure = next(line for line in read_lines(tmp_path / "events.jsonl") if line["event"] == "failure")

@@ -69,7 +69,7 @@ def test_a_pool_is_learned_within_its_budget(strategy):
         return None if row % 10 == 3 else float(pairs.couplings[row])
 
     steps = []
-    ended = learn_actively(blind(pairs), label, ActiveSettings(strategy, first=8, batch=6, budget=30, components=0), told=steps.append)
+    ended = learn_actively(blind(pairs), label, ActiveSettings(strategy, first=8, batch=6, budget=30, components=0), progress=steps.append)
     assert list(ended.asked) == asked
     assert len(asked) == len(set(asked)) == 30
     assert not any(row % 10 == 3 for row in ended.known)

@@ -97,7 +97,7 @@ def test_the_verb_takes_a_table_over(tmp_path):
     named = [w for name, value in COLUMNS.items() for w in ("--column", f"{name}={value}")]
     ended = CliRunner().invoke(app, [*words, *named])
     assert ended.exit_code == 0, ended.output
-    assert "1 rows without a coupling were left out" in ended.output
+    assert "1 rows without a coupling were skipped" in ended.output
     assert read_pairs(out).couplings == pytest.approx([1.0])
     refused = CliRunner().invoke(app, [*words, *named])
     assert refused.exit_code == 2

@@ -43,12 +43,12 @@ def test_a_stopped_simulation_ends_as_an_unbroken_one(tmp_path, monkeypatch, met
 
     for left in (16, 48, 80):
 
-        def told(kind, facts, left=left):
+        def progress(kind, facts, left=left):
             if kind == "progress" and facts["done"] + (64 if facts["size"] == 4 else 0) >= left:
                 raise Stop
 
         with pytest.raises(Stop):
-            simulate(CUBIC, wanted, tmp_path / "run", told=told)
+            simulate(CUBIC, wanted, tmp_path / "run", progress=progress)
     assert simulate(CUBIC, wanted, tmp_path / "run").rows == whole
     assert len(json.loads((tmp_path / "run" / "table.json").read_text())) == 6
 
@@ -76,8 +76,8 @@ def test_more_measurements_go_on_from_those_that_are_there(tmp_path):
 def test_show_tells_which_sublattices_oppose(tmp_path):
     pair = Couplings(3 * np.eye(3), [[0, 0, 0], [1.5, 1.5, 1.5]], ("Cr", "Cr"), [2.0, 2.0], [0], [1], [[0, 0, 0]], tensor([-5.0]))
     (tmp_path / "c.csv").write_text(table_text(pair))
-    told = CliRunner().invoke(app, ["spins", "show", str(tmp_path / "c.csv"), "--json"])
-    signs = json.loads(told.stdout)["estimates"]["sublattices"]
+    shown = CliRunner().invoke(app, ["spins", "show", str(tmp_path / "c.csv"), "--json"])
+    signs = json.loads(shown.stdout)["estimates"]["sublattices"]
     assert signs[0] * signs[1] == -1
     assert "sites" in CliRunner().invoke(app, ["spins", "show", str(tmp_path / "c.csv")]).output
 
@@ -140,18 +140,18 @@ def test_the_verbs_on_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "-5", "3"], "rising temperatures above 0 K"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "-5", "3"], "increasing temperatures"),
         (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--method", "guess"], "method"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "x.xyz"], "figures are of the kinds"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "1"], "rising temperatures above 0 K"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "nowhere/x.png"], "no such folder"),
-        (["spins", "convert", "{c}", "nowhere/x.cfg"], "no such folder"),
-        (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn5"], "write an element and its moment"),
-        (["spins", "couple", "{c}", "--out", "x", "--moment", "Mm=5"], "no element"),
-        (["spins", "lattice", "{c}", "x.csv", "--moment", "Mn=-5", "--shell", "1"], "give its size, above zero"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "x.xyz"], "matplotlib"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "1"], "increasing temperatures"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "nowhere/x.png"], "folder does not exist"),
+        (["spins", "convert", "{c}", "nowhere/x.cfg"], "folder does not exist"),
+        (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn5"], "give an element and its moment"),
+        (["spins", "couple", "{c}", "--out", "x", "--moment", "Mm=5"], "unknown element"),
+        (["spins", "lattice", "{c}", "x.csv", "--moment", "Mn=-5", "--shell", "1"], "give a magnitude"),
         (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn=5", "--method", "tb2j", "--insulator"], "have no effect"),
         (["spins", "show", "nowhere.csv"], "no such file"),
-        (["spins", "convert", "{c}", "x.dat"], "unknown kind of file"),
+        (["spins", "convert", "{c}", "x.dat"], "unknown file format"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):

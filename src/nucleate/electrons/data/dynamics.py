@@ -88,7 +88,7 @@ def make_potential(name: str, atoms: Atoms) -> Any:
     return NucleateCalculator(PriorPotential(name) if name in PRIORS else name)
 
 
-def draw_structures(settings: DynamicsSettings, told: Callable[[int, int], None] = lambda done, total: None) -> list[Atoms]:
+def draw_structures(settings: DynamicsSettings, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Atoms]:
     """Snapshots of Langevin dynamics at constant volume, each an interval after the one before.
 
     Args:
@@ -106,7 +106,7 @@ def draw_structures(settings: DynamicsSettings, told: Callable[[int, int], None]
             atoms, settings.step * units.fs, temperature_K=temperature, friction=settings.friction / units.fs, rng=rng, logfile=None
         )
         for _ in dynamics.irun(steps):
-            told(min(done + dynamics.nsteps, total), total)
+            progress(min(done + dynamics.nsteps, total), total)
         done += steps
 
     start = max(MELTING * settings.temperature, 2500.0) if settings.phase == "liquid" else settings.temperature

@@ -46,7 +46,7 @@ def sample(
     settings: SampleSettings,
     workers: int = 1,
     executor: Executor | None = None,
-    told: OnEvent = lambda kind, facts: None,
+    progress: OnEvent = lambda kind, facts: None,
 ) -> list[Path]:
     """Draw structures and compute their electrons; what is there already is kept.
 
@@ -79,7 +79,9 @@ def sample(
         raise RunFolderError(f"{out}: is not an empty folder and holds no sampling; choose another --out")
     drawn = out / "structures.extxyz"
     # Before the folder is made: settings that cannot be used leave none behind.
-    structures = None if drawn.exists() else draw_structures(settings.dynamics, lambda n, of: told("dynamics", {"done": n, "total": of}))
+    structures = (
+        None if drawn.exists() else draw_structures(settings.dynamics, lambda n, total: progress("dynamics", {"done": n, "total": total}))
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(present, text)
@@ -91,7 +93,7 @@ def sample(
     # Through the file, so that a sampling taken up again sees the very same numbers.
     frames = ase.io.read(drawn, index=":")
     assert isinstance(frames, list)
-    return label_structures(out, frames, settings.ground_state, workers, executor, told)
+    return label_structures(out, frames, settings.ground_state, workers, executor, progress)
 
 
 def label_structures(
@@ -100,7 +102,7 @@ def label_structures(
     settings: GroundStateSettings,
     workers: int = 1,
     executor: Executor | None = None,
-    told: OnEvent = lambda kind, facts: None,
+    progress: OnEvent = lambda kind, facts: None,
 ) -> list[Path]:
     """Electrons of every structure that has none yet; the first one settles the window of energies for all."""
     (out / "snapshots").mkdir(parents=True, exist_ok=True)
@@ -118,13 +120,13 @@ def label_structures(
         nonlocal window
         if isinstance(answer, ReferenceFailed):
             append_line(out / "events.jsonl", {"event": "failure", "number": number, "kind": answer.kind, "reason": answer.reason})
-            told("failure", {"number": number, "reason": answer.reason, "total": total})
+            progress("failure", {"number": number, "reason": answer.reason, "total": total})
             return
         window = float(answer.energies[0]), float(answer.energies[-1])
         write_snapshot(paths[number], answer)
         done.append(paths[number])
         append_line(out / "events.jsonl", {"event": "snapshot", "number": number, **answer.details})
-        told("snapshot", {"number": number, "done": len(done), "total": total, **answer.details})
+        progress("snapshot", {"number": number, "done": len(done), "total": total, **answer.details})
 
     while todo and window is None:
         number = todo.pop(0)

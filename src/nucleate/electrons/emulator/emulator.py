@@ -201,7 +201,7 @@ def norm(difference: Tensor, grid: Grid, local: float) -> float:
     return float(half_coulomb(difference.reshape(1, -1), grid, local).square().sum())
 
 
-def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: OnEvent = lambda kind, facts: None) -> Emulator:
+def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, progress: OnEvent = lambda kind, facts: None) -> Emulator:
     """Fit to the densities of sampled snapshots.
 
     Args:
@@ -240,7 +240,7 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: 
         grams.append(phi @ phi.T)
         projections.append(phi @ target)
         sizes.append(float(target.square().sum()))
-        told("snapshot", {"done": number + 1, "total": len(heads)})
+        progress("snapshot", {"done": number + 1, "total": len(heads)})
     gram, projection = torch.stack(grams), torch.stack(projections)
 
     def solved(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,7 +268,7 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: 
     }
     emulator = Emulator(descriptor, species, mean, scale, weights, noise * inverse, heads[0].engine, facts, settings.local)
     emulator.save(out / "emulator.safetensors")
-    told("fitted", facts)
+    progress("fitted", facts)
     return emulator
 
 

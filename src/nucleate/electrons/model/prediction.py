@@ -28,7 +28,7 @@ from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.occupation import Occupation, check_temperature, occupation
 from nucleate.electrons.levels.smearing import unsmeared_occupation
 from nucleate.electrons.model.model import ElectronModel
-from nucleate.electrons.model.slabs import Slabs, Told
+from nucleate.electrons.model.slabs import OnEvent, Slabs
 from nucleate.electrons.species import check_apart, ions_of
 from nucleate.electrons.terms.exchange_correlation import Functional
 from nucleate.electrons.terms.free_energy import DensityTerms, EnergyTerms, density_terms, free_energy
@@ -176,7 +176,7 @@ def predict(
     workers: int = 0,
     path: Path | None = None,
     scratch: Path | None = None,
-    told: Told = silent,
+    progress: OnEvent = silent,
 ) -> Electrons:
     """Everything a model says of a structure.
 
@@ -213,7 +213,7 @@ def predict(
     electrons = model.electrons(atoms)
     if scratch is not None:
         _claim(scratch, model, atoms, grid.shape)
-    slabs = Slabs(model, atoms, grid.shape, workers, path, scratch, told)
+    slabs = Slabs(model, atoms, grid.shape, workers, path, scratch, progress)
     try:
         sums = np.zeros((model.network.members, model.network.last.shape[1]))
         for _, part in slabs.ask("density of states", "sums", "sums", lambda slab: ()):

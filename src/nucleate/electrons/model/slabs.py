@@ -27,7 +27,7 @@ from nucleate.errors import BadInput
 from nucleate.persist.files import write_whole
 from nucleate.processes.workers import become_worker
 
-Told = Callable[[str, int, int], None]
+OnEvent = Callable[[str, int, int], None]
 BATCH = 1024
 """Points evaluated at once: what they need stays in the processor's cache."""
 KEPT_BYTES = 2**29
@@ -202,10 +202,10 @@ class Slabs:
         workers: int = 0,
         path: Path | None = None,
         scratch: Path | None = None,
-        told: Told = lambda phase, done, total: None,
+        progress: OnEvent = lambda phase, done, total: None,
     ):
         self.count = -(-shape[0] // EDGE)
-        self._shape, self._scratch, self._told = shape, scratch, told
+        self._shape, self._scratch, self._progress = shape, scratch, progress
         self._pool: Executor | None = None
         self._workers = workers
         if workers:
@@ -243,7 +243,7 @@ class Slabs:
                 waiting.append((slab, self._submit(question, slab, key, given)))
             slab, answer = waiting.pop(0)
             yield slab, answer()
-            self._told(phase, done + 1, self.count)
+            self._progress(phase, done + 1, self.count)
 
     def _submit(self, question: str, slab: int, key: str | None, given: Callable[[int], tuple[Any, ...]]) -> Callable[[], Any]:
         file = self._scratch / f"{key}-{slab:05d}.npy" if self._scratch is not None and key is not None else None

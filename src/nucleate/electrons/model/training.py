@@ -89,7 +89,7 @@ class Errors:
 
 
 def train(
-    data: list[Path], out: Path, settings: ElectronTraining, told: OnEvent = lambda kind, facts: None
+    data: list[Path], out: Path, settings: ElectronTraining, progress: OnEvent = lambda kind, facts: None
 ) -> tuple[ElectronModel, dict[str, list[Errors]]]:
     """Train a model and judge it on the snapshots held back.
 
@@ -110,7 +110,7 @@ def train(
 
     def note(kind: str, facts: dict[str, Any]) -> None:
         append_line(out / "events.jsonl", {"event": kind, **facts})
-        told(kind, facts)
+        progress(kind, facts)
 
     heads = [read_snapshot(path, ldos=False) for path in paths]
     check_together(paths, heads)

@@ -228,8 +228,8 @@ def without_degeneracies(text: str) -> str:
 class _Chain:
     """Programs run one after another in a folder; what was made from the same input, and the same before it, is not run again."""
 
-    def __init__(self, folder: Path, start: str, told: Callable[[str], None]):
-        self.folder, self._key, self._told = folder, start, told
+    def __init__(self, folder: Path, start: str, progress: Callable[[str], None]):
+        self.folder, self._key, self._progress = folder, start, progress
 
     def run(self, step: str, program: list[str], text: str | None, ended: str) -> str:
         """Output of one program; `ended` is what it says at a good end."""
@@ -237,7 +237,7 @@ class _Chain:
         output, mark = self.folder / f"{step}.out", self.folder / f"{step}.done"
         if output.exists() and mark.exists() and mark.read_text() == self._key:
             return output.read_text(errors="replace")
-        self._told(step)
+        self._progress(step)
         mark.unlink(missing_ok=True)
         with output.open("w") as stream:
             code = subprocess.run(
@@ -252,7 +252,7 @@ class _Chain:
 
 
 def wannier_couplings(
-    atoms: Atoms, settings: WannierSettings, folder: Path, told: Callable[[str], None] = lambda text: None
+    atoms: Atoms, settings: WannierSettings, folder: Path, progress: Callable[[str], None] = lambda text: None
 ) -> WannierResult:
     """Run the chain in a folder; what is there and was made from the same input is not run again.
 
@@ -278,7 +278,7 @@ def wannier_couplings(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
-    chain = _Chain(folder, "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files), told)
+    chain = _Chain(folder, "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files), progress)
     fermi, total_moment = _ground_state(chain, atoms, settings, prefix)
     up, down = (_wannier_functions(chain, atoms, settings, prefix, spin, fermi) for spin in ("up", "down"))
     write_whole(folder / "scf.pwi", pw_text(atoms, settings, "scf"))

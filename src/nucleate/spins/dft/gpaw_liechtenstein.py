@@ -105,7 +105,7 @@ def liechtenstein_couplings(
     settings: LiechtensteinSettings,
     reference: ReferenceSettings,
     folder: Path,
-    told: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> LiechtensteinResult:
     """Couplings of the state that a calculation settles in; what the folder holds from the same input is not run again.
 
@@ -133,11 +133,11 @@ def liechtenstein_couplings(
     start_moments(atoms, {**reference.magnetic_moments, **settings.moments})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        calculator, moments = _ground_state(atoms, settings, engine, folder, sites, told)
-        told(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
+        calculator, moments = _ground_state(atoms, settings, engine, folder, sites, progress)
+        progress(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
         with _gpaw_errors("bands"):
             calculator, bands = _on_mesh(calculator, mesh, settings.bands)
-        told("couplings")
+        progress("couplings")
         with _gpaw_errors("couplings"):
             states = PAWStates(calculator, bands, sites, mesh)
             tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
@@ -166,7 +166,7 @@ def _check_reference(reference: ReferenceSettings, engine: GPAWReference) -> Non
 
 
 def _ground_state(
-    atoms: Atoms, settings: LiechtensteinSettings, engine: GPAWReference, folder: Path, sites: np.ndarray, told: Callable[[str], None]
+    atoms: Atoms, settings: LiechtensteinSettings, engine: GPAWReference, folder: Path, sites: np.ndarray, progress: Callable[[str], None]
 ) -> tuple[Any, np.ndarray]:
     """The converged calculator, from the folder if it is there, and the sites' moments."""
     from gpaw import GPAW
@@ -181,7 +181,7 @@ def _ground_state(
     state, mark = folder / "state.gpw", folder / "state.done"
     calculator = _read_state(state) if mark.exists() and mark.read_text(errors="replace") == key else None
     if calculator is None:
-        told("self-consistent state")
+        progress("self-consistent state")
         with _gpaw_errors("state"):
             mark.unlink(missing_ok=True)
             calculator = GPAW(**options)

@@ -32,7 +32,7 @@ NARROWEST = 0.1
 """eV; an insulator's gap is wider."""
 WHOLE = 0.05
 """Bohr magnetons; how far an insulator's total moment may be from a whole number."""
-Told = Callable[[str, dict[str, Any]], None]
+OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class MappingSettings(BaseModel):
@@ -193,7 +193,7 @@ def choose_states(n: int, first: np.ndarray, second: np.ndarray, orbit: np.ndarr
     return pool[chosen]
 
 
-def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatcher, told: Told = lambda kind, facts: None) -> Mapped:
+def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatcher, progress: OnEvent = lambda kind, facts: None) -> Mapped:
     """Couplings between the magnetic atoms of a crystal.
 
     Args:
@@ -213,11 +213,11 @@ def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatche
     orbit = pair_map(atoms, sites, first, second, shifts).orbit
     rng = np.random.default_rng(settings.seed)
     if settings.method == "four-state":
-        return _four_state(atoms, sites, wanted, (first, second, shifts), orbit, settings, dispatcher, told)
+        return _four_state(atoms, sites, wanted, (first, second, shifts), orbit, settings, dispatcher, progress)
     if (first == second).all():
         raise BadInput("the cell holds one magnetic atom, whose images always point along; take a supercell")
     signs = choose_states(len(sites), first, second, orbit, settings.spare, rng)
-    states, failures = ask_states(atoms, sites, wanted, signs, settings, dispatcher, told, "collinear mapping")
+    states, failures = ask_states(atoms, sites, wanted, signs, settings, dispatcher, progress, "collinear mapping")
     if not states:
         raise NucleateError(f"none of {len(signs)} states could be used: {'; '.join(failures)}")
     design = _design(np.array([s.signs for s in states]), first, second, orbit)
@@ -240,7 +240,7 @@ def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatche
 
 def ask_states(
     atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, signs: np.ndarray, settings: MappingSettings, dispatcher: Dispatcher,
-    told: Told = lambda kind, facts: None, purpose: str = "energy mapping",
+    progress: OnEvent = lambda kind, facts: None, purpose: str = "energy mapping",
 ) -> tuple[list[SpinState], list[str]]:  # fmt: skip
     """States (s, n) that turned out as asked for, and in words those that did not."""
     states: list[SpinState] = []
@@ -250,7 +250,7 @@ def ask_states(
     def on_done(index: int, answer: Label | ReferenceFailed) -> None:
         nonlocal done
         done += 1
-        told("state", {"done": done, "total": len(signs), "signs": arrows(signs[index]), "failed": isinstance(answer, ReferenceFailed)})
+        progress("state", {"done": done, "total": len(signs), "signs": arrows(signs[index]), "failed": isinstance(answer, ReferenceFailed)})
 
     # One grid of k-points for all states, whichever of them repeat a smaller cell: no two sites of this one are alike.
     apart = _with_moments(atoms, sites, 1 + 0.01 * np.arange(len(sites)), wanted)
@@ -293,7 +293,7 @@ def _image_beyond(atoms: Atoms, i: int, j: int, cutoff: float) -> float:
 
 def _four_state(
     atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, pairs: tuple[np.ndarray, np.ndarray, np.ndarray], orbit: np.ndarray,
-    settings: MappingSettings, dispatcher: Dispatcher, told: Callable[[str, dict[str, Any]], None],
+    settings: MappingSettings, dispatcher: Dispatcher, progress: Callable[[str, dict[str, Any]], None],
 ) -> Mapped:  # fmt: skip
     first, second, shifts = pairs
     tensors = np.full((len(first), 3, 3), np.nan)
@@ -323,7 +323,7 @@ def _four_state(
         if len(sites) == 2:
             # Turning every spin over changes nothing without spin-orbit coupling.
             signs = signs[[0, 1]]
-        found, failed = ask_states(atoms, sites, wanted, signs, settings, dispatcher, told, "four-state mapping")
+        found, failed = ask_states(atoms, sites, wanted, signs, settings, dispatcher, progress, "four-state mapping")
         failures += failed
         states += found
         if len(found) < len(signs):

@@ -379,10 +379,10 @@ def read_spirit(path: str | Path, symbols: tuple[str, ...] | None = None) -> Cou
     n = len(scaled)
     if symbols is not None and (len(symbols) != n or not all(atomic_numbers.get(s) for s in symbols)):
         raise BadInput(f"{path}: give {n} elements")
-    moments, told = _moments(found, n)
+    moments, moment_notes = _moments(found, n)
     place, tensors, again = _pairs(found, n)
     onsite, ignored = _onsite(found, n, cell)
-    notes += [*told, *again, *ignored, *_ends(found, place, tensors)]
+    notes += [*moment_notes, *again, *ignored, *_ends(found, place, tensors)]
     try:
         return Couplings(
             cell, scaled @ cell, symbols or ("X",) * n, moments, place[:, 0], place[:, 1], place[:, 2:], tensors, onsite,

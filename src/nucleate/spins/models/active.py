@@ -114,7 +114,7 @@ def learn_actively(
     label: Label,
     settings: ActiveSettings,
     slopes: np.ndarray | None = None,
-    told: Callable[[ActiveStep], None] = lambda step: None,
+    progress: Callable[[ActiveStep], None] = lambda step: None,
 ) -> ActiveStep:
     """Ask for labels batch by batch until the budget is spent or the pool is empty.
 
@@ -148,7 +148,7 @@ def learn_actively(
         told_pairs = pool.take(known).with_couplings(np.array([values[k] for k in known]))
         model = PairGaussianProcess(settings.components, 1, settings.seed).fit(told_pairs)
         step = ActiveStep(tuple(asked), tuple(known), model)
-        told(step)
+        progress(step)
         done = set(asked)
         rest = [k for k in range(len(pool)) if k not in done]
         left = settings.budget - len(asked)

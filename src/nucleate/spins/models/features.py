@@ -37,9 +37,9 @@ def element_features(symbol: str) -> tuple[float, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         element = Element(symbol)
-        told = float(element.X)
+        tabulated = float(element.X)
     # Noble gases have none; they bind nothing.
-    electronegativity = told if np.isfinite(told) else 0.0
+    electronegativity = tabulated if np.isfinite(tabulated) else 0.0
     d_electrons = float(max(0, min(10, element.group - 2)))
     return float(element.group), float(element.row), d_electrons, electronegativity, float(covalent_radii[element.Z])
 

@@ -153,7 +153,7 @@ class PairNetwork(nn.Module):
 
 
 def fit_network(
-    pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, told: Callable[[int, int, float], None] = lambda step, total, loss: None
+    pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, progress: Callable[[int, int, float], None] = lambda step, total, loss: None
 ) -> PairNetwork:
     """Train a committee, each member on minibatches of its own.
 
@@ -195,7 +195,7 @@ def fit_network(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         schedule.step()
-        told(step + 1, settings.steps, float(loss.detach()))
+        progress(step + 1, settings.steps, float(loss.detach()))
     return network
 
 

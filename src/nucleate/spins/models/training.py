@@ -24,7 +24,7 @@ from nucleate.spins.models.network import PairNetwork, PairNetworkSettings, fit_
 
 LARGEST_FACTS = 2**24
 """Bytes of model.json."""
-Told = Callable[[str, int, int], None]
+OnEvent = Callable[[str, int, int], None]
 
 
 class PairTraining(BaseModel):
@@ -87,7 +87,7 @@ class PairModel:
         return sorted({e for pair in pairs.elements for e in pair} - set(self.elements))
 
 
-def fit_pairs(pairs: Pairs, settings: PairTraining, told: Told = lambda phase, done, total: None) -> PairModel:
+def fit_pairs(pairs: Pairs, settings: PairTraining, progress: OnEvent = lambda phase, done, total: None) -> PairModel:
     """Train a model on pairs with couplings.
 
     Raises:
@@ -101,13 +101,13 @@ def fit_pairs(pairs: Pairs, settings: PairTraining, told: Told = lambda phase, d
         chosen = choices[0] if len(choices) == 1 else choose_components(pairs, choices, seed=settings.seed)
         model = PairGaussianProcess(chosen, settings.restarts, settings.seed).fit(pairs)
     elif settings.model == "network":
-        model = fit_network(pairs, settings.network, settings.seed, lambda step, total, loss: told("training", step, total))
+        model = fit_network(pairs, settings.network, settings.seed, lambda step, total, loss: progress("training", step, total))
     else:
         model = ElementTrees(settings.seed).fit(pairs)
     return PairModel(settings, model, pairs)
 
 
-def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, told: Told = lambda phase, done, total: None) -> PairModel:
+def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, progress: OnEvent = lambda phase, done, total: None) -> PairModel:
     """Train and write a folder: settings, pairs, weights. The folder must not hold another model.
 
     Raises:
@@ -119,7 +119,7 @@ def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, told: Told =
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
-    found = fit_pairs(pairs, settings, told)
+    found = fit_pairs(pairs, settings, progress)
     write_whole(folder / "training.toml", to_toml(settings))
     kind = "pairs.csv" if pairs.atoms is None else "pairs.extxyz"
     write_pairs(folder / kind, pairs)
@@ -197,7 +197,7 @@ def scores(pairs: Pairs, predicted: np.ndarray, errors: np.ndarray) -> Scores:
 
 
 def cross_validate(
-    pairs: Pairs, settings: PairTraining, count: int = 10, grouping: str = "elements", told: Told = lambda phase, done, total: None
+    pairs: Pairs, settings: PairTraining, count: int = 10, grouping: str = "elements", progress: OnEvent = lambda phase, done, total: None
 ) -> Scores:
     """Train on all folds but one and predict that one, in turn; whatever a model chooses it chooses inside its training folds.
 
@@ -210,5 +210,5 @@ def cross_validate(
         model = fit_pairs(pairs.take(np.setdiff1d(np.arange(len(pairs)), part)), settings)
         found = model.predict(pairs.take(part))
         predicted[part], errors[part] = found.couplings, found.errors
-        told("folds", k + 1, count)
+        progress("folds", k + 1, count)
     return scores(pairs, predicted, errors)

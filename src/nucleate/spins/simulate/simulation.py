@@ -31,7 +31,7 @@ from nucleate.spins.simulate.observables.order import order_squared, phases
 from nucleate.spins.simulate.observables.statistics import BINS, autocorrelation_time, jackknife
 from nucleate.spins.simulate.settings import SimulationSettings
 
-Told = Callable[[str, dict[str, Any]], None]
+OnEvent = Callable[[str, dict[str, Any]], None]
 CHECKPOINT = 30.0
 """Seconds between checkpoints."""
 BLOCK = 16
@@ -224,7 +224,11 @@ class _Replicas:
 
 
 def simulate(
-    couplings: Couplings, settings: SimulationSettings, folder: Path | None = None, threads: int = 1, told: Told = lambda kind, facts: None
+    couplings: Couplings,
+    settings: SimulationSettings,
+    folder: Path | None = None,
+    threads: int = 1,
+    progress: OnEvent = lambda kind, facts: None,
 ) -> Simulated:
     """Run every size at every temperature.
 
@@ -243,17 +247,19 @@ def simulate(
     """
     order = leading_order(couplings)
     with nullcontext() if folder is None else _claimed(folder, couplings, settings):
-        return _run(couplings, settings, order, folder, threads, told)
+        return _run(couplings, settings, order, folder, threads, progress)
 
 
-def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folder: Path | None, threads: int, told: Told) -> Simulated:
+def _run(
+    couplings: Couplings, settings: SimulationSettings, order: Order, folder: Path | None, threads: int, progress: OnEvent
+) -> Simulated:
     rows: list[Row] = []
     for size in settings.sizes:
         replicas = _Replicas(couplings, settings, size, order)
         held = np.linalg.eigvalsh(order_waves(couplings, replicas.waves[:1]))[0, -1]
         if held < order.eigenvalue - 1e-4 * abs(order.eigenvalue):
             q = np.round(order.wave_vector, 3).tolist()
-            told("note", {"text": f"size {size} does not hold the order at q = {q}: the best wave it holds is measured"})
+            progress("note", {"text": f"size {size} does not hold the order at q = {q}: the best wave it holds is measured"})
         checkpoint = None if folder is None else folder / f"size-{size}.npz"
         if checkpoint is not None and checkpoint.exists():
             replicas.load(checkpoint)
@@ -263,7 +269,7 @@ def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folde
                 replicas.advance(pool)
                 done = replicas.measured
                 if done and done % BLOCK == 0:
-                    told("progress", {"done": done, "total": settings.measurements, "size": size})
+                    progress("progress", {"done": done, "total": settings.measurements, "size": size})
                 if checkpoint is not None and (done == settings.measurements or time.monotonic() - saved > CHECKPOINT):
                     replicas.save(checkpoint)
                     saved = time.monotonic()
@@ -272,7 +278,9 @@ def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folde
         if slow:
             worst = max(row.autocorrelation for row in slow)
             needed = int(LONG * BINS * worst)
-            told("note", {"text": f"size {size}: {worst:.0f} measurements of memory: error bars are too small; take {needed} measurements"})
+            progress(
+                "note", {"text": f"size {size}: {worst:.0f} measurements of memory: error bars are too small; take {needed} measurements"}
+            )
         rows += found
         if folder is not None:
             write_whole(folder / "table.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
