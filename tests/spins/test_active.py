@@ -53,7 +53,7 @@ def test_an_observable_moves_the_choice():
     slopes = np.zeros(len(pairs))
     slopes[33] = 1.0
     assert choose(pairs, known, rest, 1, model, "observable", np.random.default_rng(0), slopes) == [33]
-    with pytest.raises(BadInput, match="give how the observable changes"):
+    with pytest.raises(BadInput, match="derivative of the observable"):
         choose(pairs, known, rest, 1, model, "observable", np.random.default_rng(0))
     with pytest.raises(BadInput, match="unknown strategy"):
         choose(pairs, known, rest, 1, model, "luck", np.random.default_rng(0))

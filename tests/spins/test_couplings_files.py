@@ -110,7 +110,7 @@ def test_tb2j_reads_what_is_written(tmp_path):
         (lambda t: t[: t.index("   Fe1   Fe1")], "no pairs"),
         (lambda t: t[: t.rindex("-" * 88)], "has no partner"),
         (lambda t: t[: t.rindex("----")], "cut short"),
-        (lambda t: t.replace("(-1.0000  0.0000  0.5000)", "( 1.0000  0.0000 -0.5000)"), "D vector of one is not minus"),
+        (lambda t: t.replace("(-1.0000  0.0000  0.5000)", "( 1.0000  0.0000 -0.5000)"), "D vector is not minus"),
         (lambda t: t.replace(" 5.0000   (-3.000", "    nan   (-3.000"), "not a finite number"),
         (lambda t: t.replace("   Fe1   Fe1   ( -1", "   Fe1   Mn7   ( -1"), "no such atom"),
         (lambda t: t.replace("3.00000000  0.00000000  0.00000000", "3.00000000  x  0.00000000", 1), "cannot be read"),
@@ -178,7 +178,7 @@ def test_files_are_known_by_their_endings(tmp_path):
         found = read_couplings(path).in_order()
         assert np.allclose(found.isotropic, couplings.in_order().isotropic, atol=1e-3), name
     (tmp_path / "c.dat").write_text("")
-    with pytest.raises(BadInput, match="unknown kind"):
+    with pytest.raises(BadInput, match="unknown file format"):
         read_couplings(tmp_path / "c.dat")
     with pytest.raises(BadInput, match="no such file"):
         read_couplings(tmp_path / "absent.csv")
@@ -366,7 +366,7 @@ i,j,a,b,c,J
         (lambda t: t.replace("0,0,1,0,0", "0,0,²,0,0"), "whole ones"),
         (lambda t: t.replace("-10", "1e308"), "finite number"),
         (lambda t: t.replace("-10", "1e9"), "more than"),
-        (lambda t: t.replace('"Mn"', '"[red]x[/blue]"'), "no element"),
+        (lambda t: t.replace('"Mn"', '"[red]x[/blue]"'), "not an element"),
         (lambda t: "# deep = " + "[" * 5000 + "]" * 5000 + "\n" + t, "nests"),
         (lambda t: "# " + "a." * 5000 + "a = 1\n" + t, "nests"),
         (lambda t: '# spin_length = "one half"\n' + t, "spin_length"),
