@@ -77,12 +77,12 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
         (["predict", model, str(tmp_path / "none.cif")], "no such file"),
         (["predict", model, crystal, "--plot", str(tmp_path / "d.xyzzy")], "matplotlib"),
         (["train", str(empty), "--out", str(tmp_path / "m")], "no finished snapshots"),
-        (["sample", "--material", "Xx", "--out", str(tmp_path / "s")], "no element"),
-        (["sample", "--material", "Be", "--out", str(tmp_path / "s")], "emt does not know Be"),
+        (["sample", "--material", "Xx", "--out", str(tmp_path / "s")], "neither an element"),
+        (["sample", "--material", "Be", "--out", str(tmp_path / "s")], "emt does not support Be"),
         (["sample", "--material", "Al", "--electronic-temperature", "-1", "--out", str(tmp_path / "s")], "electronic_temperature"),
         (["sample", "--material", "Al", "--phase", "gas", "--out", str(tmp_path / "s")], "phase"),
-        (["sample", "--material", "Al", "--atoms", "1", "--out", str(tmp_path / "s")], "does not move against others"),
-        (["sample", "--material", "Al", "--low", "5", "--high", "-5", "--out", str(tmp_path / "s")], "must lie ten spacings above"),
+        (["sample", "--material", "Al", "--atoms", "1", "--out", str(tmp_path / "s")], "more than one atom"),
+        (["sample", "--material", "Al", "--low", "5", "--high", "-5", "--out", str(tmp_path / "s")], "at least ten spacings above"),
         (
             ["sample", "--material", "Al", "--temperature", "300", "--electronic-temperature", "0", "--out", str(tmp_path / "s")],
             "electronic_t",
@@ -95,7 +95,7 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
         (["predict", model, crystal, "--scratch", crystal], "cannot be used"),
         (["start", model, crystal], "not a whole emulator"),
         (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al"], "for example Be=2"),
-        (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al=3"], "numpy array"),
+        (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al=3"], "NumPy array"),
     ):
         result = run(*words)
         assert result.exit_code == 2, (words, result.output, result.exception)

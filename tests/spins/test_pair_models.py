@@ -189,12 +189,12 @@ def test_pairs_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("p.csv", "element_a,element_b\nFe,Fe\n", "are needed"),
-        ("p.csv", "element_a,element_b,J_meV\nFe,Fe,\n", "no number"),
+        ("p.csv", "element_a,element_b\nFe,Fe\n", "are required"),
+        ("p.csv", "element_a,element_b,J_meV\nFe,Fe,\n", "not a number"),
         ("p.csv", "element_a,element_b,J_meV\nFe,Qq,1\n", "unknown element"),
         ("p.csv", "element_a,element_b,J_meV\nFe,Fe,nan\n", "not a finite number"),
         ("p.extxyz", '1\nLattice="3 0 0 0 3 0 0 0 3" J_meV=1.0\nFe 0 0 0\n', "sites, vector missing"),
-        ("p.dat", "", "unknown kind"),
+        ("p.dat", "", "unknown file format"),
     ],
 )
 def test_pairs_that_cannot_be_learned_from_are_refused(tmp_path, name, text, words):
@@ -205,7 +205,7 @@ def test_pairs_that_cannot_be_learned_from_are_refused(tmp_path, name, text, wor
 
 def test_pairs_of_elements_have_no_surroundings():
     plain = Pairs.of_elements([(a, b) for a in METALS for b in METALS], np.arange(49.0))
-    with pytest.raises(BadInput, match="needs crystals"):
+    with pytest.raises(BadInput, match="requires crystals"):
         fit_network(plain, SMALL)
     assert symmetric(plain).shape == (49, 3 * len(ELEMENT_NAMES))
     far = Pairs.of_crystals([Atoms("Fe2", cell=[30, 30, 30], positions=[[0, 0, 0], [14, 0, 0]], pbc=True)], [[0, 1]], [[14, 0, 0]], [1.0])
@@ -259,7 +259,7 @@ def test_noble_gases_have_numbers():
         ({"vector": [9.0, 9.0, 9.0]}, "does not connect"),
         ({"vector": [1.0, 2.0]}, "vector"),
         ({"J_meV": "abc"}, "J_meV"),
-        ({"J_meV": 1e300}, "beyond"),
+        ({"J_meV": 1e300}, "exceeds"),
         ({"occupancy": 1}, "occupancy"),
     ],
 )

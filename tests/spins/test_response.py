@@ -157,14 +157,14 @@ def test_meshes_tell_pairs_apart():
 def test_what_cannot_be_computed_is_refused(tmp_path):
     pytest.importorskip("gpaw")
     iron = bulk("Fe", "bcc", a=2.866)
-    with pytest.raises(BadInput, match="engine chgnet has none"):
+    with pytest.raises(BadInput, match="requires engine gpaw"):
         liechtenstein_couplings(iron, IRON, ReferenceSettings(engine="chgnet"), tmp_path)
     for changed, message in (
         ({"smearing": 0.0}, "requires a positive width"),
         ({"xc": "foo"}, "unknown functional foo"),
         ({"xc": "PBE0"}, "PBE0: method liechtenstein supports"),
         ({"xc": "TPSS"}, "TPSS: method liechtenstein supports"),
-        ({"timeout": 5.0}, "timeout: no effect on method liechtenstein"),
+        ({"timeout": 5.0}, "timeout: these settings have no effect"),
         (
             {"parameters": {"occupations": {"name": "marzari-vanderbilt", "width": 0.3}}},
             "occupations: method liechtenstein sets",

@@ -1,9 +1,9 @@
-"""Physical constants of this room, from ASE's tables."""
+"""Physical constants for the electrons package, from ASE."""
 
 from ase import units
 
 COULOMB = units.Bohr * units.Ha
-"""e²/(4 pi epsilon_0), eV Å: the energy of two unit charges 1 Å apart."""
+"""Coulomb constant e²/(4 pi epsilon_0) in eV Å: the energy of two unit charges at a distance of 1 Å."""
 BOHR = units.Bohr
 """Å."""
 HARTREE = units.Ha

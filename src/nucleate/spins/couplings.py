@@ -263,11 +263,11 @@ def counted_once(
         difference = tensors[k] - tensors[partner].T
         odd, even = (float(np.abs(difference - sign * difference.T).max()) / 2 for sign in (1, -1))
         if odd > allowed_odd:
-            raise BadInput(f"{where}: pair {i} {j} {tuple(r)} : its D vector is not minus that of the reverse pair")
+            raise BadInput(f"{where}: pair {i} {j} {tuple(r)}: its D vector is not minus that of the reverse pair")
         if even > allowed:
             share = f"{100 * even / largest:.2g} % of the largest; at most {100 * NOISE:g} % is accepted as noise"
             raise BadInput(
-                f"{where}: pair {i} {j} {tuple(r)} : its coupling differs from that of the reverse pair by {even:.3g} meV, {share}"
+                f"{where}: pair {i} {j} {tuple(r)}: its coupling differs from that of the reverse pair by {even:.3g} meV, {share}"
             )
         noise = max(noise, odd, even)
         kept.append(k)
