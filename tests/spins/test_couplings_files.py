@@ -295,7 +295,7 @@ def test_spirit_adds_pairs_that_are_listed_in_both_directions(tmp_path):
     found = read(tmp_path, vectors, "a.cfg")
     assert found.isotropic.tolist() == [20, 5]
     assert found.dm[0].tolist() == [0, 0, 4]
-    assert any("added" in note for note in found.notes)
+    assert any("summed" in note for note in found.notes)
 
 
 def test_spirit_tables_in_files_beside(tmp_path):
