@@ -66,7 +66,7 @@ def couple(
     settings: Annotated[
         Path | None,
         typer.Option(
-            "--settings", help="TOML file with [reference] and [mapping] or [liechtenstein], or with [tb2j]; options override it."
+            "--settings", help="TOML file with the tables reference and mapping or liechtenstein, or with tb2j; options override it."
         ),
     ] = None,
     workers: Annotated[

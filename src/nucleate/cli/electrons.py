@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def sample(
     out: Annotated[Path, typer.Option(help="Folder for the snapshots; repeating the command resumes an interrupted run.")],
     material: Annotated[str | None, typer.Option(help="Element (its crystal is built) or structure file.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="TOML file with [dynamics] and [ground_state]; options override it.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with the tables dynamics and ground_state; options override it.")] = None,
     atoms: Annotated[int | None, typer.Option(help="Number of atoms in the simulation cell.")] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Temperature in K of the ions, and of the electrons unless given separately.")

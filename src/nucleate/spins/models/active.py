@@ -149,8 +149,8 @@ def learn_actively(
         known = list(values)
         if len(known) < 4:
             raise BadInput(f"{len(known)} of {len(asked)} labels succeeded, but at least 4 are required; check the failures")
-        told_pairs = pool.take(known).with_couplings(np.array([values[k] for k in known]))
-        model = PairGaussianProcess(settings.components, 1, settings.seed).fit(told_pairs)
+        labelled = pool.take(known).with_couplings(np.array([values[k] for k in known]))
+        model = PairGaussianProcess(settings.components, 1, settings.seed).fit(labelled)
         step = ActiveStep(tuple(asked), tuple(known), model)
         progress(step)
         done = set(asked)
