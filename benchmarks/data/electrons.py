@@ -28,13 +28,13 @@ def main() -> None:
         common = every["common"][every[name]["like"]]
         own = {part: {**common.get(part, {}), **every[name].get(part, {})} for part in ("dynamics", "ground_state")}
 
-        def told(kind: str, facts: dict, name: str = name) -> None:
+        def progress(kind: str, facts: dict, name: str = name) -> None:
             if kind == "snapshot":
                 print(f"{name} {facts['number']}: {facts['cpu_seconds']:.0f} core-s, {facts['iterations']} iterations", flush=True)
             elif kind == "failure":
                 print(f"{name} {facts['number']} failed: {facts['reason']}", flush=True)
 
-        sample(a.out / name, SampleSettings.model_validate(own), a.workers, told=told)
+        sample(a.out / name, SampleSettings.model_validate(own), a.workers, progress=progress)
 
 
 if __name__ == "__main__":

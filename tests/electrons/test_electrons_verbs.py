@@ -71,31 +71,31 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
     for words, says in (
         (["predict", model, crystal, "--temperature", "0"], "positive number of kelvin"),
         (["predict", model, crystal, "--spacing", "0.9"], "too coarse"),
-        (["predict", model, str(magnesium)], "Mg: the model has not seen this"),
+        (["predict", model, str(magnesium)], "Mg: not in the training data"),
         (["predict", str(tmp_path / "none"), crystal], "no such model"),
         (["predict", crystal, crystal], "not a whole model"),
         (["predict", model, str(tmp_path / "none.cif")], "no such file"),
-        (["predict", model, crystal, "--plot", str(tmp_path / "d.xyzzy")], "cannot be written"),
+        (["predict", model, crystal, "--plot", str(tmp_path / "d.xyzzy")], "matplotlib"),
         (["train", str(empty), "--out", str(tmp_path / "m")], "no finished snapshots"),
-        (["sample", "--material", "Xx", "--out", str(tmp_path / "s")], "no element"),
-        (["sample", "--material", "Be", "--out", str(tmp_path / "s")], "emt does not know Be"),
+        (["sample", "--material", "Xx", "--out", str(tmp_path / "s")], "neither an element"),
+        (["sample", "--material", "Be", "--out", str(tmp_path / "s")], "emt does not support Be"),
         (["sample", "--material", "Al", "--electronic-temperature", "-1", "--out", str(tmp_path / "s")], "electronic_temperature"),
         (["sample", "--material", "Al", "--phase", "gas", "--out", str(tmp_path / "s")], "phase"),
-        (["sample", "--material", "Al", "--atoms", "1", "--out", str(tmp_path / "s")], "does not move against others"),
-        (["sample", "--material", "Al", "--low", "5", "--high", "-5", "--out", str(tmp_path / "s")], "must lie ten spacings above"),
+        (["sample", "--material", "Al", "--atoms", "1", "--out", str(tmp_path / "s")], "more than one atom"),
+        (["sample", "--material", "Al", "--low", "5", "--high", "-5", "--out", str(tmp_path / "s")], "at least ten spacings above"),
         (
             ["sample", "--material", "Al", "--temperature", "300", "--electronic-temperature", "0", "--out", str(tmp_path / "s")],
             "electronic_t",
         ),
-        (["sample", "--settings", str(wrong), "--out", str(tmp_path / "s")], "are tables"),
+        (["sample", "--settings", str(wrong), "--out", str(tmp_path / "s")], "must be tables"),
         (["train", str(al_data), "--settings", str(cut), "--out", str(tmp_path / "m")], "cutoff -4"),
-        (["train", str(al_data), "--settings", str(odd), "--out", str(tmp_path / "m")], "options are cutoff, radial"),
-        (["train", str(al_data), "--out", crystal], "cannot be made"),
-        (["predict", model, crystal, "--cube", str(tmp_path / "no/d.cube")], "no such folder"),
+        (["train", str(al_data), "--settings", str(odd), "--out", str(tmp_path / "m")], "the options are cutoff"),
+        (["train", str(al_data), "--out", crystal], "cannot be created"),
+        (["predict", model, crystal, "--cube", str(tmp_path / "no/d.cube")], "folder does not exist"),
         (["predict", model, crystal, "--scratch", crystal], "cannot be used"),
         (["start", model, crystal], "not a whole emulator"),
-        (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al"], "as Be=2"),
-        (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al=3"], "numpy array"),
+        (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al"], "for example Be=2"),
+        (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al=3"], "NumPy array"),
     ):
         result = run(*words)
         assert result.exit_code == 2, (words, result.output, result.exception)
@@ -113,7 +113,7 @@ def test_evaluate_says_the_errors_and_refuses_other_electrons(model: str, al_dat
         path.write_text(path.read_text(encoding="utf-8").replace('"pseudopotential": "hgh"', '"pseudopotential": "sc"'), encoding="utf-8")
     result = run("evaluate", model, str(copy))
     assert result.exit_code == 2
-    assert "pseudopotential is sc, not hgh" in result.output
+    assert "pseudopotential is sc instead of hgh" in result.output
 
 
 @pytest.mark.slow

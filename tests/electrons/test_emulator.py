@@ -75,7 +75,7 @@ def test_what_it_does_not_know_is_refused(emulator: Emulator, tmp_path: Path) ->
     with pytest.raises(StartRefused, match="start from atoms"):
         starting_density(emulator, dense, SETTINGS, grid_shape(dense, SETTINGS))
     mixed = Atoms("AlMg", [[0, 0, 0], [2.1, 2.1, 0]], cell=[4.2, 4.2, 4.2], pbc=True)
-    with pytest.raises(BadInput, match="Mg: the emulator has not seen this"):
+    with pytest.raises(BadInput, match="Mg: not in the training data"):
         starting_density(emulator, mixed, SETTINGS, (14, 14, 14))
     with pytest.raises(BadInput, match="cutoff"):
         starting_density(emulator, bulk("Al"), GroundStateSettings(cutoff=333), (14, 14, 14))

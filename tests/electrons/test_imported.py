@@ -41,4 +41,4 @@ def test_a_model_of_imported_snapshots_gives_levels_and_density_but_no_free_ener
     assert "nan" not in text
     result = run("predict", str(out), str(MALA / "Be_snapshot2.out"), "--forces")
     assert result.exit_code == 2
-    assert "do not say them" in result.output
+    assert "forces require" in result.output

@@ -45,7 +45,7 @@ def test_units_are_found_by_counting_electrons(snapshot, units):
         text = str(refused.value)
         number = 4 * UNITS[wrong] / UNITS[units]
         assert f"{number:.2f}"[:3] in text
-        assert f"in {units} they would hold" in text
+        assert f"in {units} they would contain" in text
 
 
 def test_levels_below_the_window_may_be_missing(snapshot):
@@ -98,16 +98,16 @@ def header(shape, kind="<f8"):
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        (b"", "no numpy array"),
+        (b"", "not a NumPy array"),
         (b"PK\x03\x04" + bytes(100), "zip"),
         (b"\x89HDF\r\n" + bytes(100), "HDF5"),
         (header((10**5, 10**5, 10**5, 8)) + bytes(1000), "more numbers"),
-        (header((10**30, 4, 4, 4)) + bytes(1000), "numpy array"),
-        (header((4, 4, 4, 4), "|O") + bytes(1000), "numpy array"),
+        (header((10**30, 4, 4, 4)) + bytes(1000), "NumPy array"),
+        (header((4, 4, 4, 4), "|O") + bytes(1000), "NumPy array"),
         (header((2, 2, 2, 2), "<c8") + bytes(1000), "complex"),
         (header((2, 2, 2, 2), "<i8") + bytes(1000), "int64"),
         (header((2, 8), "<f8") + bytes(1000), "shape"),
-        (b"\x93NUMPY\x01\x00\xff\x7f" + b"-" * 0x7FFF, "numpy array"),
+        (b"\x93NUMPY\x01\x00\xff\x7f" + b"-" * 0x7FFF, "NumPy array"),
         (header((2, 2, 2, 2)) + np.full(16, np.nan).tobytes(), "finite"),
         (header((2, 2, 2, 2)) + np.arange(-8.0, 8.0).tobytes(), "negative"),
     ],

@@ -159,7 +159,7 @@ def test_what_cannot_be_predicted_is_refused(al_model: ElectronModel, atoms: Ato
         predict(al_model, twice, 500.0)
     other = atoms.copy()
     other.symbols[0] = "Mg"
-    with pytest.raises(BadInput, match="Mg: the model has not seen this"):
+    with pytest.raises(BadInput, match="Mg: not in the training data"):
         predict(al_model, other, 500.0)
     path = tmp_path / "m.safetensors"
     al_model.save(path)

@@ -53,7 +53,7 @@ def test_an_observable_moves_the_choice():
     slopes = np.zeros(len(pairs))
     slopes[33] = 1.0
     assert choose(pairs, known, rest, 1, model, "observable", np.random.default_rng(0), slopes) == [33]
-    with pytest.raises(BadInput, match="give how the observable changes"):
+    with pytest.raises(BadInput, match="derivative of the observable"):
         choose(pairs, known, rest, 1, model, "observable", np.random.default_rng(0))
     with pytest.raises(BadInput, match="unknown strategy"):
         choose(pairs, known, rest, 1, model, "luck", np.random.default_rng(0))
@@ -69,7 +69,7 @@ def test_a_pool_is_learned_within_its_budget(strategy):
         return None if row % 10 == 3 else float(pairs.couplings[row])
 
     steps = []
-    ended = learn_actively(blind(pairs), label, ActiveSettings(strategy, first=8, batch=6, budget=30, components=0), told=steps.append)
+    ended = learn_actively(blind(pairs), label, ActiveSettings(strategy, first=8, batch=6, budget=30, components=0), progress=steps.append)
     assert list(ended.asked) == asked
     assert len(asked) == len(set(asked)) == 30
     assert not any(row % 10 == 3 for row in ended.known)

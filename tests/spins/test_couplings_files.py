@@ -108,9 +108,9 @@ def test_tb2j_reads_what_is_written(tmp_path):
     [
         (lambda t: t[: t.index("Exchange:")], "sections Cell, Atoms and Exchange"),
         (lambda t: t[: t.index("   Fe1   Fe1")], "no pairs"),
-        (lambda t: t[: t.rindex("-" * 88)], "has no partner"),
-        (lambda t: t[: t.rindex("----")], "cut short"),
-        (lambda t: t.replace("(-1.0000  0.0000  0.5000)", "( 1.0000  0.0000 -0.5000)"), "D vector of one is not minus"),
+        (lambda t: t[: t.rindex("-" * 88)], "has no reverse pair"),
+        (lambda t: t[: t.rindex("----")], "truncated"),
+        (lambda t: t.replace("(-1.0000  0.0000  0.5000)", "( 1.0000  0.0000 -0.5000)"), "D vector is not minus"),
         (lambda t: t.replace(" 5.0000   (-3.000", "    nan   (-3.000"), "not a finite number"),
         (lambda t: t.replace("   Fe1   Fe1   ( -1", "   Fe1   Mn7   ( -1"), "no such atom"),
         (lambda t: t.replace("3.00000000  0.00000000  0.00000000", "3.00000000  x  0.00000000", 1), "cannot be read"),
@@ -146,14 +146,14 @@ def test_spirit_refuses_what_it_cannot_hold():
     skew = Couplings(bent.cell, bent.positions, bent.symbols, bent.moments, [0], [1], [[0, 0, 0]], [np.diag([1.0, 2.0, 3.0])])
     with pytest.raises(BadInput, match="symmetric anisotropic"):
         spirit_text(skew, (1, 1, 1))
-    with pytest.raises(BadInput, match="one axis"):
+    with pytest.raises(BadInput, match="one anisotropy axis"):
         spirit_text(two(onsite=[np.diag([1.0, 2.0, 4.0]), np.zeros((3, 3))]), (1, 1, 1))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.replace("mu_s", "mu"), "keyword mu is not known"),
+        (lambda t: t.replace("mu_s", "mu"), "keyword mu is unknown"),
         (lambda t: t.replace("mu_s", "# mu_s"), "mu_s is missing"),
         (lambda t: t.replace("heisenberg_pairs", "gaussian"), "only heisenberg_pairs"),
         (lambda t: t.replace("n_interaction_pairs 2", "n_interaction_pairs 5"), "2 of 5 pairs"),
@@ -178,7 +178,7 @@ def test_files_are_known_by_their_endings(tmp_path):
         found = read_couplings(path).in_order()
         assert np.allclose(found.isotropic, couplings.in_order().isotropic, atol=1e-3), name
     (tmp_path / "c.dat").write_text("")
-    with pytest.raises(BadInput, match="unknown kind"):
+    with pytest.raises(BadInput, match="unknown file format"):
         read_couplings(tmp_path / "c.dat")
     with pytest.raises(BadInput, match="no such file"):
         read_couplings(tmp_path / "absent.csv")
@@ -222,7 +222,7 @@ def test_tb2j_says_what_it_leaves_out(tmp_path):
         (lambda t: t + "Four-spin ring: 1.0\n", "Four-spin"),
         (lambda t: t + "=" * 90 + "\nDipoles: \n1 2 3\n", "Dipoles"),
         (lambda t: t.replace("Total ", "Shape  ", 1), "Shape"),
-        (lambda t: t + DASHES, "cut short"),
+        (lambda t: t + DASHES, "truncated"),
         (lambda t: t.replace("[ 0.   0.   0.1]]", "[ 0.   0.  -7. ]]"), "trace"),
         (lambda t: t.replace("J_iso:  5.0000", "J_iso:  4.0000", 1), "J_iso"),
         (lambda t: t.replace("Fe1             0.00000000    0.00000000    0.00000000\n ", "Fe9             0.0 0.0 0.0\n "), "Fe9"),
@@ -295,7 +295,7 @@ def test_spirit_adds_pairs_that_are_listed_in_both_directions(tmp_path):
     found = read(tmp_path, vectors, "a.cfg")
     assert found.isotropic.tolist() == [20, 5]
     assert found.dm[0].tolist() == [0, 0, 4]
-    assert any("added" in note for note in found.notes)
+    assert any("summed" in note for note in found.notes)
 
 
 def test_spirit_tables_in_files_beside(tmp_path):
@@ -332,7 +332,7 @@ def test_spirit_gives_one_moment_to_all_sites(tmp_path):
         (lambda t: "n_anisotropy 1\ni K4 Kx Ky Kz\n0 1 0 0 1\n" + t, "K4"),
         (lambda t: "n_anisotropy 1\ni K Kx Ky Kz\n-1 1 0 0 1\n" + t, "beyond"),
         (lambda t: "n_anisotropy 1\ni K Ka Kb Kc\n0 1 1 1 1\n" + t.replace("0 3 0", "1.5 2.6 0"), "ambiguous"),
-        (lambda t: t.replace("0 0 1 0 0 10", "0 0 99999999999999999999 0 0 10"), "whole number"),
+        (lambda t: t.replace("0 0 1 0 0 10", "0 0 99999999999999999999 0 0 10"), "not a site or cell index"),
         (lambda t: t.replace("0 0 1 0 0 10", "0 7 1 0 0 10"), "beyond"),
         (lambda t: t.replace("0 0 1 0 0 10", "0 0 1 0 0 1e300"), "number"),
         (lambda t: t.replace("Jij", "x" * 3000), "columns"),
@@ -362,18 +362,18 @@ i,j,a,b,c,J
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda t: t.replace("0,0,1,0,0", "0,0,99999999999999999999,0,0"), "whole ones"),
-        (lambda t: t.replace("0,0,1,0,0", "0,0,²,0,0"), "whole ones"),
+        (lambda t: t.replace("0,0,1,0,0", "0,0,99999999999999999999,0,0"), "give an integer"),
+        (lambda t: t.replace("0,0,1,0,0", "0,0,²,0,0"), "give an integer"),
         (lambda t: t.replace("-10", "1e308"), "finite number"),
-        (lambda t: t.replace("-10", "1e9"), "more than"),
-        (lambda t: t.replace('"Mn"', '"[red]x[/blue]"'), "no element"),
+        (lambda t: t.replace("-10", "1e9"), "exceeds"),
+        (lambda t: t.replace('"Mn"', '"[red]x[/blue]"'), "not an element"),
         (lambda t: "# deep = " + "[" * 5000 + "]" * 5000 + "\n" + t, "nests"),
         (lambda t: "# " + "a." * 5000 + "a = 1\n" + t, "nests"),
         (lambda t: '# spin_length = "one half"\n' + t, "spin_length"),
         (lambda t: t.replace("# moment = 4.5", "# moment = 4.5\n# charge = 2"), "charge"),
         (lambda t: t.replace("position = [0, 0, 0]", "position = [0, 0]"), "position"),
         (lambda t: t.replace("moment = 4.5", "moment = inf"), "moment"),
-        (lambda t: t.replace(",J\n", ",J,K\n").replace("-10", "-10,1"), "not known"),
+        (lambda t: t.replace(",J\n", ",J,K\n").replace("-10", "-10,1"), "unknown"),
         (lambda t: t.replace("0,0,1,0,0,-10", "0,0,1,0,0,-10,5"), "entries"),
         (lambda t: t.replace('"once"', '["once"]'), "convention"),
     ],

@@ -147,16 +147,16 @@ def test_conventions_of_tables_end_in_one(tmp_path, stated, body, j):
     [
         ("i,j,a,b,c,J\n0,1,0,0,0,1\n", "unknown convention"),
         (HEADER.format(**{**STATED, "pairs": "thrice"}) + "i,j,a,b,c,J\n0,1,0,0,0,1\n", "unknown convention"),
-        (HEADER.format(**{**STATED, "pairs": "twice"}) + "i,j,a,b,c,J\n0,1,0,0,0,1\n", "has no partner"),
-        (HEADER.format(**{**STATED, "pairs": "twice"}) + TWICE.replace("-0.5", "0.5"), "D vector of one is not minus"),
-        (HEADER.format(**{**STATED, "pairs": "twice"}) + TWICE.replace("1,0,0,0,0,1.0", "1,0,0,0,0,2.0"), "couplings differ"),
-        (HEADER.format(**STATED) + TWICE, "stands there twice"),
+        (HEADER.format(**{**STATED, "pairs": "twice"}) + "i,j,a,b,c,J\n0,1,0,0,0,1\n", "has no reverse pair"),
+        (HEADER.format(**{**STATED, "pairs": "twice"}) + TWICE.replace("-0.5", "0.5"), "D vector is not minus"),
+        (HEADER.format(**{**STATED, "pairs": "twice"}) + TWICE.replace("1,0,0,0,0,1.0", "1,0,0,0,0,2.0"), "coupling differs"),
+        (HEADER.format(**STATED) + TWICE, "occurs twice"),
         (HEADER.format(**STATED) + "i,j,a,b,c,J\n0,1,0,0,0,nan\n", "not a finite number"),
-        (HEADER.format(**STATED) + "i,j,a,b,c,J\n0,1,0,0,0,x\n", "no number"),
+        (HEADER.format(**STATED) + "i,j,a,b,c,J\n0,1,0,0,0,x\n", "not a number"),
         (HEADER.format(**STATED) + "i,j,a,b,c,J\n0,7,0,0,0,1\n", "beyond the 2"),
         (HEADER.format(**STATED) + "i,j,a,b,c,J\n", "no pairs"),
         (HEADER.format(**STATED) + "i,j,a,b,c,J\n0,0,0,0,0,1\n", "coupled with itself"),
-        (HEADER.format(**STATED).replace("moment = 3.0", "moment = 0.0") + "i,j,a,b,c,J\n0,1,0,0,0,1\n", "no magnetic moment"),
+        (HEADER.format(**STATED).replace("moment = 3.0", "moment = 0.0") + "i,j,a,b,c,J\n0,1,0,0,0,1\n", "no positive magnetic moment"),
     ],
 )
 def test_tables_that_cannot_be_trusted_are_refused(tmp_path, text, words):

@@ -162,7 +162,7 @@ def test_poles_are_as_many_as_the_width_asks_for(width):
 
 
 def test_bands_must_hold_the_electrons():
-    with pytest.raises(BadInput, match="take more bands"):
+    with pytest.raises(BadInput, match="use more bands"):
         site_bands(chain(0), 12.0).fermi_level(WIDTH)
 
 

@@ -182,7 +182,7 @@ def test_no_crossing_is_said():
     rows = [row(size, t, 0.6 - 0.01 * (t - 90) * size / 8, 0.001) for size in (8, 16) for t in (100.0, 101.0, 102.0)]
     with pytest.raises(NucleateError, match="do not cross"):
         crossing(rows, 8, 16)
-    with pytest.raises(NucleateError, match="three are needed"):
+    with pytest.raises(NucleateError, match="requires at least three"):
         crossing(rows[:2], 8, 16)
 
 

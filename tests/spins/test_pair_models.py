@@ -138,7 +138,7 @@ def test_folds_keep_a_pair_with_its_mirror_image():
     assert any(of[a, b] != of[b, a] for a, b in elements)
     with pytest.raises(BadInput, match="unknown grouping"):
         folds(pairs, 7, np.random.default_rng(0), "lucky")
-    with pytest.raises(BadInput, match="give fewer folds"):
+    with pytest.raises(BadInput, match="use fewer folds"):
         folds(pairs, 40, np.random.default_rng(0))
 
 
@@ -163,7 +163,7 @@ def test_a_folder_predicts_as_what_was_trained(tmp_path, model):
     unseen = synthetic(4, 2)
     assert loaded.predict(unseen).couplings == pytest.approx(trained.predict(unseen).couplings, abs=1e-6)
     assert loaded.predict(unseen).errors == pytest.approx(trained.predict(unseen).errors, abs=1e-6)
-    with pytest.raises(NucleateError, match="holds a trained model"):
+    with pytest.raises(NucleateError, match="contains a trained model"):
         train_pairs(pairs, tmp_path / "m", settings)
     (tmp_path / "m" / "training.toml").write_text('model = "guess"\n')
     with pytest.raises(NucleateError):
@@ -181,7 +181,7 @@ def test_pairs_read_back(tmp_path):
     plain = Pairs.of_elements([("Fe", "Mn"), ("Co", "Co")], np.array([1.5, -2.0]))
     write_pairs(tmp_path / "p.csv", plain)
     assert read_pairs(tmp_path / "p.csv").couplings.tolist() == [1.5, -2.0]
-    with pytest.raises(BadInput, match="cannot be learned together"):
+    with pytest.raises(BadInput, match="cannot be combined"):
         Pairs.joined([pairs, plain])
     assert len(Pairs.joined([pairs, pairs])) == 10
 
@@ -189,12 +189,12 @@ def test_pairs_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("p.csv", "element_a,element_b\nFe,Fe\n", "are needed"),
-        ("p.csv", "element_a,element_b,J_meV\nFe,Fe,\n", "no number"),
-        ("p.csv", "element_a,element_b,J_meV\nFe,Qq,1\n", "no element"),
+        ("p.csv", "element_a,element_b\nFe,Fe\n", "are required"),
+        ("p.csv", "element_a,element_b,J_meV\nFe,Fe,\n", "not a number"),
+        ("p.csv", "element_a,element_b,J_meV\nFe,Qq,1\n", "unknown element"),
         ("p.csv", "element_a,element_b,J_meV\nFe,Fe,nan\n", "not a finite number"),
         ("p.extxyz", '1\nLattice="3 0 0 0 3 0 0 0 3" J_meV=1.0\nFe 0 0 0\n', "sites, vector missing"),
-        ("p.dat", "", "unknown kind"),
+        ("p.dat", "", "unknown file format"),
     ],
 )
 def test_pairs_that_cannot_be_learned_from_are_refused(tmp_path, name, text, words):
@@ -205,7 +205,7 @@ def test_pairs_that_cannot_be_learned_from_are_refused(tmp_path, name, text, wor
 
 def test_pairs_of_elements_have_no_surroundings():
     plain = Pairs.of_elements([(a, b) for a in METALS for b in METALS], np.arange(49.0))
-    with pytest.raises(BadInput, match="needs crystals"):
+    with pytest.raises(BadInput, match="requires crystals"):
         fit_network(plain, SMALL)
     assert symmetric(plain).shape == (49, 3 * len(ELEMENT_NAMES))
     far = Pairs.of_crystals([Atoms("Fe2", cell=[30, 30, 30], positions=[[0, 0, 0], [14, 0, 0]], pbc=True)], [[0, 1]], [[14, 0, 0]], [1.0])
@@ -219,7 +219,7 @@ def test_pairs_of_another_kind_are_refused(model):
     plain = Pairs.of_elements(pairs.elements, pairs.couplings)
     settings = PairTraining(model=model, components=[0])
     for trained, asked in ((pairs, plain), (plain, pairs)):
-        with pytest.raises(BadInput, match="give pairs of that kind"):
+        with pytest.raises(BadInput, match="give pairs of this kind"):
             fit_pairs(trained, settings).predict(asked)
 
 
@@ -233,7 +233,7 @@ def test_a_model_of_two_hosts_predicts_in_either():
     model = fit_pairs(both, PairTraining(components=[2]))
     together = model.predict(both).couplings
     assert model.predict(fluoride).couplings == pytest.approx(together[10:], abs=1e-8)
-    with pytest.raises(BadInput, match="F around a pair: the model was trained without it"):
+    with pytest.raises(BadInput, match="F occurs around a pair"):
         fit_pairs(oxide, PairTraining(components=[2])).predict(fluoride)
 
 
@@ -257,13 +257,13 @@ def test_noble_gases_have_numbers():
 @pytest.mark.parametrize(
     ("info", "words"),
     [
-        ({"sites": [0, -1]}, "numbers of two atoms"),
-        ({"sites": [0, 0]}, "numbers of two atoms"),
+        ({"sites": [0, -1]}, "indices of two atoms"),
+        ({"sites": [0, 0]}, "indices of two atoms"),
         ({"sites": [0.7, 2.2]}, "sites"),
-        ({"vector": [9.0, 9.0, 9.0]}, "does not lead from"),
+        ({"vector": [9.0, 9.0, 9.0]}, "does not connect"),
         ({"vector": [1.0, 2.0]}, "vector"),
         ({"J_meV": "abc"}, "J_meV"),
-        ({"J_meV": 1e300}, "beyond"),
+        ({"J_meV": 1e300}, "exceeds"),
         ({"occupancy": 1}, "occupancy"),
     ],
 )

@@ -43,12 +43,12 @@ def test_a_stopped_simulation_ends_as_an_unbroken_one(tmp_path, monkeypatch, met
 
     for left in (16, 48, 80):
 
-        def told(kind, facts, left=left):
+        def progress(kind, facts, left=left):
             if kind == "progress" and facts["done"] + (64 if facts["size"] == 4 else 0) >= left:
                 raise Stop
 
         with pytest.raises(Stop):
-            simulate(CUBIC, wanted, tmp_path / "run", told=told)
+            simulate(CUBIC, wanted, tmp_path / "run", progress=progress)
     assert simulate(CUBIC, wanted, tmp_path / "run").rows == whole
     assert len(json.loads((tmp_path / "run" / "table.json").read_text())) == 6
 
@@ -61,7 +61,7 @@ def test_a_folder_keeps_to_its_simulation(tmp_path):
     simulate(CUBIC, settings(), tmp_path / "run")
     with pytest.raises(RunFolderError, match="another simulation"):
         simulate(CUBIC, settings(seed=1), tmp_path / "run")
-    with pytest.raises(RunFolderError, match="has 64 measurements already"):
+    with pytest.raises(RunFolderError, match="contains 64 measurements already"):
         simulate(CUBIC, settings(measurements=32), tmp_path / "run")
 
 
@@ -76,8 +76,8 @@ def test_more_measurements_go_on_from_those_that_are_there(tmp_path):
 def test_show_tells_which_sublattices_oppose(tmp_path):
     pair = Couplings(3 * np.eye(3), [[0, 0, 0], [1.5, 1.5, 1.5]], ("Cr", "Cr"), [2.0, 2.0], [0], [1], [[0, 0, 0]], tensor([-5.0]))
     (tmp_path / "c.csv").write_text(table_text(pair))
-    told = CliRunner().invoke(app, ["spins", "show", str(tmp_path / "c.csv"), "--json"])
-    signs = json.loads(told.stdout)["estimates"]["sublattices"]
+    shown = CliRunner().invoke(app, ["spins", "show", str(tmp_path / "c.csv"), "--json"])
+    signs = json.loads(shown.stdout)["estimates"]["sublattices"]
     assert signs[0] * signs[1] == -1
     assert "sites" in CliRunner().invoke(app, ["spins", "show", str(tmp_path / "c.csv")]).output
 
@@ -86,7 +86,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
     simulate(CUBIC, settings(), tmp_path / "run")
     with (tmp_path / "run" / ".lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(RunFolderError, match="another process simulates there"):
+        with pytest.raises(RunFolderError, match="another simulation is running"):
             simulate(CUBIC, settings(), tmp_path / "run")
     simulate(CUBIC, settings(), tmp_path / "run")
 
@@ -96,7 +96,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
     simulate(CUBIC, settings(), tmp_path / "run")
     path = tmp_path / "run" / "size-4.npz"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(RunFolderError, match=r"size-4\.npz: no usable checkpoint"):
+    with pytest.raises(RunFolderError, match=r"size-4\.npz: the checkpoint"):
         simulate(CUBIC, settings(), tmp_path / "run")
 
 
@@ -143,18 +143,18 @@ def test_the_verbs_on_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "-5", "3"], "rising temperatures above 0 K"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "-5", "3"], "increasing temperatures"),
         (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--method", "guess"], "method"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "x.xyz"], "figures are of the kinds"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "1"], "rising temperatures above 0 K"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "nowhere/x.png"], "no such folder"),
-        (["spins", "convert", "{c}", "nowhere/x.cfg"], "no such folder"),
-        (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn5"], "write an element and its moment"),
-        (["spins", "couple", "{c}", "--out", "x", "--moment", "Mm=5"], "no element"),
-        (["spins", "lattice", "{c}", "x.csv", "--moment", "Mn=-5", "--shell", "1"], "give its size, above zero"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "x.xyz"], "matplotlib"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "1"], "increasing temperatures"),
+        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "nowhere/x.png"], "folder does not exist"),
+        (["spins", "convert", "{c}", "nowhere/x.cfg"], "folder does not exist"),
+        (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn5"], "give an element and its moment"),
+        (["spins", "couple", "{c}", "--out", "x", "--moment", "Mm=5"], "unknown element"),
+        (["spins", "lattice", "{c}", "x.csv", "--moment", "Mn=-5", "--shell", "1"], "give a magnitude"),
         (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn=5", "--method", "tb2j", "--insulator"], "have no effect"),
         (["spins", "show", "nowhere.csv"], "no such file"),
-        (["spins", "convert", "{c}", "x.dat"], "unknown kind of file"),
+        (["spins", "convert", "{c}", "x.dat"], "unknown file format"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
@@ -202,7 +202,7 @@ def test_frustration_without_an_order_is_said():
     cell = 5 * np.array([[1, 0, 0], [0.5, 0.75**0.5, 0], [0, 0, 2]])
     atoms = Atoms("Fe3", cell=cell, positions=np.array([[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]]) @ cell, pbc=True)
     kagome = on_shells(atoms, {"Fe": 1.0}, [-1.0])
-    with pytest.raises(NucleateError, match="choose no order"):
+    with pytest.raises(NucleateError, match="do not determine an order"):
         simulate(kagome, settings(sizes=[18]))
 
 

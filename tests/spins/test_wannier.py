@@ -39,7 +39,7 @@ def test_degeneracies_are_divided_out():
     values = np.array([[float(x) for x in line.split()] for line in out[5:]])
     found = values[:, 5].reshape(points, size, size).transpose(0, 2, 1)
     assert found == pytest.approx(np.round(h[..., 0], 6) / degeneracies[:, None, None], abs=1e-9)
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="truncated"):
         without_degeneracies("\n".join(lines[:-1]))
 
 
@@ -61,7 +61,7 @@ def test_inputs_say_what_was_asked():
     win = win_text(atoms, IRON, "down", 12.5)
     assert "spin = down" in win
     assert "dis_froz_max = 15.5" in win
-    with pytest.raises(BadInput, match="write s, p, d and f"):
+    with pytest.raises(BadInput, match="give s, p, d or f"):
         wannier_count(atoms, IRON.model_copy(update={"projections": {"Fe": "sp3"}}))
 
 

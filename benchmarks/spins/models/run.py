@@ -93,13 +93,13 @@ def active(pairs: Pairs, seeds: int, components: int) -> None:
         pool, unseen = pairs.take(learn), pairs.take(test)
         for strategy in strategies:
 
-            def told(step, strategy=strategy, unseen=unseen) -> None:
+            def progress(step, strategy=strategy, unseen=unseen) -> None:
                 error = np.abs(step.model.predict(unseen)[0] - unseen.couplings).mean()
                 history[strategy].setdefault(len(step.asked), []).append(float(error))
 
             budget = min(len(pool), 8 + 10 * ((len(pool) - 8) // 10))
             settings = ActiveSettings(strategy, first=8, batch=10, budget=min(budget, 128), components=components, seed=seed)
-            learn_actively(pool, lambda k, pool=pool: float(pool.couplings[k]), settings, told=told)
+            learn_actively(pool, lambda k, pool=pool: float(pool.couplings[k]), settings, progress=progress)
     print(f"| labels | {' | '.join(strategies)} | variance less random, 95 % interval |\n|---|---|---|---|---|")
     for labels in sorted(history["random"]):
         both = np.array(history["variance"][labels]) - np.array(history["random"][labels])

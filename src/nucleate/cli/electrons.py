@@ -1,4 +1,4 @@
-"""The verbs of electrons on the command line: sample, import, train, evaluate, predict, fit-start, start."""
+"""Commands under `nucleate electrons`: sample, import, train, evaluate, predict, fit-start, start."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ import typer
 
 from nucleate.errors import BadInput, quoted
 
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable; see docs/json.md.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
-Data = Annotated[list[Path], typer.Argument(help="Folders of sampled snapshots.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON; see docs/json.md.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
+Data = Annotated[list[Path], typer.Argument(help="Folders with sampled snapshots.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs to the program."""
-    verbs = typer.Typer(no_args_is_help=True, help="Local density of states: sample, train, predict; start a DFT calculation.")
+    """Add the commands to the program."""
+    verbs = typer.Typer(
+        no_args_is_help=True,
+        help="Learn the local density of states: sample, train, predict; start DFT calculations from a predicted density.",
+    )
     for function in (sample, train, evaluate, predict, start):
         verbs.command()(function)
     verbs.command("import")(import_snapshot)
@@ -29,26 +32,28 @@ def register(app: typer.Typer) -> None:
 
 
 def sample(
-    out: Annotated[Path, typer.Option(help="Folder of data; the same command goes on there.")],
-    material: Annotated[str | None, typer.Option(help="An element, as its crystal; or a file with a structure.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="TOML file with [dynamics] and [ground_state]; options go before it.")] = None,
-    atoms: Annotated[int | None, typer.Option(help="Atoms of the cell.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the ions and, unless given apart, of the electrons, K.")] = None,
-    electronic_temperature: Annotated[float | None, typer.Option(help="Of the electrons, K.")] = None,
-    phase: Annotated[str | None, typer.Option(help="solid or liquid.")] = None,
-    volume: Annotated[float | None, typer.Option(help="Å³ an atom; unset: that of the crystal.")] = None,
-    snapshots: Annotated[int | None, typer.Option(help="How many.")] = None,
-    potential: Annotated[str | None, typer.Option(help="Of the dynamics: emt, chgnet, sevennet, or a model file.")] = None,
-    cutoff: Annotated[float | None, typer.Option(help="Plane-wave cutoff, eV.")] = None,
-    k_spacing: Annotated[float | None, typer.Option(help="Spacing of k-points, 1/Å.")] = None,
-    low: Annotated[float | None, typer.Option(help="First energy, eV.")] = None,
-    high: Annotated[float | None, typer.Option(help="Last energy, eV.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the dynamics.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Calculations side by side.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the snapshots; repeating the command resumes an interrupted run.")],
+    material: Annotated[str | None, typer.Option(help="Element (its crystal is built) or structure file.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML file with the tables dynamics and ground_state; options override it.")] = None,
+    atoms: Annotated[int | None, typer.Option(help="Number of atoms in the simulation cell.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature in K of the ions, and of the electrons unless given separately.")
+    ] = None,
+    electronic_temperature: Annotated[float | None, typer.Option(help="Electronic temperature in K.")] = None,
+    phase: Annotated[str | None, typer.Option(help="Phase: solid or liquid.")] = None,
+    volume: Annotated[float | None, typer.Option(help="Volume per atom in Å³; default: that of the crystal.")] = None,
+    snapshots: Annotated[int | None, typer.Option(help="Number of snapshots.")] = None,
+    potential: Annotated[str | None, typer.Option(help="Potential for molecular dynamics: emt, chgnet, sevennet, or a model file.")] = None,
+    cutoff: Annotated[float | None, typer.Option(help="Plane-wave cutoff in eV.")] = None,
+    k_spacing: Annotated[float | None, typer.Option(help="k-point spacing in 1/Å.")] = None,
+    low: Annotated[float | None, typer.Option(help="Lowest energy of the LDOS grid in eV.")] = None,
+    high: Annotated[float | None, typer.Option(help="Highest energy of the LDOS grid in eV.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed of the dynamics.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Number of calculations run in parallel.")] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Snapshots of molecular dynamics with their electrons from GPAW."""
+    """Sample snapshots of molecular dynamics and compute their local density of states with GPAW."""
     from nucleate.electrons.data.sampling import SampleSettings
     from nucleate.electrons.data.sampling import sample as run
     from nucleate.persist.toml import read_settings, validated
@@ -57,14 +62,14 @@ def sample(
     given = read_settings(settings, "write one with [dynamics] and [ground_state]") if settings else {}
     dynamics, ground = given.setdefault("dynamics", {}), given.setdefault("ground_state", {})
     if not isinstance(dynamics, dict) or not isinstance(ground, dict):
-        raise BadInput(f"{settings}: [dynamics] and [ground_state] are tables")
+        raise BadInput(f"{settings}: [dynamics] and [ground_state] must be tables")
     options: dict[str, Any] = {
         "material": material, "atoms": atoms, "temperature": temperature, "phase": phase, "volume": volume, "snapshots": snapshots,
         "potential": potential, "seed": seed,
     }  # fmt: skip
     dynamics.update({name: value for name, value in options.items() if value is not None})
     options = {
-        # Electrons are as warm as the ions unless they are given a temperature of their own.
+        # The electronic temperature defaults to the ionic temperature.
         "electronic_temperature": ground.get("electronic_temperature", dynamics.get("temperature"))
         if electronic_temperature is None
         else electronic_temperature,
@@ -75,11 +80,11 @@ def sample(
     console = make_console()
     with Bar(console, quiet or as_json) as bar:
 
-        def told(kind: str, facts: dict[str, Any]) -> None:
+        def progress(kind: str, facts: dict[str, Any]) -> None:
             if kind == "dynamics":
                 bar("dynamics", facts["done"], facts["total"])
             elif kind == "failure":
-                typer.echo(f"snapshot {facts['number']} failed and is left out: {quoted(facts['reason'], 200)}", err=True)
+                typer.echo(f"snapshot {facts['number']} failed and is skipped: {quoted(facts['reason'], 200)}", err=True)
             else:
                 bar("ground states", facts["done"], facts["total"])
                 if not quiet and not as_json:
@@ -87,7 +92,7 @@ def sample(
                         f"snapshot {facts['number']}: {facts['iterations']} iterations, {facts['cpu_seconds']:.0f} CPU-s", highlight=False
                     )
 
-        paths = run(out, resolved, workers, told=told)
+        paths = run(out, resolved, workers, progress=progress)
     if as_json:
         typer.echo(json.dumps({"schema": 1, "folder": str(out), "snapshots": [str(path) for path in paths]}))
     else:
@@ -95,17 +100,21 @@ def sample(
 
 
 def import_snapshot(
-    ldos: Annotated[Path, typer.Argument(help="MALA's numpy array (n_1, n_2, n_3, n_energies).")],
-    structure: Annotated[Path, typer.Argument(help="Structure file, such as the pw.x output.")],
-    out: Annotated[Path, typer.Option(help="Folder of data; snapshots are added to it.")],
-    low: Annotated[float, typer.Option(help="First energy, eV.")],
-    spacing: Annotated[float, typer.Option(help="Of the energies, eV.")],
-    charge: Annotated[list[str], typer.Option(help="Valence electrons of an element, as Be=2; once for each.")],
-    sigma: Annotated[float | None, typer.Option(help="Width of the Gaussians, eV; unset: the spacing.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the electrons, K; unset: that beside the structure.")] = None,
-    units: Annotated[str, typer.Option(help="1/(eV*A^3), 1/(eV*Bohr^3) or 1/(Ry*Bohr^3).")] = "1/(eV*A^3)",
+    ldos: Annotated[Path, typer.Argument(help="LDOS array of MALA (NumPy file) of shape (n_1, n_2, n_3, n_energies).")],
+    structure: Annotated[Path, typer.Argument(help="Structure file, for example the pw.x output.")],
+    out: Annotated[Path, typer.Option(help="Data folder; the snapshot is added to it.")],
+    low: Annotated[float, typer.Option(help="Lowest energy of the LDOS grid in eV.")],
+    spacing: Annotated[float, typer.Option(help="Spacing of the LDOS energies in eV.")],
+    charge: Annotated[
+        list[str], typer.Option(help="Number of valence electrons of an element, for example Be=2; repeat for each element.")
+    ],
+    sigma: Annotated[float | None, typer.Option(help="Width of the Gaussians in eV; default: the energy spacing.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Electronic temperature in K; default: the value stored with the structure.")
+    ] = None,
+    units: Annotated[str, typer.Option(help="Units of the LDOS: 1/(eV*A^3), 1/(eV*Bohr^3) or 1/(Ry*Bohr^3).")] = "1/(eV*A^3)",
 ) -> None:
-    """Take over a snapshot of the MALA project."""
+    """Import a snapshot in MALA's format."""
     from nucleate.electrons.data.mala_files import read_mala
     from nucleate.electrons.data.store import make_folder, write_snapshot
 
@@ -115,7 +124,7 @@ def import_snapshot(
         try:
             charges[symbol] = float(number)
         except ValueError:
-            raise BadInput(f"--charge {quoted(text, 40)}: write an element and its number of valence electrons, as Be=2") from None
+            raise BadInput(f"--charge {quoted(text, 40)}: give an element and its number of valence electrons, for example Be=2") from None
     snapshot = read_mala(ldos, structure, low, spacing, charges, sigma, temperature, units)
     if "note" in snapshot.details:
         typer.echo(f"note: {snapshot.details['note']}", err=True)
@@ -129,11 +138,11 @@ def import_snapshot(
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
-    settings: Annotated[Path | None, typer.Option(help="TOML file; see docs/electrons.md.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
-    points: Annotated[int | None, typer.Option(min=10, help="Points of the grid drawn from each snapshot.")] = None,
-    members: Annotated[int | None, typer.Option(min=1, help="Of the committee.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, points and the committee's shares.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML settings file; see docs/electrons.md.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of optimiser steps.")] = None,
+    points: Annotated[int | None, typer.Option(min=10, help="Number of grid points sampled from each snapshot.")] = None,
+    members: Annotated[int | None, typer.Option(min=1, help="Number of committee members.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed for weights, grid points and committee subsets.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -151,18 +160,18 @@ def train(
     console = make_console()
     with Bar(console, quiet or as_json) as bar:
 
-        def told(kind: str, facts: dict[str, Any]) -> None:
+        def progress(kind: str, facts: dict[str, Any]) -> None:
             if kind == "progress":
                 bar("training", facts["step"], facts["total"])
 
-        model, errors = run(data, out, resolved, told)
+        model, errors = run(data, out, resolved, progress)
     if as_json:
         typer.echo(json.dumps(finite({"schema": 1, "model": str(out / "model.safetensors"), "errors": model.facts["errors"]})))
         return
     for found in errors["validation"]:
         _say_errors(console, found)
     if not errors["validation"]:
-        console.print("no snapshot was held back: nothing says how wrong the model is; sample more", highlight=False)
+        console.print("no validation snapshots were available, so the model's error is unknown; sample more snapshots", highlight=False)
     console.print(f"model: {out / 'model.safetensors'}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -177,11 +186,11 @@ def _say_errors(console: Any, found: Any) -> None:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Model, or its folder.")],
+    model: Annotated[Path, typer.Argument(help="Model file or its folder.")],
     data: Data,
     as_json: AsJson = False,
 ) -> None:
-    """Errors of a model on sampled snapshots."""
+    """Evaluate the errors of a model on sampled snapshots."""
     from nucleate.electrons.data.store import read_snapshot, snapshot_paths
     from nucleate.electrons.model.model import ElectronModel
     from nucleate.electrons.model.training import check_model, errors_on, snapshot_name
@@ -203,22 +212,22 @@ def evaluate(
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model, or its folder.")],
+    model: Annotated[Path, typer.Argument(help="Model file or its folder.")],
     structure: Annotated[Path, typer.Argument(help="Structure file.")],
-    temperature: Annotated[float | None, typer.Option(help="Of the electrons, K; unset: that of the training data.")] = None,
-    spacing: Annotated[float | None, typer.Option(help="Of the grid, Å; unset: that of the training data.")] = None,
-    forces: Annotated[bool, typer.Option("--forces", help="Forces and stress as well.")] = False,
+    temperature: Annotated[float | None, typer.Option(help="Electronic temperature in K; default: that of the training data.")] = None,
+    spacing: Annotated[float | None, typer.Option(help="Grid spacing in Å; default: that of the training data.")] = None,
+    forces: Annotated[bool, typer.Option("--forces", help="Compute forces and stress as well.")] = False,
     overlap: Annotated[
-        bool, typer.Option("--gpaw-overlap", help="Count the overlap of GPAW's Gaussian ions, to compare with GPAW.")
+        bool, typer.Option("--gpaw-overlap", help="Include the overlap energy of GPAW's Gaussian ions, for comparison with GPAW.")
     ] = False,
-    cube: Annotated[Path | None, typer.Option(help="Write the density to this cube file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the density of states: PNG, SVG or PDF.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that share the grid; 0: none beside this one.")] = 0,
-    scratch: Annotated[Path | None, typer.Option(help="Keep finished slabs here: a stopped prediction goes on from them.")] = None,
+    cube: Annotated[Path | None, typer.Option(help="Cube file for the electron density.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Figure of the density of states (PNG, SVG or PDF).")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Number of worker processes that share the grid; 0: run in this process.")] = 0,
+    scratch: Annotated[Path | None, typer.Option(help="Folder for finished slabs, from which an interrupted prediction resumes.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Density of states, density, free energy of a structure; and forces and stress."""
+    """Predict the density of states, electron density and free energy of a structure, and its forces and stress."""
     from nucleate.crystals.io import read_structure
     from nucleate.electrons.model.model import ElectronModel
     from nucleate.electrons.model.prediction import predict as run
@@ -229,7 +238,7 @@ def predict(
     atoms = read_structure(structure)
     for file in (cube, plot):
         if file is not None and not file.absolute().parent.is_dir():
-            raise BadInput(f"{file}: no such folder")
+            raise BadInput(f"{file}: the folder does not exist; create it first")
     if plot is not None:
         check_figure(plot)
     chosen = known.facts["temperature"] if temperature is None else temperature
@@ -238,10 +247,13 @@ def predict(
     try:
         with Bar(console, quiet or as_json) as bar:
             found = run(
-                known, atoms, chosen, spacing, forces=forces, overlap=overlap, workers=workers, path=path, scratch=scratch, told=bar
+                known, atoms, chosen, spacing, forces=forces, overlap=overlap, workers=workers, path=path, scratch=scratch, progress=bar
             )
     except KeyboardInterrupt:
-        typer.echo("the same command goes on from the slabs kept" if scratch else "with --scratch DIR it could go on", err=True)
+        typer.echo(
+            "stopped; repeat the command to resume from the saved slabs" if scratch else "stopped; give --scratch DIR to be able to resume",
+            err=True,
+        )
         raise
     if cube is not None:
         write_density(cube, found, atoms)
@@ -256,11 +268,11 @@ def predict(
 
 def fit_start(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for the emulator.")],
-    settings: Annotated[Path | None, typer.Option(help="TOML file: cutoff, radial, degree, local, ridge.")] = None,
+    out: Annotated[Path, typer.Option(help="Output folder of the emulator.")],
+    settings: Annotated[Path | None, typer.Option(help="TOML settings file with cutoff, radial, degree, local, ridge.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the emulator, whose density starts self-consistent calculations."""
+    """Fit the density emulator, which provides starting densities for self-consistent calculations."""
     from nucleate.electrons.emulator.emulator import EmulatorTraining, fit_emulator
     from nucleate.persist.toml import read_settings, validated
     from nucleate.report.terminal import Bar, make_console
@@ -270,34 +282,37 @@ def fit_start(
     console = make_console()
     with Bar(console, as_json) as bar:
 
-        def told(kind: str, facts: dict[str, Any]) -> None:
+        def progress(kind: str, facts: dict[str, Any]) -> None:
             if kind == "snapshot":
                 bar("snapshots", facts["done"], facts["total"])
 
-        emulator = fit_emulator(data, out, resolved, told)
+        emulator = fit_emulator(data, out, resolved, progress)
     if as_json:
         typer.echo(json.dumps({"schema": 1, **emulator.facts}))
         return
     left, atoms = (sum(emulator.facts[key]) / len(emulator.facts[key]) for key in ("left_out_error", "atoms_error"))
     console.print(
-        f"error of the density (Coulomb norm): {left:.2e} eV/atom on snapshots left out, {atoms:.2e} of superposed atoms\n"
+        f"density error (Coulomb norm): {left:.2e} eV/atom on held-out snapshots, {atoms:.2e} for superposed atoms\n"
         f"emulator: {out / 'emulator.safetensors'}",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
 
 
 def start(
-    emulator: Annotated[Path, typer.Argument(help="Emulator, or its folder.")],
+    emulator: Annotated[Path, typer.Argument(help="Emulator file or its folder.")],
     structure: Annotated[Path, typer.Argument(help="Structure file.")],
-    k_spacing: Annotated[float, typer.Option(help="Spacing of k-points, 1/Å.")] = 0.2,
-    temperature: Annotated[float, typer.Option(help="Of the electrons, K.")] = 500.0,
-    fixed_steps: Annotated[int, typer.Option(min=0, help="Steps of the eigensolver before the density moves; measured not to pay.")] = 0,
-    cube: Annotated[Path | None, typer.Option(help="Write the starting density to this cube file and do not calculate.")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Calculate from superposed atoms as well.")] = False,
+    k_spacing: Annotated[float, typer.Option(help="k-point spacing in 1/Å.")] = 0.2,
+    temperature: Annotated[float, typer.Option(help="Electronic temperature in K.")] = 500.0,
+    fixed_steps: Annotated[
+        int,
+        typer.Option(min=0, help="Number of eigensolver steps at fixed density before the density is updated; benchmarks show no gain."),
+    ] = 0,
+    cube: Annotated[Path | None, typer.Option(help="Write the starting density to this cube file without running GPAW.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Run the calculation from superposed atomic densities as well.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start a GPAW calculation from the emulator's density."""
-    # Before numpy is imported: GPAW with threads that wait for each other is ten times slower.
+    # Set before NumPy is imported: GPAW is ten times slower with oversubscribed threads.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     from ase.io.cube import write_cube
@@ -317,7 +332,7 @@ def start(
     }  # fmt: skip
     settings = validated(GroundStateSettings, given, "options")
     if cube is not None and not cube.absolute().parent.is_dir():
-        raise BadInput(f"{cube}: no such folder")
+        raise BadInput(f"{cube}: the folder does not exist; create it first")
     before = time.process_time()
     found = starting_density(known, atoms, settings, grid_shape(atoms, settings))
     making = time.process_time() - before

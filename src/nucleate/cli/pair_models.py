@@ -1,4 +1,4 @@
-"""The verbs of learned couplings, under `nucleate spins`: import, train, evaluate, predict, suggest."""
+"""Commands for learned couplings under `nucleate spins`: import, train, evaluate, predict, suggest."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from nucleate.errors import BadInput, quoted
 
 
 def register_models(verbs: typer.Typer) -> None:
-    """Add the verbs to those of spins."""
+    """Add the commands to those of `nucleate spins`."""
     verbs.command("import")(import_)
     for function in (train, evaluate, predict, suggest):
         verbs.command()(function)
 
 
 def import_(
-    table: Annotated[Path, typer.Argument(help="Anybody's table of couplings between pairs of elements.")],
-    out: Annotated[Path, typer.Option(help="CSV of pairs to write, for train and evaluate.")],
+    table: Annotated[Path, typer.Argument(help="Table of couplings between pairs of elements, in any column layout.")],
+    out: Annotated[Path, typer.Option(help="Output CSV file of pairs, for train and evaluate.")],
     column: Annotated[
-        list[str], typer.Option(help="Name of a column, such as J=Jij; once for each of element_a, element_b, J and perhaps distance (Å).")
+        list[str], typer.Option(help="Column name, for example J=Jij; give element_a, element_b, J and optionally distance (Å).")
     ],
-    unit: Annotated[str, typer.Option(help="Of J: meV, eV, mRy or K.")],
-    pairs: Annotated[str, typer.Option(help="once or twice: how often its Hamiltonian counts a pair.")],
-    sign: Annotated[str, typer.Option(help="minus: H = - sum J e.e, or plus; e unit vectors.")],
+    unit: Annotated[str, typer.Option(help="Unit of J: meV, eV, mRy or K.")],
+    pairs: Annotated[str, typer.Option(help="Number of times the source Hamiltonian counts each pair: once or twice.")],
+    sign: Annotated[str, typer.Option(help="Sign convention: minus for H = -sum J e.e, plus for H = +sum J e.e, with unit vectors e.")],
 ) -> None:
-    """Take couplings over from a table whose columns and convention you name."""
+    """Import couplings from a table with the given columns and convention."""
     from nucleate.spins.files.foreign import read_foreign
     from nucleate.spins.models.data import write_pairs
 
     if not table.is_file():
-        raise BadInput(f"{table}: no such file; give a table of couplings")
+        raise BadInput(f"{table}: the file does not exist; give a table of couplings")
     if out.suffix != ".csv" or not out.parent.is_dir():
-        raise BadInput(f"{out}: give a .csv in a folder that is there")
+        raise BadInput(f"{out}: give a .csv file in an existing folder")
     if out.exists():
-        raise BadInput(f"{out}: is there already; name another file")
+        raise BadInput(f"{out}: the file exists already; choose another name")
     split = [text.partition("=") for text in column]
     if not all(name and mark and value for name, mark, value in split) or len({name for name, _, _ in split}) < len(split):
-        raise BadInput(f"--column {quoted(' '.join(column), 60)}: write each once, as J=Jij")
+        raise BadInput(f"--column {quoted(' '.join(column), 60)}: give each column once, for example J=Jij")
     found, left = read_foreign(table, {name: value for name, _, value in split}, unit, pairs, sign)
     write_pairs(out, found)
     if left:
-        typer.echo(f"{table}: {left} rows without a coupling were left out", err=True)
+        typer.echo(f"{table}: {left} rows without a coupling were skipped", err=True)
     typer.echo(f"{len(found)} pairs of {found.kind}: {out}")
 
 
 def train(
-    data: Annotated[list[Path], typer.Argument(help="Pairs with couplings: extended XYZ, or a CSV of elements.")],
-    out: Annotated[Path, typer.Option(help="Folder of the model.")],
-    model: Annotated[str | None, typer.Option(help="kernel, network or elements.")] = None,
-    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of splits, starts and weights.")] = None,
+    data: Annotated[list[Path], typer.Argument(help="Pairs with couplings: extended XYZ, or CSV of element pairs.")],
+    out: Annotated[Path, typer.Option(help="Output folder of the model.")],
+    model: Annotated[str | None, typer.Option(help="Model type: kernel, network or elements.")] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="TOML settings file; options override it.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed for splits, initial values and weights.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Learn couplings from pairs."""
+    """Train a model of couplings on pairs."""
     from nucleate.report.terminal import Bar, make_console
     from nucleate.spins.models.data import Pairs, read_pairs
     from nucleate.spins.models.training import train_pairs
@@ -77,12 +77,17 @@ def _training(settings: Path | None, model: str | None, seed: int | None) -> Any
 
 
 def evaluate(
-    data: Annotated[list[Path], typer.Argument(help="Pairs with couplings: extended XYZ, or a CSV of elements.")],
-    model: Annotated[str | None, typer.Option(help="kernel, network or elements.")] = None,
-    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of splits, starts and weights.")] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 10,
-    grouping: Annotated[str, typer.Option(help="elements: a-b and b-a stay together; ungrouped: they leak.")] = "elements",
+    data: Annotated[list[Path], typer.Argument(help="Pairs with couplings: extended XYZ, or CSV of element pairs.")],
+    model: Annotated[str | None, typer.Option(help="Model type: kernel, network or elements.")] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="TOML settings file; options override it.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed for splits, initial values and weights.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Number of cross-validation folds.")] = 10,
+    grouping: Annotated[
+        str,
+        typer.Option(
+            help="Fold assignment. elements: a-b and b-a stay in one fold; ungrouped: they may be split, which leaks information."
+        ),
+    ] = "elements",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -96,7 +101,10 @@ def evaluate(
     with Bar(console, quiet or as_json) as bar:
         found = cross_validate(pairs, _training(settings, model, seed), folds, grouping, bar)
     if grouping == "ungrouped":
-        typer.echo("ungrouped: the model has seen b-a when it is asked for a-b; this score says little of new pairs", err=True)
+        typer.echo(
+            "warning: without grouping, a-b may be tested while b-a is in the training set, so the score is not valid for new pairs",
+            err=True,
+        )
     numbers = {"mae": found.mae, "rmse": found.rmse, "r2": found.r2 if found.r2 == found.r2 else None, "inside": found.inside}
     if as_json:
         print(json.dumps({"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers}))
@@ -107,10 +115,10 @@ def evaluate(
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
-    pairs: Annotated[Path, typer.Argument(help="Pairs: extended XYZ, or a CSV of elements; couplings, where given, are shown beside.")],
+    pairs: Annotated[Path, typer.Argument(help="Pairs: extended XYZ, or CSV of element pairs; given couplings are shown for comparison.")],
     as_json: AsJson = False,
 ) -> None:
-    """Couplings of pairs by a trained model."""
+    """Predict couplings of pairs with a trained model."""
     import numpy as np
     from rich.markup import escape
     from rich.table import Table
@@ -123,7 +131,7 @@ def predict(
     found = loaded.predict(asked)
     unseen = loaded.unseen(asked)
     if unseen:
-        typer.echo(f"{', '.join(unseen)}: not among the elements the model was trained on; it extrapolates", err=True)
+        typer.echo(f"{', '.join(unseen)}: not among the training elements; the prediction is an extrapolation", err=True)
     rows = []
     for k, pair in enumerate(asked.elements):
         dm = None if found.dm is None else found.dm[k].tolist()
@@ -150,13 +158,13 @@ def predict(
 
 
 def suggest(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained kernel.")],
-    pool: Annotated[Path, typer.Argument(help="Pairs that could be computed: extended XYZ, or a CSV of elements.")],
-    count: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
-    strategy: Annotated[str, typer.Option(help="variance or diversity.")] = "variance",
+    model: Annotated[Path, typer.Argument(help="Folder of a trained kernel model.")],
+    pool: Annotated[Path, typer.Argument(help="Candidate pairs: extended XYZ, or CSV of element pairs.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of pairs to suggest.")] = 5,
+    strategy: Annotated[str, typer.Option(help="Selection strategy: variance or diversity.")] = "variance",
     as_json: AsJson = False,
 ) -> None:
-    """Which pairs to compute next: those that teach a model most."""
+    """Suggest the pairs whose calculation is most informative for the model."""
     import numpy as np
 
     from nucleate.report.terminal import make_console
@@ -166,10 +174,10 @@ def suggest(
     from nucleate.spins.models.training import load_pairs_model
 
     if strategy not in ("variance", "diversity"):
-        raise BadInput(f"--strategy {quoted(strategy, 40)}; known: variance, diversity")
+        raise BadInput(f"--strategy {quoted(strategy, 40)}: unknown strategy; choose variance or diversity")
     loaded, asked = load_pairs_model(model), read_pairs(pool, labelled=False)
     if not isinstance(loaded.model, PairGaussianProcess):
-        raise BadInput(f"{model}: only a kernel knows what it would learn; train one with --model kernel")
+        raise BadInput(f"{model}: suggestions require a kernel model; train one with --model kernel")
     known = loaded.pairs
     both = Pairs.joined([known, asked])
     rest = list(range(len(known), len(both)))

@@ -1,4 +1,4 @@
-"""The verbs of spins on the command line: lattice, show, convert, simulate; couple and those of learned couplings stand beside."""
+"""Commands under `nucleate spins`: lattice, show, convert, simulate; `couple` and the pair models are in their own modules."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nucleate.cli.couple import AsJson, Quiet, couple, given_moments, tell
 from nucleate.cli.pair_models import register_models
 from nucleate.errors import BadInput, NucleateError
 
-CouplingsFile = Annotated[Path, typer.Argument(help="Couplings: a .csv table, TB2J's exchange.out, or a Spirit .cfg.")]
+CouplingsFile = Annotated[Path, typer.Argument(help="Couplings file: a .csv table, TB2J's exchange.out, or a Spirit .cfg.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs to the program."""
-    verbs = typer.Typer(no_args_is_help=True, help="Exchange couplings: compute, learn, convert; simulate spins.")
+    """Add the commands to the program."""
+    verbs = typer.Typer(no_args_is_help=True, help="Compute, learn and convert exchange couplings; simulate spins.")
     for function in (couple, lattice, show, convert, simulate):
         verbs.command()(function)
     register_models(verbs)
@@ -25,12 +25,14 @@ def register(app: typer.Typer) -> None:
 
 
 def lattice(
-    structure: Annotated[Path, typer.Argument(help="A crystal with magnetic atoms.")],
-    out: Annotated[Path, typer.Argument(help="Table of couplings to write, .csv.")],
-    moment: Annotated[list[str], typer.Option(help="Moment of an element, such as Mn=4.5; once for each.")],
-    shell: Annotated[list[float], typer.Option(help="Coupling of a shell, meV, nearest first; once for each.")],
+    structure: Annotated[Path, typer.Argument(help="Structure file of a crystal with magnetic atoms.")],
+    out: Annotated[Path, typer.Argument(help="Output table of couplings (.csv).")],
+    moment: Annotated[
+        list[str], typer.Option(help="Magnetic moment of an element in Bohr magnetons, for example Mn=4.5; repeat for each element.")
+    ],
+    shell: Annotated[list[float], typer.Option(help="Coupling of a shell in meV, nearest shell first; repeat for each shell.")],
 ) -> None:
-    """Lay couplings onto a crystal, shell by shell."""
+    """Assign couplings to a crystal, shell by shell."""
     from nucleate.crystals.io import read_structure
     from nucleate.persist.files import write_whole
     from nucleate.report.spins import shell_table
@@ -40,7 +42,7 @@ def lattice(
 
     _check_folder(out)
     if out.suffix != ".csv":
-        raise BadInput(f"{out}: couplings are written as .csv; convert it afterwards")
+        raise BadInput(f"{out}: couplings are written as .csv; convert the table afterwards with `nucleate spins convert`")
     moments = given_moments(moment)
     found = on_shells(read_structure(structure), moments, shell)
     write_whole(out, table_text(found))
@@ -48,7 +50,7 @@ def lattice(
 
 
 def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:
-    """Shells of couplings, the order they lead to, and estimates of its temperature."""
+    """Show the coupling shells, the magnetic order and estimates of the transition temperature."""
     from nucleate.report.spins import shell_table, shells
     from nucleate.report.terminal import make_console
     from nucleate.spins.files.reading import read_couplings
@@ -65,7 +67,6 @@ def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:
 
 
 def _estimates(found: Any) -> dict[str, Any]:
-
     from nucleate.spins.order.curie import leading_order, rpa
 
     order = leading_order(found)
@@ -84,7 +85,7 @@ def _estimates(found: Any) -> dict[str, Any]:
 
 
 def _signs(weights: Any) -> list[int] | None:
-    """Of the sites, where they are all that an order is."""
+    """Return the signs of the sublattices if they define the order, otherwise None."""
     import numpy as np
 
     plain = weights.ndim == 1 and np.abs(weights.imag).max() < 1e-6 and np.abs(weights.real).min() > 1e-6
@@ -104,10 +105,10 @@ def _say(estimates: dict[str, Any], console: Any) -> None:
 
 def convert(
     couplings: CouplingsFile,
-    out: Annotated[Path, typer.Argument(help="File to write, by its ending: .csv, .out (TB2J) or .cfg (Spirit).")],
-    cells: Annotated[tuple[int, int, int], typer.Option(help="Cells along each vector (Spirit).")] = (10, 10, 10),
+    out: Annotated[Path, typer.Argument(help="Output file; the suffix selects the format: .csv, .out (TB2J) or .cfg (Spirit).")],
+    cells: Annotated[tuple[int, int, int], typer.Option(help="Number of cells along each lattice vector (Spirit).")] = (10, 10, 10),
 ) -> None:
-    """Couplings from one program's file to another's."""
+    """Convert couplings between file formats."""
     import numpy as np
 
     from nucleate.persist.files import write_whole
@@ -119,9 +120,9 @@ def convert(
     writers = {".csv": table_text, ".out": tb2j_text, ".cfg": lambda c: spirit_text(c, cells)}
     _check_folder(out)
     if min(cells) < 1:
-        raise BadInput(f"--cells {cells[0]} {cells[1]} {cells[2]}: give at least one along each vector")
+        raise BadInput(f"--cells {cells[0]} {cells[1]} {cells[2]}: give at least one cell along each lattice vector")
     if out.suffix not in writers:
-        raise BadInput(f"{out}: unknown kind of file; known: .csv (a table), .out (TB2J), .cfg (Spirit)")
+        raise BadInput(f"{out}: unknown file format; use .csv (table), .out (TB2J) or .cfg (Spirit)")
     found = read_couplings(couplings)
     tell(found)
     write_whole(out, writers[out.suffix](found))
@@ -129,28 +130,34 @@ def convert(
     if out.suffix == ".cfg":
         lost.append("elements")
     if out.suffix == ".out" and len(found.tensors) and np.abs(found.tensors).max() < 0.02:
-        lost.append("digits: the text has four decimals of a meV")
+        lost.append("all digits (the format has four decimals of a meV)")
     if lost:
-        typer.echo(f"{out}: cannot hold {', '.join(lost)}", err=True)
+        typer.echo(f"{out}: the format cannot store {', '.join(lost)}", err=True)
 
 
 def simulate(
     couplings: CouplingsFile,
-    temperature_range: Annotated[tuple[float, float, int], typer.Option(help="Lowest, highest (K) and number of temperatures.")],
-    out: Annotated[Path | None, typer.Option(help="Folder with table and checkpoints; the same command goes on there.")] = None,
-    method: Annotated[str, typer.Option(help="monte-carlo or dynamics.")] = "monte-carlo",
-    size: Annotated[list[int] | None, typer.Option(help="Cells along each vector that couplings reach along; several for T_C.")] = None,
-    measurements: Annotated[int | None, typer.Option(help="Of each temperature and size.")] = None,
-    settings: Annotated[Path | None, typer.Option("--settings", help="TOML file; options go before it.")] = None,
-    field: Annotated[tuple[float, float, float] | None, typer.Option(help="Magnetic field, T.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Temperatures side by side.")] = 1,
-    plot: Annotated[Path | None, typer.Option(help="Figure of the curves, such as curves.png.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Figure of the spins at the lowest temperature, such as spins.png.")] = None,
+    temperature_range: Annotated[
+        tuple[float, float, int], typer.Option(help="Lowest and highest temperature in K, and number of temperatures.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the table and checkpoints; repeating the command resumes an interrupted run.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="Method: monte-carlo or dynamics.")] = "monte-carlo",
+    size: Annotated[
+        list[int] | None, typer.Option(help="Number of cells along each coupled lattice vector; repeat for several sizes to obtain T_C.")
+    ] = None,
+    measurements: Annotated[int | None, typer.Option(help="Number of measurements for each temperature and size.")] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="TOML settings file; options override it.")] = None,
+    field: Annotated[tuple[float, float, float] | None, typer.Option(help="Magnetic field in T.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Number of temperatures simulated in parallel.")] = 1,
+    plot: Annotated[Path | None, typer.Option(help="Figure of the curves, for example curves.png.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Figure of the spins at the lowest temperature, for example spins.png.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Magnetisation, susceptibility, specific heat and Binder's cumulant against temperature; T_C where sizes cross."""
+    """Simulate magnetisation, susceptibility, specific heat and Binder cumulant against temperature; T_C from cumulant crossings."""
     import numpy as np
 
     from nucleate.persist.toml import read_settings, validated
@@ -164,7 +171,7 @@ def simulate(
 
     lowest, highest, count = temperature_range
     if count < 1 or not 0 < lowest <= highest < float("inf") or (count == 1) != (lowest == highest):
-        raise BadInput(f"--temperature-range {lowest:g} {highest:g} {count}: give rising temperatures above 0 K and how many of them")
+        raise BadInput(f"--temperature-range {lowest:g} {highest:g} {count}: give increasing temperatures above 0 K and their number")
     given = read_settings(settings) if settings else {}
     options = {
         "temperatures": [float(f"{t:.9g}") for t in np.linspace(lowest, highest, count)], "method": method, "sizes": size,
@@ -181,16 +188,16 @@ def simulate(
     console = make_console()
     with Bar(console, quiet or as_json) as bar:
 
-        def told(kind: str, facts: dict[str, Any]) -> None:
+        def progress(kind: str, facts: dict[str, Any]) -> None:
             if kind == "note":
                 typer.echo(facts["text"], err=True)
             else:
                 bar(f"{facts['size']} cells", facts["done"], facts["total"])
 
         try:
-            ended = run(found, resolved, out, threads, told)
+            ended = run(found, resolved, out, threads, progress)
         except KeyboardInterrupt:
-            hint = "the same command goes on" if out is not None else "give --out to be able to go on"
+            hint = "repeat the command to resume" if out is not None else "give --out to be able to resume"
             typer.echo(f"stopped; {hint}", err=True)
             raise typer.Exit(130) from None
     crossings, lost = [], []
@@ -218,4 +225,4 @@ def simulate(
 
 def _check_folder(path: Path) -> None:
     if not path.parent.is_dir():
-        raise BadInput(f"{path}: no such folder; make it first")
+        raise BadInput(f"{path}: the folder does not exist; create it first")

@@ -6,4 +6,4 @@ from nucleate.errors import MissingDependency
 
 _missing = [package for module, package in (("zarr", "zarr"), ("torchpme", "torch-pme")) if find_spec(module) is None]
 if _missing:
-    raise MissingDependency(f"electrons need {' and '.join(_missing)}; run: pip install 'nucleate[electrons]'")
+    raise MissingDependency(f"the electrons module requires {' and '.join(_missing)}: pip install 'nucleate[electrons]'")

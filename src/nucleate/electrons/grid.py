@@ -1,4 +1,4 @@
-"""Real-space grids of a periodic cell: where the local density of states lives."""
+"""Regular real-space grids of a periodic cell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular grid, point (i, j, k) at (i/n_1, j/n_2, k/n_3) of the cell.
+    """Regular grid with point (i, j, k) at fractional coordinates (i/n_1, j/n_2, k/n_3).
 
     Attributes:
-        cell: (3, 3), lattice vectors as rows, Å; may carry a gradient.
-        shape: points along each vector.
+        cell: (3, 3) lattice vectors as rows in Å; may require gradients.
+        shape: Number of points along each vector.
     """
 
     cell: Tensor
@@ -28,26 +28,26 @@ class Grid:
 
     @property
     def volume(self) -> Tensor:
-        """Of the cell, Å³."""
+        """Volume of the cell in Å³."""
         return torch.linalg.det(self.cell).abs()
 
     @property
     def voxel(self) -> Tensor:
-        """Volume of a point, Å³."""
+        """Volume per grid point in Å³."""
         return self.volume / self.size
 
     def fractions(self, index: Tensor) -> Tensor:
-        """(..., 3) fractional coordinates of points numbered as in a C-ordered array, float64."""
+        """Return fractional coordinates (..., 3) of points with C-order indices, float64."""
         _, n2, n3 = self.shape
         steps = torch.stack([index // (n2 * n3), index // n3 % n2, index % n3], dim=-1)
         return steps / torch.tensor(self.shape, dtype=torch.float64, device=index.device)
 
     def points(self, index: Tensor) -> Tensor:
-        """(..., 3) positions of the numbered points, Å."""
+        """Return positions (..., 3) of the indexed points in Å."""
         return self.fractions(index) @ self.cell
 
     def waves(self) -> Tensor:
-        """(n_1, n_2, n_3 // 2 + 1, 3) wave vectors of the real Fourier transform, 1/Å, with the factor 2 pi."""
+        """Return wave vectors (n_1, n_2, n_3 // 2 + 1, 3) of the real Fourier transform in 1/Å, including the factor 2 pi."""
         n1, n2, n3 = self.shape
         device = self.cell.device
         whole = torch.meshgrid(
@@ -59,7 +59,7 @@ class Grid:
         return 2 * torch.pi * torch.stack(whole, dim=-1) @ torch.linalg.inv(self.cell).T
 
     def multiplicity(self) -> Tensor:
-        """(n_3 // 2 + 1,) how many waves of the full transform each wave of the real one stands for along the last axis."""
+        """Return the number of full-transform waves represented by each wave of the real transform, (n_3 // 2 + 1,)."""
         n3 = self.shape[2]
         counts = torch.full((n3 // 2 + 1,), 2.0, dtype=torch.float64, device=self.cell.device)
         counts[0] = 1
@@ -69,14 +69,14 @@ class Grid:
 
 
 def spectrum(values: Tensor) -> Tensor:
-    """Fourier coefficients c_G = (1/N) sum_r f(r) exp(-iGr) of real values on a grid."""
+    """Return Fourier coefficients c_G = (1/N) sum_r f(r) exp(-iGr) of real values on a grid."""
     return torch.fft.rfftn(values, norm="forward")
 
 
 def refined(values: Tensor, factor: int = 2) -> Tensor:
-    """Trigonometric interpolation onto a grid `factor` times finer along each axis.
+    """Interpolate trigonometrically onto a grid `factor` times finer along each axis.
 
-    The wave at half the sampling rate of an even axis is shared between both ends, which keeps the interpolation real.
+    The Nyquist wave of an even axis is split between both ends, so that the interpolation is real.
     """
     shape = values.shape
     fine = tuple(factor * n for n in shape)

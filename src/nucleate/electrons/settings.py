@@ -1,4 +1,4 @@
-"""Settings of this room: sampling, training."""
+"""Settings of ground-state calculations."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class GroundStateSettings(BaseModel):
-    """How GPAW computes the electrons of a snapshot: plane waves, norm-conserving pseudopotentials, LDA."""
+    """Settings of GPAW ground states: plane waves, norm-conserving pseudopotentials, LDA."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    cutoff: float = Field(250.0, gt=0, description="Plane-wave cutoff, eV.")
-    k_spacing: float = Field(0.2, gt=0, description="Spacing of k-points, 1/Å.")
-    electronic_temperature: float = Field(500.0, gt=0, description="Of the electrons, K.")
-    sigma: float = Field(0.2, gt=0, description="Width of the Gaussians that draw the levels, eV.")
-    spacing: float = Field(0.1, gt=0, description="Of the energies, eV.")
+    cutoff: float = Field(250.0, gt=0, description="Plane-wave cutoff in eV.")
+    k_spacing: float = Field(0.2, gt=0, description="k-point spacing in 1/Å.")
+    electronic_temperature: float = Field(500.0, gt=0, description="Electronic temperature in K.")
+    sigma: float = Field(0.2, gt=0, description="Width of the Gaussians that broaden the levels in eV.")
+    spacing: float = Field(0.1, gt=0, description="Energy spacing of the LDOS in eV.")
     low: float | None = Field(
-        None, description="First energy, eV; unset: 6 sigma below the lowest level of the first snapshot and a margin."
+        None, description="Lowest energy in eV; default: 6 sigma and a margin below the lowest level of the first snapshot."
     )
-    high: float | None = Field(None, description="Last energy, eV; unset: 2.5 eV above the Fermi level of the first snapshot.")
-    max_iterations: int = Field(100, ge=1, description="Self-consistent steps before a snapshot counts as failed.")
-    density_tolerance: float = Field(1e-5, gt=0, description="Electrons per valence electron that may still move.")
+    high: float | None = Field(None, description="Highest energy in eV; default: 2.5 eV above the Fermi level of the first snapshot.")
+    max_iterations: int = Field(100, ge=1, description="Maximum number of self-consistent iterations; beyond it a snapshot fails.")
+    density_tolerance: float = Field(1e-5, gt=0, description="Convergence threshold of the density in electrons per valence electron.")
     pseudopotential: Literal["hgh"] = Field(
-        "hgh", description="Hartwigsen, Goedecker and Hutter's; GPAW makes no atomic orbitals for those with semicore electrons."
+        "hgh", description="Pseudopotentials of Hartwigsen, Goedecker and Hutter, without semicore electrons (no atomic orbitals in GPAW)."
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> GroundStateSettings:
         if self.low is not None and self.high is not None and self.high < self.low + 10 * self.spacing:
-            raise ValueError(f"high ({self.high:g} eV) must lie ten spacings above low ({self.low:g} eV) at least")
+            raise ValueError(f"high ({self.high:g} eV) must be at least ten spacings above low ({self.low:g} eV)")
         return self

@@ -1,4 +1,4 @@
-"""What the physics has to know of each element's pseudopotential."""
+"""Pseudopotential data of each element."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nucleate.reference.base import refuse_overlap
 
 @dataclass(frozen=True)
 class Ion:
-    """A pseudopotential's ion.
+    """Ion of a pseudopotential.
 
     Attributes:
-        symbol: element.
-        charge: Z, electrons it brings.
-        radius: r_loc, width of its Gaussian charge, Å.
-        constant: what the engine adds to the energy of each such ion, eV: differences of grids and zero points.
+        symbol: Element symbol.
+        charge: Valence charge Z.
+        radius: Width r_loc of the Gaussian charge in Å.
+        constant: Energy offset per ion in eV that the engine adds (differences of grids and zero points).
     """
 
     symbol: str
@@ -32,22 +32,22 @@ class Ion:
     constant: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """For a file."""
+        """Return a dictionary for serialisation."""
         return asdict(self)
 
 
 def _element(symbol: str) -> str:
     if not atomic_numbers.get(symbol):
-        raise ValueError("no element")
+        raise ValueError("unknown element")
     return symbol
 
 
 Element = Annotated[str, AfterValidator(_element)]
-"""A chemical symbol in a file."""
+"""Chemical symbol in a file."""
 
 
 class IonHeader(BaseModel):
-    """An ion as files state it; see `Ion`."""
+    """Ion in file headers; see `Ion`."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -59,7 +59,7 @@ class IonHeader(BaseModel):
 
 @dataclass(frozen=True)
 class Ions:
-    """The ions of a structure: charges (e), radii (Å), constants (eV), each (n,) float64."""
+    """Ions of a structure: charges (e), radii (Å) and constants (eV), each (n,) float64."""
 
     charges: Tensor
     radii: Tensor
@@ -67,12 +67,12 @@ class Ions:
 
     @property
     def electrons(self) -> float:
-        """Electrons that they bring."""
+        """Number of valence electrons."""
         return float(self.charges.sum())
 
 
 def check_apart(atoms: Atoms, what: str) -> None:
-    """Raise `BadInput`, beginning with `what` was not asked, for atoms on top of each other."""
+    """Raise `BadInput` naming `what` if atoms overlap."""
     try:
         refuse_overlap(atoms, what)
     except ReferenceFailed as failure:
@@ -80,14 +80,14 @@ def check_apart(atoms: Atoms, what: str) -> None:
 
 
 def ions_of(atoms: Atoms, known: dict[str, Ion]) -> Ions:
-    """The ions of a structure.
+    """Return the ions of a structure.
 
     Raises:
-        BadInput: an element that is not known.
+        BadInput: An element is unknown.
     """
     symbols = atoms.get_chemical_symbols()
     missing = sorted(set(symbols) - set(known))
     if missing:
-        raise BadInput(f"{', '.join(missing)}: not seen in the sampled data, which hold {', '.join(sorted(known))}")
+        raise BadInput(f"{', '.join(missing)}: the sampled data do not contain this element, only {', '.join(sorted(known))}")
     rows = torch.tensor([[known[s].charge, known[s].radius, known[s].constant] for s in symbols], dtype=torch.float64).reshape(-1, 3)
     return Ions(rows[:, 0], rows[:, 1], rows[:, 2])

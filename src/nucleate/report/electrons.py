@@ -1,4 +1,4 @@
-"""What the command line shows of predicted electrons: a table of terms, a figure of the density of states."""
+"""Energy terms and figures of predicted electrons for the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAMES = {
 
 
 def finite(value: Any) -> Any:
-    """The same data with null for what is no number, as JSON wants it."""
+    """Replace non-finite floats by None, because JSON cannot represent them."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -41,7 +41,7 @@ def finite(value: Any) -> Any:
 
 
 def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[str, Any]:
-    """Plain data, for --json."""
+    """Return JSON-serialisable data for --json."""
     return {
         "schema": 1,
         "formula": atoms.get_chemical_formula(),
@@ -60,7 +60,7 @@ def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[s
 
 
 def electrons_lines(found: Electrons, atoms: Atoms, temperature: float) -> list[str]:
-    """For the terminal."""
+    """Return the lines printed on the terminal."""
     terms = found.terms.as_dict()
     lines = [
         f"{atoms.get_chemical_formula()}, electrons at {temperature:g} K, grid {' x '.join(map(str, found.grid.shape))}",
@@ -70,13 +70,11 @@ def electrons_lines(found: Electrons, atoms: Atoms, temperature: float) -> list[
         if name == "overlap" and not terms[name]:
             continue
         if not math.isfinite(terms[name]):
-            lines.append(f"{label:26s}{'unknown':>16s}, as are the functional and pseudopotential of the training data")
+            lines.append(f"{label:26s}{'unknown':>16s}, because the functional and pseudopotential of the training data are unknown")
             continue
         value = -terms[name] if label.startswith("-") else terms[name]
         lines.append(f"{label:26s}{value:16.4f} eV")
-    spread = (
-        f", committee's spread of the band energy {1e3 * found.sigma_band:.1f} meV/atom" if found.sigma_band == found.sigma_band else ""
-    )
+    spread = f", committee spread of the band energy {1e3 * found.sigma_band:.1f} meV/atom" if found.sigma_band == found.sigma_band else ""
     lines.append(f"{terms['free'] / len(atoms):.4f} eV/atom{spread}" if math.isfinite(terms["free"]) else spread.lstrip(", "))
     if found.forces is not None and found.stress is not None:
         pressure = -float(found.stress.trace()) / 3 / GPA
@@ -85,10 +83,10 @@ def electrons_lines(found: Electrons, atoms: Atoms, temperature: float) -> list[
 
 
 def write_density(path: Path, found: Electrons, atoms: Atoms) -> None:
-    """The density as a Gaussian cube file, electrons/bohr³.
+    """Write the electron density in electrons/bohr³ as a Gaussian cube file.
 
     Raises:
-        BadInput: it cannot be written.
+        BadInput: the file cannot be written.
     """
     try:
         with path.open("w", encoding="utf-8") as stream:
@@ -98,17 +96,17 @@ def write_density(path: Path, found: Electrons, atoms: Atoms) -> None:
 
 
 def check_figure(path: Path) -> None:
-    """Raise `BadInput` for a kind of figure that matplotlib does not know."""
+    """Raise `BadInput` if matplotlib does not support the figure format."""
     known = FigureCanvasBase.get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in known:
-        raise BadInput(f"{path}: cannot be written: figures are of the kinds {', '.join(sorted(known))}")
+        raise BadInput(f"{path}: matplotlib cannot write this format; choose one of {', '.join(sorted(known))}")
 
 
 def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
-    """The density of states with the committee's spread, as PNG, SVG or PDF.
+    """Plot the density of states with the committee's spread as PNG, SVG or PDF.
 
     Raises:
-        BadInput: it cannot be written, or a kind of figure that matplotlib does not know.
+        BadInput: the file cannot be written or matplotlib does not support the format.
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What the command line shows of couplings and simulated spins: lines, tables, figures."""
+"""Tables and figures of couplings and spin simulations for the command line."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.simulate.simulation import Row
 
 SAME = 2e-3
-"""Å; lengths of one shell lie nearer to the next."""
+"""Distance tolerance in Å within which sorted pair lengths belong to one shell."""
 
 
 def shells(couplings: Couplings) -> list[dict[str, Any]]:
-    """Pairs of the same elements and distance, nearest first: mean coupling and D, and the largest of error bar and spread."""
+    """Group pairs by elements and distance, nearest first, with mean J, mean |D| and the larger of error bar and spread."""
     names = ["-".join(sorted((couplings.symbols[i], couplings.symbols[j]))) for i, j in zip(couplings.first, couplings.second, strict=True)]
     groups: dict[tuple[int, str], list[int]] = {}
     order = np.argsort(couplings.distances)
-    # A shell ends where lengths leave a gap, wherever that lies among round numbers.
+    # A shell ends at a gap between sorted distances; rounding distances could split a shell.
     shell = np.cumsum(np.diff(couplings.distances[order], prepend=0.0) > SAME)
     for k, p in zip(shell, order, strict=True):
         groups.setdefault((int(k), names[p]), []).append(int(p))
@@ -44,9 +44,9 @@ def shells(couplings: Couplings) -> list[dict[str, Any]]:
 
 
 def shell_table(couplings: Couplings) -> Table:
-    """The shells as a table; meV, positive is ferromagnetic."""
+    """Return the shells as a table in meV; positive J is ferromagnetic."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("pair", "Å", "pairs a cell", "J, meV", "error", "|D|, meV"):
+    for name in ("pair", "Å", "pairs/cell", "J, meV", "error", "|D|, meV"):
         table.add_column(name, justify="left" if name == "pair" else "right")
     for s in shells(couplings):
         error = "" if s["error"] is None else f"{s['error']:.2g}"
@@ -62,7 +62,7 @@ def shell_table(couplings: Couplings) -> Table:
 
 
 def temperature_table(rows: Sequence[Row]) -> Table:
-    """A simulation as a table."""
+    """Return the simulation results as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("cells", "K", "meV/spin", "heat, k_B", "magnetisation", "order", "susceptibility, 1/meV", "Binder"):
         table.add_column(name, justify="right")
@@ -77,21 +77,21 @@ def temperature_table(rows: Sequence[Row]) -> Table:
 
 
 def simulation_data(rows: Sequence[Row], crossings: Sequence[Crossing], estimates: dict[str, Any]) -> dict[str, Any]:
-    """Plain data, for --json."""
+    """Return JSON-serialisable data for --json."""
     return {"schema": 1, "rows": [asdict(r) for r in rows], "crossings": [asdict(c) for c in crossings], "estimates": estimates}
 
 
 def plot_curves(rows: Sequence[Row], path: Path, crossings: Sequence[Crossing] = ()) -> None:
-    """Order, susceptibility, specific heat and cumulant against temperature, a line a size.
+    """Plot order parameter, susceptibility, specific heat and Binder cumulant against temperature, one line per size.
 
     Raises:
-        BadInput: a kind of figure that matplotlib does not write.
+        BadInput: matplotlib does not support the figure format.
     """
     check_figure(path)
     figure = Figure(figsize=(8, 6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     for panel, (name, text) in zip(panels.flat, {
-        "order": "order parameter", "susceptibility": "susceptibility, 1/meV", "specific_heat": "specific heat, k_B a spin",
+        "order": "order parameter", "susceptibility": "susceptibility, 1/meV", "specific_heat": "specific heat, k_B per spin",
         "binder": "Binder cumulant",
     }.items(), strict=True):  # fmt: skip
         for size in sorted({r.size for r in rows}):
@@ -110,10 +110,10 @@ def plot_curves(rows: Sequence[Row], path: Path, crossings: Sequence[Crossing] =
 
 
 def plot_spins(lattice: SpinLattice, spins: np.ndarray, path: Path) -> None:
-    """The lowest plane of cells from above: arrows in the plane, colour for the third component.
+    """Plot the lowest plane of cells from above: arrows show the in-plane components, colour the z component.
 
     Raises:
-        BadInput: a kind of figure that matplotlib does not write.
+        BadInput: matplotlib does not support the figure format.
     """
     check_figure(path)
     plane = np.arange(len(spins)).reshape(*lattice.size, -1)[:, :, 0].ravel()

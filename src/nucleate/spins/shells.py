@@ -1,4 +1,4 @@
-"""Couplings laid onto a crystal shell by shell: from numbers that were computed, predicted or printed elsewhere."""
+"""Assign computed, predicted or published couplings to a crystal, shell by shell."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.dft.mapping import magnetic_sites, pairs_within
 
 SAME = 1e-2
-"""Å; pairs whose lengths differ by less are one shell."""
+"""Distance tolerance in Å within which pairs belong to one shell."""
 
 
 def on_shells(atoms: Atoms, moments: dict[str, float], strengths: Sequence[float], longest: float = 15.0) -> Couplings:
-    """Isotropic couplings of the nearest, second nearest ... pairs of magnetic atoms.
+    """Return isotropic couplings for the nearest, second-nearest, ... shells of magnetic atoms.
 
     Args:
-        atoms: the crystal.
-        moments: of each magnetic element, Bohr magnetons.
-        strengths: meV a pair, nearest shell first; positive is ferromagnetic.
-        longest: where shells are sought, Å.
+        atoms: Crystal structure.
+        moments: Moment of each magnetic element in Bohr magnetons.
+        strengths: Couplings in meV per pair, nearest shell first; positive is ferromagnetic.
+        longest: Largest distance in Å at which shells are searched.
 
     Raises:
-        BadInput: no magnetic atom, no strengths, or fewer shells than strengths.
+        BadInput: There is no magnetic atom, no strength, or there are fewer shells than strengths.
     """
     if not strengths:
-        raise BadInput("no couplings given; give one for each shell, nearest first")
+        raise BadInput("no couplings are given; give one for each shell, nearest first")
     sites = magnetic_sites(atoms, moments)
     first, second, shifts = pairs_within(atoms, sites, longest)
     lengths = np.linalg.norm(atoms.positions[sites][second] - atoms.positions[sites][first] + shifts @ atoms.cell.array, axis=1)
@@ -36,7 +36,7 @@ def on_shells(atoms: Atoms, moments: dict[str, float], strengths: Sequence[float
     shell = np.empty(len(lengths), dtype=int)
     shell[order] = np.concatenate([[0], np.cumsum(np.diff(lengths[order]) > SAME)])
     if shell.max() + 1 < len(strengths):
-        raise BadInput(f"{len(strengths)} couplings for the {shell.max() + 1} shells within {longest:g} Å")
+        raise BadInput(f"{len(strengths)} couplings are given, but there are only {shell.max() + 1} shells within {longest:g} Å")
     kept = shell < len(strengths)
     symbols = atoms.get_chemical_symbols()
     return Couplings.from_atoms(

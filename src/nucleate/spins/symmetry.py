@@ -1,7 +1,7 @@
-"""Which pairs of magnetic sites are equivalent in a crystal, and couplings made to obey it.
+"""Symmetry-equivalent pairs of magnetic sites and symmetrisation of couplings.
 
-Under an operation that takes (i, j) to (i', j') a coupling tensor becomes R J R^T with the Cartesian matrix R: spins are axial vectors, so
-an inversion that is part of R leaves no sign. Operations come from spglib (A. Togo et al., doi 10.1080/27660400.2024.2384822).
+An operation that maps (i, j) to (i', j') transforms a coupling tensor to R J R^T with the Cartesian matrix R. Spins are axial vectors, so
+an inversion contained in R does not change the sign. Operations come from spglib (A. Togo et al., doi 10.1080/27660400.2024.2384822).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from nucleate.spins.couplings import Couplings
 TOLERANCE = 1e-3
 """Å."""
 EDGE = 1e-6
-"""Share of a vector below a cell's border that counts as on it."""
+"""Fractional tolerance below the upper cell boundary within which positions are wrapped to zero."""
 
 
 @dataclass(frozen=True)
 class Operations:
-    """Where each of some operations takes each pair.
+    """Action of symmetry operations on pairs.
 
     Attributes:
-        target: (o, p) number of the pair.
-        mirrored: (o, p) whether it arrives as (j, i, -R).
-        rotations: (o, 3, 3) Cartesian.
+        target: (o, p) index of the image of each pair.
+        mirrored: (o, p) whether the image is the reverse pair (j, i, -R).
+        rotations: (o, 3, 3) Cartesian rotation matrices.
     """
 
     target: np.ndarray
@@ -36,7 +36,7 @@ class Operations:
     rotations: np.ndarray
 
     def images(self, tensors: np.ndarray) -> np.ndarray:
-        """(o, p, 3, 3): what each operation says of each pair, the tensor of its image turned back."""
+        """Return (o, p, 3, 3): for each operation and pair, the tensor of the image rotated back to the pair."""
         found = tensors[self.target]
         found = np.where(self.mirrored[..., None, None], found.swapaxes(-1, -2), found)
         return np.einsum("oba,opbc,ocd->opad", self.rotations, found, self.rotations)
@@ -44,12 +44,12 @@ class Operations:
 
 @dataclass(frozen=True)
 class PairMap:
-    """The space group, as it acts on pairs.
+    """Action of the space group on pairs.
 
     Attributes:
-        translations: of the primitive lattice, inside the cell.
-        turns: one operation for each rotation of the primitive cell.
-        orbit: (p,) number of the class of equivalent pairs.
+        translations: Translations of the primitive lattice inside the cell.
+        turns: One operation for each rotation of the primitive cell.
+        orbit: (p,) index of the class of equivalent pairs.
     """
 
     translations: Operations
@@ -60,20 +60,20 @@ class PairMap:
 def pair_map(
     atoms: Atoms, sites: np.ndarray, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, signs: np.ndarray | None = None
 ) -> PairMap:
-    """Follow pairs of `sites` of a crystal through its space group.
+    """Map pairs of magnetic sites onto each other by the space group of the crystal.
 
     Args:
-        atoms: the whole crystal, not its magnetic sites alone: the others break symmetry too.
-        sites: (n,) numbers of the magnetic atoms.
-        first, second, shifts: (p,), (p,), (p, 3) pairs counted once, numbered along `sites`.
-        signs: (n,) of the sites' moments; those of one element that differ are not equivalent. None: all alike.
+        atoms: Complete crystal; non-magnetic atoms may lower the symmetry as well.
+        sites: (n,) indices of the magnetic atoms.
+        first, second, shifts: (p,), (p,), (p, 3) pairs counted once, with indices into `sites`.
+        signs: (n,) signs of the moments; sites of one element with different signs are not equivalent. None: all signs are equal.
 
     Raises:
-        BadInput: a pair is taken to one that is not in the list.
+        BadInput: A pair is mapped to a pair that is not in the list.
         NucleateError: spglib finds no space group.
     """
     cell, own = atoms.cell.array, atoms.positions[sites]
-    # Operations of the primitive cell: those of a supercell lack the turns that its shape breaks though the crystal has them.
+    # Use operations of the primitive cell: a supercell's shape may lack rotations that the crystal has.
     kinds = atoms.numbers.copy()
     if signs is not None:
         kinds[sites[signs < 0]] *= -1
@@ -81,7 +81,7 @@ def pair_map(
     primitive = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=True, symprec=TOLERANCE)
     found = None if primitive is None else spglib.get_symmetry(primitive, symprec=TOLERANCE)
     if primitive is None or found is None:
-        raise NucleateError("symmetry: spglib finds no space group; are two atoms at one place?")
+        raise NucleateError("symmetry: spglib finds no space group; check whether two atoms coincide")
     lattice = np.array(primitive[0])
     place = {(int(i), int(j), *map(int, r)): p for p, (i, j, r) in enumerate(zip(first, second, shifts, strict=True))}
     vectors = own[second] - own[first] + shifts @ cell
@@ -101,13 +101,13 @@ def pair_map(
                 elif other in place:
                     target[o, p], mirrored[o, p] = place[other], True
                 else:
-                    raise BadInput("symmetry: a pair is equivalent to one that is missing; take every pair up to a distance")
+                    raise BadInput("symmetry: an equivalent of a pair is missing; include all pairs up to a distance")
         return Operations(target, mirrored, turns)
 
     repeats = round(abs(np.linalg.det(cell) / np.linalg.det(lattice)))
     moves = _translations(cell, lattice, repeats)
     translations = act(np.tile(np.eye(3), (repeats, 1, 1)), moves)
-    # An imperfect cell's operations are no rotations to the last digit; the nearest ones keep isotropic couplings isotropic.
+    # Operations of an imperfect cell are not exactly orthogonal; the nearest rotations keep isotropic couplings isotropic.
     left, _, right = np.linalg.svd([lattice.T @ turn @ np.linalg.inv(lattice.T) for turn in found["rotations"]])
     turns = left @ right
     turning = act(turns, found["translations"] @ lattice)
@@ -116,30 +116,32 @@ def pair_map(
 
 
 def _translations(cell: np.ndarray, lattice: np.ndarray, count: int) -> np.ndarray:
-    """(count, 3) vectors of a lattice inside a cell of it, Å."""
+    """Return the lattice vectors (count, 3) inside a supercell in Å."""
     reach = int(np.ceil(np.abs(cell @ np.linalg.inv(lattice)).sum(axis=0).max())) + 1
     steps = np.stack(np.meshgrid(*([np.arange(-reach, reach + 1)] * 3), indexing="ij"), -1).reshape(-1, 3)
     inside = (steps @ lattice @ np.linalg.inv(cell)).round(6) % 1.0
     _, unique = np.unique(inside.round(4) % 1.0, axis=0, return_index=True)
     if len(unique) != count:
-        raise NucleateError(f"symmetry: {len(unique)} translations where volumes say {count}; is the cell distorted?")
+        raise NucleateError(
+            f"symmetry: {len(unique)} translations are found, but the volume ratio is {count}; check whether the cell is distorted"
+        )
     return inside[unique] @ cell
 
 
 def _sites_at(points: np.ndarray, own: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which site, in which cell (m, 3), lies at each point (m, 3)."""
+    """Return the site index (m,) and cell (m, 3) at each point (m, 3)."""
     gap = (points[:, None, :] - own[None, :, :]) @ np.linalg.inv(cell)
     steps = np.round(gap)
     distance = np.linalg.norm((gap - steps) @ cell, axis=-1)
     nearest = distance.argmin(axis=1)
     rows = np.arange(len(points))
     if len(rows) and distance[rows, nearest].max() > 10 * TOLERANCE:
-        raise BadInput("symmetry: an operation takes a magnetic site to an atom that is none")
+        raise BadInput("symmetry: an operation maps a magnetic site to a non-magnetic atom")
     return nearest, steps[rows, nearest].astype(int)
 
 
 def _classes(target: np.ndarray) -> np.ndarray:
-    """(p,) the smallest number that operations connect each pair with; a supercell's shape may need several in turn."""
+    """Return the smallest pair index (p,) in each class; a supercell may require several operations in sequence."""
     label = np.arange(target.shape[1])
     while True:
         lowest = np.minimum(label, label[target].min(axis=0))
@@ -150,7 +152,7 @@ def _classes(target: np.ndarray) -> np.ndarray:
 
 
 def inside(atoms: Atoms) -> Atoms:
-    """A copy whose scaled positions are in [0, 1), those a millionth below one at zero: programs differ in where they put these."""
+    """Return a copy with scaled positions in [0, 1); positions within 1e-6 of one become zero, because programs wrap them differently."""
     copy = atoms.copy()
     scaled = np.mod(atoms.get_scaled_positions(wrap=False), 1.0)
     copy.set_scaled_positions(np.where(scaled > 1 - EDGE, 0.0, scaled))
@@ -158,20 +160,20 @@ def inside(atoms: Atoms) -> Atoms:
 
 
 def symmetrised(couplings: Couplings, atoms: Atoms, sites: np.ndarray, signs: np.ndarray | None = None) -> Couplings:
-    """Each tensor the mean over the space group; `errors` become the standard deviation of its equivalents' tensors.
+    """Average each tensor over the space group; `errors` become the standard deviation over equivalent tensors.
 
     Args:
-        couplings: between `sites`, whole shells.
-        atoms: the whole crystal.
-        sites: (n,) its magnetic atoms.
-        signs: (n,) of their moments, see `pair_map`.
+        couplings: Couplings between `sites` with complete shells.
+        atoms: Complete crystal.
+        sites: (n,) indices of the magnetic atoms.
+        signs: (n,) signs of the moments, see `pair_map`.
 
     Raises:
-        BadInput: the list is not closed under the crystal's symmetry.
+        BadInput: The list of pairs is not closed under the symmetry of the crystal.
     """
     found = pair_map(atoms, sites, couplings.first, couplings.second, couplings.shifts, signs)
     mean, variance = couplings.tensors, np.zeros(len(couplings.first))
-    # A mean over the group is one over translations, then one over turns; variances add up likewise.
+    # The group average is an average over translations followed by one over rotations; the variances add.
     for operations in (found.translations, found.turns):
         images = operations.images(mean)
         variance = variance[operations.target].mean(axis=0)

@@ -1,4 +1,4 @@
-"""Structures to sample electrons of: molecular dynamics of a crystal or its melt, by ASE on a cheap potential."""
+"""Molecular dynamics with ASE to sample structures of a crystal or its melt."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput
 
 MELTING = 3.0
-"""A crystal is melted at this many times the temperature asked for, and at 2,500 K at least."""
-NO_SPIN = "electrons are calculated without spin"
+"""Melting temperature relative to the requested temperature; the minimum is 2,500 K."""
+NO_SPIN = "electronic structure is calculated without spin polarisation"
 
 
 class DynamicsSettings(BaseModel):
-    """How structures are drawn."""
+    """Settings of molecular dynamics."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    material: str = Field(description="An element, as its crystal; or a file with a structure.")
-    atoms: int = Field(32, ge=1, description="Atoms of the cell, near enough.")
-    temperature: float = Field(298.0, gt=0, description="Of the ions, K.")
-    phase: Literal["solid", "liquid"] = Field("solid", description="Liquids are melted first and cooled to the temperature.")
-    volume: float | None = Field(None, gt=0, description="Å³ an atom; unset: that of the crystal.")
-    strain: float = Field(0.0, ge=0, lt=0.2, description="Largest random strain of each snapshot's cell.")
-    snapshots: int = Field(10, ge=1, description="Structures drawn.")
-    potential: str = Field("emt", description="emt, chgnet, sevennet, or a model file of nucleate's.")
-    step: float = Field(2.0, gt=0, description="Time step, fs.")
-    equilibration: int = Field(1000, ge=0, description="Steps before the first structure is drawn.")
-    interval: int = Field(200, ge=1, description="Steps between structures.")
-    friction: float = Field(0.02, gt=0, description="Of the Langevin thermostat, 1/fs.")
-    seed: int = Field(0, ge=0, description="Of velocities, noise and strain.")
+    material: str = Field(description="Element (its crystal is built) or structure file.")
+    atoms: int = Field(32, ge=1, description="Approximate number of atoms in the cell.")
+    temperature: float = Field(298.0, gt=0, description="Ionic temperature in K.")
+    phase: Literal["solid", "liquid"] = Field("solid", description="Phase; a liquid is melted first and cooled to the temperature.")
+    volume: float | None = Field(None, gt=0, description="Volume per atom in Å³; default: that of the crystal.")
+    strain: float = Field(0.0, ge=0, lt=0.2, description="Maximum random strain of each snapshot's cell.")
+    snapshots: int = Field(10, ge=1, description="Number of structures.")
+    potential: str = Field("emt", description="Potential: emt, chgnet, sevennet, or a nucleate model file.")
+    step: float = Field(2.0, gt=0, description="Time step in fs.")
+    equilibration: int = Field(1000, ge=0, description="Number of steps before the first structure.")
+    interval: int = Field(200, ge=1, description="Number of steps between structures.")
+    friction: float = Field(0.02, gt=0, description="Friction of the Langevin thermostat in 1/fs.")
+    seed: int = Field(0, ge=0, description="Random seed of velocities, noise and strain.")
 
 
 def starting_cell(settings: DynamicsSettings) -> Atoms:
-    """The crystal, repeated to a cell near a cube with about as many atoms as asked for, at the volume asked for.
+    """Return the crystal at the requested volume, repeated to a nearly cubic cell of about the requested number of atoms.
 
     Raises:
-        BadInput: no such element or file.
+        BadInput: The element or file does not exist.
     """
     if Path(settings.material).is_file():
         unit = read_structure(settings.material)
@@ -59,12 +59,14 @@ def starting_cell(settings: DynamicsSettings) -> Atoms:
         try:
             unit = bulk(settings.material)
         except (ValueError, KeyError, RuntimeError, NotImplementedError):
-            raise BadInput(f"material {settings.material!r}: no element with a simple crystal and no file; give a structure file") from None
+            raise BadInput(
+                f"material {settings.material!r}: neither an element with a simple crystal structure nor a file; give a structure file"
+            ) from None
     copies = max(1, round(settings.atoms / len(unit)))
     cell = make_supercell(unit, find_optimal_cell_shape(unit.cell, copies, "sc", verbose=False)) if copies > 1 else unit
     cell.pbc = True
     if len(cell) < 2:
-        raise BadInput("one atom alone does not move against others; ask for --atoms 2 at least")
+        raise BadInput("molecular dynamics requires more than one atom; give --atoms 2 or more")
     if settings.volume is not None:
         factor = (settings.volume * len(cell) / cell.get_volume()) ** (1 / 3)
         cell.set_cell(cell.cell * factor, scale_atoms=True)
@@ -72,15 +74,15 @@ def starting_cell(settings: DynamicsSettings) -> Atoms:
 
 
 def make_potential(name: str, atoms: Atoms) -> Any:
-    """An ASE calculator for the dynamics.
+    """Return an ASE calculator for the dynamics.
 
     Raises:
-        BadInput: unknown, or it does not know an element.
+        BadInput: The potential is unknown or does not support an element.
     """
     if name == "emt":
         unknown = sorted(set(atoms.get_chemical_symbols()) - set(emt_parameters))
         if unknown:
-            raise BadInput(f"emt does not know {', '.join(unknown)}; use --potential sevennet, chgnet, or a trained model")
+            raise BadInput(f"emt does not support {', '.join(unknown)}; use --potential sevennet, chgnet, or a trained model")
         return EMT()
     from nucleate.potentials.calculator import NucleateCalculator
     from nucleate.potentials.prior import PRIORS, PriorPotential
@@ -88,12 +90,12 @@ def make_potential(name: str, atoms: Atoms) -> Any:
     return NucleateCalculator(PriorPotential(name) if name in PRIORS else name)
 
 
-def draw_structures(settings: DynamicsSettings, told: Callable[[int, int], None] = lambda done, total: None) -> list[Atoms]:
-    """Snapshots of Langevin dynamics at constant volume, each an interval after the one before.
+def draw_structures(settings: DynamicsSettings, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Atoms]:
+    """Sample snapshots of Langevin dynamics at constant volume, one per interval.
 
     Args:
-        settings: what is asked for.
-        told: hears of steps done, and of how many there are.
+        settings: Settings of the dynamics.
+        progress: Callback, called with the number of finished steps and the total.
     """
     rng = np.random.default_rng(settings.seed)
     atoms = starting_cell(settings)
@@ -106,7 +108,7 @@ def draw_structures(settings: DynamicsSettings, told: Callable[[int, int], None]
             atoms, settings.step * units.fs, temperature_K=temperature, friction=settings.friction / units.fs, rng=rng, logfile=None
         )
         for _ in dynamics.irun(steps):
-            told(min(done + dynamics.nsteps, total), total)
+            progress(min(done + dynamics.nsteps, total), total)
         done += steps
 
     start = max(MELTING * settings.temperature, 2500.0) if settings.phase == "liquid" else settings.temperature
@@ -128,7 +130,7 @@ def draw_structures(settings: DynamicsSettings, told: Callable[[int, int], None]
 
 
 def write_structures(path: Path, structures: list[Atoms]) -> None:
-    """As extended XYZ, whole or not at all."""
+    """Write structures as extended XYZ atomically."""
     part = path.with_name(path.name + ".part")
     ase.io.write(part, structures, format="extxyz")
     part.replace(path)

@@ -1,7 +1,7 @@
-"""The ground state of the electrons from GPAW, and the local density of states from its wavefunctions.
+"""Electronic ground states from GPAW and the local density of states from their wavefunctions.
 
-d(E, r) = sum_(n, k) 2 w_k |psi_nk(r)|² g(E - e_nk), g a Gaussian of width sigma. Plane waves with norm-conserving pseudopotentials
-(setups hgh) make sum f |psi|² the density exactly. GPAW: J. J. Mortensen et al., J. Chem. Phys. 160, 092503 (2024), doi 10.1063/5.0182685.
+d(E, r) = sum_(n, k) 2 w_k |psi_nk(r)|² g(E - e_nk) with a Gaussian g of width sigma. With plane waves and norm-conserving pseudopotentials
+(setups hgh), sum f |psi|² is exactly the density. GPAW: J. J. Mortensen et al., J. Chem. Phys. 160, 092503 (2024), doi 10.1063/5.0182685.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from nucleate.reference.kpoints import plain_grid
 from nucleate.units import BOHR, BOLTZMANN, HARTREE
 
 MARGIN = 2.5
-"""eV above the Fermi level that the window of energies reaches if it is not given."""
+"""Default upper end of the energy window above the Fermi level in eV."""
 CONVERGED = 1.0
-"""eV above the first empty level up to which levels are converged."""
+"""Energy range above the first empty level in eV in which levels are converged."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A structure with its electrons.
+    """Structure with its electronic ground state.
 
     Attributes:
-        atoms: the structure.
-        energies: (n_energies,), evenly spaced, eV; zero is the average electrostatic potential of electrons and Gaussian ions.
-        ldos: (n_1, n_2, n_3, n_energies), 1/(eV Å³), float32.
-        density: (n_1, n_2, n_3), 1/Å³; None where it was not computed.
-        sigma: width of the Gaussians in it, eV.
-        temperature: of the electrons, K.
-        fermi_level: eV.
-        terms: the engine's own energies, eV: band, kinetic, coulomb, zero, xc, entropy (-TS), free.
-        ions: the pseudopotentials, by symbol.
-        engine: what decides the result: name, version, functional, pseudopotentials.
-        details: iterations, CPU-seconds and the like.
+        atoms: Structure.
+        energies: (n_energies,) evenly spaced energies in eV; zero is the average electrostatic potential of electrons and Gaussian ions.
+        ldos: (n_1, n_2, n_3, n_energies) local density of states in 1/(eV Å³), float32.
+        density: (n_1, n_2, n_3) electron density in 1/Å³; None if not available.
+        sigma: Gaussian width of the local density of states in eV.
+        temperature: Electronic temperature in K.
+        fermi_level: Fermi level in eV.
+        terms: Energy terms of the engine in eV: band, kinetic, coulomb, zero, xc, entropy (-TS), free.
+        ions: Pseudopotential ions by symbol.
+        engine: Settings that determine the result: name, version, functional, pseudopotentials.
+        details: Number of iterations, CPU-seconds and similar data.
     """
 
     atoms: Atoms
@@ -64,23 +64,23 @@ class Snapshot:
 
     @property
     def electrons(self) -> float:
-        """Valence electrons."""
+        """Number of valence electrons."""
         return sum(self.ions[symbol].charge for symbol in self.atoms.get_chemical_symbols())
 
 
 ENGINE_KEYS = ("engine", "functional", "pseudopotential", "cutoff")
-"""What must be the same for electrons to be compared."""
+"""Engine settings that must agree between snapshots."""
 
 
 def check_engine(where: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise `BadInput`, beginning with `where`, if electrons were computed in another way."""
+    """Raise `BadInput` with the prefix `where` if the engine settings differ."""
     for key in ENGINE_KEYS:
         if found.get(key) != wanted.get(key):
-            raise BadInput(f"{where} {key} is {found.get(key)}, not {wanted.get(key)}")
+            raise BadInput(f"{where} {key} is {found.get(key)} instead of {wanted.get(key)}")
 
 
 def engine_settings(settings: GroundStateSettings) -> dict[str, Any]:
-    """What decides the result of a ground state but the structure, the energies and the temperature."""
+    """Return the settings that determine a ground state besides structure, energies and temperature."""
     return {
         "engine": "gpaw",
         "version": version("gpaw"),
@@ -92,7 +92,7 @@ def engine_settings(settings: GroundStateSettings) -> dict[str, Any]:
 
 
 def gpaw_parameters(atoms: Atoms, settings: GroundStateSettings) -> dict[str, Any]:
-    """Keywords of a GPAW calculation.
+    """Return the keywords of a GPAW calculation.
 
     Raises:
         MissingDependency: GPAW is not installed.
@@ -102,7 +102,7 @@ def gpaw_parameters(atoms: Atoms, settings: GroundStateSettings) -> dict[str, An
 
     grid = plain_grid(atoms, settings.k_spacing)
     return {
-        # At the Gamma point alone GPAW would take real wavefunctions.
+        # With the Gamma point only, GPAW would use real wavefunctions.
         "mode": PW(settings.cutoff, force_complex_dtype=True),
         "xc": "LDA",
         "setups": settings.pseudopotential,
@@ -116,12 +116,12 @@ def gpaw_parameters(atoms: Atoms, settings: GroundStateSettings) -> dict[str, An
 
 
 def ions_of_setups(setups: Any) -> dict[str, Ion]:
-    """The ions behind GPAW's norm-conserving setups."""
+    """Return the ions of GPAW's norm-conserving setups."""
     found = {}
     for setup in setups:
         data = setup.data
         radius, charge = data.hghdata.rloc, data.Nv
-        # GPAW takes the self-energy of the Gaussian off with the value of its radial grid.
+        # GPAW subtracts the self-energy of the Gaussian evaluated on its radial grid.
         constant = charge**2 / (2 * math.sqrt(math.pi) * radius) - data.Eh_compcharge
         symbol = data.symbol.split(".")[0]
         found[symbol] = Ion(symbol, float(charge), radius * BOHR, constant * HARTREE)
@@ -129,18 +129,18 @@ def ions_of_setups(setups: Any) -> dict[str, Ion]:
 
 
 def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None = None, symmetry: bool = True) -> Snapshot:
-    """One self-consistent calculation, spins paired, and the local density of states on GPAW's real-space grid.
+    """Run one spin-paired self-consistent calculation and compute the local density of states on GPAW's real-space grid.
 
-    Levels further than 1 eV (or 12 kT, if that is more) above the first empty one are not converged.
+    Levels more than 1 eV (or 12 kT, if larger) above the first empty level are not converged.
 
     Args:
-        atoms: periodic structure.
-        settings: cutoff, k-points, temperature, smearing.
-        window: first and last energy, eV; unset: those of the settings, or from the levels.
-        symmetry: compute k-points that the crystal's symmetry makes equal once.
+        atoms: Periodic structure.
+        settings: Cutoff, k-points, temperature, smearing.
+        window: Lowest and highest energy in eV; default: those of the settings, or derived from the levels.
+        symmetry: Whether to use the crystal symmetry to reduce k-points.
 
     Raises:
-        ReferenceFailed: it did not converge, or GPAW refused it.
+        ReferenceFailed: The calculation did not converge, or GPAW raised an error.
         MissingDependency: GPAW is not installed.
     """
     require_gpaw()
@@ -150,11 +150,11 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     started = time.process_time()
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     parameters = gpaw_parameters(atoms, settings)
-    # exp(-12) of what lies there is occupied.
+    # The occupation at this energy is exp(-12).
     hot = 12 * BOLTZMANN * settings.electronic_temperature
     if not symmetry:
         parameters["symmetry"] = {"point_group": False}
-    # Empty levels near the Fermi level must be right as well.
+    # Empty levels near the Fermi level must be converged as well.
     parameters["convergence"]["bands"] = f"CBM+{max(CONVERGED, hot)}"
     calculator = None
     for more in (1.25, 1.6, 2.5):
@@ -207,7 +207,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
 
 
 def missing_charge(dft: Any, energies: np.ndarray, sigma: float) -> float:
-    """Electrons in occupied levels whose Gaussians lie outside the window of energies."""
+    """Return the number of electrons whose Gaussians lie outside the energy window."""
     missing = 0.0
     for wfs in dft.ibzwfs:
         levels = np.asarray(wfs.eig_n) * HARTREE
@@ -217,9 +217,9 @@ def missing_charge(dft: Any, energies: np.ndarray, sigma: float) -> float:
 
 
 def local_density_of_states(dft: Any, energies: np.ndarray, sigma: float) -> np.ndarray:
-    """d(E, r) on GPAW's grid: (n_1, n_2, n_3, n_energies), 1/(eV Å³), float32.
+    """Return d(E, r) on GPAW's grid, (n_1, n_2, n_3, n_energies) in 1/(eV Å³), float32.
 
-    Only the irreducible k-points are computed; the sum over their images is a sum over the crystal's symmetry operations.
+    Only irreducible k-points are computed; their images are included by summing over the symmetry operations of the crystal.
     """
     grid = dft.density.nt_sR.desc
     shape = tuple(grid.size_c)

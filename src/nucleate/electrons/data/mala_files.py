@@ -1,7 +1,8 @@
-"""Snapshots of the MALA project: numpy arrays of the local density of states beside a structure file.
+"""Import of snapshots of the MALA project: NumPy arrays of the local density of states with a structure file.
 
-Format: L. Fiedler et al., npj Comput. Mater. 9, 115 (2023), doi 10.1038/s41524-023-01070-z. The engine was Quantum ESPRESSO with another
-pseudopotential: what the free energy needs of it is not in the files. Density of states, density, Fermi level and band energy are.
+Format: L. Fiedler et al., npj Comput. Mater. 9, 115 (2023), doi 10.1038/s41524-023-01070-z. The engine is Quantum ESPRESSO with other
+pseudopotentials, whose data for the free energy are not in the files. Density of states, density, Fermi level and band energy are
+available.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nucleate.persist.text import from_json, read_text, stated
 from nucleate.units import BOHR, HARTREE
 
 UNITS = {"1/(eV*A^3)": 1.0, "1/(eV*Bohr^3)": BOHR**-3, "1/(Ry*Bohr^3)": 2 / HARTREE * BOHR**-3}
-"""What MALA calls its units, in 1/(eV Å³)."""
+"""MALA's units in 1/(eV Å³)."""
 
 CONTAINERS = {
     b"PK": "a zip file, such as numpy's .npz",
@@ -33,30 +34,30 @@ CONTAINERS = {
     b"{": "a JSON file",
     b"\x1f\x8b": "a gzip file",
 }
-"""Other files that a local density of states comes in, by how they begin."""
+"""Unsupported containers by their first bytes."""
 LONGEST_HEADER = 512
-"""Bytes of a numpy header; one of four axes has some 120."""
+"""Maximum size of a NumPy header in bytes; an array with four axes has about 120."""
 _HEADER = re.compile(
     rb"\x93NUMPY[\x01-\x03]\x00(?:..|....)\{\s*'descr': '[<>=|]?[a-zA-Z]\d*', 'fortran_order': (?:True|False), "
     rb"'shape': \((?:\d{1,18}L?,? ?){0,8}\),? ?\}\s*\n",
     re.DOTALL,
 )
 LARGEST_INFO = 2**24
-"""Bytes of the information beside a structure; it holds the forces on every atom."""
+"""Maximum size of the information file in bytes; it contains the forces on all atoms."""
 FEWEST, MOST = 0.75, 1.15
-"""Share of the structure's electrons that states below the Fermi level hold: a window of energies may cut deep levels, smearing adds a few
-per cent, and units differ by factors of two and more."""
+"""Accepted ratio of integrated to expected electrons: the energy window may cut deep levels, smearing adds a few per cent, and wrong units
+change the ratio by a factor of two or more."""
 NEGATIVE = 0.05
-"""Share of the largest number that numbers below zero may reach: augmentation charges leave some."""
+"""Largest accepted negative value relative to the maximum; augmentation charges cause small negative values."""
 UNEVEN, EVEN = 1.7, 1.35
-"""Ratios of the largest to the smallest spacing of a grid: beyond the one it is suspicious, below the other it is as programs choose it."""
+"""Ratios of the largest to the smallest grid spacing: above the first a grid is suspicious, below the second it is regular."""
 
 
 Points = Annotated[int, Field(ge=1, le=10**6)]
 
 
 class _Info(BaseModel):
-    """What of MALA's information is used; it holds much more."""
+    """Fields used from MALA's information file."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
@@ -78,56 +79,56 @@ def read_mala(
     temperature: float | None = None,
     units: str = "1/(eV*A^3)",
 ) -> Snapshot:
-    """One snapshot.
+    """Read one snapshot.
 
     Args:
-        ldos: numpy array (n_1, n_2, n_3, n_energies).
-        structure: pw.x output or any structure that ASE reads; `*.info.json` beside it is used where it is.
-        low: first energy, eV.
-        spacing: of the energies, eV.
-        charges: valence electrons of each element.
-        sigma: width of the Gaussians, eV; unset: the spacing.
-        temperature: of the electrons, K; unset: that of the information beside the structure.
-        units: of the array.
+        ldos: Path of a NumPy array (n_1, n_2, n_3, n_energies).
+        structure: Path of a pw.x output or any structure file that ASE reads; a `*.info.json` next to it is used if present.
+        low: Lowest energy in eV.
+        spacing: Energy spacing in eV.
+        charges: Number of valence electrons of each element.
+        sigma: Width of the Gaussians in eV; default: the spacing.
+        temperature: Electronic temperature in K; default: the value in the information file.
+        units: Units of the array.
 
     Returns:
-        The snapshot; its details hold a `note` for the user where its units could not be checked.
+        The snapshot; its details contain a `note` for the user if the units could not be checked.
 
     Raises:
-        BadInput: files that cannot be read or do not fit each other, states that do not hold the electrons of the structure.
+        BadInput: Files cannot be read or do not match, or the states do not contain the electrons of the structure.
     """
     if units not in UNITS:
-        raise BadInput(f"units {quoted(units, 40)} are unknown; known: {', '.join(UNITS)}")
+        raise BadInput(f"units {quoted(units, 40)} are unknown; choose from {', '.join(UNITS)}")
     width = spacing if sigma is None else sigma
     for name, number in (("spacing", spacing), ("sigma", width), *((f"charge of {symbol}", charge) for symbol, charge in charges.items())):
         if not 0 < number < 1e3:
             raise BadInput(f"{quoted(name, 40)} {number:g}: give a positive number")
     if not abs(low) < 1e4:
-        raise BadInput(f"low {low:g} eV: give the first energy of the array")
+        raise BadInput(f"low {low:g} eV: give the lowest energy of the array")
     strange = sorted(symbol for symbol in charges if not atomic_numbers.get(symbol))
     if strange:
-        raise BadInput(f"{quoted(', '.join(strange), 40)}: no such element")
+        raise BadInput(f"{quoted(', '.join(strange), 40)}: unknown element")
     values = read_array(ldos)
     atoms = read_structure(structure)
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(charges))
     if unknown:
-        raise BadInput(f"{structure}: say how many valence electrons {', '.join(unknown)} has, as in --charge {unknown[0]}=2")
+        raise BadInput(f"{structure}: give the number of valence electrons of {', '.join(unknown)}, for example --charge {unknown[0]}=2")
     beside = structure.with_suffix(".info.json")
     said = _Info()
     if beside.exists():
         said = stated(_Info, from_json(read_text(beside, LARGEST_INFO), str(beside)), str(beside))
     grid = values.shape[:3]
     if said.grid_dimensions is not None and said.grid_dimensions != grid:
-        raise BadInput(f"{ldos}: has a grid of {grid}; {beside.name} says {said.grid_dimensions}; check the order of its axes")
+        raise BadInput(f"{ldos}: the grid is {grid}, but {beside.name} states {said.grid_dimensions}; check the order of the axes")
     states = values.reshape(-1, values.shape[3]).mean(axis=0, dtype=np.float64) * abs(np.linalg.det(atoms.cell.array))
     _check_axes(ldos, values.shape, np.linalg.norm(atoms.cell.array, axis=1), float(states.sum() * spacing * UNITS[units]))
     electrons = sum(charges[symbol] for symbol in atoms.get_chemical_symbols())
     known = said.number_of_electrons_exact or said.number_of_electrons
     if known is not None and abs(known - electrons) > 0.01 * electrons:
-        raise BadInput(f"{structure}: has {electrons:g} valence electrons by --charge, {known:g} by {beside.name}")
+        raise BadInput(f"{structure}: --charge yields {electrons:g} valence electrons, but {beside.name} states {known:g}")
     electronic = said.temperature if temperature is None else temperature
     if electronic is None:
-        raise BadInput(f"{structure}: no temperature beside it; give the electrons' with --temperature")
+        raise BadInput(f"{structure}: the electronic temperature is unknown; give --temperature")
     check_temperature(electronic)
     energies = low + spacing * np.arange(values.shape[3])
     note = _count(ldos, energies, states, units, electrons, said.fermi_energy_dft, electronic)
@@ -148,10 +149,10 @@ def read_mala(
 
 
 def read_array(path: Path) -> np.ndarray:
-    """(n_1, n_2, n_3, n_energies) of a numpy file, mapped: nothing of its size is allocated.
+    """Memory-map the array (n_1, n_2, n_3, n_energies) of a NumPy file.
 
     Raises:
-        BadInput: another container, a header that asks for more than the file holds, numbers that are complex, not finite or below zero.
+        BadInput: The file is another container, the header exceeds the file, or values are complex, not finite or negative.
     """
     try:
         with path.open("rb") as stream:
@@ -159,36 +160,38 @@ def read_array(path: Path) -> np.ndarray:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     if not start.startswith(b"\x93NUMPY"):
-        kind = next((name for mark, name in CONTAINERS.items() if start.startswith(mark)), "no numpy array")
-        raise BadInput(f"{path}: is {kind}; save the array of the local density of states alone, with numpy.save")
-    # numpy runs a header through Python's parser, which has errors of its own: only what numpy writes for plain arrays gets there.
+        kind = next((name for mark, name in CONTAINERS.items() if start.startswith(mark)), "not a NumPy array")
+        raise BadInput(f"{path}: is {kind}; save only the array of the local density of states with numpy.save")
+    # NumPy evaluates headers with Python's parser, so only headers of plain arrays are passed on.
     if not _HEADER.match(start):
-        raise BadInput(f"{path}: cannot be read as a numpy array: its header is not that of a plain array of numbers")
+        raise BadInput(f"{path}: cannot be read as a NumPy array: the header is not that of a plain array of numbers")
     try:
         values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=LONGEST_HEADER)
     except (OSError, ValueError, OverflowError) as error:
         if "mmap length" in str(error):
-            raise BadInput(f"{path}: its header asks for more numbers than the file holds; is the file complete?") from None
-        raise BadInput(f"{path}: cannot be read as a numpy array: {quoted(str(error))}") from None
+            raise BadInput(
+                f"{path}: the header describes more numbers than the file contains; check whether the file is complete"
+            ) from None
+        raise BadInput(f"{path}: cannot be read as a NumPy array: {quoted(str(error))}") from None
     if values.dtype.kind != "f":
-        raise BadInput(f"{path}: holds {quoted(str(values.dtype), 30)}; a local density of states is real, of floating point")
+        raise BadInput(f"{path}: the type is {quoted(str(values.dtype), 30)}; a local density of states must be real floating point")
     if values.ndim != 4 or min(values.shape) < 2:
-        raise BadInput(f"{path}: has shape {quoted(values.shape, 60)}; a local density of states has (n_1, n_2, n_3, n_energies)")
+        raise BadInput(f"{path}: the shape is {quoted(values.shape, 60)}; a local density of states must have (n_1, n_2, n_3, n_energies)")
     if not np.isfinite(values).all():
-        raise BadInput(f"{path}: holds numbers that are not finite")
+        raise BadInput(f"{path}: the array contains values that are not finite")
     if values.min() < -NEGATIVE * values.max():
-        raise BadInput(f"{path}: holds numbers down to {values.min():.3g}; a density of states is not negative")
+        raise BadInput(f"{path}: the array contains values down to {values.min():.3g}; a density of states must not be negative")
     return values
 
 
 def _check_axes(path: Path, shape: tuple[int, ...], lengths: np.ndarray, electrons: float) -> None:
-    """Raise `BadInput` where a grid is uneven and would be even with its axes in another order."""
+    """Raise `BadInput` if the grid spacings are uneven but would be even with another order of the axes."""
     uneven = {order: float(np.ptp(np.log(lengths / np.take(shape, order)))) for order in permutations(range(4), 3)}
     best = min(uneven, key=lambda order: uneven[order])
     if uneven[(0, 1, 2)] > np.log(UNEVEN) and uneven[best] < np.log(EVEN):
         fits = " x ".join(str(shape[k]) for k in best)
         raise BadInput(
-            f"{path}: axes {shape}: {fits} points fit the cell, the first three do not (all states now hold {electrons:.4g} electrons); "
+            f"{path}: axes {shape}: {fits} points match the cell, the first three do not (all states contain {electrons:.4g} electrons); "
             "give (n_1, n_2, n_3, n_energies)"
         )
 
@@ -196,30 +199,30 @@ def _check_axes(path: Path, shape: tuple[int, ...], lengths: np.ndarray, electro
 def _count(
     path: Path, energies: np.ndarray, states: np.ndarray, units: str, electrons: float, fermi: float | None, temperature: float
 ) -> str | None:
-    """Compare the electrons in the states with those of the structure; a note where there is no Fermi level to count up to.
+    """Compare the electrons in the states with those of the structure; return a note if the Fermi level is unknown.
 
-    Levels below the first energy are not in the array, so that some of the electrons may be missing; there are never many more.
+    Levels below the lowest energy are not in the array, so electrons may be missing, but there is no large excess.
     """
     if fermi is None:
         held = {name: float(states.sum() * (energies[1] - energies[0]) * factor) for name, factor in UNITS.items()}
         if held[units] >= FEWEST * electrons:
-            return f"{path}: no Fermi level beside the structure: units are not checked; all states hold {held[units]:.4g} electrons"
-        what = "all its states hold"
+            return f"{path}: the Fermi level is unknown, so the units are not checked; all states contain {held[units]:.4g} electrons"
+        what = "all states contain"
     else:
         if not energies[0] < fermi < energies[-1]:
             raise BadInput(
-                f"{path}: its energies, {energies[0]:g} to {energies[-1]:g} eV, do not hold the Fermi level, {fermi:g} eV; check --low, "
-                "--spacing and the order of its axes"
+                f"{path}: the energies {energies[0]:g} to {energies[-1]:g} eV do not include the Fermi level, {fermi:g} eV; check --low, "
+                "--spacing and the order of the axes"
             )
         weights = occupation(torch.tensor(energies), torch.tensor(fermi, dtype=torch.float64), temperature).number.numpy()
         held = {name: float(weights @ states * factor) for name, factor in UNITS.items()}
         if FEWEST * electrons <= held[units] <= MOST * electrons:
             return None
-        what = "its states below the Fermi level hold"
+        what = "the states below the Fermi level contain"
     fitting = [name for name, number in held.items() if FEWEST * electrons <= number and (fermi is None or number <= MOST * electrons)]
     advice = (
-        f"in {fitting[0]} they would hold {held[fitting[0]]:.4g}: give --units"
+        f"in {fitting[0]} they would contain {held[fitting[0]]:.4g}: check --units"
         if fitting
         else "check --units, --low, --spacing and --charge"
     )
-    raise BadInput(f"{path}: {what} {held[units]:.4g} electrons, the structure has {electrons:g}; {advice}")
+    raise BadInput(f"{path}: {what} {held[units]:.4g} electrons, but the structure has {electrons:g}; {advice}")

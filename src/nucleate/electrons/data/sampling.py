@@ -1,7 +1,7 @@
-"""Sampling: structures from molecular dynamics, their electrons from GPAW, one snapshot a file.
+"""Sampling of structures by molecular dynamics and of their electronic structure by GPAW.
 
-A folder of data holds sample.toml (settings as resolved), structures.extxyz (drawn once), snapshots/NNNN.zarr and events.jsonl, which
-records failures. A stopped sampling goes on where it was.
+A data folder contains sample.toml (resolved settings), structures.extxyz (sampled once), snapshots/NNNN.zarr and events.jsonl, which
+records failures. An interrupted sampling resumes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from nucleate.processes.workers import become_worker
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 MISSING_CHARGE = 1e-4
-"""Electrons per atom that a window of energies may cut off."""
+"""Largest number of electrons per atom outside the energy window."""
 
 
 class SampleSettings(BaseModel):
-    """A whole sampling."""
+    """Settings of a sampling."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,40 +47,44 @@ def sample(
     settings: SampleSettings,
     workers: int = 1,
     executor: Executor | None = None,
-    told: OnEvent = lambda kind, facts: None,
+    progress: OnEvent = lambda kind, facts: None,
 ) -> list[Path]:
-    """Draw structures and compute their electrons; what is there already is kept.
+    """Sample structures and compute their electronic structure; existing results are kept.
 
     Args:
-        out: folder of data; the same settings go on there.
-        settings: what to draw and how to compute it.
-        workers: processes, if no executor is given.
-        executor: any `concurrent.futures.Executor`.
-        told: hears of `dynamics`, `snapshot` and `failure`.
+        out: Data folder; a sampling with the same settings resumes there.
+        settings: Settings of the dynamics and ground states.
+        workers: Number of processes, if no executor is given.
+        executor: Any `concurrent.futures.Executor`.
+        progress: Callback, called with `dynamics`, `snapshot` and `failure` events.
 
     Raises:
-        BadInput: settings that cannot be used.
-        RunFolderError: a folder of other settings, or that cannot be written.
+        BadInput: The settings cannot be used.
+        RunFolderError: The folder belongs to other settings or is not writable.
     """
-    # Before anything is drawn: no structure could be computed.
+    # Check before the dynamics, because no structure could be computed without GPAW.
     require_gpaw()
     check_temperature(settings.ground_state.electronic_temperature)
     text = to_toml(settings)
     present = out / "sample.toml"
     if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out}: is a file, not a folder; choose another --out")
+        raise RunFolderError(f"{out}: this is a file, not a folder; choose another --out")
     if present.exists() and present.read_text(encoding="utf-8") != text and not any(out.glob("snapshots/*.zarr")):
-        # Nothing came of the settings before: these begin anew.
+        # The previous settings produced no results, so the sampling restarts.
         for name in ("sample.toml", "structures.extxyz", "events.jsonl"):
             (out / name).unlink(missing_ok=True)
     if present.exists():
         if present.read_text(encoding="utf-8") != text:
-            raise RunFolderError(f"{out}: holds a sampling with other settings; choose another --out, or repeat those of {present}")
+            raise RunFolderError(
+                f"{out}: the folder contains a sampling with other settings; choose another --out, or use the settings of {present}"
+            )
     elif out.exists() and any(path.name != "snapshots" and path.suffix != ".part" for path in out.iterdir()):
-        raise RunFolderError(f"{out}: is not an empty folder and holds no sampling; choose another --out")
+        raise RunFolderError(f"{out}: the folder is not empty and contains no sampling; choose another --out")
     drawn = out / "structures.extxyz"
-    # Before the folder is made: settings that cannot be used leave none behind.
-    structures = None if drawn.exists() else draw_structures(settings.dynamics, lambda n, of: told("dynamics", {"done": n, "total": of}))
+    # Run the dynamics before the folder is created, so that invalid settings leave no folder.
+    structures = (
+        None if drawn.exists() else draw_structures(settings.dynamics, lambda n, total: progress("dynamics", {"done": n, "total": total}))
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(present, text)
@@ -89,10 +93,10 @@ def sample(
             write_structures(drawn, structures)
     except OSError as error:
         raise RunFolderError(f"{out}: cannot be written: {error.strerror}") from error
-    # Through the file, so that a sampling taken up again sees the very same numbers.
+    # Read the structures from the file, so that a resumed sampling uses identical numbers.
     frames = ase.io.read(drawn, index=":")
     assert isinstance(frames, list)
-    return label_structures(out, frames, settings.ground_state, workers, executor, told)
+    return label_structures(out, frames, settings.ground_state, workers, executor, progress)
 
 
 def label_structures(
@@ -101,9 +105,9 @@ def label_structures(
     settings: GroundStateSettings,
     workers: int = 1,
     executor: Executor | None = None,
-    told: OnEvent = lambda kind, facts: None,
+    progress: OnEvent = lambda kind, facts: None,
 ) -> list[Path]:
-    """Electrons of every structure that has none yet; the first one settles the window of energies for all."""
+    """Compute all missing snapshots; the first one determines the energy window of all."""
     (out / "snapshots").mkdir(parents=True, exist_ok=True)
     paths = [out / "snapshots" / f"{number:04d}.zarr" for number in range(len(structures))]
     failed = {line["number"] for line in read_lines(out / "events.jsonl") if line["event"] == "failure"}
@@ -119,13 +123,13 @@ def label_structures(
         nonlocal window
         if isinstance(answer, ReferenceFailed):
             append_line(out / "events.jsonl", {"event": "failure", "number": number, "kind": answer.kind, "reason": answer.reason})
-            told("failure", {"number": number, "reason": answer.reason, "total": total})
+            progress("failure", {"number": number, "reason": answer.reason, "total": total})
             return
         window = float(answer.energies[0]), float(answer.energies[-1])
         write_snapshot(paths[number], answer)
         done.append(paths[number])
         append_line(out / "events.jsonl", {"event": "snapshot", "number": number, **answer.details})
-        told("snapshot", {"number": number, "done": len(done), "total": total, **answer.details})
+        progress("snapshot", {"number": number, "done": len(done), "total": total, **answer.details})
 
     while todo and window is None:
         number = todo.pop(0)
@@ -144,7 +148,7 @@ def label_structures(
                 pool.shutdown(wait=False, cancel_futures=True)
     if not done:
         reasons = [line["reason"] for line in read_lines(out / "events.jsonl") if line["event"] == "failure"]
-        raise BadInput(f"{out}: no ground state was reached ({reasons[-1]}); change the settings and sample again")
+        raise BadInput(f"{out}: no ground state converged ({reasons[-1]}); change the settings and sample again")
     return sorted(done)
 
 
@@ -155,11 +159,11 @@ def _label(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, flo
         return ReferenceFailed(failure.reason, kind=failure.kind)
     except NucleateError:
         raise
-    except Exception as error:  # GPAW raises errors of many kinds; one structure must not end a sampling
+    except Exception as error:  # GPAW raises various exceptions; one failure must not stop the sampling
         return ReferenceFailed(f"gpaw: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     missing = snapshot.details["missing_charge"]
     if missing > MISSING_CHARGE * len(atoms):
         low, high = float(snapshot.energies[0]), float(snapshot.energies[-1])
-        reason = f"the window of energies, {low:g} to {high:g} eV, cuts off {missing:.3g} electrons; set low and high to hold all levels"
+        reason = f"the energy window from {low:g} to {high:g} eV misses {missing:.3g} electrons; set low and high to include all levels"
         return ReferenceFailed(reason, kind="window")
     return snapshot

@@ -1,6 +1,6 @@
-"""Snapshots on disk: one zarr group each, written beside and renamed when whole, so that a kill leaves none half done.
+"""Storage of snapshots as zarr groups, written to a temporary path and renamed when complete.
 
-The local density of states lies in chunks of planes of the grid: what is read of it is what is used.
+The local density of states is stored in chunks of grid planes, so that it can be read in parts.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ VERSION = 1
 CHUNK_BYTES = 2**22
 ARRAYS = ("ldos", "energies", "numbers", "positions", "cell")
 LARGEST = 2.0**38
-"""Numbers of a local density of states; those that chunks do not hold would be made of nothing."""
+"""Maximum number of values in a local density of states; zarr would fill missing chunks of a larger array in memory."""
 
 
 class _Attributes(BaseModel):
-    """What stands beside the arrays."""
+    """Attributes stored with the arrays."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
@@ -47,7 +47,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Write one snapshot.
 
     Raises:
-        StorageFailed: the disk is full or fails; nothing is left at `path`.
+        StorageFailed: The disk is full or fails; nothing remains at `path`.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -78,18 +78,18 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         hint = "free some disk space; " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise StorageFailed(f"{path}: {error.strerror or error}; {hint}the snapshots before it are whole") from error
+        raise StorageFailed(f"{path}: {error.strerror or error}; {hint}earlier snapshots are complete") from error
 
 
 def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
     """Read one snapshot.
 
     Args:
-        path: its zarr group.
-        ldos: read the local density of states; otherwise it has no energies in its last axis.
+        path: Path of the zarr group.
+        ldos: Whether to read the local density of states; otherwise its last axis is empty.
 
     Raises:
-        BadInput: no snapshot, a damaged one, or one of a newer version.
+        BadInput: The path is not a snapshot, or the snapshot is damaged or of a newer version.
     """
     try:
         group = zarr.open_group(path, mode="r")
@@ -100,22 +100,24 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
             array = {name: one[:] for name, one in held.items() if name != "ldos" or ldos}
     except BadInput:
         raise
-    except Exception as error:  # zarr raises errors of many kinds on what is damaged
-        raise BadInput(f"{path}: no snapshot that can be read ({type(error).__name__}); sample it again") from error
+    except Exception as error:  # zarr raises various exceptions for damaged data
+        raise BadInput(f"{path}: the snapshot cannot be read ({type(error).__name__}); sample it again") from error
     if not set(ARRAYS) <= set(held):
-        raise BadInput(f"{path}: no snapshot that can be read: {min(set(ARRAYS) - set(held))} is missing; sample it again")
+        raise BadInput(f"{path}: the snapshot cannot be read: {min(set(ARRAYS) - set(held))} is missing; sample it again")
     version = attributes.get("version")
     if isinstance(version, int) and version > VERSION:
         raise BadInput(f"{path}: written by a newer version of nucleate (format {version}, this one reads {VERSION}); upgrade")
-    said = stated(_Attributes, attributes, f"{path}: its attributes")
+    said = stated(_Attributes, attributes, f"{path}: the attributes")
     for name, values in array.items():
         if not np.isfinite(values).all():
-            raise BadInput(f"{path}: array {name} holds numbers that are not finite; sample it again")
+            raise BadInput(f"{path}: array {name} contains values that are not finite; sample it again")
     numbers = array["numbers"]
     ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
     known = [atomic_numbers[symbol] for symbol in ions]
     if not np.isin(numbers, known).all() or not (np.diff(array["energies"]) > 0).all() or not abs(np.linalg.det(array["cell"])) > 1e-3:
-        raise BadInput(f"{path}: no snapshot: an atom without an ion, energies that do not rise, or a cell without volume; sample it again")
+        raise BadInput(
+            f"{path}: the snapshot is invalid: an ion is missing, energies do not increase, or the cell has no volume; sample it again"
+        )
     return Snapshot(
         atoms=Atoms(numbers, array["positions"], cell=array["cell"], pbc=True),
         energies=array["energies"],
@@ -132,36 +134,36 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
 
 
 def _check_shapes(path: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
-    """Raise `BadInput` unless arrays fit each other; shapes are looked at before anything of their size is made."""
+    """Raise `BadInput` unless the array shapes match; shapes are checked before any allocation."""
     grid, n = found["ldos"][0], found["numbers"][0]
     wanted = {"ldos": (grid, "f"), "energies": (grid[3:], "f"), "numbers": (n, "i"), "positions": ((*n, 3), "f"), "cell": ((3, 3), "f")}
     wanted["density"] = (grid[:3], "f")
     for name, (shape, kind) in found.items():
         if (shape, kind) != wanted[name] or len(grid) != 4 or len(n) != 1 or 0 in shape:
             raise BadInput(
-                f"{path}: array {name}, {quoted(shape, 60)}, does not fit a local density of states {quoted(grid, 60)}; sample it again"
+                f"{path}: array {name}, {quoted(shape, 60)}, does not match a local density of states {quoted(grid, 60)}; sample it again"
             )
     if np.prod([float(length) for length in grid]) > LARGEST:
-        raise BadInput(f"{path}: states a local density of states of {quoted(grid, 60)} numbers; no calculation made so many")
+        raise BadInput(f"{path}: the shape {quoted(grid, 60)} of the local density of states exceeds the limit; sample it again")
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder; raise `RunFolderError` if there cannot be one."""
+    """Create a folder; raise `RunFolderError` if this fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunFolderError(f"{path}: cannot be made: {error.strerror}; choose another --out") from error
+        raise RunFolderError(f"{path}: the folder cannot be created: {error.strerror}; choose another --out") from error
 
 
 def snapshot_paths(data: Path) -> list[Path]:
-    """The snapshots of a folder of data, in order.
+    """Return the snapshots of a data folder in order.
 
     Raises:
-        BadInput: no folder, or none in it.
+        BadInput: The folder does not exist or contains no snapshots.
     """
     if not data.is_dir():
-        raise BadInput(f"{data}: no such folder; make one with: nucleate electrons sample")
+        raise BadInput(f"{data}: the folder does not exist; create it with: nucleate electrons sample")
     found = [data] if data.suffix == ".zarr" else sorted(data.glob("snapshots/*.zarr"))
     if not found:
-        raise BadInput(f"{data}: holds no finished snapshots; make some with: nucleate electrons sample")
+        raise BadInput(f"{data}: the folder contains no finished snapshots; create them with: nucleate electrons sample")
     return found

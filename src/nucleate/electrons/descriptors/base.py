@@ -1,4 +1,4 @@
-"""The contract of a grid descriptor: what surrounds a point of space, as numbers a network can read."""
+"""Protocol of grid descriptors, which represent the environment of a point as network features."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from torch import Tensor
 
 
 class GridDescriptor(Protocol):
-    """Invariant features of points in space, from the atoms around them; differentiable in both."""
+    """Invariant features of points in space from surrounding atoms, differentiable in both."""
 
     cutoff: float
-    """Å; atoms further away are not seen."""
+    """Cutoff radius in Å."""
     features: int
-    """How many numbers a point has."""
+    """Number of features per point."""
 
     def __call__(self, points: Tensor, atoms: Tensor, species: Tensor) -> Tensor:
-        """Features of blocks of points.
+        """Return the features of blocks of points.
 
         Args:
-            points: (blocks, points, 3), Å.
-            atoms: (blocks, atoms, 3), Å: every periodic image within the cutoff of any point of the block, and any others.
+            points: (blocks, points, 3) positions in Å.
+            atoms: (blocks, atoms, 3) positions in Å of all periodic images within the cutoff of any point; others may be included.
             species: (blocks, atoms) index of each atom's species, int64; -1 pads blocks with fewer atoms.
 
         Returns:
-            (blocks, points, features), of the floating-point type of `points`.
+            Features (blocks, points, features) with the floating-point type of `points`.
         """
         ...
 
     def settings(self) -> dict[str, Any]:
-        """What makes it again."""
+        """Return the constructor arguments."""
         ...

@@ -1,18 +1,18 @@
-"""SNAP bispectrum components of points in space, the numbers of LAMMPS's `compute sna/grid`.
+"""SNAP bispectrum components of points in space, as computed by LAMMPS's `compute sna/grid`.
 
 Thompson et al., J. Comput. Phys. 285, 316 (2015), doi 10.1016/j.jcp.2014.12.018; Bartók et al., Phys. Rev. Lett. 104, 136403
 (2010), doi 10.1103/PhysRevLett.104.136403.
 
-A neighbour becomes a point x_k of the unit sphere S³ in four dimensions. The usual way expands the density of those points in
+A neighbour is mapped to a point x_k of the unit sphere S³ in four dimensions. The usual method expands the density of these points in
 Wigner matrices and couples three of them with Clebsch-Gordan coefficients. Since D^{j1} D^{j2} integrated against D^j over the
-sphere is the product of two such coefficients over 2j + 1, a component is also a plain integral,
+sphere is the product of two such coefficients over 2j + 1, a component is equal to the integral,
 
     B(j1, j2, j) = (2j + 1) < f_{2j1} f_{2j2} f_{2j} >,    f_n(x) = Σ_k c_k U_n(x · x_k),
 
 with the mean over the sphere, Chebyshev polynomials of the second kind U_n and the neighbours' weights c_k. The integrand is an
-even polynomial of degree at most 3 twojmax, so a finite set of points gives the integral exactly, and everything dear is a
-product of dense matrices. Where one of the three orders is 0 no integral is needed: f_0 is a constant. Orders n = 2j are whole
-numbers throughout.
+even polynomial of degree at most 3 twojmax, so a finite set of points yields the exact integral, and all expensive operations are
+products of dense matrices. No integral is required if one of the three orders is 0, because f_0 is constant. Orders n = 2j are
+integers throughout.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from nucleate.electrons.descriptors.sphere_rules import sphere_rule
 from nucleate.errors import BadInput
 
 LARGEST = 20
-"""Largest twojmax: its tables grow with the sixth power."""
+"""Largest twojmax; the tables grow with its sixth power."""
 
 COINCIDENT = 1e-10
-"""Å; LAMMPS leaves out an atom closer than this, so do we: the features jump there."""
+"""Distance in Å below which atoms are ignored, as in LAMMPS; the features are discontinuous there."""
 PAIRS_AT_ONCE = 1 << 22
-"""How many distances are held at a time."""
+"""Number of distances held in memory at a time."""
 
 
 def coupled_orders(twojmax: int) -> list[tuple[int, int, int]]:
-    """Orders (2 j1, 2 j2, 2 j) of the components in LAMMPS's sequence."""
+    """Return the orders (2 j1, 2 j2, 2 j) of the components in LAMMPS's sequence."""
     return [
         (one, two, both)
         for one in range(twojmax + 1)
@@ -54,7 +54,7 @@ def coupled_orders(twojmax: int) -> list[tuple[int, int, int]]:
 
 
 def _powers(x: Tensor, y: Tensor, highest: int) -> Tensor:
-    """Real and imaginary parts of (x + iy)^p: (2 highest + 1, ...), 1 then a pair a power."""
+    """Return real and imaginary parts of (x + iy)^p, (2 highest + 1, ...): 1, then two rows per power."""
     rows, real, imaginary = [torch.ones_like(x)], x, y
     for power in range(1, highest + 1):
         if power > 1:
@@ -64,13 +64,13 @@ def _powers(x: Tensor, y: Tensor, highest: int) -> Tensor:
 
 
 def _factors(x: Tensor, scale: Tensor, highest: int) -> tuple[Tensor, Tensor]:
-    """The two factors whose products hold every polynomial on S³ up to degree `highest`.
+    """Return two factors whose products span all polynomials on S³ up to degree `highest`.
 
     With a = x0 + i x1, b = x2 + i x3 and t = |a|² - |b|²: Chebyshev T_v(t) times powers of a, and powers of b.
 
     Args:
         x: (4, ...) points of the sphere.
-        scale: (...) multiplies the first factor.
+        scale: (...) multiplier of the first factor.
 
     Returns:
         Tensors (number of functions, ...); the first in blocks of v, each with the powers p <= highest - 2 v.
@@ -87,14 +87,14 @@ def _factors(x: Tensor, scale: Tensor, highest: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Parity:
-    """What the even or the odd orders need.
+    """Tables for the even or the odd orders.
 
     Attributes:
-        orders: ascending.
-        chosen: (n,) which products of the two factors occur, as an index into the flattened table.
-        change: (n, n) from those products to harmonics, columns in blocks of (order + 1)².
-        own: (n,) harmonics of the point itself, the pole of S³.
-        values: for an order but 0, ((order + 1)², quadrature points) harmonics times the cube root of the weights.
+        orders: Orders, ascending.
+        chosen: (n,) indices of the products of the two factors that occur, in the flattened table.
+        change: (n, n) transformation from these products to harmonics, with columns in blocks of (order + 1)².
+        own: (n,) harmonics of the point itself, which is the pole of S³.
+        values: For each order except 0, harmonics times the cube root of the weights, ((order + 1)², quadrature points).
     """
 
     orders: list[int]
@@ -104,26 +104,26 @@ class _Parity:
     values: list[Tensor]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> _Parity:
-        """Elsewhere, in another precision."""
+        """Return a copy on another device or in another precision."""
         floats = [x.to(device=device, dtype=dtype) for x in (self.change, self.own, *self.values)]
         return _Parity(self.orders, self.chosen.to(device), floats[0], floats[1], floats[2:])
 
     def harmonics(self, products: Tensor) -> Tensor:
-        """Density in harmonics (points, n) from the products of the two factors summed over neighbours."""
+        """Return the density in harmonics (points, n) from the products of the two factors summed over neighbours."""
         return torch.addmm(self.own, products.index_select(1, self.chosen), self.change)
 
     def split(self, harmonics: Tensor) -> list[Tensor]:
-        """The harmonics of each order."""
+        """Return the harmonics of each order."""
         return list(harmonics.split([(order + 1) ** 2 for order in self.orders], dim=1))
 
     def functions(self, harmonics: Tensor, quadrature: int) -> Tensor:
-        """f_n of every order but 0 at the quadrature points, (points, orders, quadrature)."""
+        """Return f_n of every order except 0 at the quadrature points, (points, orders, quadrature)."""
         parts = self.split(harmonics)[len(self.orders) - len(self.values) :]
         values = [(part @ table).unsqueeze(1) for part, table in zip(parts, self.values, strict=True)]
         return torch.cat([harmonics.new_zeros(len(harmonics), 0, quadrature), *values], dim=1)
 
     def pull(self, gradient: Tensor) -> Tensor:
-        """Gradient by the harmonics (points, n) from that by the functions."""
+        """Return the gradient with respect to the harmonics (points, n) from that with respect to the functions."""
         constant = gradient.new_zeros(len(gradient), len(self.orders) - len(self.values))
         return torch.cat([constant, *(part @ table.T for part, table in zip(gradient.unbind(1), self.values, strict=True))], dim=1)
 
@@ -153,7 +153,7 @@ def _parity_tables(twojmax: int, parity: int) -> _Parity:
     sphere, weights = sphere_rule(3 * twojmax)
     on_sphere = _table_products(torch.from_numpy(np.vstack([[1.0, 0.0, 0.0, 0.0], sphere])), twojmax)[:, list(row_of)].numpy() @ change
     degree = np.repeat(orders, [(order + 1) ** 2 for order in orders])
-    # Scaled so that the harmonics of one order obey Σ Y(x) Y(y) = U_order(x · y).
+    # The scale is such that the harmonics of one order obey Σ Y(x) Y(y) = U_order(x · y).
     scale = 1 / np.sqrt((degree + 1) * (weights @ on_sphere[1:] ** 2))
     on_sphere *= scale
     values = torch.from_numpy(on_sphere[1:].T * np.cbrt(weights))
@@ -164,21 +164,21 @@ def _parity_tables(twojmax: int, parity: int) -> _Parity:
 
 
 def _table_products(points: Tensor, twojmax: int) -> Tensor:
-    """(n, products) of the factors at points (n, 4) of S³."""
+    """Return the products of the factors (n, products) at points (n, 4) of S³."""
     left, right = _factors(points.T, torch.ones(len(points), dtype=points.dtype), twojmax)
     return (left.unsqueeze(1) * right).flatten(0, 1).T
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """Everything that depends on twojmax alone.
+    """Tables that depend only on twojmax.
 
     Attributes:
-        even, odd: what their orders need.
-        place: (features,) where a component sits in the numbers of `constants` and, after them, of `_integrals`.
-        multiplicity: (features,) 2j + 1.
-        integrals: how many `_integrals` makes.
-        quadrature: number of points.
+        even, odd: Tables for even and odd orders.
+        place: (features,) index of each component in the concatenated results of `constants` and `_integrals`.
+        multiplicity: (features,) factors 2j + 1.
+        integrals: Number of results of `_integrals`.
+        quadrature: Number of quadrature points.
     """
 
     even: _Parity
@@ -189,7 +189,7 @@ class _Tables:
     quadrature: int
 
     def to(self, device: torch.device, dtype: torch.dtype) -> _Tables:
-        """Elsewhere, in another precision."""
+        """Return a copy on another device or in another precision."""
         return _Tables(
             self.even.to(device, dtype),
             self.odd.to(device, dtype),
@@ -200,11 +200,11 @@ class _Tables:
         )
 
     def functions(self, even: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the even and those of the odd orders from the harmonics."""
+        """Return the functions of the even and of the odd orders from the harmonics."""
         return self.even.functions(even, self.quadrature), self.odd.functions(odd, self.quadrature)
 
     def constants(self, even: Tensor, odd: Tensor) -> Tensor:
-        """f_0 <f_n f_n>, (points, orders), the even orders first."""
+        """Return f_0 <f_n f_n>, (points, orders), with the even orders first."""
         squares = [
             (part * part).sum(1) / (n + 1)
             for one, x in ((self.even, even), (self.odd, odd))
@@ -216,13 +216,13 @@ class _Tables:
 @cache
 def _tables(twojmax: int) -> _Tables:
     even, odd = _parity_tables(twojmax, 0), _parity_tables(twojmax, 1)
-    # The sequence in which `constants` and _integrals make them.
+    # Sequence of the results of `constants` and `_integrals`.
     triples = [(0, n, n) for n in even.orders + odd.orders]
     first = len(triples)
     above = even.orders[1:]
     triples += [(n, m, k) for i, n in enumerate(odd.orders) for m in odd.orders[i:] for k in above]
     triples += [(n, m, k) for i, n in enumerate(above) for m in above[i:] for k in above[i:]]
-    # The integral does not care which of the three is which; only 2j + 1 does.
+    # The integral is symmetric in the three orders; only the factor 2j + 1 is not.
     where = {tuple(sorted(triple)): index for index, triple in enumerate(triples)}
     orders = coupled_orders(twojmax)
     return _Tables(
@@ -236,9 +236,9 @@ def _tables(twojmax: int) -> _Tables:
 
 
 def _integrals(even: Tensor, odd: Tensor) -> Tensor:
-    """Integrals of three functions each, (points, number), from their values at the quadrature points (points, orders, q).
+    """Return integrals of three functions (points, number) from their values at the quadrature points (points, orders, q).
 
-    An even number of the three is odd, so pairs of odd ones meet the even ones, and pairs of even ones meet those after.
+    An even number of the three orders is odd, so pairs of odd orders combine with even orders, and pairs of even orders with later ones.
     """
     result = []
     for values in (odd, even):
@@ -250,7 +250,7 @@ def _integrals(even: Tensor, odd: Tensor) -> Tensor:
 
 
 def _pull_integrals(even: Tensor, odd: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients by `even` and `odd` from that by the integrals; autograd's own would copy every slice in full."""
+    """Return gradients with respect to `even` and `odd` from that of the integrals; automatic differentiation would copy every slice."""
     by_even, by_odd = torch.zeros_like(even), torch.zeros_like(odd)
     first = 0
     for values, result in ((odd, by_odd), (even, by_even)):
@@ -269,7 +269,7 @@ def _pull_integrals(even: Tensor, odd: Tensor, gradient: Tensor) -> tuple[Tensor
 
 
 class _Chunk(torch.autograd.Function):
-    """Features of a chunk; the backward pass makes the intermediates again, which are much larger than the coordinates."""
+    """Features of a chunk; the backward pass recomputes intermediates, which are much larger than the coordinates."""
 
     @staticmethod
     def forward(ctx: Any, kernel: Bispectrum, centres: Tensor, sites: Tensor, index: Tensor, weight: Tensor, padding: Tensor) -> Tensor:
@@ -300,19 +300,19 @@ class _Chunk(torch.autograd.Function):
 
 
 class Bispectrum:
-    """SNAP bispectrum components (see the module's text); a neighbour counts with its species' weight.
+    """SNAP bispectrum components (see the module docstring) with a weight for each species.
 
-    The point itself counts as an atom of weight 1 (LAMMPS's wself), nothing is subtracted (bzeroflag 0), and neighbours fade out
-    at the cutoff (switchflag 1).
+    The point itself counts as an atom of weight 1 (LAMMPS's wself), nothing is subtracted (bzeroflag 0), and contributions decay smoothly
+    to zero at the cutoff (switchflag 1).
 
     Args:
-        n_species: number of species.
-        cutoff: Å; LAMMPS's rcutfac with all radii 0.5.
-        twojmax: twice the highest j.
-        rfac0: the share of the half circle that distances up to the cutoff are mapped to.
-        rmin0: the distance mapped to angle 0, Å.
-        weights: one a species, 1 by default.
-        chunk: points worked on at a time, so that the intermediate arrays fit the processor's cache.
+        n_species: Number of species.
+        cutoff: Cutoff radius in Å; LAMMPS's rcutfac with all radii 0.5.
+        twojmax: Twice the maximum j.
+        rfac0: Fraction of the half circle to which distances up to the cutoff are mapped.
+        rmin0: Distance in Å that is mapped to angle 0.
+        weights: Weight of each species; default: 1.
+        chunk: Number of points evaluated at a time, so that intermediates fit the processor cache.
     """
 
     def __init__(
@@ -326,17 +326,17 @@ class Bispectrum:
         chunk: int = 64,
     ):
         if not 0 <= twojmax <= LARGEST or not 0 <= rmin0 < cutoff:
-            raise BadInput(f"twojmax {twojmax} not from 0 to {LARGEST}, or rmin0 {rmin0} not between 0 and the cutoff {cutoff}.")
+            raise BadInput(f"twojmax {twojmax} must be from 0 to {LARGEST}, and rmin0 {rmin0} between 0 and the cutoff {cutoff}")
         self.weights = tuple(float(w) for w in weights) if weights is not None else (1.0,) * n_species
         if len(self.weights) != n_species:
-            raise BadInput(f"{len(self.weights)} bispectrum weights for {n_species} species.")
+            raise BadInput(f"descriptor bispectrum: {len(self.weights)} weights are given for {n_species} species")
         self.cutoff = float(cutoff)
         self.twojmax, self.rfac0, self.rmin0, self.chunk = twojmax, rfac0, rmin0, chunk
         self.features = len(coupled_orders(twojmax))
         self._moved: dict[tuple[torch.device, torch.dtype], _Tables] = {}
 
     def settings(self) -> dict[str, Any]:
-        """What makes it again."""
+        """Return the constructor arguments."""
         return {
             "name": "bispectrum",
             "n_species": len(self.weights),
@@ -348,12 +348,12 @@ class Bispectrum:
         }
 
     def __call__(self, points: Tensor, atoms: Tensor, species: Tensor) -> Tensor:
-        """Features (blocks, points, features) of points (blocks, points, 3), Å; see `GridDescriptor`."""
+        """Return features (blocks, points, features) of points (blocks, points, 3) in Å; see `GridDescriptor`."""
         n_blocks, n_points, _ = points.shape
         row, atom = self._pairs(points, atoms, species)
         counts = torch.bincount(row, minlength=n_blocks * n_points)
         starts = torch.cumsum(counts, 0) - counts
-        # Points with about as many neighbours share a chunk: hardly any padding.
+        # Group points with similar numbers of neighbours to minimise padding.
         order = torch.argsort(counts, descending=True, stable=True)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         weight = torch.tensor(self.weights, dtype=points.dtype, device=points.device)[species.clamp_min(0)].flatten()
@@ -370,7 +370,7 @@ class Bispectrum:
         return torch.cat(rows).index_select(0, back).view(n_blocks, n_points, self.features)
 
     def _pairs(self, points: Tensor, atoms: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
-        """Flat indices of points, ascending, and of the atoms within their cutoff."""
+        """Return flat indices of points, ascending, and of the atoms within their cutoff."""
         n_points, n_atoms = points.shape[1], atoms.shape[1]
         rows, sites = [], []
         with torch.no_grad():
@@ -388,8 +388,8 @@ class Bispectrum:
         return torch.cat([nothing, *rows]), torch.cat([nothing, *sites])
 
     def _on_sphere(self, arms: Tensor, weight: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (4, ...) of S³ and coefficients (...) from vectors to the neighbours (3, ...), Å."""
-        # A padded slot may sit on its point, where the norm has no gradient.
+        """Return points (4, ...) of S³ and coefficients (...) from vectors to the neighbours (3, ...) in Å."""
+        # A padded entry may coincide with its point, where the norm has no gradient.
         arms = arms.masked_fill(padding, self.cutoff)
         distance = (arms * arms).sum(0).sqrt()
         share = (distance - self.rmin0) * (math.pi / (self.cutoff - self.rmin0))
@@ -398,7 +398,7 @@ class Bispectrum:
         fade = 0.5 * (1 + torch.cos(share.clamp_min(0)))
         sphere = torch.cat([cosine.unsqueeze(0), arms * (sine / distance)])
         if self.rmin0:
-            # Nearer than rmin0, LAMMPS lands on the antipode.
+            # Below rmin0, LAMMPS maps to the antipode.
             sphere = torch.where(angle < 0, -sphere, sphere)
         return sphere, weight * fade
 
@@ -409,14 +409,14 @@ class Bispectrum:
         return self._moved[key]
 
     def _harmonics(self, centres: Tensor, sites: Tensor, index: Tensor, weight: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
-        """Density on S³ around each point in harmonics of even and of odd order.
+        """Return the density on S³ around each point in harmonics of even and odd order.
 
         Args:
-            centres: (n, 3), Å.
-            sites: (3, all atoms), Å.
-            index: (n, width) neighbours.
-            weight: (n, width), 0 where there is none.
-            padding: (n, width) True where there is none.
+            centres: (n, 3) positions of points in Å.
+            sites: (3, all atoms) positions of atoms in Å.
+            index: (n, width) neighbour indices.
+            weight: (n, width) weights, 0 for padding.
+            padding: (n, width) mask, True for padding.
         """
         tables = self._tables_for(centres)
         arms = sites.index_select(1, index.flatten()).view(3, *index.shape) - centres.T.unsqueeze(2)

@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 def solid_harmonics(x: Tensor, y: Tensor, z: Tensor, l_max: int, squared: Tensor | None = None) -> Tensor:
-    """r^l Y_lm for l = 0..l_max, m = -l..l, of vectors of any shape (...): ((l_max + 1)², ...).
+    """Return r^l Y_lm for l = 0..l_max, m = -l..l, as ((l_max + 1)², ...) for vectors of any shape (...).
 
     Args:
-        x, y, z: components.
-        l_max: largest degree.
-        squared: what stands for r² in the recurrence; unset: x² + y² + z².
+        x, y, z: Vector components.
+        l_max: Maximum degree.
+        squared: Value used for r² in the recurrence; default: x² + y² + z².
     """
     r2 = x * x + y * y + z * z if squared is None else squared
     rows: list[Tensor | None] = [None] * (l_max + 1) ** 2

@@ -1,14 +1,14 @@
-"""The default descriptor: power spectrum and a low-order bispectrum of the atoms around a point.
+"""Default descriptor: power spectrum and a low-order bispectrum of the atoms around a point.
 
     c_nlm(r) = sum_k g_n(s_k - a) |u_k|^l Y_lm(u_k),   u_k = (R_k - r) / s_k,   s_k = sqrt(|R_k - r|² + a²),
     p_nn'l   = sum_m c_nlm c_n'lm / sqrt(2l + 1),
     b_n      = int f_n(w)³ dw,  b'_n = int f_n(w)² f_n+1(w) dw,   f_n = sum_(l <= 3, m) c_nlm Y_lm.
 
-A. P. Bartok, R. Kondor and G. Csanyi, Phys. Rev. B 87, 184115 (2013), doi 10.1103/PhysRevB.87.184115; the integrals over directions on a
+A. P. Bartok, R. Kondor and G. Csanyi, Phys. Rev. B 87, 184115 (2013), doi 10.1103/PhysRevB.87.184115; integrals over directions use a
 Lebedev grid as in the atomic cluster expansion, R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104. Distances are
-blunted and unit vectors shrink to nothing at the atom (a = 0.5 Å), which makes the features smooth where a point of the grid meets a
-nucleus. g_n are Gaussians side by side times the smooth cutoff (1 - (|R_k - r|/rc)²)³. With several species each radial function counts
-once for each.
+softened with a = 0.5 Å, and unit vectors vanish at the atom, so that the features are smooth where a grid point coincides with a
+nucleus. g_n are equidistant Gaussians times the smooth cutoff (1 - (|R_k - r|/rc)²)³. With several species there is one set of radial
+functions for each.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from nucleate.errors import BadInput
 SOFT = 0.5
 """Å."""
 CUBIC_DEGREE = 3
-"""Largest l in the cubic features."""
+"""Maximum l of the cubic features."""
 
 
 class PowerSpectrum:
     """Invariants of second and third order of the atoms within a cutoff.
 
     Args:
-        n_species: how many elements.
-        cutoff: Å.
-        radial: radial functions.
-        degree: largest l.
-        cubic: with the features of third order.
+        n_species: Number of elements.
+        cutoff: Cutoff radius in Å.
+        radial: Number of radial functions.
+        degree: Maximum l.
+        cubic: Whether to include features of third order.
     """
 
     def __init__(self, n_species: int = 1, cutoff: float = 4.7, radial: int = 8, degree: int = 5, cubic: bool = True):
         if not (cutoff > 0 and math.isfinite(cutoff) and radial >= 1 and 0 <= degree <= 12 and n_species >= 1):
-            raise BadInput(f"descriptor power: cutoff {cutoff:g} > 0, radial {radial} >= 1 and degree {degree} from 0 to 12 are needed")
+            raise BadInput(f"descriptor power: cutoff {cutoff:g} must be > 0, radial {radial} >= 1, and degree {degree} from 0 to 12")
         self.n_species = n_species
         self.cutoff = cutoff
         self.radial = radial
@@ -89,7 +89,7 @@ class PowerSpectrum:
         return torch.cat(rows, dim=1).view(blocks, count, -1)
 
     def _coefficients(self, points: Tensor, atoms: Tensor, species: Tensor) -> Tensor:
-        """c: (blocks * points, species * radial, (degree + 1)²)."""
+        """Return c, (blocks * points, species * radial, (degree + 1)²)."""
         blocks, count, near = points.shape[0], points.shape[1], atoms.shape[1]
         x, y, z = (atoms[:, None, :, k] - points[:, :, None, k] for k in range(3))
         squared = x * x + y * y + z * z

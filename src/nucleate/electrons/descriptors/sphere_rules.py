@@ -1,4 +1,4 @@
-"""Quadrature on the unit sphere S³ in four dimensions: from orbits of the 600-cell, or as a product of one-dimensional rules."""
+"""Quadrature on the unit sphere S³ in four dimensions, from orbits of the 600-cell or products of one-dimensional rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _normalised(x: np.ndarray) -> np.ndarray:
 
 
 def _icosians() -> np.ndarray:
-    """(120, 4) vertices of the 600-cell."""
+    """Return the vertices (120, 4) of the 600-cell."""
     golden = (1 + math.sqrt(5)) / 2
     points = [sign * row for row in np.eye(4) for sign in (1, -1)]
     points += [np.array(signs) / 2 for signs in itertools.product((1, -1), repeat=4)]
@@ -27,10 +27,10 @@ def _icosians() -> np.ndarray:
 
 
 def _symmetric_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points invariant under the symmetry of the 600-cell, for even polynomials up to `degree` (at most 30).
+    """Return points invariant under the symmetry of the 600-cell, for even polynomials up to `degree` (at most 30).
 
-    The invariant polynomials of that group have degrees 12, 20, 24 (12 twice), 30, ... on the sphere, one each: as many
-    orbits, or free parameters, as there are such degrees make a rule exact, an idea of Sobolev's and McLaren's.
+    The invariant polynomials of this group have degrees 12, 20, 24 (12 twice), 30, ... on the sphere, one each. A rule is exact with as
+    many orbits or free parameters as there are such degrees, following Sobolev and McLaren.
     """
     corners = _icosians()
     near = np.abs(corners @ corners.T - math.cos(math.pi / 5)) < 1e-6
@@ -43,12 +43,12 @@ def _symmetric_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
     if 20 <= degree < 24:
         orbits.append(corners[edges].sum(1))
     if degree >= 24:
-        # Where on the edges, for which four weights meet the five conditions: the root for degree 30.
+        # Find the position on the edges for which four weights satisfy the five conditions: the root for degree 30.
         s = 0.31391249570026325
         one, two = corners[edges[:, 0]], corners[edges[:, 1]]
         orbits += [corners[faces].sum(1), np.concatenate([(1 - s) * one + s * two, s * one + (1 - s) * two])]
     orbits = [_normalised(orbit) for orbit in orbits]
-    # A general direction: an invariant of one degree is, up to a factor, the mean of U_degree over any one orbit.
+    # General direction: an invariant of one degree is proportional to the mean of U_degree over any orbit.
     probe = _normalised(np.array([[0.13, 0.51, -0.62, 0.3]]))[0]
     conditions = np.array([[eval_chebyu(d, orbit @ probe).mean() for orbit in orbits] for d in (0, 12, 20, 24, 30) if d <= degree])
     share = np.linalg.lstsq(conditions, np.eye(len(conditions))[0], rcond=None)[0]
@@ -57,7 +57,7 @@ def _symmetric_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _product_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre times two rings, for any degree; more than twice the points of the symmetric rule."""
+    """Return the product of a Gauss-Legendre rule and two rings, for any degree, with more than twice the points of the symmetric rule."""
     nodes, node_weights = np.polynomial.legendre.leggauss(degree // 4 + 1)
     rings = degree + 2 - degree % 2
     angle = 2 * math.pi * np.arange(rings) / rings
@@ -69,9 +69,9 @@ def _product_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def sphere_rule(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 4) and weights (n,), of sum 1, that average even polynomials up to `degree` exactly over the unit sphere S³.
+    """Return points (n, 4) and weights (n,) with sum 1 that average even polynomials up to `degree` exactly over the unit sphere S³.
 
-    One of each antipodal pair is kept.
+    Only one point of each antipodal pair is included.
     """
     points, weights = _symmetric_rule(degree) if degree <= 30 else _product_rule(degree)
     first = np.argmax(np.abs(points) > 1e-9, axis=1)

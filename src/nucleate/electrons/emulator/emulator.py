@@ -1,19 +1,19 @@
-"""The emulator: a linear model of the density, made to start a self-consistent calculation.
+"""Density emulator: a linear model of the electron density that provides a start for self-consistent calculations.
 
     n(r) - n_atoms(r) = sum_f w_f phi_f(r),
 
-n_atoms the superposition of free atoms, phi_f the features of order one and two of a point's surroundings: sums over atoms of functions of
-their distance, and over pairs of them of products with a Legendre polynomial of the angle, which by the addition theorem are the power
+with the superposition of free atoms n_atoms and features phi_f of first and second order of the environment of a point: sums over atoms of
+radial functions, and sums over pairs of products with a Legendre polynomial of the angle, which by the addition theorem are the power
 spectrum p_nn'l of `descriptors/power_spectrum.py`. B. Focassio, M. Domina, U. Patil, A. Fazzio and S. Sanvito, npj Comput. Mater. 9, 87
 (2023), doi 10.1038/s41524-023-01053-0 (there with Jacobi polynomials as radial functions).
 
-What a wrong density costs is the Coulomb energy of its error, so that is what the fit makes small:
+The fit minimises the Coulomb energy of the density error,
 
     |d|² = 2 pi k V sum_(G != 0) |d_G|² / G² + c int d(r)² dr,
 
-the second part a small one that keeps short waves in check. Normal equations are summed up snapshot by snapshot. Their inverse is also the
-covariance of the weights: the error expected on a new structure is compared with the size of the correction itself, and a start that is
-expected to be worse than atoms is refused.
+where the small second term controls short waves. Normal equations are accumulated over the snapshots. Their inverse is the covariance of
+the weights: the expected error on a new structure is compared with the size of the correction, and a start that is expected to be worse
+than superposed atoms is rejected.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class StartRefused(NucleateError):
-    """The emulator expects its density to be a worse start than atoms."""
+    """The expected error of the emulator exceeds that of superposed atoms."""
 
 
 class EmulatorTraining(BaseModel):
-    """How an emulator is fitted."""
+    """Settings of the emulator fit."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     cutoff: float = Field(5.0, gt=0, description="Å.")
-    radial: int = Field(10, ge=2, description="Radial functions.")
-    degree: int = Field(4, ge=0, description="Largest degree of the Legendre polynomials.")
-    local: float = Field(0.2, ge=0, description="c of the norm, eV Å³.")
-    ridge: float = Field(1e-9, ge=0, description="Relative to the largest curvature.")
+    radial: int = Field(10, ge=2, description="Number of radial functions.")
+    degree: int = Field(4, ge=0, description="Maximum degree of the Legendre polynomials.")
+    local: float = Field(0.2, ge=0, description="Coefficient c of the norm in eV Å³.")
+    ridge: float = Field(1e-9, ge=0, description="Ridge parameter relative to the largest curvature.")
 
 
 class _Engine(EngineHeader):
-    """An emulator starts calculations of the same settings: it has to know them."""
+    """Engine settings, which must match those of the calculations to start."""
 
     cutoff: Positive
 
@@ -94,17 +94,17 @@ class _Header(BaseModel):
 
 @dataclass
 class Emulator:
-    """A fitted linear density model.
+    """Fitted linear density model.
 
     Attributes:
-        descriptor: features of a point.
-        species: symbols in the order of the descriptor's species.
-        mean, scale: (features,) of standardised features.
-        weights: (features,), 1/Å³.
-        covariance: (features, features) of the weights, for errors.
-        engine: what made the training data.
-        facts: errors at training.
-        local: c of the norm.
+        descriptor: Descriptor of grid points.
+        species: Symbols in the order of the descriptor's species.
+        mean, scale: (features,) standardisation of the features.
+        weights: (features,) weights in 1/Å³.
+        covariance: (features, features) covariance of the weights, for error estimates.
+        engine: Settings of the training data.
+        facts: Errors of the fit.
+        local: Coefficient c of the norm.
     """
 
     descriptor: PowerSpectrum
@@ -118,14 +118,14 @@ class Emulator:
     local: float
 
     def features(self, atoms: Atoms, shape: tuple[int, int, int]) -> Tensor:
-        """(points, features), standardised, float64."""
+        """Return standardised features (points, features), float64."""
         missing = sorted(set(atoms.get_chemical_symbols()) - set(self.species))
         if missing:
-            raise BadInput(f"{', '.join(missing)}: the emulator has not seen this; it knows {', '.join(self.species)}")
+            raise BadInput(f"{', '.join(missing)}: not in the training data of the emulator, which contain {', '.join(self.species)}")
         return (raw_features(self.descriptor, self.species, atoms, shape) - self.mean) * self.scale
 
     def save(self, path: Path) -> None:
-        """Write it; raises `StorageFailed` if the disk will not."""
+        """Write the emulator; raise `StorageFailed` if this fails."""
         said = {
             "version": VERSION,
             "descriptor": self.descriptor.settings(),
@@ -139,13 +139,13 @@ class Emulator:
 
     @classmethod
     def load(cls, path: Path) -> Emulator:
-        """Read one; raises `BadInput` for what is none, truncated or of a newer version."""
+        """Read an emulator; raise `BadInput` if the file is not an emulator, truncated or of a newer version."""
         path = path / "emulator.safetensors" if path.is_dir() else path
         file = read_tensor_file(path, "emulator", "fit one with: nucleate electrons fit-start")
         said = file.header("nucleate_emulator", VERSION, _Header)
         if said.descriptor.n_species != len(said.species) or len(set(said.species)) < len(said.species):
             raise BadInput(
-                f"{path}: its header has {len(said.species)} elements for the {said.descriptor.n_species} species of its descriptor"
+                f"{path}: the header has {len(said.species)} elements for the {said.descriptor.n_species} species of the descriptor"
             )
         with bounded(file):
             descriptor = PowerSpectrum(**said.descriptor.model_dump(exclude={"name"}))
@@ -157,7 +157,7 @@ class Emulator:
 
 @torch.no_grad()
 def raw_features(descriptor: PowerSpectrum, species: list[str], atoms: Atoms, shape: tuple[int, int, int]) -> Tensor:
-    """(points, features) of a whole grid, float64."""
+    """Return the features (points, features) of a whole grid, float64."""
     positions, grid = torch.tensor(atoms.positions), Grid(torch.tensor(atoms.cell.array), shape)
     around = images(positions, grid.cell, descriptor.cutoff)
     kinds = torch.tensor([species.index(symbol) for symbol in atoms.get_chemical_symbols()])
@@ -171,7 +171,7 @@ def raw_features(descriptor: PowerSpectrum, species: list[str], atoms: Atoms, sh
 def _standard(
     descriptor: PowerSpectrum, species: list[str], heads: list[Snapshot], shapes: list[tuple[int, int, int]]
 ) -> tuple[Tensor, Tensor]:
-    """Mean and inverse spread of the features over all snapshots."""
+    """Return mean and inverse standard deviation of the features over all snapshots."""
     points, total, squares = 0, torch.zeros(descriptor.features, dtype=torch.float64), torch.zeros(descriptor.features, dtype=torch.float64)
     for head, shape in zip(heads, shapes, strict=True):
         phi = raw_features(descriptor, species, head.atoms, shape)
@@ -182,9 +182,9 @@ def _standard(
 
 
 def half_coulomb(values: Tensor, grid: Grid, local: float) -> Tensor:
-    """Columns transformed so that their plain inner products are those of the norm: (columns, points) to (columns, 2 waves) real.
+    """Transform columns (columns, points) to real (columns, 2 waves) whose inner products are those of the norm.
 
-    Columns' averages drop out: a density's charge is known.
+    The averages of the columns are removed, because the charge of a density is known.
     """
     columns = len(values)
     coefficients = torch.fft.rfftn(values.view(columns, *grid.shape), dim=(1, 2, 3), norm="forward")
@@ -197,31 +197,31 @@ def half_coulomb(values: Tensor, grid: Grid, local: float) -> Tensor:
 
 
 def norm(difference: Tensor, grid: Grid, local: float) -> float:
-    """Square of the norm of an error of the density (points,), eV."""
+    """Return the squared norm of a density error (points,) in eV."""
     return float(half_coulomb(difference.reshape(1, -1), grid, local).square().sum())
 
 
-def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: OnEvent = lambda kind, facts: None) -> Emulator:
-    """Fit to the densities of sampled snapshots.
+def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, progress: OnEvent = lambda kind, facts: None) -> Emulator:
+    """Fit an emulator to the densities of sampled snapshots.
 
     Args:
-        data: folders of snapshots.
-        out: folder for emulator.safetensors.
-        settings: features and norm.
-        told: hears of `snapshot` and `fitted`.
+        data: Folders of snapshots.
+        out: Folder for emulator.safetensors.
+        settings: Settings of features and norm.
+        progress: Callback, called with `snapshot` and `fitted` events.
 
     Raises:
-        BadInput: fewer than two snapshots, or some without a density.
+        BadInput: There are fewer than two snapshots, or a snapshot has no density.
     """
     make_folder(out)
     paths = [path for folder in data for path in snapshot_paths(folder)]
     heads = [read_snapshot(path, ldos=False) for path in paths]
     if len(heads) < 2:
-        raise BadInput("an emulator needs two snapshots at least: the error on one is judged by the others")
+        raise BadInput("an emulator requires at least two snapshots, because errors are estimated by cross-validation")
     for path, head in zip(paths, heads, strict=True):
         if head.density is None:
-            raise BadInput(f"{path}: holds no density; imported snapshots cannot start calculations")
-        check_engine(f"{path}: does not go with {paths[0]}:", head.engine, heads[0].engine)
+            raise BadInput(f"{path}: the snapshot contains no density; imported snapshots cannot be used for an emulator")
+        check_engine(f"{path}: not compatible with {paths[0]}:", head.engine, heads[0].engine)
     species = sorted({s for head in heads for s in head.atoms.get_chemical_symbols()}, key=lambda s: atomic_numbers[s])
     descriptor = PowerSpectrum(len(species), settings.cutoff, settings.radial, settings.degree, cubic=False)
     ground = GroundStateSettings(cutoff=heads[0].engine["cutoff"], pseudopotential=heads[0].engine["pseudopotential"])
@@ -240,14 +240,14 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: 
         grams.append(phi @ phi.T)
         projections.append(phi @ target)
         sizes.append(float(target.square().sum()))
-        told("snapshot", {"done": number + 1, "total": len(heads)})
+        progress("snapshot", {"done": number + 1, "total": len(heads)})
     gram, projection = torch.stack(grams), torch.stack(projections)
 
     def solved(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         ridge = settings.ridge * left.diagonal().max() * torch.eye(len(left), dtype=left.dtype)
         return torch.linalg.solve(left + ridge, right), torch.linalg.inv(left + ridge)
 
-    # The error on each snapshot with the others' weights, and what the covariance would have said of it: their ratio is the noise.
+    # The noise is the ratio of the leave-one-out errors to those predicted by the covariance.
     errors, expected = [], []
     for k in range(len(heads)):
         weights, inverse = solved(gram.sum(0) - gram[k], projection.sum(0) - projection[k])
@@ -268,18 +268,18 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, told: 
     }
     emulator = Emulator(descriptor, species, mean, scale, weights, noise * inverse, heads[0].engine, facts, settings.local)
     emulator.save(out / "emulator.safetensors")
-    told("fitted", facts)
+    progress("fitted", facts)
     return emulator
 
 
 @dataclass(frozen=True)
 class Start:
-    """A density to start from.
+    """Starting density.
 
     Attributes:
-        density: (n_1, n_2, n_3), 1/Å³, with the exact charge.
-        correction: norm² of its difference to superposed atoms, eV.
-        expected_error: norm² of its error, eV.
+        density: (n_1, n_2, n_3) density in 1/Å³ with the exact charge.
+        correction: Squared norm of the difference to superposed atoms in eV.
+        expected_error: Squared norm of the expected error in eV.
     """
 
     density: np.ndarray
@@ -288,15 +288,15 @@ class Start:
 
 
 def starting_density(emulator: Emulator, atoms: Atoms, settings: GroundStateSettings, shape: tuple[int, int, int]) -> Start:
-    """The emulator's density of a structure.
+    """Predict the starting density of a structure.
 
     Raises:
-        BadInput: an element, cutoff or pseudopotential that it was not fitted to.
-        StartRefused: its error is expected to exceed that of superposed atoms.
+        BadInput: The element, cutoff or pseudopotential differs from the training data.
+        StartRefused: The expected error exceeds that of superposed atoms.
     """
     for key, own in (("cutoff", settings.cutoff), ("pseudopotential", settings.pseudopotential)):
         if emulator.engine[key] != own:
-            raise BadInput(f"the emulator was fitted to {key} {emulator.engine[key]}, the calculation has {own}")
+            raise BadInput(f"the emulator was fitted with {key} {emulator.engine[key]}, but the calculation uses {own}")
     check_apart(atoms, "the emulator")
     grid = Grid(torch.tensor(atoms.cell.array), shape)
     phi = emulator.features(atoms, shape)
@@ -305,13 +305,13 @@ def starting_density(emulator: Emulator, atoms: Atoms, settings: GroundStateSett
     transformed = half_coulomb(phi.T.contiguous(), grid, emulator.local)
     expected = float((emulator.covariance * (transformed @ transformed.T)).sum()) + emulator.facts["residual"] * len(atoms)
     correction = norm(difference, grid, emulator.local)
-    # Far from what it was fitted to the correction grows with its error: what atoms cost in the fit is the measure there.
+    # Far from the training data the correction grows with its error, so compare with the error of atoms in the fit.
     known = len(atoms) * float(np.mean(emulator.facts["atoms_error"]))
     if expected > min(correction, known):
         raise StartRefused(
-            f"the emulator expects an error of {expected / len(atoms):.2g} eV/atom (Coulomb norm) of its density; superposed atoms had "
-            f"{known / len(atoms):.2g} where it was fitted, and differ here by {correction / len(atoms):.2g}: this structure is too unlike"
-            " those; start from atoms"
+            f"the expected error of the density is {expected / len(atoms):.2g} eV/atom (Coulomb norm); superposed atoms have "
+            f"{known / len(atoms):.2g} in the training data and differ by {correction / len(atoms):.2g}: the structure differs too much"
+            " from the training data; start from atoms"
         )
     density = superposition(atoms, settings, shape) + difference.view(shape).numpy()
     return Start(density, correction, expected)

@@ -1,6 +1,6 @@
-"""Self-consistent calculations of GPAW that start from a density or a potential of our own.
+"""Self-consistent GPAW calculations from a given density or potential.
 
-The density is put in place before the first wavefunctions are made: the atomic orbitals are then diagonalised in the good potential.
+The density is set before the first wavefunctions are created, so that the atomic orbitals are diagonalised in its potential.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from nucleate.units import BOHR, HARTREE
 
 @dataclass(frozen=True)
 class Converged:
-    """A finished self-consistent calculation.
+    """Converged self-consistent calculation.
 
     Attributes:
-        iterations: of the self-consistent loop.
-        cpu_seconds: from the structure to the end, the start included.
-        free_energy: eV.
-        density: (n_1, n_2, n_3), 1/Å³.
-        potential: effective potential on the same grid, eV.
-        dft: GPAW's own object.
+        iterations: Number of self-consistent iterations.
+        cpu_seconds: CPU time in seconds, including the initialisation.
+        free_energy: Free energy in eV.
+        density: (n_1, n_2, n_3) density in 1/Å³.
+        potential: Effective potential on the same grid in eV.
+        dft: GPAW object.
     """
 
     iterations: int
@@ -54,25 +54,25 @@ def _builder(atoms: Atoms, settings: GroundStateSettings, options: dict[str, Any
 
 
 def grid_shape(atoms: Atoms, settings: GroundStateSettings) -> tuple[int, int, int]:
-    """The grid on which GPAW will hold the density of this structure."""
+    """Return the shape of GPAW's density grid for this structure."""
     n1, n2, n3 = (int(n) for n in _builder(atoms, settings, {})[2].grid.size_c)
     return n1, n2, n3
 
 
 def superposition(atoms: Atoms, settings: GroundStateSettings, shape: tuple[int, int, int]) -> np.ndarray:
-    """GPAW's density of superposed atoms, 1/Å³, its charge made exact.
+    """Return GPAW's density of superposed atoms in 1/Å³, scaled to the exact charge.
 
     Raises:
-        BadInput: GPAW would use another grid.
+        BadInput: GPAW uses another grid.
     """
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    # One k-point: the atoms' density knows of none, and tables for each are left out.
+    # Use one k-point: the atomic density does not depend on k-points, and their tables are not needed.
     _, _, builder = _builder(atoms, settings, {"kpts": (1, 1, 1), "symmetry": "off"})
     density = builder.density_from_superposition(builder.create_basis_set())
     density.normalize(0.0)
     values: np.ndarray = density.nt_sR.data[0] / BOHR**3
     if values.shape != shape:
-        raise BadInput(f"GPAW holds this density on a grid of {values.shape}, not {shape}; give the calculation's own grid")
+        raise BadInput(f"GPAW uses a grid of {values.shape} for this density, not {shape}; give the grid of the calculation")
     return values
 
 
@@ -84,19 +84,19 @@ def converge(
     fixed_steps: int = 0,
     options: dict[str, Any] | None = None,
 ) -> Converged:
-    """One self-consistent calculation from superposed atoms, a density, or a potential.
+    """Run one self-consistent calculation from superposed atoms, a density, or a potential.
 
     Args:
-        atoms: periodic structure.
-        settings: cutoff, k-points, temperature.
-        density: start, 1/Å³, on GPAW's grid.
-        potential: effective potential for the first wavefunctions, eV, on the same grid; the first density is then theirs.
-        fixed_steps: steps of the eigensolver before the density first moves; pays for a nearly exact density alone.
-        options: further keywords of GPAW, such as the mixer.
+        atoms: Periodic structure.
+        settings: Cutoff, k-points, temperature.
+        density: Starting density in 1/Å³ on GPAW's grid.
+        potential: Effective potential in eV on the same grid for the first wavefunctions, which determine the first density.
+        fixed_steps: Number of eigensolver steps before the first density update; useful only for a nearly exact density.
+        options: Additional GPAW keywords, such as the mixer.
 
     Raises:
-        BadInput: a density or potential on another grid.
-        ReferenceFailed: it did not converge.
+        BadInput: The density or potential is on another grid.
+        ReferenceFailed: The calculation did not converge.
     """
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     started = time.process_time()
@@ -109,7 +109,7 @@ def converge(
     guess.normalize(calculator.charge)
     for given in (density, potential):
         if given is not None and given.shape != guess.nt_sR.data.shape[1:]:
-            raise BadInput(f"the start has a grid of {given.shape}; GPAW uses {guess.nt_sR.data.shape[1:]} here")
+            raise BadInput(f"the start has a grid of {given.shape}, but GPAW uses {guess.nt_sR.data.shape[1:]}")
     if density is not None:
         guess.nt_sR.data[0] = density * BOHR**3
         guess.normalize(calculator.charge)

@@ -18,7 +18,7 @@ from scipy.special import bernoulli, comb
 from torch import Tensor
 
 _TERMS = 24
-# |u| <= ln 2 here, and terms fall like (u / 2 pi)^n: 24 of them reach float64.
+# With |u| <= ln 2 the terms decrease as (u / 2 pi)^n: 24 terms reach float64 precision.
 _B = bernoulli(_TERMS)
 _SECOND = [_B[n] / math.factorial(n + 1) for n in range(_TERMS)]
 _THIRD = [sum(comb(n, k) * _B[n - k] * _B[k] / (k + 1) for k in range(n + 1)) / math.factorial(n + 1) for n in range(_TERMS)]
@@ -55,10 +55,10 @@ class _Polylogarithm(torch.autograd.Function):
 
 
 def polylogarithm(order: int, x: Tensor) -> Tensor:
-    """Li_order(-exp(-x)) for order 1, 2 or 3, any real x; differentiable as often as one likes."""
+    """Return Li_order(-exp(-x)) for order 1, 2 or 3 and any real x; arbitrarily often differentiable."""
     if order == 1:
         return -torch.nn.functional.softplus(-x)
     if order not in (2, 3):
-        raise ValueError(f"order {order}: 1, 2 or 3")
+        raise ValueError(f"order {order} is not supported; use 1, 2 or 3")
     result: Tensor = _Polylogarithm.apply(x, order)
     return result

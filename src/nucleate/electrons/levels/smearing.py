@@ -1,12 +1,12 @@
-"""Undoing the Gaussian smearing of a density of states to second order.
+"""Second-order correction of the Gaussian smearing of a density of states.
 
-Levels drawn as Gaussians of width sigma and joined by straight lines between energies a spacing d apart look, to a smooth function, like
-levels smeared by sigma² + d²/6: a Gaussian of variance sigma² adds (sigma²/2) g'' to the integral of g with a level, linear interpolation
-(d²/12) g''. Hence
+Levels broadened by Gaussians of width sigma and interpolated linearly between energies with spacing d act on a smooth function like levels
+with smearing variance sigma² + d²/6: a Gaussian of variance sigma² adds (sigma²/2) g'' to the integral of g with a level, linear
+interpolation adds (d²/12) g''. Hence
 
     L -> L - (sigma²/2 + d²/12) d²L/dE²,
 
-which changes the weights of energies alone: with second differences D2 (symmetric) w -> w - (sigma²/2 + d²/12) D2 w.
+which affects only the weights: with the symmetric second difference D2, w -> w - (sigma²/2 + d²/12) D2 w.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from nucleate.electrons.levels.occupation import Occupation
 
 
 def unsmeared(weights: Tensor, sigma: float, spacing: float) -> Tensor:
-    """Weights that see through the smearing, for a density of states that vanishes at both ends of its window."""
+    """Correct weights for the smearing of a density of states that vanishes at both ends of its window."""
     inner = torch.nn.functional.pad(weights[None, None], (1, 1), mode="replicate")[0, 0]
     second = (inner[:-2] - 2 * inner[1:-1] + inner[2:]) / spacing**2
     return weights - (sigma**2 / 2 + spacing**2 / 12) * second
 
 
 def unsmeared_occupation(weights: Occupation, sigma: float, spacing: float) -> Occupation:
-    """All weights of an occupation, corrected."""
+    """Correct all weights of an occupation."""
     return Occupation(*(unsmeared(part, sigma, spacing) for part in (weights.number, weights.energy, weights.entropy, weights.slope)))

@@ -1,4 +1,4 @@
-"""Points of a grid in compact blocks, each with the atoms near it: batches of dense arithmetic instead of lists of pairs."""
+"""Compact blocks of grid points with their neighbouring atoms, for batched dense operations instead of pair lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from nucleate.electrons.grid import Grid
 
 EDGE = 4
-"""Points along an edge of a block."""
+"""Number of points along an edge of a block."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class AtomImages:
 
     Attributes:
         atom: (n_images,) index of the atom.
-        shift: (n_images, 3) whole lattice translations, float64.
-        places: (n_images, 3) positions without gradient, Å.
+        shift: (n_images, 3) integer lattice translations, float64.
+        places: (n_images, 3) positions in Å, without gradient.
     """
 
     atom: Tensor
@@ -30,7 +30,7 @@ class AtomImages:
     places: Tensor
 
     def within(self, cell: Tensor, first: float, last: float, cutoff: float) -> AtomImages:
-        """Those within `cutoff` (Å) of the part of the cell between two fractions of its first vector."""
+        """Return the images within `cutoff` (Å) of the part of the cell between two fractions of its first vector."""
         inverse = torch.linalg.inv(cell.detach())
         along, margin = self.places @ inverse[:, 0], cutoff * float(inverse[:, 0].norm())
         kept = (along > first - margin) & (along < last + margin)
@@ -38,7 +38,7 @@ class AtomImages:
 
 
 def images(positions: Tensor, cell: Tensor, cutoff: float) -> AtomImages:
-    """All images of the atoms that come within `cutoff` (Å) of any point of the cell."""
+    """Return all images of the atoms within `cutoff` (Å) of any point of the cell."""
     fixed, box = positions.detach(), cell.detach()
     inverse = torch.linalg.inv(box)
     fractions = fixed @ inverse
@@ -55,7 +55,7 @@ def images(positions: Tensor, cell: Tensor, cutoff: float) -> AtomImages:
 
 
 def block_indices(shape: tuple[int, int, int], edge: int = EDGE) -> list[np.ndarray]:
-    """Point numbers of a grid, cut into blocks of at most edge³ neighbouring points, in order along the first axis."""
+    """Split the point indices of a grid into blocks of at most edge³ neighbouring points, ordered along the first axis."""
     cuts = [[np.arange(i, min(i + edge, n)) for i in range(0, n, edge)] for n in shape]
     found = []
     for a in cuts[0]:
@@ -66,21 +66,21 @@ def block_indices(shape: tuple[int, int, int], edge: int = EDGE) -> list[np.ndar
 
 
 def neighbourhood(points: Tensor, around: AtomImages, cutoff: float) -> tuple[Tensor, Tensor]:
-    """Images within `cutoff` of each block's points.
+    """Find the images within `cutoff` of each block's points.
 
     Args:
-        points: (blocks, points, 3) without gradient, Å.
-        around: images to choose from.
-        cutoff: Å.
+        points: (blocks, points, 3) positions in Å, without gradient.
+        around: Images to search.
+        cutoff: Cutoff radius in Å.
 
     Returns:
-        (blocks, most) indices of images and (blocks, most) which of them are real; the others pad.
+        Indices of images (blocks, most), and a mask (blocks, most) that is False for padding.
     """
-    # First what is near any of the blocks at all: they lie side by side, and the cell may hold many more atoms than that.
+    # Preselect images near any of the blocks: the blocks are adjacent, and the cell may contain many more atoms.
     centre = points.mean((0, 1))
     close = ((around.places - centre).norm(dim=1) < (points - centre).norm(dim=2).max() + cutoff).nonzero()[:, 0]
     middle = points.mean(1, keepdim=True)
-    # A ball around the block holds all its points: what is beyond cannot be near any of them.
+    # Images outside the bounding sphere of a block plus the cutoff are not within the cutoff of its points.
     radius = (points - middle).norm(dim=2).amax(1)
     near = torch.cdist(middle.squeeze(1), around.places[close]) < (radius + cutoff).unsqueeze(1)
     counts = near.sum(1)
@@ -94,16 +94,16 @@ def neighbourhood(points: Tensor, around: AtomImages, cutoff: float) -> tuple[Te
 def surroundings(
     index: Tensor, grid: Grid, positions: Tensor, species: Tensor, around: AtomImages, cutoff: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a descriptor reads: points, atoms near them, their species; differentiable in positions and the grid's cell.
+    """Return the descriptor inputs: points, nearby atoms and their species, differentiable in positions and cell.
 
     Args:
-        index: (blocks, points) numbers of points.
-        grid: the grid.
-        positions: (n_atoms, 3), Å, float64.
+        index: (blocks, points) indices of points.
+        grid: Grid.
+        positions: (n_atoms, 3) positions in Å, float64.
         species: (n_atoms,) index of each atom's species.
-        around: images of these atoms.
-        cutoff: Å.
-        dtype: of what is returned; differences are small, so float32 is taken about each block's middle.
+        around: Images of these atoms.
+        cutoff: Cutoff radius in Å.
+        dtype: Type of the result; coordinates are relative to the centre of each block, so that float32 is sufficient.
     """
     points = grid.points(index)
     chosen, real = neighbourhood(points.detach(), around, cutoff)

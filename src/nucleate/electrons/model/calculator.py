@@ -1,4 +1,4 @@
-"""A trained model of electrons as an ASE calculator."""
+"""ASE calculator for a trained model of the local density of states."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from nucleate.electrons.model.prediction import predict
 
 
 class ElectronCalculator(Calculator):
-    """Energy, forces and stress of electrons at a temperature, with their density of states.
+    """Calculator of energy, forces and stress at an electronic temperature, and of the density of states.
 
         atoms.calc = ElectronCalculator("al/model.safetensors", temperature=933)
         atoms.get_potential_energy(force_consistent=True)
         energies, dos = atoms.calc.results["dos"]
 
-    Results beside ASE's own (`free_energy` is what forces and stress belong to; `energy` is extrapolated to cold electrons):
+    Forces and stress are derivatives of `free_energy`; `energy` is extrapolated to zero electronic temperature. Additional results:
 
-    - `dos`: (2, n_energies), energies (eV) and density of states (1/eV).
-    - `density`: (n_1, n_2, n_3), electrons, 1/Å³.
-    - `fermi_level`: eV.
-    - `terms`: of the free energy, eV.
-    - `sigma`: spread of the band energy over the committee, eV/atom.
+    - `dos`: (2, n_energies) energies (eV) and density of states (1/eV).
+    - `density`: (n_1, n_2, n_3) electron density in 1/Å³.
+    - `fermi_level`: Fermi level in eV.
+    - `terms`: Terms of the free energy in eV.
+    - `sigma`: Spread of the band energy over the committee in eV/atom.
 
-    The grid keeps its number of points while the cell's vectors change by less than 2 % of their length, so that the energy stays smooth
-    along a relaxation.
+    The number of grid points is constant while the cell vectors change by less than 2 % of their length, so that the energy is smooth
+    during a relaxation.
 
     Args:
-        model: a model or its file.
-        temperature: of the electrons, K.
-        spacing: of the grid, Å; unset: that of the training data.
+        model: Model or path of its file.
+        temperature: Electronic temperature in K.
+        spacing: Grid spacing in Å; default: that of the training data.
 
     Raises:
-        BadInput: no model, or a temperature that is not positive.
+        BadInput: The model does not exist, or the temperature is not positive.
     """
 
     implemented_properties = [  # noqa: RUF012
@@ -61,14 +61,14 @@ class ElectronCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Forces and stress are computed when they are asked for.
+        """Compute the requested properties; forces and stress are computed only if requested.
 
         Raises:
-            BadInput: atoms not periodic in three directions, or of an element the model has not seen.
+            BadInput: The atoms are not periodic in three directions, or an element is not in the training data.
         """
         super().calculate(atoms, list(properties), list(system_changes))
         assert self.atoms is not None
-        require_crystal(self.atoms, "the model knows periodic cells alone")
+        require_crystal(self.atoms, "the model supports periodic cells only")
         lengths = self.atoms.cell.lengths()
         if self._shape is None or np.abs(lengths / self._lengths - 1).max() > 0.02:
             self._shape, self._lengths = self.model.grid(self.atoms, self.spacing).shape, lengths

@@ -1,4 +1,4 @@
-"""A trained model of the electrons of a material: descriptor, network, and what the physics needs to know."""
+"""Trained model of the local density of states of a material: descriptor, network and pseudopotential data."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ DESCRIPTORS = {"power": PowerSpectrum, "bispectrum": Bispectrum}
 
 
 def make_descriptor(settings: dict[str, Any]) -> GridDescriptor:
-    """From its settings; raises `BadInput` for a name that is unknown."""
+    """Build a descriptor from its settings; raise `BadInput` for an unknown name or option."""
     options = dict(settings)
     name = options.pop("name", "power")
     if name not in DESCRIPTORS:
-        raise BadInput(f"no descriptor {name!r}; there are {', '.join(DESCRIPTORS)}")
+        raise BadInput(f"unknown descriptor {name!r}; choose from {', '.join(DESCRIPTORS)}")
     try:
         made: GridDescriptor = DESCRIPTORS[name](**options)
     except TypeError:
         known = ", ".join(k for k in inspect.signature(DESCRIPTORS[name]).parameters if k != "n_species")
-        raise BadInput(f"descriptor {name}: options are {known}; given: {', '.join(k for k in options if k != 'n_species')}") from None
+        raise BadInput(
+            f"descriptor {name}: the options are {known}, but these were given: {', '.join(k for k in options if k != 'n_species')}"
+        ) from None
     return made
 
 
 class PowerHeader(BaseModel):
-    """Settings of the power spectrum as files state them."""
+    """Settings of the power spectrum in file headers."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -79,7 +81,7 @@ class _Network(BaseModel):
 
 
 class EngineHeader(BaseModel):
-    """What made training data; what else its settings were is kept."""
+    """Engine of the training data; additional settings are kept."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -90,7 +92,7 @@ class EngineHeader(BaseModel):
 
 
 class _Facts(BaseModel):
-    """Errors and costs of a training, free but for what a verb asks of them."""
+    """Errors and costs of a training; only fields used by commands are typed."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -113,17 +115,17 @@ class _Header(BaseModel):
 
 @dataclass
 class ElectronModel:
-    """What `nucleate electrons train` makes.
+    """Model trained by `nucleate electrons train`.
 
     Attributes:
-        descriptor: of points in space.
-        network: the committee.
-        energies: (n_energies,), evenly spaced, eV.
-        sigma: Gaussian width of the levels in the training data, eV.
-        ions: pseudopotentials by symbol; their order is that of the descriptor's species.
-        spacing: of the training data's grids, Å.
-        engine: what made the training data: functional, pseudopotential, cutoff.
-        facts: errors on held-back snapshots and the like.
+        descriptor: Descriptor of grid points.
+        network: Committee of networks.
+        energies: (n_energies,) evenly spaced energies in eV.
+        sigma: Gaussian width of the levels in the training data in eV.
+        ions: Pseudopotential ions by symbol, in the order of the descriptor's species.
+        spacing: Grid spacing of the training data in Å.
+        engine: Settings of the training data: functional, pseudopotential, cutoff.
+        facts: Validation errors and similar data.
     """
 
     descriptor: GridDescriptor
@@ -136,40 +138,40 @@ class ElectronModel:
     facts: dict[str, Any]
 
     def species(self, atoms: Atoms) -> Tensor:
-        """(n_atoms,) index of each atom's species; raises `BadInput` for an element it has not seen."""
+        """Return the species index (n_atoms,) of each atom; raise `BadInput` for an element outside the training data."""
         missing = sorted(set(atoms.get_chemical_symbols()) - set(self.ions))
         if missing:
-            raise BadInput(f"{', '.join(missing)}: the model has not seen this; it knows {', '.join(self.ions)}")
+            raise BadInput(f"{', '.join(missing)}: not in the training data of the model, which contain {', '.join(self.ions)}")
         table = torch.full((120,), -1)
         for index, symbol in enumerate(self.ions):
             table[atomic_numbers[symbol]] = index
         return table[torch.tensor(atoms.numbers)]
 
     def electrons(self, atoms: Atoms) -> float:
-        """Valence electrons of a structure."""
+        """Return the number of valence electrons of a structure."""
         return sum(self.ions[symbol].charge for symbol in atoms.get_chemical_symbols())
 
     def grid(self, atoms: Atoms, spacing: float | None = None) -> Grid:
-        """A grid at least as fine as the training data's, of sizes that Fourier transforms like.
+        """Return a grid at least as fine as that of the training data, with sizes suited for Fourier transforms.
 
         Raises:
-            BadInput: a spacing coarser than the training data's: the density's short waves would be folded.
+            BadInput: The spacing is coarser than that of the training data, which would alias short waves of the density.
         """
         wanted = self.spacing if spacing is None else spacing
         if not wanted > 0:
-            raise BadInput(f"grid spacing {wanted:g} Å: give a positive one")
+            raise BadInput(f"grid spacing {wanted:g} Å: give a positive number")
         if wanted > self.spacing * 1.02:
             raise BadInput(
-                f"a grid of {wanted:g} Å is too coarse: the training data have {self.spacing:.3f} Å for a cutoff of "
+                f"a grid spacing of {wanted:g} Å is too coarse: the training data have {self.spacing:.3f} Å for a cutoff of "
                 f"{self.engine.get('cutoff', float('nan')):g} eV"
             )
-        # Slack of 2 %, as the training data's own grids vary.
+        # Tolerance of 2 %, because the grids of the training data vary.
         lengths = np.linalg.norm(atoms.cell.array, axis=1)
         n1, n2, n3 = (smooth_number(int(np.ceil(length / (1.02 * wanted) - 1e-9))) for length in lengths)
         return Grid(torch.tensor(atoms.cell.array), (n1, n2, n3))
 
     def save(self, path: Path) -> None:
-        """Write it; raises `StorageFailed` if the disk will not."""
+        """Write the model; raise `StorageFailed` if this fails."""
         said = {
             "version": VERSION,
             "descriptor": self.descriptor.settings(),
@@ -186,22 +188,22 @@ class ElectronModel:
 
     @classmethod
     def load(cls, path: Path) -> ElectronModel:
-        """Read one; raises `BadInput` for what is none, truncated, contradictory or of a newer version."""
+        """Read a model; raise `BadInput` if the file is not a model, truncated, inconsistent or of a newer version."""
         path = path / "model.safetensors" if path.is_dir() else path
         file = read_tensor_file(path, "model of electrons", "train one with: nucleate electrons train")
         said = file.header("nucleate_electrons", VERSION, _Header)
         shape = said.network
         if said.descriptor.n_species != len(said.ions) or len({ion.symbol for ion in said.ions}) < len(said.ions):
-            raise BadInput(f"{path}: its header has {len(said.ions)} ions for the {said.descriptor.n_species} species of its descriptor")
+            raise BadInput(f"{path}: the header has {len(said.ions)} ions for the {said.descriptor.n_species} species of the descriptor")
         energies = file.tensors.pop("energies", None)
         if energies is None or tuple(energies.shape) != (shape.outputs,) or energies.dtype != torch.float64:
-            raise BadInput(f"{path}: tensor energies: {shape.outputs} numbers belong there, as many as the network's outputs")
+            raise BadInput(f"{path}: tensor energies: the length must be {shape.outputs}, the number of network outputs")
         if not (energies.diff() > 0).all():
-            raise BadInput(f"{path}: tensor energies: they do not rise")
+            raise BadInput(f"{path}: tensor energies: the values must increase")
         with bounded(file):
             descriptor = make_descriptor(said.descriptor.model_dump())
         if descriptor.features != shape.features:
-            raise BadInput(f"{path}: its header has a descriptor of {descriptor.features} features for a network of {shape.features}")
+            raise BadInput(f"{path}: the header has a descriptor of {descriptor.features} features for a network of {shape.features}")
         network = file.fill(lambda: LdosNetwork(shape.features, shape.outputs, tuple(shape.hidden), shape.members))
         network.requires_grad_(False)
         ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
@@ -209,7 +211,7 @@ class ElectronModel:
 
 
 def smooth_number(least: int) -> int:
-    """The next number without prime factors beyond 5."""
+    """Return the next number without prime factors larger than 5."""
     number = max(1, least)
     while True:
         rest = number

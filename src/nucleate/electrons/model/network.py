@@ -1,7 +1,7 @@
-"""The network: features of a point to its local density of states, a committee evaluated at once.
+"""Committee of networks that map the features of a point to its local density of states.
 
-The last layer is linear, d(E, r) = W_E h(r) + b_E: sums over space act on h alone, sums over energies on W alone, and the local density of
-states itself need never be formed.
+The last layer is linear, d(E, r) = W_E h(r) + b_E. Sums over space act only on h and sums over energies only on W, so the local density
+of states itself is never stored.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 class LdosNetwork(torch.nn.Module):
-    """A committee of perceptrons on standardised features.
+    """Committee of perceptrons on standardised features.
 
     Args:
-        features: numbers a point has.
-        outputs: energies.
-        hidden: widths of the hidden layers.
-        members: of the committee.
-        seed: of the weights.
+        features: Number of features per point.
+        outputs: Number of energies.
+        hidden: Widths of the hidden layers.
+        members: Number of committee members.
+        seed: Random seed of the weights.
     """
 
     mean: Tensor
@@ -45,20 +45,20 @@ class LdosNetwork(torch.nn.Module):
 
     @property
     def members(self) -> int:
-        """Of the committee."""
+        """Number of committee members."""
         return len(self.last)
 
     def hidden(self, features: Tensor) -> Tensor:
-        """h of every member: (points, features) to (members, points, width)."""
+        """Return h of every member: (points, features) to (members, points, width)."""
         x = ((features - self.mean) * self.scale).expand(self.members, -1, -1)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             x = torch.nn.functional.silu(torch.baddbmm(bias, x, weight))
         return x
 
     def forward(self, features: Tensor) -> Tensor:
-        """d of every member: (members, points, energies)."""
+        """Return d of every member: (members, points, energies)."""
         return torch.baddbmm(self.last_bias.unsqueeze(1), self.hidden(features), self.last)
 
     def description(self) -> dict[str, Any]:
-        """What makes it again, weights apart."""
+        """Return the constructor arguments."""
         return self.shape

@@ -1,11 +1,11 @@
-"""Prediction: sums over the grid, slab by slab, without the local density of states ever being formed.
+"""Prediction by sums over the grid, slab by slab, without storing the local density of states.
 
-With d(E, r) = W h(r) + b the density of states is W sum_r h(r) + ..., and the density of occupation weights w is (W^T w) . h(r): pass 1
-sums h and gives the Fermi level, pass 2 contracts. Forces and stress are a third pass, the gradient of
+With d(E, r) = W h(r) + b the density of states is W sum_r h(r) + ..., and the density for occupation weights w is (W^T w) . h(r). Pass 1
+sums h and determines the Fermi level, pass 2 computes the density. Forces and stress require a third pass for the gradient of
 
     F = F_D(D, mu) + F_n(n, R, cell) + F_ions(R, cell),   sum w(mu) D = N,
 
-through h alone: with B(r) = dF_n/dn(r), lambda = dF/dmu at fixed d, and s = dw/dmu,
+through h, where B(r) = dF_n/dn(r), lambda = dF/dmu at fixed d, and s = dw/dmu,
 
     dF/dd_i(r) = [dF_D/dD_i - lambda w_i / sum(s D)] v + B(r) w_i,   lambda = dF_D/dmu + sum_r B(r) (s . d(r)).
 """
@@ -27,7 +27,7 @@ from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.occupation import Occupation, check_temperature, occupation
 from nucleate.electrons.levels.smearing import unsmeared_occupation
 from nucleate.electrons.model.model import ElectronModel
-from nucleate.electrons.model.slabs import Slabs, Told
+from nucleate.electrons.model.slabs import OnEvent, Slabs
 from nucleate.electrons.species import check_apart, ions_of
 from nucleate.electrons.terms.exchange_correlation import Functional
 from nucleate.electrons.terms.free_energy import DensityTerms, EnergyTerms, density_terms, free_energy
@@ -39,32 +39,32 @@ from nucleate.units import BOLTZMANN
 
 FUNCTIONALS: dict[str, Functional] = {"LDA": "LDA", "PBE": "PBE"}
 LARGE = 500_000
-"""Points from which the terms of the density are done plane by plane, on the grid itself."""
+"""Number of points above which the density terms are evaluated plane by plane on the grid itself."""
 
 
 GAP = 1e-6
-"""States within kT of the Fermi level, relative to the electrons, below which there is a gap."""
+"""Number of states within kT of the Fermi level, relative to the electrons, below which a gap is assumed."""
 MISSING = 1e-4
-"""Share of the electrons that a window of energies may cut off."""
+"""Largest fraction of electrons outside the energy window."""
 
 
 def silent(phase: str, done: int, total: int) -> None:
-    """Hears of progress and says nothing."""
+    """Ignore progress events."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Density of states and what it alone decides.
+    """Density of states and derived quantities.
 
     Attributes:
-        energies: (n_energies,), eV.
-        dos: (n_energies,), of the committee's mean, 1/eV.
-        dos_members: (members, n_energies).
-        mu: Fermi level, eV.
-        weights: of the energies at the Fermi level.
-        band: E_b, eV.
-        entropy: S in units of Boltzmann's constant.
-        members: (members, 2): Fermi level and band energy of each member.
+        energies: (n_energies,) energies in eV.
+        dos: (n_energies,) committee mean of the density of states in 1/eV.
+        dos_members: (members, n_energies) density of states of each member.
+        mu: Fermi level in eV.
+        weights: Occupation weights of the energies at the Fermi level.
+        band: Band energy E_b in eV.
+        entropy: Entropy S in units of Boltzmann's constant.
+        members: (members, 2) Fermi level and band energy of each member.
     """
 
     energies: Tensor
@@ -78,7 +78,7 @@ class Levels:
 
 
 def weigher(energies: Tensor, sigma: float, temperature: float, correct: bool = True) -> Callable[[Tensor], Occupation]:
-    """Weights of the energies as a function of the chemical potential, with the smearing undone unless told not to."""
+    """Return the occupation weights as a function of the chemical potential, corrected for the smearing by default."""
     check_temperature(temperature)
     spacing = float(energies[1] - energies[0])
 
@@ -90,17 +90,17 @@ def weigher(energies: Tensor, sigma: float, temperature: float, correct: bool = 
 
 
 def levels_of(model: ElectronModel, hidden_sums: Tensor, grid: Grid, electrons: float, temperature: float) -> Levels:
-    """From the sum of h over a grid.
+    """Compute the density of states and derived quantities from the sum of h over a grid.
 
     Args:
-        model: the model.
-        hidden_sums: (members, width), float64.
-        grid: the grid.
-        electrons: valence electrons.
-        temperature: of the electrons, K.
+        model: Trained model.
+        hidden_sums: (members, width) sums of h, float64.
+        grid: Grid.
+        electrons: Number of valence electrons.
+        temperature: Electronic temperature in K.
 
     Raises:
-        BadInput: no Fermi level inside the window of energies.
+        BadInput: There is no Fermi level inside the energy window.
     """
     network, voxel = model.network, float(grid.voxel)
     energies = torch.tensor(model.energies)
@@ -123,7 +123,7 @@ def levels_of(model: ElectronModel, hidden_sums: Tensor, grid: Grid, electrons: 
 
 
 def _check_window(energies: Tensor, dos: Tensor, mu: Tensor, temperature: float, electrons: float) -> None:
-    """Raise `BadInput` if electrons would occupy states above the window of energies."""
+    """Raise `BadInput` if electrons would occupy states above the energy window."""
     kt = BOLTZMANN * temperature
     above = kt * float(dos[-1].clamp(min=0)) * float(torch.nn.functional.softplus((mu - energies[-1]) / kt))
     if above > MISSING * electrons:
@@ -134,7 +134,7 @@ def _check_window(energies: Tensor, dos: Tensor, mu: Tensor, temperature: float,
 
 
 def contraction(model: ElectronModel, weights: Tensor) -> tuple[np.ndarray, float]:
-    """What turns h into sum_E w_E d(E, r) of the committee's mean: (members, width) and the constant."""
+    """Return the coefficients (members, width) and constant that map h to the committee mean of sum_E w_E d(E, r)."""
     network = model.network
     turn = (network.last.double() @ weights) / network.members
     return turn.numpy(), float((network.last_bias.double() @ weights).mean())
@@ -142,17 +142,17 @@ def contraction(model: ElectronModel, weights: Tensor) -> tuple[np.ndarray, floa
 
 @dataclass(frozen=True)
 class Electrons:
-    """What a model says of a structure.
+    """Prediction for a structure.
 
     Attributes:
-        levels: density of states and Fermi level.
-        density: (n_1, n_2, n_3), 1/Å³, scaled to the exact number of electrons.
-        grid: where it lives.
-        terms: of the free energy.
-        forces: (n_atoms, 3), eV/Å, or None.
-        stress: (3, 3), eV/Å³, or None.
-        sigma_band: spread of the band energy over the committee, eV/atom.
-        charge: electrons of the density before it was scaled.
+        levels: Density of states and Fermi level.
+        density: (n_1, n_2, n_3) electron density in 1/Å³, scaled to the exact number of electrons.
+        grid: Grid of the density.
+        terms: Terms of the free energy.
+        forces: (n_atoms, 3) forces in eV/Å, or None.
+        stress: (3, 3) stress in eV/Å³, or None.
+        sigma_band: Spread of the band energy over the committee in eV/atom.
+        charge: Number of electrons of the density before scaling.
     """
 
     levels: Levels
@@ -176,30 +176,30 @@ def predict(
     workers: int = 0,
     path: Path | None = None,
     scratch: Path | None = None,
-    told: Told = silent,
+    progress: OnEvent = silent,
 ) -> Electrons:
-    """Everything a model says of a structure.
+    """Predict the electronic properties of a structure.
 
-    Memory holds a few numbers a point of the grid, whatever the number of energies; with forces some 600 bytes a point. In grids of more
-    than 500,000 points exchange and correlation are integrated on the grid itself and not on one twice as fine (measured: below 0.01
-    meV/atom in aluminium). Where the training data's functional is unknown (imported ones), exchange-correlation, core and free energy
-    are NaN.
+    The memory is a few numbers per grid point, independent of the number of energies; with forces about 600 bytes per point. For grids of
+    more than 500,000 points, exchange and correlation are integrated on the grid itself instead of a grid twice as fine (the difference is
+    below 0.01 meV/atom in aluminium). If the functional of the training data is unknown (imported data), the exchange-correlation, core and
+    free energies are NaN.
 
     Args:
-        model: the model.
-        atoms: periodic structure of species that it knows.
-        temperature: of the electrons, K.
-        spacing: of the grid, Å; unset: that of the training data.
-        shape: of the grid, in place of a spacing.
-        forces: compute forces and stress, for about four times the cost.
-        overlap: count the overlap of GPAW's Gaussian ions, to compare with GPAW.
-        workers: processes that share the slabs; 0: this one alone.
-        path: the model's file; needed with workers.
-        scratch: folder where finished slabs are kept, from which a stopped prediction goes on.
-        told: hears of phases and slabs done.
+        model: Trained model.
+        atoms: Periodic structure with species in the training data.
+        temperature: Electronic temperature in K.
+        spacing: Grid spacing in Å; default: that of the training data.
+        shape: Shape of the grid, instead of a spacing.
+        forces: Whether to compute forces and stress, at about four times the cost.
+        overlap: Whether to include the overlap of GPAW's Gaussian ions, for comparison with GPAW.
+        workers: Number of processes that share the slabs; 0: only this process.
+        path: Path of the model file; required with workers.
+        scratch: Folder for finished slabs, from which an interrupted prediction resumes.
+        progress: Callback, called with the phase and the number of finished slabs.
 
     Raises:
-        BadInput: a temperature, grid or species that cannot be used; a scratch folder of another prediction.
+        BadInput: The temperature, grid or species cannot be used, or the scratch folder belongs to another prediction.
     """
     check_temperature(temperature)
     grid = model.grid(atoms, spacing) if shape is None else Grid(torch.tensor(atoms.cell.array), shape)
@@ -208,12 +208,12 @@ def predict(
     functional = model.engine.get("functional", "unknown")
     if forces and functional not in FUNCTIONALS:
         raise BadInput(
-            f"forces need the functional and pseudopotential of the training data; these ({model.engine.get('engine')}) do not say them"
+            f"forces require the functional and pseudopotential of the training data, which are unknown ({model.engine.get('engine')})"
         )
     electrons = model.electrons(atoms)
     if scratch is not None:
         _claim(scratch, model, atoms, grid.shape)
-    slabs = Slabs(model, atoms, grid.shape, workers, path, scratch, told)
+    slabs = Slabs(model, atoms, grid.shape, workers, path, scratch, progress)
     try:
         sums = np.zeros((model.network.members, model.network.last.shape[1]))
         for _, part in slabs.ask("density of states", "sums", "sums", lambda slab: ()):
@@ -225,7 +225,7 @@ def predict(
             density[slabs.planes(slab)] = part[0]
         density += constant
         charge = float(density.sum()) * float(grid.voxel)
-        # float32 loses a millionth of the charge; the energy terms want all of it.
+        # float32 loses about 1e-6 of the charge, but the energy terms require the exact charge.
         density *= electrons / charge
         positions = torch.tensor(atoms.positions, requires_grad=forces)
         cell = torch.tensor(atoms.cell.array, requires_grad=forces)
@@ -259,7 +259,7 @@ def _density_terms(density: Tensor, grid: Grid, functional: str, forces: bool) -
 
 
 def _claim(scratch: Path, model: ElectronModel, atoms: Atoms, shape: tuple[int, int, int]) -> None:
-    """Make the folder this prediction's; raise `BadInput` if it is another's."""
+    """Claim the scratch folder; raise `BadInput` if it belongs to another prediction."""
     digest = hashlib.sha256()
     for part in (
         atoms.positions,
@@ -275,12 +275,12 @@ def _claim(scratch: Path, model: ElectronModel, atoms: Atoms, shape: tuple[int, 
         scratch.mkdir(parents=True, exist_ok=True)
         if not mark.exists():
             if any(not path.name.endswith(".part") for path in scratch.iterdir()):
-                raise BadInput(f"{scratch}: is not empty and holds no prediction; choose another folder")
+                raise BadInput(f"{scratch}: the folder is not empty and contains no prediction; choose another folder")
             write_whole(mark, digest.hexdigest())
         if mark.read_text(encoding="utf-8") != digest.hexdigest():
-            raise BadInput(f"{scratch}: holds slabs of another structure, grid or model; choose another folder, or delete it")
+            raise BadInput(f"{scratch}: the folder contains slabs of another structure, grid or model; choose another folder, or delete it")
     except OSError as error:
-        raise RunFolderError(f"{scratch}: cannot be used: {error.strerror}") from error
+        raise RunFolderError(f"{scratch}: the folder cannot be used: {error.strerror}") from error
 
 
 def _derivatives(
@@ -295,7 +295,7 @@ def _derivatives(
     cell: Tensor,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """Forces and stress: see the head of this file."""
+    """Compute forces and stress; see the module docstring."""
     kt, voxel = BOLTZMANN * temperature, float(grid.voxel)
     by_density, by_positions, by_cell = (part.numpy() for part in torch.autograd.grad(terms.free, [density, positions, cell]))
     weigh = weigher(levels.energies, model.sigma, temperature)
@@ -308,12 +308,12 @@ def _derivatives(
         multiplier += float((by_density[slabs.planes(slab)] * part[0]).sum())
     number, states = levels.weights.number, levels.weights.slope @ levels.dos
     if float(states) * kt < GAP * model.electrons(atoms):
-        raise BadInput("no states at the Fermi level: forces need its derivative, which a gap does not have; this is a method for metals")
+        raise BadInput("there are no states at the Fermi level, but forces require its derivative; the method supports metals only")
     by_dos = levels.weights.energy - kt * levels.weights.entropy - multiplier * number / states
     same, _ = contraction(model, voxel * by_dos)
     local, _ = contraction(model, number)
     array = atoms.cell.array
-    # The density of states also grows with the volume of a voxel, at a fixed d.
+    # At fixed d, the density of states is also proportional to the voxel volume.
     force, strain = by_positions, by_cell + float(by_dos @ levels.dos) * np.linalg.inv(array).T
     for _, part in slabs.ask("forces", "gradient", f"forces-{temperature:g}K", lambda slab: (same, local, by_density[slabs.planes(slab)])):
         force, strain = force + part[:-3], strain + part[-3:]

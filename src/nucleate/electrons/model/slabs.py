@@ -1,7 +1,6 @@
-"""A grid in slabs: what each gives, in this process or in many, kept on disk where asked so that a stopped prediction goes on.
+"""Evaluation of a grid in slabs, in one or several processes, with optional storage of results for resuming.
 
-Three questions are asked of a slab: the sum of h over its points, a contraction of h on each of them, and the gradient of such a
-contraction.
+Each slab provides three quantities: the sum of h over its points, a contraction of h at each point, and the gradient of such a contraction.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from nucleate.errors import BadInput
 from nucleate.persist.files import write_whole
 from nucleate.processes.workers import become_worker
 
-Told = Callable[[str, int, int], None]
+OnEvent = Callable[[str, int, int], None]
 BATCH = 1024
-"""Points evaluated at once: what they need stays in the processor's cache."""
+"""Number of points evaluated at once, so that intermediates fit the processor cache."""
 KEPT_BYTES = 2**29
-"""Of h that one process keeps between passes."""
+"""Bytes of h that one process keeps between passes."""
 WAITING = 4
-"""Slabs handed out to each worker ahead of time; more would only fill memory."""
+"""Number of slabs submitted to each worker in advance; more only increase the memory."""
 
 
 def batches(blocks: list[np.ndarray], size: int = BATCH) -> Iterator[Tensor]:
-    """Blocks of one size side by side, (blocks, points) each."""
+    """Stack blocks of equal size to tensors (blocks, points)."""
     by_size: dict[int, list[np.ndarray]] = {}
     for block in blocks:
         group = by_size.setdefault(len(block), [])
@@ -51,14 +50,14 @@ def batches(blocks: list[np.ndarray], size: int = BATCH) -> Iterator[Tensor]:
 
 @dataclass
 class Field:
-    """A structure on a grid, ready to be evaluated.
+    """Structure on a grid, ready for evaluation.
 
     Attributes:
-        model: the model.
-        grid: of the structure; its cell may carry a gradient.
-        positions: (n_atoms, 3), Å, float64; may carry a gradient.
-        species: (n_atoms,).
-        around: images of the atoms.
+        model: Trained model.
+        grid: Grid of the structure; its cell may require gradients.
+        positions: (n_atoms, 3) positions in Å, float64; may require gradients.
+        species: (n_atoms,) species indices.
+        around: Images of the atoms.
     """
 
     model: ElectronModel
@@ -69,35 +68,35 @@ class Field:
 
     @classmethod
     def of(cls, model: ElectronModel, atoms: Atoms, shape: tuple[int, int, int], gradient: bool = False) -> Field:
-        """From a structure; with `gradient`, positions and cell are leaves."""
+        """Build from a structure; with `gradient`, positions and cell are leaf tensors."""
         positions = torch.tensor(atoms.positions, requires_grad=gradient)
         cell = torch.tensor(atoms.cell.array, requires_grad=gradient)
         return cls(model, Grid(cell, shape), positions, model.species(atoms), images(positions, cell, model.descriptor.cutoff))
 
     def features(self, index: Tensor) -> Tensor:
-        """(blocks, points) numbers of points to (blocks * points, features)."""
+        """Map point indices (blocks, points) to features (blocks * points, features)."""
         dtype = self.model.network.last.dtype
         near = surroundings(index, self.grid, self.positions, self.species, self.around, self.model.descriptor.cutoff, dtype)
         return self.model.descriptor(*near).flatten(0, 1)
 
     def part(self, first: int, last: int) -> Field:
-        """The same with the images near some planes of the grid alone."""
+        """Return a copy restricted to the images near some planes of the grid."""
         n = self.grid.shape[0]
         return replace(self, around=self.around.within(self.grid.cell, first / n, (last - 1) / n, self.model.descriptor.cutoff))
 
     def hidden(self, index: Tensor) -> Tensor:
-        """(blocks, points) numbers of points to h, (members, blocks * points, width)."""
+        """Map point indices (blocks, points) to h, (members, blocks * points, width)."""
         return self.model.network.hidden(self.features(index))
 
 
 class SlabWorker:
-    """Answers for the slabs of one structure.
+    """Evaluate the slabs of one structure.
 
     Args:
-        model: the model.
-        atoms: the structure.
-        shape: of the grid.
-        keep: bytes of h to keep between passes.
+        model: Trained model.
+        atoms: Structure.
+        shape: Shape of the grid.
+        keep: Bytes of h to keep between passes.
     """
 
     def __init__(self, model: ElectronModel, atoms: Atoms, shape: tuple[int, int, int], keep: int = 0):
@@ -132,7 +131,7 @@ class SlabWorker:
 
     @torch.no_grad()
     def sums(self, slab: int) -> np.ndarray:
-        """(members, width), sum of h over the slab, float64."""
+        """Return the sum of h over the slab, (members, width), float64."""
         network = self.model.network
         total = torch.zeros(network.members, network.last.shape[1], dtype=torch.float64)
         for _, h in self._hidden(slab):
@@ -141,7 +140,7 @@ class SlabWorker:
 
     @torch.no_grad()
     def contracted(self, slab: int, turns: np.ndarray) -> np.ndarray:
-        """Contractions of h on every point of the slab: turns (n, members, width) to (n, planes, n_2, n_3)."""
+        """Contract h at every point of the slab: turns (n, members, width) to (n, planes, n_2, n_3)."""
         first, last = self._planes(slab)
         start = first * self.shape[1] * self.shape[2]
         dtype = self.model.network.last.dtype
@@ -152,7 +151,7 @@ class SlabWorker:
         return out.numpy()
 
     def gradient(self, slab: int, same: np.ndarray, local: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(n_atoms + 3, 3), gradient in positions and then cell of sum_p (same + weight_p local) . h_p over the slab."""
+        """Return the gradient of sum_p (same + weight_p local) . h_p over the slab in positions and cell, (n_atoms + 3, 3)."""
         if self._leaf is None:
             self._leaf = Field.of(self.model, self.atoms, self.shape, gradient=True)
         field, dtype = self._leaf.part(*self._planes(slab)), self.model.network.last.dtype
@@ -182,16 +181,16 @@ def _ask(question: str, slab: int, given: tuple[Any, ...]) -> Any:
 
 
 class Slabs:
-    """Asks every slab of a structure, in order.
+    """Evaluate all slabs of a structure in order.
 
     Args:
-        model: the model.
-        atoms: the structure.
-        shape: of the grid.
-        workers: processes; 0 works in this one.
-        path: the model's file, which worker processes read.
-        scratch: folder where answers are kept; a question asked again is answered from there.
-        told: hears of slabs done.
+        model: Trained model.
+        atoms: Structure.
+        shape: Shape of the grid.
+        workers: Number of processes; 0 evaluates in this process.
+        path: Path of the model file, which worker processes read.
+        scratch: Folder for results, which are reused.
+        progress: Callback, called after each slab.
     """
 
     def __init__(
@@ -202,38 +201,38 @@ class Slabs:
         workers: int = 0,
         path: Path | None = None,
         scratch: Path | None = None,
-        told: Told = lambda phase, done, total: None,
+        progress: OnEvent = lambda phase, done, total: None,
     ):
         self.count = -(-shape[0] // EDGE)
-        self._shape, self._scratch, self._told = shape, scratch, told
+        self._shape, self._scratch, self._progress = shape, scratch, progress
         self._pool: Executor | None = None
         self._workers = workers
         if workers:
             if path is None:
-                raise BadInput("worker processes read the model from its file: give its path")
-            # An interrupt is the leader's: it ends the pool, and what is on disk stays.
+                raise BadInput("worker processes read the model from its file; give path")
+            # Only the main process handles interrupts: it stops the pool, and stored results are kept.
             given = (os.getpid(), path, atoms, shape)
             self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=given)
         else:
             self._own = SlabWorker(model, atoms, shape, KEPT_BYTES)
 
     def close(self, wait: bool = True) -> None:
-        """End the workers; after an error or an interrupt without waiting for the slabs under way."""
+        """Stop the workers; with `wait` False, as after an error or interrupt, do not wait for running slabs."""
         if self._pool is not None:
             self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def planes(self, slab: int) -> slice:
-        """Planes of the grid that a slab holds."""
+        """Return the grid planes of a slab."""
         return slice(slab * EDGE, min((slab + 1) * EDGE, self._shape[0]))
 
     def ask(self, phase: str, question: str, key: str | None, given: Callable[[int], tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
-        """The answer of each slab, in order.
+        """Yield the result of each slab in order.
 
         Args:
-            phase: name for progress.
-            question: method of `SlabWorker`.
-            key: of the answers on disk; None: they are not kept.
-            given: arguments for a slab.
+            phase: Name of the phase for progress events.
+            question: Name of a `SlabWorker` method.
+            key: Key of stored results; None: results are not stored.
+            given: Function that returns the arguments for a slab.
         """
         waiting: list[tuple[int, Any]] = []
         ahead = iter(range(self.count))
@@ -243,7 +242,7 @@ class Slabs:
                 waiting.append((slab, self._submit(question, slab, key, given)))
             slab, answer = waiting.pop(0)
             yield slab, answer()
-            self._told(phase, done + 1, self.count)
+            self._progress(phase, done + 1, self.count)
 
     def _submit(self, question: str, slab: int, key: str | None, given: Callable[[int], tuple[Any, ...]]) -> Callable[[], Any]:
         file = self._scratch / f"{key}-{slab:05d}.npy" if self._scratch is not None and key is not None else None

@@ -1,9 +1,9 @@
-"""Training: points of the snapshots' grids, the network on them, then its last layer once more in closed form on every point.
+"""Training of the network on sampled grid points, followed by a closed-form fit of the last layer on all points.
 
-Points are drawn with probability p(r) ~ 1/2 + |d(r)| / (2 <|d|>), so that rare, dense places are learned and none is left out, and weighed
-by 1/p: the loss is that of the whole grid. The last layer is linear: with all else fixed, the best one in least squares over all points
-*and* over the densities of states of whole cells (whose errors add up in the band energy) solves normal equations, accumulated in one pass
-over the grids.
+Points are sampled with probability p(r) ~ 1/2 + |d(r)| / (2 <|d|>), which emphasises dense regions and includes all others, and weighted by
+1/p, so that the loss is an estimate for the whole grid. The last layer is linear: with the other layers fixed, the least-squares solution
+over all points and over the densities of states of whole cells (whose errors accumulate in the band energy) follows from normal
+equations, accumulated in one pass over the grids.
 """
 
 from __future__ import annotations
@@ -39,42 +39,44 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class ElectronTraining(BaseModel):
-    """How a model of electrons is trained."""
+    """Settings of the training of a local density of states model."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    descriptor: dict[str, Any] = Field(default_factory=lambda: {"name": "power"}, description="Name and options: power or bispectrum.")
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 128), description="Widths of the hidden layers.")
-    members: int = Field(2, ge=1, description="Of the committee.")
-    points: int = Field(3000, ge=10, description="Points of the grid drawn from each snapshot.")
-    steps: int = Field(3000, ge=1, description="Steps of AdamW.")
-    batch: int = Field(512, ge=1, description="Points a step.")
-    learning_rate: float = Field(2e-3, gt=0, description="At the start of the cosine.")
-    weight_decay: float = Field(1e-4, ge=0, description="AdamW's.")
-    validation: float = Field(0.2, ge=0, le=0.5, description="Share of the snapshots held back.")
-    refit: bool = Field(True, description="Solve the last layer in closed form at the end.")
-    dos_weight: float = Field(
-        30.0, ge=0, description="Of each cell's density of states in that solution, relative to all points of the cell together."
+    descriptor: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "power"}, description="Descriptor name (power or bispectrum) and options."
     )
-    ridge: float = Field(1e-7, ge=0, description="Relative to the largest curvature of that solution.")
-    seed: int = Field(0, ge=0, description="Of weights, points and the committee's shares.")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 128), description="Widths of the hidden layers.")
+    members: int = Field(2, ge=1, description="Number of committee members.")
+    points: int = Field(3000, ge=10, description="Number of grid points sampled from each snapshot.")
+    steps: int = Field(3000, ge=1, description="Number of AdamW steps.")
+    batch: int = Field(512, ge=1, description="Number of points per step.")
+    learning_rate: float = Field(2e-3, gt=0, description="Initial learning rate of the cosine schedule.")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's.")
+    validation: float = Field(0.2, ge=0, le=0.5, description="Fraction of snapshots used for validation.")
+    refit: bool = Field(True, description="Whether to fit the last layer in closed form at the end.")
+    dos_weight: float = Field(
+        30.0, ge=0, description="Weight of each cell's density of states in this fit, relative to all points of the cell together."
+    )
+    ridge: float = Field(1e-7, ge=0, description="Ridge parameter of this fit, relative to the largest curvature.")
+    seed: int = Field(0, ge=0, description="Random seed for weights, points and committee subsets.")
     threads: int = Field(1, ge=1, description="Threads.")
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Of a model on a snapshot.
+    """Errors of a model on a snapshot.
 
     Attributes:
-        name: folder and number of the snapshot.
-        ldos: root mean square over grid and energies, relative to that of the target.
-        density: integral of |n - n_DFT| over the electrons, %.
-        dos: integral of |D - D_DFT| over that of D_DFT, %.
-        band: of the band energy, meV/atom.
-        free: of the free energy, meV/atom; NaN where the engine's is unknown.
-        predicted_free: eV/atom.
-        true_free: eV/atom.
-        sigma_band: spread of the committee, meV/atom.
+        name: Folder and number of the snapshot.
+        ldos: Root-mean-square error over grid and energies, relative to the root mean square of the target.
+        density: Integral of |n - n_DFT| divided by the number of electrons, in %.
+        dos: Integral of |D - D_DFT| divided by that of |D_DFT|, in %.
+        band: Error of the band energy in meV/atom.
+        free: Error of the free energy in meV/atom; NaN if the reference value is unknown.
+        predicted_free: Predicted free energy in eV/atom.
+        true_free: Reference free energy in eV/atom.
+        sigma_band: Spread of the band energy over the committee in meV/atom.
     """
 
     name: str
@@ -89,18 +91,18 @@ class Errors:
 
 
 def train(
-    data: list[Path], out: Path, settings: ElectronTraining, told: OnEvent = lambda kind, facts: None
+    data: list[Path], out: Path, settings: ElectronTraining, progress: OnEvent = lambda kind, facts: None
 ) -> tuple[ElectronModel, dict[str, list[Errors]]]:
-    """Train a model and judge it on the snapshots held back.
+    """Train a model and evaluate it on the validation snapshots.
 
     Args:
-        data: folders of snapshots, or single ones.
-        out: folder for model.safetensors and events.jsonl.
-        settings: how.
-        told: hears of `sampled`, `progress`, `refit`, `evaluated`.
+        data: Folders of snapshots, or single snapshots.
+        out: Folder for model.safetensors and events.jsonl.
+        settings: Training settings.
+        progress: Callback, called with `sampled`, `progress`, `refit` and `evaluated` events.
 
     Raises:
-        BadInput: snapshots that do not fit together.
+        BadInput: The snapshots are not compatible.
     """
     torch.set_num_threads(settings.threads)
     make_folder(out)
@@ -110,7 +112,7 @@ def train(
 
     def note(kind: str, facts: dict[str, Any]) -> None:
         append_line(out / "events.jsonl", {"event": kind, **facts})
-        told(kind, facts)
+        progress(kind, facts)
 
     heads = [read_snapshot(path, ldos=False) for path in paths]
     check_together(paths, heads)
@@ -144,7 +146,7 @@ def train(
 
 
 def split(data: list[Path], settings: ElectronTraining) -> dict[str, list[Path]]:
-    """Snapshots of each folder: the last ones are held back, so that the dynamics between lies between training and validation."""
+    """Split the snapshots of each folder; the last ones are used for validation, so that they are separated in time."""
     parts: dict[str, list[Path]] = {"training": [], "validation": []}
     for folder in data:
         found = snapshot_paths(folder)
@@ -155,49 +157,49 @@ def split(data: list[Path], settings: ElectronTraining) -> dict[str, list[Path]]
 
 
 def snapshot_name(path: Path) -> str:
-    """Folder of data and number, as `al/0003`."""
+    """Return data folder and number, for example `al/0003`."""
     return f"{path.absolute().parents[1].name}/{path.stem}"
 
 
 def check_together(paths: list[Path], heads: list[Snapshot]) -> None:
-    """Raise `BadInput` unless the snapshots share energies, smearing and everything that decides the electrons."""
+    """Raise `BadInput` unless the snapshots share energies, smearing and engine settings."""
     first, ions = heads[0], dict[str, Ion]()
     for path, head in zip(paths, heads, strict=True):
-        _check(f"{path}: does not go with {paths[0]}:", head, first.energies, first.sigma, first.engine)
+        _check(f"{path}: not compatible with {paths[0]}:", head, first.energies, first.sigma, first.engine)
         for symbol, ion in head.ions.items():
             if ions.setdefault(symbol, ion) != ion:
-                raise BadInput(f"{path}: does not go with those before it: the ion of {symbol} is {ion}, not {ions[symbol]}")
+                raise BadInput(f"{path}: not compatible with earlier snapshots: the ion of {symbol} is {ion}, not {ions[symbol]}")
 
 
 def check_model(model: ElectronModel, snapshot: Snapshot, path: Path) -> None:
-    """Raise `BadInput` unless a model was trained on such electrons: the same energies, functional, pseudopotential, cutoff."""
-    _check(f"{path}: does not go with the model:", snapshot, model.energies, model.sigma, model.engine)
+    """Raise `BadInput` unless the snapshot has the energies, functional, pseudopotential and cutoff of the training data."""
+    _check(f"{path}: not compatible with the model:", snapshot, model.energies, model.sigma, model.engine)
 
 
 def _check(where: str, snapshot: Snapshot, energies: np.ndarray, sigma: float, engine: dict[str, Any]) -> None:
     own = snapshot.energies
     if len(own) != len(energies) or not np.allclose(own, energies, atol=1e-6):
         raise BadInput(
-            f"{where} its energies are {len(own)} from {own[0]:g} eV, not {len(energies)} from {energies[0]:g} eV; "
+            f"{where} there are {len(own)} energies from {own[0]:g} eV, not {len(energies)} from {energies[0]:g} eV; "
             "sample both with the same low, high and spacing"
         )
     if snapshot.sigma != sigma:
-        raise BadInput(f"{where} levels are drawn {snapshot.sigma:g} eV wide, not {sigma:g}")
+        raise BadInput(f"{where} sigma is {snapshot.sigma:g} eV, not {sigma:g} eV")
     check_engine(where, snapshot.engine, engine)
 
 
 def _draw(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Features, targets and weights of drawn points."""
+    """Return features, targets and weights of sampled points."""
     shape = snapshot.ldos.shape
     grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
     flat = snapshot.ldos.reshape(-1, shape[3])
     size = np.linalg.norm(flat, axis=1)
     chance = 0.5 + 0.5 * size / size.mean()
     chance /= chance.sum()
-    # With replacement: only then is 1/p the weight that makes the loss the whole grid's.
+    # Sample with replacement, so that weights 1/p yield an unbiased loss of the whole grid.
     chosen = np.sort(rng.choice(len(flat), count, p=chance))
     points = Points.of(model, snapshot.atoms, grid.shape)
-    # Neighbours in the numbering are neighbours in space along one axis alone: groups of sixteen, or fewer at the end.
+    # Adjacent indices are neighbours along one axis: groups of sixteen points, or fewer at the end.
     groups = [chosen[k : k + 16] for k in range(0, len(chosen), 16)]
     features = []
     with torch.no_grad():
@@ -210,7 +212,7 @@ def _draw(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.random.G
 
 
 def _shares(settings: ElectronTraining, snapshots: int) -> Tensor:
-    """(members, snapshots): each member of a committee weighs the snapshots in its own way; a single one weighs them alike."""
+    """Return snapshot weights (members, snapshots): random for each committee member, uniform for a single member."""
     shares = torch.ones(settings.members, snapshots)
     if settings.members > 1:
         shares.exponential_(generator=torch.Generator().manual_seed(settings.seed + 2))
@@ -243,7 +245,7 @@ def _fit(
         schedule.step()
         total += float(loss.detach())
         if not np.isfinite(total):
-            raise BadInput(f"the training diverged at step {step + 1}; lower learning_rate ({settings.learning_rate:g})")
+            raise BadInput(f"the training diverged at step {step + 1}; reduce learning_rate ({settings.learning_rate:g})")
         if (step + 1) % 100 == 0:
             note("progress", {"step": step + 1, "total": settings.steps, "loss": total / 100, "cpu_seconds": time.process_time() - started})
             total = 0.0
@@ -253,7 +255,7 @@ def _fit(
 
 
 def _refit(model: ElectronModel, paths: list[Path], shares: Tensor, settings: ElectronTraining) -> None:
-    """The last layer of every member in closed form."""
+    """Fit the last layer of every member in closed form."""
     network = model.network
     width, outputs = network.last.shape[1], network.last.shape[2]
     left = torch.zeros(network.members, width + 1, width + 1, dtype=torch.float64)
@@ -274,7 +276,7 @@ def _refit(model: ElectronModel, paths: list[Path], shares: Tensor, settings: El
                 right += own * torch.matmul(h.transpose(1, 2), target).double() / grid.size
                 sums += h.sum(1, dtype=torch.float64) / grid.size
         mean = flat.mean(0, dtype=torch.float64)
-        # The mean of d over the cell is its density of states: one more row, that weighs as much as all points together.
+        # The cell mean of d is the density of states: an additional row weighted relative to all points together.
         left += own * settings.dos_weight * torch.einsum("mi,mj->mij", sums, sums)
         right += own * settings.dos_weight * torch.einsum("mi,e->mie", sums, mean)
     ridge = settings.ridge * left.diagonal(dim1=1, dim2=2).amax(1)
@@ -285,7 +287,7 @@ def _refit(model: ElectronModel, paths: list[Path], shares: Tensor, settings: El
 
 
 def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, name: str = "") -> Errors:
-    """Errors of a model on a snapshot, on its own grid and at its own temperature."""
+    """Compute the errors of a model on a snapshot with the grid and temperature of the snapshot."""
     shape = snapshot.ldos.shape
     grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
     found = predict(model, snapshot.atoms, snapshot.temperature, shape=grid.shape, overlap=overlap)

@@ -1,8 +1,8 @@
-"""Energy of point ions in a uniform background that makes the cell neutral, by Ewald's sum.
+"""Ewald energy of point ions in a neutralising uniform background.
 
-E = (k/2) sum' Z_i Z_j / r_ij, without the wave G = 0: P. P. Ewald, Ann. Phys. 369, 253 (1921), doi 10.1002/andp.19213690304. In large cells
-the waves are summed on a mesh (particle-particle particle-mesh: R. W. Hockney and J. W. Eastwood, Computer Simulation Using Particles,
-1988), which makes the cost nearly linear. Both sums are torch-pme's: P. Loche et al., J. Chem. Phys. 162, 142501 (2025), doi
+E = (k/2) sum' Z_i Z_j / r_ij, without the wave G = 0: P. P. Ewald, Ann. Phys. 369, 253 (1921), doi 10.1002/andp.19213690304. In large
+cells the reciprocal sum uses a mesh (particle-particle particle-mesh: R. W. Hockney and J. W. Eastwood, Computer Simulation Using
+Particles, 1988), which scales nearly linearly. Both sums are computed by torch-pme: P. Loche et al., J. Chem. Phys. 162, 142501 (2025), doi
 10.1063/5.0251713.
 """
 
@@ -17,19 +17,19 @@ from nucleate.crystals.neighbours import Edges, neighbour_edges
 from nucleate.units import COULOMB
 
 WIDTH = 1.2
-"""Å; of the Gaussians that split the sum."""
+"""Width in Å of the Gaussians that split the sum."""
 REACH = 6.0
-"""Widths at which the sum over pairs ends: erfc(6/sqrt 2) = 2e-9."""
+"""Cutoff of the pair sum in widths: erfc(6/sqrt 2) = 2e-9."""
 WAVES = 14.0
-"""Twice the largest wave vector times the width, as torch-pme counts: exp(-7²/2) = 2e-11."""
+"""Twice the largest wave vector times the width, in torch-pme's convention: exp(-7²/2) = 2e-11."""
 MESH = 0.8
-"""Mesh spacing in units of the width; at five nodes up to 0.003 meV/atom from the full sum, 32 to 500 atoms of aluminium."""
+"""Mesh spacing in widths; with five nodes the error is at most 0.003 meV/atom for 32 to 500 aluminium atoms."""
 LARGE = 100
-"""Atoms from which the mesh is cheaper."""
+"""Number of atoms above which the mesh is faster."""
 
 
 def one_structure(positions: Tensor, cell: Tensor, cutoff: float) -> tuple[CrystalBatch, Edges]:
-    """A structure and all its pairs within a cutoff (Å), each twice."""
+    """Return a structure and all its pairs within a cutoff (Å), in both directions."""
     atoms = len(positions)
     batch = CrystalBatch(positions, cell.unsqueeze(0), torch.ones(atoms, dtype=torch.int64), torch.zeros(atoms, dtype=torch.int64))
     fixed = CrystalBatch(positions.detach(), cell.detach().unsqueeze(0), batch.numbers, batch.structure)
@@ -37,13 +37,13 @@ def one_structure(positions: Tensor, cell: Tensor, cutoff: float) -> tuple[Cryst
 
 
 def ewald_energy(positions: Tensor, cell: Tensor, charges: Tensor, mesh: bool | None = None) -> Tensor:
-    """Of ions with charges in units of e, eV; differentiable in positions and cell.
+    """Return the Ewald energy in eV, differentiable in positions and cell.
 
     Args:
-        positions: (n, 3), Å, float64.
-        cell: (3, 3), Å.
-        charges: (n,).
-        mesh: sum the waves on a mesh; unset: in cells of more than 100 atoms.
+        positions: (n, 3) positions in Å, float64.
+        cell: (3, 3) lattice vectors in Å.
+        charges: (n,) charges in units of e.
+        mesh: Whether to evaluate the reciprocal sum on a mesh; default: for more than 100 atoms.
     """
     batch, edges = one_structure(positions, cell, REACH * WIDTH)
     distances = edges.vectors(batch).norm(dim=1)

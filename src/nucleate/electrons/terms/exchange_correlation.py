@@ -1,8 +1,8 @@
-"""Exchange and correlation, E_xc = int n e_xc(n, |grad n|) dr; the potential v_xc = dE_xc/dn by automatic differentiation.
+"""Exchange-correlation energy E_xc = int n e_xc(n, |grad n|) dr and its potential v_xc = dE_xc/dn by automatic differentiation.
 
 LDA: Slater's exchange, e_x = -(3/4) (3 n/pi)^(1/3), and the correlation of J. P. Perdew and Y. Wang, Phys. Rev. B 45, 13244 (1992), doi
 10.1103/PhysRevB.45.13244 (unpolarised). PBE: J. P. Perdew, K. Burke and M. Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996), doi
-10.1103/PhysRevLett.77.3865. Atomic units inside.
+10.1103/PhysRevLett.77.3865. Atomic units are used internally.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nucleate.units import BOHR, HARTREE
 
 Functional = Literal["LDA", "PBE"]
 SMALLEST = 1e-10
-"""1/bohr³: below it a density counts as this much; interpolated densities have slightly negative places."""
+"""Minimum density in 1/bohr³; interpolated densities may be slightly negative."""
 _KAPPA, _MU = 0.804, 0.2195149727645171
 _BETA, _GAMMA = 0.06672455060314922, (1 - math.log(2)) / math.pi**2
 
@@ -31,7 +31,7 @@ def _correlation(rs: Tensor) -> Tensor:
 
 
 def energy_per_electron(density: Tensor, gradient_squared: Tensor | None = None) -> Tensor:
-    """e_xc in hartree, of a density in 1/bohr³ and, for PBE, the square of its gradient in 1/bohr⁸."""
+    """Return e_xc in hartree for a density in 1/bohr³ and, for PBE, the squared gradient in 1/bohr⁸."""
     n = density
     fermi = (3 * math.pi**2 * n) ** (1 / 3)
     exchange = -3 / (4 * math.pi) * fermi
@@ -48,13 +48,13 @@ def energy_per_electron(density: Tensor, gradient_squared: Tensor | None = None)
 
 
 def xc_energy(density: Tensor, grid: Grid, functional: Functional = "LDA", fine: int = 2) -> Tensor:
-    """Of a density on the grid (1/Å³), eV.
+    """Return the exchange-correlation energy in eV.
 
     Args:
-        density: on the grid.
-        grid: the grid.
-        functional: which.
-        fine: the integral is done on a grid this many times finer along each axis, as GPAW does; 1 is the grid itself.
+        density: Density on the grid in 1/Å³.
+        grid: Grid.
+        functional: Name of the functional.
+        fine: Refinement factor of the integration grid along each axis, as in GPAW; 1 is the grid itself.
     """
     values = refined(density, fine) if fine > 1 else density
     n = torch.clamp(values * BOHR**3, min=SMALLEST)
@@ -69,7 +69,7 @@ def xc_energy(density: Tensor, grid: Grid, functional: Functional = "LDA", fine:
 
 
 def xc_energy_potential(density: Tensor, grid: Grid, functional: Functional = "LDA", fine: int = 2) -> tuple[Tensor, Tensor]:
-    """E_xc and v_xc (eV, on the grid), both differentiable in the density."""
+    """Return E_xc and v_xc (eV, on the grid), both differentiable in the density."""
     with torch.enable_grad():
         density = density if density.requires_grad else density.detach().requires_grad_()
         energy = xc_energy(density, grid, functional, fine)
@@ -78,7 +78,7 @@ def xc_energy_potential(density: Tensor, grid: Grid, functional: Functional = "L
 
 
 def local_energy_potential(density: Tensor) -> tuple[Tensor, Tensor]:
-    """LDA on each point by itself: n e_xc (eV/Å³) and v_xc (eV), without gradients."""
+    """Return n e_xc (eV/Å³) and v_xc (eV) of the LDA at each point, without automatic differentiation."""
     with torch.enable_grad():
         n = density.detach().requires_grad_()
         energy = HARTREE * n * energy_per_electron(torch.clamp(n * BOHR**3, min=SMALLEST))

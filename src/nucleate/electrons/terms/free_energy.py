@@ -1,7 +1,7 @@
-"""The free energy of electrons and ions from the density of states and the density.
+"""Free energy of electrons and ions from the density of states and the electron density.
 
-F = E_b - E_H - int n v_xc + E_xc + E_ewald + E_core (+ E_overlap) + constants - T S: the band energy counts the electrons' repulsion
-twice and holds v_xc in place of e_xc. J. A. Ellis et al., Phys. Rev. B 104, 035120 (2021), doi 10.1103/PhysRevB.104.035120.
+F = E_b - E_H - int n v_xc + E_xc + E_ewald + E_core (+ E_overlap) + constants - T S. The band energy counts the electron repulsion twice
+and contains v_xc instead of e_xc. J. A. Ellis et al., Phys. Rev. B 104, 035120 (2021), doi 10.1103/PhysRevB.104.035120.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from nucleate.units import BOLTZMANN
 
 @dataclass(frozen=True)
 class EnergyTerms:
-    """Terms of the free energy, eV.
+    """Terms of the free energy in eV.
 
     Attributes:
-        band: sum of the occupied levels.
-        hartree: of the electrons, which the band energy counts twice.
-        xc: exchange and correlation.
-        xc_potential: int n v_xc, which the band energy counts in place of it.
-        ewald: of point ions.
-        core: of the pseudopotentials at G = 0.
-        overlap: of GPAW's Gaussian ions; zero unless asked for.
-        constant: zero points of the pseudopotentials.
+        band: Sum of the occupied levels.
+        hartree: Hartree energy, which the band energy counts twice.
+        xc: Exchange-correlation energy.
+        xc_potential: int n v_xc, which the band energy contains instead of the exchange-correlation energy.
+        ewald: Ewald energy of point ions.
+        core: Pseudopotential energy at G = 0.
+        overlap: Overlap energy of GPAW's Gaussian ions; zero unless requested.
+        constant: Zero points of the pseudopotentials.
         entropy: T S of the electrons.
     """
 
@@ -55,17 +55,17 @@ class EnergyTerms:
 
     @property
     def extrapolated(self) -> Tensor:
-        """The energy extrapolated to electrons at zero temperature, F + T S / 2."""
+        """Energy extrapolated to zero electronic temperature, F + T S / 2."""
         return self.free + self.entropy / 2
 
     def as_dict(self) -> dict[str, float]:
-        """Plain numbers, eV."""
+        """Return the terms as floats in eV."""
         return {field.name: float(getattr(self, field.name)) for field in fields(self)} | {"free": float(self.free)}
 
 
 @dataclass(frozen=True)
 class DensityTerms:
-    """The terms that need the density alone, eV."""
+    """Terms that depend only on the density, in eV."""
 
     hartree: Tensor
     xc: Tensor
@@ -73,12 +73,12 @@ class DensityTerms:
 
     @property
     def total(self) -> Tensor:
-        """What they give to the free energy."""
+        """Contribution to the free energy."""
         return self.xc - self.hartree - self.xc_potential
 
 
 def density_terms(density: Tensor, grid: Grid, functional: Functional = "LDA", fine: int = 2) -> DensityTerms:
-    """Hartree and exchange-correlation of a density (1/Å³) on its grid."""
+    """Return the Hartree and exchange-correlation terms of a density (1/Å³) on its grid."""
     xc, potential = xc_energy_potential(density, grid, functional, fine)
     return DensityTerms(hartree_energy(density, grid), xc, (density * potential).sum() * grid.voxel)
 
@@ -93,17 +93,17 @@ def free_energy(
     temperature: float,
     overlap: bool = False,
 ) -> EnergyTerms:
-    """All terms.
+    """Return all terms of the free energy.
 
     Args:
-        band: E_b, eV.
-        entropy: S in units of Boltzmann's constant.
-        density: the terms of the density.
-        positions: (n, 3), Å, float64.
-        cell: (3, 3), Å.
-        ions: charges and radii.
-        temperature: of the electrons, K.
-        overlap: count the overlap of GPAW's Gaussian ions.
+        band: Band energy E_b in eV.
+        entropy: Entropy S in units of Boltzmann's constant.
+        density: Terms of the density.
+        positions: (n, 3) positions in Å, float64.
+        cell: (3, 3) lattice vectors in Å.
+        ions: Charges and radii of the ions.
+        temperature: Electronic temperature in K.
+        overlap: Whether to include the overlap of GPAW's Gaussian ions.
     """
     nothing = torch.zeros((), dtype=torch.float64)
     return EnergyTerms(

@@ -1,6 +1,6 @@
 """Hartree energy of the electrons, E_H = (1/2) V sum_(G != 0) 4 pi k |n_G|² / G², with k = e²/(4 pi epsilon_0).
 
-The wave G = 0 is left out here and in the ions' energy: a neutral cell has none.
+The G = 0 term is omitted here and in the energy of the ions, because the terms cancel in a neutral cell.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nucleate.units import COULOMB
 
 
 def coulomb_kernel(grid: Grid) -> Tensor:
-    """4 pi k / G² on the waves of the real Fourier transform, zero at G = 0; eV Å³."""
+    """Return 4 pi k / G² in eV Å³ on the waves of the real Fourier transform, zero at G = 0."""
     squared = grid.waves().square().sum(-1)
     mask = torch.ones_like(squared)
     mask[0, 0, 0] = 0
@@ -21,6 +21,6 @@ def coulomb_kernel(grid: Grid) -> Tensor:
 
 
 def hartree_energy(density: Tensor, grid: Grid) -> Tensor:
-    """Of a density on the grid (1/Å³), eV."""
+    """Return the Hartree energy in eV of a density (1/Å³) on the grid."""
     power = spectrum(density).abs().square()
     return grid.volume / 2 * (coulomb_kernel(grid) * power * grid.multiplicity()).sum()

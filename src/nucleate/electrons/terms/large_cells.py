@@ -1,4 +1,4 @@
-"""The terms of the density in large cells: the same physics plane by plane, so that memory holds the density and its waves alone."""
+"""Density terms in large cells, evaluated plane by plane to store only the density and its Fourier transform."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nucleate.electrons.terms.free_energy import DensityTerms
 from nucleate.units import COULOMB
 
 PLANES = 4
-"""Planes of the grid at a time."""
+"""Number of grid planes evaluated at a time."""
 
 
 def density_terms_in_planes(density: Tensor, grid: Grid) -> DensityTerms:
-    """Hartree and LDA exchange-correlation of a density (1/Å³), without gradients, on the grid itself."""
+    """Return the Hartree and LDA exchange-correlation terms of a density (1/Å³) on the grid itself, not differentiable."""
     hartree, xc, potential = (torch.zeros((), dtype=torch.float64) for _ in range(3))
     for part in density.split(PLANES):
         energy, local = local_energy_potential(part)

@@ -1,4 +1,4 @@
-"""Two magnetic impurities in a host: which pairs there are, and the coupling of one from two states of its cell."""
+"""Pairs of magnetic impurities in a host and their coupling from two spin states of a cell."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nucleate.reference.dispatch import Dispatcher
 from nucleate.spins.dft.mapping import MappingSettings, ask_states
 
 SAME_SHELL = 1.02
-"""Images up to this share of the shortest distance count as bonds of the pair."""
+"""Largest distance of images that count as bonds of a pair, relative to the shortest distance."""
 
 
 @dataclass(frozen=True)
 class Dimer:
-    """A cell with one pair of impurities.
+    """Cell with one pair of impurities.
 
     Attributes:
-        atoms: host with both put in.
-        sites: numbers of the two.
-        distance: Å, of the nearest images.
-        bonds: how many images of the second are that near to the first: what an energy difference of the cell is shared by.
-        vector: (3,) from the first to the nearest second, Å.
+        atoms: Host with both impurities.
+        sites: Indices of the impurities.
+        distance: Distance between nearest images in Å.
+        bonds: Number of images of the second impurity at this distance, which share the energy difference of the cell.
+        vector: (3,) vector from the first impurity to the nearest image of the second in Å.
     """
 
     atoms: Atoms
@@ -35,23 +35,23 @@ class Dimer:
 
     @property
     def elements(self) -> tuple[str, str]:
-        """Of the two."""
+        """Elements of the two impurities."""
         return self.atoms[self.sites[0]].symbol, self.atoms[self.sites[1]].symbol
 
     @property
     def isolated(self) -> bool:
-        """Whether the pair is one bond, nearer than any image."""
+        """Whether the pair has one bond that is shorter than the distance to any image."""
         return self.bonds == 1
 
 
 @dataclass(frozen=True)
 class DimerCoupling:
-    """What two states of a dimer say.
+    """Coupling of a dimer from two states.
 
     Attributes:
-        coupling: meV a bond, positive where moments like to be aligned; it holds what farther images add.
-        moments: (2,) sizes in the aligned state, Bohr magnetons.
-        core_seconds: of both states.
+        coupling: Coupling in meV per bond, positive if ferromagnetic; it includes contributions of more distant images.
+        moments: (2,) magnitudes of the moments in the aligned state in Bohr magnetons.
+        core_seconds: Core-seconds of both states.
     """
 
     coupling: float
@@ -60,19 +60,19 @@ class DimerCoupling:
 
 
 def image_vectors(atoms: Atoms, sites: tuple[int, int], reach: int = 2) -> np.ndarray:
-    """(m, 3) from the first site to the images of the second within `reach` cells, nearest first, Å."""
+    """Return vectors (m, 3) in Å from the first site to the images of the second within `reach` cells, nearest first."""
     images = np.stack(np.meshgrid(*([np.arange(-reach, reach + 1)] * 3), indexing="ij"), -1).reshape(-1, 3)
     vectors = atoms.positions[sites[1]] - atoms.positions[sites[0]] + images @ atoms.cell.array
     return vectors[np.lexsort((*vectors.T.round(6), np.linalg.norm(vectors, axis=1).round(6)))]
 
 
 def host_pairs(host: Atoms, element: str, cutoff: float) -> list[tuple[int, int]]:
-    """Pairs of sites of an element, one a distance, nearest first; of equally long ones that with the fewest images.
+    """Return one pair of sites of an element for each distance, nearest first, with the fewest equivalent images.
 
-    The first of a pair is always the first such site: give a host whose sites are equivalent.
+    The first site of a pair is always the first atom of the element, so the sites of the host should be equivalent.
 
     Raises:
-        BadInput: the host has no two such sites within the cutoff.
+        BadInput: The host has no two atoms of the element within the cutoff.
     """
     sites = np.flatnonzero(np.array(host.get_chemical_symbols()) == element)
     best: dict[float, tuple[int, tuple[int, int]]] = {}
@@ -82,12 +82,12 @@ def host_pairs(host: Atoms, element: str, cutoff: float) -> list[tuple[int, int]
         if dimer.distance <= cutoff and (distance not in best or dimer.bonds < best[distance][0]):
             best[distance] = dimer.bonds, dimer.sites
     if not best:
-        raise BadInput(f"{host.get_chemical_formula()}: no two atoms of {element} within {cutoff:g} Å")
+        raise BadInput(f"{host.get_chemical_formula()}: there are no two atoms of {element} within {cutoff:g} Å; use a larger cutoff")
     return [best[distance][1] for distance in sorted(best)]
 
 
 def put_in(host: Atoms, sites: tuple[int, int], elements: tuple[str, str]) -> Dimer:
-    """The host with two atoms replaced."""
+    """Replace two atoms of the host."""
     atoms = host.copy()
     for site, element in zip(sites, elements, strict=True):
         atoms.symbols[site] = element
@@ -97,15 +97,15 @@ def put_in(host: Atoms, sites: tuple[int, int], elements: tuple[str, str]) -> Di
 
 
 def dimer_coupling(dimer: Dimer, settings: MappingSettings, dispatcher: Dispatcher) -> DimerCoupling:
-    """J = (E_opposite - E_aligned) / (2 bonds).
+    """Compute J = (E_opposite - E_aligned) / (2 bonds).
 
     Raises:
-        ReferenceFailed: a state failed, or its moments are not those that were asked for.
+        ReferenceFailed: A state failed, or its moments differ from those requested.
     """
     sites = np.array(dimer.sites)
     missing = [element for element in dimer.elements if not settings.moments.get(element)]
     if missing:
-        raise BadInput(f"{', '.join(missing)}: no starting moment; give one")
+        raise BadInput(f"{', '.join(missing)}: the initial moment is missing; add it to moments")
     wanted = np.abs([settings.moments[element] for element in dimer.elements])
     states, failures = ask_states(dimer.atoms, sites, wanted, np.array([[1, 1], [1, -1]]), settings, dispatcher, purpose="dimer")
     if failures:

@@ -1,10 +1,10 @@
-"""Exchange couplings by Liechtenstein's formula: Quantum ESPRESSO, Wannier90, TB2J.
+"""Exchange couplings by Liechtenstein's formula with Quantum ESPRESSO, Wannier90 and TB2J.
 
-Turning two spins by small angles costs what the Green's functions of a collinear ground state say:
+The energy of small rotations of two spins follows from the Green's functions of a collinear ground state:
     J_ij = -1 / (4 pi) Im int^E_F dE Tr [ D_i G_ij^up(E) D_j G_ji^down(E) ]
 with D the exchange splitting on a site (A. I. Liechtenstein et al., J. Magn. Magn. Mater. 67, 65 (1987), doi
 10.1016/0304-8853(87)90721-9; TB2J: X. He et al., Comput. Phys. Commun. 264, 107938 (2021), doi 10.1016/j.cpc.2021.107938). TB2J 0.9.22
-leaves the degeneracies of Wigner-Seitz points out of account: Hamiltonians are divided by them before it reads them.
+ignores the degeneracies of Wigner-Seitz points, so Hamiltonians are divided by them beforehand.
 """
 
 from __future__ import annotations
@@ -36,43 +36,47 @@ PROGRAMS = {
     "wannier90.x": "apt-get install wannier90",
 }
 NOT_MAGNETIC = "s;p"
-"""Projections of elements without a moment, unless others are given."""
+"""Default projections of elements without a moment."""
 
 
 class WannierSettings(BaseModel):
-    """How couplings come from Wannier functions."""
+    """Settings of couplings from Wannier functions."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    moments: dict[str, float] = Field(description="Of each magnetic element; the calculation starts half polarised, all along.")
-    pseudopotentials: dict[str, str] = Field(description="File of each element.")
-    pseudo_dir: str = Field("/usr/share/espresso/pseudo", description="Folder of the pseudopotential files.")
-    cutoff: float = Field(540.0, gt=0, description="Plane-wave cutoff, eV.")
-    density_cutoff: float = Field(4300.0, gt=0, description="Cutoff of the density, eV.")
-    smearing: float = Field(0.14, gt=0, description="Width of the Marzari-Vanderbilt smearing, eV.")
-    scf_mesh: tuple[int, int, int] = Field((14, 14, 14), description="k-points of the self-consistent calculation.")
-    mesh: tuple[int, int, int] = Field((8, 8, 8), description="k-points of the Wannier functions.")
-    bands: int | None = Field(None, ge=1, description="Bands of the Wannier functions; unset: 16 for every 9 of them.")
-    core_bands: int = Field(0, ge=0, description="Lowest bands, of semicore states, that are left out.")
-    projections: dict[str, str] = Field(default_factory=dict, description="Of each element; unset: s;p;d with a moment, s;p without.")
-    iterations: int = Field(0, ge=0, description="Of the localisation; 0 keeps the orbitals of both spins alike.")
-    frozen: float = Field(3.0, description="Upper end of the energies kept exactly, above the Fermi level, eV.")
-    window: float = Field(50.0, gt=0, description="Upper end of the energies looked at, above the Fermi level, eV.")
-    green_mesh: tuple[int, int, int] = Field((15, 15, 15), description="k-points of TB2J's Green's functions, odd.")
-    cutoff_pairs: float = Field(8.0, gt=0, description="Longest pair, Å.")
-    command: str = Field("", description="Before each program of Quantum ESPRESSO, such as mpirun -np 2.")
-    tb2j: str = Field("wann2J.py", description="TB2J's script, or its path in another environment.")
+    moments: dict[str, float] = Field(
+        description="Moment of each magnetic element; the calculation starts ferromagnetic and half polarised."
+    )
+    pseudopotentials: dict[str, str] = Field(description="Pseudopotential file of each element.")
+    pseudo_dir: str = Field("/usr/share/espresso/pseudo", description="Folder with the pseudopotential files.")
+    cutoff: float = Field(540.0, gt=0, description="Plane-wave cutoff in eV.")
+    density_cutoff: float = Field(4300.0, gt=0, description="Density cutoff in eV.")
+    smearing: float = Field(0.14, gt=0, description="Marzari-Vanderbilt smearing width in eV.")
+    scf_mesh: tuple[int, int, int] = Field((14, 14, 14), description="k-point mesh of the self-consistent calculation.")
+    mesh: tuple[int, int, int] = Field((8, 8, 8), description="k-point mesh of the Wannier functions.")
+    bands: int | None = Field(None, ge=1, description="Number of bands for the Wannier functions; default: 16 per 9 functions.")
+    core_bands: int = Field(0, ge=0, description="Number of lowest (semicore) bands to exclude.")
+    projections: dict[str, str] = Field(
+        default_factory=dict, description="Projections of each element; default: s;p;d with a moment, s;p without."
+    )
+    iterations: int = Field(0, ge=0, description="Localisation iterations; 0 keeps the orbitals of both spins equal.")
+    frozen: float = Field(3.0, description="Upper end of the frozen energy window above the Fermi level in eV.")
+    window: float = Field(50.0, gt=0, description="Upper end of the disentanglement window above the Fermi level in eV.")
+    green_mesh: tuple[int, int, int] = Field((15, 15, 15), description="k-point mesh of TB2J's Green's functions; odd numbers.")
+    cutoff_pairs: float = Field(8.0, gt=0, description="Largest pair distance in Å.")
+    command: str = Field("", description="Prefix of Quantum ESPRESSO commands, for example mpirun -np 2.")
+    tb2j: str = Field("wann2J.py", description="TB2J script, or its path in another environment.")
 
 
 @dataclass(frozen=True)
 class WannierResult:
-    """Couplings and what they stand on.
+    """Couplings from Wannier functions with diagnostics.
 
     Attributes:
-        couplings: of the magnetic atoms, means over the space group; `errors` are the spread over equivalent pairs.
-        fermi_level: eV.
-        total_moment: of the cell, Bohr magnetons.
-        spreads: (2,) mean spread of the Wannier functions of each spin, Å².
+        couplings: Symmetrised couplings of the magnetic atoms; `errors` are the spread over equivalent pairs.
+        fermi_level: Fermi level in eV.
+        total_moment: Total moment of the cell in Bohr magnetons.
+        spreads: (2,) mean spread of the Wannier functions of each spin in Å².
     """
 
     couplings: Couplings
@@ -82,25 +86,25 @@ class WannierResult:
 
 
 def require_programs(settings: WannierSettings) -> None:
-    """Raise `MissingDependency` naming what is not installed and how to install it."""
+    """Raise `MissingDependency` with installation instructions if a program is missing."""
     for program, line in PROGRAMS.items():
         if shutil.which(program) is None:
             raise MissingDependency(f"{program} is not installed; run: {line}")
     if shutil.which(settings.tb2j) is None:
         raise MissingDependency(
-            f"{settings.tb2j} is not installed; run: pip install TB2J==0.9.22 (in an environment of its own: it pins scipy)"
+            f"{settings.tb2j} is not installed; run: pip install TB2J==0.9.22 (in a separate environment, because it pins scipy)"
         )
 
 
 def mesh_text(mesh: tuple[int, int, int], weights: bool) -> str:
-    """Every point of a mesh, as Wannier90 numbers them."""
+    """Return all points of a mesh in Wannier90's order."""
     points = np.stack(np.meshgrid(*(np.arange(n) / n for n in mesh), indexing="ij"), -1).reshape(-1, 3)
     tail = f" {1 / len(points):.12f}" if weights else ""
     return "\n".join(f"{x:.12f} {y:.12f} {z:.12f}{tail}" for x, y, z in points)
 
 
 def pw_text(atoms: Atoms, settings: WannierSettings, calculation: str) -> str:
-    """Input of pw.x."""
+    """Return the input of pw.x."""
     elements = sorted(set(atoms.get_chemical_symbols()))
     start = [f"  starting_magnetization({k + 1}) = {0.5 if settings.moments.get(e) else 0.0:.2f}" for k, e in enumerate(elements)]
     bands = f"  nbnd = {band_count(atoms, settings) + settings.core_bands}\n" if calculation == "nscf" else ""
@@ -147,30 +151,30 @@ ATOMIC_POSITIONS crystal
 
 
 def projections(atoms: Atoms, settings: WannierSettings) -> dict[str, str]:
-    """Of each element."""
+    """Return the projections of each element."""
     elements = sorted(set(atoms.get_chemical_symbols()))
     return {e: settings.projections.get(e, "s;p;d" if settings.moments.get(e) else NOT_MAGNETIC) for e in elements}
 
 
 def wannier_count(atoms: Atoms, settings: WannierSettings) -> int:
-    """Wannier functions of the cell."""
+    """Return the number of Wannier functions in the cell."""
     sizes = {"s": 1, "p": 3, "d": 5, "f": 7}
     found = 0
     for element, text in projections(atoms, settings).items():
         parts = text.split(";")
         if not all(part in sizes for part in parts):
-            raise BadInput(f"projections of {element}: {text}; write s, p, d and f with semicolons between")
+            raise BadInput(f"projections of {element}: {text} is not valid; give s, p, d or f separated by semicolons")
         found += int((atoms.symbols == element).sum()) * sum(sizes[part] for part in parts)
     return found
 
 
 def band_count(atoms: Atoms, settings: WannierSettings) -> int:
-    """Bands that the Wannier functions are drawn from."""
+    """Return the number of bands from which the Wannier functions are constructed."""
     return settings.bands or int(np.ceil(wannier_count(atoms, settings) * 16 / 9))
 
 
 def win_text(atoms: Atoms, settings: WannierSettings, spin: str, fermi: float) -> str:
-    """Input of wannier90.x."""
+    """Return the input of wannier90.x."""
     excluded = f"exclude_bands = 1-{settings.core_bands}\n" if settings.core_bands else ""
     lines = [f"{e}:{text}" for e, text in projections(atoms, settings).items()]
     scaled = [
@@ -205,10 +209,10 @@ end kpoints
 
 
 def without_degeneracies(text: str) -> str:
-    """A Wannier90 `_hr.dat` whose matrices are divided by the degeneracies of their Wigner-Seitz points, which become one.
+    """Divide the matrices of a Wannier90 `_hr.dat` by the degeneracies of their Wigner-Seitz points and set these to one.
 
     Raises:
-        ValueError: a file that is cut short.
+        ValueError: The file is truncated.
     """
     lines = text.splitlines()
     size, points = int(lines[1]), int(lines[2])
@@ -216,7 +220,7 @@ def without_degeneracies(text: str) -> str:
     degeneracies = np.array(" ".join(lines[3 : 3 + rows]).split(), dtype=int)
     body = lines[3 + rows :]
     if len(degeneracies) != points or len(body) < points * size * size:
-        raise ValueError("cut short")
+        raise ValueError("the file is truncated")
     out = lines[:3] + ["    1" * min(15, points - 15 * k) for k in range(rows)]
     for k, line in enumerate(body[: points * size * size]):
         words = line.split()
@@ -226,18 +230,18 @@ def without_degeneracies(text: str) -> str:
 
 
 class _Chain:
-    """Programs run one after another in a folder; what was made from the same input, and the same before it, is not run again."""
+    """Sequence of programs in a folder; a step with unchanged input and predecessors is not repeated."""
 
-    def __init__(self, folder: Path, start: str, told: Callable[[str], None]):
-        self.folder, self._key, self._told = folder, start, told
+    def __init__(self, folder: Path, start: str, progress: Callable[[str], None]):
+        self.folder, self._key, self._progress = folder, start, progress
 
     def run(self, step: str, program: list[str], text: str | None, ended: str) -> str:
-        """Output of one program; `ended` is what it says at a good end."""
+        """Run a program and return its output; `ended` is the text printed on success."""
         self._key = hashlib.sha256((self._key + " ".join(program) + (text or "")).encode()).hexdigest()
         output, mark = self.folder / f"{step}.out", self.folder / f"{step}.done"
         if output.exists() and mark.exists() and mark.read_text() == self._key:
             return output.read_text(errors="replace")
-        self._told(step)
+        self._progress(step)
         mark.unlink(missing_ok=True)
         with output.open("w") as stream:
             code = subprocess.run(
@@ -252,23 +256,23 @@ class _Chain:
 
 
 def wannier_couplings(
-    atoms: Atoms, settings: WannierSettings, folder: Path, told: Callable[[str], None] = lambda text: None
+    atoms: Atoms, settings: WannierSettings, folder: Path, progress: Callable[[str], None] = lambda text: None
 ) -> WannierResult:
-    """Run the chain in a folder; what is there and was made from the same input is not run again.
+    """Run all programs in a folder; finished steps with unchanged input are not repeated.
 
     Raises:
-        BadInput: no magnetic atom, a pseudopotential that is missing.
-        MissingDependency: a program is not installed.
-        ReferenceFailed: a program's own last words.
+        BadInput: There is no magnetic atom, or a pseudopotential is missing.
+        MissingDependency: A program is not installed.
+        ReferenceFailed: A program failed; the message contains the end of its output.
     """
-    # TB2J reads positions inside the cell; pairs are counted from them.
+    # TB2J wraps positions into the cell; pair displacements refer to these positions.
     atoms = inside(atoms)
     sites = magnetic_sites(atoms, settings.moments)
     files = []
     for element in sorted(set(atoms.get_chemical_symbols())):
         file = Path(settings.pseudo_dir) / settings.pseudopotentials.get(element, "?")
         if not file.is_file():
-            raise BadInput(f"pseudopotential of {element} not found: {file}; give pseudopotentials and pseudo_dir")
+            raise BadInput(f"pseudopotential of {element} not found: {file}; check pseudopotentials and pseudo_dir")
         files.append(file)
     require_programs(settings)
     prefix = settings.command.split()
@@ -277,8 +281,8 @@ def wannier_couplings(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
-    chain = _Chain(folder, "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files), told)
+        raise BadInput(f"{folder}: the folder cannot be created: {error.strerror}") from None
+    chain = _Chain(folder, "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files), progress)
     fermi, total_moment = _ground_state(chain, atoms, settings, prefix)
     up, down = (_wannier_functions(chain, atoms, settings, prefix, spin, fermi) for spin in ("up", "down"))
     write_whole(folder / "scf.pwi", pw_text(atoms, settings, "scf"))
@@ -291,23 +295,25 @@ def wannier_couplings(
 
 
 def _ground_state(chain: _Chain, atoms: Atoms, settings: WannierSettings, prefix: list[str]) -> tuple[float, float]:
-    """Fermi level, eV, and the cell's moment, Bohr magnetons; leaves bands on the mesh in the folder."""
+    """Compute the bands on the mesh and return the Fermi level in eV and the total moment in Bohr magnetons."""
     scf = chain.run("scf", [*prefix, "pw.x"], pw_text(atoms, settings, "scf"), "JOB DONE")
     if "convergence NOT achieved" in scf:
-        raise ReferenceFailed("scf: self-consistency did not settle", kind="unconverged")
+        raise ReferenceFailed("scf: the self-consistent calculation did not converge", kind="unconverged")
     found = re.findall(r"total magnetization\s*=\s*([-\d.]+)", scf)
     moment = float(found[-1]) if found else float("nan")
     if not abs(moment) > 0.1:
-        raise ReferenceFailed(f"scf: the moment of the cell is {moment:.2f} Bohr magnetons: no ferromagnet to turn spins of", kind="state")
+        raise ReferenceFailed(
+            f"scf: the total moment is {moment:.2f} Bohr magnetons; the method requires a ferromagnetic state", kind="state"
+        )
     fermi = re.findall(r"the Fermi energy is\s*([-\d.]+) ev", scf)
     if not fermi:
-        raise ReferenceFailed("scf: pw.x tells no Fermi energy; was it another version?")
+        raise ReferenceFailed("scf: the output of pw.x contains no Fermi energy; check its version")
     chain.run("nscf", [*prefix, "pw.x"], pw_text(atoms, settings, "nscf"), "JOB DONE")
     return float(fermi[-1]), moment
 
 
 def _wannier_functions(chain: _Chain, atoms: Atoms, settings: WannierSettings, prefix: list[str], spin: str, fermi: float) -> float:
-    """Mean spread of one spin's, Å²; leaves their Hamiltonian in the folder as TB2J reads it."""
+    """Compute the Wannier Hamiltonian of one spin for TB2J and return the mean spread in Å²."""
     folder, win = chain.folder, win_text(atoms, settings, spin, fermi)
     write_whole(folder / f"{spin}.win", win)
     chain.run(f"neighbours-{spin}", ["wannier90.x", "-pp", spin], win, "")
@@ -321,7 +327,7 @@ def _wannier_functions(chain: _Chain, atoms: Atoms, settings: WannierSettings, p
     try:
         write_whole(folder / f"tb2j_{spin}_hr.dat", without_degeneracies((folder / f"{spin}_hr.dat").read_text()))
     except (OSError, ValueError, IndexError) as error:
-        raise ReferenceFailed(f"wannier90 ({spin}): its Hamiltonian cannot be read ({error})") from None
+        raise ReferenceFailed(f"wannier90 ({spin}): the Hamiltonian cannot be read ({error})") from None
     shutil.copy(folder / f"{spin}_centres.xyz", folder / f"tb2j_{spin}_centres.xyz")
     shutil.copy(folder / f"{spin}.win", folder / f"tb2j_{spin}.win")
     sums = re.findall(r"Sum of centres and spreads.*\)\s+([\d.]+)", log)

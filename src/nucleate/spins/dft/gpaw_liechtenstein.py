@@ -1,7 +1,7 @@
-"""Liechtenstein's couplings from GPAW's plane waves: what it needs of each magnetic site is in the PAW functions.
+"""Liechtenstein couplings from GPAW plane-wave calculations with PAW spheres as magnetic sites.
 
-Sites are PAW spheres, as in F. L. Durhuus et al., J. Phys.: Condens. Matter 35, 105802 (2023), doi 10.1088/1361-648X/acab4b; GPAW holds
-their sum over states, one wave vector after another, for the local density. See `paw_states` and `liechtenstein`.
+The sites are defined as in F. L. Durhuus et al., J. Phys.: Condens. Matter 35, 105802 (2023), doi 10.1088/1361-648X/acab4b; GPAW contains
+their sum over states for one wave vector at a time and the local density approximation. See `paw_states` and `liechtenstein`.
 """
 
 from __future__ import annotations
@@ -39,42 +39,47 @@ from nucleate.spins.dft.paw_states import PAWStates
 from nucleate.spins.symmetry import inside, symmetrised
 
 DIRECT = 1500
-"""Plane waves up to which a Hamiltonian is diagonalised at once; more are left to GPAW's iterations."""
+"""Largest number of plane waves for direct diagonalisation; larger Hamiltonians use GPAW's iterative solver."""
 BEYOND = 6
-"""Levels diagonalised beyond the bands that are used: they show where a degenerate set would be cut in two."""
+"""Number of levels diagonalised beyond the used bands, to detect degenerate sets at the boundary."""
 SPARE = 1.15
-"""Bands that iterations carry along for those that must converge; the highest never do."""
+"""Number of additional bands in the iterative solver, because the highest bands do not converge."""
 SYMMETRY = 1e-6
-"""Å; states are turned from one k-point to others, and GPAW refuses to do so under operations that hold less exactly."""
+"""Symmetry tolerance in Å; GPAW rejects less exact operations when it maps states between k-points."""
 OURS = ("mode", "occupations", "xc", "txt")
-"""Keywords of GPAW that the couplings rely on."""
+"""GPAW keywords set by this method."""
 UNCONVERGED = "raise [reference] max_iterations or smearing, or give a mixer in its parameters"
 WITHOUT_EFFECT = ("timeout", "workers", "command", "calculator", "pseudopotentials", "pseudo_dir")
 
 
 class LiechtensteinSettings(BaseModel):
-    """How couplings come from one self-consistent state."""
+    """Settings of couplings from one self-consistent state."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    moments: dict[str, float] = Field(description="Starting moment of each magnetic element, Bohr magnetons.")
-    cutoff: float = Field(8.0, gt=0, description="Longest pair, Å.")
-    length: float = Field(28.0, gt=0, description="Sides of the k-points' supercell are at least so long, Å, and twice the cutoff.")
-    mesh: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(None, description="k-points of the couplings; unset: from length.")
-    bands: float = Field(3.0, gt=0.6, description="Bands for each valence electron.")
-    kept: float = Field(0.5, gt=0, lt=1, description="Share of its starting moment that a site must keep.")
-    spin_orbit: bool = Field(False, description="Tensors with Dzyaloshinskii-Moriya vectors; three times the work, and more.")
+    moments: dict[str, float] = Field(description="Initial moment of each magnetic element in Bohr magnetons.")
+    cutoff: float = Field(8.0, gt=0, description="Largest pair distance in Å.")
+    length: float = Field(
+        28.0, gt=0, description="Minimum side length in Å of the supercell that corresponds to the k-point mesh; at least twice the cutoff."
+    )
+    mesh: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        None, description="k-point mesh of the couplings; default: from length."
+    )
+    bands: float = Field(3.0, gt=0.6, description="Number of bands per valence electron.")
+    kept: float = Field(0.5, gt=0, lt=1, description="Minimum final moment of a site as a fraction of its initial moment.")
+    spin_orbit: bool = Field(False, description="Compute tensors with Dzyaloshinskii-Moriya vectors; more than three times the cost.")
 
 
 @dataclass(frozen=True)
 class LiechtensteinResult:
-    """Couplings and what they stand on.
+    """Liechtenstein couplings with diagnostics.
 
     Attributes:
-        couplings: of the magnetic atoms, means over the space group of the magnetic state; `errors` are the spread.
-        moments: (n,) of the sites' spheres, with sign, Bohr magnetons.
-        mesh: k-points.
-        balance: (n,) a site's couplings with all sites over what its own field asks for; one if spheres held all of the exchange field.
+        couplings: Couplings of the magnetic atoms, averaged over the space group of the magnetic state; `errors` are the spread.
+        moments: (n,) signed moments of the PAW spheres in Bohr magnetons.
+        mesh: k-point mesh.
+        balance: (n,) ratio of the summed couplings of a site to the value required by its own exchange field; one if the spheres
+            contained the entire exchange field.
     """
 
     couplings: Couplings
@@ -84,20 +89,20 @@ class LiechtensteinResult:
 
 
 def mesh_for(atoms: Atoms, settings: LiechtensteinSettings) -> tuple[int, int, int]:
-    """k-points whose supercell tells all pairs within the cutoff apart.
+    """Return a k-point mesh whose supercell distinguishes all pairs within the cutoff.
 
     Raises:
-        BadInput: a mesh was given that does not.
+        BadInput: The given mesh does not distinguish them.
     """
     heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
     if settings.mesh is None:
         a, b, c = (int(np.ceil(max(settings.length, 2.001 * settings.cutoff) / h)) for h in heights)
         return a, b, c
     reach = float((np.array(settings.mesh) * heights).min() / 2)
-    # Pairs a little beyond the cutoff count too; those on the border of the supercell would be two in one.
+    # Include a margin: pairs on the boundary of the supercell would coincide with their images.
     if reach < settings.cutoff + 2e-3:
         shown = " x ".join(map(str, settings.mesh))
-        raise BadInput(f"a mesh of {shown} k-points tells pairs apart up to {reach:.2f} Å; raise mesh or lower the cutoff")
+        raise BadInput(f"a mesh of {shown} k-points distinguishes pairs up to {reach:.2f} Å only; use a denser mesh or a smaller cutoff")
     return settings.mesh
 
 
@@ -106,21 +111,21 @@ def liechtenstein_couplings(
     settings: LiechtensteinSettings,
     reference: ReferenceSettings,
     folder: Path,
-    told: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> LiechtensteinResult:
-    """Couplings of the state that a calculation settles in; what the folder holds from the same input is not run again.
+    """Compute couplings of a self-consistent state; results in the folder from the same input are reused.
 
-    The state is ferromagnetic unless the atoms carry starting moments of their own, with signs.
+    The state is ferromagnetic unless the atoms have signed initial moments.
 
     Raises:
-        BadInput: no magnetic atom, no pair within the cutoff, a mesh too small, another engine than GPAW.
-        ReferenceFailed: GPAW did not converge, or the moments are not those asked for.
+        BadInput: There is no magnetic atom or no pair within the cutoff, the mesh is too small, or the engine is not GPAW.
+        ReferenceFailed: GPAW did not converge, or the moments differ from those requested.
     """
     if reference.engine != "gpaw":
-        raise BadInput(f"method liechtenstein works on GPAW's states; engine {reference.engine} has none it can read")
+        raise BadInput(f"method liechtenstein requires engine gpaw, not {reference.engine}")
     engine = GPAWReference(reference)
     _check_reference(reference, engine)
-    # GPAW puts atoms inside the cell; pairs must be counted from where it puts them.
+    # GPAW wraps atoms into the cell; pair displacements must refer to these positions.
     atoms = inside(atoms)
     atoms.pbc = True
     sites = magnetic_sites(atoms, settings.moments)
@@ -130,15 +135,15 @@ def liechtenstein_couplings(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
+        raise BadInput(f"{folder}: the folder cannot be created: {error.strerror}") from None
     start_moments(atoms, {**reference.magnetic_moments, **settings.moments})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        calculator, moments = _ground_state(atoms, settings, engine, folder, sites, told)
-        told(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
+        calculator, moments = _ground_state(atoms, settings, engine, folder, sites, progress)
+        progress(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
         with gpaw_errors("bands", UNCONVERGED):
             calculator, bands = _on_mesh(calculator, mesh, settings.bands)
-        told("couplings")
+        progress("couplings")
         with gpaw_errors("couplings", UNCONVERGED):
             states = PAWStates(calculator, bands, sites, mesh)
             tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
@@ -147,29 +152,31 @@ def liechtenstein_couplings(
 
 
 def _check_reference(reference: ReferenceSettings, engine: GPAWReference) -> None:
-    """Refuse, before anything runs, what the couplings cannot be computed with or would not look at."""
+    """Reject unsupported reference settings and settings without effect before any calculation."""
     from gpaw.xc import XC
 
     idle = [name for name in WITHOUT_EFFECT if name in reference.model_fields_set]
     if idle:
-        raise BadInput(f"[reference] {', '.join(idle)}: no effect on method liechtenstein")
+        raise BadInput(f"[reference] {', '.join(idle)}: these settings have no effect on method liechtenstein")
     fixed = [name for name in OURS if name in reference.parameters]
     if fixed:
-        raise BadInput(f"[reference] parameters: {', '.join(fixed)}: method liechtenstein sets them itself")
+        raise BadInput(f"[reference] parameters: {', '.join(fixed)}: method liechtenstein sets these keywords itself")
     if not engine.smearing > 0:
-        raise BadInput("[reference] smearing: method liechtenstein needs one above zero, such as 0.1 eV")
+        raise BadInput("[reference] smearing: method liechtenstein requires a positive width, for example 0.1 eV")
     try:
         functional = XC(reference.xc)
     except NameError:
-        raise BadInput(f"[reference] xc: GPAW knows no functional {reference.xc}") from None
+        raise BadInput(f"[reference] xc: unknown functional {reference.xc} in GPAW") from None
     if type(functional).__name__ not in ("LDA", "GGA"):
-        raise BadInput(f"[reference] xc: {reference.xc}: method liechtenstein takes local functionals and gradients, such as LDA and PBE")
+        raise BadInput(
+            f"[reference] xc: {reference.xc}: method liechtenstein supports local and gradient-corrected functionals only (LDA, PBE)"
+        )
 
 
 def _ground_state(
-    atoms: Atoms, settings: LiechtensteinSettings, engine: GPAWReference, folder: Path, sites: np.ndarray, told: Callable[[str], None]
+    atoms: Atoms, settings: LiechtensteinSettings, engine: GPAWReference, folder: Path, sites: np.ndarray, progress: Callable[[str], None]
 ) -> tuple[Any, np.ndarray]:
-    """The converged calculator, from the folder if it is there, and the sites' moments."""
+    """Return the converged calculator, read from the folder if possible, and the moments of the sites."""
     from gpaw import GPAW
 
     starts = np.asarray(atoms.get_initial_magnetic_moments())
@@ -182,7 +189,7 @@ def _ground_state(
     state, mark = folder / "state.gpw", folder / "state.done"
     calculator = _read_state(state) if mark.exists() and mark.read_text(errors="replace") == key else None
     if calculator is None:
-        told("self-consistent state")
+        progress("self-consistent state")
         with gpaw_errors("state", UNCONVERGED):
             mark.unlink(missing_ok=True)
             calculator = GPAW(**options)
@@ -190,7 +197,7 @@ def _ground_state(
             atoms.calc = calculator
             atoms.get_potential_energy()
             calculator.write(str(state))
-            # What is computed now and what a later call reads must be one state: GPAW's file does not hold all that memory does.
+            # Reload the state, so that this run and later ones use the same data: GPAW's file is less complete than memory.
             calculator = GPAW(str(state), txt=None)
         write_whole(mark, key)
     moments = np.asarray(calculator.get_magnetic_moments())[sites]
@@ -206,17 +213,17 @@ def _ground_state(
 
 
 def _read_state(path: Path) -> Any:
-    """The calculator; None where the file is damaged or gone: it is computed anew."""
+    """Read the calculator; return None if the file is missing or damaged, so that the state is recomputed."""
     from gpaw import GPAW
 
     try:
         return GPAW(str(path), txt=None)
-    except Exception:  # A damaged file raises whatever its reader meets.
+    except Exception:  # A damaged file raises various exceptions.
         return None
 
 
 def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple[Any, int]:
-    """The same potential, states on a mesh; and how many of its bands are converged at every point."""
+    """Compute states on a mesh in the same potential; return the calculator and the number of converged bands at every point."""
     density = calculator.dft.density
     wanted = int(np.ceil(share * (density.nvalence - density.charge)))
     kpts = {"size": mesh, "gamma": True}
@@ -234,7 +241,7 @@ def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple
 def _tensors(
     states: PAWStates, width: float, signs: np.ndarray, spin_orbit: bool, pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(p, 3, 3) meV, and the balance of each site."""
+    """Return coupling tensors (p, 3, 3) in meV and the balance of each site."""
     fields = states.fields()
     bands = states.collinear(fields)
     balance = summed_couplings(bands, width).sum(axis=1) / local_stiffness(bands, width)

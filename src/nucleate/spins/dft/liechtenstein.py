@@ -1,12 +1,12 @@
-"""Exchange couplings from the response of one collinear state to small turns of its spins.
+"""Exchange couplings from the response of one collinear state to small spin rotations.
 
-With the local exchange fields B_i = V_i^up - V_i^down of the sites, e_i their directions and G the Green's functions of the state,
+With the local exchange fields B_i = V_i^up - V_i^down of the sites, their directions e_i and the Green's functions G of the state,
     J_ij = -k_B T sum_n Re Tr [B_i G_ij^up(i w_n) B_j G_ji^down(i w_n)],  w_n > 0,
-for pairs counted once; it is minus the mixed second derivative of the grand potential of the electrons in the field that is turned
-(A. I. Liechtenstein et al., J. Magn. Magn. Mater. 67, 65 (1987), doi 10.1016/0304-8853(87)90721-9; at a temperature: A. Terasawa et al.,
-J. Phys. Soc. Jpn. 88, 114706 (2019), doi 10.7566/JPSJ.88.114706). With spin-orbit coupling the same derivative is a tensor (L. Udvardi et
-al., Phys. Rev. B 68, 104436 (2003), doi 10.1103/PhysRevB.68.104436), of which one direction of the moments shows the part across it. The
-sum over frequencies is one over the poles of T. Ozaki's fraction (Phys. Rev. B 75, 035123 (2007), doi 10.1103/PhysRevB.75.035123).
+for pairs counted once. This is minus the mixed second derivative of the electronic grand potential in the rotated field
+(A. I. Liechtenstein et al., J. Magn. Magn. Mater. 67, 65 (1987), doi 10.1016/0304-8853(87)90721-9; finite temperature: A. Terasawa et al.,
+J. Phys. Soc. Jpn. 88, 114706 (2019), doi 10.7566/JPSJ.88.114706). With spin-orbit coupling the derivative is a tensor (L. Udvardi et
+al., Phys. Rev. B 68, 104436 (2003), doi 10.1103/PhysRevB.68.104436), of which one direction of the moments yields the transverse part. The
+frequency sum is evaluated at the poles of T. Ozaki's continued fraction (Phys. Rev. B 75, 035123 (2007), doi 10.1103/PhysRevB.75.035123).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from scipy.special import expit
 from nucleate.errors import BadInput
 
 FEWEST = 40
-"""Poles; N of them are the Fermi function to 1e-13 for levels within N^2 / 4 widths of the Fermi level."""
+"""Number of poles; N poles reproduce the Fermi function to 1e-13 for levels within N^2 / 4 widths of the Fermi level."""
 DIRECTIONS = ((0.0, 0.0), (90.0, 0.0), (90.0, 90.0))
-"""Polar and azimuthal angle, degrees, of moments along z, x and y."""
+"""Polar and azimuthal angles in degrees of moments along z, x and y."""
 PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 
 
 @dataclass(frozen=True)
 class SiteBands:
-    """Eigenstates on a mesh of k-points through the middle of the zone, as a few functions on each magnetic site see them.
+    """Eigenstates on a Gamma-centred k-point mesh, projected on a few functions at each magnetic site.
 
     Attributes:
-        mesh: k-points along each reciprocal vector; K of them, the last index fastest.
-        energies: (2, K, bands), eV, of both spins; (1, K, bands) of spinors.
-        projections: (2, K, bands, n, p), of each state on the functions of each site, Bloch phases of cells not divided out; for spinors
-            (1, K, bands, n, 2, p), the spin up along the moments first. Sites with fewer functions are filled up with zeros.
-        fields: (n, p, p), eV: matrix elements of B between the functions of a site.
-        electrons: in the cell.
+        mesh: Number of k-points along each reciprocal vector, K in total, with the last index fastest.
+        energies: (2, K, bands) energies of both spins in eV; (1, K, bands) for spinors.
+        projections: (2, K, bands, n, p) projections of each state on the functions of each site, including the Bloch phases of cells; for
+            spinors (1, K, bands, n, 2, p) with spin up along the moments first. Sites with fewer functions are padded with zeros.
+        fields: (n, p, p) matrix elements of B between the functions of a site in eV.
+        electrons: Number of electrons in the cell.
     """
 
     mesh: tuple[int, int, int]
@@ -48,22 +48,22 @@ class SiteBands:
     electrons: float
 
     def fermi_level(self, width: float) -> float:
-        """Where Fermi-Dirac occupations of this width (eV) hold all electrons, eV.
+        """Return the Fermi level in eV for Fermi-Dirac occupations of the given width in eV.
 
         Raises:
-            BadInput: there are not enough bands.
+            BadInput: There are not enough bands.
         """
         points = self.energies.shape[1]
         most = self.energies.size / points
         if most <= self.electrons:
-            raise BadInput(f"{most:g} bands cannot be filled with {self.electrons:g} electrons and leave some empty; take more bands")
+            raise BadInput(f"{most:g} bands are too few for {self.electrons:g} electrons and empty states; use more bands")
         reach = 50 * width
         low, high = self.energies.min() - reach, self.energies.max() + reach
         return float(brentq(lambda mu: expit((mu - self.energies) / width).sum() / points - self.electrons, low, high, xtol=1e-12))
 
 
 def poles(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ozaki's poles x_p > 0 and residues r_p: 1 / (e^x + 1) = 1/2 - sum_p r_p (1 / (x - i x_p) + 1 / (x + i x_p))."""
+    """Return Ozaki's poles x_p > 0 and residues r_p: 1 / (e^x + 1) = 1/2 - sum_p r_p (1 / (x - i x_p) + 1 / (x + i x_p))."""
     k = np.arange(1, 2 * count)
     beside = 1 / (2 * np.sqrt((2 * k - 1) * (2 * k + 1)))
     values, vectors = np.linalg.eigh(np.diag(beside, 1) + np.diag(beside, -1))
@@ -72,7 +72,7 @@ def poles(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _greens(bands: SiteBands, width: float, used: int | None) -> Iterator[tuple[float, list[np.ndarray]]]:
-    """At each pole: its weight, and of each kind of spin G between the functions of all sites, (K, P, P)."""
+    """Yield for each pole its weight and the Green's functions (K, P, P) of each spin between the functions of all sites."""
     level = bands.fermi_level(width)
     flat = bands.projections.reshape(*bands.projections.shape[:3], -1)
     bras = flat.conj()
@@ -86,14 +86,14 @@ def _greens(bands: SiteBands, width: float, used: int | None) -> Iterator[tuple[
 
 
 def _there(bands: SiteBands, greens: np.ndarray) -> np.ndarray:
-    """(mesh..., n, P / n, n, P / n): from a site to one some cells on."""
+    """Return the Green's functions (mesh..., n, P / n, n, P / n) from a site to a displaced site."""
     n = len(bands.fields)
     size = greens.shape[-1] // n
     return fftn(greens.reshape(*bands.mesh, n, size, n, size), axes=(0, 1, 2)) / len(greens)
 
 
 def _back(bands: SiteBands, greens: np.ndarray) -> np.ndarray:
-    """The same from the site some cells on."""
+    """Return the Green's functions from a displaced site back."""
     n = len(bands.fields)
     size = greens.shape[-1] // n
     return ifftn(greens.reshape(*bands.mesh, n, size, n, size), axes=(0, 1, 2))
@@ -102,17 +102,17 @@ def _back(bands: SiteBands, greens: np.ndarray) -> np.ndarray:
 def isotropic_couplings(
     bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int | None = None
 ) -> np.ndarray:
-    """-d2 Omega / d theta_i d theta_j of turns of two sites about one axis across the moments.
+    """Compute -d2 Omega / d theta_i d theta_j for rotations of two sites about one axis perpendicular to the moments.
 
     Args:
-        bands: of a collinear state, without spin-orbit coupling.
-        width: k_B T of the electrons, eV.
-        first, second, shifts: (p,), (p,), (p, 3): the second site lies in the cell displaced by `shifts`; on a mesh of N points cells N
-            apart are one. A site with itself (0 cells on) is asked for like any other pair.
-        used: poles; unset: as many as make the sum exact for these bands.
+        bands: Bands of a collinear state without spin-orbit coupling.
+        width: Electronic temperature k_B T in eV.
+        first, second, shifts: (p,), (p,), (p, 3) pairs; the second site lies in the cell displaced by `shifts`, periodic in the number of
+            mesh points. A site may be paired with itself (zero displacement).
+        used: Number of poles; default: as many as make the sum exact for these bands.
 
     Returns:
-        (p,) eV: J_ij times cos(e_i, e_j) of the state, so for antiparallel moments minus the coupling.
+        J_ij times cos(e_i, e_j) of the state, (p,) in eV: minus the coupling for antiparallel moments.
     """
     cells = tuple(np.mod(shifts, bands.mesh).T)
     found = np.zeros(len(first))
@@ -125,7 +125,7 @@ def isotropic_couplings(
 
 
 def summed_couplings(bands: SiteBands, width: float, used: int | None = None) -> np.ndarray:
-    """(n, n) eV: `isotropic_couplings` of a site with another one of every cell, with itself where both are one."""
+    """Return `isotropic_couplings` summed over all cells, including the on-site term, (n, n) in eV."""
     n, p = bands.fields.shape[:2]
     found = np.zeros((n, n))
     for weight, greens in _greens(bands, width, used):
@@ -137,10 +137,12 @@ def summed_couplings(bands: SiteBands, width: float, used: int | None = None) ->
 def transverse_couplings(
     bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int | None = None
 ) -> np.ndarray:
-    """-d2 Omega / d e_i d e_j of spinors, along the two directions x, y of the frame whose z is the moments'.
+    """Compute -d2 Omega / d e_i d e_j of spinors along the directions x, y of the frame whose z axis is along the moments.
+
+    The arguments are those of `isotropic_couplings`.
 
     Returns:
-        (p, 2, 2) eV. Arguments as of `isotropic_couplings`.
+        Transverse couplings (p, 2, 2) in eV.
     """
     n, p = bands.fields.shape[:2]
     cells = tuple(np.mod(shifts, bands.mesh).T)
@@ -150,13 +152,13 @@ def transverse_couplings(
         go = _there(bands, greens)[(*cells, first, slice(None), second)]
         come = _back(bands, greens)[(*cells, second, slice(None), first)]
         left, right = turns[:, first] @ go, turns[:, second] @ come
-        # Frequencies below zero add the complex conjugate.
+        # Negative frequencies contribute the complex conjugate.
         found -= 2 * weight * np.einsum("xpab,ypba->pxy", left, right, optimize=True).real
     return found
 
 
 def spin_frame(direction: tuple[float, float]) -> np.ndarray:
-    """(3, 3) rows x, y, z of the frame that spins along z are turned to: first about y by the polar angle, then about z."""
+    """Return the rows x, y, z (3, 3) of the frame obtained by rotating about y by the polar angle and then about z."""
     theta, phi = np.deg2rad(direction)
     turn_y = np.array([[np.cos(theta), 0, np.sin(theta)], [0, 1, 0], [-np.sin(theta), 0, np.cos(theta)]])
     turn_z = np.array([[np.cos(phi), -np.sin(phi), 0], [np.sin(phi), np.cos(phi), 0], [0, 0, 1]])
@@ -164,7 +166,7 @@ def spin_frame(direction: tuple[float, float]) -> np.ndarray:
 
 
 def full_tensors(across: np.ndarray) -> np.ndarray:
-    """(p, 3, 3) from the parts (3, p, 2, 2) across each of `DIRECTIONS`; what two directions show is their mean."""
+    """Return tensors (p, 3, 3) from the parts (3, p, 2, 2) transverse to each of `DIRECTIONS`; repeated components are averaged."""
     found, shown = np.zeros((across.shape[1], 3, 3)), np.zeros((3, 3))
     for block, direction in zip(across, DIRECTIONS, strict=True):
         axes = spin_frame(direction)[:2]
@@ -174,9 +176,9 @@ def full_tensors(across: np.ndarray) -> np.ndarray:
 
 
 def local_stiffness(bands: SiteBands, width: float) -> np.ndarray:
-    """(n,) eV: what a row of `summed_couplings` adds up to if these fields are all that tells spins apart.
+    """Return the expected row sums of `summed_couplings`, (n,) in eV, if these fields are the entire exchange field.
 
-    Turning all spins together costs nothing, so the sum must balance the field's own energy, -Tr B_i (rho_up - rho_down)_ii / 2.
+    A uniform rotation of all spins costs no energy, so the sum must balance the energy of the field, -Tr B_i (rho_up - rho_down)_ii / 2.
     """
     filled = expit((bands.fermi_level(width) - bands.energies) / width) / bands.energies.shape[1]
     density = [

@@ -1,10 +1,9 @@
 """Exchange couplings from total energies of spin states.
 
-Collinear mapping: energies of states of up and down moments are fitted by E = E_0 - sum_k J_k sum_{<ij> in k} s_i s_j, k a class of
-equivalent pairs. Four-state mapping: J_ij = (E_ud + E_du - E_uu - E_dd) / 4, other spins as they are (H. J. Xiang et al., Phys. Rev. B
-84, 224429 (2011), doi 10.1103/PhysRevB.84.224429); it holds the sum over all images of the pair. A state is taken for what was asked only
-if every moment has the sign and the size it should have: self-consistency may end in another state, whose energy would be a wrong
-coupling.
+Collinear mapping fits the energies of states with up and down moments by E = E_0 - sum_k J_k sum_{<ij> in k} s_i s_j, where k is a class
+of equivalent pairs. Four-state mapping uses J_ij = (E_ud + E_du - E_uu - E_dd) / 4 with the other spins fixed (H. J. Xiang et al., Phys.
+Rev. B 84, 224429 (2011), doi 10.1103/PhysRevB.84.224429); the result is the sum over all images of the pair. A state is accepted only if
+every moment has the requested sign and magnitude, because the calculation may converge to another state, which would give wrong couplings.
 """
 
 from __future__ import annotations
@@ -26,38 +25,38 @@ from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.symmetry import pair_map
 
 MOST_ENUMERATED = 12
-"""Magnetic sites up to which every state is looked at; beyond, states are drawn."""
+"""Largest number of magnetic sites for which all states are enumerated; for more sites, states are sampled."""
 DRAWN = 400
 NARROWEST = 0.1
-"""eV; an insulator's gap is wider."""
+"""Minimum gap of an insulator in eV."""
 WHOLE = 0.05
-"""Bohr magnetons; how far an insulator's total moment may be from a whole number."""
-Told = Callable[[str, dict[str, Any]], None]
+"""Largest deviation of an insulator's total moment from an integer in Bohr magnetons."""
+OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class MappingSettings(BaseModel):
-    """How energies become couplings."""
+    """Settings of energy mapping."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    method: str = Field("collinear", pattern="^(collinear|four-state)$", description="collinear or four-state.")
-    moments: dict[str, float] = Field(description="Starting moment of each magnetic element, Bohr magnetons.")
-    cutoff: float = Field(5.0, gt=0, description="Longest pair, Å.")
-    spare: int = Field(1, ge=0, description="States beyond those that fix every coupling: they measure the misfit.")
-    kept: float = Field(0.5, gt=0, lt=1, description="Share of its starting moment that a site must keep.")
-    alike: float = Field(0.3, gt=0, description="How far a site's moment may differ between states, Bohr magnetons.")
-    insulator: bool = Field(False, description="Refuse metallic states: without a gap, or with a cell's moment that is no whole number.")
-    seed: int = Field(0, ge=0, description="Of the states that are drawn.")
+    method: str = Field("collinear", pattern="^(collinear|four-state)$", description="Method: collinear or four-state.")
+    moments: dict[str, float] = Field(description="Initial moment of each magnetic element in Bohr magnetons.")
+    cutoff: float = Field(5.0, gt=0, description="Largest pair distance in Å.")
+    spare: int = Field(1, ge=0, description="Number of states beyond those that determine all couplings; they yield the misfit.")
+    kept: float = Field(0.5, gt=0, lt=1, description="Minimum final moment of a site as a fraction of its initial moment.")
+    alike: float = Field(0.3, gt=0, description="Largest difference of a site's moment between states in Bohr magnetons.")
+    insulator: bool = Field(False, description="Reject metallic states: those without a gap, or with a non-integer total moment.")
+    seed: int = Field(0, ge=0, description="Random seed of the sampled states.")
 
 
 @dataclass(frozen=True)
 class SpinState:
-    """One state and what became of it.
+    """Computed spin state.
 
     Attributes:
-        signs: (n,) of the magnetic sites.
-        label: of the reference.
-        moments: (n,) as they ended, Bohr magnetons.
+        signs: (n,) requested signs of the magnetic sites.
+        label: Label of the reference.
+        moments: (n,) final moments in Bohr magnetons.
     """
 
     signs: np.ndarray
@@ -67,15 +66,15 @@ class SpinState:
 
 @dataclass(frozen=True)
 class Mapped:
-    """Couplings and how they came about.
+    """Couplings from energy mapping with diagnostics.
 
     Attributes:
-        couplings: with the fit's standard error, where states are left over to measure it.
-        states: that were used.
-        failures: states that were not, in words.
+        couplings: Couplings with the standard error of the fit, if there are spare states.
+        states: States used.
+        failures: Descriptions of rejected states.
         orbit: (p,) class of each pair.
-        misfit: root mean square of the fit's residuals, meV; NaN where no state was left over.
-        notes: what the energies of the four-state method hold beside each pair.
+        misfit: Root mean square of the fit residuals in meV; NaN without spare states.
+        notes: Remarks on image contributions in the four-state method.
     """
 
     couplings: Couplings
@@ -87,26 +86,28 @@ class Mapped:
 
 
 def magnetic_sites(atoms: Atoms, moments: dict[str, float]) -> np.ndarray:
-    """Numbers of the atoms whose element has a moment.
+    """Return the indices of the atoms whose element has a moment.
 
     Raises:
-        BadInput: there is none.
+        BadInput: There is no such atom.
     """
     absent = [name for name in moments if name not in atoms.get_chemical_symbols()]
     sites = np.flatnonzero([abs(moments.get(symbol, 0.0)) > 0 for symbol in atoms.get_chemical_symbols()])
     if not len(sites):
         named = ", ".join(moments) or "none"
-        raise BadInput(f"{atoms.get_chemical_formula()}: no magnetic atom (elements with a moment: {named}); give moments such as Mn=4.5")
+        raise BadInput(
+            f"{atoms.get_chemical_formula()}: there is no magnetic atom (elements with a moment: {named}); give moments such as Mn=4.5"
+        )
     if absent:
-        raise BadInput(f"{atoms.get_chemical_formula()}: moments of {', '.join(absent)}, which it does not hold")
+        raise BadInput(f"{atoms.get_chemical_formula()}: moments are given for {', '.join(absent)}, which the structure does not contain")
     return sites
 
 
 def pairs_within(atoms: Atoms, sites: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of sites up to a distance, each once: first, second (p,), shifts (p, 3).
+    """Return pairs of sites up to a distance, counted once: first, second (p,), shifts (p, 3).
 
     Raises:
-        BadInput: there is none.
+        BadInput: There is no pair.
     """
     magnetic = atoms[sites]
     magnetic.pbc = True
@@ -115,27 +116,27 @@ def pairs_within(atoms: Atoms, sites: np.ndarray, cutoff: float) -> tuple[np.nda
         (i == j) & ((shifts[:, 0] > 0) | ((shifts[:, 0] == 0) & ((shifts[:, 1] > 0) | ((shifts[:, 1] == 0) & (shifts[:, 2] > 0)))))
     )
     if not upper.any():
-        raise BadInput(f"no two magnetic atoms are within {cutoff:g} Å; raise the cutoff")
+        raise BadInput(f"no two magnetic atoms are within {cutoff:g} Å; increase the cutoff")
     return i[upper], j[upper], shifts[upper].astype(int)
 
 
 def verified(signs: np.ndarray, label: Label, sites: np.ndarray, wanted: np.ndarray, settings: MappingSettings) -> np.ndarray:
-    """Moments (n,) of the sites, if the state is the one that was asked for.
+    """Return the moments (n,) of the sites if the state is the requested one.
 
     Raises:
-        ReferenceFailed: a moment has vanished or turned over, an insulator has become a metal, or the reference does not tell moments.
+        ReferenceFailed: A moment vanished or changed sign, the state of an insulator is metallic, or the reference reports no moments.
     """
     if "moments" not in label.details:
-        raise ReferenceFailed("the reference tells no magnetic moments: the state cannot be verified", kind="state")
+        raise ReferenceFailed("the reference reports no magnetic moments, so the state cannot be verified", kind="state")
     moments = np.array(label.details["moments"])[sites]
     for site, sign, moment, start in zip(sites, signs, moments, wanted, strict=True):
         if sign * moment < settings.kept * start:
-            ended = "vanished" if abs(moment) < settings.kept * start else "turned over"
+            ended = "vanished" if abs(moment) < settings.kept * start else "changed sign"
             raise ReferenceFailed(f"the moment of atom {site} {ended}: {moment:.2f} of {sign * start:+.2f} Bohr magnetons", kind="state")
     if settings.insulator:
         total = label.details.get("total_moment")
         if total is None:
-            raise ReferenceFailed("the reference tells no total moment: whether the state is insulating cannot be verified", kind="state")
+            raise ReferenceFailed("the reference reports no total moment, so the insulating state cannot be verified", kind="state")
         if abs(total - round(total)) > WHOLE:
             raise ReferenceFailed(f"the total moment is {total:.2f} Bohr magnetons: the state is metallic", kind="state")
         gap = label.details.get("gap")
@@ -153,17 +154,17 @@ def _with_moments(atoms: Atoms, sites: np.ndarray, signs: np.ndarray, wanted: np
 
 
 def _design(signs: np.ndarray, first: np.ndarray, second: np.ndarray, orbit: np.ndarray) -> np.ndarray:
-    """(states, 1 + classes): a one, then minus the sum of s_i s_j over each class."""
+    """Return the design matrix (states, 1 + classes): one, then minus the sum of s_i s_j over each class."""
     products = signs[:, first] * signs[:, second]
     columns = [-products[:, orbit == k].sum(axis=1) for k in range(orbit.max() + 1)]
     return np.column_stack([np.ones(len(signs)), *columns]).astype(float)
 
 
 def choose_states(n: int, first: np.ndarray, second: np.ndarray, orbit: np.ndarray, spare: int, rng: np.random.Generator) -> np.ndarray:
-    """(states, n) signs, the first up: all aligned, then those that make the fit best posed, then spare ones.
+    """Choose signs (states, n) with the first site up: the aligned state, states that best condition the fit, and spare states.
 
     Raises:
-        BadInput: no set of states tells the classes of pairs apart.
+        BadInput: No set of states distinguishes the classes of pairs.
     """
     if n <= MOST_ENUMERATED:
         pool = np.array([(1, *rest) for rest in itertools.product((1, -1), repeat=n - 1)])
@@ -171,21 +172,21 @@ def choose_states(n: int, first: np.ndarray, second: np.ndarray, orbit: np.ndarr
         pool = np.vstack([np.ones(n, dtype=int), rng.choice([1, -1], size=(DRAWN, n))])
         pool *= pool[:, :1]
     design = _design(pool, first, second, orbit)
-    # States of equal sums have equal energies in this model.
+    # States with equal sums have equal energies in this model.
     _, unique = np.unique(design, axis=0, return_index=True)
     unique = np.sort(unique)
     pool, design = pool[unique], design[unique]
     needed = design.shape[1]
     if np.linalg.matrix_rank(design) < needed:
         raise BadInput(
-            f"{needed - 1} classes of pairs but their states in this cell fix only {np.linalg.matrix_rank(design) - 1} combinations; "
-            "take a larger cell, a shorter cutoff or the four-state method"
+            f"{needed - 1} classes of pairs, but the states of this cell determine only {np.linalg.matrix_rank(design) - 1} combinations; "
+            "use a larger cell, a smaller cutoff or the four-state method"
         )
     chosen = [int((pool == 1).all(axis=1).argmax())]
     scale = np.linalg.norm(design, axis=0)
     while len(chosen) < min(needed + spare, len(pool)):
         rest = [k for k in range(len(pool)) if k not in chosen]
-        # The next state is the one that adds most volume, or, once all is fixed, most information.
+        # Select the state that adds most volume, or most information once the design has full rank.
         gram = (design[chosen] / scale).T @ (design[chosen] / scale) + 1e-6 * np.eye(needed)
         inverse = np.linalg.inv(gram)
         gain = np.einsum("ka,ab,kb->k", design[rest] / scale, inverse, design[rest] / scale)
@@ -193,18 +194,18 @@ def choose_states(n: int, first: np.ndarray, second: np.ndarray, orbit: np.ndarr
     return pool[chosen]
 
 
-def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatcher, told: Told = lambda kind, facts: None) -> Mapped:
-    """Couplings between the magnetic atoms of a crystal.
+def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatcher, progress: OnEvent = lambda kind, facts: None) -> Mapped:
+    """Compute couplings between the magnetic atoms of a crystal.
 
     Args:
-        atoms: the crystal.
-        settings: which atoms are magnetic, how far pairs reach, which method.
-        dispatcher: asks the reference; what its ledger knows is not computed again.
-        told: is called with "state" and {done, total, signs, failed} after each state.
+        atoms: Crystal structure.
+        settings: Magnetic elements, cutoff and method.
+        dispatcher: Dispatcher of the reference; results in its ledger are reused.
+        progress: Callback, called with "state" and {done, total, signs, failed} after each state.
 
     Raises:
-        BadInput: no magnetic atom, no pair, a cell that cannot tell pairs apart.
-        NucleateError: too many states failed or fell into others; each is named.
+        BadInput: There is no magnetic atom or no pair, or the cell cannot distinguish the pairs.
+        NucleateError: Too many states failed or converged to other states; the message lists them.
     """
     sites = magnetic_sites(atoms, settings.moments)
     symbols = atoms.get_chemical_symbols()
@@ -213,16 +214,16 @@ def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatche
     orbit = pair_map(atoms, sites, first, second, shifts).orbit
     rng = np.random.default_rng(settings.seed)
     if settings.method == "four-state":
-        return _four_state(atoms, sites, wanted, (first, second, shifts), orbit, settings, dispatcher, told)
+        return _four_state(atoms, sites, wanted, (first, second, shifts), orbit, settings, dispatcher, progress)
     if (first == second).all():
-        raise BadInput("the cell holds one magnetic atom, whose images always point along; take a supercell")
+        raise BadInput("the cell contains one magnetic atom, whose images are always parallel; use a supercell")
     signs = choose_states(len(sites), first, second, orbit, settings.spare, rng)
-    states, failures = ask_states(atoms, sites, wanted, signs, settings, dispatcher, told, "collinear mapping")
+    states, failures = ask_states(atoms, sites, wanted, signs, settings, dispatcher, progress, "collinear mapping")
     if not states:
-        raise NucleateError(f"none of {len(signs)} states could be used: {'; '.join(failures)}")
+        raise NucleateError(f"none of the {len(signs)} states is usable: {'; '.join(failures)}")
     design = _design(np.array([s.signs for s in states]), first, second, orbit)
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise NucleateError(f"the {len(states)} states that could be used do not fix every coupling: {'; '.join(failures)}")
+        raise NucleateError(f"the {len(states)} usable states do not determine all couplings: {'; '.join(failures)}")
     energies = 1e3 * np.array([s.label.energy for s in states])
     fit, *_ = np.linalg.lstsq(design, energies - energies.mean(), rcond=None)
     left = len(states) - design.shape[1]
@@ -240,9 +241,9 @@ def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatche
 
 def ask_states(
     atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, signs: np.ndarray, settings: MappingSettings, dispatcher: Dispatcher,
-    told: Told = lambda kind, facts: None, purpose: str = "energy mapping",
+    progress: OnEvent = lambda kind, facts: None, purpose: str = "energy mapping",
 ) -> tuple[list[SpinState], list[str]]:  # fmt: skip
-    """States (s, n) that turned out as asked for, and in words those that did not."""
+    """Compute states (s, n); return the verified ones and descriptions of the rejected ones."""
     states: list[SpinState] = []
     failures: list[str] = []
     done = 0
@@ -250,9 +251,9 @@ def ask_states(
     def on_done(index: int, answer: Label | ReferenceFailed) -> None:
         nonlocal done
         done += 1
-        told("state", {"done": done, "total": len(signs), "signs": arrows(signs[index]), "failed": isinstance(answer, ReferenceFailed)})
+        progress("state", {"done": done, "total": len(signs), "signs": arrows(signs[index]), "failed": isinstance(answer, ReferenceFailed)})
 
-    # One grid of k-points for all states, whichever of them repeat a smaller cell: no two sites of this one are alike.
+    # Use one k-point grid for all states, including those with a smaller primitive cell, by treating all sites as different.
     apart = _with_moments(atoms, sites, 1 + 0.01 * np.arange(len(sites)), wanted)
     asked = [_with_moments(atoms, sites, s, wanted) for s in signs]
     answers = dispatcher.label_many(asked, purpose, 0, on_done, like=[apart] * len(asked))
@@ -271,19 +272,19 @@ def ask_states(
                 worst = int(gaps.argmax())
                 here, elsewhere = abs(state.moments[worst]), usual[worst]
                 failures.append(
-                    f"state {arrows(state.signs)}: the moment of atom {sites[worst]} is {here:.2f}, in other states {elsewhere:.2f}"
+                    f"state {arrows(state.signs)}: the moment of atom {sites[worst]} is {here:.2f}, but {elsewhere:.2f} in other states"
                 )
         states = [state for state, gaps in zip(states, off, strict=True) if gaps.max() <= settings.alike]
     return states, failures
 
 
 def arrows(signs: np.ndarray) -> str:
-    """Up and down as u and d."""
+    """Return signs as a string of u (up) and d (down)."""
     return "".join("u" if s > 0 else "d" for s in signs)
 
 
 def _image_beyond(atoms: Atoms, i: int, j: int, cutoff: float) -> float:
-    """Distance of the nearest image of atom j beyond the cutoff, Å."""
+    """Return the distance in Å of the nearest image of atom j beyond the cutoff."""
     heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
     reach = np.ceil((cutoff + 2 * atoms.cell.lengths().max()) / heights).astype(int)
     images = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1).reshape(-1, 3) @ atoms.cell.array
@@ -293,7 +294,7 @@ def _image_beyond(atoms: Atoms, i: int, j: int, cutoff: float) -> float:
 
 def _four_state(
     atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, pairs: tuple[np.ndarray, np.ndarray, np.ndarray], orbit: np.ndarray,
-    settings: MappingSettings, dispatcher: Dispatcher, told: Callable[[str, dict[str, Any]], None],
+    settings: MappingSettings, dispatcher: Dispatcher, progress: Callable[[str, dict[str, Any]], None],
 ) -> Mapped:  # fmt: skip
     first, second, shifts = pairs
     tensors = np.full((len(first), 3, 3), np.nan)
@@ -310,20 +311,20 @@ def _four_state(
         if not choices:
             p = np.flatnonzero(orbit == k)[0]
             what = f"pairs like {sites[first[p]]}-{sites[second[p]]} {tuple(shifts[p].tolist())}"
-            failures.append(f"{what}: images of themselves, or of a pair at another distance; take a larger cell")
+            failures.append(f"{what}: the pair coincides with images of itself or of a pair at another distance; use a larger cell")
             continue
         images, i, j = min(choices)
         beyond = _image_beyond(atoms, int(sites[i]), int(sites[j]), settings.cutoff)
         notes.append(
-            f"pair {sites[i]}-{sites[j]}: {images} bond{'s' * (images > 1)} a cell share the energy; it holds images at {beyond:.2f} Å too"
+            f"pair {sites[i]}-{sites[j]}: {images} bond{'s' * (images > 1)} per cell share the energy; images at {beyond:.2f} Å contribute"
         )
         signs = np.ones((4, len(sites)), dtype=int)
         signs[1, i] = signs[2, j] = -1
         signs[3, [i, j]] = -1
         if len(sites) == 2:
-            # Turning every spin over changes nothing without spin-orbit coupling.
+            # Without spin-orbit coupling the energy is invariant under reversal of all spins.
             signs = signs[[0, 1]]
-        found, failed = ask_states(atoms, sites, wanted, signs, settings, dispatcher, told, "four-state mapping")
+        found, failed = ask_states(atoms, sites, wanted, signs, settings, dispatcher, progress, "four-state mapping")
         failures += failed
         states += found
         if len(found) < len(signs):
@@ -334,7 +335,7 @@ def _four_state(
         tensors[orbit == k] = tensor(total / images)
     known = np.isfinite(tensors).all(axis=(1, 2))
     if not known.any():
-        raise NucleateError(f"no pair could be computed: {'; '.join(failures)}")
+        raise NucleateError(f"no coupling could be computed: {'; '.join(failures)}")
     couplings = Couplings.from_atoms(
         atoms, sites, np.mean([np.abs(s.moments) for s in states], axis=0), first=first[known], second=second[known], shifts=shifts[known],
         tensors=tensors[known],

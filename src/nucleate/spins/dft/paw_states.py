@@ -1,8 +1,8 @@
-"""States of a GPAW calculation as the PAW spheres of its magnetic atoms see them.
+"""Projection of GPAW states on the PAW spheres of magnetic atoms.
 
 Inside the sphere of an atom a state is sum_i phi_i <p_i|psi>, phi the all-electron partial waves and p the projectors (P. E. Bloechl,
 Phys. Rev. B 50, 17953 (1994), doi 10.1103/PhysRevB.50.17953). The exchange field of a site is that of the sphere,
-<phi_i|v_up - v_down|phi_j>, and of the Hubbard terms there; what lies between spheres belongs to none.
+<phi_i|v_up - v_down|phi_j>, including Hubbard terms; the interstitial region belongs to no site.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from ase.units import Ha
 from nucleate.spins.dft.liechtenstein import SiteBands
 
 DEGENERATE = 1e-4
-"""eV; levels nearer than this are one: symmetry makes them equal, GPAW's grids split them by some 1e-5 eV."""
+"""Degeneracy tolerance in eV; GPAW's grids split symmetry-equivalent levels by about 1e-5 eV."""
 
 
 def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any) -> np.ndarray:
-    """<phi_i|v_up - v_down|phi_j> inside the smallest of an atom's spheres, and what else tells spins apart in its PAW Hamiltonian.
+    """Return <phi_i|v_up - v_down|phi_j> inside the smallest sphere of an atom, plus other spin-dependent PAW terms.
 
     Args:
         setup: GPAW's PAW data set.
         density: (2, i, i) atomic density matrices.
-        potential: (2, i, i) corrections of the Hamiltonian, Ha.
-        xc: GPAW's functional, local or of density gradients.
+        potential: (2, i, i) Hamiltonian corrections in Ha.
+        xc: GPAW functional, local or gradient-corrected.
 
     Returns:
-        (i, i) eV.
+        Exchange field (i, i) in eV.
     """
     from gpaw.sphere.lebedev import Y_nL, weight_n
     from gpaw.utilities import pack_density, unpack_hermitian
@@ -42,7 +42,7 @@ def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any
     expansion = np.inner(np.array([pack_density(d) for d in density]), inner.B_pqL.T)
 
     def field(products: np.ndarray, core: np.ndarray, inside: np.ndarray) -> np.ndarray:
-        """Up less down, of partial waves whose products are given, over the points of the radial grid that are inside."""
+        """Return the up-minus-down matrix elements for the given partial-wave products on the radial grid points inside."""
         densities = expansion @ products
         densities[:, 0] += np.sqrt(4 * np.pi) / 2 * core
         angular = densities.shape[1]
@@ -73,10 +73,10 @@ def sphere_field(setup: Any, density: np.ndarray, potential: np.ndarray, xc: Any
 
 
 def whole_shells(levels: np.ndarray, bands: int) -> int:
-    """How many of the lowest `bands` levels (eV, ascending) leave no degenerate set cut in two.
+    """Return the number of the lowest `bands` levels (eV, ascending) that contain only complete degenerate sets.
 
-    Eigenvectors of a degenerate set are arbitrary, and with a part of them couplings would depend on the processor. Where the levels end
-    with the bands, nothing is known of the next one and all are kept.
+    Eigenvectors of a degenerate set are arbitrary; with an incomplete set the couplings would depend on the machine. If there is no level
+    beyond the bands, all are kept.
     """
     if bands >= len(levels):
         return bands
@@ -85,13 +85,13 @@ def whole_shells(levels: np.ndarray, bands: int) -> int:
 
 @dataclass(frozen=True)
 class PAWStates:
-    """Of one calculation with two spins, on a mesh of k-points through the middle of the zone.
+    """States of a collinear spin-polarised calculation on a Gamma-centred k-point mesh.
 
     Attributes:
-        calculator: GPAW's, collinear.
-        bands: the lowest ones that are used, of each spin.
-        sites: (n,) numbers of the magnetic atoms.
-        mesh: k-points along each reciprocal vector.
+        calculator: Collinear GPAW calculator.
+        bands: Number of lowest bands used for each spin.
+        sites: (n,) indices of the magnetic atoms.
+        mesh: Number of k-points along each reciprocal vector.
     """
 
     calculator: Any
@@ -101,7 +101,7 @@ class PAWStates:
 
     @property
     def electrons(self) -> float:
-        """In the cell."""
+        """Number of electrons in the cell."""
         density = self.calculator.dft.density
         return float(density.nvalence - density.charge)
 
@@ -111,13 +111,13 @@ class PAWStates:
 
     @property
     def _zone(self) -> np.ndarray:
-        """(K,) numbers of GPAW's k-points of the whole zone, in the order of the mesh."""
+        """Indices (K,) of GPAW's k-points of the full Brillouin zone in the order of the mesh."""
         points = self.calculator.dft.ibzwfs.ibz.bz.kpt_Kc
         place = np.mod(np.rint(points * self.mesh).astype(int), self.mesh)
         return np.argsort(np.ravel_multi_index(tuple(place.T), self.mesh))
 
     def fields(self) -> np.ndarray:
-        """(n, p, p) eV, exchange field of each site, see `sphere_field`."""
+        """Return the exchange field of each site, (n, p, p) in eV, see `sphere_field`."""
         dft = self.calculator.dft
         found = np.zeros((len(self.sites), self._widest, self._widest))
         for n, site in enumerate(map(int, self.sites)):
@@ -127,7 +127,7 @@ class PAWStates:
         return found
 
     def collinear(self, fields: np.ndarray) -> SiteBands:
-        """Without spin-orbit coupling: states of the irreducible k-points, turned to all others."""
+        """Return the bands without spin-orbit coupling, with states mapped from the irreducible to all k-points."""
         from gpaw.ibz2bz import IBZ2BZMaps
 
         maps = IBZ2BZMaps.from_calculator(self.calculator)
@@ -148,7 +148,7 @@ class PAWStates:
         return SiteBands(self.mesh, energies, projections, fields, self.electrons)
 
     def spinors(self, fields: np.ndarray, direction: tuple[float, float]) -> SiteBands:
-        """With spin-orbit coupling, moments turned from z to `direction` (polar and azimuthal angle, degrees)."""
+        """Return the bands with spin-orbit coupling for moments rotated from z to `direction` (polar and azimuthal angle in degrees)."""
         from gpaw.spinorbit import soc_eigenstates
 
         found = soc_eigenstates(self.calculator, n2=self.bands, theta=direction[0], phi=direction[1])

@@ -1,4 +1,4 @@
-"""Couplings from a file of any kind that is known."""
+"""Reading of couplings from any supported file format."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from nucleate.spins.files.tb2j import read_tb2j
 
 
 def read_couplings(path: str | Path) -> Couplings:
-    """By its ending: .csv a table, .out TB2J's, .cfg Spirit's.
+    """Read couplings; the suffix selects the format: .csv (table), .out (TB2J) or .cfg (Spirit).
 
     Raises:
-        BadInput: no such file, another ending, or what the reader refuses.
+        BadInput: The file does not exist, its suffix is unknown, or its content cannot be read.
     """
     path = Path(path)
     readers = {".csv": read_table, ".out": read_tb2j, ".cfg": read_spirit}
     if not path.is_file():
-        raise BadInput(f"{path}: no such file; give couplings as .csv (a table), .out (TB2J) or .cfg (Spirit)")
+        raise BadInput(f"{path}: no such file; give couplings as .csv (table), .out (TB2J) or .cfg (Spirit)")
     if path.suffix not in readers:
-        raise BadInput(f"{path}: unknown kind of file; known: .csv (a table), .out (TB2J), .cfg (Spirit); rename it to its kind")
+        raise BadInput(f"{path}: unknown file format; the suffix must be .csv (table), .out (TB2J) or .cfg (Spirit)")
     return readers[path.suffix](path)

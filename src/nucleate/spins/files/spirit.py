@@ -1,7 +1,7 @@
-"""Couplings as an input file of Spirit, and back.
+"""Reading and writing of Spirit input files.
 
-Spirit's Hamiltonian is ours: unit vectors, each pair once, minus signs, meV, Bohr magnetons, tesla; it has no symmetric anisotropic part
-of a pair. G. P. Müller et al., Phys. Rev. B 99, 224414 (2019), doi 10.1103/PhysRevB.99.224414.
+Spirit uses the same convention as this package (unit vectors, each pair once, minus signs, meV, Bohr magnetons, tesla), without
+symmetric anisotropic couplings. G. P. Müller et al., Phys. Rev. B 99, 224414 (2019), doi 10.1103/PhysRevB.99.224414.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ LATTICES = {
     "hex2d60": ((sqrt(0.75), -0.5, 0), (sqrt(0.75), 0.5, 0), (0, 0, 1)),
     "hex2d120": ((0.5, -sqrt(0.75), 0), (0.5, sqrt(0.75), 0), (0, 0, 1)),
 }
-"""Vectors that Spirit has names for, in lattice constants."""
+"""Bravais lattices known to Spirit by name, in lattice constants."""
 KEYWORDS = (
     "hamiltonian", "bravais_lattice", "bravais_vectors", "bravais_matrix", "lattice_constant", "basis", "mu_s", "n_basis_cells",
     "boundary_conditions", "external_field_normal", "anisotropy_magnitude", "anisotropy_normal", "anisotropy_file", "n_anisotropy",
     "n_interaction_pairs", "interaction_pairs_file", "ddi_n_periodic_images", "ddi_radius", "ddi_pb_zero_padding", "output_file_tag",
     "n_shells_exchange", "n_shells_dmi", "jij", "dij", "dm_chirality",
 )  # fmt: skip
-"""Those that are read, and those that say nothing without another one: shells without heisenberg_neighbours, dipoles without ddi_method."""
+"""Keywords that are read, and keywords without effect on their own: shells without heisenberg_neighbours, dipoles without ddi_method."""
 SIMULATION = ("log_", "save_", "llg_", "mc_", "gneb_", "ema_", "mmf_")
-"""How keywords begin that tell a method of simulation or its output."""
+"""Prefixes of keywords for simulation methods or output."""
 LOSSES = {
-    "external_field_magnitude": "a field is none of the couplings; give it to the simulation",
-    "n_interaction_quadruplets": "couplings are of pairs alone",
-    "interaction_quadruplets_file": "couplings are of pairs alone",
-    "ddi_method": "dipoles are none of the couplings",
-    "dd_radius": "dipoles are none of the couplings",
-    "cubic_anisotropy_magnitude": "couplings have no cubic anisotropy",
-    "n_defects": "couplings are of a perfect crystal, without vacancies and defects",
-    "defects_from_file": "couplings are of a perfect crystal, without vacancies and defects",
-    "atom_types": "couplings are of a perfect crystal, without disorder",
-    "n_pinned": "couplings hold no pinned spins",
-    "pinned_from_file": "couplings hold no pinned spins",
-    **{f"pin_n{k}{side}": "couplings hold no pinned spins" for k in "abc" for side in ("", "_left", "_right")},
-    "pinning_cell": "couplings hold no pinned spins",
+    "external_field_magnitude": "a field is not part of the couplings; give it as an option of the simulation",
+    "n_interaction_quadruplets": "only pair couplings are supported",
+    "interaction_quadruplets_file": "only pair couplings are supported",
+    "ddi_method": "dipole interactions are not supported",
+    "dd_radius": "dipole interactions are not supported",
+    "cubic_anisotropy_magnitude": "cubic anisotropy is not supported",
+    "n_defects": "vacancies and defects are not supported",
+    "defects_from_file": "vacancies and defects are not supported",
+    "atom_types": "disorder is not supported",
+    "n_pinned": "pinned spins are not supported",
+    "pinned_from_file": "pinned spins are not supported",
+    **{f"pin_n{k}{side}": "pinned spins are not supported" for k in "abc" for side in ("", "_left", "_right")},
+    "pinning_cell": "pinned spins are not supported",
     "basis_file": "give the basis in the file itself",
 }
-"""Keywords that couplings would lose, unless their value is zero."""
+"""Keywords that are rejected, because the couplings cannot represent them, unless their value is zero."""
 LARGEST_NUMBER = 1e12
 
 
@@ -62,14 +62,14 @@ def spirit_text(
     field: tuple[float, float, float] = (0.0, 0.0, 0.0),
     periodic: tuple[bool, bool, bool] = (True,) * 3,
 ) -> str:
-    """A cfg file: geometry, couplings, one anisotropy axis a site, a field in tesla.
+    """Return a cfg file with geometry, couplings, one anisotropy axis per site and a field in tesla.
 
     Raises:
-        BadInput: what Spirit cannot hold: symmetric anisotropic couplings, or an on-site tensor with more than one axis.
+        BadInput: Spirit cannot represent the couplings: symmetric anisotropic couplings, or an on-site tensor with several axes.
     """
     rest = couplings.tensors - tensor(couplings.isotropic, couplings.dm)
     if np.abs(rest).max(initial=0) > 1e-9:
-        raise BadInput("Spirit has no symmetric anisotropic couplings; these have some")
+        raise BadInput("Spirit does not support symmetric anisotropic couplings, which these couplings contain")
     scaled = couplings.positions @ np.linalg.inv(couplings.cell)
     out = ["log_to_console 0", "log_to_file 0", "bravais_vectors", *(" ".join(repr(float(x)) for x in row) for row in couplings.cell)]
     out += ["lattice_constant 1.0", "basis", str(len(scaled)), *(" ".join(repr(float(x)) for x in row) for row in scaled)]
@@ -89,54 +89,54 @@ def spirit_text(
 
 
 def _axis(site: int, value: np.ndarray) -> tuple[float, np.ndarray]:
-    """Strength and axis of K n n^T + c 1; the constant changes no direction."""
+    """Return strength K and axis n of a tensor K n n^T + c 1; the constant c has no effect on directions."""
     values, vectors = np.linalg.eigh(value)
     gaps = np.diff(values)
     if gaps.max() < 1e-12:
         return 0.0, np.array([0.0, 0.0, 1.0])
     if gaps.min() > 1e-4 * gaps.max():
-        raise BadInput(f"site {site}: Spirit takes one axis of anisotropy a site; this tensor has three different values")
+        raise BadInput(f"site {site}: Spirit supports one anisotropy axis per site, but this tensor has three different eigenvalues")
     k = 0 if gaps[0] > gaps[1] else 2
     return float(values[k] - values[2 - k]), vectors[:, k]
 
 
 @dataclass
 class _Input:
-    """An input file by keywords: the words of each keyword's line, and where the lines below it begin."""
+    """Input file indexed by keyword."""
 
     path: Path
     lines: list[list[str]]
     at: dict[str, int]
 
     def words(self, keyword: str, count: int = 0) -> list[str]:
-        """The words behind a keyword, `count` at least; none where it does not stand."""
+        """Return the values of a keyword, at least `count`; empty if the keyword is absent."""
         found = self.lines[self.at[keyword]][1:] if keyword in self.at else []
         if keyword in self.at and len(found) < count:
-            raise BadInput(f"{self.path}: keyword {keyword}: {count} values are needed, {len(found)} stand there")
+            raise BadInput(f"{self.path}: keyword {keyword} needs {count} values, but has {len(found)}")
         return found
 
     def numbers(self, keyword: str, default: tuple[float, ...]) -> list[float]:
-        """As many as the default holds."""
+        """Return as many numbers as the default contains."""
         words = self.words(keyword, len(default))[: len(default)]
         return [_number(word, f"{self.path}: keyword {keyword}") for word in words] or list(default)
 
     def rows(self, keyword: str, first: int, count: int) -> list[list[str]]:
-        """Lines below a keyword's, from the `first`; never more than there are."""
+        """Return up to `count` lines below a keyword, starting at the `first`."""
         start = self.at[keyword] + first
         return self.lines[start : start + count]
 
 
 def _words(path: Path) -> list[list[str]]:
-    """The words of each line that has some; comments, bars and plus signs are none, as in Spirit."""
+    """Return the words of each non-empty line; comments, bars and plus signs are ignored, as in Spirit."""
     lines = (line.split("#")[0].translate({ord("|"): None, ord("+"): None}).split() for line in read_text(path).splitlines())
     return [words for words in lines if words]
 
 
 def _opened(path: Path) -> _Input:
-    """Keywords, each read once; every line belongs to one.
+    """Index the keywords of a file; every line must belong to a keyword.
 
     Raises:
-        BadInput: a keyword that is not known, or twice.
+        BadInput: A keyword is unknown or occurs twice.
     """
     lines = _words(path)
     found = _Input(path, lines, {})
@@ -144,9 +144,9 @@ def _opened(path: Path) -> _Input:
     while k < len(lines):
         word = lines[k][0].lower()
         if word not in KEYWORDS and not word.startswith(SIMULATION) and word not in LOSSES:
-            raise BadInput(f"{path}: keyword {quoted(lines[k][0], 40)} is not known; take it out if the couplings hold without it")
+            raise BadInput(f"{path}: keyword {quoted(lines[k][0], 40)} is unknown; remove it if the couplings are valid without it")
         if word in found.at:
-            raise BadInput(f"{path}: keyword {word} stands there twice")
+            raise BadInput(f"{path}: keyword {word} occurs twice")
         found.at[word] = k
         _refuse_loss(found, word)
         k += 1 + _lines_below(found, word)
@@ -154,7 +154,7 @@ def _opened(path: Path) -> _Input:
 
 
 def _lines_below(found: _Input, word: str) -> int:
-    """How many lines below its own a keyword has."""
+    """Return the number of lines below a keyword that belong to it."""
     if word in ("bravais_vectors", "bravais_matrix"):
         return 3
     if word == "basis":
@@ -163,7 +163,7 @@ def _lines_below(found: _Input, word: str) -> int:
     if word in ("n_interaction_pairs", "n_anisotropy", "n_interaction_quadruplets", "n_defects", "n_pinned"):
         count = _count(found.words(word, 1)[0], f"{found.path}: keyword {word}")
         below = [text.lower() for row in found.rows(word, 1, 1) for text in row]
-        # Columns are named above the rows, and may be where there are no rows.
+        # Column names precede the rows and may be present without rows.
         named = "i" in below and (count > 0 or not below[0].isdigit())
         return count + int(named)
     if word == "atom_types":
@@ -172,20 +172,22 @@ def _lines_below(found: _Input, word: str) -> int:
 
 
 def _refuse_loss(found: _Input, word: str) -> None:
-    """Raise `BadInput` for a keyword without which the couplings would mean something else."""
+    """Raise `BadInput` for a keyword that changes the meaning of the couplings and cannot be represented."""
     value = found.words(word)[:1]
     if word == "hamiltonian" and value != ["heisenberg_pairs"]:
         hint = ": shells depend on n_basis_cells; list the pairs" if value == ["heisenberg_neighbours"] else ""
         raise BadInput(f"{found.path}: hamiltonian {quoted(' '.join(value), 40)}: only heisenberg_pairs can be read{hint}")
     if word in LOSSES and value != ["none"] and not (value and _is_number(value[0]) and float(value[0]) == 0):
-        raise BadInput(f"{found.path}: {word} {quoted(' '.join(value), 20)}: {LOSSES[word]}; take it out if the couplings hold without it")
+        raise BadInput(
+            f"{found.path}: {word} {quoted(' '.join(value), 20)}: {LOSSES[word]}; remove it if the couplings are valid without it"
+        )
 
 
 def _missing(found: _Input) -> list[str]:
-    """Notes of what a simulation has to be given again; raise `BadInput` for what is missing."""
+    """Return notes on simulation keywords that are not imported; raise `BadInput` for missing keywords."""
     path = found.path
     if sum(word in found.at for word in ("bravais_lattice", "bravais_vectors", "bravais_matrix")) != 1:
-        raise BadInput(f"{path}: give one of bravais_vectors, bravais_matrix and bravais_lattice; which is missing or doubled")
+        raise BadInput(f"{path}: give one of bravais_vectors, bravais_matrix and bravais_lattice; exactly one is required")
     if "mu_s" not in found.at:
         raise BadInput(f"{path}: keyword mu_s is missing; give the moment of each site")
     if ("n_interaction_pairs" in found.at) == ("interaction_pairs_file" in found.at):
@@ -193,54 +195,56 @@ def _missing(found: _Input) -> list[str]:
     left = [
         word for word in found.at if word == "n_basis_cells" or (word.startswith(SIMULATION) and not word.startswith(("log_", "save_")))
     ]
-    return [f"left to the simulation: {quoted(', '.join(left), 60)}"] if left else []
+    return [f"simulation keywords are not imported: {quoted(', '.join(left), 60)}"] if left else []
 
 
 def _cell(found: _Input) -> np.ndarray:
-    """(3, 3), Å, a vector a row."""
+    """Return the lattice vectors (3, 3) as rows in Å."""
     (scale,) = found.numbers("lattice_constant", (1.0,))
     if "bravais_lattice" in found.at:
         name = found.words("bravais_lattice", 1)[0].lower()
         if name not in LATTICES:
-            raise BadInput(f"{found.path}: bravais_lattice {quoted(name, 40)}; known: {', '.join(LATTICES)}; or give bravais_vectors")
+            raise BadInput(f"{found.path}: bravais_lattice {quoted(name, 40)} is unknown; use {', '.join(LATTICES)}, or bravais_vectors")
         return scale * np.array(LATTICES[name])
     keyword = "bravais_vectors" if "bravais_vectors" in found.at else "bravais_matrix"
     rows = found.rows(keyword, 1, 3)
     if [len(row[:3]) for row in rows] != [3, 3, 3]:
-        raise BadInput(f"{found.path}: keyword {keyword}: three rows of three numbers are needed")
+        raise BadInput(f"{found.path}: keyword {keyword} needs three rows of three numbers")
     given = np.array([[_number(word, f"{found.path}: keyword {keyword}") for word in row[:3]] for row in rows])
     return scale * (given if keyword == "bravais_vectors" else given.T)
 
 
 def _basis(found: _Input) -> np.ndarray:
-    """(n, 3) in cell vectors; one atom at the origin where there is no basis."""
+    """Return the scaled positions (n, 3); without a basis there is one atom at the origin."""
     if "basis" not in found.at:
         return np.zeros((1, 3))
     count = _lines_below(found, "basis") - 1
     rows = found.rows("basis", 2, count)
     if len(rows) < count or count < 1 or any(len(row) < 3 for row in rows):
-        raise BadInput(f"{found.path}: keyword basis: its number of atoms, and three numbers for each, are needed")
+        raise BadInput(f"{found.path}: keyword basis needs the number of atoms and three numbers for each atom")
     return np.array([[_number(word, f"{found.path}: keyword basis") for word in row[:3]] for row in rows])
 
 
 def _moments(found: _Input, n: int) -> tuple[np.ndarray, list[str]]:
-    """(n,); Spirit gives the first site's to those that have none."""
+    """Return the moments (n,); as in Spirit, sites without a value receive that of the first site."""
     words = found.words("mu_s", 1)[:n]
     given = [_number(word, f"{found.path}: keyword mu_s") for word in words]
     notes = (
-        [f"mu_s: {len(given)} values for {n} sites; the others have the first one's, {given[0]:g}, as in Spirit"] if len(given) < n else []
+        [f"mu_s: {len(given)} values for {n} sites; the other sites receive the first value, {given[0]:g}, as in Spirit"]
+        if len(given) < n
+        else []
     )
     return np.array([*given, *given[:1] * (n - len(given))]), notes
 
 
 def _table(found: _Input, counted: str, file: str, known: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a table of named columns, in the input or in a file of its own beside it."""
+    """Return the rows of a table with named columns, from the input or a separate file next to it."""
     if counted not in found.at:
         name = found.words(file, 1)[0]
         path = found.path.parent / name
-        # Names that no file can have make `is_file` raise.
+        # `is_file` raises for invalid file names.
         if len(name.encode()) > 255 or "\0" in name or not path.is_file():
-            raise BadInput(f"{found.path}: {file} {quoted(name, 60)}: no such file beside it")
+            raise BadInput(f"{found.path}: {file} {quoted(name, 60)}: no such file next to the input")
         lines = _words(path)
         found = _Input(path, lines, {})
         if lines and lines[0][0].lower() == counted:
@@ -256,10 +260,12 @@ def _named(found: _Input, lines: list[list[str]], count: int, known: tuple[str, 
     what = "pairs" if "jij" in known else "anisotropy"
     strange = [word for word in head if word not in known]
     if not lines or strange or len(set(head)) < len(head):
-        raise BadInput(f"{found.path}: columns of the {what}: {quoted(' '.join(strange or head), 60)}; known, each once: {' '.join(known)}")
+        raise BadInput(
+            f"{found.path}: columns of the {what}: {quoted(' '.join(strange or head), 60)}; allowed, each once: {' '.join(known)}"
+        )
     rows = lines[1:]
     if len(rows) < count:
-        raise BadInput(f"{found.path}: {len(rows)} of {count} {what} stand there; is it cut short?")
+        raise BadInput(f"{found.path}: only {len(rows)} of {count} {what} are present; check whether the file is truncated")
     for k, row in enumerate(rows, start=1):
         if len(row) != len(head):
             raise BadInput(f"{found.path}: row {k} of the {what} has {len(row)} entries for {len(head)} columns")
@@ -267,7 +273,7 @@ def _named(found: _Input, lines: list[list[str]], count: int, known: tuple[str, 
 
 
 def _pairs(found: _Input, n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Sites and cells (p, 5) and tensors (p, 3, 3) of pairs; a pair that is listed again, in either direction, is added as in Spirit."""
+    """Return sites and cells (p, 5) and tensors (p, 3, 3) of pairs; as in Spirit, repeated pairs in either direction are summed."""
     rows = _table(
         found, "n_interaction_pairs", "interaction_pairs_file", ("i", "j", "da", "db", "dc", "jij", "dij", "dijx", "dijy", "dijz")
     )
@@ -276,17 +282,17 @@ def _pairs(found: _Input, n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     if rows and (
         not {"i", "j", "da", "db", "dc"} <= head or not ("jij" in head or vector) or (head & {"dij", "dijx", "dijy", "dijz"} and not vector)
     ):
-        raise BadInput(f"{found.path}: columns of the pairs: i j da db dc and Jij or Dijx Dijy Dijz, with or without Dij, are needed")
+        raise BadInput(f"{found.path}: the pairs need columns i j da db dc and Jij or Dijx Dijy Dijz, with or without Dij")
     added: dict[tuple[int, ...], np.ndarray] = {}
     again = 0
     for k, row in enumerate(rows, start=1):
         where = f"{found.path}: pair {k}"
         i, j, *r = (_whole(row[name], f"{where}, {name}") for name in ("i", "j", "da", "db", "dc"))
         if not (0 <= i < n and 0 <= j < n):
-            raise BadInput(f"{where}: names a site beyond the {n} of the basis")
+            raise BadInput(f"{where}: refers to a site beyond the {n} sites of the basis")
         dm = np.array([_number(row[name], where) for name in ("dijx", "dijy", "dijz")]) if vector else np.zeros(3)
         if "dij" in head:
-            # The vector is a direction where its length stands beside.
+            # With a column for the length, the vector is a direction.
             dm = dm / max(float(np.linalg.norm(dm)), 1e-300) * _number(row["dij"], where)
         value = tensor(_number(row["jij"], where) if "jij" in head else 0.0, dm)
         key, mirror = (i, j, *r), (j, i, -r[0], -r[1], -r[2])
@@ -295,12 +301,12 @@ def _pairs(found: _Input, n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
             added[mirror] = added[mirror] + value.T
         else:
             added[key] = added.get(key, np.zeros((3, 3))) + value
-    notes = [f"{again} pairs are listed again, in one direction or the other; they are added, as in Spirit"] if again else []
+    notes = [f"{again} pairs are repeated in the same or opposite direction; they are summed, as in Spirit"] if again else []
     return np.array(list(added), dtype=np.int64).reshape(-1, 5), np.array(list(added.values())).reshape(-1, 3, 3), notes
 
 
 def _onsite(found: _Input, n: int, cell: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """(n, 3, 3), meV."""
+    """Return the on-site tensors (n, 3, 3) in meV, and notes."""
     value, notes = np.zeros((n, 3, 3)), list[str]()
     single = found.numbers("anisotropy_magnitude", (0.0,))[0]
     if "n_anisotropy" not in found.at and "anisotropy_file" not in found.at:
@@ -308,29 +314,29 @@ def _onsite(found: _Input, n: int, cell: np.ndarray) -> tuple[np.ndarray, list[s
             value += _along(single, np.array(found.numbers("anisotropy_normal", (0.0, 0.0, 1.0))), f"{found.path}: anisotropy_normal")
         return value, notes
     if single:
-        notes.append("anisotropy_magnitude has no effect beside a table of anisotropies, as in Spirit")
+        notes.append("anisotropy_magnitude has no effect with a table of anisotropies, as in Spirit")
     for k, row in enumerate(
         _table(found, "n_anisotropy", "anisotropy_file", ("i", "k", "kx", "ky", "kz", "ka", "kb", "kc", "k4")), start=1
     ):
         where = f"{found.path}: anisotropy {k}"
         names = ("kx", "ky", "kz") if "kx" in row else ("ka", "kb", "kc")
         if not {"i", *names} <= set(row) or ("kx" in row and set(row) & {"ka", "kb", "kc"}):
-            raise BadInput(
-                f"{found.path}: columns of the anisotropy: i, Kx Ky Kz or Ka Kb Kc, and K where these are directions, are needed"
-            )
+            raise BadInput(f"{found.path}: the anisotropy needs columns i and Kx Ky Kz or Ka Kb Kc, and K if these are directions")
         if "k4" in row and _number(row["k4"], where):
-            raise BadInput(f"{where}: K4 {quoted(row['k4'], 20)}: couplings have no cubic anisotropy; take it out if they hold without it")
+            raise BadInput(
+                f"{where}: K4 {quoted(row['k4'], 20)}: cubic anisotropy is not supported; remove it if the couplings are valid without it"
+            )
         site = _whole(row["i"], f"{where}, i")
         if not 0 <= site < n:
-            raise BadInput(f"{where}: names a site beyond the {n} of the basis")
+            raise BadInput(f"{where}: refers to a site beyond the {n} sites of the basis")
         axis = np.array([_number(row[name], where) for name in names])
         if names[0] == "ka":
-            # Spirit's manual has the sum of cell vectors, Spirit itself the projections onto them: read where both are one direction.
+            # Spirit's manual defines a sum of cell vectors, its code projections onto them: accept axes for which both agree.
             axis, projections = axis @ cell, cell @ axis
             if np.linalg.norm(np.cross(axis, projections)) > 1e-6 * np.linalg.norm(axis) * np.linalg.norm(projections):
-                raise BadInput(f"{where}: Ka Kb Kc are ambiguous in this cell, in Spirit's manual and program; give Kx Ky Kz")
+                raise BadInput(f"{where}: Ka Kb Kc are ambiguous in this cell, because Spirit's manual and code differ; give Kx Ky Kz")
         if "k" not in row and names[0] == "ka":
-            raise BadInput(f"{where}: Ka Kb Kc without a column K; give the size as K, meV")
+            raise BadInput(f"{where}: Ka Kb Kc need a column K; give the strength as K in meV")
         strength = _number(row["k"], where) if "k" in row else float(np.linalg.norm(axis))
         if strength:
             value[site] += _along(strength, axis, where)
@@ -339,50 +345,50 @@ def _onsite(found: _Input, n: int, cell: np.ndarray) -> tuple[np.ndarray, list[s
 
 def _along(strength: float, axis: np.ndarray, where: str) -> np.ndarray:
     if not np.linalg.norm(axis) > 0:
-        raise BadInput(f"{where}: an axis of anisotropy has no length")
+        raise BadInput(f"{where}: an anisotropy axis has zero length")
     return uniaxial(strength, axis)
 
 
 def _ends(found: _Input, place: np.ndarray, tensors: np.ndarray) -> list[str]:
-    """Notes on boundaries; raise `BadInput` where open ends would cut pairs."""
+    """Return notes on boundary conditions; raise `BadInput` if open boundaries cut pairs."""
     crossing = [bool((place[:, 2 + k][np.abs(tensors).max(axis=(1, 2)) > 0] != 0).any()) for k in range(3)]
     if "boundary_conditions" not in found.at:
-        return ["no boundary_conditions: Spirit leaves all ends open; read as periodic"] if any(crossing) else []
+        return ["boundary_conditions are missing: Spirit uses open boundaries; read as periodic"] if any(crossing) else []
     periodic = found.numbers("boundary_conditions", (0.0, 0.0, 0.0))
     cut = [name for name, repeats, crosses in zip("abc", periodic, crossing, strict=True) if crosses and not repeats]
     if cut:
         raise BadInput(
-            f"{found.path}: boundary_conditions are open along {', '.join(cut)}, where pairs lead to the next cell; couplings are read for "
-            "periodic crystals: set 1, or leave these pairs out"
+            f"{found.path}: boundary_conditions are open along {', '.join(cut)}, but pairs connect to the next cell; couplings describe "
+            "periodic crystals: set 1, or remove these pairs"
         )
     return []
 
 
 def read_spirit(path: str | Path, symbols: tuple[str, ...] | None = None) -> Couplings:
-    """Couplings of a cfg file: a lattice, a basis, mu_s and interaction pairs, in the file or in one beside it.
+    """Read couplings from a cfg file with a lattice, a basis, mu_s and interaction pairs, in the file or in one next to it.
 
-    Keywords that change nothing about couplings are named in a note; those that would are refused.
+    Keywords without effect on the couplings are listed in a note; keywords that cannot be represented are rejected.
 
     Args:
-        path: the file.
-        symbols: elements of the sites, of which Spirit knows nothing; X if left out.
+        path: Path of the file.
+        symbols: Elements of the sites, which Spirit does not store; default: X.
 
     Raises:
-        BadInput: no such file, keywords that are missing, not known or of another kind, numbers that cannot be read.
+        BadInput: The file does not exist, keywords are missing, unknown or unsupported, or numbers cannot be read.
     """
     path = Path(path)
     found = _opened(path)
     notes = _missing(found)
     if "hamiltonian" not in found.at:
-        notes.append("no keyword hamiltonian; read as heisenberg_pairs")
+        notes.append("keyword hamiltonian is missing; read as heisenberg_pairs")
     cell, scaled = _cell(found), _basis(found)
     n = len(scaled)
     if symbols is not None and (len(symbols) != n or not all(atomic_numbers.get(s) for s in symbols)):
-        raise BadInput(f"{path}: give {n} elements")
-    moments, told = _moments(found, n)
+        raise BadInput(f"{path}: the basis has {n} sites; give {n} elements")
+    moments, moment_notes = _moments(found, n)
     place, tensors, again = _pairs(found, n)
     onsite, ignored = _onsite(found, n, cell)
-    notes += [*told, *again, *ignored, *_ends(found, place, tensors)]
+    notes += [*moment_notes, *again, *ignored, *_ends(found, place, tensors)]
     try:
         return Couplings(
             cell, scaled @ cell, symbols or ("X",) * n, moments, place[:, 0], place[:, 1], place[:, 2:], tensors, onsite,
@@ -398,17 +404,17 @@ def _is_number(text: str) -> bool:
 
 def _number(text: str, where: str) -> float:
     if not _is_number(text) or not abs(float(text)) <= LARGEST_NUMBER:
-        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is no number up to {LARGEST_NUMBER:g}")
+        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is not a number below {LARGEST_NUMBER:g}")
     return float(text)
 
 
 def _whole(text: str, where: str) -> int:
     if not re.fullmatch(r"[-+]?[0-9]{1,9}", text):
-        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is no whole number of a site or cell")
+        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is not a site or cell index")
     return int(text)
 
 
 def _count(text: str, where: str) -> int:
     if not re.fullmatch(r"[0-9]{1,8}", text):
-        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is no count of lines")
+        raise BadInput(f"{where}: cannot be read: {quoted(text, 40)} is not a number of lines")
     return int(text)

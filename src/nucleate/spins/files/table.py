@@ -1,7 +1,7 @@
-"""Couplings as a CSV table whose header states the convention.
+"""CSV table of couplings with a header that states the convention.
 
-The header is TOML behind "# ": pairs ("once" or "twice"), sign ("minus": H = - sum e J e, or "plus"), spins ("unit", or "moment": vectors
-as long as the moments), unit, cell and sites; then the columns i, j, a, b, c and either J, or J, Dx, Dy, Dz, or the nine Jxx ... Jzz.
+The header is TOML after "# ": pairs ("once" or "twice"), sign ("minus": H = - sum e J e, or "plus"), spins ("unit", or "moment" for vectors
+of the length of the moments), unit, cell and sites. The columns are i, j, a, b, c and either J, or J, Dx, Dy, Dz, or Jxx ... Jzz.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nucleate.units import K_B, RYDBERG
 
 FORMAT = "nucleate couplings 1"
 UNITS = {"meV": 1.0, "eV": 1e3, "mRy": RYDBERG, "K": K_B}
-"""In meV."""
+"""Supported units in meV."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "pairs": ("once", "twice"),
     "sign": ("minus", "plus"),
@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 LARGEST_HEADER = 2**24
 """Bytes."""
 LARGEST_NUMBER = 1e12
-"""Of a coupling in any unit; sums of larger ones would overflow."""
+"""Largest coupling in any unit; sums of larger numbers could overflow."""
 TENSOR = tuple(f"J{a}{b}" for a in "xyz" for b in "xyz")
 VECTOR = ("J", "Dx", "Dy", "Dz")
 
@@ -51,7 +51,7 @@ class _Site(BaseModel):
 
 
 class _Header(BaseModel):
-    """What a table's header states; a key that is not known may change what the numbers mean."""
+    """Header of a table; unknown keys are rejected, because they may change the meaning of the numbers."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,7 +65,7 @@ class _Header(BaseModel):
 
 
 def table_text(couplings: Couplings) -> str:
-    """The table in the stored convention; numbers read back exactly."""
+    """Return the table in the package's convention; numbers are written without loss of precision."""
     sites: list[dict[str, Any]] = []
     for symbol, position, moment, onsite in zip(
         couplings.symbols, couplings.positions.tolist(), couplings.moments.tolist(), couplings.anisotropy, strict=True
@@ -106,23 +106,23 @@ def table_text(couplings: Couplings) -> str:
 
 
 def read_table(path: str | Path) -> Couplings:
-    """Couplings of a table in any convention that its header states.
+    """Read couplings from a table in the convention given by its header.
 
     Raises:
-        BadInput: no such file, a header without its convention, cells that are not numbers, a list of pairs counted twice that is not
-            symmetric.
+        BadInput: The file does not exist, the header lacks the convention, an entry is not a number, or a list that counts pairs
+            twice is not symmetric.
     """
     path = Path(path)
     lines = read_text(path).splitlines()
     head = [line[1:].strip() for line in lines if line.startswith("#")]
     if sum(map(len, head)) > LARGEST_HEADER:
-        raise BadInput(f"{path}: its header is longer than {LARGEST_HEADER // 2**20} MiB")
+        raise BadInput(f"{path}: the header is longer than {LARGEST_HEADER // 2**20} MiB")
     given = from_toml("\n".join(head), f"{path}: its header behind '# '")
     if given.get("format", FORMAT) != FORMAT:
         raise BadInput(f"{path}: format {quoted(given['format'], 40)}; this version reads {FORMAT!r}")
     for key, known in CHOICES.items():
         if not isinstance(given.get(key), str) or given[key] not in known:
-            raise BadInput(f"{path}: unknown convention; write '# {key} = \"...\"' with one of {', '.join(known)} into its header")
+            raise BadInput(f"{path}: unknown convention; add '# {key} = \"...\"' with one of {', '.join(known)} to the header")
     header = stated(_Header, given, f"{path}: its header")
     sites = header.site
     cell = np.array(header.cell)
@@ -135,14 +135,14 @@ def read_table(path: str | Path) -> Couplings:
     except csv.Error as error:
         raise BadInput(f"{path}: cannot be read as a table: {error}") from None
     if len(rows) < 2:
-        raise BadInput(f"{path}: holds no pairs")
+        raise BadInput(f"{path}: the table contains no pairs")
     names = [name.strip() for name in rows[0]]
     columns = next((c for c in (TENSOR, VECTOR, ("J",)) if set(c) <= set(names)), None)
     if columns is None or not {"i", "j", "a", "b", "c"} <= set(names):
-        raise BadInput(f"{path}: columns are i, j, a, b, c and J, or J, Dx, Dy, Dz, or Jxx ... Jzz")
+        raise BadInput(f"{path}: the columns must be i, j, a, b, c and J, or J, Dx, Dy, Dz, or Jxx ... Jzz")
     strange = set(names) - {"i", "j", "a", "b", "c", *columns, "error"}
     if strange or len(set(names)) < len(names):
-        raise BadInput(f"{path}: column {quoted(min(strange) if strange else max(names, key=names.count), 40)} is not known or named twice")
+        raise BadInput(f"{path}: column {quoted(min(strange) if strange else max(names, key=names.count), 40)} is unknown or occurs twice")
     for k, row in enumerate(rows[1:], start=1):
         if len(row) != len(names):
             raise BadInput(f"{path}: pair {k} has {len(row)} entries for {len(names)} columns")
@@ -154,7 +154,7 @@ def read_table(path: str | Path) -> Couplings:
     spreads = column.get("error", [""] * len(place))
     errors = np.array([_number(text, f"{path}: pair {k}, error") if text else np.nan for k, text in enumerate(spreads, 1)])
     if place[:, :2].min() < 0 or place[:, :2].max() >= len(sites):
-        raise BadInput(f"{path}: a pair names a site beyond the {len(sites)} of the header")
+        raise BadInput(f"{path}: a pair refers to a site beyond the {len(sites)} sites of the header")
     tensors = values.reshape(-1, 3, 3) if columns == TENSOR else tensor(values[:, 0], values[:, 1:] if columns == VECTOR else None)
     first, second, shifts = place[:, 0], place[:, 1], place[:, 2:]
     factor = UNITS[header.unit] * (1 if header.sign == "minus" else -1)
@@ -165,7 +165,7 @@ def read_table(path: str | Path) -> Couplings:
         anisotropy = anisotropy * (moments**2)[:, None, None]
     notes: tuple[str, ...] = ()
     if header.pairs == "twice":
-        # Both halves of a pair count: e_i J e_j + e_j J e_i.
+        # Both directions of a pair contribute: e_i J e_j + e_j J e_i.
         kept = {tuple(map(int, row)): k for k, row in enumerate(place)}
         first, second, shifts, tensors, notes = counted_once(first, second, shifts, 2 * tensors, str(path))
         errors = 2 * np.array([errors[kept[(int(i), int(j), *map(int, r))]] for i, j, r in zip(first, second, shifts, strict=True)])
@@ -176,9 +176,9 @@ def read_table(path: str | Path) -> Couplings:
 
 
 def _whole(text: str, where: str) -> int:
-    """A site's number or a cell's; those that no crystal has are refused before an array has to hold them."""
+    """Parse a site or cell index; out-of-range values are rejected before they overflow an array."""
     if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and abs(int(text)) <= FURTHEST):
-        raise BadInput(f"{where}: {quoted(text, 40)} is no number of a site or cell; give whole ones up to {FURTHEST}")
+        raise BadInput(f"{where}: {quoted(text, 40)} is not a site or cell index; give an integer up to {FURTHEST}")
     return int(text)
 
 
@@ -186,7 +186,7 @@ def _number(text: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise BadInput(f"{where}: {quoted(text, 40)} is no number") from None
+        raise BadInput(f"{where}: {quoted(text, 40)} is not a number") from None
     if not abs(value) <= LARGEST_NUMBER:
-        raise BadInput(f"{where}: {quoted(text, 40)} is not a finite number up to {LARGEST_NUMBER:g}")
+        raise BadInput(f"{where}: {quoted(text, 40)} is not a finite number below {LARGEST_NUMBER:g}")
     return value

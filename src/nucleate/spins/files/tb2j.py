@@ -1,12 +1,12 @@
-"""TB2J's `exchange.out`, read and written.
+"""Reading and writing of TB2J's `exchange.out`.
 
-TB2J's Hamiltonian is H = -sum_i e_i A_i e_i - sum_{i != j} [J e_i . e_j + e_i J_ani e_j + D . (e_i x e_j)] over unit vectors and every pair
-twice, so a pair of ours holds twice its numbers; single-ion anisotropy is the same in both, and k1 with its direction n is A = k1 n n^T.
-The text has four decimals of a meV.
+TB2J's Hamiltonian is H = -sum_i e_i A_i e_i - sum_{i != j} [J e_i . e_j + e_i J_ani e_j + D . (e_i x e_j)] with unit vectors. It counts
+every pair twice, so couplings are doubled on reading; single-ion anisotropy is the same in both conventions, and k1 with direction n
+means A = k1 n n^T. The text has four decimals of a meV.
 X. He, N. Helbig, M. J. Verstraete, E. Bousquet, Comput. Phys. Commun. 264, 107938 (2021), doi 10.1016/j.cpc.2021.107938.
 
-A line is read, is named in a note as left out, or is refused: none is skipped in silence. J_ani of one calculation means nothing along the
-moments; what TB2J merges from several has no trace, which is how the two are told apart.
+Every line is read, reported in a note as skipped, or rejected. J_ani from a single calculation is undefined along the moments; J_ani
+that TB2J merges from several calculations is traceless, which distinguishes the two.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ _LEFT_OUT = {
     "a second estimate of J_ani (Jani_NJt)": re.compile(r"\[Testing!\]\s*Jani_NJt:.*"),
     "orbital contributions": re.compile(r"Orbital contributions:|isotropic J:|DMI [xyz]:|Jani [xyz]{2}:"),
 }
-"""Lines of a pair that repeat it in parts or by another method; couplings have no place for them."""
+"""Lines that repeat a pair in parts or by another method; they are skipped with a note."""
 _MATRIX_ROW = re.compile(r"\[{0,2}[-+\d.eE\s]+\]{0,2}")
 ANISOTROPY = ("Single Ion Anisotropy", "Single Ion Anisotropy (meV)")
-"""Titles of the section, with a tensor or with k1 for each atom."""
+"""Section titles of single-ion anisotropy, with a tensor or with k1 for each atom."""
 LARGEST_NUMBER = 1e9
-"""meV, and of directions; beyond, sums would overflow."""
+"""Largest value in meV or of a direction component; sums of larger numbers could overflow."""
 _LONGEST_LINE = 10_000
 _ROUNDING = 1e-3
-"""meV; what the text's decimals can hide."""
+"""Rounding error of the text in meV."""
 _TRACE = 5e-3
-"""meV; a trace beyond is none of rounding three numbers of three decimals."""
+"""Largest trace in meV that rounding of three numbers with three decimals can cause."""
 
 
 def read_tb2j(path: str | Path) -> Couplings:
-    """Couplings of an `exchange.out`; sites are the atoms that appear in pairs.
+    """Read couplings from an `exchange.out`; the sites are the atoms that occur in pairs.
 
     Raises:
-        BadInput: no such file, not TB2J's, cut short, a section or line that is not known, couplings that are not finite, pairs without a
-            partner, anisotropic couplings that were not merged.
+        BadInput: The file does not exist, is not from TB2J or is truncated, a section or line is unknown, couplings are not finite, a
+            pair has no reverse pair, or anisotropic couplings are not merged.
     """
     path = Path(path)
     lines = read_text(path).splitlines()
@@ -65,34 +65,34 @@ def read_tb2j(path: str | Path) -> Couplings:
     absent = [name for name in ("Cell (Angstrom)", "Atoms", "Exchange") if name not in sections]
     if absent:
         raise BadInput(
-            f"{path}: not a whole exchange.out of TB2J: sections Cell, Atoms and Exchange are needed; missing: {', '.join(absent)}"
+            f"{path}: not a complete exchange.out of TB2J: sections Cell, Atoms and Exchange are required; missing: {', '.join(absent)}"
         )
     try:
         start, end = sections["Cell (Angstrom)"]
         cell = np.array([[float(x) for x in line.split()] for line in lines[start:end] if line.strip()]).reshape(3, 3)
     except ValueError:
-        raise BadInput(f"{path}: the section Cell cannot be read: give three vectors of three numbers, Å") from None
+        raise BadInput(f"{path}: the section Cell cannot be read: it needs three vectors of three numbers in Å") from None
     labels, positions, moments, listed = _atoms(lines, *sections["Atoms"], path)
     number = {label: k for k, label in enumerate(labels)}
     if len(number) < len(labels):
-        raise BadInput(f"{path}: two atoms of the section Atoms have one name")
+        raise BadInput(f"{path}: two atoms in the section Atoms have the same name")
     onsite: dict[str, np.ndarray] = {}
     for label, value in [*listed, *(pair for name in ANISOTROPY for pair in _anisotropies(lines, *sections.get(name, (0, 0)), path))]:
         if label in onsite or label not in number:
-            problem = "stands there twice" if label in onsite else "has no such atom in the section Atoms"
-            raise BadInput(f"{path}: single-ion anisotropy of {quoted(label, 20)}: it {problem}")
+            problem = "it occurs twice" if label in onsite else "the section Atoms has no such atom"
+            raise BadInput(f"{path}: single-ion anisotropy of {quoted(label, 20)}: {problem}")
         onsite[label] = value
     found, left_out = _pairs(lines, *sections["Exchange"], number, path)
     if "Orbitals used in decomposition" in sections:
         left_out.append("orbital contributions")
     keys, tensors = np.array(list(found)), np.array(list(found.values()))
-    notes = [f"left out of {path.name}: {name}" for name in dict.fromkeys(left_out)]
+    notes = [f"skipped in {path.name}: {name}" for name in dict.fromkeys(left_out)]
     first, second, shifts, tensors, noise = counted_once(keys[:, 0], keys[:, 1], keys[:, 2:], 2 * tensors, str(path), 2 * _ROUNDING)
     used = np.unique(np.concatenate([first, second]))
     place = {int(site): k for k, site in enumerate(used)}
     unused = [label for k, label in enumerate(labels) if label in onsite and k not in place]
     if unused:
-        notes.append(f"left out of {path.name}: single-ion anisotropy of {quoted(', '.join(unused), 40)}, which no pair holds")
+        notes.append(f"skipped in {path.name}: single-ion anisotropy of {quoted(', '.join(unused), 40)}, which occurs in no pair")
     try:
         return Couplings(
             cell, positions[used], tuple(re.sub(r"\d+$", "", labels[k]) for k in used), np.abs(moments[used]),
@@ -104,19 +104,19 @@ def read_tb2j(path: str | Path) -> Couplings:
 
 
 def _sections(lines: list[str], path: Path) -> dict[str, tuple[int, int]]:
-    """First line and the line after the last of each section; a title follows a line of equals signs."""
+    """Return the first line and the line after the last of each section; a title follows a line of equals signs."""
     known = ("Information", "Cell (Angstrom)", "Atoms", "Orbitals used in decomposition", *ANISOTROPY, "Exchange")
     titles: list[tuple[str, int]] = []
     for k, line in enumerate(lines):
         if k and line.strip() and set(lines[k - 1].strip()) == {"="} and len(lines[k - 1].strip()) > 20:
-            # What a user wrote of the calculation may hold lines of equals signs of its own.
+            # User comments on the calculation may contain lines of equals signs.
             title = next((name for name in known if line.strip().rstrip(":").strip() == name), None)
             if title is None and titles and titles[-1][0] != "Information":
                 raise BadInput(
-                    f"{path}: line {k + 1}: section {quoted(line.strip(), 40)} is not known; take it out if couplings hold without"
+                    f"{path}: line {k + 1}: section {quoted(line.strip(), 40)} is unknown; remove it if the couplings are valid without it"
                 )
             if title in [name for name, _ in titles]:
-                raise BadInput(f"{path}: line {k + 1}: section {title} stands there twice")
+                raise BadInput(f"{path}: line {k + 1}: section {title} occurs twice")
             if title is not None:
                 titles.append((title, k))
     ends = [*(at - 1 for _, at in titles[1:]), len(lines)]
@@ -124,7 +124,7 @@ def _sections(lines: list[str], path: Path) -> dict[str, tuple[int, int]]:
 
 
 def _atoms(lines: list[str], start: int, end: int, path: Path) -> tuple[list[str], np.ndarray, np.ndarray, list[tuple[str, np.ndarray]]]:
-    """Labels, positions, moments, and the single-ion anisotropy that is listed below them."""
+    """Return labels, positions, moments and the single-ion anisotropies listed below them."""
     labels: list[str] = []
     positions: list[list[float]] = []
     moments: list[float] = []
@@ -143,12 +143,12 @@ def _atoms(lines: list[str], start: int, end: int, path: Path) -> tuple[list[str
         positions.append(values[:3])
         moments.append(values[4] if len(values) == 5 else float(np.linalg.norm(values[4:])))
     if not labels:
-        raise BadInput(f"{path}: the section Atoms cannot be read: it holds no atoms")
+        raise BadInput(f"{path}: the section Atoms contains no atoms")
     return labels, np.array(positions), np.array(moments), onsite
 
 
 def _anisotropies(lines: list[str], start: int, end: int, path: Path) -> list[tuple[str, np.ndarray]]:
-    """Tensors (3, 3) of atoms: an atom and its first row and two more rows, or an atom, k1 and its direction."""
+    """Return on-site tensors (3, 3): an atom with its first row followed by two rows, or an atom with k1 and its direction."""
     found: list[tuple[str, np.ndarray]] = []
     k = start
     while k < end:
@@ -161,13 +161,13 @@ def _anisotropies(lines: list[str], start: int, end: int, path: Path) -> list[tu
             if not (np.abs([strength, *axis]) <= LARGEST_NUMBER).all():
                 raise BadInput(f"{where}: single-ion anisotropy of {quoted(match[1], 20)} is not finite")
             if strength and not np.linalg.norm(axis) > 0:
-                raise BadInput(f"{where}: k1 of {quoted(match[1], 20)} has a direction of no length")
+                raise BadInput(f"{where}: the direction of k1 of {quoted(match[1], 20)} has zero length")
             value = uniaxial(strength, axis) if strength else np.zeros((3, 3))
         else:
             numbers = [words[1:], *(lines[at].split() for at in range(k, min(k + 2, end)))]
             if [len(row) for row in numbers] != [3, 3, 3] or not all(re.fullmatch(_NUMBER, x) for row in numbers for x in row):
                 raise BadInput(
-                    f"{where}: single-ion anisotropy cannot be read: an atom with three rows of three, or with k1 and its direction"
+                    f"{where}: single-ion anisotropy needs an atom with three rows of three numbers, or with k1 and its direction"
                 )
             value, k = np.array(numbers, dtype=float), k + 2
         if not (np.abs(value) <= LARGEST_NUMBER).all():
@@ -179,7 +179,7 @@ def _anisotropies(lines: list[str], start: int, end: int, path: Path) -> list[tu
 def _pairs(
     lines: list[str], start: int, end: int, number: dict[str, int], path: Path
 ) -> tuple[dict[tuple[int, ...], np.ndarray], list[str]]:
-    """Tensors (3, 3) of sites and cells (i, j, a, b, c), and what of the text they have no place for."""
+    """Return tensors (3, 3) by sites and cell (i, j, a, b, c), and the names of skipped contents."""
     found: dict[tuple[int, ...], np.ndarray] = {}
     left_out: list[str] = []
     key: tuple[int, ...] | None = None
@@ -199,7 +199,7 @@ def _pairs(
                 raise BadInput(f"{where}: pair {quoted(i, 20)} {quoted(j, 20)}: no such atom in the section Atoms")
             key = (number[i], number[j], *(int(x) for x in match.group(3, 4, 5)))
             if key in found:
-                raise BadInput(f"{where}: pair {quoted(i, 20)} {quoted(j, 20)} {key[2:]} stands there twice")
+                raise BadInput(f"{where}: pair {quoted(i, 20)} {quoted(j, 20)} {key[2:]} occurs twice")
             isotropic, opened, rows_of_parts = float(match[6]), False, False
             if not abs(isotropic) <= LARGEST_NUMBER:
                 raise BadInput(f"{where}: the coupling of pair {quoted(i, 20)} {quoted(j, 20)} {key[2:]} is not a finite number")
@@ -207,46 +207,46 @@ def _pairs(
         elif key is None and line.split()[:2] == ["i", "j"]:
             continue
         elif key is None or opened:
-            raise BadInput(f"{where}: not a pair: {quoted(line, 60)}")
+            raise BadInput(f"{where}: the line is not a pair: {quoted(line, 60)}")
         elif match := _ISOTROPIC.fullmatch(line):
             if abs(float(match[1]) - isotropic) > _ROUNDING:
-                raise BadInput(f"{where}: J_iso {match[1]} is not the {isotropic:g} of its pair's line")
+                raise BadInput(f"{where}: J_iso {match[1]} differs from {isotropic:g} in the line of the pair")
         elif match := _DM.fullmatch(line):
             vector = np.array([float(x) for x in match.groups()])
             if not (np.abs(vector) <= LARGEST_NUMBER).all():
-                raise BadInput(f"{where}: a D vector is not of finite numbers")
+                raise BadInput(f"{where}: a D vector is not finite")
             found[key] = found[key] + tensor(0.0, vector)
         elif _J_ANI.fullmatch(line) or _COMBINED.fullmatch(line):
             rows = [re.findall(_NUMBER, text) for text in lines[k : min(k + 3, end)]]
             if [len(row) for row in rows] != [3, 3, 3]:
-                raise BadInput(f"{where}: the tensor is cut short; three rows of three numbers belong to it")
+                raise BadInput(f"{where}: the tensor is truncated; it needs three rows of three numbers")
             k += 3
             if _COMBINED.fullmatch(line):
-                # The sum of what stands above it.
+                # This tensor is the sum of the parts above.
                 continue
             value = np.array(rows, dtype=float)
             if not (np.abs(value) <= LARGEST_NUMBER).all():
-                raise BadInput(f"{where}: J_ani is not of finite numbers")
+                raise BadInput(f"{where}: J_ani is not finite")
             if abs(np.trace(value)) > _TRACE:
                 raise BadInput(
-                    f"{where}: J_ani has a trace, {np.trace(value):.4g} meV: it comes from one direction of moments and is wrong along "
-                    "them; merge several with TB2J_merge.py, or take it out"
+                    f"{where}: J_ani has a trace, {np.trace(value):.4g} meV: with one moment direction it is undefined along "
+                    "the moments; merge several calculations with TB2J_merge.py, or remove it"
                 )
             found[key] = found[key] + value
         elif name := next((name for name, pattern in _LEFT_OUT.items() if pattern.fullmatch(line)), None):
             left_out.append(name)
             rows_of_parts = name == "orbital contributions"
         elif not (rows_of_parts and _MATRIX_ROW.fullmatch(line)):
-            raise BadInput(f"{where} is not known: {quoted(line, 60)}; take it out if the couplings hold without it")
+            raise BadInput(f"{where} is unknown: {quoted(line, 60)}; remove it if the couplings are valid without it")
     if not found:
-        raise BadInput(f"{path}: holds no pairs")
+        raise BadInput(f"{path}: the file contains no pairs")
     if opened:
-        raise BadInput(f"{path}: is cut short: no pair follows the last line of dashes")
+        raise BadInput(f"{path}: the file is truncated: no pair follows the last line of dashes")
     return found, left_out
 
 
 def tb2j_text(couplings: Couplings) -> str:
-    """An `exchange.out` of these couplings; what its decimals cannot hold is lost."""
+    """Return the text of an `exchange.out`; precision beyond its decimals is lost."""
     line, dashes = "=" * 90, "-" * 88
     counts: Counter[str] = Counter()
     labels = []

@@ -1,8 +1,9 @@
-"""Which pairs to compute next.
+"""Active learning: selection of the pairs to compute next.
 
-Variance takes the pair whose coupling the model knows least; diversity the pair farthest from all that are known; observable the pair whose
-uncertainty moves an observable most, |dO/dJ| times the standard deviation. The variance of a Gaussian process does not depend on the values
-it was told, so that a batch is chosen one by one, each as if the ones before were known (N. Srinivas et al., doi 10.1109/TIT.2011.2182033).
+The strategy "variance" selects the pair with the largest predicted variance, "diversity" the pair farthest from all labelled pairs, and
+"observable" the pair whose uncertainty affects an observable most, |dO/dJ| times the standard deviation. The variance of a Gaussian process
+does not depend on the labels, so a batch is selected sequentially, each pair as if the previous ones were labelled (N. Srinivas et al.,
+doi 10.1109/TIT.2011.2182033).
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ Label = Callable[[int], float | None]
 
 @dataclass(frozen=True)
 class ActiveSettings:
-    """How a pool is learned.
+    """Settings of active learning.
 
     Attributes:
-        strategy: random, variance, diversity or observable.
-        first: pairs drawn at random to begin with; batch: asked between fits; budget: labels in all, failures included.
-        components: of the surroundings in the kernel.
-        seed: of the first pairs, of random choice, of the fits.
+        strategy: Selection strategy: random, variance, diversity or observable.
+        first: Number of initial random pairs.
+        batch: Number of pairs labelled between fits.
+        budget: Total number of labels, including failures.
+        components: Number of principal components of the environments in the kernel.
+        seed: Random seed of the initial pairs, random selection and fits.
     """
 
     strategy: str = "variance"
@@ -41,11 +44,12 @@ class ActiveSettings:
 
 @dataclass(frozen=True)
 class ActiveStep:
-    """The state after a batch.
+    """State after a batch.
 
     Attributes:
-        asked: rows of the pool in the order they were asked; known: those that have a coupling.
-        model: fitted to the known ones.
+        asked: Rows of the pool in the order of their labelling.
+        known: Rows with a coupling.
+        model: Model fitted to the known rows.
     """
 
     asked: tuple[int, ...]
@@ -57,31 +61,31 @@ def choose(
     pool: Pairs, known: list[int], rest: list[int], count: int, model: PairGaussianProcess, strategy: str, rng: np.random.Generator,
     slopes: np.ndarray | None = None,
 ) -> list[int]:  # fmt: skip
-    """Rows of `rest` to ask next.
+    """Select the rows of `rest` to label next.
 
     Args:
-        pool: all pairs; their couplings are not looked at.
-        known, rest: rows with and without a label.
-        count: of rows.
-        model: fitted to the known ones.
-        strategy: one of `STRATEGIES`.
-        rng: of random choice.
-        slopes: (n,) how an observable changes with each pair's coupling; of the strategy "observable".
+        pool: All pairs; their couplings are not used.
+        known, rest: Rows with and without a label.
+        count: Number of rows to select.
+        model: Model fitted to the known rows.
+        strategy: One of `STRATEGIES`.
+        rng: Random generator.
+        slopes: (n,) derivatives of the observable with respect to each coupling, for the strategy "observable".
 
     Raises:
-        BadInput: an unknown strategy, or no slopes for "observable".
+        BadInput: The strategy is unknown, or slopes are missing for "observable".
     """
     if strategy not in STRATEGIES:
-        raise BadInput(f"unknown strategy {strategy}; known: {', '.join(STRATEGIES)}")
+        raise BadInput(f"unknown strategy {strategy}; choose from {', '.join(STRATEGIES)}")
     if strategy == "observable" and slopes is None:
-        raise BadInput("strategy observable: give how the observable changes with each coupling")
+        raise BadInput("strategy observable: give the derivative of the observable with respect to each coupling as slopes")
     count = min(count, len(rest))
     if strategy == "random":
         return [rest[k] for k in rng.choice(len(rest), count, replace=False)]
     covariance = model.covariance(pool.take(rest))
     weight = np.abs(slopes[rest]) if strategy == "observable" and slopes is not None else np.ones(len(rest))
     if strategy == "diversity":
-        # Distance in the kernel's own measure, as far as what is known: the prior's correlation with the nearest known pair.
+        # Distance in terms of the kernel: the prior correlation with the nearest known pair.
         return _farthest(
             model.correlation(pool.take(rest), pool.take(known)), model.correlation(pool.take(rest), pool.take(rest)), rest, count
         )
@@ -114,23 +118,23 @@ def learn_actively(
     label: Label,
     settings: ActiveSettings,
     slopes: np.ndarray | None = None,
-    told: Callable[[ActiveStep], None] = lambda step: None,
+    progress: Callable[[ActiveStep], None] = lambda step: None,
 ) -> ActiveStep:
-    """Ask for labels batch by batch until the budget is spent or the pool is empty.
+    """Label pairs batch by batch until the budget is spent or the pool is empty.
 
     Args:
-        pool: candidates; their couplings are not looked at.
-        label: the coupling of a row, meV, from a table or from first principles; None if it failed, which costs as much.
-        settings: strategy and budget.
-        slopes: see `choose`.
-        told: is called after every fit.
+        pool: Candidate pairs; their couplings are not used.
+        label: Function that returns the coupling of a row in meV, or None for a failure, which counts towards the budget.
+        settings: Strategy and budget.
+        slopes: See `choose`.
+        progress: Callback, called after each fit.
 
     Raises:
-        BadInput: a budget below the first batch, or fewer than four labels that succeeded.
+        BadInput: The budget is smaller than the first batch, or fewer than four labels succeeded.
     """
     if not 4 <= settings.first <= min(settings.budget, len(pool)):
         raise BadInput(
-            f"first batch of {settings.first}: give at least 4, at most the budget ({settings.budget}) and the pool ({len(pool)})"
+            f"first batch of {settings.first} pairs: give at least 4, and at most the budget ({settings.budget}) and pool ({len(pool)})"
         )
     rng = np.random.default_rng(settings.seed)
     queue = [int(k) for k in rng.choice(len(pool), settings.first, replace=False)]
@@ -144,11 +148,11 @@ def learn_actively(
                 values[row] = value
         known = list(values)
         if len(known) < 4:
-            raise BadInput(f"{len(known)} of {len(asked)} labels succeeded: too few to learn from; look at the failures")
-        told_pairs = pool.take(known).with_couplings(np.array([values[k] for k in known]))
-        model = PairGaussianProcess(settings.components, 1, settings.seed).fit(told_pairs)
+            raise BadInput(f"{len(known)} of {len(asked)} labels succeeded, but at least 4 are required; check the failures")
+        labelled = pool.take(known).with_couplings(np.array([values[k] for k in known]))
+        model = PairGaussianProcess(settings.components, 1, settings.seed).fit(labelled)
         step = ActiveStep(tuple(asked), tuple(known), model)
-        told(step)
+        progress(step)
         done = set(asked)
         rest = [k for k in range(len(pool)) if k not in done]
         left = settings.budget - len(asked)

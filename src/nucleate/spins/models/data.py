@@ -1,7 +1,7 @@
-"""Pairs with couplings: what models learn from, and splits that do not leak.
+"""Training data of couplings between pairs, and cross-validation splits without leakage.
 
-A pair a-b and its mirror image b-a are one question: a split that puts one into training and the other into the test measures memory.
-Splits here keep all pairs of the same two elements together unless another grouping is asked for by name.
+A pair a-b and its reverse b-a are equivalent: a split with one in the training set and the other in the test set leaks information.
+Splits keep all pairs of the same two elements together unless another grouping is requested.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from nucleate.persist.text import read_text, stated
 
 GROUPINGS = ("elements", "ungrouped")
 JOINED = 0.02
-"""Å; how far a pair's vector may miss its second atom."""
+"""Tolerance in Å for the end point of a pair vector."""
 
 
 LARGEST = 1e7
-"""meV; no coupling is larger."""
+"""Largest accepted coupling in meV."""
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e7, le=1e7)]
 
 
@@ -38,12 +38,12 @@ class Pairs:
     """Pairs of magnetic atoms.
 
     Attributes:
-        elements: (n) two symbols each.
-        couplings: (n,), meV; NaN where unknown.
-        atoms: (n) the crystal each pair lies in, or None where elements are all that is known.
-        sites: (n, 2) numbers of the two atoms.
-        vectors: (n, 3) from the first to the second, Å; along x where the length is all that is known, NaN where it is not.
-        dm: (n, 3) Dzyaloshinskii-Moriya vectors, meV; NaN where unknown.
+        elements: (n) pairs of element symbols.
+        couplings: (n,) couplings in meV; NaN if unknown.
+        atoms: (n) crystal of each pair, or None if only the elements are known.
+        sites: (n, 2) indices of the two atoms.
+        vectors: (n, 3) vectors from the first to the second atom in Å; along x if only the distance is known, NaN if it is unknown.
+        dm: (n, 3) Dzyaloshinskii-Moriya vectors in meV; NaN if unknown.
     """
 
     elements: tuple[tuple[str, str], ...]
@@ -58,18 +58,18 @@ class Pairs:
 
     @property
     def distances(self) -> np.ndarray:
-        """(n,), Å."""
+        """Pair distances (n,) in Å."""
         return np.linalg.norm(self.vectors, axis=1)
 
     @property
     def kind(self) -> str:
-        """What is known of each pair: pairs of one kind are learned together."""
+        """Kind of information available for all pairs; a model is trained on pairs of one kind."""
         if self.atoms is not None:
             return "crystals"
         return "elements and distances" if np.isfinite(self.vectors).all() else "elements alone"
 
     def take(self, rows: np.ndarray | Sequence[int]) -> Pairs:
-        """Some of them."""
+        """Return a selection of the pairs."""
         rows = np.asarray(rows, dtype=int)
         atoms = None if self.atoms is None else tuple(self.atoms[k] for k in rows)
         return Pairs(
@@ -77,13 +77,13 @@ class Pairs:
         )
 
     def groups(self) -> np.ndarray:
-        """(n,) number of each pair's two elements, whatever their order."""
+        """Return group indices (n,), equal for pairs of the same two elements in either order."""
         names = ["-".join(sorted(pair)) for pair in self.elements]
         return np.unique(names, return_inverse=True)[1]
 
     @classmethod
     def of_elements(cls, elements: Sequence[tuple[str, str]], couplings: np.ndarray, distances: np.ndarray | None = None) -> Pairs:
-        """Pairs of which the elements are known, and perhaps the lengths (n,), Å."""
+        """Build pairs from elements and optional distances (n,) in Å."""
         n = len(elements)
         vectors = np.full((n, 3), np.nan)
         if distances is not None:
@@ -94,7 +94,7 @@ class Pairs:
     def of_crystals(
         cls, atoms: Sequence[Atoms], sites: np.ndarray, vectors: np.ndarray, couplings: np.ndarray, dm: np.ndarray | None = None
     ) -> Pairs:
-        """Pairs in crystals."""
+        """Build pairs in crystals."""
         sites = np.asarray(sites, dtype=int).reshape(-1, 2)
         elements = tuple((a[int(i)].symbol, a[int(j)].symbol) for a, (i, j) in zip(atoms, sites, strict=True))
         unknown = np.full((len(sites), 3), np.nan)
@@ -108,19 +108,19 @@ class Pairs:
         )
 
     def with_couplings(self, couplings: np.ndarray) -> Pairs:
-        """The same pairs with other couplings."""
+        """Return the pairs with other couplings."""
         return replace(self, couplings=np.asarray(couplings, dtype=float))
 
     @classmethod
     def joined(cls, parts: Sequence[Pairs]) -> Pairs:
-        """Several as one.
+        """Concatenate several sets of pairs.
 
         Raises:
-            BadInput: they are of several kinds.
+            BadInput: The sets are of different kinds.
         """
         kinds = {part.kind for part in parts}
         if len(kinds) != 1:
-            raise BadInput(f"pairs of several kinds cannot be learned together: {'; '.join(sorted(kinds))}")
+            raise BadInput(f"pairs of different kinds cannot be combined in one training set: {'; '.join(sorted(kinds))}")
         atoms = tuple(a for part in parts for a in part.atoms or ()) if kinds == {"crystals"} else None
         return cls(
             tuple(e for part in parts for e in part.elements),
@@ -131,18 +131,18 @@ class Pairs:
 
 
 def read_pairs(path: str | Path, labelled: bool = True) -> Pairs:
-    """Pairs of a table or of crystals.
+    """Read pairs from a CSV table or an extended XYZ file.
 
-    A table is CSV with element_a, element_b, J_meV and, if known, distance (Å); crystals are extended XYZ with `sites`, `vector`, `J_meV`
-    and, if known, `D_meV`.
+    A table has columns element_a, element_b, J_meV and optionally distance (Å); extended XYZ frames have the keys `sites`, `vector`,
+    `J_meV` and optionally `D_meV`.
 
     Args:
-        path: the file.
-        labelled: whether every pair must have its coupling; else it may be left out.
+        path: Path of the file.
+        labelled: Whether every pair must have a coupling.
 
     Raises:
-        BadInput: no such file, columns or keys that are missing, elements that are none, couplings that are not finite, sites and vectors
-            that do not fit their crystal.
+        BadInput: The file does not exist, columns or keys are missing, an element is unknown, couplings are not finite, or sites and
+            vectors do not match the crystal.
     """
     path = Path(path)
     if not path.is_file():
@@ -152,15 +152,15 @@ def read_pairs(path: str | Path, labelled: bool = True) -> Pairs:
     elif path.suffix in (".xyz", ".extxyz"):
         found = _of_frames(path, labelled)
     else:
-        raise BadInput(f"{path}: unknown kind of file; known: .csv, .extxyz")
+        raise BadInput(f"{path}: unknown file format; the suffix must be .csv or .extxyz")
     unknown = sorted({e for pair in found.elements for e in pair if not atomic_numbers.get(e)})
     if unknown:
-        raise BadInput(f"{path}: {quoted(', '.join(unknown), 60)}: no element")
+        raise BadInput(f"{path}: {quoted(', '.join(unknown), 60)}: unknown element")
     if labelled and not np.isfinite(found.couplings).all():
         raise BadInput(f"{path}: a coupling is not a finite number (row {1 + int(np.argmin(np.isfinite(found.couplings)))})")
     if (np.abs(found.couplings) > LARGEST).any():
         raise BadInput(
-            f"{path}: row {1 + int(np.argmax(np.abs(found.couplings) > LARGEST))}: a coupling beyond {LARGEST:g} meV; check its unit"
+            f"{path}: row {1 + int(np.argmax(np.abs(found.couplings) > LARGEST))}: the coupling exceeds {LARGEST:g} meV; check the unit"
         )
     return found
 
@@ -172,7 +172,7 @@ def _of_table(path: Path, labelled: bool) -> Pairs:
         raise BadInput(f"{path}: cannot be read as a table: {error}") from None
     needed = {"element_a", "element_b"} | ({"J_meV"} if labelled else set())
     if len(rows) < 2 or not needed <= set(rows[0]):
-        raise BadInput(f"{path}: columns {', '.join(sorted(needed))} are needed")
+        raise BadInput(f"{path}: the columns {', '.join(sorted(needed))} are required")
     for k, row in enumerate(rows[1:], start=1):
         if len(row) != len(rows[0]):
             raise BadInput(f"{path}: row {k} has {len(row)} entries for {len(rows[0])} columns")
@@ -182,16 +182,16 @@ def _of_table(path: Path, labelled: bool) -> Pairs:
         try:
             values[k] = float(text) if labelled or text.strip() else np.nan
         except ValueError:
-            raise BadInput(f"{path}: row {k + 1}: coupling {quoted(text, 40)} is no number; leave pairs that failed out") from None
+            raise BadInput(f"{path}: row {k + 1}: coupling {quoted(text, 40)} is not a number; remove pairs without a coupling") from None
     elements = list(zip(column["element_a"], column["element_b"], strict=True))
     return Pairs.of_elements(elements, values, lengths(column["distance"], path) if "distance" in column else None)
 
 
 def lengths(texts: Sequence[str | None], path: Path) -> np.ndarray:
-    """(n,) Å, from a column.
+    """Parse a column of distances (n,) in Å.
 
     Raises:
-        BadInput: one is no length above zero.
+        BadInput: An entry is not a positive length.
     """
     found = []
     for k, text in enumerate(texts):
@@ -200,12 +200,12 @@ def lengths(texts: Sequence[str | None], path: Path) -> np.ndarray:
         except ValueError:
             found.append(float("nan"))
         if not 0 < found[-1] < 1e6:
-            raise BadInput(f"{path}: row {k + 1}: distance {quoted(text or 'nothing', 40)}: give a length in Å, to every pair or to none")
+            raise BadInput(f"{path}: row {k + 1}: distance {quoted(text or 'nothing', 40)}: give a length in Å for every pair or for none")
     return np.array(found)
 
 
 class _Frame(BaseModel):
-    """What a frame says of its pair; other keys of extended XYZ say nothing about couplings."""
+    """Keys of a frame that describe its pair; other extended XYZ keys are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -221,13 +221,13 @@ def _of_frames(path: Path, labelled: bool) -> Pairs:
     for k, atoms in enumerate(frames):
         where = f"{path}, structure {k + 1}"
         if "occupancy" in atoms.info:
-            raise BadInput(f"{where}: occupancy: pairs are of ordered structures; take it out if every site is full")
+            raise BadInput(f"{where}: partial occupancies are not supported; remove the key occupancy if all sites are fully occupied")
         check_structure(atoms, where)
         missing = {"sites", "vector", *(["J_meV"] if labelled else [])} - set(atoms.info)
         if missing:
-            raise BadInput(f"{where}: {', '.join(sorted(missing))} missing; each frame names its pair and coupling")
+            raise BadInput(f"{where}: {', '.join(sorted(missing))} missing; each frame must specify its pair and coupling")
         if not atoms.pbc.all():
-            raise BadInput(f"{where}: give a crystal, periodic in three directions")
+            raise BadInput(f"{where}: the structure must be periodic in three directions")
         said = {key: value.tolist() if isinstance(value, np.ndarray | np.generic) else value for key, value in atoms.info.items()}
         read.append(stated(_Frame, said, where))
         _check_pair(atoms, read[-1], where)
@@ -244,14 +244,14 @@ def _of_frames(path: Path, labelled: bool) -> Pairs:
 def _check_pair(atoms: Atoms, frame: _Frame, where: str) -> None:
     i, j = frame.sites
     if min(i, j) < 0 or max(i, j) >= len(atoms) or i == j:
-        raise BadInput(f"{where}: sites {i} {j}: give the numbers of two atoms, from 0")
+        raise BadInput(f"{where}: sites {i} {j}: give the indices of two atoms, starting from 0")
     away = (np.array(frame.vector) - (atoms.positions[j] - atoms.positions[i])) @ np.linalg.inv(atoms.cell.array)
     if np.abs((away - away.round()) @ atoms.cell.array).max() > JOINED:
-        raise BadInput(f"{where}: the vector does not lead from atom {i} to an image of atom {j}")
+        raise BadInput(f"{where}: the vector does not connect atom {i} with an image of atom {j}")
 
 
 def write_pairs(path: Path, pairs: Pairs) -> None:
-    """Extended XYZ of pairs in crystals; a CSV of pairs without."""
+    """Write pairs in crystals as extended XYZ and other pairs as CSV."""
     if pairs.atoms is None:
         with path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
@@ -271,23 +271,23 @@ def write_pairs(path: Path, pairs: Pairs) -> None:
 
 
 def folds(pairs: Pairs, count: int, rng: np.random.Generator, grouping: str = "elements") -> list[np.ndarray]:
-    """Rows of each fold of a cross-validation.
+    """Return the rows of each cross-validation fold.
 
     Args:
-        pairs: to split.
-        count: of folds.
-        rng: shuffles.
-        grouping: "elements" keeps pairs of the same two elements together, in either order; "ungrouped" does not, and leaks.
+        pairs: Pairs to split.
+        count: Number of folds.
+        rng: Random generator.
+        grouping: "elements" keeps pairs of the same two elements in one fold, in either order; "ungrouped" does not and leaks information.
 
     Raises:
-        BadInput: more folds than groups, or an unknown grouping.
+        BadInput: There are more folds than groups, or the grouping is unknown.
     """
     if grouping not in GROUPINGS:
-        raise BadInput(f"unknown grouping {grouping}; known: {', '.join(GROUPINGS)}")
+        raise BadInput(f"unknown grouping {grouping}; choose from {', '.join(GROUPINGS)}")
     groups = pairs.groups() if grouping == "elements" else np.arange(len(pairs))
     names = rng.permutation(groups.max() + 1)
     if len(names) < count:
-        raise BadInput(f"{count} folds of {len(names)} groups; give fewer folds or more pairs")
+        raise BadInput(f"{count} folds exceed the {len(names)} groups of pairs; use fewer folds or more pairs")
     sizes = np.bincount(groups)
     filled = np.zeros(count)
     fold_of = np.zeros(len(names), dtype=int)

@@ -1,4 +1,4 @@
-"""Numbers that describe a site and a pair: elements, surroundings, distance."""
+"""Features of sites and pairs: elements, environments and distances."""
 
 from __future__ import annotations
 
@@ -22,54 +22,56 @@ ELEMENT_NAMES = ("group", "period", "d electrons of the ion M2+", "electronegati
 CUTOFF = 6.0
 RADIAL = 6
 PLACEHOLDER = 2
-"""Stands for every magnetic atom: surroundings tell where atoms are, element features what they are."""
+"""Placeholder species for all magnetic atoms: environments encode positions only, element features encode the species."""
 
 
 @cache
 def element_features(symbol: str) -> tuple[float, ...]:
-    """Numbers of `ELEMENT_NAMES`.
+    """Return the features listed in `ELEMENT_NAMES`.
 
     Raises:
-        BadInput: no element.
+        BadInput: The symbol is not an element.
     """
     if not atomic_numbers.get(symbol):
-        raise BadInput(f"{symbol}: no element")
+        raise BadInput(f"{symbol}: unknown element")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         element = Element(symbol)
-        told = float(element.X)
-    # Noble gases have none; they bind nothing.
-    electronegativity = told if np.isfinite(told) else 0.0
+        tabulated = float(element.X)
+    # Noble gases have no tabulated electronegativity; use zero.
+    electronegativity = tabulated if np.isfinite(tabulated) else 0.0
     d_electrons = float(max(0, min(10, element.group - 2)))
     return float(element.group), float(element.row), d_electrons, electronegativity, float(covalent_radii[element.Z])
 
 
 def site_elements(pairs: Pairs) -> np.ndarray:
-    """(n, 2, 5) element features of both sites."""
+    """Return element features (n, 2, 5) of both sites."""
     return np.array([[element_features(a), element_features(b)] for a, b in pairs.elements])
 
 
 def host_species(pairs: Pairs) -> tuple[int, ...]:
-    """Atomic numbers around the pairs, the placeholder of magnetic atoms among them."""
+    """Return the atomic numbers around the pairs, including the placeholder for magnetic atoms."""
     around = {int(z) for atoms, sites in zip(pairs.atoms or (), pairs.sites, strict=False) for z in np.delete(atoms.numbers, sites)}
     return tuple(sorted(around | {PLACEHOLDER}))
 
 
 def surroundings(pairs: Pairs, species: tuple[int, ...]) -> np.ndarray:
-    """(n, 2, d) power spectra of both sites, magnetic atoms all alike (A. P. Bartók et al., doi 10.1103/PhysRevB.87.184115).
+    """Return power spectra (n, 2, d) of both sites (A. P. Bartók et al., doi 10.1103/PhysRevB.87.184115).
+
+    All magnetic atoms are treated as one species.
 
     Args:
-        pairs: in crystals.
-        species: of the host, see `host_species`; they fix the order of the numbers.
+        pairs: Pairs in crystals.
+        species: Host species, see `host_species`; they determine the order of the features.
 
     Raises:
-        BadInput: pairs without crystals, or another species around them.
+        BadInput: The pairs have no crystals, or another species occurs around them.
     """
     if pairs.atoms is None:
-        raise BadInput("pairs without crystals have no surroundings; use the elements alone")
+        raise BadInput("pairs without crystals have no environments; use element features only")
     strange = set(host_species(pairs)) - set(species)
     if strange:
-        raise BadInput(f"{', '.join(chemical_symbols[z] for z in sorted(strange))} around a pair: the model was trained without it")
+        raise BadInput(f"{', '.join(chemical_symbols[z] for z in sorted(strange))} occurs around a pair, but not in the training data")
     structures = []
     for atoms, sites in zip(pairs.atoms, pairs.sites, strict=True):
         alike = atoms.copy()
@@ -90,12 +92,15 @@ def surroundings(pairs: Pairs, species: tuple[int, ...]) -> np.ndarray:
 
 
 def pair_features(pairs: Pairs) -> np.ndarray:
-    """(n, 1) distances, Å; (n, 0) where elements alone are known."""
+    """Return distances (n, 1) in Å, or (n, 0) if only elements are known."""
     return np.zeros((len(pairs), 0)) if pairs.kind == "elements alone" else pairs.distances[:, None]
 
 
 def symmetric(pairs: Pairs) -> np.ndarray:
-    """(n, d) the same for a-b and b-a: sums, differences' sizes and products of element features, distance, volume an atom."""
+    """Return features (n, d) symmetric in a-b and b-a.
+
+    They are sums, absolute differences and products of element features, the distance and the volume per atom.
+    """
     a, b = np.moveaxis(site_elements(pairs), 1, 0)
     parts = [a + b, np.abs(a - b), a * b, pair_features(pairs)]
     if pairs.atoms is not None:
@@ -111,6 +116,6 @@ def symmetric(pairs: Pairs) -> np.ndarray:
 
 
 def host_number(atoms: Atoms, sites: np.ndarray) -> float:
-    """Mean atomic number of what is not the pair: tells hosts apart."""
+    """Return the mean atomic number of the atoms other than the pair, which distinguishes hosts."""
     rest = np.delete(atoms.numbers, sites)
     return float(rest.mean()) if len(rest) else 0.0

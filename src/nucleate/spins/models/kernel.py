@@ -1,11 +1,11 @@
-"""A Gaussian process for couplings that knows a-b from b-a no more than physics does.
+"""Gaussian process for couplings that is symmetric under exchange of the two sites.
 
     k(p, p') = s^2 k_r(r, r') [ k_1(a, a') k_1(b, b') + k_1(a, b') k_1(b, a') ] / 2
 
-k_1 compares sites: a Matérn 5/2 function of element features and of the leading principal components of their surroundings, each with its
-length; k_r compares distances. Lengths, s and the noise maximise the marginal likelihood (C. E. Rasmussen, C. K. I. Williams, Gaussian
-Processes for Machine Learning, MIT Press 2006, eq. 2.30 and 5.8); how many components enter is chosen by cross-validation inside the
-training set. Its mean is kernel ridge regression.
+The site kernel k_1 is a Matérn 5/2 function of element features and of the leading principal components of the environments, each with its
+own length scale; k_r compares distances. Length scales, s and the noise maximise the marginal likelihood (C. E. Rasmussen, C. K. I.
+Williams, Gaussian Processes for Machine Learning, MIT Press 2006, eq. 2.30 and 5.8). The number of components is selected by
+cross-validation on the training set. The predictive mean equals kernel ridge regression.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ JITTER = 1e-8
 
 @dataclass(frozen=True)
 class Inputs:
-    """What kernels compare, standardised.
+    """Standardised inputs of the kernels.
 
     Attributes:
-        sites: (n, 2, d); pair: (n, e).
+        sites: (n, 2, d) site features.
+        pair: (n, e) pair features.
     """
 
     sites: Tensor
@@ -40,7 +41,7 @@ class Inputs:
 
 
 class FeatureMap:
-    """From pairs to standardised inputs; fixed by the training pairs."""
+    """Map from pairs to standardised inputs, fixed by the training pairs."""
 
     def __init__(self, pairs: Pairs, components: int):
         self.components = components if pairs.atoms is not None else 0
@@ -54,12 +55,12 @@ class FeatureMap:
             _, values, axes = np.linalg.svd(flat - self._mean, full_matrices=False)
             kept = min(self.components, int((values > 1e-6 * max(values[0], 1e-12)).sum()))
             self._axes = axes[:kept]
-            # One scale for all: leading components matter most.
+            # One common scale, so that leading components keep the largest weight.
             self._scale = max(float(np.sqrt(((flat - self._mean) @ self._axes.T).var(axis=0).max(initial=0))), 1e-9)
         self._pair_mean, self._pair_scale = _standard(pair_features(pairs))
 
     def __call__(self, pairs: Pairs) -> Inputs:
-        """Inputs of pairs."""
+        """Return the inputs of pairs."""
         parts = [(site_elements(pairs) - self._element_mean) / self._element_scale]
         if self.components and len(self._axes):
             parts.append((surroundings(pairs, self.species) - self._mean) @ self._axes.T / self._scale)
@@ -73,11 +74,11 @@ def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _matern(x: Tensor, y: Tensor, inverse_lengths: Tensor) -> Tensor:
-    """(n, m) Matérn 5/2."""
+    """Return the Matérn 5/2 kernel (n, m)."""
     if x.shape[-1] == 0:
         return torch.ones(len(x), len(y), dtype=x.dtype)
     d2 = ((x[:, None, :] - y[None, :, :]) * inverse_lengths).square().sum(-1)
-    # The root's slope at zero is taken out by the kernel's own.
+    # The singular slope of the square root at zero cancels in the kernel.
     r = (5 * d2 + 1e-12).sqrt()
     return (1 + r + r * r / 3) * torch.exp(-r)
 
@@ -91,7 +92,7 @@ def _kernel(x: Inputs, y: Inputs, log: Tensor) -> Tensor:
 
 
 def _own(x: Inputs, log: Tensor) -> Tensor:
-    """(n,) kernel of each pair with itself."""
+    """Return the kernel of each pair with itself (n,)."""
     d, e = x.sites.shape[-1], x.pair.shape[-1]
     apart = ((x.sites[:, 0] - x.sites[:, 1]) * log[:d].exp()).square().sum(-1)
     r = (5 * apart + 1e-12).sqrt()
@@ -100,22 +101,22 @@ def _own(x: Inputs, log: Tensor) -> Tensor:
 
 
 class PairGaussianProcess:
-    """Couplings with a standard deviation.
+    """Gaussian process for couplings.
 
     Args:
-        components: principal components of the surroundings; zero leaves elements and distances.
-        restarts: starts of the maximisation.
-        seed: of the starts.
+        components: Number of principal components of the environments; zero uses elements and distances only.
+        restarts: Number of starting points of the hyperparameter optimisation.
+        seed: Random seed of the starting points.
     """
 
     def __init__(self, components: int = 4, restarts: int = 2, seed: int = 0):
         self.components, self.restarts, self.seed = components, restarts, seed
 
     def fit(self, pairs: Pairs, log: np.ndarray | None = None) -> PairGaussianProcess:
-        """Learn couplings; `log` keeps hyperparameters of an earlier fit.
+        """Fit couplings; `log` gives hyperparameters of an earlier fit, which are then kept.
 
         Raises:
-            NucleateError: the kernel matrix cannot be factorised.
+            NucleateError: The kernel matrix cannot be factorised.
         """
         self.map = FeatureMap(pairs, self.components)
         self.inputs = self.map(pairs)
@@ -139,7 +140,7 @@ class PairGaussianProcess:
                 return 1e10, np.zeros_like(values)
             alpha = torch.cholesky_solve(self._y[:, None], root)[:, 0]
             evidence = 0.5 * self._y @ alpha + root.diagonal().log().sum()
-            # Weak priors on a length of two deviations keep features that mean nothing from running away.
+            # Weak priors around a length scale of two standard deviations keep irrelevant length scales bounded.
             total = evidence + 0.5 * ((log[:size] + 0.7) / 1.5).square().sum() + 0.5 * ((log[size + 1] + 2.3) / 1.5).square()
             total.backward()
             assert log.grad is not None
@@ -151,7 +152,7 @@ class PairGaussianProcess:
             if ended.fun < best:
                 best, found = ended.fun, ended.x
         if found is None:
-            raise NucleateError("Gaussian process: no start led anywhere")
+            raise NucleateError("Gaussian process: hyperparameter optimisation failed from all starting points")
         return found
 
     def _covariance(self, log: Tensor) -> Tensor:
@@ -168,35 +169,35 @@ class PairGaussianProcess:
 
     @property
     def noise(self) -> float:
-        """Standard deviation that the data are believed to scatter by, meV."""
+        """Standard deviation of the noise in meV."""
         return float(np.exp(self.log[-1])) * self.scale
 
     def predict(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-        """Couplings and their standard deviations (n,), meV; the data's own noise is not in the latter."""
+        """Return couplings and standard deviations (n,) in meV; the latter exclude the noise of the data."""
         x, log = self.map(pairs), torch.tensor(self.log)
         cross = _kernel(x, self.inputs, log[:-1])
         left = _own(x, log[:-1]) - (cross * torch.cholesky_solve(cross.T, self._root).T).sum(-1)
         return (self.scale * (cross @ self._alpha) + self.mean).numpy(), (self.scale * left.clamp_min(0).sqrt()).numpy()
 
     def covariance(self, pairs: Pairs) -> np.ndarray:
-        """(n, n) of the couplings of pairs, given what was learned, meV²."""
+        """Return the posterior covariance (n, n) of the couplings in meV²."""
         x, log = self.map(pairs), torch.tensor(self.log)
         cross = _kernel(x, self.inputs, log[:-1])
         return (self.scale**2 * (_kernel(x, x, log[:-1]) - cross @ torch.cholesky_solve(cross.T, self._root))).numpy()
 
     def correlation(self, pairs: Pairs, others: Pairs) -> np.ndarray:
-        """(n, m) before anything was learned, up to one."""
+        """Return the prior correlation (n, m), at most one."""
         x, y, log = self.map(pairs), self.map(others), torch.tensor(self.log)[:-1]
         return (_kernel(x, y, log) / (_own(x, log)[:, None] * _own(y, log)[None, :]).sqrt()).numpy()
 
 
 def choose_components(pairs: Pairs, choices: tuple[int, ...] = (0, 2, 4, 8), count: int = 4, seed: int = 0) -> int:
-    """How many components of the surroundings serve best, by cross-validation inside these pairs."""
+    """Select the number of components of the environments by cross-validation on these pairs."""
     if pairs.atoms is None:
         return 0
     rng = np.random.default_rng(seed)
     groups = int(pairs.groups().max()) + 1
-    # One pair of elements leaves nothing to hold it against but itself, in other crystals.
+    # A single element pair cannot be split by elements; split it across crystals instead.
     parts = folds(pairs, min(count, groups), rng) if groups > 1 else folds(pairs, min(count, len(pairs)), rng, "ungrouped")
     errors = {}
     for choice in choices:

@@ -1,11 +1,11 @@
-"""An equivariant network for pairs: J and the Dzyaloshinskii-Moriya vector D from site features passed along the crystal.
+"""Equivariant message-passing network for J and the Dzyaloshinskii-Moriya vector D of pairs.
 
-Sites gather scalars s and vectors v by PaiNN's messages (K. T. Schütt et al., ICML 2021, arXiv:2102.03150), starting from numbers of their
-element, so that elements never seen have a place. With r the unit vector from site i to site j,
+Sites carry scalars s and vectors v updated by PaiNN messages (K. T. Schütt et al., ICML 2021, arXiv:2102.03150), initialised with element
+features, so that elements outside the training set are represented. With r the unit vector from site i to site j,
     J = f(x),   D = g(x) . (v_i x v_j) + h(x) . r x (v_i + v_j),
     x = [s_i + s_j, s_i s_j, v_i . v_j, (v_i - v_j) . r, |v_i + v_j|, b(|r|)].
-Every entry of x is even under exchange of the sites, rotation and inversion, so J is; both products are axial vectors and odd under
-exchange, so D is.
+Every entry of x is invariant under exchange of the sites, rotation and inversion, hence J is as well; both products are axial vectors and
+odd under exchange, hence D is as well.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from nucleate.spins.models.data import Pairs
 from nucleate.spins.models.features import ELEMENT_NAMES, element_features
 
 LONGEST = 12.0
-"""Å; distance of a pair up to which the network can tell."""
+"""Largest pair distance in Å that the network can represent."""
 CHUNK = 64
-"""Pairs predicted at once."""
+"""Number of pairs predicted at once."""
 
 
 class PairNetworkSettings(BaseModel):
-    """Sizes and training of the pair network."""
+    """Architecture and training of the pair network."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    cutoff: float = Field(4.0, gt=1.0, le=12.0, description="Reach of one interaction, Å.")
-    features: int = Field(24, ge=2, le=512, description="Scalar features of a site, and vector features.")
-    interactions: int = Field(2, ge=1, le=8, description="Message and update blocks.")
-    radial: int = Field(12, ge=2, le=128, description="Sine functions of distances.")
-    members: int = Field(4, ge=1, le=64, description="Networks of the committee; their spread is the uncertainty.")
-    steps: int = Field(400, ge=1, description="Optimiser steps.")
-    batch: int = Field(32, ge=1, description="Pairs of a step.")
-    rate: float = Field(5e-3, gt=0, description="Largest learning rate.")
+    cutoff: float = Field(4.0, gt=1.0, le=12.0, description="Cutoff radius of an interaction block in Å.")
+    features: int = Field(24, ge=2, le=512, description="Number of scalar and of vector features per site.")
+    interactions: int = Field(2, ge=1, le=8, description="Number of message and update blocks.")
+    radial: int = Field(12, ge=2, le=128, description="Number of radial basis functions (sine functions of the distance).")
+    members: int = Field(4, ge=1, le=64, description="Number of committee members; their spread is the uncertainty.")
+    steps: int = Field(400, ge=1, description="Number of optimiser steps.")
+    batch: int = Field(32, ge=1, description="Number of pairs per step.")
+    rate: float = Field(5e-3, gt=0, description="Maximum learning rate.")
     decay: float = Field(1e-3, ge=0, description="Weight decay.")
 
 
@@ -54,8 +54,10 @@ class PairGraph:
 
     Attributes:
         elements: (atoms, 5) standardised element features.
-        vectors: (edges, 3), Å; centre, neighbour: (edges,).
-        first, second: (n,) atoms of the pairs; apart: (n, 3), Å.
+        vectors: (edges, 3) edge vectors in Å.
+        centre, neighbour: (edges,) atom indices of the edges.
+        first, second: (n,) atom indices of the pairs.
+        apart: (n, 3) pair vectors in Å.
     """
 
     elements: Tensor
@@ -68,7 +70,7 @@ class PairGraph:
 
 
 def element_scale() -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of element features over H to Bi without the noble gases: the same for every training set."""
+    """Return mean and standard deviation of element features over H to Bi without noble gases, independent of the training set."""
     from ase.data import chemical_symbols
 
     known = [s for s in chemical_symbols[1:84] if s not in ("He", "Ne", "Ar", "Kr", "Xe") and not 57 < chemical_symbols.index(s) < 72]
@@ -77,15 +79,15 @@ def element_scale() -> tuple[np.ndarray, np.ndarray]:
 
 
 def pair_graph(pairs: Pairs, cutoff: float, dtype: torch.dtype = torch.float32) -> PairGraph:
-    """Tensors of pairs.
+    """Build tensors of pairs.
 
     Raises:
-        BadInput: pairs without crystals, or one longer than 12 Å.
+        BadInput: The pairs have no crystals, or a pair is longer than 12 Å.
     """
     if pairs.atoms is None:
-        raise BadInput("the pair network needs crystals; learn pairs of elements alone with the kernel")
+        raise BadInput("the pair network requires crystals; use the kernel for pairs given by elements only")
     if pairs.distances.max() > LONGEST:
-        raise BadInput(f"a pair is {pairs.distances.max():.1f} Å long; the pair network reaches {LONGEST:g} Å")
+        raise BadInput(f"a pair is {pairs.distances.max():.1f} Å long; the pair network supports at most {LONGEST:g} Å")
     batch = CrystalBatch.from_atoms(pairs.atoms)
     edges = neighbour_edges(batch, cutoff)
     mean, scale = element_scale()
@@ -98,7 +100,7 @@ def pair_graph(pairs: Pairs, cutoff: float, dtype: torch.dtype = torch.float32) 
 
 
 class PairNetwork(nn.Module):
-    """A committee; J is `scale` times the network from `shift` on, D `dm_scale` times it, meV."""
+    """Committee of networks with J = shift + scale * output and D = dm_scale * output in meV."""
 
     scale: Tensor
     dm_scale: Tensor
@@ -119,7 +121,7 @@ class PairNetwork(nn.Module):
         self.register_buffer("shift", torch.tensor(0.0, dtype=torch.float64))
 
     def forward(self, graph: PairGraph) -> tuple[Tensor, Tensor]:
-        """J (m, n) and D (m, n, 3), meV."""
+        """Return J (m, n) and D (m, n, 3) in meV."""
         s = self.settings
         elements = graph.elements.expand(s.members, -1, -1)
         apart = graph.vectors.expand(s.members, -1, -1)
@@ -141,7 +143,7 @@ class PairNetwork(nn.Module):
         return self.scale.to(x) * self.isotropic(x).squeeze(-1) + self.shift.to(x), self.dm_scale.to(x) * dm
 
     def predict(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means and standard deviations of J (n,) over the committee, and mean D (n, 3), meV."""
+        """Return mean and standard deviation of J (n,) over the committee, and mean D (n, 3), in meV."""
         means, spreads, dms = [], [], []
         for start in range(0, len(pairs), CHUNK):
             with torch.no_grad():
@@ -153,18 +155,18 @@ class PairNetwork(nn.Module):
 
 
 def fit_network(
-    pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, told: Callable[[int, int, float], None] = lambda step, total, loss: None
+    pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, progress: Callable[[int, int, float], None] = lambda step, total, loss: None
 ) -> PairNetwork:
-    """Train a committee, each member on minibatches of its own.
+    """Train a committee, each member on its own minibatches.
 
     Args:
-        pairs: with couplings; D is learned where every pair has one.
-        settings: sizes and training.
-        seed: of weights and minibatches.
-        told: is called with step, total, loss.
+        pairs: Pairs with couplings; D is learned if every pair has a D vector.
+        settings: Architecture and training settings.
+        seed: Random seed of weights and minibatches.
+        progress: Callback, called with step, total, loss.
 
     Raises:
-        BadInput: pairs without crystals, or one longer than 12 Å.
+        BadInput: The pairs have no crystals, or a pair is longer than 12 Å.
     """
     graphs = [pair_graph(pairs.take([k]), settings.cutoff) for k in range(len(pairs))]
     network = PairNetwork(settings, seed).float()
@@ -184,7 +186,7 @@ def fit_network(
     scale, dm_scale = network.scale.float(), network.dm_scale.float()
     for step in range(settings.steps):
         rows = draw.choice(len(pairs), size, replace=False)
-        # Members differ by their weights and by which of the pairs they are told.
+        # Members differ in their initial parameters and in the random weights of the training pairs.
         weights = torch.tensor(draw.exponential(size=(settings.members, size)), dtype=torch.float32)
         found, axial = network(_joined([graphs[k] for k in rows]))
         loss = (weights * ((found - j[rows]) / scale).square()).mean()
@@ -195,7 +197,7 @@ def fit_network(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         schedule.step()
-        told(step + 1, settings.steps, float(loss.detach()))
+        progress(step + 1, settings.steps, float(loss.detach()))
     return network
 
 

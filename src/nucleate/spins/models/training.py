@@ -1,4 +1,4 @@
-"""Models of couplings as folders: train, load, predict, cross-validate."""
+"""Training, storage, prediction and cross-validation of coupling models."""
 
 from __future__ import annotations
 
@@ -23,33 +23,35 @@ from nucleate.spins.models.kernel import PairGaussianProcess, choose_components
 from nucleate.spins.models.network import PairNetwork, PairNetworkSettings, fit_network
 
 LARGEST_FACTS = 2**24
-"""Bytes of model.json."""
-Told = Callable[[str, int, int], None]
+"""Maximum size of model.json in bytes."""
+OnEvent = Callable[[str, int, int], None]
 
 
 class PairTraining(BaseModel):
-    """Which model, and how it is trained."""
+    """Choice and training settings of a coupling model."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     model: Literal["kernel", "network", "elements"] = Field(
-        "kernel", description="Gaussian process, equivariant network, or trees on elements."
+        "kernel", description="Model type: Gaussian process, equivariant network, or trees on element features."
     )
     components: list[Annotated[int, Field(ge=0)]] = Field(
-        [0, 2, 4, 8], min_length=1, description="Numbers of components of the surroundings that the kernel chooses among."
+        [0, 2, 4, 8],
+        min_length=1,
+        description="Candidate numbers of principal components of the environments; cross-validation selects one (kernel).",
     )
-    restarts: int = Field(2, ge=1, description="Starts of the kernel's hyperparameters.")
-    network: PairNetworkSettings = Field(default_factory=PairNetworkSettings, description="Of the network.")
-    seed: int = Field(0, ge=0, description="Of splits, starts and weights.")
+    restarts: int = Field(2, ge=1, description="Number of starting points of the hyperparameter optimisation (kernel).")
+    network: PairNetworkSettings = Field(default_factory=PairNetworkSettings, description="Settings of the network.")
+    seed: int = Field(0, ge=0, description="Random seed for splits, starting points and weights.")
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Couplings of pairs.
+    """Predicted couplings of pairs.
 
     Attributes:
-        couplings, errors: (n,), meV; `errors` is the model's own standard deviation.
-        dm: (n, 3), meV, or None from a model without D.
+        couplings, errors: (n,) couplings and standard deviations of the model in meV.
+        dm: (n, 3) Dzyaloshinskii-Moriya vectors in meV, or None for models without D.
     """
 
     couplings: np.ndarray
@@ -58,7 +60,7 @@ class Predicted:
 
 
 class PairModel:
-    """A trained model of any kind, with the pairs it was trained on."""
+    """Trained model of any type with its training pairs."""
 
     def __init__(self, settings: PairTraining, model: PairGaussianProcess | PairNetwork | ElementTrees, pairs: Pairs):
         self.settings, self.model, self.pairs = settings, model, pairs
@@ -66,60 +68,61 @@ class PairModel:
 
     @property
     def elements(self) -> list[str]:
-        """It was trained on."""
+        """Elements in the training set."""
         return sorted({e for pair in self.pairs.elements for e in pair})
 
     def predict(self, pairs: Pairs) -> Predicted:
-        """Couplings of pairs; elements never seen are extrapolated to, `unseen` names them.
+        """Predict couplings; for elements outside the training set (see `unseen`) the prediction is an extrapolation.
 
         Raises:
-            BadInput: pairs of another kind than the model was trained on.
+            BadInput: The pairs are of another kind than the training pairs.
         """
         if pairs.kind != self.pairs.kind:
-            raise BadInput(f"the model was trained on {self.pairs.kind}; give pairs of that kind, not {pairs.kind}")
+            raise BadInput(f"the model was trained on {self.pairs.kind}; give pairs of this kind instead of {pairs.kind}")
         if isinstance(self.model, PairNetwork):
             j, error, dm = self.model.predict(pairs)
             return Predicted(j, error, dm if self.with_dm else None)
         return Predicted(*self.model.predict(pairs), None)
 
     def unseen(self, pairs: Pairs) -> list[str]:
-        """Elements of these pairs that the model was not trained on."""
+        """Return the elements of these pairs that are not in the training set."""
         return sorted({e for pair in pairs.elements for e in pair} - set(self.elements))
 
 
-def fit_pairs(pairs: Pairs, settings: PairTraining, told: Told = lambda phase, done, total: None) -> PairModel:
+def fit_pairs(pairs: Pairs, settings: PairTraining, progress: OnEvent = lambda phase, done, total: None) -> PairModel:
     """Train a model on pairs with couplings.
 
     Raises:
-        BadInput: fewer than four pairs, or what the model refuses.
+        BadInput: There are fewer than four pairs, or the model does not support them.
     """
     if len(pairs) < 4:
-        raise BadInput(f"{len(pairs)} pairs are too few to learn from")
+        raise BadInput(f"{len(pairs)} pairs are too few for training; give at least 4")
     model: PairGaussianProcess | PairNetwork | ElementTrees
     if settings.model == "kernel":
         choices = tuple(settings.components) if pairs.atoms is not None else (0,)
         chosen = choices[0] if len(choices) == 1 else choose_components(pairs, choices, seed=settings.seed)
         model = PairGaussianProcess(chosen, settings.restarts, settings.seed).fit(pairs)
     elif settings.model == "network":
-        model = fit_network(pairs, settings.network, settings.seed, lambda step, total, loss: told("training", step, total))
+        model = fit_network(pairs, settings.network, settings.seed, lambda step, total, loss: progress("training", step, total))
     else:
         model = ElementTrees(settings.seed).fit(pairs)
     return PairModel(settings, model, pairs)
 
 
-def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, told: Told = lambda phase, done, total: None) -> PairModel:
-    """Train and write a folder: settings, pairs, weights. The folder must not hold another model.
+def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, progress: OnEvent = lambda phase, done, total: None) -> PairModel:
+    """Train a model and write its settings, pairs and weights to a folder without a model.
 
     Raises:
-        BadInput: the folder cannot be made; RunFolderError: it holds a model already.
+        BadInput: The folder cannot be created.
+        RunFolderError: The folder contains a model already.
     """
     if (folder / "model.json").exists():
-        raise RunFolderError(f"{folder}: holds a trained model; name another folder")
+        raise RunFolderError(f"{folder}: the folder contains a trained model already; choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made: {error.strerror}") from None
-    found = fit_pairs(pairs, settings, told)
+        raise BadInput(f"{folder}: the folder cannot be created: {error.strerror}") from None
+    found = fit_pairs(pairs, settings, progress)
     write_whole(folder / "training.toml", to_toml(settings))
     kind = "pairs.csv" if pairs.atoms is None else "pairs.extxyz"
     write_pairs(folder / kind, pairs)
@@ -141,14 +144,15 @@ class _Facts(BaseModel):
 
 
 def load_pairs_model(folder: str | Path) -> PairModel:
-    """The model of a folder.
+    """Load the model of a folder.
 
     Raises:
-        BadInput: no such folder; RunFolderError: damaged files.
+        BadInput: The folder contains no model.
+        RunFolderError: The files are damaged.
     """
     folder = Path(folder)
     if not (folder / "model.json").is_file():
-        raise BadInput(f"{folder}: holds no trained model of couplings; train one with: nucleate spins train")
+        raise BadInput(f"{folder}: the folder contains no coupling model; train one with: nucleate spins train")
     where = folder / "model.json"
     try:
         facts = stated(_Facts, from_json(read_text(where, LARGEST_FACTS), str(where)), str(where))
@@ -158,7 +162,7 @@ def load_pairs_model(folder: str | Path) -> PairModel:
         if settings.model == "kernel":
             model = PairGaussianProcess(facts.components, settings.restarts, settings.seed).fit(pairs, np.array(facts.log))
             if len(facts.log) != model.inputs.sites.shape[-1] + model.inputs.pair.shape[-1] + 2:
-                raise ValueError("its hyperparameters do not fit its pairs")
+                raise ValueError("the hyperparameters do not match the pairs")
         elif settings.model == "network":
             weights = read_tensor_file(folder / "weights.safetensors", "file of weights")
             model = weights.fill(lambda: PairNetwork(settings.network).float())
@@ -166,18 +170,20 @@ def load_pairs_model(folder: str | Path) -> PairModel:
             model = ElementTrees(settings.seed).fit(pairs)
         return PairModel(settings, model, pairs)
     except BadInput as error:
-        raise RunFolderError(f"{error}; the model is damaged, train it again") from None
-    except Exception as error:  # What a kernel's algebra meets in hyperparameters of another data set.
+        raise RunFolderError(f"{error}; the model is damaged; train it again") from None
+    except Exception as error:  # Inconsistent hyperparameters raise various exceptions.
         raise RunFolderError(f"{folder}: the model is damaged ({quoted(str(error))}); train it again") from None
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How far predictions are off.
+    """Prediction errors.
 
     Attributes:
-        mae, rmse: meV. r2: share of the variance. inside: share within one standard deviation of the model.
-        predicted, errors: (n,), meV, each by a model that had not seen the pair.
+        mae, rmse: Mean absolute and root-mean-square error in meV.
+        r2: Coefficient of determination.
+        inside: Fraction of pairs within one standard deviation of the model.
+        predicted, errors: (n,) predictions and standard deviations in meV, each from a model trained without the pair.
     """
 
     mae: float
@@ -189,7 +195,7 @@ class Scores:
 
 
 def scores(pairs: Pairs, predicted: np.ndarray, errors: np.ndarray) -> Scores:
-    """Of predictions of pairs."""
+    """Compute the errors of predictions."""
     off = predicted - pairs.couplings
     total = ((pairs.couplings - pairs.couplings.mean()) ** 2).sum()
     r2 = float(1 - (off**2).sum() / total) if total > 0 else float("nan")
@@ -197,12 +203,12 @@ def scores(pairs: Pairs, predicted: np.ndarray, errors: np.ndarray) -> Scores:
 
 
 def cross_validate(
-    pairs: Pairs, settings: PairTraining, count: int = 10, grouping: str = "elements", told: Told = lambda phase, done, total: None
+    pairs: Pairs, settings: PairTraining, count: int = 10, grouping: str = "elements", progress: OnEvent = lambda phase, done, total: None
 ) -> Scores:
-    """Train on all folds but one and predict that one, in turn; whatever a model chooses it chooses inside its training folds.
+    """Predict each fold with a model trained on the other folds; model selection uses the training folds only.
 
     Raises:
-        BadInput: see `folds`.
+        BadInput: See `folds`.
     """
     predicted, errors = np.full(len(pairs), np.nan), np.full(len(pairs), np.nan)
     parts = folds(pairs, count, np.random.default_rng(settings.seed), grouping)
@@ -210,5 +216,5 @@ def cross_validate(
         model = fit_pairs(pairs.take(np.setdiff1d(np.arange(len(pairs)), part)), settings)
         found = model.predict(pairs.take(part))
         predicted[part], errors[part] = found.couplings, found.errors
-        told("folds", k + 1, count)
+        progress("folds", k + 1, count)
     return scores(pairs, predicted, errors)

@@ -1,4 +1,4 @@
-"""The temperature at which Binder's cumulants of two sizes cross.
+"""Transition temperature from the crossing of the Binder cumulants of two sizes.
 
 K. Binder, Z. Phys. B 43, 119 (1981), doi 10.1007/BF01293604.
 """
@@ -15,19 +15,19 @@ from nucleate.spins.simulate.simulation import Row
 
 DRAWS = 500
 ORDERED = 0.66
-"""Cumulants above are those of an ordered lattice, 2/3 but for fluctuations."""
+"""Cumulant above which a lattice is treated as deeply ordered (the limit is 2/3)."""
 FAR = 0.05
-"""Between cumulants of two sizes: too far from the crossing for a parabola."""
+"""Cumulant difference above which a temperature is too far from the crossing for a parabola."""
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where the cumulants of two sizes meet.
+    """Crossing of the cumulants of two sizes.
 
     Attributes:
-        small, large: sizes.
-        temperature, error: K.
-        cumulant: there.
+        small, large: Sizes in cells.
+        temperature, error: Crossing temperature and its error in K.
+        cumulant: Cumulant at the crossing.
     """
 
     small: int
@@ -38,19 +38,19 @@ class Crossing:
 
 
 def crossing(rows: Sequence[Row], small: int, large: int, degree: int = 2, seed: int = 0) -> Crossing:
-    """Fit the difference of two sizes' cumulants by a polynomial in the temperature and find its root.
+    """Fit the cumulant difference of two sizes by a polynomial in temperature and return its root.
 
-    Temperatures far from the transition take no part: those deep in the order but the last, whose differences are all but zero with tiny
-    errors, and those above from where the difference is large on. The error is the spread over fits to differences redrawn within their
-    own errors.
+    Temperatures far from the transition are excluded: all but the last of those deep in the ordered phase, where differences and errors
+    are nearly zero, and those above the transition once the difference is large. The error is the spread over fits to differences
+    resampled within their errors.
 
     Raises:
-        NucleateError: fewer than three common temperatures, or no crossing between them.
+        NucleateError: There are fewer than three common temperatures, or the cumulants do not cross between them.
     """
     of = {size: {row.temperature: row for row in rows if row.size == size} for size in (small, large)}
     common = sorted(set(of[small]) & set(of[large]))
     if len(common) < 3:
-        raise NucleateError(f"sizes {small} and {large} have {len(common)} temperatures in common; three are needed for a crossing")
+        raise NucleateError(f"sizes {small} and {large} have {len(common)} temperatures in common; a crossing requires at least three")
     t = np.array(common)
     difference = np.array([of[large][x].binder - of[small][x].binder for x in common])
     error = np.maximum(np.hypot([of[large][x].binder_error for x in common], [of[small][x].binder_error for x in common]), 1e-12)
@@ -70,13 +70,15 @@ def crossing(rows: Sequence[Row], small: int, large: int, degree: int = 2, seed:
     if not np.isfinite(roots[0]):
         raise NucleateError(f"the cumulants of sizes {small} and {large} do not cross between {lowest:g} and {highest:g} K")
     if np.isfinite(roots).mean() < 0.9:
-        raise NucleateError(f"sizes {small} and {large}: the crossing is lost in the errors; measure longer or closer to it")
+        raise NucleateError(
+            f"sizes {small} and {large}: errors are too large to locate the crossing; use more measurements or closer temperatures"
+        )
     cumulant = np.interp(roots[0], x, [of[large][k].binder for k in common])
     return Crossing(small, large, float(t.mean() + scale * roots[0]), float(scale * np.nanstd(roots[1:])), float(cumulant))
 
 
 def _root(fit: np.ndarray) -> float:
-    """Of a falling polynomial on [-1, 1]: the large size has the smaller cumulant above the transition."""
+    """Return the root with negative slope in [-1, 1]: the larger size has the smaller cumulant above the transition."""
     polynomial = np.polynomial.Polynomial(fit)
     found = polynomial.roots()
     real = found[np.abs(found.imag) < 1e-9].real

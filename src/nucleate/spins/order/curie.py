@@ -1,11 +1,11 @@
-"""Which order wins, and estimates of its temperature without a simulation.
+"""Leading magnetic order and estimates of its transition temperature without a simulation.
 
-J(q)_ab = sum_R J_ab(R) exp(2 pi i q . R), every neighbour of a site counted, numbers of sites where couplings are isotropic and 3x3 tensors
-where they are not. Its largest eigenvalue over q says the order (J. M. Luttinger, L. Tisza, Phys. Rev. 70, 954 (1946), doi
-10.1103/PhysRev.70.954). On-site anisotropies are not looked at. For classical unit spins
+J(q)_ab = sum_R J_ab(R) exp(2 pi i q . R) includes every neighbour of a site. Its entries are scalars for isotropic couplings and 3x3
+tensors otherwise. The largest eigenvalue over q determines the order (J. M. Luttinger, L. Tisza, Phys. Rev. 70, 954 (1946), doi
+10.1103/PhysRev.70.954). On-site anisotropies are ignored. For classical unit spins
     mean field:  k T = max eigenvalue of J(q) / 3
-    RPA:         1 / (k T) = 3 / N sum_q [ (L - J(q))^-1 ]_aa   for every sublattice a, of isotropic parts,
-with L the diagonal of molecular fields in the ordered state, L_a = sum_b J_ab(q0) x_b / x_a; for one sublattice this is Tyablikov's
+    RPA:         1 / (k T) = 3 / N sum_q [ (L - J(q))^-1 ]_aa   for every sublattice a, with isotropic parts only,
+with L the diagonal matrix of molecular fields in the ordered state, L_a = sum_b J_ab(q0) x_b / x_a; for one sublattice this is Tyablikov's
 formula with J(0) - J(q) (M. Pajda et al., Phys. Rev. B 64, 174402 (2001), doi 10.1103/PhysRevB.64.174402; several sublattices: J. Rusz,
 I. Turek, M. Diviš, Phys. Rev. B 71, 174408 (2005), doi 10.1103/PhysRevB.71.174408).
 """
@@ -22,26 +22,26 @@ from nucleate.spins.couplings import Couplings
 from nucleate.units import K_B
 
 ALIKE = 1e-3
-"""Share of the largest eigenvalue within which waves are taken for domains of one order: couplings come with few decimals."""
+"""Relative eigenvalue tolerance within which waves are domains of one order; couplings often have few decimals."""
 MOST_WAVES = 256
 DIRECTED = 1e-6
-"""Share of the largest coupling by which tensors may differ from numbers without counting as tensors."""
+"""Anisotropic part relative to the largest coupling below which couplings are treated as isotropic."""
 LARGEST_MESH = 1e8
-"""Numbers of all matrices of the first mesh: beyond, it gets coarser."""
+"""Maximum number of matrix entries on the initial mesh; larger meshes are coarsened."""
 MOST_ROWS = 2000
-"""Of a matrix J(q): sites, or three times as many where couplings are tensors."""
+"""Maximum dimension of J(q): the number of sites, or three times as many for tensor couplings."""
 LARGEST = 2e7
-"""Numbers of a matrix at every wave vector: beyond, meshes get coarser."""
+"""Maximum number of matrix entries on an RPA mesh; larger meshes are coarsened."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """The order that molecular fields choose.
+    """Leading magnetic order in mean-field theory.
 
     Attributes:
-        wave_vector: (3,) in reciprocal vectors, each in (-1/2, 1/2].
-        weights: (n,) complex amplitude of each site, the largest one; (n, 3) where couplings are tensors, the longest of length one.
-        eigenvalue: largest of J(q), meV.
+        wave_vector: (3,) in units of reciprocal vectors, each component in (-1/2, 1/2].
+        weights: (n,) complex amplitudes of the sites with maximum one; (n, 3) with maximum length one for tensor couplings.
+        eigenvalue: Largest eigenvalue of J(q) in meV.
     """
 
     wave_vector: np.ndarray
@@ -50,12 +50,12 @@ class Order:
 
     @property
     def mean_field(self) -> float:
-        """Temperature of the order, K."""
+        """Mean-field transition temperature in K."""
         return self.eigenvalue / 3 / K_B
 
 
 def coupling_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
-    """(m, n, n) complex J(q) of isotropic parts, meV; q (m, 3) in reciprocal vectors."""
+    """Return J(q) of the isotropic parts, complex (m, n, n) in meV, for q (m, 3) in units of reciprocal vectors."""
     first, second, shifts, tensors = couplings.both_ways()
     strengths = np.trace(tensors, axis1=1, axis2=2) / 3
     n = len(couplings.positions)
@@ -67,13 +67,13 @@ def coupling_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
 
 
 def isotropic(couplings: Couplings) -> bool:
-    """Whether nothing but isotropic parts tells directions apart."""
+    """Return whether all couplings are isotropic within the tolerance."""
     rest = couplings.tensors - couplings.isotropic[:, None, None] * np.eye(3)
     return not np.abs(rest).max(initial=0) > DIRECTED * np.abs(couplings.isotropic).max(initial=0)
 
 
 def order_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
-    """(m, n, n) as `coupling_waves`, or (m, 3 n, 3 n) with the three directions of each site where couplings are tensors, meV."""
+    """Return J(q) in meV: (m, n, n) as in `coupling_waves`, or (m, 3 n, 3 n) with three components per site for tensor couplings."""
     if isotropic(couplings):
         return coupling_waves(couplings, q)
     first, second, shifts, tensors = couplings.both_ways()
@@ -86,23 +86,23 @@ def order_waves(couplings: Couplings, q: np.ndarray) -> np.ndarray:
 
 
 def mesh(n: int, offset: float = 0.0) -> np.ndarray:
-    """(n^3, 3) wave vectors, moved by `offset` of a step."""
+    """Return a mesh of wave vectors (n^3, 3), shifted by `offset` steps."""
     line = (np.arange(n) + offset) / n
     return np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
 
 
 def leading_order(couplings: Couplings, steps: int = 12) -> Order:
-    """The order with the largest eigenvalue of J(q): from a mesh, then refined.
+    """Find the order with the largest eigenvalue of J(q) on a mesh and refine its wave vector.
 
     Raises:
-        BadInput: no couplings, or more sites than matrices of J(q) can be made for.
+        BadInput: There are no couplings, or too many sites for matrices J(q).
     """
     if not len(couplings.first) or not np.abs(couplings.tensors).max() > 0:
-        raise BadInput("order: no couplings between these sites")
+        raise BadInput("order: there are no couplings between the sites")
     size = len(couplings.positions) * (1 if isotropic(couplings) else 3)
     if size > MOST_ROWS:
-        raise BadInput(f"order: {len(couplings.positions)} sites are too many; give the couplings of a smaller cell")
-    # The larger the cell, the smaller its zone: a coarser mesh does.
+        raise BadInput(f"order: {len(couplings.positions)} sites exceed the limit; give the couplings of a smaller cell")
+    # Larger cells have smaller Brillouin zones, so a coarser mesh is sufficient.
     while steps > 2 and steps**3 * size**2 > LARGEST_MESH:
         steps -= 1
     q = mesh(steps)
@@ -111,7 +111,7 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
     simplex = best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])
     options = {"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": simplex}
     found = minimize(lambda p: -np.linalg.eigvalsh(order_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead", options=options)
-    # A commensurate vector is kept unless another one is truly better.
+    # Keep a commensurate vector unless the refined one is significantly better.
     if -found.fun > values.max() + 1e-7 * abs(values.max()):
         best = found.x
     best = 0.5 - (0.5 - best) % 1.0
@@ -125,21 +125,23 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
 
 
 def waves_of(couplings: Couplings, size: tuple[int, int, int], order: Order) -> tuple[np.ndarray, np.ndarray]:
-    """The waves that a supercell orders in: those it holds with the largest eigenvalues of J(q), which span the domains of one order.
+    """Return the commensurate waves of a supercell with the largest eigenvalues of J(q), which span the domains of one order.
 
     Returns:
-        Wave vectors (w, 3) in reciprocal vectors, each as often as it has such eigenvectors, and these (w, n), of length sqrt(n); (w, n, 3)
-        where couplings are tensors.
+        Wave vectors (w, 3) in units of reciprocal vectors, repeated for degenerate eigenvectors, and the eigenvectors (w, n) of length
+        sqrt(n); (w, n, 3) for tensor couplings.
 
     Raises:
-        NucleateError: more than `MOST_WAVES` compete, as in a frustrated lattice with a flat band: there is no order to follow.
+        NucleateError: More than `MOST_WAVES` waves are degenerate, as in frustrated lattices with a flat band, so no order is defined.
     """
     lines = [np.arange(n) / n for n in size]
     q = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 3)
     values, vectors = np.linalg.eigh(order_waves(couplings, q))
     best = np.argwhere(values >= values.max() - ALIKE * abs(values.max()))
     if len(best) > MOST_WAVES:
-        raise NucleateError(f"order: {len(best)} waves compete to {100 * ALIKE:g} % of their energy: these couplings choose no order")
+        raise NucleateError(
+            f"order: {len(best)} waves are degenerate within {100 * ALIKE:g} % of their energy, so the couplings do not determine an order"
+        )
     amplitudes = np.array([vectors[k, :, v] for k, v in best])
     if not isotropic(couplings):
         amplitudes = amplitudes.reshape(len(best), -1, 3)
@@ -147,25 +149,27 @@ def waves_of(couplings: Couplings, size: tuple[int, int, int], order: Order) -> 
 
 
 def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> float:
-    """Temperature of the order in the random-phase approximation, K.
+    """Return the transition temperature in the random-phase approximation in K.
 
     Args:
-        couplings: their isotropic parts count.
-        order: from `leading_order`; of the isotropic parts it must be the order too.
-        steps: meshes of `steps` and `2 steps` along each vector are extrapolated from; fewer in cells of many sites.
+        couplings: Couplings, of which the isotropic parts are used.
+        order: Result of `leading_order`; the isotropic parts must lead to the same order.
+        steps: Results for meshes of `steps` and `2 steps` along each vector are extrapolated; cells with many sites use fewer.
 
     Raises:
-        NucleateError: the equations have no solution, as for sublattices that order apart, or couplings reach along fewer than three
-            directions.
+        NucleateError: The equations have no solution, for example if sublattices order independently, or the couplings extend along
+            fewer than three directions.
     """
     directions = np.linalg.matrix_rank(couplings.loops) if len(couplings.first) else 0
     if directions < 3:
-        raise NucleateError(f"RPA: couplings reach along {directions} directions; isotropic spins order above 0 K in three alone")
+        raise NucleateError(
+            f"RPA: couplings extend along {directions} directions only; isotropic spins order above 0 K only in three dimensions"
+        )
     order = order or leading_order(couplings)
     if not isotropic(couplings):
         plain = leading_order(replace(couplings, tensors=couplings.isotropic[:, None, None] * np.eye(3)))
         if np.abs((plain.wave_vector - order.wave_vector + 0.5) % 1 - 0.5).max() > 1e-3:
-            raise NucleateError("RPA: it knows isotropic parts alone, which order at another wave")
+            raise NucleateError("RPA: the isotropic parts of the couplings, which RPA uses, order at another wave vector")
         order = plain
     while steps > 8 and (2 * steps) ** 3 * len(couplings.positions) ** 2 > LARGEST:
         steps -= 2
@@ -173,9 +177,9 @@ def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> fl
 
 
 def _on_mesh(couplings: Couplings, order: Order, steps: int) -> float:
-    """k T on one mesh, meV. The mesh avoids q0 by half a step; its error is proportional to the step."""
+    """Return k T on one mesh in meV. The mesh avoids q0 by half a step; the error is proportional to the step."""
     if (np.abs(order.weights) < 1e-6).any():
-        raise NucleateError("RPA: a sublattice takes no part in the order")
+        raise NucleateError("RPA: a sublattice does not participate in the order")
     waves = coupling_waves(couplings, mesh(steps, 0.5) + order.wave_vector)
     at_order = coupling_waves(couplings, order.wave_vector[None])[0]
     n = len(at_order)
@@ -187,7 +191,7 @@ def _on_mesh(couplings: Couplings, order: Order, steps: int) -> float:
         try:
             inverse = np.linalg.inv(np.diag(fields) - waves)
         except np.linalg.LinAlgError:
-            raise NucleateError("RPA: the order is not stable against other waves") from None
+            raise NucleateError("RPA: the order is unstable against other waves") from None
         return np.diagonal(inverse, axis1=1, axis2=2).real.mean(axis=0)
 
     if n == 1:
@@ -201,8 +205,8 @@ def _on_mesh(couplings: Couplings, order: Order, steps: int) -> float:
 
         found = root(unequal, start)
         if not found.success:
-            raise NucleateError(f"RPA: no solution ({' '.join(found.message.split())})")
+            raise NucleateError(f"RPA: the equations have no solution ({' '.join(found.message.split())})")
         g = green(found.x)
     if not (np.isfinite(g).all() and g[0] > 0):
-        raise NucleateError("RPA: the order is not stable against other waves")
+        raise NucleateError("RPA: the order is unstable against other waves")
     return 1 / (3 * g[0])

@@ -5,4 +5,4 @@ from importlib.util import find_spec
 from nucleate.errors import MissingDependency
 
 if find_spec("numba") is None:
-    raise MissingDependency("numba is not installed, and spins move in its kernels; run: pip install 'nucleate[spins]'")
+    raise MissingDependency("spin simulations require numba: pip install 'nucleate[spins]'")

@@ -2,9 +2,9 @@
 
     de/dt = -g / (1 + a^2) e x [ B + a e x B ],   B = (-dE/de) / m + b(t),   <b_x(t) b_x(t')> = 2 a kT / (g m) delta(t - t')
 
-with the gyromagnetic ratio g, the damping a and the moment m. The thermal field b is a normal number of variance 2 a kT / (g m dt) a
-component and step (R. F. L. Evans et al., J. Phys.: Condens. Matter 26, 103202 (2014), doi 10.1088/0953-8984/26/10/103202), the same
-in both halves of a step: the equation is meant in Stratonovich's sense (J. L. García-Palacios, F. J. Lázaro, Phys. Rev. B 58, 14937 (1998),
+with the gyromagnetic ratio g, the damping a and the moment m. Each component of the thermal field b is normally distributed with variance
+2 a kT / (g m dt) (R. F. L. Evans et al., J. Phys.: Condens. Matter 26, 103202 (2014), doi 10.1088/0953-8984/26/10/103202) and constant
+during a step, as required by the Stratonovich interpretation (J. L. García-Palacios, F. J. Lázaro, Phys. Rev. B 58, 14937 (1998),
 doi 10.1103/PhysRevB.58.14937).
 """
 
@@ -21,12 +21,12 @@ from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.units import K_B, MU_B
 
 GYROMAGNETIC = 1.76085962784e-4
-"""Of the electron, rad / (fs T) (CODATA 2022)."""
+"""Gyromagnetic ratio of the electron, rad / (fs T) (CODATA 2022)."""
 
 
 @njit(inline="always")
 def _turning(i, spins, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman):
-    """w = B + a e x B of de = w x e, for spin i, rad a step."""
+    """Return the rotation w = B + a e x B of spin i, with de = w x e, in rad per step."""
     x, y, z = spins[i, 0], spins[i, 1], spins[i, 2]
     bx, by, bz = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
     if onsite.shape[0] > 0:
@@ -52,7 +52,7 @@ def _draw(noise, width, rng):
 
 @njit(cache=True, nogil=True)
 def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, start, neighbours, strengths, tensors, onsite, zeeman):
-    """`steps` of Heun's scheme in place; lengths are set to one after each step."""
+    """Run `steps` of Heun's scheme in place; spins are normalised after each step."""
     for _ in range(steps):
         _draw(noise, width, rng)
         for i in range(spins.shape[0]):
@@ -73,7 +73,7 @@ def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, start, n
 
 @njit(inline="always")
 def _cayley(x, y, z, wx, wy, wz):
-    """Solve e' = e + w x (e + e') / 2 for e': a turn, whose length is exact."""
+    """Solve e' = e + w x (e + e') / 2 for e', which is a rotation and conserves the length."""
     ax, ay, az = 0.5 * wx, 0.5 * wy, 0.5 * wz
     a2 = ax * ax + ay * ay + az * az
     d = ax * x + ay * y + az * z
@@ -88,8 +88,8 @@ def _cayley(x, y, z, wx, wy, wz):
 
 @njit(cache=True, nogil=True)
 def semi_implicit(spins, steps, damping, scale, width, rng, noise, guess, slope, start, neighbours, strengths, tensors, onsite, zeeman):
-    """`steps` of the semi-implicit scheme B in place (J. H. Mentink et al., J. Phys.: Condens. Matter 22, 176001 (2010),
-    doi 10.1088/0953-8984/22/17/176001): spins turn, so that lengths stay one by themselves."""
+    """Run `steps` of the semi-implicit scheme B in place (J. H. Mentink et al., J. Phys.: Condens. Matter 22, 176001 (2010),
+    doi 10.1088/0953-8984/22/17/176001). Spins are rotated, so their length is conserved."""
     for _ in range(steps):
         _draw(noise, width, rng)
         for i in range(spins.shape[0]):
@@ -109,46 +109,46 @@ SCHEMES = {"heun": heun, "semi-implicit": semi_implicit}
 
 
 class Dynamics:
-    """Moves the spins of a lattice in time.
+    """Stochastic spin dynamics of a lattice.
 
     Args:
-        lattice: of spins.
-        timestep: fs.
-        damping: Gilbert's, without a unit.
-        temperature: K.
-        scheme: "heun" or "semi-implicit".
+        lattice: Spin lattice.
+        timestep: Time step in fs.
+        damping: Dimensionless Gilbert damping.
+        temperature: Temperature in K.
+        scheme: Integrator, "heun" or "semi-implicit".
 
     Raises:
-        BadInput: a timestep not above zero, a damping or temperature below zero, an unknown scheme.
+        BadInput: The time step is not positive, the damping or temperature is negative, or the scheme is unknown.
     """
 
     def __init__(self, lattice: SpinLattice, timestep: float, damping: float, temperature: float = 0.0, scheme: str = "semi-implicit"):
         if not timestep > 0:
-            raise BadInput(f"dynamics: timestep {timestep:g} fs; give one above zero")
+            raise BadInput(f"dynamics: timestep {timestep:g} fs is not positive; give a value above zero")
         if not damping >= 0:
-            raise BadInput(f"dynamics: damping {damping:g}; give zero or more")
+            raise BadInput(f"dynamics: damping {damping:g} is not a valid value; give zero or more")
         if not temperature >= 0:
-            raise BadInput(f"dynamics: temperature {temperature:g} K; give zero or more")
+            raise BadInput(f"dynamics: temperature {temperature:g} K is not a valid value; give zero or more")
         if scheme not in SCHEMES:
-            raise BadInput(f"dynamics: unknown scheme {scheme}; known: {', '.join(SCHEMES)}")
+            raise BadInput(f"dynamics: unknown scheme {scheme}; choose from {', '.join(SCHEMES)}")
         self.lattice, self.timestep, self.damping = lattice, timestep, damping
         self._kernel = SCHEMES[scheme]
         self._tables = tables(lattice)
         turn = GYROMAGNETIC * timestep / (1 + damping**2)
-        # meV of a spin to the angle it turns by in a step.
+        # Conversion from the field in meV to the rotation angle per step.
         self._scale = turn / (MU_B * lattice.moments)
-        # (kT / mu_B) is in tesla Bohr magnetons.
+        # kT / mu_B has the unit tesla times Bohr magneton.
         self._width = turn * np.sqrt(2 * damping * (K_B * temperature / MU_B) / (GYROMAGNETIC * lattice.moments * timestep))
         self._noise, self._guess, self._slope = (np.zeros((len(lattice), 3)) for _ in range(3))
 
     def run(self, spins: np.ndarray, steps: int, rng: np.random.Generator) -> None:
-        """Move `spins` (N, 3) in place."""
+        """Integrate `spins` (N, 3) in place."""
         self._kernel(
             spins, steps, self.damping, self._scale, self._width, rng, self._noise, self._guess, self._slope, *self._tables
         )  # fmt: skip
 
     def torque(self, spins: np.ndarray) -> float:
-        """Largest |e x (-dE/de)|, meV: zero at rest."""
+        """Return the largest torque |e x (-dE/de)| in meV, which is zero in a stationary state."""
         found = np.empty_like(spins)
         fields_into(found, spins, *self._tables)
         return float(np.linalg.norm(np.cross(spins, found), axis=1).max())

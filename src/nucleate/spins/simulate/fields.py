@@ -1,6 +1,6 @@
-"""Energies and effective fields of spins on a lattice: numba kernels that every mover calls.
+"""Numba kernels for energies and effective fields of spins on a lattice.
 
-The field of a spin is -dE/de, in meV: sum_j J_ij e_j + 2 K e_i + mu_B m B.
+The effective field of a spin is -dE/de in meV: sum_j J_ij e_j + 2 K e_i + mu_B m B.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ Tables = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.nd
 
 
 def tables(lattice: SpinLattice) -> Tables:
-    """What kernels take: start, neighbours, strengths, tensors, onsite, zeeman; empty where there is none."""
+    """Return the kernel arguments start, neighbours, strengths, tensors, onsite, zeeman; absent terms are empty arrays."""
     onsite = lattice.onsite if lattice.anisotropic else np.empty((0, 3, 3))
     return lattice.start, lattice.neighbours, lattice.strengths, lattice.tensors, onsite, lattice.zeeman
 
 
 @njit(inline="always")
 def linear_field(i, spins, start, neighbours, strengths, tensors, zeeman):
-    """Field of spin i from its neighbours and from outside: what does not depend on itself, meV."""
+    """Return the field on spin i in meV from its neighbours and the external field, without on-site terms."""
     x, y, z = zeeman[i, 0], zeeman[i, 1], zeeman[i, 2]
     if tensors.shape[0] == 0:
         for k in range(start[i], start[i + 1]):
@@ -41,7 +41,7 @@ def linear_field(i, spins, start, neighbours, strengths, tensors, zeeman):
 
 @njit(inline="always")
 def onsite_field(i, x, y, z, onsite):
-    """2 K e of a spin (x, y, z), meV."""
+    """Return the on-site field 2 K e of a spin (x, y, z) in meV."""
     a = onsite[i, 0, 0] * x + onsite[i, 0, 1] * y + onsite[i, 0, 2] * z
     b = onsite[i, 1, 0] * x + onsite[i, 1, 1] * y + onsite[i, 1, 2] * z
     c = onsite[i, 2, 0] * x + onsite[i, 2, 1] * y + onsite[i, 2, 2] * z
@@ -54,7 +54,7 @@ def _energy(spins, start, neighbours, strengths, tensors, onsite, zeeman):
     for i in range(spins.shape[0]):
         x, y, z = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
         a, b, c = spins[i, 0], spins[i, 1], spins[i, 2]
-        # Neighbours count half: every pair is met twice.
+        # Every pair occurs twice, so neighbours count half.
         total -= 0.5 * (a * (x + zeeman[i, 0]) + b * (y + zeeman[i, 1]) + c * (z + zeeman[i, 2]))
         if onsite.shape[0] > 0:
             p, q, r = onsite_field(i, a, b, c, onsite)
@@ -63,7 +63,10 @@ def _energy(spins, start, neighbours, strengths, tensors, onsite, zeeman):
 
 
 def energy(lattice: SpinLattice, spins: np.ndarray) -> float:
-    """Of the whole supercell, meV; spins (N, 3). A multiple of the identity on a site is left out if the rest is isotropic."""
+    """Return the energy of the supercell in meV for spins (N, 3).
+
+    The isotropic part of the on-site tensors is omitted if the couplings are otherwise isotropic.
+    """
     found = _energy(spins, *tables(lattice))
     if not lattice.anisotropic:
         found -= float(np.trace(lattice.onsite, axis1=1, axis2=2).sum()) / 3
@@ -72,7 +75,7 @@ def energy(lattice: SpinLattice, spins: np.ndarray) -> float:
 
 @njit(cache=True, nogil=True)
 def fields_into(out, spins, start, neighbours, strengths, tensors, onsite, zeeman):
-    """Write the field of every spin into `out` (N, 3), meV."""
+    """Write the field of every spin into `out` (N, 3) in meV."""
     for i in range(spins.shape[0]):
         x, y, z = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
         if onsite.shape[0] > 0:

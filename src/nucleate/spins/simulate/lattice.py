@@ -1,4 +1,4 @@
-"""Many cells of a spin Hamiltonian as flat tables that the kernels read."""
+"""Supercell of a spin Hamiltonian as flat arrays for the numba kernels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from nucleate.units import MU_B
 
 @dataclass(frozen=True)
 class SpinLattice:
-    """A supercell of N = n_a n_b n_c n spins, cell by cell, c fastest, sites of a cell side by side.
+    """Supercell of N = n_a n_b n_c n spins, ordered by cell with c fastest, then by site within the cell.
 
     Attributes:
-        couplings: of one cell.
-        size: cells along each vector.
-        periodic: along each vector; open ends lose the pairs that leave them.
-        start: (N + 1,) where each spin's neighbours begin in `neighbours`.
-        neighbours: (q,) each pair twice.
-        strengths: (q,) isotropic couplings, meV; what kernels read if `scalar`.
-        tensors: (q, 3, 3), meV; empty if `scalar`.
-        onsite: (N, 3, 3), meV: anisotropy, and what couples a spin with its own image.
-        moments: (N,), Bohr magnetons.
-        zeeman: (N, 3), meV: mu_B m B.
+        couplings: Couplings of one cell.
+        size: Number of cells along each vector.
+        periodic: Periodicity along each vector; pairs across open boundaries are dropped.
+        start: (N + 1,) offset of each spin's neighbours in `neighbours`.
+        neighbours: (q,) neighbour indices; each pair is listed twice.
+        strengths: (q,) isotropic couplings in meV, used by the kernels if `scalar`.
+        tensors: (q, 3, 3) coupling tensors in meV; empty if `scalar`.
+        onsite: (N, 3, 3) on-site tensors in meV: anisotropy and couplings of a spin with its own image.
+        moments: (N,) moments in Bohr magnetons.
+        zeeman: (N, 3) Zeeman fields mu_B m B in meV.
     """
 
     couplings: Couplings
@@ -47,15 +47,15 @@ class SpinLattice:
         field: tuple[float, float, float] = (0.0, 0.0, 0.0),
         periodic: tuple[bool, bool, bool] = (True, True, True),
     ) -> SpinLattice:
-        """Lay out cells; field in tesla.
+        """Build a supercell in a field given in tesla.
 
         Raises:
-            BadInput: no pairs, or a size below one.
+            BadInput: There are no pairs, or a size is below one.
         """
         if min(size) < 1:
-            raise BadInput(f"lattice: {size} cells; give at least one along each vector")
+            raise BadInput(f"lattice: the size {size} is not valid; give at least one cell along each vector")
         if not len(couplings.first):
-            raise BadInput("lattice: no couplings between its sites; compute or read some first")
+            raise BadInput("lattice: there are no couplings between the sites; compute or read couplings first")
         n, cells = len(couplings.positions), int(np.prod(size))
         grid = np.stack(np.meshgrid(*(np.arange(k) for k in size), indexing="ij"), -1).reshape(-1, 3)
         first, second, shifts, tensors = couplings.both_ways()
@@ -72,7 +72,7 @@ class SpinLattice:
 
         onsite = np.tile(couplings.anisotropy, (cells, 1, 1))
         self_coupled = own == row
-        # e . J . e of a spin and its own image, which stands in this list twice.
+        # Coupling e . J . e of a spin with its own image, which occurs twice in this list.
         np.add.at(onsite, own[self_coupled], (tensors[pair[self_coupled]] + tensors[pair[self_coupled]].transpose(0, 2, 1)) / 4)
         own, row, pair = own[~self_coupled], row[~self_coupled], pair[~self_coupled]
         order = np.argsort(own, kind="stable")
@@ -98,26 +98,26 @@ class SpinLattice:
 
     @property
     def scalar(self) -> bool:
-        """Whether every coupling is isotropic, so that kernels need one number a neighbour."""
+        """Whether all couplings are isotropic, so that the kernels need one number per neighbour."""
         return len(self.tensors) == 0
 
     @property
     def anisotropic(self) -> bool:
-        """Whether a spin's energy is not linear in it."""
+        """Whether the energy contains on-site terms quadratic in a spin."""
         return bool(np.abs(self.onsite - np.trace(self.onsite, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)).max() > 1e-12)
 
     @property
     def positions(self) -> np.ndarray:
-        """(N, 3), Å."""
+        """Positions (N, 3) in Å."""
         grid = np.stack(np.meshgrid(*(np.arange(k) for k in self.size), indexing="ij"), -1).reshape(-1, 3)
         return (grid[:, None, :] @ self.couplings.cell + self.couplings.positions).reshape(-1, 3)
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
-        """(N, 3) directions, evenly on the sphere."""
+        """Return random directions (N, 3), uniform on the sphere."""
         spins = rng.standard_normal((len(self), 3))
         return spins / np.linalg.norm(spins, axis=1, keepdims=True)
 
     def aligned(self, direction: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> np.ndarray:
-        """(N, 3), all along one direction."""
+        """Return spins (N, 3) along one direction."""
         n = np.asarray(direction, dtype=float)
         return np.tile(n / np.linalg.norm(n), (len(self), 1))

@@ -1,10 +1,10 @@
-"""Monte Carlo of classical spins: heat bath, over-relaxation, parallel tempering.
+"""Monte Carlo of classical spins with heat bath, over-relaxation and parallel tempering.
 
-Heat bath: a spin is drawn afresh from exp(e . h / kT) in the field h of its neighbours; over-relaxation turns it half way around h,
-which costs no energy. An on-site anisotropy is not linear in e: both moves are then taken with Metropolis' probability of that part.
+The heat bath draws a spin from exp(e . h / kT) in the field h of its neighbours; over-relaxation rotates it by pi around h at constant
+energy. An on-site anisotropy is not linear in e; both moves are then accepted with the Metropolis probability of this term.
 J. A. Olive, A. P. Young, D. Sherrington, Phys. Rev. B 34, 6341 (1986), doi 10.1103/PhysRevB.34.6341 (heat bath);
 M. Creutz, Phys. Rev. D 36, 515 (1987), doi 10.1103/PhysRevD.36.515 (over-relaxation);
-K. Hukushima, K. Nemoto, J. Phys. Soc. Jpn. 65, 1604 (1996), doi 10.1143/JPSJ.65.1604 (exchange of replicas).
+K. Hukushima, K. Nemoto, J. Phys. Soc. Jpn. 65, 1604 (1996), doi 10.1143/JPSJ.65.1604 (replica exchange).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from numba import njit
 from nucleate.spins.simulate.fields import linear_field, onsite_field
 
 UP_TO = 1e-6
-"""Field over kT below which a heat bath draws evenly from the sphere."""
+"""Ratio of field to kT below which the heat bath draws uniformly from the sphere."""
 
 
 @njit(inline="always")
 def _quadratic(i, x, y, z, onsite):
-    """e . K . e, meV."""
+    """Return e . K . e in meV."""
     a, b, c = onsite_field(i, x, y, z, onsite)
     return 0.5 * (x * a + y * b + z * c)
 
 
 @njit(cache=True, nogil=True)
 def heat_bath(spins, beta, rng, start, neighbours, strengths, tensors, onsite, zeeman):
-    """One sweep in place: every spin once, in order; beta in 1/meV. Returns how many moves were taken."""
+    """Run one sweep over all spins in order, in place, with beta in 1/meV; return the number of accepted moves."""
     taken = 0
     for i in range(spins.shape[0]):
         hx, hy, hz = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
@@ -37,14 +37,14 @@ def heat_bath(spins, beta, rng, start, neighbours, strengths, tensors, onsite, z
         k = beta * h
         u = rng.random()
         if k > UP_TO:
-            # cos(theta) by inversion; 1 + log(...) / k never leaves [-1, 1] but by rounding.
+            # cos(theta) by inversion; 1 + log(...) / k leaves [-1, 1] only by rounding.
             c = 1.0 + math.log(u + (1.0 - u) * math.exp(-2.0 * k)) / k
             c = min(1.0, max(-1.0, c))
             ux, uy, uz = hx / h, hy / h, hz / h
         else:
             c = 2.0 * u - 1.0
             ux, uy, uz = 0.0, 0.0, 1.0
-        # A direction around (0, 0, 0) without trigonometry: a point in the unit disc.
+        # Azimuthal direction without trigonometric functions, from a point in the unit disc.
         while True:
             p = 2.0 * rng.random() - 1.0
             q = 2.0 * rng.random() - 1.0
@@ -53,7 +53,7 @@ def heat_bath(spins, beta, rng, start, neighbours, strengths, tensors, onsite, z
                 break
         s = math.sqrt((1.0 - c * c) / r2)
         p, q = p * s, q * s
-        # Two vectors at right angles to u (Duff et al. 2017, JCGT 6, 1).
+        # Two vectors orthogonal to u (Duff et al. 2017, JCGT 6, 1).
         sign = 1.0 if uz >= 0.0 else -1.0
         a = -1.0 / (sign + uz)
         b = ux * uy * a
@@ -71,7 +71,7 @@ def heat_bath(spins, beta, rng, start, neighbours, strengths, tensors, onsite, z
 
 @njit(cache=True, nogil=True)
 def over_relax(spins, beta, rng, start, neighbours, strengths, tensors, onsite, zeeman):
-    """One sweep in place of turns by pi around the field of the neighbours."""
+    """Run one sweep in place that rotates each spin by pi around the field of its neighbours."""
     for i in range(spins.shape[0]):
         hx, hy, hz = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
         h2 = hx * hx + hy * hy + hz * hz
@@ -84,22 +84,22 @@ def over_relax(spins, beta, rng, start, neighbours, strengths, tensors, onsite, 
             gain = _quadratic(i, a, b, c, onsite) - _quadratic(i, x, y, z, onsite)
             if gain < 0.0 and rng.random() >= math.exp(beta * gain):
                 continue
-        # Rounding grows over millions of turns.
+        # Normalise, because rounding errors accumulate over millions of rotations.
         n = 1.5 - 0.5 * (a * a + b * b + c * c)
         spins[i, 0], spins[i, 1], spins[i, 2] = a * n, b * n, c * n
 
 
 def swap_replicas(energies: np.ndarray, betas: np.ndarray, odd: bool, rng: np.random.Generator) -> np.ndarray:
-    """Which replica each temperature holds after neighbours in temperature were offered an exchange.
+    """Attempt exchanges between replicas at neighbouring temperatures.
 
     Args:
-        energies: (t,) of the replicas, meV, in the order of `betas`.
-        betas: (t,), 1/meV.
-        odd: whether pairs begin with the second temperature.
-        rng: of the decisions.
+        energies: (t,) energies of the replicas in meV, in the order of `betas`.
+        betas: (t,) inverse temperatures in 1/meV.
+        odd: Whether the pairs start with the second temperature.
+        rng: Random generator.
 
     Returns:
-        (t,) a permutation.
+        Permutation (t,): the replica at each temperature after the exchanges.
     """
     order = np.arange(len(betas))
     lower = np.arange(int(odd), len(betas) - 1, 2)

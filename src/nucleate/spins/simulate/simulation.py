@@ -1,4 +1,4 @@
-"""A simulation from couplings to a table of temperatures: resumable, with error bars."""
+"""Resumable spin simulations from couplings to a table of observables with error bars."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from nucleate.spins.simulate.observables.statistics import BINS, autocorrelation
 from nucleate.spins.simulate.settings import SimulationSettings
 from nucleate.units import K_B
 
-Told = Callable[[str, dict[str, Any]], None]
+OnEvent = Callable[[str, dict[str, Any]], None]
 CHECKPOINT = 30.0
 """Seconds between checkpoints."""
 BLOCK = 16
-"""Measurements between two words of progress."""
+"""Number of measurements between progress events."""
 LONG = 5
-"""Autocorrelation times that a bin of the jackknife should hold."""
+"""Minimum length of a jackknife bin in autocorrelation times."""
 COLUMNS = ("energy", "energy2", "order", "order2", "order4", "moment")
 
 
@@ -47,16 +47,18 @@ class Row:
     """Means and standard errors at one temperature and size.
 
     Attributes:
-        size: cells along each vector, spins: their number, temperature: K.
-        energy: meV a spin.
-        specific_heat: k_B a spin.
-        magnetisation: mean length of the mean spin, 0 to 1.
-        order: root of the squared amplitudes of the waves of `curie.waves_of`, 0 to 1.
-        susceptibility: N (<o^2> - <|o|>^2) / kT of the order parameter o, 1/meV.
-        binder: 1 - <o^4> / (3 <o^2>^2).
-        autocorrelation: of the squared order, in measurements.
-        taken: share of moves (Monte Carlo) that were taken.
-        exchanged: share of exchanges with the next temperature.
+        size: Number of cells along each vector.
+        spins: Number of spins.
+        temperature: Temperature in K.
+        energy: Energy in meV per spin.
+        specific_heat: Specific heat in k_B per spin.
+        magnetisation: Mean length of the average spin, 0 to 1.
+        order: Order parameter from 0 to 1: root of the summed squared amplitudes of the waves of `curie.waves_of`.
+        susceptibility: N (<o^2> - <|o|>^2) / kT of the order parameter o in 1/meV.
+        binder: Binder cumulant 1 - <o^4> / (3 <o^2>^2).
+        autocorrelation: Autocorrelation time of the squared order parameter in measurements.
+        taken: Acceptance ratio of Monte Carlo moves.
+        exchanged: Acceptance ratio of exchanges with the next temperature.
     """
 
     size: int
@@ -81,12 +83,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Simulated:
-    """A finished simulation.
+    """Result of a simulation.
 
     Attributes:
-        rows: sizes and temperatures rising.
-        lattice: of the largest size.
-        coldest: (N, 3) its spins at the lowest temperature, at the end.
+        rows: Results by increasing size and temperature.
+        lattice: Spin lattice of the largest size.
+        coldest: (N, 3) final spins of this lattice at the lowest temperature.
     """
 
     rows: list[Row]
@@ -95,13 +97,13 @@ class Simulated:
 
 
 def cells_of(couplings: Couplings, size: int) -> tuple[int, int, int]:
-    """`size` along each vector that chains of couplings lead along, one along the others: chains and layers stay such."""
+    """Return `size` cells along vectors with a net coupling and one along the others, so that chains and layers are preserved."""
     a, b, c = (size if r else 1 for r in np.abs(couplings.loops).max(axis=0, initial=0))
     return a, b, c
 
 
 class _Replicas:
-    """Spins at every temperature, their generators, and what was measured of them."""
+    """Spins, random generators and measurements at every temperature."""
 
     def __init__(self, couplings: Couplings, settings: SimulationSettings, size: int, order: Order):
         self.settings, self.size = settings, size
@@ -131,11 +133,11 @@ class _Replicas:
         if self.settings.start == "random":
             return self.lattice.random(rng)
         if self.phase.ndim == 3:
-            # An eighth of a period on: a wave along one axis has no node on a site then, unless its period is eight cells.
+            # A phase of an eighth of a period avoids nodes on sites, unless the period is eight cells.
             wave = (self.phase[0].conj() * np.exp(0.25j * np.pi)).real
             lengths = np.linalg.norm(wave, axis=1, keepdims=True)
             return np.where(lengths > 1e-6, wave / np.maximum(lengths, 1e-6), [0.0, 0.0, 1.0])
-        # A wave that turns in the plane: collinear for q0 = 0 or 1/2.
+        # Spiral in the plane; it is collinear for q0 = 0 or 1/2.
         angle = np.angle(self.phase[0].conj())
         return np.stack([np.zeros_like(angle), np.sin(angle), np.cos(angle)], axis=1)
 
@@ -155,7 +157,7 @@ class _Replicas:
         return e, e * e, o2**0.5, o2, o2 * o2, m2**0.5
 
     def advance(self, pool: ThreadPoolExecutor) -> None:
-        """One interval at every temperature, one measurement, one round of exchanges."""
+        """Run one interval at every temperature, measure, and attempt replica exchanges."""
         list(pool.map(self._move, range(len(self.betas))))
         self.swept += self.interval
         found = np.array(list(pool.map(self._measure, range(len(self.betas)))))
@@ -171,7 +173,7 @@ class _Replicas:
             self.spins = [self.spins[i] for i in place]
 
     def save(self, path: Path) -> None:
-        """Write all that `load` needs."""
+        """Write a checkpoint for `load`."""
         states = json.dumps([rng.bit_generator.state for rng in self.rngs])
         buffer = io.BytesIO()
         np.savez_compressed(
@@ -185,25 +187,25 @@ class _Replicas:
         write_whole(path, buffer.getvalue())
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
                 spins = data["spins"]
                 if spins.shape != (len(self.betas), len(self.lattice), 3):
-                    raise ValueError("another number of spins")
+                    raise ValueError("the number of spins differs")
                 if not np.isfinite(spins).all():
-                    raise ValueError("a spin is no number")
+                    raise ValueError("a spin is not a finite number")
                 self.spins = [np.ascontiguousarray(s) for s in spins]
                 self.measured = len(data["series"])
                 self.series[: self.measured] = data["series"]
                 self.counts, self.swept = data["counts"], int(data["swept"])
                 for rng, state in zip(self.rngs, json.loads(str(data["states"])), strict=True):
                     rng.bit_generator.state = state
-        except Exception as error:  # A damaged zip raises whatever zlib, zipfile or numpy meet in it.
-            raise RunFolderError(f"{path}: no usable checkpoint ({error}); remove it to begin this size again") from None
+        except Exception as error:  # A damaged archive raises various exceptions of zlib, zipfile or NumPy.
+            raise RunFolderError(f"{path}: the checkpoint cannot be used ({error}); delete it to restart this size") from None
 
     def rows(self) -> list[Row]:
-        """The table of this size."""
+        """Return the results of this size."""
         found = []
         n = len(self.lattice)
         for k, t in enumerate(self.settings.temperatures):
@@ -225,36 +227,45 @@ class _Replicas:
 
 
 def simulate(
-    couplings: Couplings, settings: SimulationSettings, folder: Path | None = None, threads: int = 1, told: Told = lambda kind, facts: None
+    couplings: Couplings,
+    settings: SimulationSettings,
+    folder: Path | None = None,
+    threads: int = 1,
+    progress: OnEvent = lambda kind, facts: None,
 ) -> Simulated:
-    """Run every size at every temperature.
+    """Simulate every size at every temperature.
 
     Args:
-        couplings: of one cell.
-        settings: what to run.
-        folder: holds settings, couplings, checkpoints and `table.json`; a stopped run goes on there, and so does a finished one that is
-            asked for more measurements. None: nothing is kept.
-        threads: side by side.
-        told: is called with "progress" and {done, total, size}, and with "note" and {text}.
+        couplings: Couplings of one cell.
+        settings: Simulation settings.
+        folder: Folder for settings, couplings, checkpoints and `table.json`. An interrupted run resumes there, and a finished run is
+            extended if more measurements are requested. None: nothing is stored.
+        threads: Number of threads.
+        progress: Callback, called with "progress" and {done, total, size}, and with "note" and {text}.
 
     Raises:
-        BadInput: no couplings.
-        NucleateError: the couplings choose no order.
-        RunFolderError: the folder holds another simulation or a damaged checkpoint, or another process works there.
+        BadInput: There are no couplings.
+        NucleateError: The couplings do not determine an order.
+        RunFolderError: The folder contains another simulation or a damaged checkpoint, or another process uses it.
     """
     order = leading_order(couplings)
     with nullcontext() if folder is None else _claimed(folder, couplings, settings):
-        return _run(couplings, settings, order, folder, threads, told)
+        return _run(couplings, settings, order, folder, threads, progress)
 
 
-def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folder: Path | None, threads: int, told: Told) -> Simulated:
+def _run(
+    couplings: Couplings, settings: SimulationSettings, order: Order, folder: Path | None, threads: int, progress: OnEvent
+) -> Simulated:
     rows: list[Row] = []
     for size in settings.sizes:
         replicas = _Replicas(couplings, settings, size, order)
         held = np.linalg.eigvalsh(order_waves(couplings, replicas.waves[:1]))[0, -1]
         if held < order.eigenvalue - 1e-4 * abs(order.eigenvalue):
             q = np.round(order.wave_vector, 3).tolist()
-            told("note", {"text": f"size {size} does not hold the order at q = {q}: the best wave it holds is measured"})
+            progress(
+                "note",
+                {"text": f"size {size} is not commensurate with the order at q = {q}; the best commensurate wave is measured instead"},
+            )
         checkpoint = None if folder is None else folder / f"size-{size}.npz"
         if checkpoint is not None and checkpoint.exists():
             replicas.load(checkpoint)
@@ -264,7 +275,7 @@ def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folde
                 replicas.advance(pool)
                 done = replicas.measured
                 if done and done % BLOCK == 0:
-                    told("progress", {"done": done, "total": settings.measurements, "size": size})
+                    progress("progress", {"done": done, "total": settings.measurements, "size": size})
                 if checkpoint is not None and (done == settings.measurements or time.monotonic() - saved > CHECKPOINT):
                     replicas.save(checkpoint)
                     saved = time.monotonic()
@@ -273,7 +284,10 @@ def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folde
         if slow:
             worst = max(row.autocorrelation for row in slow)
             needed = int(LONG * BINS * worst)
-            told("note", {"text": f"size {size}: {worst:.0f} measurements of memory: error bars are too small; take {needed} measurements"})
+            progress(
+                "note",
+                {"text": f"size {size}: autocorrelation time {worst:.0f} measurements; error bars are too small, use {needed}"},
+            )
         rows += found
         if folder is not None:
             write_whole(folder / "table.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
@@ -282,19 +296,19 @@ def _run(couplings: Couplings, settings: SimulationSettings, order: Order, folde
 
 @contextmanager
 def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -> Iterator[None]:
-    """The folder, held against other processes, with what it is about written down."""
+    """Lock the folder and store or verify its settings and couplings."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be written to: {error.strerror}") from error
-    lock = lock_file(folder / ".lock", f"{folder}: another process simulates there; wait for it or name another folder")
+        raise BadInput(f"{folder}: the folder is not writable: {error.strerror}") from error
+    lock = lock_file(folder / ".lock", f"{folder}: another simulation is running in this folder; wait for it or choose another folder")
     try:
         _write_down(folder / "couplings.csv", table_text(couplings), folder)
         path = folder / "simulation.toml"
-        # More measurements of the same: those that are there are the first of them.
+        # Existing measurements are kept when a run is extended.
         kept = _measurements(path, settings.measurements)
         if kept > settings.measurements:
-            raise RunFolderError(f"{folder}: has {kept} measurements already; ask for as many or more, or name another folder")
+            raise RunFolderError(f"{folder}: contains {kept} measurements already; request at least as many or choose another folder")
         shorter = settings.model_copy(update={"measurements": kept})
         _write_down(path, to_toml(shorter), folder)
         if shorter != settings:
@@ -305,7 +319,7 @@ def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -
 
 
 def _measurements(path: Path, asked: int) -> int:
-    """Of a folder's simulation."""
+    """Return the number of measurements stored in the folder."""
     try:
         there = tomllib.loads(path.read_text(encoding="utf-8"))["measurements"]
     except (OSError, ValueError, KeyError):
@@ -317,4 +331,4 @@ def _write_down(path: Path, text: str, folder: Path) -> None:
     if not path.exists():
         write_whole(path, text)
     elif not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
-        raise RunFolderError(f"{folder}: holds another simulation ({path.name} differs); name another folder")
+        raise RunFolderError(f"{folder}: contains another simulation ({path.name} differs); choose another folder")

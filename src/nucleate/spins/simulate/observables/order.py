@@ -1,4 +1,4 @@
-"""Order at a wave vector: the staggered magnetisation of any spin structure, and the structure factor."""
+"""Order parameter at given wave vectors and structure factor."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from nucleate.spins.simulate.lattice import SpinLattice
 
 
 def phases(lattice: SpinLattice, wave_vectors: np.ndarray, sites: np.ndarray) -> np.ndarray:
-    """(w, N) complex: conj(x_s) exp(-2 pi i q . R) of each spin, R its cell; see `curie.waves_of` for q (w, 3) and x (w, n).
+    """Return phases conj(x_s) exp(-2 pi i q . R), complex (w, N), for spins in cells R; see `curie.waves_of` for q (w, 3) and x (w, n).
 
-    Where x (w, n, 3) has directions, so has what is returned: (w, N, 3).
+    For vector amplitudes x (w, n, 3) the result has shape (w, N, 3).
     """
     grid = np.stack(np.meshgrid(*(np.arange(k) for k in lattice.size), indexing="ij"), -1).reshape(-1, 3)
     waves = np.exp(-2j * np.pi * (wave_vectors @ grid.T))
@@ -18,15 +18,15 @@ def phases(lattice: SpinLattice, wave_vectors: np.ndarray, sites: np.ndarray) ->
 
 
 def order_squared(spins: np.ndarray, phase: np.ndarray) -> float:
-    """Sum over waves of |mean of phase times spin|^2: one in any domain of the order, and in a mixture of its waves."""
+    """Return the sum over waves of |mean of phase times spin|^2, which is one in any domain of the order and in mixtures of its waves."""
     amplitudes = phase @ spins if phase.ndim == 2 else phase.reshape(len(phase), -1) @ spins.ravel()
     return float((np.abs(amplitudes / len(spins)) ** 2).sum())
 
 
 def structure_factor(lattice: SpinLattice, spins: np.ndarray) -> np.ndarray:
-    """(n_a, n_b, n_c): |sum_i e_i exp(-i q . r_i)|^2 / N at the wave vectors the supercell holds, q = (h/n_a, k/n_b, l/n_c).
+    """Return |sum_i e_i exp(-i q . r_i)|^2 / N, (n_a, n_b, n_c), at the commensurate wave vectors q = (h/n_a, k/n_b, l/n_c).
 
-    Positions inside the cell count: q is the true wave vector of its place in the first cell of reciprocal space.
+    Positions inside the cell are included, so q is the physical wave vector in the first reciprocal cell.
     """
     n = len(lattice.couplings.positions)
     cells = spins.reshape(*lattice.size, n, 3)

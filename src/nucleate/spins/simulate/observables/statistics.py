@@ -1,4 +1,4 @@
-"""Error bars of correlated series: binning, jackknife, autocorrelation time.
+"""Error bars of correlated series from binning, jackknife and autocorrelation times.
 
 H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 91, 461 (1989), doi 10.1063/1.457480 (binning); A. Sokal, in Functional Integration (1997),
 doi 10.1007/978-1-4899-0319-8_6 (window of the autocorrelation time).
@@ -13,11 +13,11 @@ import numpy as np
 from nucleate.errors import BadInput
 
 BINS = 32
-"""Bins of the jackknife; a simulation says so where they are not longer than many autocorrelation times."""
+"""Number of jackknife bins; a simulation adds a note if bins are shorter than many autocorrelation times."""
 
 
 def autocorrelation_time(series: np.ndarray, window: float = 6.0) -> float:
-    """Integrated, in steps of the series; 0.5 for independent numbers. `series` (t,)."""
+    """Return the integrated autocorrelation time of `series` (t,) in steps; it is 0.5 for independent values."""
     x = np.asarray(series, dtype=float) - np.mean(series)
     n = len(x)
     power = np.abs(np.fft.rfft(x, 2 * n)) ** 2
@@ -30,18 +30,18 @@ def autocorrelation_time(series: np.ndarray, window: float = 6.0) -> float:
 
 
 def jackknife(series: np.ndarray, measure: Callable[[np.ndarray], np.ndarray | float], bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
-    """A function of means and its standard error.
+    """Estimate a function of means and its standard error.
 
     Args:
-        series: (t, k) what is averaged.
-        measure: of means (..., k).
-        bins: the series is cut into; a rest at its beginning is left out.
+        series: (t, k) measured quantities.
+        measure: Function of the means (..., k).
+        bins: Number of bins; a remainder at the beginning of the series is dropped.
 
     Returns:
-        Value and error.
+        Value and standard error.
 
     Raises:
-        BadInput: fewer measurements than bins.
+        BadInput: There are fewer measurements than bins.
     """
     series = np.atleast_2d(np.asarray(series, dtype=float).T).T
     length = len(series) // bins
@@ -53,5 +53,5 @@ def jackknife(series: np.ndarray, measure: Callable[[np.ndarray], np.ndarray | f
     values = np.asarray(measure(left_out), dtype=float)
     whole = np.asarray(measure(total), dtype=float)
     error = np.sqrt((bins - 1) * ((values - values.mean(axis=0)) ** 2).mean(axis=0))
-    # Without the bias of a function of means to first order.
+    # Remove the first-order bias of a function of means.
     return bins * whole - (bins - 1) * values.mean(axis=0), error
