@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import typer
-from nucleate.persist.toml import described
 from pydantic import BaseModel
+
+from nucleate.persist.toml import described
 
 SETTINGS = [
     ("A search", "run.toml", "`nucleate search --settings run.toml`", [("", "nucleate.csp.run_settings:RunSettings")]),
