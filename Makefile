@@ -10,7 +10,7 @@ APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfft
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test test-slow lint wheel system clean
+.PHONY: demo test test-slow lint wheel docs docs-nightly system clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
@@ -28,6 +28,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/plain_words.py
 
 # The wheel, installed in an empty environment, searches: what a package index would hand out works.
 wheel: $(VENV)/.installed
@@ -38,6 +39,16 @@ wheel: $(VENV)/.installed
 	build/wheel/venv/bin/pip install -q build/wheel/*.whl
 	cd build/wheel && venv/bin/nucleate search Al4 --settings $(CURDIR)/examples/aluminium.toml --out al4
 	test -s build/wheel/al4/report.html
+
+# The documentation site, docs/_build/html/index.html; a warning is an error. Outputs of tutorials are kept in docs/_build between builds.
+docs: $(VENV)/.installed
+	$(BIN)/python -c "import furo, myst_nb, sphinx_copybutton, sphinx_design" 2>/dev/null || $(BIN)/pip install -q -e ".[docs]"
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# The same from nothing: every page and every tutorial anew.
+docs-nightly:
+	rm -rf docs/_build docs/reference/generated
+	$(MAKE) docs
 
 system:
 	@missing=$$(for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \

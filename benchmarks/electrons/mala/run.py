@@ -58,7 +58,7 @@ print(json.dumps([time.process_time() - start, list(got.shape)]))
 def features(
     descriptor: GridDescriptor, positions: np.ndarray, cell: np.ndarray, shape: tuple[int, int, int]
 ) -> tuple[torch.Tensor, float]:
-    """Of every point of a grid, and the CPU-seconds they took."""
+    """Return the features of every point of a grid, and the CPU time in seconds."""
     place, grid = torch.tensor(positions), Grid(torch.tensor(cell), shape)
     found = torch.empty(grid.size, descriptor.features)
     started = time.process_time()
