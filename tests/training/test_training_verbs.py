@@ -76,7 +76,7 @@ def test_the_rows_of_a_learning_curve_are_errors_of_the_models_kept(salt_file, t
         assert 0 < row["low"] <= row["held_back"]
         assert row["low_energy_rmse"] > 0
         assert row["cpu_seconds"] >= 0
-    with pytest.raises(BadInput, match="patience would choose by the groups"):
+    with pytest.raises(BadInput, match="patience"):
         learning_curve(salt_file, ["schnet"], [8], tmp_path / "curve", {"steps": 6, "patience": 2})
     with pytest.raises(BadInput, match="at least one label"):
         learning_curve(salt_file, ["schnet"], [0], tmp_path / "curve")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from nucleate.cli.common import AsJson, Quiet, print_json
 from nucleate.errors import BadInput, NucleateError, quoted
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON; see docs/json.md.")]
 SURROGATES = ("chgnet", "sevennet")
 METHODS = ("collinear", "four-state", "liechtenstein", "tb2j")
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
 
 
 def given_moments(text: list[str]) -> dict[str, float]:
@@ -220,7 +218,7 @@ def _hand_over(out: Path, couplings: Any, facts: dict[str, Any], as_json: bool) 
     tell(couplings)
     write_whole(path, table_text(couplings))
     if as_json:
-        print(json.dumps({"schema": 1, "couplings": str(path), "shells": shells(couplings), **facts}))
+        print_json({"couplings": str(path), "shells": shells(couplings), **facts})
         return
     console = make_console()
     console.print(shell_table(couplings))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -11,10 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from nucleate.cli.common import AsJson, Quiet, print_json
 from nucleate.errors import BadInput, quoted
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON; see docs/json.md.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
 Data = Annotated[list[Path], typer.Argument(help="Folders with sampled snapshots.")]
 
 
@@ -94,7 +92,7 @@ def sample(
 
         paths = run(out, resolved, workers, progress=progress)
     if as_json:
-        typer.echo(json.dumps({"schema": 1, "folder": str(out), "snapshots": [str(path) for path in paths]}))
+        print_json({"folder": str(out), "snapshots": [str(path) for path in paths]})
     else:
         console.print(f"{len(paths)} snapshots in {out}", highlight=False, markup=False, soft_wrap=True)
 
@@ -150,7 +148,6 @@ def train(
     from nucleate.electrons.model.training import ElectronTraining
     from nucleate.electrons.model.training import train as run
     from nucleate.persist.toml import read_settings, validated
-    from nucleate.report.electrons import finite
     from nucleate.report.terminal import Bar, make_console
 
     given = read_settings(settings, "write one with the keys of docs/electrons.md") if settings else {}
@@ -166,7 +163,7 @@ def train(
 
         model, errors = run(data, out, resolved, progress)
     if as_json:
-        typer.echo(json.dumps(finite({"schema": 1, "model": str(out / "model.safetensors"), "errors": model.facts["errors"]})))
+        print_json({"model": str(out / "model.safetensors"), "errors": model.facts["errors"]})
         return
     for found in errors["validation"]:
         _say_errors(console, found)
@@ -194,7 +191,6 @@ def evaluate(
     from nucleate.electrons.data.store import read_snapshot, snapshot_paths
     from nucleate.electrons.model.model import ElectronModel
     from nucleate.electrons.model.training import check_model, errors_on, snapshot_name
-    from nucleate.report.electrons import finite
     from nucleate.report.terminal import make_console
 
     known = ElectronModel.load(model)
@@ -208,7 +204,7 @@ def evaluate(
             if not as_json:
                 _say_errors(console, found)
     if as_json:
-        typer.echo(json.dumps(finite({"schema": 1, "snapshots": rows})))
+        print_json({"snapshots": rows})
 
 
 def predict(
@@ -260,7 +256,7 @@ def predict(
     if plot is not None:
         plot_dos(plot, found, atoms)
     if as_json:
-        typer.echo(json.dumps(electrons_data(found, atoms, chosen)))
+        print_json(electrons_data(found, atoms, chosen))
         return
     for line in electrons_lines(found, atoms, chosen):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -288,7 +284,7 @@ def fit_start(
 
         emulator = fit_emulator(data, out, resolved, progress)
     if as_json:
-        typer.echo(json.dumps({"schema": 1, **emulator.facts}))
+        print_json(emulator.facts)
         return
     left, atoms = (sum(emulator.facts[key]) / len(emulator.facts[key]) for key in ("left_out_error", "atoms_error"))
     console.print(
@@ -347,7 +343,7 @@ def start(
     if as_json:
         rows = {n: {"iterations": r.iterations, "cpu_seconds": r.cpu_seconds, "free_energy": r.free_energy} for n, r in runs.items()}
         rows["emulator"] |= {"fixed_steps": fixed_steps, "density_cpu_seconds": making}
-        typer.echo(json.dumps({"schema": 1, "expected_error": found.expected_error, "correction": found.correction, **rows}))
+        print_json({"expected_error": found.expected_error, "correction": found.correction, **rows})
         return
     for name, run in runs.items():
         more = f" after {fixed_steps} at the fixed density, {making:.1f} CPU-s for the density" if name == "emulator" else ""

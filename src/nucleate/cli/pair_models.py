@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli.couple import AsJson, Quiet
+from nucleate.cli.common import AsJson, Quiet, print_json
 from nucleate.errors import BadInput, quoted
 
 
@@ -107,7 +106,7 @@ def evaluate(
         )
     numbers = {"mae": found.mae, "rmse": found.rmse, "r2": found.r2 if found.r2 == found.r2 else None, "inside": found.inside}
     if as_json:
-        print(json.dumps({"schema": 1, "pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers}))
+        print_json({"pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers})
         return
     text = f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {found.mae:.3f} meV, RMSE {found.rmse:.3f} meV, R² {found.r2:.3f}; "
     console.print(text + f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, markup=False, soft_wrap=True)
@@ -142,7 +141,7 @@ def predict(
         }
         rows.append({"elements": list(pair), **numbers, "D": dm})
     if as_json:
-        print(json.dumps({"schema": 1, "pairs": rows, "unseen": unseen}))
+        print_json({"pairs": rows, "unseen": unseen})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("pair", "J, meV", "±", "given"):
@@ -185,7 +184,7 @@ def suggest(
     errors = loaded.model.predict(both.take(rows))[1]
     if as_json:
         found = [{"row": r - len(known), "elements": list(both.elements[r]), "error": float(e)} for r, e in zip(rows, errors, strict=True)]
-        print(json.dumps({"schema": 1, "pairs": found}))
+        print_json({"pairs": found})
         return
     console = make_console()
     for row, e in zip(rows, errors, strict=True):

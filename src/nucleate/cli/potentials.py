@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from nucleate.cli.common import AsJson, print_json
 from nucleate.errors import BadInput
 
 Data = Annotated[Path, typer.Argument(help="Training data: extended XYZ, ASE database, or run folder of a search.")]
@@ -19,7 +20,6 @@ StressKey = Annotated[str | None, typer.Option(help="Entry with the stress or vi
 StressUnit = Annotated[
     str | None, typer.Option(help="Unit of the stress: eV/A^3, GPa or kbar; -kbar where compression is positive, as in VASP's output.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; see docs/json.md.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -141,7 +141,7 @@ def evaluate(
 
     found = run(model, data, validated(LabelKeys, _labels(energy_key, forces_key, stress_key, stress_unit), "options"))
     if as_json:
-        typer.echo(json.dumps({"schema": 1, **found}, indent=1))
+        print_json(found)
         return
     typer.echo(
         f"{plain(found['family'])}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)"
@@ -179,7 +179,7 @@ def learning_curve(
 
     rows = run(data, model, sizes, out, settings, list(range(seeds)), on_row=told)
     if as_json:
-        typer.echo(json.dumps({"schema": 1, "rows": rows}, indent=1))
+        print_json({"rows": rows})
 
 
 def steer(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli.couple import AsJson, Quiet, couple, given_moments, tell
+from nucleate.cli.common import AsJson, Quiet, print_json
+from nucleate.cli.couple import couple, given_moments, tell
 from nucleate.cli.pair_models import register_models
 from nucleate.errors import BadInput, NucleateError
 
@@ -59,7 +59,7 @@ def show(couplings: CouplingsFile, as_json: AsJson = False) -> None:
     tell(found)
     estimates = _estimates(found)
     if as_json:
-        print(json.dumps({"schema": 1, "shells": shells(found), "estimates": estimates, "notes": found.notes}))
+        print_json({"shells": shells(found), "estimates": estimates, "notes": found.notes})
         return
     console = make_console()
     console.print(shell_table(found))
@@ -211,7 +211,7 @@ def simulate(
     if picture is not None:
         plot_spins(ended.lattice, ended.coldest, picture)
     if as_json:
-        print(json.dumps({**simulation_data(ended.rows, crossings, estimates), "lost": lost, "notes": found.notes}))
+        print_json({**simulation_data(ended.rows, crossings, estimates), "lost": lost, "notes": found.notes})
         return
     console.print(temperature_table(ended.rows))
     _say(estimates, console)

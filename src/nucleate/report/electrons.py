@@ -31,19 +31,9 @@ NAMES = {
 }
 
 
-def finite(value: Any) -> Any:
-    """Replace non-finite floats by None, because JSON cannot represent them."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[str, Any]:
     """Return JSON-serialisable data for --json."""
     return {
-        "schema": 1,
         "formula": atoms.get_chemical_formula(),
         "atoms": len(atoms),
         "temperature": temperature,
@@ -51,8 +41,8 @@ def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[s
         "fermi_level": float(found.levels.mu),
         "electrons": float(found.density.sum()) * float(found.grid.voxel),
         "charge_error": found.charge - float(found.density.sum()) * float(found.grid.voxel),
-        "terms": finite(found.terms.as_dict()),
-        "sigma_band": finite(found.sigma_band),
+        "terms": found.terms.as_dict(),
+        "sigma_band": found.sigma_band,
         "forces": None if found.forces is None else found.forces.tolist(),
         "stress": None if found.stress is None else found.stress.tolist(),
         "dos": {"energies": found.levels.energies.tolist(), "values": found.levels.dos.tolist()},

@@ -78,7 +78,7 @@ def temperature_table(rows: Sequence[Row]) -> Table:
 
 def simulation_data(rows: Sequence[Row], crossings: Sequence[Crossing], estimates: dict[str, Any]) -> dict[str, Any]:
     """Return JSON-serialisable data for --json."""
-    return {"schema": 1, "rows": [asdict(r) for r in rows], "crossings": [asdict(c) for c in crossings], "estimates": estimates}
+    return {"rows": [asdict(r) for r in rows], "crossings": [asdict(c) for c in crossings], "estimates": estimates}
 
 
 def plot_curves(rows: Sequence[Row], path: Path, crossings: Sequence[Crossing] = ()) -> None:
