@@ -134,8 +134,8 @@ COUPLINGS = {
     "sp11_anisotropy_both_keys.cfg": None, "table_afm_sc.csv": None,
 }  # fmt: skip
 NO_COUPLINGS = {
-    "tb07_noncollinear_jani_zz.out": "J_ani", "tb08_zero_moment.out": "moment", "tb11_unique_pairs_only.out": "partner",
-    "tb13_renamed.txt": "kind", "tb14_nan.out": "finite", "tb15_truncated.out": "short", "sp02_open_boundary_field.cfg": "bound",
+    "tb07_noncollinear_jani_zz.out": "J_ani", "tb08_zero_moment.out": "moment", "tb11_unique_pairs_only.out": "reverse",
+    "tb13_renamed.txt": "format", "tb14_nan.out": "finite", "tb15_truncated.out": "truncated", "sp02_open_boundary_field.cfg": "bound",
     "sp06_neighbour_shells.cfg": "shell", "sp09_unknown_vacancies.cfg": "n_defects",
 }  # fmt: skip
 

@@ -111,7 +111,7 @@ def test_models_of_electrons_with_headers_that_cannot_be(tmp_path, changes, word
         ({"last": None}, "missing"),
         ({"more": torch.zeros(1)}, "more"),
         ({"energies": None}, "energies"),
-        ({"energies": torch.zeros(5, dtype=torch.float64)}, "rise"),
+        ({"energies": torch.zeros(5, dtype=torch.float64)}, "increase"),
         ({"energies": torch.zeros(7, dtype=torch.float64)}, "energies"),
     ],
 )
