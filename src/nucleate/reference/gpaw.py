@@ -130,7 +130,8 @@ class GPAWReference:
                 label, iterations, moments = self._run(asked.atoms, asked.grid, gentle=True)
                 iterations += self._settings.max_iterations
             else:
-                raise
+                # The ledger's statuses do not depend on the engine.
+                raise ReferenceFailed(failure.reason) from failure
         energy, forces, stress = label
         details.update(moments)
         return asked.label(Label(energy, forces, stress, iterations, time.process_time() - started, details))
