@@ -28,7 +28,7 @@ def main(count: int, out: Path) -> list:
         cells.append(generator.propose(1, rng)[0].atoms)
     reference = make_reference(ReferenceSettings(engine="gpaw", preset="fast"))
     with ledger_file(out.with_suffix(".db")) as ledger, Dispatcher(reference, ledger, workers=2) as dispatcher:
-        answers = dispatcher.label_many(cells, "data", 0, on_done=lambda number, answer: print(number, answer, flush=True))
+        answers = dispatcher.label_many(cells, "data", 0, progress=print)
     labelled = []
     for number, (atoms, answer) in enumerate(zip(cells, answers, strict=True)):
         if isinstance(answer, Label):

@@ -13,7 +13,9 @@ import argparse
 from pathlib import Path
 
 from nucleate.electrons.data.sampling import SampleSettings, sample
+from nucleate.electrons.events import SnapshotDone, SnapshotFailed
 from nucleate.persist.toml import read_settings
+from nucleate.progress import Event
 
 
 def main() -> None:
@@ -28,11 +30,12 @@ def main() -> None:
         common = every["common"][every[name]["like"]]
         own = {part: {**common.get(part, {}), **every[name].get(part, {})} for part in ("dynamics", "ground_state")}
 
-        def progress(kind: str, facts: dict, name: str = name) -> None:
-            if kind == "snapshot":
-                print(f"{name} {facts['number']}: {facts['cpu_seconds']:.0f} core-s, {facts['iterations']} iterations", flush=True)
-            elif kind == "failure":
-                print(f"{name} {facts['number']} failed: {facts['reason']}", flush=True)
+        def progress(event: Event, name: str = name) -> None:
+            if isinstance(event, SnapshotDone):
+                spent = f"{event.details['cpu_seconds']:.0f} core-s, {event.details['iterations']} iterations"
+                print(f"{name} {event.number}: {spent}", flush=True)
+            elif isinstance(event, SnapshotFailed):
+                print(f"{name} {event.number} failed: {event.reason}", flush=True)
 
         sample(a.out / name, SampleSettings.model_validate(own), a.workers, progress=progress)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.crystals.formula import formula_text
+from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
 from nucleate.csp.loop import Search
 from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
@@ -29,11 +30,11 @@ from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml
 from nucleate.potentials.prior import resolved_prior
 from nucleate.processes.interrupts import check, listening
+from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
 from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
 from nucleate.report.html import write_report
 
-OnEvent = Callable[[str, dict[str, Any]], None]
 PAGE_SECONDS = 60.0
 """While a search runs its report is written at most this often."""
 AnyPath = str | PathLike[str]
@@ -136,7 +137,7 @@ def search(
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: Executor | None = None,
-    on_event: OnEvent | None = None,
+    progress: Progress = silent,
 ) -> SearchResult:
     """Search the crystal structures of a formula.
 
@@ -156,8 +157,7 @@ def search(
         workers: reference calculations side by side.
         out: run folder; None: named after the formula, numbered where that is taken by another run.
         executor: any `concurrent.futures.Executor` on which references run.
-        on_event: called with (kind, facts); kinds: `folder`, `resumed`, `progress`, `label`, `round`,
-            `polymorph`, `finished`, `proof`.
+        progress: Called with the events of `nucleate.csp.events`, and with a `nucleate.progress.Step` for each part of a phase.
 
     Returns:
         The result; its files are in the run folder, also after an interrupt.
@@ -188,7 +188,7 @@ def search(
     check_start(plan)
     path = Path(out) if out is not None else default_folder(resolved)
     with RunFolder.create(path, to_toml(resolved)) as folder:
-        return _run(folder, plan, executor, on_event)
+        return _run(folder, plan, executor, progress)
 
 
 def resume(
@@ -197,7 +197,7 @@ def resume(
     budget: int | None = None,
     reference: Reference | None = None,
     executor: Executor | None = None,
-    on_event: OnEvent | None = None,
+    progress: Progress = silent,
     trust: bool = False,
 ) -> SearchResult:
     """Resume a search that was stopped; of a finished search the output files are written again.
@@ -206,7 +206,8 @@ def resume(
         folder: of the run.
         budget: a higher limit of reference calls, kept in its run.toml; a search that spent its budget goes on.
         reference: in place of the one its settings name, as in `search`.
-        executor, on_event: as in `search`; one kind more: `starts`, with the `text` of what the folder's settings start.
+        executor: As in `search`.
+        progress: As in `search`; `EngineStarts` names what the settings of the folder start.
         trust: whether a run.toml that belongs to another user may start what it names.
 
     Returns:
@@ -231,10 +232,9 @@ def resume(
                     f"nucleate resume {opened.path} --trust"
                 )
             # Somebody else's module already runs when it is imported: said before that.
-            if on_event is not None:
-                on_event("starts", {"text": starts})
+            progress(EngineStarts(starts))
             starts = None
-        return _run(opened, prepare(settings, reference), executor, on_event, starts)
+        return _run(opened, prepare(settings, reference), executor, progress, starts)
 
 
 def what_starts(settings: RunSettings) -> str:
@@ -259,7 +259,7 @@ def _run(
     folder: RunFolder,
     plan: Plan,
     executor: Executor | None,
-    on_event: OnEvent | None,
+    progress: Progress,
     starts: str | None = None,
 ) -> SearchResult:
     settings, reference = plan.settings, plan.reference
@@ -279,27 +279,24 @@ def _run(
     folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate, "settings": now})
     written = time.monotonic()
 
-    def told(kind: str, facts: dict[str, Any]) -> None:
+    def watched(event: Event, /) -> None:
         nonlocal written
-        # Every event is a moment at which an interrupt that some package swallowed is heard after all.
+        # An interrupt that a package swallowed is raised here, at the next event.
         check()
-        if on_event is not None:
-            on_event(kind, facts)
-        if kind == "round" and time.monotonic() - written > PAGE_SECONDS:
-            # A page to look at while the search goes on; never a reason for it to stop.
+        progress(event)
+        if isinstance(event, RoundDone) and time.monotonic() - written > PAGE_SECONDS:
+            # A failure to write the page of a running search must not stop the search.
             _try(lambda: write_report(folder.path, running=True))
             written = time.monotonic()
 
-    if on_event is not None:
-        facts = {"path": str(folder.path), "reference": reference.name, "surrogate": reference.surrogate}
-        on_event("folder", {**facts, "formula": settings.formula, "budget": settings.search.budget})
-        if starts is not None:
-            on_event("starts", {"text": starts})
+    progress(FolderOpened(str(folder.path), settings.formula, reference.name, reference.surrogate, settings.search.budget))
+    if starts is not None:
+        progress(EngineStarts(starts))
     try:
         with listening():
-            state = Search(folder, plan, executor, on_event=told).run()
+            state = Search(folder, plan, executor, watched).run()
     except BaseException:
-        # What stopped the search must be heard, not a file that could not be written after it.
+        # The error that stopped the search is raised, not one of a file that could not be written after it.
         _try(lambda: write_outputs(folder.path))
         raise
     write_outputs(folder.path)
@@ -355,7 +352,7 @@ def relax_file(
     out: AnyPath | None = None,
     ledger: AnyPath | None = None,
     executor: Executor | None = None,
-    on_event: OnEvent | None = None,
+    progress: Progress = silent,
 ) -> RelaxedFile:
     """Relax the structures of a file, cell and atoms, on the reference alone.
 
@@ -368,7 +365,7 @@ def relax_file(
         out: file to write; None: next to `path`, with `-relaxed` in its name.
         ledger: SQLite file that keeps every calculation: the same relaxation asked again costs nothing for
             what is done; None: forgotten at the end.
-        on_event: called with (`step`, facts) after every step: `calls`, `fmax` (eV/Å).
+        progress: Called with a `nucleate.relax.on_reference.RelaxationStep` after each evaluation.
 
     Raises:
         BadInput: a file that cannot be read or written.
@@ -392,5 +389,5 @@ def relax_file(
         given,
         Path(ledger) if ledger is not None else None,
         executor,
-        on_event,
+        progress,
     )

@@ -53,13 +53,13 @@ def test_a_pretrained_potential_that_is_the_reference_is_refused():
 
 def test_whole_benchmark_on_a_surrogate_goes_on_where_it_was(tmp_path):
     pytest.importorskip("chgnet")
-    told = []
+    events = []
     options = {"overrides": SMALL, "ablation": True, "workers": 1, "out": tmp_path}
-    first = benchmark("Si2", "chgnet", [0], 12, **options, on_done=lambda name, _: told.append(name))
-    assert told == ["nucleate/0", "nucleate_p1/0"]
-    report = benchmark("Si2", "chgnet", [0], 12, **options, baseline_cells=2, on_done=lambda name, _: told.append(name))
-    assert len(told) == 6
-    assert set(told[2:]) == {f"random_{kind}/{k}" for kind in ("symmetric", "p1") for k in range(2)}
+    first = benchmark("Si2", "chgnet", [0], 12, **options, progress=events.append)
+    assert [event.name for event in events] == ["nucleate/0", "nucleate_p1/0"]
+    report = benchmark("Si2", "chgnet", [0], 12, **options, baseline_cells=2, progress=events.append)
+    assert len(events) == 6
+    assert {event.name for event in events[2:]} == {f"random_{kind}/{k}" for kind in ("symmetric", "p1") for k in range(2)}
     assert report["nucleate"] == first["nucleate"]
     assert 0 < report["nucleate"]["runs"][0]["calls"] <= 12
     assert report["target"]["space_group"] == "Fd-3m"

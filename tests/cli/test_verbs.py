@@ -10,6 +10,7 @@ from ase.build import bulk
 from typer.testing import CliRunner
 
 import nucleate
+from nucleate.benchmark.run import UnitDone
 from nucleate.cli.app import app
 
 run = CliRunner()
@@ -161,9 +162,9 @@ def test_settings_are_shown_and_written_whole(tmp_path):
 def test_benchmark_hands_its_options_on(monkeypatch, tiny):
     seen = {}
 
-    def benchmark(system, reference, seeds, budget, overrides, baseline_cells, ablation, pretrained, workers, out, on_done):
+    def benchmark(system, reference, seeds, budget, overrides, baseline_cells, ablation, pretrained, workers, out, progress):
         seen.update(seeds=seeds, pool=overrides["search"]["pool"], budget=budget, cells=baseline_cells)
-        on_done("nucleate/4", {"seed": 4, "first": 31, "calls": 31, "seconds": 2.0})
+        progress(UnitDone("nucleate/4", {"seed": 4, "first": 31, "calls": 31, "seconds": 2.0}))
         return {
             "system": system,
             "reference": reference,

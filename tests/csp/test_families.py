@@ -6,6 +6,7 @@ from ase.build import bulk
 
 from nucleate import api
 from nucleate.crystals import CrystalBatch
+from nucleate.csp.events import RoundDone
 from nucleate.csp.run_folder import RunFolder
 from nucleate.errors import BadInput
 from nucleate.potentials.files import load_potential
@@ -56,12 +57,12 @@ def test_a_stopped_search_goes_on_to_the_same_end(tmp_path):
     class Stop(Exception):
         pass
 
-    def stop(kind, facts):
-        if kind == "round" and facts["round"] == 1:
+    def stop(event):
+        if isinstance(event, RoundDone) and event.record.round == 1:
             raise Stop
 
     with pytest.raises(Stop):
-        api.search("Cu2", settings=given, out=tmp_path / "stopped", on_event=stop)
+        api.search("Cu2", settings=given, out=tmp_path / "stopped", progress=stop)
     again = api.resume(tmp_path / "stopped")
     assert again.calls == whole.calls
     assert [p.energy for p in again.polymorphs] == [p.energy for p in whole.polymorphs]

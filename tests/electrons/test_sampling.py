@@ -14,11 +14,13 @@ from nucleate.electrons.data.mala_files import read_mala
 from nucleate.electrons.data.sampling import SampleSettings, label_structures, sample
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.emulator.gpaw_start import converge
+from nucleate.electrons.events import SnapshotDone, SnapshotFailed
 from nucleate.electrons.levels.occupation import occupation
 from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed, RunFolderError
 from nucleate.persist.files import read_lines
+from nucleate.progress import Event
 from tests.electrons.conftest import AL4
 
 MALA = Path(__file__).parents[2].parent / "shared/data/mala_be2"
@@ -78,10 +80,11 @@ def test_failures_are_kept_out_and_named(al_data: Path, tmp_path: Path, monkeypa
         return real
 
     monkeypatch.setattr(sampling, "ground_state", stands_in)
-    heard: list[str] = []
-    paths = label_structures(tmp_path, frames, GroundStateSettings(), progress=lambda kind, facts: heard.append(kind))
+    events: list[Event] = []
+    paths = label_structures(tmp_path, frames, GroundStateSettings(), progress=events.append)
     assert [path.stem for path in paths] == ["0000", "0002"]
-    assert heard.count("failure") == 1
+    assert [event.number for event in events if isinstance(event, SnapshotFailed)] == [1]
+    assert [(event.number, event.done) for event in events if isinstance(event, SnapshotDone)] == [(0, 1), (2, 2)]
     failure = next(line for line in read_lines(tmp_path / "events.jsonl") if line["event"] == "failure")
     assert failure["number"] == 1
     assert "not converged" in failure["reason"]

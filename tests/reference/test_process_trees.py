@@ -164,7 +164,7 @@ def test_a_killed_worker_costs_one_repeated_call(tmp_path, victim):
     ledger = Ledger(tmp_path / "run.db")
     killed = []
 
-    def kill_one(index, answer):
+    def kill_one(event):
         """Both workers are at work when the third answer arrives."""
         if not killed and len({worker for _, worker, _ in invoices(tmp_path)}) == 2:
             ended = {key for key, *_ in invoices(tmp_path, "ended")}
@@ -202,7 +202,7 @@ def test_a_worker_that_is_killed_as_it_begins_is_replaced(tmp_path):
         dispatcher.label_many([copper(0.01)], "train", 0)
         killed = []
 
-        def kill_the_new_one(index, answer):
+        def kill_the_new_one(event):
             fresh = [slot for slot in dispatcher._slots if slot.task is None and slot.future is not None]
             for slot in fresh[: 2 - len(killed)]:
                 os.kill(slot.watcher, signal.SIGKILL)
@@ -269,7 +269,7 @@ def test_an_answer_that_is_in_hand_when_another_call_stops_the_run_is_recorded(t
     def keys(what):
         return {key for key, *_ in invoices(tmp_path, what)}
 
-    def stop(index, answer):
+    def stop(event):
         """Once the neighbour is at work, too: wait for its answer."""
         if running := keys("begun") - keys("ended"):
             until(lambda: running <= keys("ended"))

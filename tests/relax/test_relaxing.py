@@ -227,14 +227,14 @@ def test_refill_gives_what_one_big_batch_gives(argon, make_crystal, optimiser, c
     settings = RelaxSettings(optimiser=optimiser, max_steps=400, patience=400)
     whole = relax(pool, argon, settings)
     done = []
-    parts = relax(pool, argon, settings.model_copy(update={"capacity": capacity}), on_done=lambda n, total: done.append((n, total)))
+    parts = relax(pool, argon, settings.model_copy(update={"capacity": capacity}), progress=done.append)
     assert [(end.stop, end.steps) for end in parts] == [(end.stop, end.steps) for end in whole]
     for a, b in zip(whole, parts, strict=True):
         assert b.energy == pytest.approx(a.energy, abs=1e-8)
         assert np.allclose(a.atoms.positions, b.atoms.positions, atol=1e-6)
         assert np.allclose(a.atoms.cell.array, b.atoms.cell.array, atol=1e-6)
-    assert done[-1] == (14, 14)
-    assert done == sorted(done)
+    assert (done[-1].done, done[-1].total) == (14, 14)
+    assert done == sorted(done, key=lambda step: step.done)
     assert len(done) > 3
 
 

@@ -5,30 +5,27 @@ import io
 from rich.console import Console
 from rich.table import Table
 
+from nucleate.csp.events import FolderOpened, LabelDone, PolymorphConfirmed, RoundDone, SearchFinished
+from nucleate.csp.records import RoundRecord
+from nucleate.progress import Step
 from nucleate.report.terminal import SearchView, make_console, proof_line
 
 EVENTS = [
-    ("folder", {"path": "Si8", "reference": "chgnet", "surrogate": True, "formula": "Si8", "budget": 9}),
-    ("progress", {"phase": "training the committee", "done": 5, "total": 5}),
-    ("label", {"calls": 1}),
-    ("label", {"calls": 2, "failed": "out of memory [/b]\nmore"}),
-    ("polymorph", {"space_group": "Fd-3m", "energy": -5.3, "calls": 8}),
-    (
-        "round",
-        {
-            "round": 1, "calls": 9, "best": -5.3, "clusters": 4, "stops": {"converged": 3, "uncertain": 1},
-            "calibration": {"coverage": 0.75},
-        },
-    ),
-    ("finished", {"why": "all is known"}),
-]  # fmt: skip
+    FolderOpened("Si8", "Si8", "chgnet", True, 9),
+    Step("training the committee", 5, 5),
+    LabelDone(0, "train", 1, None),
+    LabelDone(0, "train", 2, "out of memory [/b]\nmore"),
+    PolymorphConfirmed(-5.3, "Fd-3m", 8, 1),
+    RoundDone(RoundRecord(1, 9, -5.3, {"converged": 3, "uncertain": 1}, 4, {"coverage": 0.75}, {}, {})),
+    SearchFinished("all is known", 9),
+]
 
 
 def shown(terminal, quiet=False):
     stream = io.StringIO()
     with SearchView(Console(file=stream, force_terminal=terminal, width=100), quiet) as view:
-        for kind, facts in EVENTS:
-            view.on_event(kind, facts)
+        for event in EVENTS:
+            view(event)
     assert view.folder == "Si8"
     return stream.getvalue()
 
@@ -65,7 +62,7 @@ def test_foreign_text_is_neither_markup_nor_obeyed(capsys):
     console.print(table)
     console.print("[red]x[/] \x1b]0;title\x07 \x9b31m \u202e", style="yellow")
     with SearchView(console) as view:
-        view.on_event("finished", {"why": "[/b]\x1b[2J"})
+        view(SearchFinished("[/b]\x1b[2J", 9))
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "\x9b" not in text
@@ -78,5 +75,5 @@ def test_foreign_text_is_neither_markup_nor_obeyed(capsys):
 def test_a_phase_is_no_markup():
     stream = io.StringIO()
     with SearchView(Console(file=stream, force_terminal=True, width=100)) as view:
-        view.on_event("progress", {"phase": "ase:[/x] calculations", "done": 1, "total": 1})
+        view(Step("ase:[/x] calculations", 1, 1))
     assert "[/x]" in stream.getvalue()

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from nucleate.cli.app import app
 from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.progress import Stage
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.dft import gpaw_liechtenstein as response
 from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings, mesh_for
@@ -113,7 +114,7 @@ def test_a_damaged_state_is_computed_again(iron, tmp_path):
     (tmp_path / "state.gpw").write_bytes((folder / "state.gpw").read_bytes()[:5000])
     steps = []
     again = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON, COARSE, tmp_path, steps.append)
-    assert steps[0] == "self-consistent state"
+    assert steps[0] == Stage("self-consistent state")
     assert again.couplings.isotropic == pytest.approx(found.couplings.isotropic, abs=1e-2)
 
 
@@ -216,10 +217,10 @@ def test_the_verb(tmp_path):
     assert read_couplings(out / "couplings.csv").isotropic.min() > 5
     for path, words, message in (
         (other, named, "belongs to another crystal"),
-        (crystal, (*named, "--workers", "2"), "--insulator and --workers have no effect on method liechtenstein"),
-        (crystal, ("--spin-orbit",), "--spin-orbit requires"),
+        (crystal, (*named, "--workers", "2"), "have no effect on method liechtenstein"),
+        (crystal, ("--spin-orbit",), "requires method liechtenstein"),
         (crystal, ("--settings", settings), "unknown table liechtenstein"),
-        (crystal, ("--method", "foo"), "--method foo: unknown method"),
+        (crystal, ("--method", "foo"), "method foo: unknown method"),
     ):
         refused = run(path, *words)
         assert refused.exit_code == 2

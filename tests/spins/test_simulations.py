@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from nucleate.cli.app import app, main
 from nucleate.errors import BadInput, NucleateError, RunFolderError
+from nucleate.progress import Step
 from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.files.table import read_table, table_text
 from nucleate.spins.order.curie import leading_order, rpa, waves_of
@@ -43,8 +44,8 @@ def test_a_stopped_simulation_ends_as_an_unbroken_one(tmp_path, monkeypatch, met
 
     for left in (16, 48, 80):
 
-        def progress(kind, facts, left=left):
-            if kind == "progress" and facts["done"] + (64 if facts["size"] == 4 else 0) >= left:
+        def progress(event, left=left):
+            if isinstance(event, Step) and event.done + (64 if event.phase == "4 cells" else 0) >= left:
                 raise Stop
 
         with pytest.raises(Stop):

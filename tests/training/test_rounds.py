@@ -8,6 +8,7 @@ from nucleate.crystals import CrystalBatch
 from nucleate.errors import BadInput
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.settings import ModelSettings
+from nucleate.progress import Step, silent
 from nucleate.reference.base import Label
 from nucleate.training.data import from_labels
 from nucleate.training.fitting import fit_model, structure_weights
@@ -17,9 +18,9 @@ SMALL = ModelSettings(cutoff=4.5, radial=6, channels=8, hidden=16, members=2)
 SHORT = TrainingSettings(steps=150, warm_steps=60, batch_structures=10)
 
 
-def train(model, structures, labels, settings, seed, warm, on_step=None):
+def train(model, structures, labels, settings, seed, warm, progress=silent):
     """One round's training, as a search does it."""
-    return fit_model(model, from_labels(structures, labels), settings.of_round(seed, warm), warm, on_step)
+    return fit_model(model, from_labels(structures, labels), settings.of_round(seed, warm), warm, progress)
 
 
 def copper(rng, count, strain=0.08, rattle=0.15, lattice=3.6):
@@ -119,8 +120,8 @@ def test_warm_start_keeps_what_it_knew(data, trained):
     new_before = errors(again, *more)
     together = [old + new for old, new in zip(data[0], more, strict=True)]
     steps = []
-    train(again, *together, SHORT, seed=1, warm=True, on_step=lambda done, total: steps.append((done, total)))
-    assert steps[-1] == (SHORT.warm_steps, SHORT.warm_steps)
+    train(again, *together, SHORT, seed=1, warm=True, progress=steps.append)
+    assert (steps[-1].done, steps[-1].total) == (SHORT.warm_steps, SHORT.warm_steps)
     assert errors(again, *data[1])[0] < 1.3 * before[0] + 0.002
     assert errors(again, *data[1])[1] < 1.3 * before[1]
     assert errors(again, *more)[1] < 0.8 * new_before[1]
@@ -170,9 +171,9 @@ def test_crushed_labels_do_not_spoil_the_others(data):
     assert errors(model, *data[1])[1] < 0.45 * np.sqrt(np.mean(forces**2))
 
 
-def test_progress_is_told_at_every_step(data):
-    told = []
+def test_every_step_is_reported(data):
+    events = []
     few = [part[:4] for part in data[0]]
     model = ManyBodyCommittee((29,), SMALL)
-    train(model, *few, SHORT.model_copy(update={"steps": 3}), seed=0, warm=False, on_step=lambda *what: told.append(what))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    train(model, *few, SHORT.model_copy(update={"steps": 3}), seed=0, warm=False, progress=events.append)
+    assert events == [Step("training", k, 3) for k in (1, 2, 3)]

@@ -10,6 +10,7 @@ from nucleate.crystals import CrystalBatch
 from nucleate.errors import BadInput, NucleateError, RunFolderError, StorageFailed
 from nucleate.potentials.files import load_potential
 from nucleate.training.data import read_data
+from nucleate.training.events import OptimiserStep
 from nucleate.training.folder import TrainingFolder, add_command, pack, read_events, read_tensors, unpack
 from nucleate.training.settings import FitSettings
 from nucleate.training.trainer import Trainer
@@ -35,15 +36,15 @@ class Killed(BaseException):
 def fit(path, data, given, kill_at=None, commands=None, **options):
     """Train; `commands`: what is asked once a step is done; returns the trainer."""
 
-    def told(kind, facts):
-        if kind == "progress":
-            for command in (commands or {}).pop(facts["step"], []):
+    def steer(event):
+        if isinstance(event, OptimiserStep):
+            for command in (commands or {}).pop(event.done, []):
                 add_command(path, command)
-            if facts["step"] == kill_at:
+            if event.done == kill_at:
                 raise Killed
 
     with TrainingFolder(path, given.model_dump_json()) as folder:
-        trainer = Trainer(folder, given, data, on_event=told, **options)
+        trainer = Trainer(folder, given, data, progress=steer, **options)
         trainer.run()
     return trainer
 
@@ -151,17 +152,17 @@ def test_what_is_asked_between_two_kills_keeps_its_place(between, data, tmp_path
 
 def test_a_replay_is_done_once_and_before_the_user_also_after_a_kill(data, tmp_path):
     fit(tmp_path / "source", data, settings(), commands={5: [FREEZE], 10: [FASTER], 25: [SLOWER]})
-    told = read_events(tmp_path / "source")
-    fit(tmp_path / "whole", data, settings(), commands={10: [SLOWER]}, replay=told)
+    events = read_events(tmp_path / "source")
+    fit(tmp_path / "whole", data, settings(), commands={10: [SLOWER]}, replay=events)
     with pytest.raises(Killed):
-        fit(tmp_path / "killed", data, settings(), kill_at=12, commands={10: [SLOWER]}, replay=told)
-    fit(tmp_path / "killed", data, settings(), replay=told)
+        fit(tmp_path / "killed", data, settings(), kill_at=12, commands={10: [SLOWER]}, replay=events)
+    fit(tmp_path / "killed", data, settings(), replay=events)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
     for name in ("whole", "killed"):
-        found = [(event["step"], "replayed" in event) for event in read_events(tmp_path / name) if event["event"] == "steer"]
+        found = [(event["step"], event["replayed"]) for event in read_events(tmp_path / name) if event["event"] == "steer"]
         assert sorted(found) == [(5, True), (10, False), (10, True), (25, True)]
     short = settings(steps=8)
-    fit(tmp_path / "short", data, short, replay=told)
+    fit(tmp_path / "short", data, short, replay=events)
     assert "2 commands of the replay are for later steps" in read_events(tmp_path / "short")[-1]["why"]
 
 
@@ -201,13 +202,13 @@ def test_stages_move_what_they_name(data, tmp_path):
     ]
     seen = {}
 
-    def told(kind, facts):
-        if kind == "progress":
-            seen[facts["step"]] = {name: p.detach().clone() for name, p in trainer.fitting.parameters.items()}
+    def look(event):
+        if isinstance(event, OptimiserStep):
+            seen[event.done] = {name: p.detach().clone() for name, p in trainer.fitting.parameters.items()}
 
     given = settings("molcnn", stages=stages)
     with TrainingFolder(tmp_path / "run", given.model_dump_json()) as folder:
-        trainer = Trainer(folder, given, data, on_event=told)
+        trainer = Trainer(folder, given, data, progress=look)
         trainer.run()
     for name in ("angle_weight", "bond_centres"):
         assert torch.equal(seen[1][name], seen[8][name])

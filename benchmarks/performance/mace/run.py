@@ -51,7 +51,9 @@ from torch_ema import ExponentialMovingAverage
 
 from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.potentials.registry import family_settings, make_model
+from nucleate.progress import Event
 from nucleate.training.data import read_data
+from nucleate.training.events import Evaluated, TrainingStarted
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.run import fit
 from nucleate.training.splits import groups, split
@@ -84,15 +86,15 @@ def train_nucleate(
     last = 0.0
     said: dict[str, Any] = {"apart": 0.0}
 
-    def on_event(kind: str, facts: dict[str, Any]) -> None:
+    def clock(event: Event) -> None:
         nonlocal last
         here = now(device)
-        if kind == "start":
-            said.update(start=here, weights=facts["parameters"])
-        elif kind == "evaluation":
-            # The event before it ended a step: what lies between is the evaluation.
+        if isinstance(event, TrainingStarted):
+            said.update(start=here, weights=event.parameters)
+        elif isinstance(event, Evaluated) and event.validation is not None:
+            # The previous event ended a step: the time since then was spent on the evaluation.
             said["apart"] += here - last
-            errors = facts["validation"]
+            errors = event.validation
             points.append({"seconds": here - said["start"] - said["apart"], **{key: errors[key] for key in ERRORS}})
         last = now(device)
 
@@ -103,7 +105,7 @@ def train_nucleate(
         for file, items in zip(files, (train, held), strict=True):
             ase.io.write(file, [labelled(item) for item in items])
         begun = now(device)
-        fit(files[0], Path(name) / "fit", settings | json.loads(options) | {"device": device}, validation=files[1], on_event=on_event)
+        fit(files[0], Path(name) / "fit", settings | json.loads(options) | {"device": device}, validation=files[1], progress=clock)
     return {"points": points, "prepare": said["start"] - begun, "weights": said["weights"], "steps": steps}
 
 

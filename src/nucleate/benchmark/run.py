@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,6 +30,7 @@ from nucleate.errors import BadInput
 from nucleate.fingerprints.power_spectrum import distinct
 from nucleate.persist.files import write_whole
 from nucleate.processes.workers import become_worker
+from nucleate.progress import Event, Progress, silent
 
 SHARES = {"random_symmetric": 1.0, "random_p1": 0.0}
 """Random-search baselines and their share of symmetric candidates."""
@@ -78,13 +78,26 @@ class Results:
                 file.write(json.dumps([name, result]) + "\n")
 
 
+@dataclass(frozen=True)
+class UnitDone(Event):
+    """A unit of a benchmark is done: a search, a random cell, or a confirmation.
+
+    Attributes:
+        name: Kind and number of the unit, such as `nucleate/3`.
+        result: Its result, as kept in the output folder.
+    """
+
+    name: str
+    result: dict[str, Any]
+
+
 class _Run:
     """Units of one benchmark under way in a process pool."""
 
-    def __init__(self, pool: ProcessPoolExecutor, results: Results, on_done: Callable[[str, Any], None] | None):
+    def __init__(self, pool: ProcessPoolExecutor, results: Results, progress: Progress):
         self.pool = pool
         self.results = results
-        self.on_done = on_done
+        self.progress = progress
 
     def all(self, units: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
         """Return the results of units given as {name: (function, *arguments)}; recorded units are not run again."""
@@ -93,8 +106,7 @@ class _Run:
             for future in as_completed(futures):
                 result = asdict(future.result())
                 self.results.add(futures[future], result)
-                if self.on_done is not None:
-                    self.on_done(futures[future], result)
+                self.progress(UnitDone(futures[future], result))
         except BaseException:
             self.pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -112,7 +124,7 @@ def benchmark(
     pretrained: str | None = None,
     workers: int = 2,
     out: Path | None = None,
-    on_done: Callable[[str, Any], None] | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Benchmark one system.
 
@@ -127,7 +139,7 @@ def benchmark(
         pretrained: surrogate that relaxes cells which the reference confirms, lowest first.
         workers: processes.
         out: folder where finished units are kept, and looked up.
-        on_done: called with (name, result) as units finish.
+        progress: Called with a `UnitDone` as each search or random cell finishes.
 
     Returns:
         See docs/json.md.
@@ -160,7 +172,7 @@ def benchmark(
         "settings": resolved,
     }
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),)) as pool:
-        run = _Run(pool, results, on_done)
+        run = _Run(pool, results, progress)
         units: dict[str, tuple[Any, ...]]
         for name, mine in settings.items():
             units = {f"{name}/{each.seed}": (search_trial, each, target) for each in mine}

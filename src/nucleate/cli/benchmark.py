@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,21 +34,23 @@ def benchmark_search(
     as_json: AsJson = False,
 ) -> None:
     """Measure the number of reference calls until the known ground state is found, over many seeds."""
-    from nucleate.benchmark.run import benchmark
+    from nucleate.benchmark.run import UnitDone, benchmark
     from nucleate.persist.toml import read_settings
+    from nucleate.progress import Event
     from nucleate.report.terminal import show_benchmark, surrogate_warning
 
     overrides = {} if settings is None else read_settings(settings)
     if not as_json and reference in ("chgnet", "sevennet"):
         typer.echo(surrogate_warning(reference))
 
-    def told(name: str, result: dict[str, Any]) -> None:
-        if "first" in result:
+    def show_unit(event: Event, /) -> None:
+        if isinstance(event, UnitDone) and "first" in event.result:
+            result = event.result
             hit = f"hit after {result['first']}" if result["first"] is not None else f"no hit in {result['calls']}"
-            typer.echo(f"{name}: {hit} calls, {result['seconds']:.0f} s", err=as_json)
+            typer.echo(f"{event.name}: {hit} calls, {result['seconds']:.0f} s", err=as_json)
 
     numbers = list(range(first_seed, first_seed + seeds))
-    report = benchmark(system, reference, numbers, budget, overrides, baseline_cells, ablation, pretrained, workers, out, told)
+    report = benchmark(system, reference, numbers, budget, overrides, baseline_cells, ablation, pretrained, workers, out, show_unit)
     if as_json:
         print_json(report)
     else:

@@ -57,9 +57,9 @@ def search(
     from nucleate import api
 
     _searching(
-        lambda told: api.search(
+        lambda progress: api.search(
             formula, settings=settings, reference=reference, preset=preset, pressure=pressure, budget=budget,
-            top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, workers=workers, out=out, on_event=told,
+            top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, workers=workers, out=out, progress=progress,
         ),
         quiet, as_json,
     )  # fmt: skip
@@ -75,25 +75,27 @@ def resume(
     """Resume a search that was stopped or killed, or that used up its budget; no calculation is repeated."""
     from nucleate import api
 
-    _searching(lambda told: api.resume(folder, budget=budget, on_event=told, trust=trust), quiet, as_json)
+    _searching(lambda progress: api.resume(folder, budget=budget, progress=progress, trust=trust), quiet, as_json)
 
 
 def _searching(run: Any, quiet: bool, as_json: bool) -> None:
     from nucleate import api
+    from nucleate.csp.events import EngineStarts
+    from nucleate.progress import Event
     from nucleate.report.terminal import SearchView, make_console, show_run
 
     # A batch system ends a job with SIGTERM: the same as an interrupt by hand.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     view = SearchView(make_console(stderr=as_json), quiet)
 
-    def told(kind: str, facts: dict[str, Any]) -> None:
-        if kind == "starts":
-            complain(f"this run starts: {quoted(facts['text'], 250)}")
-        view.on_event(kind, facts)
+    def show_event(event: Event, /) -> None:
+        if isinstance(event, EngineStarts):
+            complain(f"this run starts: {quoted(event.text, 250)}")
+        view(event)
 
     try:
         with view:
-            result = run(told)
+            result = run(show_event)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         # Nobody reads any more, as behind `head`: the search stops as by hand, with all that was computed.
         gone = isinstance(error, BrokenPipeError)
@@ -113,7 +115,7 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
     console = make_console()
     if not quiet:
         console.print()
-    show_run(data, console, top=None if quiet else 2 * result.settings.search.top, told=not quiet)
+    show_run(data, console, top=None if quiet else 2 * result.settings.search.top, watched=not quiet)
     console.print(f"structures, table and report: {result.folder / 'report.html'}", soft_wrap=True)
 
 
@@ -147,15 +149,17 @@ def relax(
     from dataclasses import asdict
 
     from nucleate import api
+    from nucleate.progress import Event, silent
+    from nucleate.relax.on_reference import RelaxationStep
     from nucleate.report.terminal import surrogate_warning
 
-    def told(kind: str, facts: dict[str, Any]) -> None:
-        text = f"{facts['calls']} calls, largest force {facts['fmax']:.3f} eV/Å"
-        typer.echo(f"\r\x1b[K{text}", err=True, nl=False)
+    def show_step(event: Event, /) -> None:
+        if isinstance(event, RelaxationStep):
+            typer.echo(f"\r\x1b[K{event.calls} calls, largest force {event.fmax:.3f} eV/Å", err=True, nl=False)
 
     done = api.relax_file(
         file, reference=reference, preset=preset, settings=settings, pressure=pressure, fmax=fmax, smax=smax,
-        max_steps=max_steps, workers=workers, out=out, ledger=ledger, on_event=told if sys.stderr.isatty() else None,
+        max_steps=max_steps, workers=workers, out=out, ledger=ledger, progress=show_step if sys.stderr.isatty() else silent,
     )  # fmt: skip
     if sys.stderr.isatty():
         typer.echo("\r\x1b[K", err=True, nl=False)

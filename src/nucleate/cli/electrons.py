@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,45 +51,27 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Sample snapshots of molecular dynamics and compute their local density of states with GPAW."""
-    from nucleate.electrons.data.sampling import SampleSettings
-    from nucleate.electrons.data.sampling import sample as run
-    from nucleate.persist.toml import read_settings, validated
+    from nucleate.electrons import api
+    from nucleate.electrons.events import SnapshotDone, SnapshotFailed
+    from nucleate.progress import Event
     from nucleate.report.terminal import Bar, make_console
 
-    given = read_settings(settings, "write one with [dynamics] and [ground_state]") if settings else {}
-    dynamics, ground = given.setdefault("dynamics", {}), given.setdefault("ground_state", {})
-    if not isinstance(dynamics, dict) or not isinstance(ground, dict):
-        raise BadInput(f"{settings}: [dynamics] and [ground_state] must be tables")
-    options: dict[str, Any] = {
-        "material": material, "atoms": atoms, "temperature": temperature, "phase": phase, "volume": volume, "snapshots": snapshots,
-        "potential": potential, "seed": seed,
-    }  # fmt: skip
-    dynamics.update({name: value for name, value in options.items() if value is not None})
-    options = {
-        # The electronic temperature defaults to the ionic temperature.
-        "electronic_temperature": ground.get("electronic_temperature", dynamics.get("temperature"))
-        if electronic_temperature is None
-        else electronic_temperature,
-        "cutoff": cutoff, "k_spacing": k_spacing, "low": low, "high": high,
-    }  # fmt: skip
-    ground.update({name: value for name, value in options.items() if value is not None})
-    resolved = validated(SampleSettings, given, str(settings) if settings else "options")
     console = make_console()
     with Bar(console, quiet or as_json) as bar:
 
-        def progress(kind: str, facts: dict[str, Any]) -> None:
-            if kind == "dynamics":
-                bar("dynamics", facts["done"], facts["total"])
-            elif kind == "failure":
-                typer.echo(f"snapshot {facts['number']} failed and is skipped: {quoted(facts['reason'], 200)}", err=True)
-            else:
-                bar("ground states", facts["done"], facts["total"])
-                if not quiet and not as_json:
-                    console.print(
-                        f"snapshot {facts['number']}: {facts['iterations']} iterations, {facts['cpu_seconds']:.0f} CPU-s", highlight=False
-                    )
+        def show_event(event: Event, /) -> None:
+            bar(event)
+            if isinstance(event, SnapshotFailed):
+                typer.echo(f"snapshot {event.number} failed and is skipped: {quoted(event.reason, 200)}", err=True)
+            elif isinstance(event, SnapshotDone) and not quiet and not as_json:
+                spent = f"{event.details['iterations']} iterations, {event.details['cpu_seconds']:.0f} CPU-s"
+                console.print(f"snapshot {event.number}: {spent}", highlight=False)
 
-        paths = run(out, resolved, workers, progress=progress)
+        paths = api.sample(
+            out, settings=settings, workers=workers, progress=show_event, material=material, atoms=atoms, temperature=temperature,
+            electronic_temperature=electronic_temperature, phase=phase, volume=volume, snapshots=snapshots, potential=potential,
+            cutoff=cutoff, k_spacing=k_spacing, low=low, high=high, seed=seed,
+        )  # fmt: skip
     if as_json:
         print_json({"folder": str(out), "snapshots": [str(path) for path in paths]})
     else:
@@ -113,8 +94,7 @@ def import_snapshot(
     units: Annotated[str, typer.Option(help="Units of the LDOS: 1/(eV*A^3), 1/(eV*Bohr^3) or 1/(Ry*Bohr^3).")] = "1/(eV*A^3)",
 ) -> None:
     """Import a snapshot in MALA's format."""
-    from nucleate.electrons.data.mala_files import read_mala
-    from nucleate.electrons.data.store import make_folder, write_snapshot
+    from nucleate.electrons import api
 
     charges = {}
     for text in charge:
@@ -123,13 +103,11 @@ def import_snapshot(
             charges[symbol] = float(number)
         except ValueError:
             raise BadInput(f"--charge {quoted(text, 40)}: give an element and its number of valence electrons, for example Be=2") from None
-    snapshot = read_mala(ldos, structure, low, spacing, charges, sigma, temperature, units)
+    path, snapshot = api.import_mala(
+        ldos, structure, out, low=low, spacing=spacing, charges=charges, sigma=sigma, temperature=temperature, units=units
+    )
     if "note" in snapshot.details:
         typer.echo(f"note: {snapshot.details['note']}", err=True)
-    make_folder(out / "snapshots")
-    last = max((int(path.stem) for path in (out / "snapshots").glob("[0-9]*.zarr")), default=-1)
-    path = out / "snapshots" / f"{last + 1:04d}.zarr"
-    write_snapshot(path, snapshot)
     typer.echo(f"{path}: {snapshot.atoms.get_chemical_formula()}, grid {' x '.join(map(str, snapshot.ldos.shape[:3]))}")
 
 
@@ -145,37 +123,26 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model of the local density of states."""
-    from nucleate.electrons.model.training import ElectronTraining
-    from nucleate.electrons.model.training import train as run
-    from nucleate.persist.toml import read_settings, validated
+    from nucleate.electrons import api
     from nucleate.report.terminal import Bar, make_console
 
-    given = read_settings(settings, "write one with the keys of docs/electrons.md") if settings else {}
-    options: dict[str, Any] = {"steps": steps, "points": points, "members": members, "seed": seed}
-    given.update({name: value for name, value in options.items() if value is not None})
-    resolved = validated(ElectronTraining, given, str(settings) if settings else "options")
     console = make_console()
     with Bar(console, quiet or as_json) as bar:
-
-        def progress(kind: str, facts: dict[str, Any]) -> None:
-            if kind == "progress":
-                bar("training", facts["step"], facts["total"])
-
-        model, errors = run(data, out, resolved, progress)
+        model, errors = api.train(data, out, settings=settings, progress=bar, steps=steps, points=points, members=members, seed=seed)
     if as_json:
         print_json({"model": str(out / "model.safetensors"), "errors": model.facts["errors"]})
         return
-    for found in errors["validation"]:
-        _say_errors(console, found)
-    if not errors["validation"]:
+    for each in errors:
+        _print_errors(console, each)
+    if not errors:
         console.print("no validation snapshots were available, so the model's error is unknown; sample more snapshots", highlight=False)
     console.print(f"model: {out / 'model.safetensors'}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _say_errors(console: Any, found: Any) -> None:
+def _print_errors(console: Any, errors: Any) -> None:
     console.print(
-        f"{found.name}: density {found.density:.2f} %, density of states {found.dos:.2f} %, band energy {found.band:+.1f} meV/atom"
-        + (f", free energy {found.free:+.1f} meV/atom" if math.isfinite(found.free) else ""),
+        f"{errors.name}: density {errors.density:.2f} %, density of states {errors.dos:.2f} %, band energy {errors.band:+.1f} meV/atom"
+        + (f", free energy {errors.free:+.1f} meV/atom" if math.isfinite(errors.free) else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -188,23 +155,19 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the errors of a model on sampled snapshots."""
-    from nucleate.electrons.data.store import read_snapshot, snapshot_paths
-    from nucleate.electrons.model.model import ElectronModel
-    from nucleate.electrons.model.training import check_model, errors_on, snapshot_name
+    from nucleate.electrons import api
+    from nucleate.progress import Event
     from nucleate.report.terminal import make_console
 
-    known = ElectronModel.load(model)
-    console, rows = make_console(), []
-    for folder in data:
-        for path in snapshot_paths(folder):
-            snapshot = read_snapshot(path)
-            check_model(known, snapshot, path)
-            found = errors_on(known, snapshot, name=snapshot_name(path))
-            rows.append(vars(found))
-            if not as_json:
-                _say_errors(console, found)
+    console = make_console()
+
+    def show_event(event: Event, /) -> None:
+        if isinstance(event, api.SnapshotEvaluated) and not as_json:
+            _print_errors(console, event.errors)
+
+    errors = api.evaluate(model, data, progress=show_event)
     if as_json:
-        print_json({"snapshots": rows})
+        print_json({"snapshots": [vars(each) for each in errors]})
 
 
 def predict(
@@ -225,26 +188,23 @@ def predict(
 ) -> None:
     """Predict the density of states, electron density and free energy of a structure, and its forces and stress."""
     from nucleate.crystals.io import read_structure
-    from nucleate.electrons.model.model import ElectronModel
-    from nucleate.electrons.model.prediction import predict as run
+    from nucleate.electrons import api
     from nucleate.report.electrons import check_figure, electrons_data, electrons_lines, plot_dos, write_density
     from nucleate.report.terminal import Bar, make_console
 
-    known = ElectronModel.load(model)
     atoms = read_structure(structure)
     for file in (cube, plot):
         if file is not None and not file.absolute().parent.is_dir():
             raise BadInput(f"{file}: the folder does not exist; create it first")
     if plot is not None:
         check_figure(plot)
-    chosen = known.facts["temperature"] if temperature is None else temperature
-    path = model / "model.safetensors" if model.is_dir() else model
     console = make_console()
     try:
         with Bar(console, quiet or as_json) as bar:
-            found = run(
-                known, atoms, chosen, spacing, forces=forces, overlap=overlap, workers=workers, path=path, scratch=scratch, progress=bar
-            )
+            electrons = api.predict(
+                model, atoms, temperature=temperature, spacing=spacing, forces=forces, overlap=overlap, workers=workers, scratch=scratch,
+                progress=bar,
+            )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo(
             "stopped; repeat the command to resume from the saved slabs" if scratch else "stopped; give --scratch DIR to be able to resume",
@@ -252,13 +212,13 @@ def predict(
         )
         raise
     if cube is not None:
-        write_density(cube, found, atoms)
+        write_density(cube, electrons, atoms)
     if plot is not None:
-        plot_dos(plot, found, atoms)
+        plot_dos(plot, electrons, atoms)
     if as_json:
-        print_json(electrons_data(found, atoms, chosen))
+        print_json(electrons_data(electrons, atoms))
         return
-    for line in electrons_lines(found, atoms, chosen):
+    for line in electrons_lines(electrons, atoms):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -269,20 +229,12 @@ def fit_start(
     as_json: AsJson = False,
 ) -> None:
     """Fit the density emulator, which provides starting densities for self-consistent calculations."""
-    from nucleate.electrons.emulator.emulator import EmulatorTraining, fit_emulator
-    from nucleate.persist.toml import read_settings, validated
+    from nucleate.electrons import api
     from nucleate.report.terminal import Bar, make_console
 
-    given = read_settings(settings, "write one with the keys of docs/electrons.md") if settings else {}
-    resolved = validated(EmulatorTraining, given, str(settings))
     console = make_console()
     with Bar(console, as_json) as bar:
-
-        def progress(kind: str, facts: dict[str, Any]) -> None:
-            if kind == "snapshot":
-                bar("snapshots", facts["done"], facts["total"])
-
-        emulator = fit_emulator(data, out, resolved, progress)
+        emulator = api.fit_start(data, out, settings=settings, progress=bar)
     if as_json:
         print_json(emulator.facts)
         return
@@ -311,40 +263,26 @@ def start(
     # Set before NumPy is imported: GPAW is ten times slower with oversubscribed threads.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from ase.io.cube import write_cube
-    from ase.units import Bohr
-
     from nucleate.crystals.io import read_structure
-    from nucleate.electrons.emulator.emulator import Emulator, starting_density
-    from nucleate.electrons.emulator.gpaw_start import converge, grid_shape
-    from nucleate.electrons.settings import GroundStateSettings
-    from nucleate.persist.toml import validated
+    from nucleate.electrons import api
+    from nucleate.report.electrons import write_cube_file
 
-    known = Emulator.load(emulator)
     atoms = read_structure(structure)
-    given = {
-        "cutoff": known.engine["cutoff"], "pseudopotential": known.engine["pseudopotential"], "k_spacing": k_spacing,
-        "electronic_temperature": temperature,
-    }  # fmt: skip
-    settings = validated(GroundStateSettings, given, "options")
-    if cube is not None and not cube.absolute().parent.is_dir():
-        raise BadInput(f"{cube}: the folder does not exist; create it first")
-    before = time.process_time()
-    found = starting_density(known, atoms, settings, grid_shape(atoms, settings))
-    making = time.process_time() - before
     if cube is not None:
-        with cube.open("w", encoding="utf-8") as stream:
-            write_cube(stream, atoms, data=found.density * Bohr**3)
+        if not cube.absolute().parent.is_dir():
+            raise BadInput(f"{cube}: the folder does not exist; create it first")
+        write_cube_file(cube, atoms, api.start_density(emulator, atoms, k_spacing=k_spacing, temperature=temperature).density)
         typer.echo(f"{cube}: starting density")
         return
-    runs = {"emulator": converge(atoms, settings, found.density, fixed_steps=fixed_steps)}
-    if compare:
-        runs["atoms"] = converge(atoms, settings)
+    result = api.start(emulator, atoms, k_spacing=k_spacing, temperature=temperature, fixed_steps=fixed_steps, compare=compare)
+    runs = {"emulator": result.emulator} if result.atoms is None else {"emulator": result.emulator, "atoms": result.atoms}
     if as_json:
         rows = {n: {"iterations": r.iterations, "cpu_seconds": r.cpu_seconds, "free_energy": r.free_energy} for n, r in runs.items()}
-        rows["emulator"] |= {"fixed_steps": fixed_steps, "density_cpu_seconds": making}
-        print_json({"expected_error": found.expected_error, "correction": found.correction, **rows})
+        rows["emulator"] |= {"fixed_steps": fixed_steps, "density_cpu_seconds": result.density_cpu_seconds}
+        print_json({"expected_error": result.density.expected_error, "correction": result.density.correction, **rows})
         return
     for name, run in runs.items():
-        more = f" after {fixed_steps} at the fixed density, {making:.1f} CPU-s for the density" if name == "emulator" else ""
+        more = ""
+        if name == "emulator":
+            more = f" after {fixed_steps} at the fixed density, {result.density_cpu_seconds:.1f} CPU-s for the density"
         typer.echo(f"from {name}: {run.iterations} iterations{more}, {run.cpu_seconds:.1f} CPU-s, free energy {run.free_energy:.6f} eV")

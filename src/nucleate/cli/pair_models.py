@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,23 +29,16 @@ def import_(
     sign: Annotated[str, typer.Option(help="Sign convention: minus for H = -sum J e.e, plus for H = +sum J e.e, with unit vectors e.")],
 ) -> None:
     """Import couplings from a table with the given columns and convention."""
-    from nucleate.spins.files.foreign import read_foreign
-    from nucleate.spins.models.data import write_pairs
+    from nucleate.spins import api
 
-    if not table.is_file():
-        raise BadInput(f"{table}: the file does not exist; give a table of couplings")
-    if out.suffix != ".csv" or not out.parent.is_dir():
-        raise BadInput(f"{out}: give a .csv file in an existing folder")
-    if out.exists():
-        raise BadInput(f"{out}: the file exists already; choose another name")
     split = [text.partition("=") for text in column]
     if not all(name and mark and value for name, mark, value in split) or len({name for name, _, _ in split}) < len(split):
         raise BadInput(f"--column {quoted(' '.join(column), 60)}: give each column once, for example J=Jij")
-    found, left = read_foreign(table, {name: value for name, _, value in split}, unit, pairs, sign)
-    write_pairs(out, found)
-    if left:
-        typer.echo(f"{table}: {left} rows without a coupling were skipped", err=True)
-    typer.echo(f"{len(found)} pairs of {found.kind}: {out}")
+    columns = {name: value for name, _, value in split}
+    imported, skipped = api.import_pairs(table, out, columns, unit=unit, pairs=pairs, sign=sign)
+    if skipped:
+        typer.echo(f"{table}: {skipped} rows without a coupling were skipped", err=True)
+    typer.echo(f"{len(imported)} pairs of {imported.kind}: {out}")
 
 
 def train(
@@ -58,21 +51,12 @@ def train(
 ) -> None:
     """Train a model of couplings on pairs."""
     from nucleate.report.terminal import Bar, make_console
-    from nucleate.spins.models.data import Pairs, read_pairs
-    from nucleate.spins.models.training import train_pairs
+    from nucleate.spins import api
 
     console = make_console()
     with Bar(console, quiet) as bar:
-        found = train_pairs(Pairs.joined([read_pairs(path) for path in data]), out, _training(settings, model, seed), bar)
-    console.print(f"model of {', '.join(found.elements)}: {out}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _training(settings: Path | None, model: str | None, seed: int | None) -> Any:
-    from nucleate.persist.toml import read_settings, validated
-    from nucleate.spins.models.training import PairTraining
-
-    given = read_settings(settings) if settings else {}
-    return validated(PairTraining, {**given, **{k: v for k, v in {"model": model, "seed": seed}.items() if v is not None}}, "options")
+        trained = api.train(data, out, settings=settings, progress=bar, model=model, seed=seed)
+    console.print(f"model of {', '.join(trained.elements)}: {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def evaluate(
@@ -92,24 +76,22 @@ def evaluate(
 ) -> None:
     """Cross-validate a model of couplings."""
     from nucleate.report.terminal import Bar, make_console
-    from nucleate.spins.models.data import Pairs, read_pairs
-    from nucleate.spins.models.training import cross_validate
+    from nucleate.spins import api
 
     console = make_console()
-    pairs = Pairs.joined([read_pairs(path) for path in data])
     with Bar(console, quiet or as_json) as bar:
-        found = cross_validate(pairs, _training(settings, model, seed), folds, grouping, bar)
+        pairs, scores = api.evaluate(data, folds=folds, grouping=grouping, settings=settings, progress=bar, model=model, seed=seed)
     if grouping == "ungrouped":
         typer.echo(
             "warning: without grouping, a-b may be tested while b-a is in the training set, so the score is not valid for new pairs",
             err=True,
         )
-    numbers = {"mae": found.mae, "rmse": found.rmse, "r2": found.r2 if found.r2 == found.r2 else None, "inside": found.inside}
+    numbers = {"mae": scores.mae, "rmse": scores.rmse, "r2": scores.r2, "inside": scores.inside}
     if as_json:
         print_json({"pairs": len(pairs), "folds": folds, "grouping": grouping, **numbers})
         return
-    text = f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {found.mae:.3f} meV, RMSE {found.rmse:.3f} meV, R² {found.r2:.3f}; "
-    console.print(text + f"{100 * found.inside:.0f} % within one standard deviation", highlight=False, markup=False, soft_wrap=True)
+    text = f"{len(pairs)} pairs, {folds} folds ({grouping}): MAE {scores.mae:.3f} meV, RMSE {scores.rmse:.3f} meV, R² {scores.r2:.3f}; "
+    console.print(text + f"{100 * scores.inside:.0f} % within one standard deviation", highlight=False, markup=False, soft_wrap=True)
 
 
 def predict(
@@ -123,20 +105,18 @@ def predict(
     from rich.table import Table
 
     from nucleate.report.terminal import make_console
-    from nucleate.spins.models.data import read_pairs
-    from nucleate.spins.models.training import load_pairs_model
+    from nucleate.spins import api
 
-    loaded, asked = load_pairs_model(model), read_pairs(pairs, labelled=False)
-    found = loaded.predict(asked)
-    unseen = loaded.unseen(asked)
+    result = api.predict(model, pairs)
+    asked, predicted, unseen = result.pairs, result.predicted, result.unseen
     if unseen:
         typer.echo(f"{', '.join(unseen)}: not among the training elements; the prediction is an extrapolation", err=True)
     rows = []
     for k, pair in enumerate(asked.elements):
-        dm = None if found.dm is None else found.dm[k].tolist()
+        dm = None if predicted.dm is None else predicted.dm[k].tolist()
         numbers = {
-            "J": float(found.couplings[k]),
-            "error": float(found.errors[k]),
+            "J": float(predicted.couplings[k]),
+            "error": float(predicted.errors[k]),
             "given": float(asked.couplings[k]) if np.isfinite(asked.couplings[k]) else None,
         }
         rows.append({"elements": list(pair), **numbers, "D": dm})
@@ -149,8 +129,8 @@ def predict(
     for k, pair in enumerate(asked.elements):
         table.add_row(
             escape("-".join(pair)),
-            f"{found.couplings[k]:+.3f}",
-            f"{found.errors[k]:.3f}",
+            f"{predicted.couplings[k]:+.3f}",
+            f"{predicted.errors[k]:.3f}",
             f"{asked.couplings[k]:+.3f}" if np.isfinite(asked.couplings[k]) else "",
         )
     make_console().print(table)
@@ -164,28 +144,15 @@ def suggest(
     as_json: AsJson = False,
 ) -> None:
     """Suggest the pairs whose calculation is most informative for the model."""
-    import numpy as np
+    from dataclasses import asdict
 
     from nucleate.report.terminal import make_console
-    from nucleate.spins.models.active import choose
-    from nucleate.spins.models.data import Pairs, read_pairs
-    from nucleate.spins.models.kernel import PairGaussianProcess
-    from nucleate.spins.models.training import load_pairs_model
+    from nucleate.spins import api
 
-    if strategy not in ("variance", "diversity"):
-        raise BadInput(f"--strategy {quoted(strategy, 40)}: unknown strategy; choose variance or diversity")
-    loaded, asked = load_pairs_model(model), read_pairs(pool, labelled=False)
-    if not isinstance(loaded.model, PairGaussianProcess):
-        raise BadInput(f"{model}: suggestions require a kernel model; train one with --model kernel")
-    known = loaded.pairs
-    both = Pairs.joined([known, asked])
-    rest = list(range(len(known), len(both)))
-    rows = choose(both, list(range(len(known))), rest, count, loaded.model, strategy, np.random.default_rng(0))
-    errors = loaded.model.predict(both.take(rows))[1]
+    suggestions = api.suggest(model, pool, count=count, strategy=strategy)
     if as_json:
-        found = [{"row": r - len(known), "elements": list(both.elements[r]), "error": float(e)} for r, e in zip(rows, errors, strict=True)]
-        print_json({"pairs": found})
+        print_json({"pairs": [asdict(pair) for pair in suggestions]})
         return
     console = make_console()
-    for row, e in zip(rows, errors, strict=True):
-        console.print(f"row {row - len(known) + 1}: {'-'.join(both.elements[row])}, ±{e:.3f} meV", highlight=False, markup=False)
+    for pair in suggestions:
+        console.print(f"row {pair.row + 1}: {'-'.join(pair.elements)}, ±{pair.error:.3f} meV", highlight=False, markup=False)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nucleate.cli.common import AsJson, print_json
 from nucleate.errors import BadInput
+from nucleate.progress import Event
+from nucleate.training.events import CurvePoint, Evaluated, Steered, TrainingFinished, TrainingResumed, TrainingStarted
 
 Data = Annotated[Path, typer.Argument(help="Training data: extended XYZ, ASE database, or run folder of a search.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file; see docs/training.md.")]
@@ -49,46 +50,27 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Train a potential on labelled structures."""
-    from nucleate.report.terminal import make_console
+    from nucleate.report.terminal import Bar, make_console
     from nucleate.report.training_page import write_page
     from nucleate.training.run import fit
 
     console = make_console()
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-    task: Any = None
 
-    def told(kind: str, facts: dict[str, Any]) -> None:
-        nonlocal task
-        if kind == "progress":
-            if console.is_terminal and not quiet:
-                phase = facts.get("phase", "training")
-                task = bar.add_task(phase, total=facts["total"]) if task is None else task
-                bar.update(task, description=phase, completed=facts["step"], total=facts["total"])
-            return
+    def show_event(event: Event, /) -> None:
+        bar(event)
         if not quiet:
-            for line in _lines(kind, facts):
+            for line in _lines(event):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if kind in ("evaluation", "finished"):
+        if isinstance(event, (Evaluated, TrainingFinished)):
             write_page(out)
 
     try:
-        if console.is_terminal and not quiet:
-            bar.start()
-        labels = _labels(energy_key, forces_key, stress_key, stress_unit) or None
-        path = fit(data, out, settings, validation, replay, told, model=model, prior=prior, steps=steps, seed=seed, labels=labels)
+        with Bar(console, quiet) as bar:
+            labels = _labels(energy_key, forces_key, stress_key, stress_unit) or None
+            path = fit(data, out, settings, validation, replay, show_event, model=model, prior=prior, steps=steps, seed=seed, labels=labels)
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        typer.echo("stopped; repeat the command to resume from the last checkpoint", err=True)
         raise typer.Exit(130) from None
-    finally:
-        if task is not None:
-            bar.stop()
     console.print(f"model: {path}; page: {out / 'monitor.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -97,24 +79,22 @@ def _labels(energy: str | None, forces: str | None, stress: str | None, unit: st
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _lines(kind: str, facts: dict[str, Any]) -> list[str]:
-    if kind == "start":
-        species = " ".join(facts["species"])
-        first = f"{facts['model']}: {facts['parameters']} weights, {facts['members']} members, {species}"
-        second = f"{facts['training']} structures to train on, {facts['validation']} held back, split by {facts['split_by']}"
-        return [first, second, *facts["notes"]]
-    if kind == "resumed":
-        return [f"going on after step {facts['step']}"]
-    if kind == "steer":
-        return [f"step {facts['step']}: {json.dumps(facts['command'])}" + (f" refused: {facts['refused']}" if "refused" in facts else "")]
-    if kind == "finished":
-        return [f"ended at step {facts['step']}: {facts['why']}"]
-    if kind == "evaluation":
-        parts = [f"step {facts['step']}"]
-        for name in ("training", "validation"):
-            if name in facts:
-                parts.append(f"{name} {errors_text(facts[name])}")
-        return ["; ".join(parts)]
+def _lines(event: Event) -> list[str]:
+    match event:
+        case TrainingStarted():
+            first = f"{event.model}: {event.parameters} weights, {event.members} members, {' '.join(event.species)}"
+            second = f"{event.training} training structures, {event.validation} validation structures, split by {event.split_by}"
+            return [first, second, *event.notes]
+        case TrainingResumed():
+            return [f"resumed after step {event.step}"]
+        case Steered():
+            return [f"step {event.step}: {json.dumps(event.command)}" + (f" refused: {event.refused}" if event.refused else "")]
+        case TrainingFinished():
+            return [f"ended at step {event.step}: {event.why}"]
+        case Evaluated():
+            sets = {"training": event.training, "validation": event.validation}
+            errors = [f"{name} {errors_text(found)}" for name, found in sets.items() if found is not None]
+            return ["; ".join([f"step {event.step}", *errors])]
     return []
 
 
@@ -168,16 +148,17 @@ def learning_curve(
     try:
         sizes = [int(part) for part in labels.split(",")]
     except ValueError:
-        raise BadInput(f"--labels {labels}: write whole numbers with commas, as 50,100,200") from None
+        raise BadInput(f"--labels {labels}: give integers separated by commas, such as 50,100,200") from None
     if min(sizes) < 1:
         raise BadInput(f"--labels {labels}: at least one label is needed")
 
-    def told(row: dict[str, Any]) -> None:
-        if not as_json:
+    def show_point(event: Event, /) -> None:
+        if isinstance(event, CurvePoint) and not as_json:
+            row = event.row
             text = f"{plain(row['model'])}, {row['labels']} labels, seed {row['seed']}: {errors_text(row)}, {row['cpu_seconds']:.0f} CPU-s"
             typer.echo(text)
 
-    rows = run(data, model, sizes, out, settings, list(range(seeds)), on_row=told)
+    rows = run(data, model, sizes, out, settings, list(range(seeds)), progress=show_point)
     if as_json:
         print_json({"rows": rows})
 

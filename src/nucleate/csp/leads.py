@@ -47,7 +47,7 @@ class LeadFollower:
         settings: of the search.
         pressure: GPa.
         species: atomic numbers of the search.
-        on_polymorph: called with each newly confirmed polymorph; returning True ends the following.
+        on_polymorph: Called with each newly confirmed polymorph; returning True ends the search.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LeadFollower:
         settings: SearchSettings,
         pressure: float,
         species: tuple[int, ...],
-        on_polymorph: Callable[[Polymorph], bool | None],
+        on_polymorph: Callable[[Polymorph], bool],
     ):
         self.dispatcher = dispatcher
         self.settings = settings
@@ -224,7 +224,7 @@ class LeadFollower:
             self.dispatcher.calls(), lead.calls, round, found,
         )  # fmt: skip
         state.polymorphs.append(polymorph)
-        return bool(self.on_polymorph(polymorph))
+        return self.on_polymorph(polymorph)
 
 
 def new_leads(state: LoopState, labelled: list[Lead], settings: SearchSettings, species: tuple[int, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
 from nucleate.potentials.registry import Learned, make_model
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
+from nucleate.progress import Progress, silent
 from nucleate.reference.base import Label, Reference
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import solve
@@ -22,8 +23,6 @@ from nucleate.training.fitting import errors_on, fit_model
 from nucleate.training.loss import Errors
 from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import TrainingSettings
-
-OnStep = Callable[[int, int], None]
 
 
 class Learner:
@@ -72,7 +71,7 @@ class Learner:
         assert self._learned is not None
         return self._learned if self.prior is None else CorrectedPotential(self.prior.prior, self._learned)
 
-    def fit(self, structures: Sequence[Atoms], labels: Sequence[Label], on_step: OnStep | None = None) -> Errors:
+    def fit(self, structures: Sequence[Atoms], labels: Sequence[Label], progress: Progress = silent) -> Errors:
         """Train on all labels, starting from the previous weights if there are any; return the training errors."""
         data = from_labels(structures, labels)
         if self.prior is not None:
@@ -86,7 +85,7 @@ class Learner:
         if self._learned is None:
             self._learned = make_model(self.settings.family, self.species, self.options, self.seed, torch.float32)
         assert not isinstance(self._learned, SoapKrr)
-        return fit_model(self._learned, data, self.training.of_round(self.seed, warm), warm, on_step)
+        return fit_model(self._learned, data, self.training.of_round(self.seed, warm), warm, progress)
 
     def save(self, path: Path, sigma_factor: float) -> None:
         """Save the model of a round."""

@@ -19,6 +19,7 @@ import torch
 from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.csp.events import LabelDone, PolymorphConfirmed, ProofDone, RoundDone, SearchFinished, SearchResumed
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.plan import Plan
 from nucleate.csp.records import (
@@ -37,8 +38,9 @@ from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
+from nucleate.progress import Event, LoggedEvent, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
-from nucleate.reference.dispatch import Answer, Dispatcher
+from nucleate.reference.dispatch import Answer, Answered, Dispatcher
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.reference_surface import ReferencePotential
 
@@ -58,8 +60,8 @@ class Search:
         folder: open run folder.
         plan: Settings and the parts that follow from them.
         executor: where references run, in place of local processes.
-        on_event: called with (kind, facts) for progress.
-        on_polymorph: called with each confirmed polymorph; returning True ends the search.
+        progress: Called with the events of `nucleate.csp.events` and with `Step` for every part of a phase.
+        ends_search: Called with each confirmed polymorph; returning True ends the search.
     """
 
     def __init__(
@@ -67,14 +69,14 @@ class Search:
         folder: RunFolder,
         plan: Plan,
         executor: Executor | None = None,
-        on_event: Callable[[str, dict[str, Any]], None] | None = None,
-        on_polymorph: Callable[[Polymorph], bool | None] | None = None,
+        progress: Progress = silent,
+        ends_search: Callable[[Polymorph], bool] = lambda polymorph: False,
     ):
         self.folder = folder
         self.plan = plan
         self.settings = settings = plan.settings
         self.counts, self.species = settings.counts, settings.species
-        self.on_event = on_event
+        self.progress = progress
         self.reference = plan.reference
         workers = settings.reference.workers
         if workers is None:
@@ -87,7 +89,7 @@ class Search:
             timeout=settings.reference.timeout,
             budget=settings.search.budget,
         )
-        self._told = on_polymorph
+        self._ends_search = ends_search
         self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self._polymorph)
         self.pool_relax = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
         self.state = LoopState()
@@ -103,7 +105,7 @@ class Search:
         if saved is not None:
             self.state = saved
             self.learner.load(self._model_path(self.state.round))
-            self._tell("resumed", round=self.state.round, calls=self.dispatcher.calls())
+            self._log(SearchResumed(self.state.round, self.dispatcher.calls()))
             if self.state.finished == SPENT and self.dispatcher.remaining() != 0:
                 # The budget was raised since; a later winner may need another proof.
                 self.state.finished, self.state.proof = None, None
@@ -137,25 +139,13 @@ class Search:
         yield
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - started
 
-    def _tell(self, kind: str, **what: Any) -> None:
-        self.folder.event(kind, **what)
-        if self.on_event is not None:
-            self.on_event(kind, what)
-
-    def _progress(self, phase: str, done: int, total: int) -> None:
-        """For the terminal alone: too frequent for the event log."""
-        if self.on_event is not None:
-            self.on_event("progress", {"phase": phase, "done": done, "total": total})
+    def _log(self, event: LoggedEvent) -> None:
+        self.folder.event(event.kind, **event.facts())
+        self.progress(event)
 
     def _polymorph(self, polymorph: Polymorph) -> bool:
-        self._tell(
-            "polymorph",
-            energy=polymorph.energy,
-            space_group=polymorph.space_group,
-            calls=polymorph.calls,
-            round=polymorph.round,
-        )
-        return bool(self._told(polymorph)) if self._told is not None else False
+        self._log(PolymorphConfirmed(polymorph.energy, polymorph.space_group, polymorph.calls, polymorph.round))
+        return self._ends_search(polymorph)
 
     # -- rounds -----------------------------------------------------------------------------------------------
 
@@ -222,7 +212,7 @@ class Search:
                 self.learner.potential,
                 self.pool_relax,
                 state.sigma_factor,
-                on_done=lambda done, total: self._progress("relaxing the pool", done, total),
+                in_phase("relaxing the pool", self.progress),
             )
         ends, small_ends = relaxed[: len(pool)], relaxed[len(pool) :]
         with self._timed("select"):
@@ -263,14 +253,16 @@ class Search:
     def _label(self, structures: list[Atoms], purpose: str, round: int) -> list[Answer]:
         done = 0
 
-        def on_done(index: int, answer: Answer) -> None:
+        def answered(event: Event, /) -> None:
             nonlocal done
+            if not isinstance(event, Answered):
+                return
             done += 1
-            self._progress(f"{self.reference.name} calculations", done, len(structures))
-            failed = {"failed": answer.reason} if isinstance(answer, ReferenceFailed) else {}
-            self._tell("label", round=round, purpose=purpose, calls=self.dispatcher.calls(), **failed)
+            self.progress(Step(f"{self.reference.name} calculations", done, len(structures)))
+            failed = event.answer.reason if isinstance(event.answer, ReferenceFailed) else None
+            self._log(LabelDone(round, purpose, self.dispatcher.calls(), failed))
 
-        return self.dispatcher.label_many(structures, purpose, round, on_done)
+        return self.dispatcher.label_many(structures, purpose, round, answered)
 
     def _add_leads(self, structures: list[Atoms], answers: list[Answer], origins: list[str], round: int) -> None:
         pressure = self.settings.pressure
@@ -312,7 +304,7 @@ class Search:
             report = self.learner.fit(
                 [atoms for atoms, _ in known],
                 [label for _, label in known],
-                on_step=lambda done, total: self._progress("training the committee", done, total),
+                in_phase("training the committee", self.progress),
             )
         return {
             "labels": len(known) - self.learner.left_out,
@@ -342,7 +334,7 @@ class Search:
             {name: round_seconds(value) for name, value in self._seconds.items()},
         )
         self.state.records.append(record)
-        self._tell("round", **record.as_dict())
+        self._log(RoundDone(record))
 
     # -- stopping ---------------------------------------------------------------------------------------------
 
@@ -371,7 +363,7 @@ class Search:
 
     def _finish(self, why: str) -> None:
         self.state.finished = why
-        self._tell("finished", why=why, calls=self.dispatcher.calls())
+        self._log(SearchFinished(why, self.dispatcher.calls()))
 
     def _prove(self) -> None:
         """Relax the winner on the reference alone, from the geometry of its first label."""
@@ -399,7 +391,7 @@ class Search:
             state.proof = {"stop": str(failure), "energy": None, "difference": None, "steps": None}
         state.proof["calls"] = self.dispatcher.calls() - before
         state.proof["seconds"] = round_seconds(time.monotonic() - started)
-        self._tell("proof", **state.proof)
+        self._log(ProofDone(**state.proof))
 
 
 def round_seconds(value: float) -> float:

@@ -8,6 +8,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Collection
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -106,7 +107,7 @@ def refuse_odd_data(data: Any, source: str) -> None:
             left.extend((name, item, depth + 1) for item in value)
 
 
-def read_settings(path: str | Path, hint: str = "") -> dict[str, Any]:
+def read_settings(path: str | PathLike[str], hint: str = "") -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
@@ -131,6 +132,31 @@ def read_settings(path: str | Path, hint: str = "") -> dict[str, Any]:
         raise BadInput(f"{name}: cannot be read as TOML: {quoted(str(error))}") from None
     refuse_odd_data(data, name)
     return data
+
+
+def resolved(
+    model: type[Settings], settings: Settings | str | PathLike[str] | dict[str, Any] | None, hint: str = "", /, **options: Any
+) -> Settings:
+    """Combine defaults, settings and options; later ones override earlier ones.
+
+    Args:
+        model: Settings model.
+        settings: A TOML file, a dictionary, settings of the model, or None.
+        hint: How to obtain a settings file, for the message about a missing one.
+        options: Single settings; those that are None are ignored.
+
+    Raises:
+        BadInput: The file cannot be read, or a setting is unknown or has an invalid value.
+    """
+    if settings is None:
+        data, source = {}, "options"
+    elif isinstance(settings, BaseModel):
+        data, source = settings.model_dump(), "settings"
+    elif isinstance(settings, dict):
+        data, source = dict(settings), "settings"
+    else:
+        data, source = read_settings(settings, hint), str(settings)
+    return validated(model, {**data, **{name: value for name, value in options.items() if value is not None}}, source)
 
 
 _MARKS = re.compile(

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ from ase import Atoms
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
 from nucleate.processes.interrupts import check, listening
 from nucleate.processes.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
+from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
 
@@ -138,6 +140,19 @@ class _Slot:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+@dataclass(frozen=True)
+class Answered(Event):
+    """The answer to one structure arrived.
+
+    Attributes:
+        index: Place of the structure among those asked.
+        answer: A label, or the failure.
+    """
+
+    index: int
+    answer: Answer
+
+
 class Dispatcher:
     """Runs reference calculations, records them in the ledger, and answers repeated ones from it.
 
@@ -213,7 +228,7 @@ class Dispatcher:
         structures: Sequence[Atoms],
         purpose: str,
         round: int,
-        on_done: Callable[[int, Answer], None] | None = None,
+        progress: Progress = silent,
         like: Sequence[Atoms | None] | None = None,
     ) -> list[Answer]:
         """Label structures; return a `Label` or `ReferenceFailed` for each, in order.
@@ -222,7 +237,7 @@ class Dispatcher:
             structures: what to ask; the same structure twice is asked once.
             purpose: why, for the ledger.
             round: of the search.
-            on_done: called with (index, answer) as answers arrive.
+            progress: Called with an `Answered` as each answer arrives.
             like: for each structure the one whose k-points it is calculated with, on the same lattice vectors but for a strain: the first
                 of its relaxation. None, or None for one: its own.
 
@@ -255,8 +270,7 @@ class Dispatcher:
             checked = checked_answer(answer, to_ask[key])
             self.ledger.keep(key, checked, wall)
             answers[key] = checked
-            if on_done is not None:
-                on_done(indices[key], checked)
+            progress(Answered(indices[key], checked))
 
         if self.workers == 0 and self._given is None:
             for key, atoms in to_ask.items():

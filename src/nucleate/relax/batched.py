@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.checks import FLATTEST
 from nucleate.crystals.neighbours import SkinNeighbours
 from nucleate.potentials.base import Potential
+from nucleate.progress import Progress, Step, silent
 from nucleate.relax.optimisers import Fire, Lbfgs, Optimiser
 from nucleate.relax.settings import RelaxSettings
 from nucleate.relax.state import Evaluation, State, evaluate, start
@@ -113,7 +114,7 @@ def relax(
     potential: Potential,
     settings: RelaxSettings | None = None,
     sigma_factor: float = 1.0,
-    on_done: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
     device: torch.device | str = "cpu",
 ) -> list[Relaxed]:
     """Relax structures in batches.
@@ -123,7 +124,7 @@ def relax(
         potential: a potential or committee.
         settings: see `RelaxSettings`.
         sigma_factor: calibration of the committee's spread.
-        on_done: called with (finished, all) as structures finish.
+        progress: Called with a `Step` whenever structures finish.
         device: where the optimiser and potential run.
 
     Returns:
@@ -173,8 +174,7 @@ def relax(
             under_way = [under_way[k] for k in kept.tolist()]
             best, since, volume0, sigma0 = best[kept], since[kept], volume0[kept], sigma0[kept]
             state = state.select(kept) if len(kept) else None
-            if on_done is not None:
-                on_done(sum(result is not None for result in results), len(structures))
+            progress(Step("relaxing", sum(result is not None for result in results), len(structures)))
             if state is None:
                 surface.neighbours.reset()
                 continue

@@ -10,7 +10,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from os import sched_getaffinity
 from pathlib import Path
-from typing import Any
 
 import ase.io
 from ase import Atoms
@@ -25,6 +24,7 @@ from nucleate.crystals.neighbours import Edges
 from nucleate.errors import BadInput, InputNote, ReferenceFailed, quoted
 from nucleate.fingerprints.matching import space_group
 from nucleate.potentials.base import Prediction
+from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference, has_moments
 from nucleate.reference.build import make_reference
 from nucleate.reference.dispatch import Dispatcher
@@ -64,6 +64,19 @@ class RelaxedStructure:
 
 
 @dataclass(frozen=True)
+class RelaxationStep(Event):
+    """A structure of a file was evaluated on the reference.
+
+    Attributes:
+        calls: Number of reference calls in the ledger.
+        fmax: Largest force on an atom in eV/Å.
+    """
+
+    calls: int
+    fmax: float
+
+
+@dataclass(frozen=True)
 class RelaxedFile:
     """Result of `relax_file`.
 
@@ -91,7 +104,7 @@ def relax_on_reference(
     reference: Reference | None = None,
     ledger: Path | None = None,
     executor: Executor | None = None,
-    on_event: Callable[[str, dict[str, Any]], None] | None = None,
+    progress: Progress = silent,
 ) -> RelaxedFile:
     """See `nucleate.api.relax_file`; `limits` are `fmax`, `smax` and `max_steps` of `RelaxSettings`; pressure in GPa."""
     target = out if out is not None else _relaxed_name(path)
@@ -115,7 +128,7 @@ def relax_on_reference(
     with tempfile.TemporaryDirectory() as scratch, ledger_file(ledger if ledger is not None else Path(scratch) / "ledger.db") as record:
         before = record.count()
         with Dispatcher(given, record, workers, executor, settings.timeout) as dispatcher:
-            ends = _relax_each(frames, lambda: _Told(dispatcher, on_event), steps)
+            ends = _relax_each(frames, lambda: _Watched(dispatcher, progress), steps)
         calls = record.count() - before
     structures = [_relaxed(k + 1, frames[k], end) for k, end in enumerate(ends)]
     written = [_with_energy(end, given.name) for end in ends if isinstance(end, Relaxed) and end.usable]
@@ -124,21 +137,19 @@ def relax_on_reference(
     return RelaxedFile(structures, target if written else None, calls, given.name, given.surrogate)
 
 
-class _Told(ReferencePotential):
-    """Reference surface that reports every step."""
+class _Watched(ReferencePotential):
+    """Reference surface that reports every evaluation."""
 
-    def __init__(self, dispatcher: Dispatcher, on_event: Callable[[str, dict[str, Any]], None] | None):
+    def __init__(self, dispatcher: Dispatcher, progress: Progress):
         super().__init__(dispatcher, "relax", 0)
-        self.on_event = on_event
+        self.progress = progress
 
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
         """See `ReferencePotential`."""
         prediction = super().energy_forces_stress(batch, edges)
-        if self.on_event is not None:
-            fmax = float(prediction.forces.norm(dim=-1).max())
-            self.on_event("step", {"calls": self.dispatcher.ledger.count(), "fmax": fmax})
+        self.progress(RelaxationStep(self.dispatcher.ledger.count(), float(prediction.forces.norm(dim=-1).max())))
         return prediction
 
 

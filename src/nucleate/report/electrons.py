@@ -31,12 +31,12 @@ NAMES = {
 }
 
 
-def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[str, Any]:
+def electrons_data(found: Electrons, atoms: Atoms) -> dict[str, Any]:
     """Return JSON-serialisable data for --json."""
     return {
         "formula": atoms.get_chemical_formula(),
         "atoms": len(atoms),
-        "temperature": temperature,
+        "temperature": found.temperature,
         "grid": list(found.grid.shape),
         "fermi_level": float(found.levels.mu),
         "electrons": float(found.density.sum()) * float(found.grid.voxel),
@@ -49,11 +49,11 @@ def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[s
     }
 
 
-def electrons_lines(found: Electrons, atoms: Atoms, temperature: float) -> list[str]:
+def electrons_lines(found: Electrons, atoms: Atoms) -> list[str]:
     """Return the lines printed on the terminal."""
     terms = found.terms.as_dict()
     lines = [
-        f"{atoms.get_chemical_formula()}, electrons at {temperature:g} K, grid {' x '.join(map(str, found.grid.shape))}",
+        f"{atoms.get_chemical_formula()}, electrons at {found.temperature:g} K, grid {' x '.join(map(str, found.grid.shape))}",
         f"{'Fermi level':26s}{float(found.levels.mu):16.4f} eV",
     ]
     for name, label in NAMES.items():
@@ -73,14 +73,19 @@ def electrons_lines(found: Electrons, atoms: Atoms, temperature: float) -> list[
 
 
 def write_density(path: Path, found: Electrons, atoms: Atoms) -> None:
-    """Write the electron density in electrons/bohr³ as a Gaussian cube file.
+    """Write the electron density as a Gaussian cube file; see `write_cube_file`."""
+    write_cube_file(path, atoms, found.density.numpy())
+
+
+def write_cube_file(path: Path, atoms: Atoms, density: np.ndarray) -> None:
+    """Write a density (n_1, n_2, n_3) in 1/Å³ as a Gaussian cube file in 1/bohr³.
 
     Raises:
-        BadInput: the file cannot be written.
+        BadInput: The file cannot be written.
     """
     try:
         with path.open("w", encoding="utf-8") as stream:
-            write_cube(stream, atoms, data=found.density.numpy() * Bohr**3)
+            write_cube(stream, atoms, data=density * Bohr**3)
     except OSError as error:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
 

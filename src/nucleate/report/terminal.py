@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -10,8 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from nucleate.csp.events import FolderOpened, LabelDone, PolymorphConfirmed, ProofDone, RoundDone, SearchFinished, SearchResumed
 from nucleate.csp.run_data import lower_label_text, not_resolved_text
 from nucleate.errors import quoted
+from nucleate.progress import Event, Note, Step
 
 
 def surrogate_warning(engine: str) -> str:
@@ -69,13 +72,15 @@ class Bar:
         if self._show:
             self._progress.stop()
 
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        """Update the bar of a phase."""
-        if self._show:
-            task = self._tasks.get(phase)
+    def __call__(self, event: Event, /) -> None:
+        """Update the bar of the phase of a `Step`; print a `Note` to stderr."""
+        if isinstance(event, Note):
+            print(plain(event.text), file=sys.stderr)
+        elif isinstance(event, Step) and self._show:
+            task = self._tasks.get(event.phase)
             if task is None:
-                task = self._tasks[phase] = self._progress.add_task(plain(phase), total=total)
-            self._progress.update(task, completed=done)
+                task = self._tasks[event.phase] = self._progress.add_task(plain(event.phase), total=event.total)
+            self._progress.update(task, completed=event.done)
 
 
 def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
@@ -98,8 +103,8 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     return table
 
 
-def show_run(data: dict[str, Any], console: Console, top: int | None = None, told: bool = False) -> None:
-    """Print what `nucleate show` prints; `told`: without what the progress of the search has said already."""
+def show_run(data: dict[str, Any], console: Console, top: int | None = None, watched: bool = False) -> None:
+    """Print the ranking and state of a run; `watched`: leave out the lines that `SearchView` printed during the search."""
 
     def say(text: str, style: str | None = None) -> None:
         console.print(plain(text), style=style, soft_wrap=True, highlight=False, markup=False)
@@ -116,7 +121,7 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, tol
     if data["round"]:
         line += f", {data['round']} round{'' if data['round'] == 1 else 's'}"
     say(line)
-    if data["finished"] and not told:
+    if data["finished"] and not watched:
         say(f"ended because {data['finished']}")
     if reference["surrogate"]:
         say(surrogate_warning(reference["name"]), "yellow")
@@ -142,7 +147,7 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, tol
     for p in data["confirmed_in_this_round"]:
         say(f"confirmed in the round under way: {p['space_group']} {p['energy']:.6f} eV/atom")
     proof = data["proof"]
-    if proof is not None and not told:
+    if proof is not None and not watched:
         say(proof_line(proof))
     if data["status"] == "stopped":
         say(f"resume with: nucleate resume {data['folder']}")
@@ -177,7 +182,7 @@ def round_line(record: dict[str, Any]) -> str:
 class SearchView:
     """Progress of a search on a console: bars on a terminal, lines elsewhere, nothing when quiet.
 
-    Use as a context; pass `on_event` to the search.
+    Use as a context, and pass the view itself as `progress` of the search.
     """
 
     def __init__(self, console: Console, quiet: bool = False):
@@ -204,31 +209,31 @@ class SearchView:
             self._bar.stop()
             self._bar = None
 
-    def on_event(self, kind: str, facts: dict[str, Any]) -> None:
+    def __call__(self, event: Event, /) -> None:
         """Show one event of the search."""
-        if kind == "folder":
-            self.folder = facts["path"]
+        if isinstance(event, FolderOpened):
+            self.folder = event.path
         if self.quiet:
             return
-        if kind == "progress":
-            self._progress(facts["phase"], facts["done"], facts["total"])
-        elif kind in _LINES:
-            text, style = _LINES[kind](facts)
+        if isinstance(event, Step):
+            self._update(event)
+        else:
+            text, style = event_line(event)
             if text:
                 self.console.print(plain(text), style=style, highlight=False, markup=False, soft_wrap=True)
 
-    def _progress(self, phase: str, done: int, total: int) -> None:
+    def _update(self, step: Step) -> None:
         if self._bar is None:
             return
-        if phase != self._phase:
+        if step.phase != self._phase:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task, self._phase = self._bar.add_task(plain(phase), total=total), phase
+            self._task, self._phase = self._bar.add_task(plain(step.phase), total=step.total), step.phase
         now = time.monotonic()
-        # The screen need not know of every one of a thousand training steps.
-        if done >= total or now - self._shown > 0.1:
+        # Redrawing the bar at each of a thousand training steps would cost time.
+        if step.done >= step.total or now - self._shown > 0.1:
             self._shown = now
-            self._bar.update(self._task, completed=done, total=total)
+            self._bar.update(self._task, completed=step.done, total=step.total)
 
 
 def span_text(ends: list[float | None] | None) -> str:
@@ -265,32 +270,23 @@ def show_benchmark(report: dict[str, Any]) -> None:
         console.print(text, highlight=False)
 
 
-def _folder(facts: dict[str, Any]) -> tuple[str, str | None]:
-    text = f"searching {facts['formula']} on {facts['reference']}, at most {facts['budget']} calls,"
-    text += f" in {facts['path']}"
-    return (f"{text}\n{surrogate_warning(facts['reference'])}" if facts["surrogate"] else text), None
-
-
-def _label(facts: dict[str, Any]) -> tuple[str, str | None]:
-    if "failed" not in facts:
-        return "", None
-    reason = str(facts["failed"]).strip().splitlines() or ["no reason given"]
-    return f"  call {facts['calls']} failed: {reason[0]}", "yellow"
-
-
-def _polymorph(facts: dict[str, Any]) -> tuple[str, str | None]:
-    return (
-        f"  confirmed {facts['space_group']}, {facts['energy']:.4f} eV/atom, after {facts['calls']} calls",
-        "green",
-    )
-
-
-_LINES = {
-    "folder": _folder,
-    "resumed": lambda facts: (f"going on after round {facts['round']}, {facts['calls']} calls", None),
-    "label": _label,
-    "polymorph": _polymorph,
-    "round": lambda facts: (round_line(facts), None),
-    "finished": lambda facts: (f"ended because {facts['why']}", None),
-    "proof": lambda facts: (proof_line(facts), None),
-}
+def event_line(event: Event) -> tuple[str, str | None]:
+    """Return the line that reports an event of a search, empty for none, and its style."""
+    match event:
+        case FolderOpened():
+            text = f"searching {event.formula} on {event.reference}, at most {event.budget} calls, in {event.path}"
+            return (f"{text}\n{surrogate_warning(event.reference)}" if event.surrogate else text), None
+        case SearchResumed():
+            return f"resumed after round {event.round}, {event.calls} calls", None
+        case LabelDone(failed=str(failed)):
+            reason = failed.strip().splitlines() or ["no reason given"]
+            return f"  call {event.calls} failed: {reason[0]}", "yellow"
+        case PolymorphConfirmed():
+            return f"  confirmed {event.space_group}, {event.energy:.4f} eV/atom, after {event.calls} calls", "green"
+        case RoundDone():
+            return round_line(event.facts()), None
+        case SearchFinished():
+            return f"ended because {event.why}", None
+        case ProofDone():
+            return proof_line(event.facts()), None
+    return "", None

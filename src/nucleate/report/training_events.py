@@ -116,7 +116,7 @@ def training_events(folder: Path) -> dict[str, list[dict[str, Any]]]:
             text = f"a line of the event '{kind}' is damaged ({quoted(str(error), 120)}); delete that line"
             raise BadInput(f"{folder / 'events.jsonl'}: {text}") from error
         # A set that is not there is left out or null; the page asks whether it is in the event.
-        told[kind].append({name: value for name, value in event.items() if value is not None} if kind == "evaluation" else event)
+        told[kind].append({name: value for name, value in event.items() if value is not None} if kind in ("evaluation", "steer") else event)
     if not told["start"]:
         raise BadInput(f"{folder}: no training here")
     return told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from ase.data import chemical_symbols
@@ -14,15 +13,17 @@ from nucleate.persist.json_data import finite
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings, fit_soap_krr
+from nucleate.progress import LoggedEvent, Progress, silent
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import what_is_missing
 from nucleate.training.evaluation import examine
+from nucleate.training.events import Evaluated, TrainingFinished, TrainingStarted
 from nucleate.training.fitting import structure_weights
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.settings import FitSettings
 from nucleate.training.suspicions import suspicions
-from nucleate.training.trainer import OnEvent, held_back
+from nucleate.training.trainer import held_back
 
 OF_STEPS = (
     "steps", "stages", "batch", "optimiser", "learning_rate", "schedule", "final_rate", "warmup", "weight_decay", "clip", "ema",
@@ -37,17 +38,15 @@ def fit_closed_form(
     settings: FitSettings,
     data: Sequence[LabelledStructure],
     held_out: Sequence[LabelledStructure] | None = None,
-    on_event: OnEvent | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Fit soap-krr unless the folder contains a finished fit; arguments as in `Trainer`."""
     if any(event["event"] == "finished" for event in read_events(folder.path)):
         return
 
-    def tell(kind: str, **what: Any) -> None:
-        facts = finite(what)
-        folder.event(kind, **facts)
-        if on_event is not None:
-            on_event(kind, facts)
+    def log(event: LoggedEvent) -> None:
+        folder.event(event.kind, **finite(event.facts()))
+        progress(event)
 
     torch.set_num_threads(settings.threads)
     train, valid, words = held_back(data, held_out, settings)
@@ -57,20 +56,18 @@ def fit_closed_form(
     model = solve(species, options, train, settings)
     spent = time.process_time() - started
     notes = [*what_is_missing(train), *suspicions(train), *_without_effect(settings)]
-    tell(
-        "start", model="soap-krr", parameters=len(model.alpha), members=1, species=[chemical_symbols[z] for z in species],
-        training=len(train), validation=len(valid), split_by=words, notes=notes,
-    )  # fmt: skip
-    found = {}
+    log(TrainingStarted("soap-krr", len(model.alpha), 1, [chemical_symbols[z] for z in species], len(train), len(valid), words, notes))
+    examined = {}
     for name, items in (("training", train), ("validation", valid)):
         if items:
             labelled = LabelledSet(items, model.cutoff, torch.ones(1, len(items)), "cpu")
-            found[name] = examine(model, labelled, range(len(items)), settings)
-    folder.write("parity.json", json.dumps({name: what.pairs for name, what in found.items()}))
-    empty = {"gradient": None, "covariance": None, "scale": None}
-    tell("evaluation", step=1, **{name: what.facts for name, what in found.items()}, noise=empty, weights={})
+            examined[name] = examine(model, labelled, range(len(items)), settings)
+    folder.write("parity.json", json.dumps({name: result.pairs for name, result in examined.items()}))
+    empty: dict[str, float | None] = {"gradient": None, "covariance": None, "scale": None}
+    train_errors, valid_errors = (examined[name].facts if name in examined else None for name in ("training", "validation"))
+    log(Evaluated(1, train_errors, valid_errors, empty, {}))
     save_committee(folder.path / "model.safetensors", model, prior=settings.prior)
-    tell("finished", step=1, why="solved in closed form", cpu_seconds=round(spent, 2))
+    log(TrainingFinished(1, "solved in closed form", round(spent, 2)))
 
 
 def solve(species: tuple[int, ...], options: SoapKrrSettings, data: Sequence[LabelledStructure], settings: FitSettings) -> SoapKrr:

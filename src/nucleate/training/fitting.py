@@ -6,7 +6,7 @@ Minibatches follow from seed and step alone: from the same state, the same steps
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.base import Potential
 from nucleate.potentials.registry import Trainable
+from nucleate.progress import Progress, Step, silent
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet, Minibatch
 from nucleate.training.data import heights
@@ -231,7 +232,7 @@ def fit_model(
     data: Sequence[LabelledStructure],
     settings: FitSettings,
     warm: bool = False,
-    on_step: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Errors:
     """Train a model in place without a folder, as in each round of a search.
 
@@ -240,7 +241,7 @@ def fit_model(
         data: labelled structures.
         settings: of the training; nothing is held back.
         warm: go on with the weights, shifts and scales the model has.
-        on_step: called with (step, steps).
+        progress: Called with a `Step` after each optimiser step.
 
     Returns:
         Errors of the committee's mean on the data.
@@ -256,8 +257,7 @@ def fit_model(
     fitting = Fitting(model, labelled, settings)
     while fitting.step < settings.total:
         fitting.advance()
-        if on_step is not None:
-            on_step(fitting.step, settings.total)
+        progress(Step("training", fitting.step, settings.total))
     fitting.keep_average()
     return errors_on(model, labelled, range(len(labelled)))
 

@@ -87,7 +87,7 @@ class TrainingFolder:
         """
         kept = []
         for event in read_events(self.path):
-            if event["event"] == "steer" and "replayed" in event:
+            if event["event"] == "steer" and event.get("replayed"):
                 if event["step"] == step:
                     replayed -= 1
                 if event["step"] < step or (event["step"] == step and replayed >= 0):

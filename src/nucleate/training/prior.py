@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from nucleate.crystals.strain import voigt_from_full
 from nucleate.errors import BadInput
 from nucleate.persist.files import append_line, read_lines
 from nucleate.potentials.prior import PriorPotential, prior_digest
+from nucleate.progress import Progress, Step, silent
 from nucleate.training.labelled import LabelledStructure
 
 
@@ -31,14 +32,12 @@ class PriorAnswers:
         self._identity = f"{prior.name} {prior_digest(prior.name)}".strip()
         self._known = {line["structure"]: line for line in kept if line["prior"] == self._identity}
 
-    def taken_off(
-        self, data: Sequence[LabelledStructure], on_done: Callable[[int, int], None] | None = None, leave_out: bool = False
-    ) -> list[LabelledStructure]:
+    def taken_off(self, data: Sequence[LabelledStructure], progress: Progress = silent, leave_out: bool = False) -> list[LabelledStructure]:
         """Return the data with the prior's energies, forces and stresses subtracted from the labels.
 
         Args:
             data: labelled structures.
-            on_done: called with (done, all).
+            progress: Called with a `Step` after each structure.
             leave_out: leave out what the prior has no answer for, in place of raising.
 
         Raises:
@@ -63,8 +62,7 @@ class PriorAnswers:
                     stress=None if item.stress is None else item.stress - np.array(said["stress"]),
                 )
             )
-            if on_done is not None:
-                on_done(k + 1, len(data))
+            progress(Step(f"evaluating {self.prior.name}", k + 1, len(data)))
         return left
 
     def _answer(self, item: LabelledStructure) -> dict:

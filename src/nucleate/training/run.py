@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from nucleate.potentials.base import Potential
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.prior import PriorPotential, check_prior, prior_digest, resolved_prior
 from nucleate.potentials.registry import family_settings
+from nucleate.progress import Progress, silent
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import fit_closed_form
 from nucleate.training.data import heights, read_data
+from nucleate.training.events import CurvePoint
 from nucleate.training.fitting import errors_on, evaluation_parts
 from nucleate.training.folder import TrainingFolder, read_events
 from nucleate.training.label_keys import LabelKeys
@@ -33,7 +35,7 @@ from nucleate.training.prior import PriorAnswers
 from nucleate.training.settings import FitSettings
 from nucleate.training.splits import groups, isolated_atoms, split
 from nucleate.training.suspicions import suspicions
-from nucleate.training.trainer import OnEvent, Trainer, model_path
+from nucleate.training.trainer import Trainer, model_path
 
 HINT = "docs/training.md shows one"
 LOW = 1.0
@@ -67,7 +69,7 @@ def fit(
     settings: Path | str | dict[str, Any] | FitSettings | None = None,
     validation: Path | str | None = None,
     replay: Path | str | None = None,
-    on_event: OnEvent | None = None,
+    progress: Progress = silent,
     **options: Any,
 ) -> Path:
     """Train a model on labelled structures; the same call resumes a training that was stopped or killed.
@@ -78,7 +80,7 @@ def fit(
         settings: a TOML file, a dictionary, or resolved settings.
         validation: structures to validate on, in place of a split.
         replay: another training's folder, whose steering is repeated.
-        on_event: called with (kind, facts).
+        progress: Called with the events of `nucleate.training.events`, and with a `Step` for each evaluation of the prior.
         options: single settings, such as `model="painn"`; None leaves a setting as it is.
 
     Returns:
@@ -91,7 +93,7 @@ def fit(
     resolved = resolve(settings, **options)
     labelled = read_data(data, resolved.labels)
     held = None if validation is None else read_data(validation, resolved.labels)
-    told = [] if replay is None else _steered(Path(replay))
+    commands = [] if replay is None else _steered(Path(replay))
     record = {"data": str(data), "digest": digest(labelled)}
     if held is not None:
         record |= {"validation": str(validation), "validation_digest": digest(held)}
@@ -100,14 +102,14 @@ def fit(
     if replay is not None:
         if resolved.model == "soap-krr":
             raise BadInput("--replay has no effect on soap-krr, which is solved in closed form")
-        record["replay"] = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        record["replay"] = hashlib.sha256(json.dumps(commands).encode()).hexdigest()[:16]
     text = to_toml(resolved) + "\n" + tomli_w.dumps({"source": record})
     # What cannot work is said before a folder is made, or takes it away again: the mended call may use the same name.
     family_settings(resolved.model, resolved.options)
     fresh = not (out / "fit.toml").exists()
     with TrainingFolder(out, text) as folder:
         try:
-            _run(folder, resolved, labelled, held, told, on_event)
+            _run(folder, resolved, labelled, held, commands, progress)
         except NucleateError:
             # A folder taken up again keeps what the prior said.
             if fresh:
@@ -127,23 +129,18 @@ def _run(
     settings: FitSettings,
     data: list[LabelledStructure],
     held: list[LabelledStructure] | None,
-    told: list[dict[str, Any]],
-    on_event: OnEvent | None,
+    commands: list[dict[str, Any]],
+    progress: Progress = silent,
     answers_file: Path | None = None,
 ) -> None:
     if settings.prior is not None:
         answers = PriorAnswers(PriorPotential(settings.prior), answers_file or folder.path / "prior.jsonl")
-
-        def asked(done: int, total: int) -> None:
-            if on_event is not None:
-                on_event("progress", {"step": done, "total": total, "phase": f"asking {settings.prior}"})
-
-        data = answers.taken_off(data, asked)
-        held = None if held is None else answers.taken_off(held, asked)
+        data = answers.taken_off(data, progress)
+        held = None if held is None else answers.taken_off(held, progress)
     if settings.model == "soap-krr":
-        fit_closed_form(folder, settings, data, held, on_event)
+        fit_closed_form(folder, settings, data, held, progress)
     else:
-        Trainer(folder, settings, data, held, told, on_event).run()
+        Trainer(folder, settings, data, held, commands, progress).run()
 
 
 def digest(data: Sequence[LabelledStructure]) -> str:
@@ -205,7 +202,7 @@ def learning_curve(
     settings: Path | str | dict[str, Any] | FitSettings | None = None,
     seeds: Sequence[int] = (0,),
     test: float = 0.2,
-    on_row: Callable[[dict[str, Any]], None] | None = None,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Compute the error of each model as a function of the number of labels, on the same validation groups.
 
@@ -219,7 +216,7 @@ def learning_curve(
         settings: of all trainings.
         seeds: of weights and of the draw; the groups held back differ with them.
         test: share of the structures held back.
-        on_row: called with each row as it is there.
+        progress: Called with a `CurvePoint` for each row.
 
     Returns:
         Rows with `model`, `labels`, `seed`, `energy_rmse`, `energy_mae`, `force_rmse`, ..., `low` (structures held back within 1 eV/atom of
@@ -262,8 +259,7 @@ def learning_curve(
                     }
                     append_line(record, row)
                 rows.append(row)
-                if on_row is not None:
-                    on_row(row)
+                progress(CurvePoint(row))
     return rows
 
 
@@ -274,7 +270,7 @@ def _train_and_test(
     path = out / f"{settings.model}-{len(train)}-{settings.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     # A share of nothing is held back within: the test groups are apart already.
     with TrainingFolder(path, text) as folder:
-        _run(folder, settings, train, held, [], None, out / "prior.jsonl")
+        _run(folder, settings, train, held, [], answers_file=out / "prior.jsonl")
     events = read_events(path)
     model, _ = load_potential(model_path(path))
     found = _errors(model, held)

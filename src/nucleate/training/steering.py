@@ -10,6 +10,7 @@ import torch
 
 from nucleate.errors import BadInput, quoted
 from nucleate.potentials.registry import family_settings, make_model
+from nucleate.training.events import Steered
 from nucleate.training.fitting import Fitting
 from nucleate.training.folder import TrainingFolder, read_commands, read_events
 from nucleate.training.parts import find_parts
@@ -23,7 +24,7 @@ class Steering:
         fitting: what they change.
         replay: steering events of another training.
         save: called for `save`.
-        tell: called with the facts of every command done or refused.
+        log: Called with a `Steered` event after each command.
     """
 
     def __init__(
@@ -32,9 +33,9 @@ class Steering:
         fitting: Fitting,
         replay: Sequence[dict[str, Any]],
         save: Callable[[], None],
-        tell: Callable[..., None],
+        log: Callable[[Steered], None],
     ):
-        self.folder, self.fitting, self.save, self.tell = folder, fitting, save, tell
+        self.folder, self.fitting, self.save, self.log = folder, fitting, save, log
         self._replay = sorted((event for event in replay if event.get("event") == "steer"), key=lambda event: event["step"])
         # What this training was asked before it was killed, to be done again.
         self._again: list[dict[str, Any]] = []
@@ -51,7 +52,7 @@ class Steering:
     def resume(self, state: dict[str, int]) -> None:
         """From the checkpoint of this step: what was asked after it is done again at its steps; see `TrainingFolder.forget_after`."""
         step = self.fitting.step
-        events = [event for event in read_events(self.folder.path) if event["event"] == "steer" and "replayed" not in event]
+        events = [event for event in read_events(self.folder.path) if event["event"] == "steer" and not event.get("replayed")]
         self._done = len(events)
         self._again = _left(sorted(events, key=lambda event: event["step"]), step, state["done"])
         self._replayed = len(self._replay) - len(_left(self._replay, step, state["replayed"]))
@@ -96,9 +97,8 @@ class Steering:
         """Events of the replay whose steps did not come."""
         return len(self._replay) - self._replayed
 
-    def _record(self, command: dict[str, Any], refused: str | None, **facts: Any) -> None:
-        said = {} if refused is None else {"refused": refused}
-        self.tell("steer", step=self.fitting.step, command=command, **said, **facts)
+    def _record(self, command: dict[str, Any], refused: str | None, replayed: bool = False) -> None:
+        self.log(Steered(self.fitting.step, command, refused, replayed))
 
     def _do(self, command: dict[str, Any]) -> tuple[str | None, str | None]:
         """One command: why to stop, and why it was refused; after a refusal the training goes on."""

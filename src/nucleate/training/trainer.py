@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from nucleate.persist.json_data import finite
 from nucleate.persist.text import stated
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings, make_model
+from nucleate.progress import LoggedEvent, Progress, silent
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import what_is_missing
 from nucleate.training.evaluation import examine, gradient_noise, some
+from nucleate.training.events import Evaluated, LossRecorded, OptimiserStep, TrainingFinished, TrainingResumed, TrainingStarted
 from nucleate.training.fitting import Fitting, structure_weights
 from nucleate.training.folder import TrainingFolder, pack, read_events, unpack
 from nucleate.training.labelled import LabelledStructure
@@ -35,7 +37,6 @@ from nucleate.training.splits import groups, isolated_atoms, split
 from nucleate.training.steering import Steering
 from nucleate.training.suspicions import suspicions
 
-OnEvent = Callable[[str, dict[str, Any]], None]
 BEST = "best.safetensors"
 
 
@@ -69,7 +70,7 @@ class Trainer:
         data: labelled structures.
         held_out: for validation, in place of a split of `data`.
         replay: steering events of another training, done again at their steps.
-        on_event: called with (kind, facts) for every event, and for `progress`.
+        progress: Called with the events of `nucleate.training.events`.
     """
 
     def __init__(
@@ -79,10 +80,10 @@ class Trainer:
         data: Sequence[LabelledStructure],
         held_out: Sequence[LabelledStructure] | None = None,
         replay: Sequence[dict[str, Any]] = (),
-        on_event: OnEvent | None = None,
+        progress: Progress = silent,
     ):
         torch.set_num_threads(settings.threads)
-        self.folder, self.settings, self.on_event = folder, settings, on_event
+        self.folder, self.settings, self.progress = folder, settings, progress
         try:
             self.device = torch.device(settings.device)
             torch.zeros(1, device=self.device)
@@ -100,7 +101,7 @@ class Trainer:
         self.fitting = Fitting(self.model, self.train_set, settings)
         for target, source in settings.copy_species.items():
             self.fitting.copy(target, source)
-        self.steering = Steering(folder, self.fitting, replay, self._save, self._tell)
+        self.steering = Steering(folder, self.fitting, replay, self._save, self._log)
         self.best, self.waited = math.inf, 0
         self._began, self._spent_before = time.process_time(), 0.0
 
@@ -118,18 +119,18 @@ class Trainer:
         if found is None:
             self.folder.forget_after(-1, 0)
             self.steering.resume(self.steering.state())
-            self._tell(
-                "start", model=settings.model, parameters=sum(p.numel() for p in fitting.parameters.values()), members=self.model.members,
-                species=[chemical_symbols[z] for z in self.model.species], training=len(self.train_set), validation=len(self.valid_set),
-                split_by=self.split_words, notes=[*what_is_missing(self.train_set.data), *suspicions(self.train_set.data)],
-            )  # fmt: skip
+            parameters = sum(p.numel() for p in fitting.parameters.values())
+            species = [chemical_symbols[z] for z in self.model.species]
+            notes = [*what_is_missing(self.train_set.data), *suspicions(self.train_set.data)]
+            sizes = len(self.train_set), len(self.valid_set)
+            self._log(TrainingStarted(settings.model, parameters, self.model.members, species, *sizes, self.split_words, notes))
             self._evaluate()
         else:
             ended = self._continue(*found)
-            self._tell("resumed", step=fitting.step)
+            self._log(TrainingResumed(fitting.step))
         why = ended or self._to_the_end()
         self._save(why)
-        self._tell("finished", step=fitting.step, why=why, cpu_seconds=round(self.cpu_seconds(), 2))
+        self._log(TrainingFinished(fitting.step, why, round(self.cpu_seconds(), 2)))
 
     def _to_the_end(self) -> str:
         """All steps that are left; returns why it ended."""
@@ -157,36 +158,33 @@ class Trainer:
         except NucleateError as error:
             raise type(error)(f"{self.folder.path}: {error}") from None
         step = self.fitting.step
-        if self.on_event is not None:
-            self.on_event("progress", {"step": step, "total": self.settings.total, "loss": taken.loss, "rate": taken.rate})
+        self.progress(OptimiserStep("training", step, self.settings.total, taken.loss, taken.rate))
         if step % max(1, self.settings.evaluate_every // 10) == 0:
             # The temperature of stochastic descent: noise per step grows with the rate and shrinks with the batch.
-            self._tell("step", step=step, loss=taken.loss, rate=taken.rate, temperature=taken.rate / taken.structures, stage=stage)
+            self._log(LossRecorded(step, taken.loss, taken.rate, taken.rate / taken.structures, stage))
 
     def _evaluate(self) -> None:
         with self.fitting.averaged():
             sets = {"training": (self.train_set, some(self.train_set, self.settings.seed)), "validation": (self.valid_set, None)}
-            found = {
+            examined = {
                 name: examine(self.model, labelled, range(len(labelled)) if chosen is None else chosen, self.settings)
                 for name, (labelled, chosen) in sets.items()
                 if len(labelled)
             }
-        self.folder.write("parity.json", json.dumps({name: what.pairs for name, what in found.items()}))
-        judged = found.get("validation", found["training"]).loss
+        self.folder.write("parity.json", json.dumps({name: result.pairs for name, result in examined.items()}))
+        judged = examined.get("validation", examined["training"]).loss
         if judged < self.best:
             self.best, self.waited = judged, 0
             if self.settings.patience:
                 self._save_model(BEST)
         else:
             self.waited += 1
-        said = {name: what.facts for name, what in found.items()}
-        self._tell("evaluation", step=self.fitting.step, **said, noise=gradient_noise(self.fitting), weights=histograms(self.model))
+        train_errors, valid_errors = (examined[name].facts if name in examined else None for name in ("training", "validation"))
+        self._log(Evaluated(self.fitting.step, train_errors, valid_errors, gradient_noise(self.fitting), histograms(self.model)))
 
-    def _tell(self, kind: str, **what: Any) -> None:
-        plain = finite(what)
-        self.folder.event(kind, **plain)
-        if self.on_event is not None:
-            self.on_event(kind, plain)
+    def _log(self, event: LoggedEvent) -> None:
+        self.folder.event(event.kind, **finite(event.facts()))
+        self.progress(event)
 
     # -- files ------------------------------------------------------------------------------------------------
 

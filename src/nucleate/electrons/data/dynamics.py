@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nucleate.crystals.checks import refuse_constraints, refuse_moments
 from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput
+from nucleate.progress import Progress, Step, silent
 
 MELTING = 3.0
 """Melting temperature relative to the requested temperature; the minimum is 2,500 K."""
@@ -90,12 +90,12 @@ def make_potential(name: str, atoms: Atoms) -> Any:
     return NucleateCalculator(PriorPotential(name) if name in PRIORS else name)
 
 
-def draw_structures(settings: DynamicsSettings, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Atoms]:
+def draw_structures(settings: DynamicsSettings, progress: Progress = silent) -> list[Atoms]:
     """Sample snapshots of Langevin dynamics at constant volume, one per interval.
 
     Args:
         settings: Settings of the dynamics.
-        progress: Callback, called with the number of finished steps and the total.
+        progress: Called with a `Step` after each time step.
     """
     rng = np.random.default_rng(settings.seed)
     atoms = starting_cell(settings)
@@ -108,7 +108,7 @@ def draw_structures(settings: DynamicsSettings, progress: Callable[[int, int], N
             atoms, settings.step * units.fs, temperature_K=temperature, friction=settings.friction / units.fs, rng=rng, logfile=None
         )
         for _ in dynamics.irun(steps):
-            progress(min(done + dynamics.nsteps, total), total)
+            progress(Step("dynamics", min(done + dynamics.nsteps, total), total))
         done += steps
 
     start = max(MELTING * settings.temperature, 2500.0) if settings.phase == "liquid" else settings.temperature

@@ -7,11 +7,9 @@ records failures. An interrupted sampling resumes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import ase.io
 from ase import Atoms
@@ -20,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures, write_structures
 from nucleate.electrons.data.ground_state import Snapshot, ground_state
 from nucleate.electrons.data.store import read_snapshot, write_snapshot
+from nucleate.electrons.events import SnapshotDone, SnapshotFailed
 from nucleate.electrons.levels.occupation import check_temperature
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed, RunFolderError
@@ -27,8 +26,8 @@ from nucleate.gpaw.session import require_gpaw
 from nucleate.persist.files import append_line, read_lines, write_whole
 from nucleate.persist.toml import to_toml
 from nucleate.processes.workers import become_worker
+from nucleate.progress import Progress, silent
 
-OnEvent = Callable[[str, dict[str, Any]], None]
 MISSING_CHARGE = 1e-4
 """Largest number of electrons per atom outside the energy window."""
 
@@ -47,7 +46,7 @@ def sample(
     settings: SampleSettings,
     workers: int = 1,
     executor: Executor | None = None,
-    progress: OnEvent = lambda kind, facts: None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Sample structures and compute their electronic structure; existing results are kept.
 
@@ -56,7 +55,7 @@ def sample(
         settings: Settings of the dynamics and ground states.
         workers: Number of processes, if no executor is given.
         executor: Any `concurrent.futures.Executor`.
-        progress: Callback, called with `dynamics`, `snapshot` and `failure` events.
+        progress: Called with a `Step` of the dynamics, a `SnapshotDone` or a `SnapshotFailed`.
 
     Raises:
         BadInput: The settings cannot be used.
@@ -82,9 +81,7 @@ def sample(
         raise RunFolderError(f"{out}: the folder is not empty and contains no sampling; choose another --out")
     drawn = out / "structures.extxyz"
     # Run the dynamics before the folder is created, so that invalid settings leave no folder.
-    structures = (
-        None if drawn.exists() else draw_structures(settings.dynamics, lambda n, total: progress("dynamics", {"done": n, "total": total}))
-    )
+    structures = None if drawn.exists() else draw_structures(settings.dynamics, progress)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(present, text)
@@ -105,7 +102,7 @@ def label_structures(
     settings: GroundStateSettings,
     workers: int = 1,
     executor: Executor | None = None,
-    progress: OnEvent = lambda kind, facts: None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Compute all missing snapshots; the first one determines the energy window of all."""
     (out / "snapshots").mkdir(parents=True, exist_ok=True)
@@ -123,13 +120,13 @@ def label_structures(
         nonlocal window
         if isinstance(answer, ReferenceFailed):
             append_line(out / "events.jsonl", {"event": "failure", "number": number, "kind": answer.kind, "reason": answer.reason})
-            progress("failure", {"number": number, "reason": answer.reason, "total": total})
+            progress(SnapshotFailed(number, answer.reason))
             return
         window = float(answer.energies[0]), float(answer.energies[-1])
         write_snapshot(paths[number], answer)
         done.append(paths[number])
         append_line(out / "events.jsonl", {"event": "snapshot", "number": number, **answer.details})
-        progress("snapshot", {"number": number, "done": len(done), "total": total, **answer.details})
+        progress(SnapshotDone("ground states", len(done), total, number, answer.details))
 
     while todo and window is None:
         number = todo.pop(0)

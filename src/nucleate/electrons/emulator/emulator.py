@@ -19,7 +19,6 @@ than superposed atoms is rejected.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,10 +44,10 @@ from nucleate.electrons.species import Element, check_apart
 from nucleate.errors import BadInput, NucleateError
 from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import Finite, Positive, Whole, bounded, read_tensor_file, stated_only
+from nucleate.progress import Progress, Step, silent
 from nucleate.units import COULOMB
 
 VERSION = 1
-OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class StartRefused(NucleateError):
@@ -201,14 +200,14 @@ def norm(difference: Tensor, grid: Grid, local: float) -> float:
     return float(half_coulomb(difference.reshape(1, -1), grid, local).square().sum())
 
 
-def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, progress: OnEvent = lambda kind, facts: None) -> Emulator:
+def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, progress: Progress = silent) -> Emulator:
     """Fit an emulator to the densities of sampled snapshots.
 
     Args:
         data: Folders of snapshots.
         out: Folder for emulator.safetensors.
         settings: Settings of features and norm.
-        progress: Callback, called with `snapshot` and `fitted` events.
+        progress: Called with a `Step` after each snapshot.
 
     Raises:
         BadInput: There are fewer than two snapshots, or a snapshot has no density.
@@ -240,7 +239,7 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, progre
         grams.append(phi @ phi.T)
         projections.append(phi @ target)
         sizes.append(float(target.square().sum()))
-        progress("snapshot", {"done": number + 1, "total": len(heads)})
+        progress(Step("snapshots", number + 1, len(heads)))
     gram, projection = torch.stack(grams), torch.stack(projections)
 
     def solved(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,7 +267,6 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, progre
     }
     emulator = Emulator(descriptor, species, mean, scale, weights, noise * inverse, heads[0].engine, facts, settings.local)
     emulator.save(out / "emulator.safetensors")
-    progress("fitted", facts)
     return emulator
 
 

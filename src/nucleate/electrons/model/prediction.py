@@ -27,7 +27,7 @@ from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.occupation import Occupation, check_temperature, occupation
 from nucleate.electrons.levels.smearing import unsmeared_occupation
 from nucleate.electrons.model.model import ElectronModel
-from nucleate.electrons.model.slabs import OnEvent, Slabs
+from nucleate.electrons.model.slabs import Slabs
 from nucleate.electrons.species import check_apart, ions_of
 from nucleate.electrons.terms.exchange_correlation import Functional
 from nucleate.electrons.terms.free_energy import DensityTerms, EnergyTerms, density_terms, free_energy
@@ -35,6 +35,7 @@ from nucleate.electrons.terms.hartree import hartree_energy
 from nucleate.electrons.terms.large_cells import density_terms_in_planes
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.persist.files import write_whole
+from nucleate.progress import Progress, silent
 from nucleate.units import BOLTZMANN
 
 FUNCTIONALS: dict[str, Functional] = {"LDA": "LDA", "PBE": "PBE"}
@@ -46,10 +47,6 @@ GAP = 1e-6
 """Number of states within kT of the Fermi level, relative to the electrons, below which a gap is assumed."""
 MISSING = 1e-4
 """Largest fraction of electrons outside the energy window."""
-
-
-def silent(phase: str, done: int, total: int) -> None:
-    """Ignore progress events."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +150,7 @@ class Electrons:
         stress: (3, 3) stress in eV/Å³, or None.
         sigma_band: Spread of the band energy over the committee in eV/atom.
         charge: Number of electrons of the density before scaling.
+        temperature: Electronic temperature in K.
     """
 
     levels: Levels
@@ -163,6 +161,7 @@ class Electrons:
     stress: Tensor | None
     sigma_band: float
     charge: float
+    temperature: float
 
 
 def predict(
@@ -176,7 +175,7 @@ def predict(
     workers: int = 0,
     path: Path | None = None,
     scratch: Path | None = None,
-    progress: OnEvent = silent,
+    progress: Progress = silent,
 ) -> Electrons:
     """Predict the electronic properties of a structure.
 
@@ -196,7 +195,7 @@ def predict(
         workers: Number of processes that share the slabs; 0: only this process.
         path: Path of the model file; required with workers.
         scratch: Folder for finished slabs, from which an interrupted prediction resumes.
-        progress: Callback, called with the phase and the number of finished slabs.
+        progress: Called with a `Step` after each slab of each phase.
 
     Raises:
         BadInput: The temperature, grid or species cannot be used, or the scratch folder belongs to another prediction.
@@ -244,7 +243,7 @@ def predict(
     slabs.close()
     spread = float(levels.members[:, 1].std()) / len(atoms) if model.network.members > 1 else float("nan")
     detached = EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()})
-    return Electrons(levels, field.detach(), grid, detached, found[0], found[1], spread, charge)
+    return Electrons(levels, field.detach(), grid, detached, found[0], found[1], spread, charge, temperature)
 
 
 def _density_terms(density: Tensor, grid: Grid, functional: str, forces: bool) -> DensityTerms:

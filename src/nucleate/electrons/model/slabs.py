@@ -25,8 +25,8 @@ from nucleate.electrons.model.model import ElectronModel
 from nucleate.errors import BadInput
 from nucleate.persist.files import write_whole
 from nucleate.processes.workers import become_worker
+from nucleate.progress import Progress, Step, silent
 
-OnEvent = Callable[[str, int, int], None]
 BATCH = 1024
 """Number of points evaluated at once, so that intermediates fit the processor cache."""
 KEPT_BYTES = 2**29
@@ -190,7 +190,7 @@ class Slabs:
         workers: Number of processes; 0 evaluates in this process.
         path: Path of the model file, which worker processes read.
         scratch: Folder for results, which are reused.
-        progress: Callback, called after each slab.
+        progress: Called with a `Step` after each slab.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Slabs:
         workers: int = 0,
         path: Path | None = None,
         scratch: Path | None = None,
-        progress: OnEvent = lambda phase, done, total: None,
+        progress: Progress = silent,
     ):
         self.count = -(-shape[0] // EDGE)
         self._shape, self._scratch, self._progress = shape, scratch, progress
@@ -242,7 +242,7 @@ class Slabs:
                 waiting.append((slab, self._submit(question, slab, key, given)))
             slab, answer = waiting.pop(0)
             yield slab, answer()
-            self._progress(phase, done + 1, self.count)
+            self._progress(Step(phase, done + 1, self.count))
 
     def _submit(self, question: str, slab: int, key: str | None, given: Callable[[int], tuple[Any, ...]]) -> Callable[[], Any]:
         file = self._scratch / f"{key}-{slab:05d}.npy" if self._scratch is not None and key is not None else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from nucleate.electrons.data.ground_state import Snapshot, check_engine
 from nucleate.electrons.data.store import make_folder, read_snapshot, snapshot_paths
+from nucleate.electrons.events import NetworkStep
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.model.blocks import block_indices, surroundings
@@ -34,8 +34,7 @@ from nucleate.electrons.model.slabs import batches
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput
 from nucleate.persist.files import append_line
-
-OnEvent = Callable[[str, dict[str, Any]], None]
+from nucleate.progress import Event, Progress, silent
 
 
 class ElectronTraining(BaseModel):
@@ -91,7 +90,7 @@ class Errors:
 
 
 def train(
-    data: list[Path], out: Path, settings: ElectronTraining, progress: OnEvent = lambda kind, facts: None
+    data: list[Path], out: Path, settings: ElectronTraining, progress: Progress = silent
 ) -> tuple[ElectronModel, dict[str, list[Errors]]]:
     """Train a model and evaluate it on the validation snapshots.
 
@@ -99,7 +98,7 @@ def train(
         data: Folders of snapshots, or single snapshots.
         out: Folder for model.safetensors and events.jsonl.
         settings: Training settings.
-        progress: Callback, called with `sampled`, `progress`, `refit` and `evaluated` events.
+        progress: Called with a `NetworkStep` every 100 steps.
 
     Raises:
         BadInput: The snapshots are not compatible.
@@ -110,9 +109,13 @@ def train(
     parts = split(data, settings)
     started = time.process_time()
 
-    def note(kind: str, facts: dict[str, Any]) -> None:
+    def log(kind: str, **facts: Any) -> None:
         append_line(out / "events.jsonl", {"event": kind, **facts})
-        progress(kind, facts)
+
+    def logged(event: Event, /) -> None:
+        if isinstance(event, NetworkStep):
+            log("progress", step=event.done, total=event.total, loss=event.loss, cpu_seconds=event.cpu_seconds)
+        progress(event)
 
     heads = [read_snapshot(path, ldos=False) for path in paths]
     check_together(paths, heads)
@@ -124,13 +127,13 @@ def train(
     model = ElectronModel(descriptor, network, heads[0].energies, heads[0].sigma, ions, spacing, heads[0].engine, {})
     rng = np.random.default_rng(settings.seed)
     drawn = [_draw(model, read_snapshot(path), settings.points, rng) for path in parts["training"]]
-    note("sampled", {"snapshots": len(drawn), "points": sum(len(d[0]) for d in drawn), "cpu_seconds": time.process_time() - started})
+    log("sampled", snapshots=len(drawn), points=sum(len(d[0]) for d in drawn), cpu_seconds=time.process_time() - started)
     shares = _shares(settings, len(drawn))
-    _fit(network, drawn, shares, settings, note)
+    _fit(network, drawn, shares, settings, logged)
     network.requires_grad_(False)
     if settings.refit:
         _refit(model, parts["training"], shares, settings)
-        note("refit", {"cpu_seconds": time.process_time() - started})
+        log("refit", cpu_seconds=time.process_time() - started)
     trained = time.process_time() - started
     errors = {"validation": [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in parts["validation"]]}
     model.facts = {
@@ -141,7 +144,7 @@ def train(
         "settings": json.loads(settings.model_dump_json()),
     }
     model.save(out / "model.safetensors")
-    note("evaluated", {"errors": model.facts["errors"], "cpu_seconds": trained})
+    log("evaluated", errors=model.facts["errors"], cpu_seconds=trained)
     return model, errors
 
 
@@ -221,7 +224,7 @@ def _shares(settings: ElectronTraining, snapshots: int) -> Tensor:
 
 
 def _fit(
-    network: LdosNetwork, drawn: list[tuple[Tensor, Tensor, Tensor]], shares: Tensor, settings: ElectronTraining, note: OnEvent
+    network: LdosNetwork, drawn: list[tuple[Tensor, Tensor, Tensor]], shares: Tensor, settings: ElectronTraining, progress: Progress
 ) -> None:
     x, y, w = (torch.cat([part[k] for part in drawn]) for k in range(3))
     network.mean.copy_(x.mean(0))
@@ -247,7 +250,7 @@ def _fit(
         if not np.isfinite(total):
             raise BadInput(f"the training diverged at step {step + 1}; reduce learning_rate ({settings.learning_rate:g})")
         if (step + 1) % 100 == 0:
-            note("progress", {"step": step + 1, "total": settings.steps, "loss": total / 100, "cpu_seconds": time.process_time() - started})
+            progress(NetworkStep("training", step + 1, settings.steps, total / 100, time.process_time() - started))
             total = 0.0
     with torch.no_grad():
         network.last.mul_(scale)

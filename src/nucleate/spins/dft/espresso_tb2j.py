@@ -13,7 +13,6 @@ import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.persist.files import write_whole
+from nucleate.progress import Progress, Stage, silent
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.dft.mapping import magnetic_sites
 from nucleate.spins.files.tb2j import read_tb2j
@@ -232,7 +232,7 @@ def without_degeneracies(text: str) -> str:
 class _Chain:
     """Sequence of programs in a folder; a step with unchanged input and predecessors is not repeated."""
 
-    def __init__(self, folder: Path, start: str, progress: Callable[[str], None]):
+    def __init__(self, folder: Path, start: str, progress: Progress):
         self.folder, self._key, self._progress = folder, start, progress
 
     def run(self, step: str, program: list[str], text: str | None, ended: str) -> str:
@@ -241,7 +241,7 @@ class _Chain:
         output, mark = self.folder / f"{step}.out", self.folder / f"{step}.done"
         if output.exists() and mark.exists() and mark.read_text() == self._key:
             return output.read_text(errors="replace")
-        self._progress(step)
+        self._progress(Stage(step))
         mark.unlink(missing_ok=True)
         with output.open("w") as stream:
             code = subprocess.run(
@@ -255,9 +255,7 @@ class _Chain:
         return said
 
 
-def wannier_couplings(
-    atoms: Atoms, settings: WannierSettings, folder: Path, progress: Callable[[str], None] = lambda text: None
-) -> WannierResult:
+def wannier_couplings(atoms: Atoms, settings: WannierSettings, folder: Path, progress: Progress = silent) -> WannierResult:
     """Run all programs in a folder; finished steps with unchanged input are not repeated.
 
     Raises:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.gpaw.errors import gpaw_errors
 from nucleate.persist.files import write_whole
+from nucleate.progress import Progress, Stage, silent
 from nucleate.reference.base import refuse_overlap, start_moments
 from nucleate.reference.gpaw import GPAWReference
 from nucleate.reference.kpoints import plain_grid
@@ -111,7 +111,7 @@ def liechtenstein_couplings(
     settings: LiechtensteinSettings,
     reference: ReferenceSettings,
     folder: Path,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Progress = silent,
 ) -> LiechtensteinResult:
     """Compute couplings of a self-consistent state; results in the folder from the same input are reused.
 
@@ -140,10 +140,10 @@ def liechtenstein_couplings(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         calculator, moments = _ground_state(atoms, settings, engine, folder, sites, progress)
-        progress(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points")
+        progress(Stage(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points"))
         with gpaw_errors("bands", UNCONVERGED):
             calculator, bands = _on_mesh(calculator, mesh, settings.bands)
-        progress("couplings")
+        progress(Stage("couplings"))
         with gpaw_errors("couplings", UNCONVERGED):
             states = PAWStates(calculator, bands, sites, mesh)
             tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
@@ -174,7 +174,7 @@ def _check_reference(reference: ReferenceSettings, engine: GPAWReference) -> Non
 
 
 def _ground_state(
-    atoms: Atoms, settings: LiechtensteinSettings, engine: GPAWReference, folder: Path, sites: np.ndarray, progress: Callable[[str], None]
+    atoms: Atoms, settings: LiechtensteinSettings, engine: GPAWReference, folder: Path, sites: np.ndarray, progress: Progress
 ) -> tuple[Any, np.ndarray]:
     """Return the converged calculator, read from the folder if possible, and the moments of the sites."""
     from gpaw import GPAW
@@ -189,7 +189,7 @@ def _ground_state(
     state, mark = folder / "state.gpw", folder / "state.done"
     calculator = _read_state(state) if mark.exists() and mark.read_text(errors="replace") == key else None
     if calculator is None:
-        progress("self-consistent state")
+        progress(Stage("self-consistent state"))
         with gpaw_errors("state", UNCONVERGED):
             mark.unlink(missing_ok=True)
             calculator = GPAW(**options)

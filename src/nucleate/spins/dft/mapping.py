@@ -9,9 +9,7 @@ every moment has the requested sign and magnitude, because the calculation may c
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -19,8 +17,9 @@ from ase.neighborlist import neighbor_list
 from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
+from nucleate.progress import Event, Progress, Step, silent
 from nucleate.reference.base import Label
-from nucleate.reference.dispatch import Dispatcher
+from nucleate.reference.dispatch import Answered, Dispatcher
 from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.symmetry import pair_map
 
@@ -31,7 +30,6 @@ NARROWEST = 0.1
 """Minimum gap of an insulator in eV."""
 WHOLE = 0.05
 """Largest deviation of an insulator's total moment from an integer in Bohr magnetons."""
-OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class MappingSettings(BaseModel):
@@ -47,6 +45,19 @@ class MappingSettings(BaseModel):
     alike: float = Field(0.3, gt=0, description="Largest difference of a site's moment between states in Bohr magnetons.")
     insulator: bool = Field(False, description="Reject metallic states: those without a gap, or with a non-integer total moment.")
     seed: int = Field(0, ge=0, description="Random seed of the sampled states.")
+
+
+@dataclass(frozen=True)
+class StateDone(Step):
+    """The total energy of a spin state is computed.
+
+    Attributes:
+        signs: Directions of the magnetic sites, u (up) and d (down).
+        failed: Whether the calculation failed.
+    """
+
+    signs: str
+    failed: bool
 
 
 @dataclass(frozen=True)
@@ -194,14 +205,14 @@ def choose_states(n: int, first: np.ndarray, second: np.ndarray, orbit: np.ndarr
     return pool[chosen]
 
 
-def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatcher, progress: OnEvent = lambda kind, facts: None) -> Mapped:
+def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatcher, progress: Progress = silent) -> Mapped:
     """Compute couplings between the magnetic atoms of a crystal.
 
     Args:
         atoms: Crystal structure.
         settings: Magnetic elements, cutoff and method.
         dispatcher: Dispatcher of the reference; results in its ledger are reused.
-        progress: Callback, called with "state" and {done, total, signs, failed} after each state.
+        progress: Called with a `StateDone` after each state.
 
     Raises:
         BadInput: There is no magnetic atom or no pair, or the cell cannot distinguish the pairs.
@@ -241,22 +252,24 @@ def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatche
 
 def ask_states(
     atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, signs: np.ndarray, settings: MappingSettings, dispatcher: Dispatcher,
-    progress: OnEvent = lambda kind, facts: None, purpose: str = "energy mapping",
+    progress: Progress = silent, purpose: str = "energy mapping",
 ) -> tuple[list[SpinState], list[str]]:  # fmt: skip
     """Compute states (s, n); return the verified ones and descriptions of the rejected ones."""
     states: list[SpinState] = []
     failures: list[str] = []
     done = 0
 
-    def on_done(index: int, answer: Label | ReferenceFailed) -> None:
+    def answered(event: Event, /) -> None:
         nonlocal done
-        done += 1
-        progress("state", {"done": done, "total": len(signs), "signs": arrows(signs[index]), "failed": isinstance(answer, ReferenceFailed)})
+        if isinstance(event, Answered):
+            done += 1
+            failed = isinstance(event.answer, ReferenceFailed)
+            progress(StateDone("spin states", done, len(signs), arrows(signs[event.index]), failed))
 
     # Use one k-point grid for all states, including those with a smaller primitive cell, by treating all sites as different.
     apart = _with_moments(atoms, sites, 1 + 0.01 * np.arange(len(sites)), wanted)
     asked = [_with_moments(atoms, sites, s, wanted) for s in signs]
-    answers = dispatcher.label_many(asked, purpose, 0, on_done, like=[apart] * len(asked))
+    answers = dispatcher.label_many(asked, purpose, 0, answered, like=[apart] * len(asked))
     for s, answer in zip(signs, answers, strict=True):
         try:
             if isinstance(answer, ReferenceFailed):
@@ -294,7 +307,7 @@ def _image_beyond(atoms: Atoms, i: int, j: int, cutoff: float) -> float:
 
 def _four_state(
     atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, pairs: tuple[np.ndarray, np.ndarray, np.ndarray], orbit: np.ndarray,
-    settings: MappingSettings, dispatcher: Dispatcher, progress: Callable[[str, dict[str, Any]], None],
+    settings: MappingSettings, dispatcher: Dispatcher, progress: Progress,
 ) -> Mapped:  # fmt: skip
     first, second, shifts = pairs
     tensors = np.full((len(first), 3, 3), np.nan)

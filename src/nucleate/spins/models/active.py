@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nucleate.errors import BadInput
+from nucleate.progress import Event, Progress, silent
 from nucleate.spins.models.data import Pairs
 from nucleate.spins.models.kernel import PairGaussianProcess
 
@@ -43,7 +44,7 @@ class ActiveSettings:
 
 
 @dataclass(frozen=True)
-class ActiveStep:
+class ActiveStep(Event):
     """State after a batch.
 
     Attributes:
@@ -118,7 +119,7 @@ def learn_actively(
     label: Label,
     settings: ActiveSettings,
     slopes: np.ndarray | None = None,
-    progress: Callable[[ActiveStep], None] = lambda step: None,
+    progress: Progress = silent,
 ) -> ActiveStep:
     """Label pairs batch by batch until the budget is spent or the pool is empty.
 
@@ -127,7 +128,7 @@ def learn_actively(
         label: Function that returns the coupling of a row in meV, or None for a failure, which counts towards the budget.
         settings: Strategy and budget.
         slopes: See `choose`.
-        progress: Callback, called after each fit.
+        progress: Called with the `ActiveStep` after each fit.
 
     Raises:
         BadInput: The budget is smaller than the first batch, or fewer than four labels succeeded.

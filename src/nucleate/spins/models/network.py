@@ -10,7 +10,6 @@ odd under exchange, hence D is as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ from nucleate.crystals.neighbours import neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.potentials.networks.layers import MemberMLP
 from nucleate.potentials.networks.painn import add_blocks, pass_messages, sine_basis
+from nucleate.progress import Progress, Step, silent
 from nucleate.spins.models.data import Pairs
 from nucleate.spins.models.features import ELEMENT_NAMES, element_features
 
@@ -154,16 +154,14 @@ class PairNetwork(nn.Module):
         return np.concatenate(means), np.concatenate(spreads), np.concatenate(dms)
 
 
-def fit_network(
-    pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, progress: Callable[[int, int, float], None] = lambda step, total, loss: None
-) -> PairNetwork:
+def fit_network(pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, progress: Progress = silent) -> PairNetwork:
     """Train a committee, each member on its own minibatches.
 
     Args:
         pairs: Pairs with couplings; D is learned if every pair has a D vector.
         settings: Architecture and training settings.
         seed: Random seed of weights and minibatches.
-        progress: Callback, called with step, total, loss.
+        progress: Called with a `Step` after each optimiser step.
 
     Raises:
         BadInput: The pairs have no crystals, or a pair is longer than 12 Å.
@@ -197,7 +195,7 @@ def fit_network(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         schedule.step()
-        progress(step + 1, settings.steps, float(loss.detach()))
+        progress(Step("training", step + 1, settings.steps))
     return network
 
 

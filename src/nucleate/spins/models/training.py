@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import read_tensor_file
 from nucleate.persist.text import from_json, read_text, stated
 from nucleate.persist.toml import read_settings, to_toml, validated
+from nucleate.progress import Progress, Step, silent
 from nucleate.spins.models.data import Pairs, folds, read_pairs, write_pairs
 from nucleate.spins.models.elements import ElementTrees
 from nucleate.spins.models.kernel import PairGaussianProcess, choose_components
@@ -24,7 +24,6 @@ from nucleate.spins.models.network import PairNetwork, PairNetworkSettings, fit_
 
 LARGEST_FACTS = 2**24
 """Maximum size of model.json in bytes."""
-OnEvent = Callable[[str, int, int], None]
 
 
 class PairTraining(BaseModel):
@@ -89,7 +88,7 @@ class PairModel:
         return sorted({e for pair in pairs.elements for e in pair} - set(self.elements))
 
 
-def fit_pairs(pairs: Pairs, settings: PairTraining, progress: OnEvent = lambda phase, done, total: None) -> PairModel:
+def fit_pairs(pairs: Pairs, settings: PairTraining, progress: Progress = silent) -> PairModel:
     """Train a model on pairs with couplings.
 
     Raises:
@@ -103,13 +102,13 @@ def fit_pairs(pairs: Pairs, settings: PairTraining, progress: OnEvent = lambda p
         chosen = choices[0] if len(choices) == 1 else choose_components(pairs, choices, seed=settings.seed)
         model = PairGaussianProcess(chosen, settings.restarts, settings.seed).fit(pairs)
     elif settings.model == "network":
-        model = fit_network(pairs, settings.network, settings.seed, lambda step, total, loss: progress("training", step, total))
+        model = fit_network(pairs, settings.network, settings.seed, progress)
     else:
         model = ElementTrees(settings.seed).fit(pairs)
     return PairModel(settings, model, pairs)
 
 
-def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, progress: OnEvent = lambda phase, done, total: None) -> PairModel:
+def train_pairs(pairs: Pairs, folder: Path, settings: PairTraining, progress: Progress = silent) -> PairModel:
     """Train a model and write its settings, pairs and weights to a folder without a model.
 
     Raises:
@@ -203,7 +202,7 @@ def scores(pairs: Pairs, predicted: np.ndarray, errors: np.ndarray) -> Scores:
 
 
 def cross_validate(
-    pairs: Pairs, settings: PairTraining, count: int = 10, grouping: str = "elements", progress: OnEvent = lambda phase, done, total: None
+    pairs: Pairs, settings: PairTraining, count: int = 10, grouping: str = "elements", progress: Progress = silent
 ) -> Scores:
     """Predict each fold with a model trained on the other folds; model selection uses the training folds only.
 
@@ -216,5 +215,5 @@ def cross_validate(
         model = fit_pairs(pairs.take(np.setdiff1d(np.arange(len(pairs)), part)), settings)
         found = model.predict(pairs.take(part))
         predicted[part], errors[part] = found.couplings, found.errors
-        progress("folds", k + 1, count)
+        progress(Step("folds", k + 1, count))
     return scores(pairs, predicted, errors)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nucleate.errors import NucleateError
-from nucleate.spins.simulate.simulation import Row
+
+if TYPE_CHECKING:
+    from nucleate.spins.simulate.simulation import Row
 
 DRAWS = 500
 ORDERED = 0.66

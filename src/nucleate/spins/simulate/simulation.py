@@ -7,12 +7,11 @@ import json
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from nucleate.errors import BadInput, RunFolderError
 from nucleate.persist.files import write_whole
 from nucleate.persist.locks import lock_file
 from nucleate.persist.toml import to_toml
+from nucleate.progress import Note, Progress, Step, silent
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.files.table import table_text
 from nucleate.spins.order.curie import Order, leading_order, order_waves, waves_of
@@ -32,7 +32,6 @@ from nucleate.spins.simulate.observables.statistics import BINS, autocorrelation
 from nucleate.spins.simulate.settings import SimulationSettings
 from nucleate.units import K_B
 
-OnEvent = Callable[[str, dict[str, Any]], None]
 CHECKPOINT = 30.0
 """Seconds between checkpoints."""
 BLOCK = 16
@@ -231,7 +230,7 @@ def simulate(
     settings: SimulationSettings,
     folder: Path | None = None,
     threads: int = 1,
-    progress: OnEvent = lambda kind, facts: None,
+    progress: Progress = silent,
 ) -> Simulated:
     """Simulate every size at every temperature.
 
@@ -241,7 +240,7 @@ def simulate(
         folder: Folder for settings, couplings, checkpoints and `table.json`. An interrupted run resumes there, and a finished run is
             extended if more measurements are requested. None: nothing is stored.
         threads: Number of threads.
-        progress: Callback, called with "progress" and {done, total, size}, and with "note" and {text}.
+        progress: Called with a `Step` after each block of measurements, and with a `Note` about the quality of the results.
 
     Raises:
         BadInput: There are no couplings.
@@ -254,7 +253,7 @@ def simulate(
 
 
 def _run(
-    couplings: Couplings, settings: SimulationSettings, order: Order, folder: Path | None, threads: int, progress: OnEvent
+    couplings: Couplings, settings: SimulationSettings, order: Order, folder: Path | None, threads: int, progress: Progress
 ) -> Simulated:
     rows: list[Row] = []
     for size in settings.sizes:
@@ -262,10 +261,7 @@ def _run(
         held = np.linalg.eigvalsh(order_waves(couplings, replicas.waves[:1]))[0, -1]
         if held < order.eigenvalue - 1e-4 * abs(order.eigenvalue):
             q = np.round(order.wave_vector, 3).tolist()
-            progress(
-                "note",
-                {"text": f"size {size} is not commensurate with the order at q = {q}; the best commensurate wave is measured instead"},
-            )
+            progress(Note(f"size {size} is not commensurate with the order at q = {q}; the best commensurate wave is measured instead"))
         checkpoint = None if folder is None else folder / f"size-{size}.npz"
         if checkpoint is not None and checkpoint.exists():
             replicas.load(checkpoint)
@@ -275,7 +271,7 @@ def _run(
                 replicas.advance(pool)
                 done = replicas.measured
                 if done and done % BLOCK == 0:
-                    progress("progress", {"done": done, "total": settings.measurements, "size": size})
+                    progress(Step(f"{size} cells", done, settings.measurements))
                 if checkpoint is not None and (done == settings.measurements or time.monotonic() - saved > CHECKPOINT):
                     replicas.save(checkpoint)
                     saved = time.monotonic()
@@ -284,10 +280,7 @@ def _run(
         if slow:
             worst = max(row.autocorrelation for row in slow)
             needed = int(LONG * BINS * worst)
-            progress(
-                "note",
-                {"text": f"size {size}: autocorrelation time {worst:.0f} measurements; error bars are too small, use {needed}"},
-            )
+            progress(Note(f"size {size}: autocorrelation time {worst:.0f} measurements; error bars are too small, use {needed}"))
         rows += found
         if folder is not None:
             write_whole(folder / "table.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")

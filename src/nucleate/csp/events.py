@@ -1,0 +1,123 @@
+"""Events of a search. Those derived from `LoggedEvent` are also lines of the run folder's events.jsonl."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from nucleate.csp.records import RoundRecord
+from nucleate.progress import Event, LoggedEvent
+
+
+@dataclass(frozen=True)
+class FolderOpened(Event):
+    """The run folder is open and the search begins.
+
+    Attributes:
+        path: Run folder.
+        formula: Formula of the search cell.
+        reference: Name of the reference.
+        surrogate: Whether the reference is a surrogate.
+        budget: Largest number of reference calls; None: unlimited.
+    """
+
+    path: str
+    formula: str
+    reference: str
+    surrogate: bool
+    budget: int | None
+
+
+@dataclass(frozen=True)
+class EngineStarts(Event):
+    """The settings of a resumed search start programs or import modules; `text` names them."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class SearchResumed(LoggedEvent):
+    """The search continues after a committed round; `calls` counts reference calls so far."""
+
+    kind: ClassVar[str] = "resumed"
+    round: int
+    calls: int
+
+
+@dataclass(frozen=True)
+class LabelDone(LoggedEvent):
+    """A reference calculation ended.
+
+    Attributes:
+        round: Round of the search.
+        purpose: Purpose of the calculation, as in the ledger.
+        calls: Number of reference calls so far.
+        failed: Reason of a failure; None for a label.
+    """
+
+    kind: ClassVar[str] = "label"
+    round: int
+    purpose: str
+    calls: int
+    failed: str | None
+
+
+@dataclass(frozen=True)
+class PolymorphConfirmed(LoggedEvent):
+    """A polymorph is confirmed on the reference.
+
+    Attributes:
+        energy: Energy, or enthalpy under pressure, in eV/atom.
+        space_group: Hermann-Mauguin symbol.
+        calls: Number of reference calls so far.
+        round: Round of the search.
+    """
+
+    kind: ClassVar[str] = "polymorph"
+    energy: float
+    space_group: str
+    calls: int
+    round: int
+
+
+@dataclass(frozen=True)
+class RoundDone(LoggedEvent):
+    """A round is complete."""
+
+    kind: ClassVar[str] = "round"
+    record: RoundRecord
+
+    def facts(self) -> dict[str, Any]:
+        """Return the entries of the record."""
+        return self.record.as_dict()
+
+
+@dataclass(frozen=True)
+class SearchFinished(LoggedEvent):
+    """The stop rule, the budget or the last round ended the search; `why` is the reason."""
+
+    kind: ClassVar[str] = "finished"
+    why: str
+    calls: int
+
+
+@dataclass(frozen=True)
+class ProofDone(LoggedEvent):
+    """The lowest polymorph was relaxed on the reference alone, from the geometry of its first label.
+
+    Attributes:
+        stop: How the relaxation ended.
+        energy: Final energy in eV/atom; None after a failure.
+        difference: Final energy minus that of the polymorph in eV/atom; None after a failure.
+        steps: Number of steps; None after a failure.
+        calls: Number of reference calls of the relaxation.
+        seconds: Wall time in s.
+    """
+
+    kind: ClassVar[str] = "proof"
+    stop: str
+    energy: float | None
+    difference: float | None
+    steps: int | None
+    calls: int
+    seconds: float
