@@ -1,4 +1,4 @@
-"""The verbs of the command line as a Python API.
+"""The verbs of the search as Python functions.
 
 result = nucleate.search("Si8", reference="gpaw", budget=200)
 for polymorph in result.polymorphs:
@@ -36,7 +36,7 @@ from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
 from nucleate.report.html import write_report
 
 PAGE_SECONDS = 60.0
-"""While a search runs its report is written at most this often."""
+"""Smallest time in s between two reports written while a search runs."""
 AnyPath = str | PathLike[str]
 
 
@@ -45,12 +45,12 @@ class SearchResult:
     """Result of a search.
 
     Attributes:
-        folder: its run folder, with structures/, table.csv and report.html.
-        settings: as resolved.
-        polymorphs: confirmed on the reference, lowest first.
-        calls: reference calls spent, failures included.
-        finished: why the search ended, or None for one that was stopped.
-        proof: outcome of the winner's relaxation on the reference alone, or None.
+        folder: Run folder with structures/, table.csv and report.html.
+        settings: Resolved settings.
+        polymorphs: Confirmed polymorphs, lowest energy first.
+        calls: Number of reference calls, failures included.
+        finished: Reason for which the search ended; None: it was stopped.
+        proof: Result of the relaxation of the lowest polymorph on the reference alone, or None.
     """
 
     folder: Path
@@ -69,12 +69,12 @@ def resolve_settings(
     """Combine defaults, `settings` and options; later ones override earlier ones.
 
     Args:
-        formula: what the cell holds; the settings' own where None.
-        settings: a TOML file, a dictionary as in run.toml, or resolved settings.
-        options: dotted names with `__` for the dot, as in `search__budget=200`; None leaves a field as it is.
+        formula: Formula of the search cell; None: the formula of the settings.
+        settings: TOML file, dictionary as in run.toml, or resolved settings.
+        options: Single settings, with `__` between table and name, such as `search__budget=200`; None leaves a setting as it is.
 
     Raises:
-        BadInput: a key or value that cannot be used, or no formula at all.
+        BadInput: A setting is unknown or has an invalid value, or there is no formula.
     """
     source = "settings"
     data: dict[str, Any]
@@ -97,10 +97,10 @@ def resolve_settings(
                 raise BadInput(f"{source}: {section} must be a table, as in [{section}]")
         place[key] = value
     if "formula" not in data:
-        raise BadInput("no formula; give one such as Si8, or settings that name one")
-    # Before any path is looked at: the operating system takes no null bytes.
+        raise BadInput("no formula is given; give one such as Si8, or settings with a formula")
+    # Paths are checked first, because the operating system does not accept null bytes.
     refuse_odd_data(data, source)
-    # The run folder may be resumed from anywhere.
+    # Relative paths are resolved, because a search may be resumed from another working directory.
     for table, entry in ((data, "seeds_from"), (data.get("reference"), "pseudo_dir")):
         if isinstance(table, dict) and isinstance(table.get(entry), str):
             table[entry] = _resolved_path(table[entry], entry)
@@ -112,8 +112,8 @@ def resolve_settings(
 def _resolved_path(text: str, name: str) -> str:
     try:
         return str(Path(text).expanduser().resolve())
-    except (OSError, RuntimeError) as error:  # A home folder of nobody, a link to itself.
-        raise BadInput(f"{name}: '{quoted(text)}' is no path: {quoted(str(error))}") from error
+    except (OSError, RuntimeError) as error:  # An unknown user's home folder, or a link to itself.
+        raise BadInput(f"{name}: '{quoted(text)}' is not a valid path: {quoted(str(error))}") from error
 
 
 def _deep_copy(value: Any) -> Any:
@@ -142,29 +142,30 @@ def search(
     """Search the crystal structures of a formula.
 
     Args:
-        formula: what the cell holds, with its exact atom count, such as `Al4O6`; None: the settings' own.
-        settings: a TOML file, a dictionary as in run.toml, or resolved settings; the options override it.
-        reference: engine by name, or any object that keeps the `Reference` contract.
-        preset: `fast`, `standard` or `accurate`.
-        pressure: GPa.
-        budget: hard limit of reference calls.
-        top: polymorphs wanted.
-        pool: candidates of a round.
-        seed: of all random numbers.
-        seeds_from: file with your own structures, mixed into the first pool.
-        model: family of the learned surface, as `a2a`.
-        prior: pretrained potential whose difference to the reference is learned.
-        workers: reference calculations side by side.
-        out: run folder; None: named after the formula, numbered where that is taken by another run.
-        executor: any `concurrent.futures.Executor` on which references run.
+        formula: Formula of the search cell with its number of atoms, such as `Al4O6`; None: the formula of the settings.
+        settings: TOML file, dictionary as in run.toml, or resolved settings; the options override them.
+        reference: Name of an engine, or any object that satisfies the `Reference` protocol.
+        preset: Accuracy of the reference: `fast`, `standard` or `accurate`.
+        pressure: External pressure in GPa.
+        budget: Largest number of reference calls.
+        top: Number of lowest polymorphs to find.
+        pool: Number of candidates relaxed on the committee in each round.
+        seed: Random seed.
+        seeds_from: File of structures to include in the first pool.
+        model: Family of the learned potential, such as `a2a`.
+        prior: Pretrained potential to correct.
+        workers: Number of simultaneous reference calculations.
+        out: Run folder; None: named after the formula, with a number if another run uses that name.
+        executor: Any `concurrent.futures.Executor`, on which reference calculations run instead of local processes.
         progress: Called with the events of `nucleate.csp.events`, and with a `nucleate.progress.Step` for each part of a phase.
 
     Returns:
-        The result; its files are in the run folder, also after an interrupt.
+        The result; its files are in the run folder, after an interrupt as well.
 
     Raises:
-        NucleateError: anything a user can cause, in one line.
-        KeyboardInterrupt: after the files of what was found so far are written.
+        BadInput: A setting is unknown or has an invalid value.
+        NucleateError: The search cannot start or continue; the message is one line.
+        KeyboardInterrupt: The search was interrupted; the files of the results so far are written.
     """
     engine = reference if isinstance(reference, str) else None
     resolved = resolve_settings(
@@ -184,7 +185,7 @@ def search(
     )
     given = None if reference is None or isinstance(reference, str) else reference
     plan = prepare(resolved, given)
-    # Settings that cannot work are refused before a folder is made.
+    # Settings that cannot work are refused before a folder is created.
     check_start(plan)
     path = Path(out) if out is not None else default_folder(resolved)
     with RunFolder.create(path, to_toml(resolved)) as folder:
@@ -200,28 +201,29 @@ def resume(
     progress: Progress = silent,
     trust: bool = False,
 ) -> SearchResult:
-    """Resume a search that was stopped; of a finished search the output files are written again.
+    """Resume a search that was stopped; the output files of a finished search are written again.
 
     Args:
-        folder: of the run.
-        budget: a higher limit of reference calls, kept in its run.toml; a search that spent its budget goes on.
-        reference: in place of the one its settings name, as in `search`.
+        folder: Run folder.
+        budget: New, larger limit of reference calls, which is stored in run.toml; a search that used up its budget continues.
+        reference: Reference to use instead of that of the settings, as in `search`.
         executor: As in `search`.
         progress: As in `search`; `EngineStarts` names what the settings of the folder start.
-        trust: whether a run.toml that belongs to another user may start what it names.
+        trust: Whether to start the programs and import the modules that the run.toml of another user names.
 
     Returns:
-        As `search`.
+        The result, as from `search`.
 
     Raises:
-        NucleateError: anything a user can cause, in one line; a budget below the run's own is `BadInput`.
-        RunFolderError: run.toml belongs to another user and `trust` is not given; nothing it names was started or imported.
+        BadInput: The budget is smaller than that of the run.
+        RunFolderError: The folder contains no search, is damaged or is in use; or run.toml belongs to another user and `trust` is not
+            given, in which case nothing was started or imported.
     """
     with RunFolder.open(Path(folder)) as opened:
         settings = settings_from_dict(read_settings(opened.path / "run.toml"), str(opened.path / "run.toml"))
         if budget is not None and budget != settings.search.budget:
             if budget < settings.search.budget:
-                raise BadInput(f"budget {budget}: {opened.path} has {settings.search.budget} already; a budget can only be raised")
+                raise BadInput(f"budget {budget}: {opened.path} has a budget of {settings.search.budget}; a budget can only be raised")
             settings.search.budget = budget
             opened.change_settings(to_toml(settings))
         starts = None if reference is not None else what_starts(settings)
@@ -231,7 +233,7 @@ def resume(
                     f"{opened.path}: its run.toml belongs to another user and starts {starts}; read it, then: "
                     f"nucleate resume {opened.path} --trust"
                 )
-            # Somebody else's module already runs when it is imported: said before that.
+            # Importing a module runs its code, so the user is informed before the import.
             progress(EngineStarts(starts))
             starts = None
         return _run(opened, prepare(settings, reference), executor, progress, starts)
@@ -266,15 +268,15 @@ def _run(
     before = folder.reference()
     if before is not None and before.name != reference.name:
         raise RunFolderError(
-            f"{folder.path}: its calculations are by {quoted(before.name)}, not {quoted(reference.name)}; their energies cannot be mixed"
+            f"{folder.path}: the calculations are by {quoted(before.name)}, not by {quoted(reference.name)}; their energies cannot be mixed"
         )
     now = json.loads(json.dumps(reference.settings(), sort_keys=True, default=str))
     if before is not None and before.settings is not None and before.settings != now:
         then = before.settings
         changed = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
         raise RunFolderError(
-            f"{folder.path}: its calculations were made with another {quoted(', '.join(changed))} of {quoted(reference.name)}; "
-            "their energies cannot be mixed: start a new search in another folder"
+            f"{folder.path}: the calculations were made with another {quoted(', '.join(changed))} of {quoted(reference.name)}; "
+            "their energies cannot be mixed; start a new search in another folder"
         )
     folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate, "settings": now})
     written = time.monotonic()
@@ -311,7 +313,7 @@ def _try(action: Callable[[], object]) -> None:
 
 
 def write_outputs(folder: AnyPath) -> RunData:
-    """Write structures/, table.csv and report.html of a run folder in any state."""
+    """Write structures/, table.csv and report.html of a run folder, whether the search is finished or not."""
     run = read_run(folder, running=False)
     write_structures(run)
     write_table(run)
@@ -320,7 +322,7 @@ def write_outputs(folder: AnyPath) -> RunData:
 
 
 def default_folder(settings: RunSettings) -> Path:
-    """Return a folder named after the formula, numbered if that folder contains something else."""
+    """Return a folder named after the formula, with a number if a folder of that name contains something else."""
     name = formula_text(settings.counts)
     text = to_toml(settings)
     for number in range(1, 10000):
@@ -330,11 +332,11 @@ def default_folder(settings: RunSettings) -> Path:
                 return path
         except (OSError, UnicodeDecodeError):
             continue
-    raise BadInput(f"{name}: no free folder name; give one with --out")
+    raise BadInput(f"{name}: all folder names derived from the formula are in use; give one with --out")
 
 
 def show(folder: AnyPath) -> dict[str, Any]:
-    """Return ranking and figures of a run folder, whether it is running, stopped or finished; keys as in docs/json.md."""
+    """Return the ranking and figures of a run folder, whether the search is running, stopped or finished; keys as in docs/json.md."""
     return show_data(read_run(folder))
 
 
@@ -354,24 +356,23 @@ def relax_file(
     executor: Executor | None = None,
     progress: Progress = silent,
 ) -> RelaxedFile:
-    """Relax the structures of a file, cell and atoms, on the reference alone.
+    """Relax the cells and atoms of all structures of a file on the reference.
 
     Args:
-        path: CIF, extxyz, POSCAR or whatever else ASE reads; all its structures are relaxed.
-        reference, preset, settings, pressure, workers, executor: as in `search`.
-        fmax: converged below this force on an atom, eV/Å ...
-        smax: ... and this component of stress plus pressure, GPa.
-        max_steps: limit.
-        out: file to write; None: next to `path`, with `-relaxed` in its name.
-        ledger: SQLite file that keeps every calculation: the same relaxation asked again costs nothing for
-            what is done; None: forgotten at the end.
+        path: CIF, extended XYZ, POSCAR or another format that ASE reads.
+        reference, preset, settings, pressure, workers, executor: As in `search`.
+        fmax: Convergence threshold of the force on an atom in eV/Å.
+        smax: Convergence threshold of the components of stress plus pressure in GPa.
+        max_steps: Largest number of steps.
+        out: Output file; None: beside `path`, with `-relaxed` in its name.
+        ledger: SQLite file that keeps all calculations, so that none is repeated in a later relaxation; None: none is kept.
         progress: Called with a `nucleate.relax.on_reference.RelaxationStep` after each evaluation.
 
     Raises:
-        BadInput: a file that cannot be read or written.
+        BadInput: The file cannot be read or written, or a setting has an invalid value.
     """
     data = resolve_settings(
-        "H",  # Any formula: a relaxation takes its atoms from the file.
+        "H",  # Settings require a formula, which a relaxation does not use.
         settings,
         reference__engine=reference if isinstance(reference, str) else None,
         reference__preset=preset,

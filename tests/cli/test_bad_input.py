@@ -180,7 +180,7 @@ def test_references_are_not_mixed(finished, tmp_path):
         def settings(self):
             return {}
 
-    with pytest.raises(RunFolderError, match="not other"):
+    with pytest.raises(RunFolderError, match="cannot be mixed"):
         api.resume(shutil.copytree(finished, tmp_path / "copy"), reference=Other())
 
 

@@ -104,7 +104,7 @@ def test_no_polymorph_is_never_quiet(search):
 
 
 def test_last_round(search):
-    assert "10 rounds are done" in judged(search, round=10)
+    assert "limit of 10 rounds" in judged(search, round=10)
 
 
 def test_nothing_left_to_ask(search):

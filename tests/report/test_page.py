@@ -81,7 +81,7 @@ def test_it_says_what_was_found_and_how_surely(make):
         "CHGNet is a surrogate, not a reference",
         "not resolved from rank 1",
         "Energies closer than 3 meV/atom are not resolved",
-        "the winner ends at the same energy after 4 steps",
+        "ends at the same energy after 4 steps",
         "Confirmed in the round under way: Cmcm",
         "Search finished: 2 rounds are done.",
         "end points of the pool",

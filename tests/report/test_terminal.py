@@ -51,7 +51,7 @@ def test_a_proof_in_words():
     proof = {"stop": "converged", "difference": -0.0012, "steps": 6}
     assert "ends 1.20 meV/atom lower after 6 steps" in proof_line(proof)
     assert proof_line({**proof, "difference": -1e-9}).endswith("at the same energy after 6 steps")
-    assert proof_line({"stop": "no convergence", "difference": None}) == "proof of the winner failed: no convergence"
+    assert proof_line({"stop": "no convergence", "difference": None}) == "proof failed: no convergence"
 
 
 def test_foreign_text_is_neither_markup_nor_obeyed(capsys):

@@ -136,7 +136,7 @@ def test_learning_curve_goes_on_where_it_was(salt_file, quick, tmp_path):
         (["steer", "OUT", "--lr", "nan"], "a learning rate is a positive number"),
         (["steer", "OUT", "--copy", "C"], "write FROM:TO"),
         (["learning-curve", "DATA", "--model", "a2a", "--labels", "many", "--out", "OUT"], "integers"),
-        (["learning-curve", "DATA", "--model", "a2a", "--labels", "500", "--out", "OUT"], "500 labels asked for"),
+        (["learning-curve", "DATA", "--model", "a2a", "--labels", "500", "--out", "OUT"], "500 labels"),
     ],
 )
 def test_what_a_user_can_do_wrong(command, says, salt_file, tmp_path):

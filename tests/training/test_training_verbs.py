@@ -80,7 +80,7 @@ def test_the_rows_of_a_learning_curve_are_errors_of_the_models_kept(salt_file, t
         learning_curve(salt_file, ["schnet"], [8], tmp_path / "curve", {"steps": 6, "patience": 2})
     with pytest.raises(BadInput, match="at least one label"):
         learning_curve(salt_file, ["schnet"], [0], tmp_path / "curve")
-    with pytest.raises(BadInput, match="cannot be a folder"):
+    with pytest.raises(BadInput, match="cannot be created"):
         learning_curve(salt_file, ["schnet"], [8], salt_file)
 
 

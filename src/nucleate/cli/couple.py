@@ -20,22 +20,22 @@ def given_moments(text: list[str]) -> dict[str, float]:
     """
     from ase.data import atomic_numbers
 
-    found: dict[str, float] = {}
+    moments: dict[str, float] = {}
     for part in (p for t in text for p in t.replace(",", " ").split()):
         element, sign, value = part.partition("=")
         if not sign:
             raise BadInput(f"--moment {quoted(part, 40)}: give an element and its moment, for example Mn=4.5")
-        if element in found or not atomic_numbers.get(element):
-            raise BadInput(f"--moment {quoted(part, 40)}: {'the element is given twice' if element in found else 'unknown element'}")
+        if element in moments or not atomic_numbers.get(element):
+            raise BadInput(f"--moment {quoted(part, 40)}: {'the element is given twice' if element in moments else 'unknown element'}")
         try:
-            found[element] = float(value)
+            moments[element] = float(value)
         except ValueError:
             raise BadInput(f"--moment {quoted(part, 40)}: give an element and its moment, for example Mn=4.5") from None
-        if not 0 < found[element] < 20:
+        if not 0 < moments[element] < 20:
             raise BadInput(
                 f"--moment {quoted(part, 40)}: give a magnitude between 0 and 20; signs come from energies or the structure's moments"
             )
-    return found
+    return moments
 
 
 def print_notes(couplings: Any) -> None:

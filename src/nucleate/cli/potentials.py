@@ -93,7 +93,7 @@ def _lines(event: Event) -> list[str]:
             return [f"ended at step {event.step}: {event.why}"]
         case Evaluated():
             sets = {"training": event.training, "validation": event.validation}
-            errors = [f"{name} {errors_text(found)}" for name, found in sets.items() if found is not None]
+            errors = [f"{name} {errors_text(part)}" for name, part in sets.items() if part is not None]
             return ["; ".join([f"step {event.step}", *errors])]
     return []
 
@@ -119,16 +119,17 @@ def evaluate(
     from nucleate.training.label_keys import LabelKeys
     from nucleate.training.run import evaluate as run
 
-    found = run(model, data, validated(LabelKeys, _labels(energy_key, forces_key, stress_key, stress_unit), "options"))
+    errors = run(model, data, validated(LabelKeys, _labels(energy_key, forces_key, stress_key, stress_unit), "options"))
     if as_json:
-        print_json(found)
+        print_json(errors)
         return
     typer.echo(
-        f"{plain(found['family'])}, {found['parameters']} weights a member, {found['structures']} structures: {errors_text(found)} (RMSE)"
+        f"{plain(errors['family'])}, {errors['parameters']} weights per member, "
+        f"{errors['structures']} structures: {errors_text(errors)} (RMSE)"
     )
-    for note in found["notes"]:
+    for note in errors["notes"]:
         typer.echo(plain(note), err=True)
-    for formula, part in found["by_formula"].items():
+    for formula, part in errors["by_formula"].items():
         typer.echo(f"  {plain(formula)} ({part['structures']}): {errors_text(part)}")
 
 

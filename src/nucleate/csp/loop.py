@@ -45,21 +45,22 @@ from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.reference_surface import ReferencePotential
 
 HISTORY = 16
-"""Ratios of error to spread that steady the calibration."""
+"""Number of previous ratios of error to spread that enter the calibration."""
 FAILURE_ROUNDS = 3
-"""Rounds for which nothing near a failed calculation is asked; a basin is not given up for a time limit or a dead worker."""
+"""Number of rounds for which structures similar to a failed calculation are not labelled; afterwards they are, because a time limit or a
+killed worker says nothing about the structure."""
 SPENT = "the budget of reference calls is spent"
 MOST_FORCE = 60.0
-"""eV/Å; labels of crushed cells beyond this teach nothing about crystals and are left out of training."""
+"""Largest force in eV/Å of labels in the training data; larger forces belong to strongly compressed cells."""
 
 
 class Search:
     """Active-learning search in a run folder.
 
     Args:
-        folder: open run folder.
-        plan: Settings and the parts that follow from them.
-        executor: where references run, in place of local processes.
+        folder: Open run folder.
+        plan: Settings, with the reference, generators and learner made from them.
+        executor: Executor on which reference calculations run, instead of local processes.
         progress: Called with the events of `nucleate.csp.events` and with `Step` for every part of a phase.
         ends_search: Called with each confirmed polymorph; returning True ends the search.
     """
@@ -107,7 +108,7 @@ class Search:
             self.learner.load(self._model_path(self.state.round))
             self._log(SearchResumed(self.state.round, self.dispatcher.calls()))
             if self.state.finished == SPENT and self.dispatcher.remaining() != 0:
-                # The budget was raised since; a later winner may need another proof.
+                # The budget was raised since; another polymorph may become the lowest and need a proof of its own.
                 self.state.finished, self.state.proof = None, None
         try:
             while self.state.finished is None:
@@ -155,11 +156,11 @@ class Search:
     def _generate(self, count: int, round: int) -> list[Candidate]:
         if count <= 0:
             return []
-        # The user's own structures join the first pool alone; after that they live on in what is carried.
+        # Structures of the user enter the first pool only; later rounds keep them among the carried minima.
         return self.plan.generator(with_seeds=round <= 1).propose(count, self._rng(round, 1))
 
     def _generate_small(self, round: int) -> list[Candidate]:
-        """Smaller cells of the same composition: they teach the committee what the large ones are searched with."""
+        """Generate smaller cells of the same composition, which are training data for the committee."""
         search = self.settings.search
         made: list[Candidate] = []
         for k, generator in enumerate(self.plan.small_generators()):
@@ -184,10 +185,10 @@ class Search:
         with self._timed("label"):
             answers = self._label(chosen, "train", 0)
         if not any(isinstance(answer, Label) for answer in answers):
-            # The cause is the set-up, not the structures: once it is mended they are asked again.
+            # The cause is the set-up and not the structures, which are labelled again once it is repaired.
             self.folder.ledger.forget_failures()
             raise NucleateError(
-                f"all {len(answers)} first reference calculations failed; fix the cause, then resume; the first failure is: {answers[0]}"
+                f"all {len(answers)} calculations of the first batch failed; fix the cause, then resume; the first failure: {answers[0]}"
             )
         self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
         training = self._train()
@@ -219,7 +220,7 @@ class Search:
             known = self._known_structures(round)
             mine = [atoms for atoms in known if len(atoms) == len(pool[0].atoms)]
             count = search.batch if left is None else min(search.batch, left)
-            # A small cell must be new to the reference; a cell of the searched size may be what a small one already taught.
+            # A small cell must be unknown to the reference; a cell of the searched size may be similar to a labelled small cell.
             small_heads = lowest_unknown(
                 small_ends, fingerprints([end.atoms for end in small_ends], self.species), fingerprints(known, self.species), search
             )[: min(search.train_slots, count)]
@@ -244,8 +245,8 @@ class Search:
             self._judge(round, bool(chosen))
 
     def _known_structures(self, round: int) -> list[Atoms]:
-        """What need not be asked: labelled structures, polymorphs, and for some rounds what failed."""
-        # Rows of this very round are there when it is repeated after a kill; it must choose as it did before.
+        """Return structures that are not labelled again: labelled ones, polymorphs, and for some rounds those that failed."""
+        # Rows of this round exist if it is repeated after a kill; the round must then select the same structures again.
         rows = [row for row in self.folder.ledger.rows() if row.round < round]
         known = [row.atoms for row in rows if row.label is not None or round - row.round <= FAILURE_ROUNDS]
         return known + [polymorph.atoms for polymorph in self.state.polymorphs]
@@ -344,8 +345,7 @@ class Search:
         top = [polymorph.energy for polymorph in state.ranking()[: search.top]]
         tolerance = search.resolution * 1e-3
         same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
-        # What may end below the top is unfinished business, not quiet: an open lead, or a label below the best that is still far
-        # from its minimum.
+        # The ranking is not settled while an open lead, or a label below the best polymorph, may become one of the lowest.
         threshold = top[-1] if len(top) == search.top else np.inf
         pending = any(lead.estimate < threshold for lead in state.leads if lead.status == "open")
         lowest = lowest_enthalpy(self.folder.ledger.rows(), sum(self.counts.values()), self.settings.pressure)
@@ -355,11 +355,11 @@ class Search:
         if state.quiet >= search.quiet_rounds:
             self._finish(f"the lowest {len(top)} polymorphs stayed the same for {state.quiet} rounds")
         elif round >= search.max_rounds:
-            self._finish(f"{round} rounds are done")
+            self._finish(f"the limit of {round} rounds is reached")
         elif self.dispatcher.remaining() == 0:
             self._finish(SPENT)
         elif not asked and not any(lead.status == "open" for lead in state.leads):
-            self._finish("every end point of the pool is known to the reference")
+            self._finish("all end points of the pool are known to the reference")
 
     def _finish(self, why: str) -> None:
         self.state.finished = why
@@ -395,5 +395,5 @@ class Search:
 
 
 def round_seconds(value: float) -> float:
-    """Seconds to the hundredth, for records."""
+    """Return a time in s rounded to two decimals, for records."""
     return float(f"{value:.2f}")

@@ -18,9 +18,9 @@ from nucleate.progress import Event, Note, Step
 
 
 def surrogate_warning(engine: str) -> str:
-    """Warning for results of a surrogate."""
+    """Return the warning that results of a surrogate carry."""
     name = {"chgnet": "CHGNet", "sevennet": "7net-0"}.get(engine, engine)
-    return f"{quoted(name)} is a surrogate, not a reference: what follows is not from first principles"
+    return f"{quoted(name)} is a surrogate, not a reference: these results are not from first principles"
 
 
 def plain(text: object) -> str:
@@ -31,18 +31,18 @@ def plain(text: object) -> str:
 class PlainConsole(Console):
     """Console without markup, emoji and control characters; colours are given as `style`.
 
-    It raises `BrokenPipeError` where nobody reads any more, as any other stream does, and never ends the program by itself.
+    It raises `BrokenPipeError` if the reader has closed the stream, as other streams do, and never ends the program itself.
     """
 
     def __init__(self, **options: Any):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Every string on its way to the terminal, cells of tables included."""
+        """Remove control characters from every string that is printed, including cells of tables."""
         return super().render_str(plain(text), **options)
 
     def on_broken_pipe(self) -> None:
-        """See the class."""
+        """Raise `BrokenPipeError`."""
         raise BrokenPipeError
 
 
@@ -84,7 +84,7 @@ class Bar:
 
 
 def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
-    """The polymorphs of `show_data`, lowest first; sigma in meV/atom, calls when confirmed."""
+    """Return a table of the polymorphs of `show_data`, lowest first, with sigma in meV/atom and the calls until confirmation."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, right in (
         ("#", True), ("formula", False), ("atoms", True), ("space group", False), ("meV/atom", True),
@@ -154,17 +154,17 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
 
 
 def proof_line(proof: dict[str, Any]) -> str:
-    """Outcome of the winner's relaxation on the reference alone."""
+    """Return a line with the result of the relaxation of the lowest polymorph on the reference alone."""
     if proof.get("difference") is None:
-        return f"proof of the winner failed: {proof['stop']}"
+        return f"proof failed: {proof['stop']}"
     how = "" if proof["stop"] == "converged" else f" ({proof['stop']})"
     difference = round(1e3 * proof["difference"], 2)
     where = f"{abs(difference):.2f} meV/atom {'lower' if difference < 0 else 'higher'}" if difference else "at the same energy"
-    return f"proof: relaxed on the reference alone, the winner ends {where} after {proof['steps']} steps{how}"
+    return f"proof: relaxed on the reference alone, the lowest polymorph ends {where} after {proof['steps']} steps{how}"
 
 
 def round_line(record: dict[str, Any]) -> str:
-    """One round in one line."""
+    """Return one line that summarises a round."""
     parts = [f"round {record['round']}: {record['calls']} calls"]
     parts.append("none confirmed" if record["best"] is None else f"best {record['best']:.4f} eV/atom")
     if record["clusters"]:
@@ -244,7 +244,7 @@ def span_text(ends: list[float | None] | None) -> str:
 
 
 def show_benchmark(report: dict[str, Any]) -> None:
-    """Print what `nucleate benchmark search` found; see docs/json.md."""
+    """Print the results of `nucleate benchmark search`; see docs/json.md."""
     console = make_console()
     console.print(f"{report['system']} on {report['reference']}, {report['target']['space_group']}")
     table = Table(box=None, pad_edge=False, header_style="bold")

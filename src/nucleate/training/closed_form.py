@@ -30,7 +30,7 @@ OF_STEPS = (
     "bootstrap", "copy_species", "freeze", "evaluate_every", "patience", "checkpoint_every", "dtype", "device", "energy_weight",
     "force_weight", "stress_weight",
 )  # fmt: skip
-"""Settings that only a training in steps obeys."""
+"""Settings that have no effect on a fit in closed form."""
 
 
 def fit_closed_form(

@@ -34,9 +34,9 @@ class Taken:
     """Result of an optimiser step.
 
     Attributes:
-        loss: before it, a member.
-        rate: learning rate.
-        structures: in its minibatch.
+        loss: Mean loss of the members before the step.
+        rate: Learning rate.
+        structures: Number of structures in the minibatch.
     """
 
     loss: float
@@ -48,15 +48,15 @@ class Fitting:
     """Training of a model, step by step.
 
     Args:
-        model: changed in place.
-        labelled: what it is trained on.
-        settings: of the training.
+        model: Model, which is changed in place.
+        labelled: Training data.
+        settings: Training settings.
 
     Attributes:
-        average: running average of each parameter: what is kept in the end.
-        step: steps taken.
-        frozen: layers and species that do not move.
-        steered: a learning rate set by hand, and since which step.
+        average: Moving average of each parameter, which becomes the parameter at the end.
+        step: Number of steps taken.
+        frozen: Layers and species whose parameters are fixed.
+        steered: Learning rate set by a command, and the step at which it was set.
     """
 
     def __init__(self, model: Trainable, labelled: LabelledSet, settings: FitSettings):
@@ -72,7 +72,7 @@ class Fitting:
         self.steered: tuple[float, int] | None = None
 
     def advance(self) -> Taken:
-        """Make one step; raises `NucleateError` if the loss is not finite."""
+        """Take one step; raise `NucleateError` if the loss is not finite."""
         stage, _ = self.stage()
         rate = self.rate()
         for group in self.optimiser.param_groups:
@@ -84,8 +84,8 @@ class Fitting:
 
         def closure() -> float:
             self.optimiser.zero_grad(set_to_none=True)
-            found = squares(self.model.energy_forces_stress(data.batch, data.edges, create_graph=True), data)
-            total = loss(found, data.weight, self.settings)
+            errors = squares(self.model.energy_forces_stress(data.batch, data.edges, create_graph=True), data)
+            total = loss(errors, data.weight, self.settings)
             total.backward()
             for name in whole:
                 self.parameters[name].grad = None
@@ -103,14 +103,14 @@ class Fitting:
         with torch.no_grad():
             for parameter, index, before in kept:
                 slice_of(parameter, index).copy_(before)
-            # Early on the average follows closely, so that it forgets the random start.
+            # In the first steps the average follows the parameters closely, so that the random initial values lose their weight.
             decay = min(self.settings.ema, (self.step + 1) / (self.step + 10)) if self.settings.ema else 0.0
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters.values()], 1 - decay)
         self.step += 1
         return Taken(value, rate, len(data.batch))
 
     def chosen(self, step: int) -> Sequence[int]:
-        """Indices of a step's minibatch, from seed and step alone."""
+        """Return the indices of the minibatch of a step, which depend on seed and step only."""
         n = len(self.labelled)
         if self.settings.optimiser == "lbfgs":
             return range(n)
@@ -120,7 +120,7 @@ class Fitting:
         return np.array_split(order, parts)[place].tolist()
 
     def stage(self, step: int | None = None) -> tuple[Stage, tuple[int, int]]:
-        """The stage of a step; its number, and the step within it."""
+        """Return the stage of a step, the number of the stage, and the number of the step within it."""
         left = self.step if step is None else step
         stages = self.settings.all_stages
         for number, stage in enumerate(stages):
@@ -130,7 +130,7 @@ class Fitting:
         return stages[-1], (len(stages) - 1, stages[-1].steps)
 
     def rate(self) -> float:
-        """Learning rate of the next step."""
+        """Return the learning rate of the next step."""
         if self.steered is not None:
             value, since = self.steered
             return value * self._factor(self.step) / self._factor(since)
@@ -147,7 +147,7 @@ class Fitting:
         return factor * min(1.0, (within + 1) / (s.warmup + 1))
 
     def _still(self, stage: Stage) -> list[Part]:
-        """Parameters that are fixed in a stage."""
+        """Return the parameters that are fixed in a stage."""
         still = [part for what in self.frozen for part in find_parts(self.model, what)]
         if stage.train:
             moving = {part for what in stage.train for part in find_parts(self.model, what)}
@@ -164,16 +164,16 @@ class Fitting:
         return torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
 
     def gradient(self, chosen: Sequence[int]) -> list[Tensor]:
-        """Gradient of the loss of these structures for each parameter."""
+        """Return the gradient of the loss of these structures with respect to each parameter."""
         data = self.labelled.take(chosen)
         parameters = [p for p in self.parameters.values() if p.requires_grad]
-        found = squares(self.model.energy_forces_stress(data.batch, data.edges, create_graph=True), data)
-        gradients = torch.autograd.grad(loss(found, data.weight, self.settings), parameters, allow_unused=True)
+        errors = squares(self.model.energy_forces_stress(data.batch, data.edges, create_graph=True), data)
+        gradients = torch.autograd.grad(loss(errors, data.weight, self.settings), parameters, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Context in which the model has the averaged weights."""
+        """Context manager within which the model has the averaged weights."""
         current = [p.detach().clone() for p in self.parameters.values()]
         self._set(self.average)
         yield
@@ -209,19 +209,19 @@ class Fitting:
 
 
 def structure_weights(data: Sequence[LabelledStructure], members: int, settings: FitSettings) -> Tensor:
-    """(m, n): less for structures far from any crystal; then each member weighs them in its own way."""
+    """Return weights (members, structures): smaller for large forces and energies, and random for each member with `bootstrap`."""
     weights = np.ones((members, len(data)))
     if settings.soften_force:
         given = [item.labels.forces for item in data]
         force = np.array([0.0 if forces is None else np.sqrt(np.mean(forces**2)) for forces in given])
         weights *= 1 / (1 + (force / settings.soften_force) ** 2)
     if settings.soften_energy:
-        # A quantile in place of the lowest: one wrong label must not make all others count less.
+        # A quantile instead of the minimum, so that one wrong label does not reduce the weights of all others.
         above = np.maximum(heights(data, 0.05), 0)
         weights *= 1 / (1 + (above / settings.soften_energy) ** 2)
     if settings.bootstrap and members > 1:
-        # Bayesian bootstrap (Rubin, Ann. Statist. 9, 130 (1981), doi 10.1214/aos/1176345338), drawn label by label: a label keeps
-        # its weights when more follow it.
+        # Bayesian bootstrap (Rubin, Ann. Statist. 9, 130 (1981), doi 10.1214/aos/1176345338), drawn label by label, so that
+        # the weights of a label do not change when labels are added.
         draws = [np.random.default_rng([settings.seed, k, 77]).exponential(size=members) for k in range(len(data))]
         weights *= np.clip(np.stack(draws, axis=1), 0.1, 3.0)
     return torch.as_tensor(weights / weights.mean())
@@ -237,17 +237,17 @@ def fit_model(
     """Train a model in place without a folder, as in each round of a search.
 
     Args:
-        model: any family that is trained in steps.
-        data: labelled structures.
-        settings: of the training; nothing is held back.
-        warm: go on with the weights, shifts and scales the model has.
+        model: Model of a family that is trained in steps.
+        data: Labelled structures, all of which are training data.
+        settings: Training settings.
+        warm: Whether to continue with the weights, shifts and scales of the model.
         progress: Called with a `Step` after each optimiser step.
 
     Returns:
         Errors of the committee's mean on the data.
 
     Raises:
-        BadInput: no labels.
+        BadInput: There are no labelled structures.
     """
     if not data:
         raise BadInput("no labelled structures to train on")
@@ -264,13 +264,13 @@ def fit_model(
 
 def errors_on(model: Potential, labelled: LabelledSet, chosen: Sequence[int]) -> Errors:
     """Compute the errors of the committee's mean on structures."""
-    found = ErrorSum()
+    total = ErrorSum()
     for part in evaluation_parts(labelled, chosen):
-        found.add(model.energy_forces_stress(part.batch, part.edges), part)
-    return found.errors()
+        total.add(model.energy_forces_stress(part.batch, part.edges), part)
+    return total.errors()
 
 
 def evaluation_parts(labelled: LabelledSet, chosen: Sequence[int]) -> Iterator[Minibatch]:
-    """Minibatches of these structures, in order."""
+    """Yield minibatches of these structures, in order."""
     for first in range(0, len(chosen), EVALUATION_BATCH):
         yield labelled.take(list(chosen[first : first + EVALUATION_BATCH]))

@@ -39,11 +39,11 @@ from nucleate.training.trainer import Trainer, model_path
 
 HINT = "docs/training.md shows one"
 LOW = 1.0
-"""eV/atom above the lowest structure: below this lies what a search is after."""
+"""Energy in eV/atom above the lowest structure, within which errors are reported separately."""
 
 
 def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **options: Any) -> FitSettings:
-    """Combine defaults, `settings` and options that are not None; raises `BadInput` for invalid ones."""
+    """Combine defaults, `settings` and options that are not None; raise `BadInput` if one is invalid."""
     if isinstance(settings, FitSettings):
         data, source = settings.model_dump(), "settings"
     elif isinstance(settings, dict):
@@ -56,11 +56,11 @@ def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **option
     data.update(given)
     if not isinstance(settings, FitSettings) and data.get("stages") and "steps" in data:
         raise BadInput(f"{source}: steps and stages exclude each other; give one of the two")
-    found = validated(FitSettings, data, source)
-    if found.prior is None:
-        return found
-    check_prior(found.prior)
-    return found.model_copy(update={"prior": resolved_prior(found.prior)})
+    chosen = validated(FitSettings, data, source)
+    if chosen.prior is None:
+        return chosen
+    check_prior(chosen.prior)
+    return chosen.model_copy(update={"prior": resolved_prior(chosen.prior)})
 
 
 def fit(
@@ -75,19 +75,21 @@ def fit(
     """Train a model on labelled structures; the same call resumes a training that was stopped or killed.
 
     Args:
-        data: extended XYZ, an ASE database, or a search's run folder.
-        out: training folder.
-        settings: a TOML file, a dictionary, or resolved settings.
-        validation: structures to validate on, in place of a split.
-        replay: another training's folder, whose steering is repeated.
+        data: Extended XYZ file, ASE database, or run folder of a search.
+        out: Training folder.
+        settings: TOML file, dictionary, or resolved settings.
+        validation: Validation data; None: a part of `data`.
+        replay: Folder of another training, whose steering commands are repeated.
         progress: Called with the events of `nucleate.training.events`, and with a `Step` for each evaluation of the prior.
-        options: single settings, such as `model="painn"`; None leaves a setting as it is.
+        options: Single settings, such as `model="painn"`; None leaves a setting as it is.
 
     Returns:
-        The trained model's file.
+        Path of the model file.
 
     Raises:
-        NucleateError: anything a user can cause, in one line.
+        BadInput: The data cannot be read, or a setting is unknown or has an invalid value.
+        RunFolderError: The folder belongs to another training, or another process uses it.
+        NucleateError: The training diverged.
     """
     out = Path(out)
     resolved = resolve(settings, **options)
@@ -104,14 +106,14 @@ def fit(
             raise BadInput("--replay has no effect on soap-krr, which is solved in closed form")
         record["replay"] = hashlib.sha256(json.dumps(commands).encode()).hexdigest()[:16]
     text = to_toml(resolved) + "\n" + tomli_w.dumps({"source": record})
-    # What cannot work is said before a folder is made, or takes it away again: the mended call may use the same name.
+    # Settings that cannot work leave no folder, so that the corrected call can use the same name.
     family_settings(resolved.model, resolved.options)
     fresh = not (out / "fit.toml").exists()
     with TrainingFolder(out, text) as folder:
         try:
             _run(folder, resolved, labelled, held, commands, progress)
         except NucleateError:
-            # A folder taken up again keeps what the prior said.
+            # The folder of a resumed training keeps the evaluations of the prior.
             if fresh:
                 folder.discard_if_empty()
             raise
@@ -144,26 +146,26 @@ def _run(
 
 
 def digest(data: Sequence[LabelledStructure]) -> str:
-    """Of structures and labels: a folder is not continued on other data."""
-    found = hashlib.sha256()
+    """Return a hash of structures and labels, which identifies the data of a training folder."""
+    sha = hashlib.sha256()
     for item in data:
         for array in (item.atoms.numbers, item.atoms.positions, item.atoms.cell.array, np.array(item.energy), item.forces, item.stress):
-            found.update(b"-" if array is None else np.ascontiguousarray(array, dtype="<f8").tobytes())
-    return found.hexdigest()[:16]
+            sha.update(b"-" if array is None else np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return sha.hexdigest()[:16]
 
 
 def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = None) -> dict[str, Any]:
     """Compute the errors of a trained model on labelled structures.
 
     Args:
-        model: a training's folder, or a model file.
-        data: as in `fit`.
-        labels: entries of a file that hold its labels.
+        model: Training folder or model file.
+        data: As in `fit`.
+        labels: Names of the entries with energies, forces and stresses.
 
     Returns:
         `family`, `prior` (or null), `members`, `parameters`, `structures`, `atoms`; `energy_rmse`, `energy_mae` (eV/atom), `force_rmse`,
         `force_mae` (eV/Å), `stress_rmse`, `stress_mae` (eV/Å³), null without labels; `cpu_seconds`; `by_formula`: energy and force RMSE of
-        each composition; `notes`: what looks wrong with the labels.
+        each composition; `notes`: suspicious properties of the labels.
     """
     path = Path(model)
     potential, _ = load_potential(model_path(path) if path.is_dir() else path)
@@ -206,30 +208,30 @@ def learning_curve(
 ) -> list[dict[str, Any]]:
     """Compute the error of each model as a function of the number of labels, on the same validation groups.
 
-    Every finished training is kept in `out`: the same call goes on there.
+    Every finished training is stored in `out`, and the same call continues after it.
 
     Args:
-        data: as in `fit`.
-        models: families, or `family:TOML` for one with settings of its own, which go before the others.
-        sizes: labels trained on, drawn from the groups that are not held back.
-        out: folder.
-        settings: of all trainings.
-        seeds: of weights and of the draw; the groups held back differ with them.
-        test: share of the structures held back.
+        data: As in `fit`.
+        models: Families, or `family:TOML` for a family with settings of its own, which override the others.
+        sizes: Numbers of training structures, drawn from the groups that are not held out.
+        out: Output folder.
+        settings: Settings of all trainings.
+        seeds: Random seeds of weights, held-out groups and training structures.
+        test: Fraction of held-out structures.
         progress: Called with a `CurvePoint` for each row.
 
     Returns:
-        Rows with `model`, `labels`, `seed`, `energy_rmse`, `energy_mae`, `force_rmse`, ..., `low` (structures held back within 1 eV/atom of
+        Rows with `model`, `labels`, `seed`, `energy_rmse`, `energy_mae`, `force_rmse`, ..., `low` (held-out structures within 1 eV/atom of
         the lowest of their stoichiometry), `low_energy_rmse`, `low_force_rmse`, `parameters`, `cpu_seconds` of training.
     """
     labelled = read_data(data, resolve(settings).labels)
     out = Path(out)
     if min(sizes) < 1:
-        raise BadInput("at least one label is needed to train on")
+        raise BadInput("a training requires at least one label")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{out}: cannot be a folder ({error.strerror}); choose another") from error
+        raise BadInput(f"{out}: the folder cannot be created ({error.strerror}); choose another") from error
     record, above = out / "rows.jsonl", heights(labelled)
     done = read_lines(record)
     rows = []
@@ -242,11 +244,11 @@ def learning_curve(
             family_settings(family, {})
             for size in sizes:
                 if size > len(train):
-                    raise BadInput(f"{size} labels asked for, {len(train)} of {len(labelled)} are not held back")
+                    raise BadInput(f"{size} labels are requested, but only {len(train)} of {len(labelled)} are not held out")
                 own = resolve(file, model=family).model_dump(include=set(read_settings(file))) if file else {}
                 resolved = resolve(settings, **{**own, "model": family, "seed": seed, "validation": 0.0})
                 if resolved.patience:
-                    raise BadInput("a learning curve needs patience = 0, since the validation groups measure its errors")
+                    raise BadInput("a learning curve requires patience = 0, because the held-out groups are used for its errors")
                 key = {"model": name, "labels": size, "seed": seed, "settings": _short(resolved), "data": digest(labelled)}
                 row = next((old for old in done if all(old.get(k) == v for k, v in key.items())), None)
                 if row is None:
@@ -268,17 +270,17 @@ def _train_and_test(
 ) -> dict[str, Any]:
     text = to_toml(settings) + "\n" + tomli_w.dumps({"source": {"digest": digest(train)}})
     path = out / f"{settings.model}-{len(train)}-{settings.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    # A share of nothing is held back within: the test groups are apart already.
+    # No validation structures are split off, because the test groups are separate.
     with TrainingFolder(path, text) as folder:
         _run(folder, settings, train, held, [], answers_file=out / "prior.jsonl")
     events = read_events(path)
     model, _ = load_potential(model_path(path))
-    found = _errors(model, held)
+    errors = _errors(model, held)
     low = [item for item, height in zip(held, height, strict=True) if height <= LOW]
     lowest = asdict(_errors(model, low)) if low else {}
     start, end = (next(event for event in events if event["event"] == name) for name in ("start", "finished"))
     return {
-        **asdict(found),
+        **asdict(errors),
         "low": len(low),
         **{f"low_{name}": lowest.get(name) for name in ("energy_rmse", "force_rmse")},
         "parameters": start["parameters"] // start["members"],

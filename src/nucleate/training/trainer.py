@@ -1,6 +1,7 @@
 """Training in a folder, with events, evaluations, checkpoints and steering.
 
-A checkpoint holds weights, averages and the optimiser's memory: a training killed at any step ends with the weights it would have had.
+A checkpoint contains weights, averages and the state of the optimiser, so that a training that was killed ends with the same weights as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class _Steering(BaseModel):
 
 
 class _Checkpoint(BaseModel):
-    """What a checkpoint's header states beside its tensors."""
+    """Header of a checkpoint file."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -65,11 +66,11 @@ class Trainer:
     """Training in a folder.
 
     Args:
-        folder: open training folder.
-        settings: of the training.
-        data: labelled structures.
-        held_out: for validation, in place of a split of `data`.
-        replay: steering events of another training, done again at their steps.
+        folder: Open training folder.
+        settings: Training settings.
+        data: Labelled structures.
+        held_out: Validation structures; None: a part of `data`.
+        replay: Steering events of another training, which are repeated at the same steps.
         progress: Called with the events of `nucleate.training.events`.
     """
 
@@ -106,7 +107,7 @@ class Trainer:
         self._began, self._spent_before = time.process_time(), 0.0
 
     def cpu_seconds(self) -> float:
-        """Spent so far, those before a kill counted up to its checkpoint."""
+        """CPU time in s, including that of earlier runs up to the last checkpoint."""
         return self._spent_before + time.process_time() - self._began
 
     def run(self) -> None:
@@ -115,8 +116,8 @@ class Trainer:
         if any(event["event"] == "finished" for event in read_events(self.folder.path)):
             return
         ended = None
-        found = self.folder.load("checkpoint.safetensors")
-        if found is None:
+        checkpoint = self.folder.load("checkpoint.safetensors")
+        if checkpoint is None:
             self.folder.forget_after(-1, 0)
             self.steering.resume(self.steering.state())
             parameters = sum(p.numel() for p in fitting.parameters.values())
@@ -126,14 +127,14 @@ class Trainer:
             self._log(TrainingStarted(settings.model, parameters, self.model.members, species, *sizes, self.split_words, notes))
             self._evaluate()
         else:
-            ended = self._continue(*found)
+            ended = self._continue(*checkpoint)
             self._log(TrainingResumed(fitting.step))
         why = ended or self._to_the_end()
         self._save(why)
         self._log(TrainingFinished(fitting.step, why, round(self.cpu_seconds(), 2)))
 
     def _to_the_end(self) -> str:
-        """All steps that are left; returns why it ended."""
+        """Take the remaining steps; return the reason for the end."""
         fitting, settings, why = self.fitting, self.settings, "all steps are done"
         while fitting.step < settings.total:
             asked = self.steering.obey()
@@ -160,7 +161,7 @@ class Trainer:
         step = self.fitting.step
         self.progress(OptimiserStep("training", step, self.settings.total, taken.loss, taken.rate))
         if step % max(1, self.settings.evaluate_every // 10) == 0:
-            # The temperature of stochastic descent: noise per step grows with the rate and shrinks with the batch.
+            # Temperature of stochastic gradient descent: the noise of a step is proportional to the rate and inverse to the batch size.
             self._log(LossRecorded(step, taken.loss, taken.rate, taken.rate / taken.structures, stage))
 
     def _evaluate(self) -> None:
@@ -212,16 +213,18 @@ class Trainer:
         self.folder.save("checkpoint.safetensors", header, tensors)
 
     def _continue(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> str | None:
-        """From a checkpoint; returns why the training had ended, where it had."""
+        """Continue from a checkpoint; return the reason for which the training had ended, or None."""
         if "ended" not in header:
-            raise BadInput(f"{self.folder.path}: was begun by an older nucleate and cannot be continued; choose another --out")
+            raise BadInput(
+                f"{self.folder.path}: this training was started by an older version and cannot be continued; choose another --out"
+            )
         fitting, where = self.fitting, f"{self.folder.path}: checkpoint.safetensors"
         said = stated(_Checkpoint, header, where)
         for kind in ("weight", "average"):
             for name, parameter in fitting.parameters.items():
-                found = tensors.get(f"{kind}.{name}")
-                if found is None or found.shape != parameter.shape or found.dtype != parameter.dtype:
-                    held = "nothing" if found is None else f"{found.dtype} {tuple(found.shape)}"
+                tensor = tensors.get(f"{kind}.{name}")
+                if tensor is None or tensor.shape != parameter.shape or tensor.dtype != parameter.dtype:
+                    held = "nothing" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}"
                     raise BadInput(
                         f"{where}: tensor {kind}.{name}: {parameter.dtype} {tuple(parameter.shape)} belongs there, {held} stands there"
                     )
@@ -232,7 +235,7 @@ class Trainer:
         state = fitting.optimiser.state_dict()
         memory: Any = unpack(said.optimiser, tensors, self.device)
         shapes = [parameter.shape for group in fitting.optimiser.param_groups for parameter in group["params"]]
-        # L-BFGS keeps all parameters as one row; the others keep tensors of each parameter's shape, and counts.
+        # L-BFGS stores all parameters as one row; other optimisers store tensors of the shape of each parameter, and counts.
         whole = isinstance(fitting.optimiser, torch.optim.LBFGS)
         fits = isinstance(memory, dict) and all(
             isinstance(index, int) and 0 <= index < len(shapes) and isinstance(kept, dict)
@@ -240,7 +243,7 @@ class Trainer:
             for index, kept in memory.items()
         )  # fmt: skip
         if not fits:
-            raise BadInput(f"{where}: its optimiser does not fit its model; choose another --out")
+            raise BadInput(f"{where}: the state of the optimiser does not fit the model; choose another --out")
         state["state"] = memory
         fitting.optimiser.load_state_dict(state)
         fitting.step, fitting.frozen, fitting.steered = said.step, said.frozen, said.steered
