@@ -122,7 +122,7 @@ def refuse_crowds(atoms: Atoms, where: str) -> None:
     if counts.max(initial=0) > MOST_IN_CUBE:
         number = int(np.flatnonzero(cube.ravel() == counts.argmax())[0])
         raise BadInput(
-            f"{where}: {counts.max()} atoms lie within {CUBE:g} Å of each other, such as {atoms.symbols[number]} (atom {number + 1}); "
+            f"{where}: {counts.max()} atoms are within {CUBE:g} Å of each other, such as {atoms.symbols[number]} (atom {number + 1}); "
             "are atoms listed several times?"
         )
 

@@ -56,7 +56,7 @@ def _refuse_signs(text: str, name: str) -> None:
     for character in text:
         if character in _SIGNS or character in _SUPERSCRIPTS:
             raise BadInput(
-                f"{name}: '{character}' marks a charge, and charged cells are not supported; write a neutral formula, such as CaCl2"
+                f"{name}: '{character}' marks a charge, and charged cells are not supported; write whole positive counts, as in CaCl2"
             )
         if character == ",":
             raise BadInput(f"{name}: counts must be whole positive numbers, as in Al4O6")
