@@ -127,7 +127,7 @@ def test_structure_files(text, tmp_path, tiny):
 def test_relax_refuses_what_it_cannot_write(tmp_path, tiny):
     path = tmp_path / "cu.cif"
     ase.io.write(path, bulk("Cu", "fcc", a=3.7))
-    assert "no known format" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "x.what")
+    assert "output format" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "x.what")
     assert "would be overwritten" in refusal("relax", path, "--settings", tiny, "--out", path)
     assert "does not exist" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "no" / "x.cif")
     assert "fmax" in refusal("relax", path, "--settings", tiny, "--fmax", -1)

@@ -85,7 +85,7 @@ def test_options_of_a_search_reach_it(tmp_path):
     assert model.learned.family == "schnet"
     with pytest.raises(BadInput, match="prior and reference are both chgnet"):
         api.search("Cu2", reference="chgnet", prior="chgnet", out=tmp_path / "other")
-    with pytest.raises(BadInput, match=r"hidden_of names H"):
+    with pytest.raises(BadInput, match="hidden_of"):
         api.search("Cu2", settings=settings(family="a2a", options={"hidden_of": {"H": [4]}}), out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -107,8 +107,8 @@ def test_a_cell_the_prior_cannot_answer_is_no_end_of_the_search():
             {"model": {"prior": "chgnet"}, "reference": {"engine": "ase", "calculator": "chgnet.model.dynamics:CHGNetCalculator"}},
             "prior and reference are both chgnet",
         ),
-        ({"model": {"prior": "nothing"}}, "no prior 'nothing'; there are chgnet, sevennet"),
-        ({"model": {"family": "gnn"}}, "no model 'gnn'; there are manybody, a2a"),
+        ({"model": {"prior": "nothing"}}, "prior 'nothing'"),
+        ({"model": {"family": "gnn"}}, "model 'gnn'"),
         ({"model": {"family": "a2a", "channels": 8}}, "model.channels is the many-body committee's and has no effect on a2a"),
         ({"model": {"family": "soap-krr", "members": 8}}, "model.members is the many-body"),
         ({"model": {"options": {"cutoff": 4.0}}}, "model.options has no effect on the family manybody"),

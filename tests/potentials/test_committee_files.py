@@ -60,7 +60,7 @@ def test_not_a_model(tmp_path, model):
     (tmp_path / "noise").write_bytes(np.random.default_rng(0).bytes(500))
     refused(tmp_path / "noise", "not a whole model file")
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    refused(tmp_path / "other.safetensors", "not a potential written by nucleate")
+    refused(tmp_path / "other.safetensors", "potential")
 
 
 def with_header(path, **changes):

@@ -137,7 +137,7 @@ def test_equal_sizes_are_refused(pair_potential, argon):
 
 def test_unknown_species_is_one_line_that_names_it(salt):
     model = ManyBodyCommittee((11,), SMALL)
-    with pytest.raises(BadInput, match="knows Na, not Cl") as caught:
+    with pytest.raises(BadInput, match="Na but not Cl") as caught:
         model.energy_forces_stress(CrystalBatch.from_atoms(salt))
     assert "\n" not in str(caught.value)
 
