@@ -26,7 +26,7 @@ SMALL = {"model": "schnet", "options": {"features": 4, "interactions": 1, "radia
         ({"stages": [{"steps": 3}]}, "exclude each other"),
         ({"device": "tpu9"}, "device 'tpu9' cannot be used"),
         ({"prior": "foo"}, "prior 'foo'"),
-        ({"prior": "mace:/none"}, "no such model file|nucleate\\[mace\\]"),
+        ({"prior": "mace:/none"}, "model file|nucleate\\[mace\\]"),
         ({"split_by": "nothing"}, "no entry 'nothing'"),
     ],
 )
