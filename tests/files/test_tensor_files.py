@@ -159,7 +159,7 @@ def test_potentials_of_every_family_come_back(tmp_path, family):
         ({"species": "[14]"}, {}, "tensor"),
         ({"settings": json.dumps({"hidden": [10**9, 10**9]})}, {}, "8192"),
         ({"settings": json.dumps({"hidden": [4] * 10**5})}, {}, "at most"),
-        ({"settings": "[" * 5000}, {}, "nests"),
+        ({"settings": "[" * 5000}, {}, "nested"),
         ({"settings": "3"}, {}, "settings"),
         ({"sigma_factor": "nan"}, {}, "sigma_factor"),
         ({"version": "²"}, {}, "version"),

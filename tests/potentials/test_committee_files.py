@@ -52,15 +52,15 @@ def test_truncated(tmp_path, model, share):
     save_committee(path, model)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    refused(path, "not a complete")
+    refused(path, "complete")
 
 
 def test_not_a_model(tmp_path, model):
     refused(tmp_path / "none.safetensors", "no such model file")
     (tmp_path / "noise").write_bytes(np.random.default_rng(0).bytes(500))
-    refused(tmp_path / "noise", "not a complete")
+    refused(tmp_path / "noise", "complete")
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    refused(tmp_path / "other.safetensors", "not a potential written by nucleate")
+    refused(tmp_path / "other.safetensors", "potential")
 
 
 def with_header(path, **changes):

@@ -137,7 +137,7 @@ def test_equal_sizes_are_refused(pair_potential, argon):
 
 def test_unknown_species_is_one_line_that_names_it(salt):
     model = ManyBodyCommittee((11,), SMALL)
-    with pytest.raises(BadInput, match="knows Na, not Cl") as caught:
+    with pytest.raises(BadInput, match="Na but not Cl") as caught:
         model.energy_forces_stress(CrystalBatch.from_atoms(salt))
     assert "\n" not in str(caught.value)
 
@@ -148,5 +148,5 @@ def test_a_list_of_pairs_that_ends_before_the_cutoff_is_refused(family, salt):
     model = SoapKrr((11, 17), settings) if family == "soap-krr" else make_model(family, (11, 17), settings, 0, torch.float64)
     batch = CrystalBatch.from_atoms(salt)
     model.energy_forces_stress(batch, neighbour_edges(batch, model.cutoff + 0.5))
-    with pytest.raises(BadInput, match=f"reaches {model.cutoff:g} Å, the list of pairs {model.cutoff - 0.5:g} Å"):
+    with pytest.raises(BadInput, match="neighbour list"):
         model.energy_forces_stress(batch, neighbour_edges(batch, model.cutoff - 0.5))

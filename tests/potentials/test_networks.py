@@ -226,5 +226,5 @@ def test_the_nearest_neighbours_jump_and_a_smooth_cutoff_does_not():
 
 
 def test_sizes_of_a_species_that_is_not_there():
-    with pytest.raises(BadInput, match="hidden_of names K"):
+    with pytest.raises(BadInput, match="hidden_of"):
         A2A((11, 17), A2ASettings(hidden_of={"K": [4]}))

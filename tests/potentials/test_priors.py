@@ -133,12 +133,12 @@ def test_a_mace_model_keeps_the_contract_and_is_learned_on(mace_file, salt, tmp_
     other.write_bytes(mace_file.read_bytes())
     fit(tmp_path / "data.extxyz", tmp_path / "second", options, prior=f"mace:{other}")
     other.write_bytes(mace_file.read_bytes() + b" ")
-    with pytest.raises(BadInput, match="is not the file this correction was learned on"):
+    with pytest.raises(BadInput, match="changed"):
         evaluate(tmp_path / "second", tmp_path / "data.extxyz")
 
 
 def test_what_is_no_mace_model(tmp_path):
-    with pytest.raises(BadInput, match="no prior 'mace'; there are chgnet, sevennet and mace:FILE"):
+    with pytest.raises(BadInput, match="mace:FILE"):
         PriorPotential("mace")
     if find_spec("mace") is None:
         with pytest.raises(MissingDependency, match=r"pip install 'nucleate\[mace\]'"):

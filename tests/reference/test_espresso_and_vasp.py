@@ -118,7 +118,7 @@ def test_time_limit_ends_the_program_too(espresso, tmp_path):
 
 
 def test_missing_pseudopotentials_are_said(espresso, tmp_path):
-    with pytest.raises(BadInput, match="no pseudopotential of C:"):
+    with pytest.raises(BadInput, match="pseudopotential of C;"):
         make_reference(espresso()).label(bulk("SiC", "zincblende", 4.36))
     given = espresso().model_copy(update={"pseudopotentials": {"Si": "gone.upf"}})
     with pytest.raises(BadInput, match=r"gone\.upf"):
@@ -127,7 +127,7 @@ def test_missing_pseudopotentials_are_said(espresso, tmp_path):
 
 def test_program_that_is_not_there(espresso):
     given = espresso().model_copy(update={"command": "mpirun-of-nowhere -np 2 pw.x"})
-    with pytest.raises(MissingDependency, match="mpirun-of-nowhere not found"):
+    with pytest.raises(MissingDependency, match="mpirun-of-nowhere"):
         make_reference(given)
 
 

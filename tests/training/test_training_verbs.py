@@ -25,8 +25,8 @@ SMALL = {"model": "schnet", "options": {"features": 4, "interactions": 1, "radia
         ({"steps": None, "stages": [{"steps": 3}, {"steps": 3, "train": ["nothing"]}]}, "no part 'nothing'"),
         ({"stages": [{"steps": 3}]}, "exclude each other"),
         ({"device": "tpu9"}, "device 'tpu9' cannot be used"),
-        ({"prior": "foo"}, "no prior 'foo'"),
-        ({"prior": "mace:/none"}, "no such model file|nucleate\\[mace\\]"),
+        ({"prior": "foo"}, "prior 'foo'"),
+        ({"prior": "mace:/none"}, "model file|nucleate\\[mace\\]"),
         ({"split_by": "nothing"}, "no entry 'nothing'"),
     ],
 )

@@ -23,7 +23,7 @@ class CrystalBatch:
         numbers: (n_atoms,) atomic numbers, int64.
         structure: (n_atoms,) index of each atom's structure, ascending, int64.
         moments: (n_atoms,) starting moments, Bohr magnetons; zero where a structure has none.
-        ids: (n_structures,) what follows a structure through selections: its place in the list that the batch was made of, int64.
+        ids: (n_structures,) index of each structure in the list that the batch was created from, kept by `select`, int64.
     """
 
     positions: Tensor
@@ -43,7 +43,11 @@ class CrystalBatch:
     def from_atoms(
         cls, structures: Sequence[Atoms], dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> CrystalBatch:
-        """Create a batch from `ase.Atoms`, each taken as periodic in three directions."""
+        """Create a batch from `ase.Atoms`; every structure is treated as periodic in three directions.
+
+        Raises:
+            BadInput: the starting moments of a structure are vectors.
+        """
         counts = [len(atoms) for atoms in structures]
         if structures:
             positions = np.concatenate([atoms.positions for atoms in structures])
@@ -53,7 +57,7 @@ class CrystalBatch:
         else:
             positions, cells, numbers, moments = np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0, dtype=int), np.zeros(0)
         if moments.ndim > 1:
-            raise BadInput("starting moments are vectors; a batch carries one number an atom")
+            raise BadInput("starting moments are vectors; give one number per atom (collinear moments)")
         return cls(
             torch.as_tensor(positions, dtype=dtype, device=device),
             torch.as_tensor(cells, dtype=dtype, device=device),
@@ -63,26 +67,26 @@ class CrystalBatch:
         )
 
     def to_atoms(self) -> list[Atoms]:
-        """Convert to `ase.Atoms` in double precision, periodic."""
+        """Convert to a list of periodic `ase.Atoms` in double precision."""
         positions = self.positions.detach().cpu().double().numpy()
         cells = self.cells.detach().cpu().double().numpy()
         numbers = self.numbers.cpu().numpy()
         moments = self.moments.detach().cpu().double().numpy()
         counts = self.counts.cpu().numpy()
-        found = []
+        structures = []
         for end, count, cell in zip(np.cumsum(counts), counts, cells, strict=True):
             own = slice(end - count, end)
-            found.append(Atoms(numbers=numbers[own], positions=positions[own], cell=cell, pbc=True))
+            structures.append(Atoms(numbers=numbers[own], positions=positions[own], cell=cell, pbc=True))
             if moments[own].any():
-                found[-1].set_initial_magnetic_moments(moments[own])
-        return found
+                structures[-1].set_initial_magnetic_moments(moments[own])
+        return structures
 
     def __len__(self) -> int:
         return self.cells.shape[0]
 
     @property
     def counts(self) -> Tensor:
-        """(n_structures,) atoms in each structure."""
+        """(n_structures,) number of atoms of each structure."""
         return torch.bincount(self.structure, minlength=len(self))
 
     @property
@@ -108,7 +112,7 @@ class CrystalBatch:
 
     @staticmethod
     def concatenate(batches: Sequence[CrystalBatch]) -> CrystalBatch:
-        """Concatenate batches."""
+        """Concatenate batches; `ids` are kept, so they may repeat."""
         offsets = np.cumsum([0] + [len(batch) for batch in batches])
         return CrystalBatch(
             torch.cat([batch.positions for batch in batches]),
@@ -130,7 +134,7 @@ class CrystalBatch:
 
 
 def ragged_arange(starts: Tensor, counts: Tensor) -> Tensor:
-    """`concatenate([arange(s, s + c) for s, c in zip(starts, counts)])` without the loop."""
+    """Return `concatenate([arange(s, s + c) for s, c in zip(starts, counts)])` without a Python loop."""
     ends = torch.cumsum(counts, 0)
     total = int(ends[-1]) if len(ends) else 0
     steps = torch.arange(total, device=starts.device)

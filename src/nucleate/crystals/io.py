@@ -1,4 +1,4 @@
-"""Reading of structure files; what cannot be read exactly is refused."""
+"""Reading and validation of structure files. Ambiguous files are refused rather than guessed."""
 
 from __future__ import annotations
 
@@ -11,40 +11,45 @@ from nucleate.crystals.formats import read_frames
 from nucleate.errors import BadInput
 
 REFUSED_SUFFIXES = {".pkl", ".pickle", ".py", ".so"}
-"""Of files whose reading can run code."""
+"""Suffixes of files that can run code when they are read."""
 MOST_FRAMES = 100_000
+"""Largest number of structures in one file."""
 
 
 def read_structures(path: str | Path) -> list[Atoms]:
-    """Read all structures of a file: CIF, extended XYZ, POSCAR, pymatgen JSON, SHELX .res, CASTEP .cell, pw.x input, or others of ASE.
+    """Read all structures of a file.
 
-    Starting moments (`initial_magmoms`, magnetic CIF, MAGMOM in an INCAR beside a POSCAR) and constraints are kept; moments that are
-    results (`magmoms`) are not starting moments. What is read in another way than it stands there is said with an `InputNote`.
+    Formats are CIF, extended XYZ, POSCAR, pymatgen JSON, SHELX .res, CASTEP .cell, pw.x input, and those that ASE recognises. Starting
+    moments (`initial_magmoms`, magnetic CIF, MAGMOM in an INCAR beside a POSCAR) and constraints are kept; moments that are results
+    (`magmoms`) are not used as starting moments. An `InputNote` reports values that are interpreted differently from the text of the file.
 
     Raises:
-        BadInput: no such file, a format or setting that cannot be read without guessing, no atoms, no cell, numbers that are not finite,
-            atoms that overlap, partial occupancies; names file, structure and what to do.
+        BadInput: the file does not exist, is ambiguous or cannot be parsed, or a structure does not pass `check_structure`.
     """
     path = Path(path)
     if path.suffix.lower() in REFUSED_SUFFIXES:
-        raise BadInput(f"{path}: files of this kind can run code when read; convert it to CIF or extended XYZ")
+        raise BadInput(f"{path}: files with the suffix '{path.suffix}' can run code when read; convert it to CIF or extended XYZ")
     frames = read_frames(path)
     if not frames:
-        raise BadInput(f"{path}: holds no structure")
+        raise BadInput(f"{path}: contains no structures; is the file complete?")
     if len(frames) > MOST_FRAMES:
-        raise BadInput(f"{path}: holds {len(frames)} structures; at most {MOST_FRAMES} can be read")
+        raise BadInput(f"{path}: contains {len(frames)} structures; at most {MOST_FRAMES} can be read")
     for number, atoms in enumerate(frames):
         where = f"{path}, structure {number + 1}" if len(frames) > 1 else str(path)
         settle_periodicity(atoms, where)
         check_structure(atoms, where)
-        # Results of another program's calculation say nothing of ours.
+        # Energies and forces in a file were calculated with other settings than the reference's.
         atoms.calc = None
     return frames
 
 
 def read_structure(path: str | Path) -> Atoms:
-    """Read the only structure of a file; raises `BadInput` as `read_structures` does, and if the file contains several."""
+    """Read a file with exactly one structure.
+
+    Raises:
+        BadInput: as for `read_structures`, or the file contains several structures.
+    """
     frames = read_structures(path)
     if len(frames) > 1:
-        raise BadInput(f"{path}: holds {len(frames)} structures; give a file with one")
+        raise BadInput(f"{path}: contains {len(frames)} structures; give a file with one")
     return frames[0]

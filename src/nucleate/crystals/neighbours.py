@@ -1,7 +1,7 @@
 """Periodic neighbour lists by vesin, reused during a relaxation with a skin.
 
-No minimum-image convention: every periodic image within the cutoff is a neighbour, so cells smaller
-than the cutoff are right.
+Every periodic image within the cutoff is a neighbour (there is no minimum-image convention), so cells smaller than the cutoff are treated
+correctly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nucleate.errors import BadInput
 
 @dataclass(frozen=True)
 class Edges:
-    """Directed pairs (each pair twice), ascending in `centre`.
+    """Directed edges of a neighbour list (each pair twice), ascending in `centre`.
 
     Attributes:
         centre: (n_edges,) atom index in the batch.
@@ -39,18 +39,19 @@ class Edges:
         cells = batch.cells.index_select(0, batch.structure.index_select(0, self.centre))
         positions = batch.positions
         apart = positions.index_select(0, self.neighbour) - positions.index_select(0, self.centre)
-        # One product of a row and a cell an edge, added in place of a separate pass over all edges.
+        # baddbmm fuses the product of shift and cell with the addition, which saves one pass over all edges.
         return torch.baddbmm(apart.unsqueeze(1), self.shift.to(apart.dtype).unsqueeze(1), cells).squeeze(1)
 
 
 MOST_IMAGES = 1e8
-"""Images of atoms within reach of a cell; a sheared or crushed cell has so many that a search would not end."""
+"""Largest number of atom images within the cutoff of a cell; strongly sheared or flat cells exceed it."""
 
 
 def _pairs(positions: np.ndarray, cell: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return centre, neighbour and shift of all directed pairs of one structure."""
     images = len(positions) * np.prod(2 * np.ceil(cutoff * np.linalg.norm(np.linalg.inv(cell), axis=0)) + 1)
     if not images < MOST_IMAGES:
-        raise BadInput(f"a cell of {abs(np.linalg.det(cell)):.3g} Å³ is too flat: {images:.2g} images of atoms within {cutoff:g} Å")
+        raise BadInput(f"the cell of {abs(np.linalg.det(cell)):.3g} Å³ is too flat: it has {images:.2g} atom images within {cutoff:g} Å")
     finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
     i, j, shift = finder.compute(points=positions, box=cell, periodic=True, quantities="ijS")
     return i.astype(np.int64), j.astype(np.int64), shift.astype(np.float64)
@@ -60,7 +61,7 @@ _List = tuple[Tensor, Tensor, Tensor]
 
 
 def _alone(positions: Tensor, cells: Tensor, structure: Tensor, cutoff: float) -> Tensor:
-    """(n_structures,) whether no atom reaches an image of the structure: molecules in large cells."""
+    """Return (n_structures,) flags of structures whose atoms are beyond the cutoff of all images, such as molecules in large cells."""
     inverse = torch.linalg.inv(cells)
     heights = 1 / inverse.norm(dim=1)
     fractional = (positions.unsqueeze(1) @ inverse.index_select(0, structure)).squeeze(1)
@@ -72,7 +73,7 @@ def _alone(positions: Tensor, cells: Tensor, structure: Tensor, cutoff: float) -
 
 
 def _all_pairs(positions: Tensor, starts: Tensor, counts: Tensor, which: Tensor, cutoff: float) -> dict[int, _List]:
-    """The lists of the structures `which`, found in one pass over all their pairs."""
+    """Return the neighbour lists of the structures `which`, computed together from the distances of all their pairs."""
     if not len(which):
         return {}
     n = counts[which]
@@ -93,16 +94,15 @@ def neighbour_edges(batch: CrystalBatch, cutoff: float) -> Edges:
 
 
 class SkinNeighbours:
-    """Neighbour list with a skin, rebuilt only for structures that changed too much.
+    """Neighbour list with a skin, rebuilt only for structures that have changed too much.
 
-    A pair further apart than `cutoff + skin` when the list was made cannot have come within `cutoff`
-    while `(cutoff + skin) * s - 2 u >= cutoff`, where s is the smallest singular value of the
-    deformation since then and u the largest displacement beyond that deformation. That is exact for
-    strained cells, not an estimate.
+    A pair that was further apart than `cutoff + skin` when the list was built is still beyond `cutoff` as long as
+    `(cutoff + skin) * s - 2 u >= cutoff`, where s is the smallest singular value of the deformation since then and u the largest
+    displacement in addition to that deformation. The bound is rigorous for strained cells.
 
     Args:
         cutoff: pairs closer than this are always listed, Å.
-        skin: the margin, Å.
+        skin: distance beyond the cutoff up to which pairs are listed as well, Å.
     """
 
     def __init__(self, cutoff: float, skin: float = 0.4):
@@ -115,7 +115,7 @@ class SkinNeighbours:
         self._edges: Edges | None = None
 
     def reset(self) -> None:
-        """Discard the list, before another batch is used."""
+        """Discard the list; to be called before an unrelated batch is used."""
         self._lists = []
         self._edges = None
 
@@ -124,13 +124,13 @@ class SkinNeighbours:
 
         Args:
             chosen: int64 indices into the old batch, ascending.
-            batch: the old batch, from which the atoms of `chosen` are found.
+            batch: the old batch.
             added: number of structures appended after them.
         """
         if len(self._lists) != len(batch):
             self.reset()
             return
-        # Structures appended since the last update have no reference geometry yet; they come last.
+        # Structures appended since the last update have no reference geometry yet; they are at the end of the batch.
         known, atoms = self._cells.shape[0], self._positions.shape[0]
         old = CrystalBatch(self._positions, self._cells, batch.numbers[:atoms].cpu(), batch.structure[:atoms].cpu())
         kept = old.select(chosen[chosen < known].cpu())
@@ -139,7 +139,7 @@ class SkinNeighbours:
         self._edges = None
 
     def update(self, batch: CrystalBatch) -> Edges:
-        """Return edges that contain all pairs within the cutoff, and some beyond it within the skin."""
+        """Return edges with all pairs within the cutoff, and some of the pairs between `cutoff` and `cutoff + skin`."""
         positions = batch.positions.detach().double().cpu()
         cells = batch.cells.detach().double().cpu()
         structure = batch.structure.cpu()
@@ -155,7 +155,7 @@ class SkinNeighbours:
             affine = (self._positions.unsqueeze(1) @ deformation.index_select(0, structure[:n_known_atoms])).squeeze(1)
             moved = (positions[:n_known_atoms] - affine).norm(dim=1)
             farthest = torch.zeros(known, dtype=torch.float64).index_reduce_(0, structure[:n_known_atoms], moved, "amax")
-            # The smallest singular value through the 3x3 Gram matrix: much faster than an SVD.
+            # The smallest singular value is computed from the 3x3 Gram matrix, which is much faster than an SVD.
             gram = deformation @ deformation.transpose(1, 2)
             smallest = torch.linalg.eigvalsh(gram)[:, 0].clamp_min(0).sqrt()
             reach = (self.cutoff + self.skin) * smallest - 2 * farthest
@@ -167,10 +167,11 @@ class SkinNeighbours:
         return self._edges
 
     def _rebuild(self, batch: CrystalBatch, positions: Tensor, cells: Tensor, stale: Tensor) -> None:
+        """Rebuild the lists of the structures in the mask `stale` and concatenate all lists."""
         counts = batch.counts.cpu()
         starts = torch.cumsum(counts, 0) - counts
         points, boxes = positions.numpy(), cells.numpy()
-        # A large molecule has more pairs than are worth looking at.
+        # For large molecules vesin's cell list is faster than the distances of all pairs.
         alone = stale & _alone(positions, cells, batch.structure.cpu(), self.cutoff + self.skin) & (counts <= 200)
         self.builds += int(alone.sum())
         for k, entry in _all_pairs(positions, starts, counts, alone.nonzero().flatten(), self.cutoff + self.skin).items():

@@ -1,8 +1,8 @@
 """Homogeneous strain of a batch, and Fréchet coordinates of a variable cell.
 
-A cell with logarithmic strain L (a symmetric 3x3 matrix) is `cells0 @ expm(L)`; atoms ride along. Their gradient
-needs the Fréchet derivative of the matrix exponential (A. H. Al-Mohy and N. J. Higham, SIAM J. Matrix Anal. Appl. 30,
-1639 (2009), doi 10.1137/080716426), taken here from the exponential of a 6x6 block matrix.
+A cell with logarithmic strain L (a symmetric 3x3 matrix) is `cells0 @ expm(L)`, and fractional positions are kept. The gradient with
+respect to L needs the Fréchet derivative of the matrix exponential (A. H. Al-Mohy and N. J. Higham, SIAM J. Matrix Anal. Appl. 30,
+1639 (2009), doi 10.1137/080716426), which is computed here from the exponential of a 6x6 block matrix.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from nucleate.crystals.batch import CrystalBatch
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""Row and column of each component in ASE's Voigt order xx, yy, zz, yz, xz, xy."""
 
 
 def deform(batch: CrystalBatch, gradient: Tensor) -> CrystalBatch:
@@ -22,7 +23,10 @@ def deform(batch: CrystalBatch, gradient: Tensor) -> CrystalBatch:
 
     Args:
         batch: the structures.
-        gradient: (n_structures, 3, 3); row vectors are multiplied from the right.
+        gradient: (n_structures, 3, 3) deformation gradients; row vectors are multiplied by them from the right.
+
+    Returns:
+        The deformed structures.
     """
     per_atom = gradient.index_select(0, batch.structure)
     positions = (batch.positions.unsqueeze(1) @ per_atom).squeeze(1)
@@ -30,11 +34,11 @@ def deform(batch: CrystalBatch, gradient: Tensor) -> CrystalBatch:
 
 
 def frechet_adjoint(log_strain: Tensor, outer: Tensor) -> Tensor:
-    """Gradient of a scalar with respect to L, given its gradient `outer` with respect to expm(L).
+    """Return the gradient of a scalar with respect to L from its gradient `outer` with respect to expm(L).
 
     Args:
-        log_strain: (n, 3, 3).
-        outer: (n, 3, 3).
+        log_strain: (n, 3, 3) logarithmic strains L.
+        outer: (n, 3, 3) gradients with respect to expm(L).
 
     Returns:
         (n, 3, 3): the adjoint Fréchet derivative of expm at L applied to `outer`.
@@ -50,12 +54,12 @@ def frechet_adjoint(log_strain: Tensor, outer: Tensor) -> Tensor:
 
 
 def voigt_from_full(stress: Tensor) -> Tensor:
-    """(..., 3, 3) to (..., 6) in ASE's order xx, yy, zz, yz, xz, xy (symmetrised)."""
+    """Convert (..., 3, 3) tensors to (..., 6) in ASE's order xx, yy, zz, yz, xz, xy; the tensors are symmetrised."""
     symmetric = 0.5 * (stress + stress.transpose(-1, -2))
     return torch.stack([symmetric[..., i, j] for i, j in VOIGT], dim=-1)
 
 
 def full_from_voigt(stress: Tensor) -> Tensor:
-    """(..., 6) in ASE's order to symmetric (..., 3, 3)."""
+    """Convert (..., 6) components in ASE's order to symmetric (..., 3, 3) tensors."""
     rows = [[0, 5, 4], [5, 1, 3], [4, 3, 2]]
     return torch.stack([torch.stack([stress[..., k] for k in row], dim=-1) for row in rows], dim=-2)

@@ -1,6 +1,6 @@
-"""Relaxation of leads, labelled minima of the committee, on the reference with few calls.
+"""Relaxation of leads on the reference with few calls; a lead is a labelled minimum of the committee.
 
-Each call is a quasi-Newton step with the reference's gradient and the committee's curvature (see `newton`).
+Each call is a quasi-Newton step with the gradient of the reference and the curvature of the committee (see `newton`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from nucleate.potentials.base import Potential
 from nucleate.reference.dispatch import Dispatcher
 
 MOST_CALLS = 14
-"""Calls after which a lead that will not settle is dropped."""
+"""Number of calls after which a lead that has not converged is dropped."""
 SHORTEST = 0.01
-"""Å; a lead whose trusted step has shrunk below this is dropped."""
+"""Smallest trust radius, Å; a lead whose trust radius is smaller is dropped."""
 NEARLY_SYMMETRIC = 0.3
-"""Å; symmetry within this is tried exactly: soft cells settle while they are still sheared by some percent."""
+"""Tolerance for symmetrised geometries, Å. They are tried because soft cells converge while they are still sheared by a few percent."""
 DUPLICATE_ENERGY = 0.005
-"""eV/atom within which two matching minima are one polymorph."""
+"""Largest energy difference of two matching minima that are one polymorph, eV/atom."""
 
 
 class Step(NamedTuple):
@@ -43,11 +43,11 @@ class LeadFollower:
     """Relaxes leads on the reference until they are confirmed or dropped.
 
     Args:
-        dispatcher: the way to the reference.
-        settings: of the search.
-        pressure: GPa.
+        dispatcher: runs the reference calculations.
+        settings: settings of the search.
+        pressure: external pressure, GPa.
         species: atomic numbers of the search.
-        on_polymorph: Called with each newly confirmed polymorph; returning True ends the search.
+        on_polymorph: called with each newly confirmed polymorph; the relaxation of leads ends if it returns True.
     """
 
     def __init__(
@@ -65,21 +65,21 @@ class LeadFollower:
         self.on_polymorph = on_polymorph
 
     def settled(self, lead: Lead) -> bool:
-        """Whether the last label meets the convergence criteria."""
+        """Return whether the best label meets the convergence criteria."""
         return lead.fmax <= self.settings.fmax and lead.smax <= self.settings.smax
 
     def follow(self, state: LoopState, model: Potential, round: int, count: int, steps: int) -> bool:
         """Make up to `steps` reference calls for each of the `count` most promising leads.
 
         Args:
-            state: of the loop; leads and polymorphs change.
+            state: state of the loop, whose leads and polymorphs are changed.
             model: the committee.
-            round: of the search.
-            count: leads followed.
-            steps: calls for each.
+            round: round of the search.
+            count: number of leads.
+            steps: number of calls for each lead.
 
         Returns:
-            True when `on_polymorph` asked to end.
+            Whether `on_polymorph` returned True.
         """
         chosen = self.urgent(state, count)
         for step in range(steps + 1):
@@ -118,13 +118,13 @@ class LeadFollower:
         return sorted((lead for lead in state.leads if lead.status == "open"), key=lambda lead: lead.estimate)
 
     def _step(self, state: LoopState, leads: list[Lead], model: Potential, round: int) -> bool:
-        """One quasi-Newton step and one label for each lead; False when there was nothing to ask."""
+        """Take one quasi-Newton step and one label for each lead; return False if no call was made."""
         asked: list[Lead] = []
         ends: list[tuple[Atoms, Step | int]] = []
         for lead in leads:
             atoms, how = self._next(lead, model)
             if self._beside(atoms, [end for end, _ in ends]):
-                # Two leads on their way to one minimum: the lower one goes first.
+                # Two leads are close to the same minimum, so only the lower one is continued.
                 continue
             if self._known(state, atoms, lead):
                 lead.status = "duplicate"
@@ -133,7 +133,7 @@ class LeadFollower:
             ends.append((atoms, how))
         left = self.dispatcher.remaining()
         if left is not None:
-            # Under a budget the most promising go first; those left over stay open.
+            # The most promising leads are first; those beyond the budget stay open.
             asked, ends = asked[:left], ends[:left]
         if not asked:
             return False
@@ -148,7 +148,7 @@ class LeadFollower:
                     lead.offer_symmetrised(atoms, answer, self.pressure)
                 continue
             if isinstance(answer, ReferenceFailed):
-                # A time limit or a dead worker says nothing about the crystal: a shorter step asks something else.
+                # The failure may be due to a time limit or a lost worker, so a shorter step is tried next.
                 lead.calls += 1
                 lead.trust = 0.5 * how.longest
             else:
@@ -160,7 +160,10 @@ class LeadFollower:
         return True
 
     def _next(self, lead: Lead, model: Potential) -> tuple[Atoms, Step | int]:
-        """The geometry to ask about: the lead's own with more symmetry (and its space group), or a quasi-Newton step from it."""
+        """Return the next geometry of a lead with its origin.
+
+        It is the symmetrised geometry (with the number of its space group) if there is one, otherwise a quasi-Newton step.
+        """
         exact = self._symmetrised(lead)
         if exact is not None:
             return exact
@@ -178,18 +181,19 @@ class LeadFollower:
         return frame.atoms(there), Step(there, frame, longest_move(step))
 
     def _symmetrised(self, lead: Lead) -> tuple[Atoms, int] | None:
-        """The lead with the symmetry it nearly has, each space group once."""
+        """Return the symmetrised geometry of a lead and its space group; None if there is none or it has been tried."""
         if lead.calls >= MOST_CALLS:
             return None
-        found = symmetrised(lead.atoms, NEARLY_SYMMETRIC)
-        return None if found is None or found[1] in lead.tried else found
+        exact = symmetrised(lead.atoms, NEARLY_SYMMETRIC)
+        return None if exact is None or exact[1] in lead.tried else exact
 
     def _beside(self, atoms: Atoms, others: list[Atoms]) -> bool:
+        """Return whether the fingerprint of a structure is close to that of one of the others."""
         mine, theirs = fingerprints([atoms], self.species), fingerprints(others, self.species)
         return bool(nearest(mine, theirs)[0] < self.settings.cluster_tolerance)
 
     def _known(self, state: LoopState, atoms: Atoms, lead: Lead) -> bool:
-        """Whether a confirmed polymorph is about to be found again."""
+        """Return whether a lead is approaching a confirmed polymorph."""
         if not state.polymorphs:
             return False
         mine = fingerprints([atoms], self.species)
@@ -197,7 +201,7 @@ class LeadFollower:
         close = np.flatnonzero(np.linalg.norm(theirs - mine[0], axis=1) < self.settings.cluster_tolerance)
         for k in close:
             polymorph = state.polymorphs[int(k)]
-            # One that lies below may be the undistorted crystal, which the loose matcher takes for the same.
+            # A lead below the polymorph may be the undistorted crystal, which the tolerant matcher does not distinguish from it.
             above = lead.estimate - polymorph.energy
             if -0.1 * DUPLICATE_ENERGY < above < 4 * DUPLICATE_ENERGY and same_crystal(atoms, polymorph.atoms):
                 polymorph.found += 1
@@ -205,6 +209,7 @@ class LeadFollower:
         return False
 
     def _confirm(self, state: LoopState, lead: Lead, model: Potential, round: int) -> bool:
+        """Add a converged lead to the polymorphs unless it is a duplicate; return whether `on_polymorph` returned True."""
         lead.status = "confirmed"
         found = 1
         for place, polymorph in enumerate(state.polymorphs):
@@ -213,7 +218,7 @@ class LeadFollower:
                 if lead.energy > polymorph.energy - 1e-5:
                     lead.status = "duplicate"
                     return False
-                # The lower of two geometries of one crystal stands for it.
+                # The polymorph is represented by the geometry with the lower energy.
                 found = state.polymorphs.pop(place).found
                 break
         symbol, number = space_group(lead.atoms)

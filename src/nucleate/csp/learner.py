@@ -1,4 +1,4 @@
-"""The learned potential of a search: a committee of any family, alone or as a correction to a prior."""
+"""The learned potential of a search: a committee of any family, alone or as a correction of a prior."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Learner:
 
     Args:
         species: atomic numbers.
-        model: family, its settings, prior.
-        training: steps and weights.
-        seed: of weights, minibatches and bootstrap.
-        reference: what labels; a prior that is the reference itself is refused.
-        answers: file that keeps what the prior said.
+        model: family of the potential, its settings and its prior.
+        training: settings of the training.
+        seed: random seed of weights, minibatches and bootstrap.
+        reference: reference of the labels; it must not be the prior itself.
+        answers: file that stores the predictions of the prior; None does not store them.
 
     Attributes:
-        left_out: labels the last training did without, since the prior has no answer for their structures.
+        left_out: number of labels that the last training did not use, because the prior cannot evaluate their structures.
 
     Raises:
-        BadInput: settings that contradict each other.
+        BadInput: settings contradict each other, or the prior does not support an element.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Learner:
         self.prior = None if model.prior is None else PriorAnswers(PriorPotential(model.prior), answers)
         self._learned: Learned | None = None
         self.left_out = 0
-        # What cannot work is said now, not after the first labels are paid for.
+        # A model that cannot be built must raise its error here, before reference calls are made.
         if self.prior is not None:
             check_species(self.prior.prior.species, species)
         if not isinstance(self.options, SoapKrrSettings):
@@ -88,11 +88,11 @@ class Learner:
         return fit_model(self._learned, data, self.training.of_round(self.seed, warm), warm, progress)
 
     def save(self, path: Path, sigma_factor: float) -> None:
-        """Save the model of a round."""
+        """Save the model of a round to a file."""
         assert self._learned is not None
         save_committee(path, self._learned, sigma_factor, self.settings.prior)
 
     def load(self, path: Path) -> None:
-        """Load the model of a round."""
-        found, _ = load_potential(path)
-        self._learned = found.learned
+        """Load the model of a round from a file."""
+        potential, _ = load_potential(path)
+        self._learned = potential.learned

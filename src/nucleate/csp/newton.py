@@ -1,8 +1,8 @@
 """Quasi-Newton steps of a lead, with gradients of the reference and the Hessian of the committee.
 
-The Hessian begins as the committee's, by finite differences in one batch, made positive definite; every pair of
-reference labels of the lead then corrects it by a BFGS update (J. Nocedal and S. J. Wright, Numerical Optimization, Springer 2006,
-doi 10.1007/978-0-387-40065-5, eq. 6.19). The committee supplies what it knows well early, curvature; the gradient is the reference's own.
+The initial Hessian is that of the committee, computed by finite differences in one batch and made positive definite. Each pair of
+consecutive reference labels of the lead then corrects it by a BFGS update (J. Nocedal and S. J. Wright, Numerical Optimization, Springer
+2006, doi 10.1007/978-0-387-40065-5, eq. 6.19). The curvature of a committee is accurate after few labels; the gradient is exact.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from nucleate.relax.state import Evaluation, State, evaluate, row_owner
 from nucleate.units import GPA
 
 SOFTEST, STIFFEST = 1.0, 80.0
-"""eV/Å²; eigenvalues of the committee's Hessian are kept within these, by absolute value."""
+"""Bounds of the absolute eigenvalues of the committee's Hessian, eV/Å²."""
 DISPLACEMENT = 0.02
-"""Å, of the finite differences."""
+"""Displacement of the finite differences, Å."""
 _SYMMETRIC = torch.zeros(6, 3, 3, dtype=torch.float64)
+"""Orthonormal basis of the symmetric 3x3 matrices, in Voigt order."""
 for _k, (_i, _j) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
     _SYMMETRIC[_k, _i, _j] = _SYMMETRIC[_k, _j, _i] = 1.0 if _i == _j else 0.5**0.5
 
@@ -31,11 +32,11 @@ for _k, (_i, _j) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
 class Frame:
     """Coordinates of a lead: atomic positions and logarithmic strain relative to the cell of its first label.
 
-    The vector holds 3 n atom coordinates (Å) and six components of n times the symmetric strain (Å).
+    A vector consists of 3 n atomic coordinates (Å) and six components of n times the symmetric strain.
 
     Args:
         origin: the structure whose cell is the frame.
-        pressure: GPa.
+        pressure: external pressure, GPa.
     """
 
     def __init__(self, origin: Atoms, pressure: float):
@@ -44,7 +45,7 @@ class Frame:
         self.n = len(origin)
 
     def _states(self, vectors: Tensor) -> State:
-        """A batch of copies at the coordinates `vectors` (k, 3 n + 6), not evaluated."""
+        """Return the state of a batch of copies at the coordinates `vectors` (k, 3 n + 6), not evaluated."""
         k = len(vectors)
         batch = CrystalBatch.from_atoms([self.origin] * k)
         atoms = vectors[:, : 3 * self.n].reshape(-1, 3)
@@ -57,13 +58,13 @@ class Frame:
         )  # fmt: skip
 
     def _vectors(self, rows: Tensor, k: int) -> Tensor:
-        """Row tensors of k copies as (k, 3 n + 6)."""
+        """Convert a row tensor of k copies to (k, 3 n + 6) vectors."""
         atoms = rows[: k * self.n].reshape(k, 3 * self.n)
         cells = rows[k * self.n :].reshape(k, 3, 3)
         return torch.cat([atoms, torch.einsum("kij,cij->kc", cells, _SYMMETRIC)], dim=1)
 
     def beginning(self) -> np.ndarray:
-        """(3 n + 6,) coordinates of the origin itself."""
+        """Return the (3 n + 6,) coordinates of the origin."""
         return np.concatenate([self.origin.positions.flatten(), np.zeros(6)])
 
     def atoms(self, vector: np.ndarray) -> Atoms:
@@ -72,22 +73,29 @@ class Frame:
         return atoms
 
     def gradient(self, vector: np.ndarray, forces: np.ndarray, stress: np.ndarray) -> np.ndarray:
-        """(3 n + 6,) gradient of the enthalpy at a labelled structure, eV/Å."""
+        """Return the (3 n + 6,) gradient of the enthalpy at a labelled structure, eV/Å.
+
+        Args:
+            vector: (3 n + 6,) coordinates of the structure.
+            forces: (n, 3) forces, eV/Å.
+            stress: (6,) stress, eV/Å³.
+        """
         state = self._evaluated(vector, forces, stress)
         return -self._vectors(state.gradient_force, 1)[0].numpy()
 
     def _evaluated(self, vector: np.ndarray, forces: np.ndarray, stress: np.ndarray) -> State:
-        said = Evaluation(
+        """Return the state at given coordinates with given forces and stress."""
+        evaluation = Evaluation(
             torch.zeros(1, dtype=torch.float64),
             torch.as_tensor(np.array(forces)),
             full_from_voigt(torch.as_tensor(np.array(stress))).unsqueeze(0),
             torch.zeros(1, dtype=torch.float64),
         )
         state = self._states(torch.as_tensor(np.asarray(vector)).unsqueeze(0))
-        return evaluate(state, lambda batch: said, self.pressure, variable_cell=True)
+        return evaluate(state, lambda batch: evaluation, self.pressure, variable_cell=True)
 
     def hessian(self, model: Potential, vector: np.ndarray) -> np.ndarray:
-        """(3 n + 6, 3 n + 6) of the committee's enthalpy, symmetric and positive definite, eV/Å²."""
+        """Return the (3 n + 6, 3 n + 6) Hessian of the committee's enthalpy, made positive definite, eV/Å²."""
         size = 3 * self.n + 6
         centre = torch.as_tensor(np.asarray(vector))
         shifts = DISPLACEMENT * torch.eye(size, dtype=torch.float64)
@@ -101,7 +109,7 @@ class Frame:
 
 
 def bfgs(hessian: np.ndarray, points: list[np.ndarray], gradients: list[np.ndarray]) -> np.ndarray:
-    """Update a positive definite Hessian by consecutive labels; pairs without positive curvature are damped."""
+    """Update a positive definite Hessian with consecutive points and gradients; pairs without positive curvature are damped."""
     matrix = hessian.copy()
     for before in range(len(points) - 1):
         s = points[before + 1] - points[before]
@@ -110,7 +118,7 @@ def bfgs(hessian: np.ndarray, points: list[np.ndarray], gradients: list[np.ndarr
         curvature = float(s @ along)
         if curvature < 1e-10:
             continue
-        # Powell's damping (Nocedal and Wright, procedure 18.2) keeps the matrix positive definite.
+        # Powell's damping keeps the matrix positive definite (Nocedal and Wright, procedure 18.2).
         theta = 1.0 if s @ y >= 0.2 * curvature else 0.8 * curvature / (curvature - float(s @ y))
         r = theta * y + (1 - theta) * along
         matrix += np.outer(r, r) / float(s @ r) - np.outer(along, along) / curvature
@@ -118,11 +126,11 @@ def bfgs(hessian: np.ndarray, points: list[np.ndarray], gradients: list[np.ndarr
 
 
 def newton_step(hessian: np.ndarray, gradient: np.ndarray, trust: float) -> np.ndarray:
-    """The quasi-Newton step, shortened so that no atom and no cell row moves further than `trust`, Å."""
+    """Return the quasi-Newton step, shortened so that no atom or cell vector moves further than `trust` (Å)."""
     step = -np.linalg.solve(hessian, gradient)
     return step * min(1.0, trust / max(longest_move(step), 1e-12))
 
 
 def longest_move(step: np.ndarray) -> float:
-    """Largest displacement of an atom or a cell vector in one step, Å."""
+    """Return the largest displacement of an atom or a cell vector in a step, Å."""
     return float(np.linalg.norm(step.reshape(-1, 3), axis=1).max())

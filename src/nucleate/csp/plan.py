@@ -1,4 +1,4 @@
-"""A search made ready: everything that follows from its settings, built in one place and checked before a folder is made."""
+"""Plan of a search: the objects that follow from its settings, built and checked before a run folder is created."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nucleate.reference.build import make_reference
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of a search and the parts that follow from them; made by `prepare`.
+    """Settings of a search and the objects that follow from them; created by `prepare`.
 
     Attributes:
-        settings: Resolved settings.
-        reference: Reference that labels structures.
+        settings: resolved settings.
+        reference: reference that labels structures.
     """
 
     settings: RunSettings
@@ -30,7 +30,7 @@ class Plan:
         """Return a generator of candidates for the search cell.
 
         Args:
-            with_seeds: Whether it proposes the user's own structures first.
+            with_seeds: whether it proposes the structures of the user first.
         """
         return make_generator(self.settings.counts, self.settings.generate, self.settings.seeds_from if with_seeds else None)
 
@@ -43,7 +43,7 @@ class Plan:
         """Return an untrained learner.
 
         Args:
-            answers: File that keeps the prior's answers; None: they are not kept.
+            answers: file that stores the predictions of the prior; None does not store them.
         """
         s = self.settings
         return Learner(s.species, s.model, s.training, s.seed, self.reference, answers)
@@ -53,18 +53,18 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
     """Return the plan of a search.
 
     Args:
-        settings: Resolved settings.
-        reference: Used in place of the one that the settings name.
+        settings: resolved settings.
+        reference: a reference in place of the one that the settings describe.
 
     Raises:
         MissingDependency: a package or program that the reference needs is not installed.
-        BadInput: settings of the reference that contradict each other.
+        BadInput: settings of the reference contradict each other.
     """
     return Plan(settings, reference or make_reference(settings.reference))
 
 
 def check_start(plan: Plan) -> None:
-    """Check what only a new search needs; a resumed one has its models and structures in its folder.
+    """Check the settings that only a new search uses; a resumed one takes models and structures from its folder.
 
     Raises:
         BadInput: model, prior and reference contradict each other, or a file of structures does not fit the formula or the pool.
@@ -73,4 +73,4 @@ def check_start(plan: Plan) -> None:
     plan.learner()
     own, pool = plan.generator(with_seeds=True).seeds, plan.settings.search.pool
     if own is not None and own.left > pool:
-        raise BadInput(f"{plan.settings.seeds_from}: holds {own.left} structures, more than the pool of {pool}; raise search.pool")
+        raise BadInput(f"{plan.settings.seeds_from}: contains {own.left} structures, but search.pool is {pool}; increase search.pool")

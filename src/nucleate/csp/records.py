@@ -1,4 +1,4 @@
-"""State of the loop between rounds, as records that convert to JSON and back without loss."""
+"""State of the loop between rounds, as records that are converted to JSON and back without loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nucleate.units import GPA
 
 
 def atoms_to_dict(atoms: Atoms) -> dict[str, Any]:
-    """Numbers, cell and positions; floats survive JSON exactly."""
+    """Return numbers, cell and positions as lists; JSON preserves floating-point numbers exactly."""
     return {
         "numbers": atoms.numbers.tolist(),
         "cell": atoms.cell.array.tolist(),
@@ -25,24 +25,24 @@ def atoms_to_dict(atoms: Atoms) -> dict[str, Any]:
 
 
 def atoms_from_dict(data: dict[str, Any]) -> Atoms:
-    """The inverse of `atoms_to_dict`."""
+    """Create atoms from the result of `atoms_to_dict`."""
     return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=True)
 
 
 @dataclass
 class Carried:
-    """Candidate carried over to the pool of the next round."""
+    """A relaxed candidate that is carried over to the pool of the next round."""
 
     atoms: Atoms
     origin: str
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-serialisable."""
+        """Return the record as a JSON-serialisable dictionary."""
         return {"atoms": atoms_to_dict(self.atoms), "origin": self.origin}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Carried:
-        """The inverse of `as_dict`."""
+        """Create a record from the result of `as_dict`."""
         return cls(atoms_from_dict(data["atoms"]), data["origin"])
 
 
@@ -51,23 +51,23 @@ _PLAIN = ("energy", "fmax", "smax", "origin", "calls", "status", "trust", "best"
 
 @dataclass
 class Lead:
-    """Labelled minimum of the committee that is being relaxed on the reference.
+    """A labelled minimum of the committee that is relaxed on the reference.
 
     Attributes:
         atoms: geometry of the best label.
-        start: geometry of the first label, from which the proof sets out.
+        start: geometry of the first label, from which the proof starts.
         energy: enthalpy per atom of the best label, eV/atom.
         fmax, smax: largest reference force (eV/Å) and stress plus pressure (GPa) of the best label.
-        origin: the candidate's generator.
-        calls: reference calls spent on it.
+        origin: generator of the candidate.
+        calls: number of reference calls.
         status: `open`, `confirmed`, `dropped` or `duplicate`.
-        estimate: where its minimum is expected, eV/atom.
-        forces, stress: of that label.
-        frame: geometry whose cell is the frame of `path`: `start`, or the last symmetrised one.
-        path: coordinates of its labels in that frame, and the gradients there (see `newton.Frame`).
-        trust: longest move of an atom in the next step, Å.
-        best: index into `path` of the best label.
-        tried: space groups it was symmetrised to.
+        estimate: estimated energy of the minimum, eV/atom.
+        forces, stress: forces (eV/Å) and stress (eV/Å³) of the best label.
+        frame: geometry whose cell is the frame of `path`: `start`, or the last symmetrised geometry.
+        path: coordinates and gradients of the labels in that frame (see `newton.Frame`).
+        trust: trust radius, the largest displacement of an atom in the next step, Å.
+        best: index of the best label in `path`.
+        tried: space groups of the symmetrised geometries that have been tried.
     """
 
     atoms: Atoms
@@ -92,21 +92,21 @@ class Lead:
 
     @property
     def estimate(self) -> float:
-        """Estimated energy of the minimum, harmonic in forces (8 eV/Å²) and stress (bulk modulus 100 GPa)."""
+        """Harmonic estimate of the energy of the minimum, with 8 eV/Å² for atoms and a bulk modulus of 100 GPa, eV/atom."""
         atomic = float((self.forces**2).sum(1).mean()) / (2 * 8.0)
         volume = self.atoms.get_volume() / len(self.atoms)
         return self.energy - atomic - volume * (self.smax * GPA) ** 2 / (2 * 100 * GPA)
 
     def offer(self, atoms: Atoms, label: Label, pressure: float) -> bool:
-        """Accept a new label if it is lower, or converged and not higher; otherwise reduce the step length.
+        """Accept a new label if its energy is lower, or if its residuals are smaller at almost the same energy; else reduce `trust`.
 
         Args:
             atoms: geometry of the label.
-            label: what the reference said.
-            pressure: GPa.
+            label: result of the reference.
+            pressure: external pressure, GPa.
 
         Returns:
-            Whether the lead moved.
+            Whether the label was accepted.
         """
         self.calls += 1
         energy = enthalpy_per_atom(atoms, label, pressure)
@@ -132,7 +132,7 @@ class Lead:
         self.frame, self.path, self.best, self.trust = atoms, [], 0, 0.3
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-serialisable."""
+        """Return the record as a JSON-serialisable dictionary."""
         return {
             **{k: getattr(self, k) for k in _PLAIN},
             "atoms": atoms_to_dict(self.atoms),
@@ -145,7 +145,7 @@ class Lead:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Lead:
-        """The inverse of `as_dict`."""
+        """Create a record from the result of `as_dict`."""
         plain = {k: data[k] for k in _PLAIN}
         return cls(
             atoms=atoms_from_dict(data["atoms"]),
@@ -160,20 +160,20 @@ class Lead:
 
 @dataclass
 class Polymorph:
-    """A minimum confirmed on the reference.
+    """A minimum that is confirmed on the reference.
 
     Attributes:
         atoms: relaxed structure.
         start: first labelled geometry of its lead.
         energy: enthalpy, eV/atom.
         fmax, smax: residual force (eV/Å) and stress plus pressure (GPa).
-        space_group, number: at symprec 0.1 Å.
-        sigma: calibrated uncertainty of the committee there, eV/atom.
-        origin: generator of the first candidate that led here.
-        calls: ledger count when it was confirmed.
-        own_calls: calls spent on confirming it.
-        found: how often it was reached.
-        round: of the confirmation.
+        space_group, number: symbol and number of the space group at symprec 0.1 Å.
+        sigma: calibrated uncertainty of the committee for this structure, eV/atom.
+        origin: generator of the first candidate that reached the polymorph.
+        calls: number of rows of the ledger at the confirmation.
+        own_calls: number of calls of its lead.
+        found: number of leads that reached the polymorph.
+        round: round of the confirmation.
     """
 
     atoms: Atoms
@@ -191,30 +191,30 @@ class Polymorph:
     found: int = 1
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-serialisable."""
+        """Return the record as a JSON-serialisable dictionary."""
         plain = {k: v for k, v in self.__dict__.items() if k not in ("atoms", "start")}
         return {**plain, "atoms": atoms_to_dict(self.atoms), "start": atoms_to_dict(self.start)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Polymorph:
-        """The inverse of `as_dict`."""
+        """Create a record from the result of `as_dict`."""
         plain = {k: v for k, v in data.items() if k not in ("atoms", "start")}
         return cls(atoms=atoms_from_dict(data["atoms"]), start=atoms_from_dict(data["start"]), **plain)
 
 
 @dataclass
 class RoundRecord:
-    """Figures of one round, for the report.
+    """Statistics of one round, for the report.
 
     Attributes:
-        round: number, 0 is the first batch.
-        calls: ledger count at its end.
+        round: number of the round; 0 is the first batch.
+        calls: number of rows of the ledger at its end.
         best: lowest confirmed enthalpy, eV/atom, or None.
-        stops: how the pool's relaxations ended.
-        clusters: distinct end points.
+        stops: number of relaxations of the pool for each stop reason.
+        clusters: number of distinct relaxed structures.
         calibration: see `Calibration`.
         training: errors on the training labels.
-        seconds: wall seconds of each phase.
+        seconds: wall time of each phase, s.
     """
 
     round: int
@@ -227,7 +227,7 @@ class RoundRecord:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-serialisable."""
+        """Return the record as a JSON-serialisable dictionary."""
         return asdict(self)
 
 
@@ -237,15 +237,16 @@ class LoopState:
 
     Attributes:
         round: last finished round.
-        carried: end points that join the next pool.
-        leads, polymorphs: see their classes; polymorphs in the order confirmed.
-        sigma_factor: calibration of the committee's spread.
-        ratios: |error|/spread of recent rounds' labels.
-        quiet: rounds in a row without change at the top.
-        top: energies of the top polymorphs at the end of the last round.
-        records: one a round.
+        carried: relaxed candidates that are added to the next pool.
+        leads: leads, see `Lead`.
+        polymorphs: confirmed polymorphs in the order of confirmation.
+        sigma_factor: calibration factor of the committee's standard deviation.
+        ratios: |error|/spread of the labels of recent rounds.
+        quiet: number of consecutive rounds without a change among the lowest polymorphs.
+        top: energies of the lowest polymorphs at the end of the last round, eV/atom.
+        records: statistics of each round.
         finished: why the loop ended, or None.
-        proof: outcome of the full reference relaxation of the winner.
+        proof: result of the full relaxation of the best polymorph on the reference.
     """
 
     round: int = -1
@@ -261,18 +262,18 @@ class LoopState:
     proof: dict[str, Any] | None = None
 
     def ranking(self) -> list[Polymorph]:
-        """Polymorphs, lowest first."""
+        """Return the polymorphs sorted by energy."""
         return sorted(self.polymorphs, key=lambda p: p.energy)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-serialisable."""
+        """Return the record as a JSON-serialisable dictionary."""
         plain = {k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")}
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LoopState:
-        """The inverse of `as_dict`."""
+        """Create a record from the result of `as_dict`."""
         return cls(
             **{k: data[k] for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")},
             carried=[Carried.from_dict(item) for item in data["carried"]],
@@ -283,17 +284,17 @@ class LoopState:
 
 
 def enthalpy_per_atom(atoms: Atoms, label: Label, pressure: float) -> float:
-    """(E + pV) / n, eV/atom; `pressure` in GPa."""
+    """Return the enthalpy (E + pV) / n, eV/atom; `pressure` is in GPa."""
     return (label.energy + pressure * GPA * atoms.get_volume()) / len(atoms)
 
 
 def lowest_enthalpy(rows: Iterable[LedgerRow], size: int, pressure: float) -> float:
-    """Lowest enthalpy the reference gave a cell of `size` atoms, eV/atom; infinite where it gave none; `pressure` in GPa."""
+    """Return the lowest enthalpy among the labels of cells with `size` atoms, eV/atom; infinity without labels; `pressure` in GPa."""
     known = ((row.atoms, row.label) for row in rows if len(row.atoms) == size)
     return min((enthalpy_per_atom(atoms, label, pressure) for atoms, label in known if label is not None), default=math.inf)
 
 
 def residuals(label: Label, pressure: float) -> tuple[float, float]:
-    """Largest force on an atom (eV/Å), and largest component of stress plus `pressure` (both GPa)."""
+    """Return the largest force on an atom (eV/Å) and the largest component of stress plus `pressure` (GPa)."""
     stress = np.array(label.stress) + pressure * GPA * np.array([1, 1, 1, 0, 0, 0])
     return float(np.linalg.norm(label.forces, axis=1).max()), float(np.abs(stress).max() / GPA)

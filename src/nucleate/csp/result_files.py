@@ -1,4 +1,4 @@
-"""Output files of a search: a CIF file for each polymorph, an extended XYZ file of all, and the ranking as CSV."""
+"""Output files of a search: a CIF file for each polymorph, an extended XYZ file of all, and a CSV table of the ranking."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ UNITS = {
 
 
 def cif_text(atoms: Atoms) -> str:
-    """CIF of the symmetrised conventional cell, without symmetry operations: every program reads it alike."""
+    """Return a CIF of the symmetrised conventional cell in P 1, which all programs interpret in the same way."""
     stream = io.BytesIO()
     ase.io.write(stream, standard_cell(atoms), format="cif")
     return stream.getvalue().decode()
 
 
 def write_structures(run: RunData) -> list[Path]:
-    """Write structures/*.cif and structures/all.extxyz, in place of earlier ones."""
+    """Write structures/*.cif and structures/all.extxyz in place of earlier files; return their paths."""
     folder = run.path / "structures"
     folder.mkdir(exist_ok=True)
     ranking = run.state.ranking()
@@ -52,7 +52,7 @@ def write_structures(run: RunData) -> list[Path]:
         )
         write_whole(folder / "all.extxyz", stream.getvalue())
         written.append(folder / "all.extxyz")
-    # The old ranking goes only when the new one is there.
+    # Files of the previous ranking are removed only after the new ones are complete.
     for old in folder.iterdir():
         if old not in written and old.suffix in (".cif", ".extxyz", ".part"):
             old.unlink()
@@ -60,7 +60,7 @@ def write_structures(run: RunData) -> list[Path]:
 
 
 def _described(rank: int, polymorph: Polymorph, run: RunData) -> Atoms:
-    """As computed, not symmetrised, with the reference's energy."""
+    """Return the relaxed structure of a polymorph, not symmetrised, with its reference energy and data."""
     atoms = polymorph.atoms.copy()
     energy = polymorph.energy * len(atoms) - run.settings.pressure * GPA * atoms.get_volume()
     atoms.calc = SinglePointCalculator(atoms, energy=energy)
@@ -77,7 +77,7 @@ def _described(rank: int, polymorph: Polymorph, run: RunData) -> Atoms:
 
 
 def write_table(run: RunData) -> Path:
-    """Write table.csv: one line a polymorph, units in the heading."""
+    """Write table.csv with one line per polymorph and units in the heading; return its path."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in COLUMNS])

@@ -1,4 +1,4 @@
-"""Read access to a run folder without its lock; the database is copied."""
+"""Read access to a run folder without its lock, through a copy of the database."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class RunData:
 
     Attributes:
         path: the folder.
-        settings: as resolved.
-        toml: the text of run.toml.
-        state: of the last finished round.
-        rows: the ledger.
-        statuses: ledger rows by status, `running` ones included.
-        running: whether a process works on it now.
-        reference: name of the reference that was asked.
-        surrogate: whether it only stood in for a reference.
-        pending: polymorphs confirmed in the round under way, as events.
+        settings: resolved settings.
+        toml: text of run.toml.
+        state: state of the loop after the last finished round.
+        rows: rows of the ledger.
+        statuses: number of ledger rows of each status, including `running`.
+        running: whether a process is working on the run.
+        reference: name of the reference.
+        surrogate: whether the reference is a surrogate.
+        pending: polymorphs confirmed in the current round, as events.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class RunData:
 
     @property
     def calls(self) -> int:
-        """Reference calls so far."""
+        """Number of reference calls."""
         return len(self.rows)
 
     @property
@@ -76,26 +76,26 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
     """Read a run folder, also while a search is running in it.
 
     Args:
-        path: of the folder.
-        running: whether a process works on it; None: found out by its lock (a process misses its own).
+        path: path of the folder.
+        running: whether a process is working on the run; None checks its lock (which does not detect a lock of this process).
 
     Raises:
-        RunFolderError: not a run folder, newer than this program, damaged.
-        BadInput: its run.toml cannot be read.
+        RunFolderError: the folder is not a run folder, was written by a newer version, or is damaged.
+        BadInput: run.toml cannot be read.
     """
     path = Path(path)
     toml = path / "run.toml"
     if not toml.is_file():
         hint = f"start one with: nucleate search FORMULA --out {path}"
-        raise RunFolderError(f"{path}: no run here (run.toml is missing); {hint}")
-    # The copy is opened as a run folder of its own: one code reads both, and nothing reaches the disk.
+        raise RunFolderError(f"{path}: is not a run folder (run.toml is missing); {hint}")
+    # The copy is opened as a run folder, so that the same code reads both, and nothing is written to the disk.
     memory = _database_in_memory(path / "run.db")
     with database_errors(path / "run.db"):
         layout = memory.execute("PRAGMA user_version").fetchone()[0]
     if layout > VERSION:
         memory.close()
-        raise RunFolderError(f"{path}: written by a newer nucleate (layout {layout}, this one knows {VERSION}); update nucleate")
-    # Only now: a newer run may have settings this program does not know.
+        raise RunFolderError(f"{path}: written by a newer nucleate (layout {layout}, this one supports {VERSION}); update nucleate")
+    # Settings are read after the check of the version, because a newer run may have unknown settings.
     settings = settings_from_dict(read_settings(toml), str(toml))
     statuses = _statuses(memory, path / "run.db")
     with RunFolder(path, memory, os.open(os.devnull, os.O_RDONLY)) as folder:
@@ -114,20 +114,21 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
 
 
 def _database_in_memory(path: Path) -> sqlite3.Connection:
+    """Return a copy of a database in memory, which is empty if the file does not exist."""
     memory = sqlite3.connect(":memory:", isolation_level=None)
     if not path.exists():
         return memory
     log = path.with_name(path.name + "-wal")
     with database_errors(path):
         if not (log.exists() or is_locked(path.with_name("lock"))):
-            # Nobody writes: SQLite then need not leave its shared-memory files behind, nor be able to.
+            # No process is writing, so the file is opened as immutable, for which SQLite creates no shared-memory files.
             with contextlib.suppress(sqlite3.DatabaseError):
                 _copy(path, memory, "immutable=1")
                 return memory
         try:
             _copy(path, memory, "mode=ro")
         except sqlite3.OperationalError:
-            # A read-only folder has no room for the shared-memory file that a write-ahead log needs.
+            # SQLite cannot create the shared-memory file of a write-ahead log in a read-only folder.
             with tempfile.TemporaryDirectory() as folder:
                 copy = Path(shutil.copy(path, folder))
                 if log.exists():
@@ -137,6 +138,7 @@ def _database_in_memory(path: Path) -> sqlite3.Connection:
 
 
 def _copy(path: Path, memory: sqlite3.Connection, how: str) -> None:
+    """Copy a database to `memory`; `how` is the query of its URI."""
     source = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30.0)
     try:
         source.backup(memory)
@@ -145,6 +147,7 @@ def _copy(path: Path, memory: sqlite3.Connection, how: str) -> None:
 
 
 def _statuses(db: sqlite3.Connection, path: Path) -> dict[str, int]:
+    """Return the number of rows of each status."""
     with database_errors(path):
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name='ledger'").fetchone():
             return {}
@@ -152,7 +155,7 @@ def _statuses(db: sqlite3.Connection, path: Path) -> dict[str, int]:
 
 
 def unresolved(ranking: list[Polymorph], resolution: float) -> list[list[int]]:
-    """For each rank, the other ranks (from 1) whose energy is closer than `resolution`, meV/atom."""
+    """Return for each rank the other ranks (from 1) whose energy differs by less than `resolution`, meV/atom."""
     energies = [polymorph.energy for polymorph in ranking]
     return [
         [j + 1 for j, other in enumerate(energies) if j != k and abs(other - mine) * 1e3 < resolution] for k, mine in enumerate(energies)
@@ -160,23 +163,25 @@ def unresolved(ranking: list[Polymorph], resolution: float) -> list[list[int]]:
 
 
 def not_resolved_text(ranks: list[int], own: int) -> str:
-    """`not resolved from rank 1, 2`: the better ranks alone, so that each pair is named once."""
+    """Return text such as `not resolved from rank 1, 2` with the better ranks only, so that each pair is named once."""
     better = [str(rank) for rank in ranks if rank < own]
     return f"not resolved from rank {', '.join(better)}" if better else ""
 
 
 def lower_label_text(data: dict[str, Any]) -> str:
-    """Return advice for the case that a label lies below rank 1, or an empty text; `data` is the result of `show_data`."""
+    """Return advice if the energy of a label is below rank 1, else an empty text; `data` is the result of `show_data`."""
     best, lowest = (p["energy"] for p in data["polymorphs"][:1]), data["lowest_label"]
     below = 1e3 * (next(best, -math.inf) - (math.inf if lowest is None else lowest))
     if below <= data["resolution"]:
         return ""
-    text = f"a structure that is not relaxed yet lies {below:.0f} meV/atom below rank 1: the ranking is not final"
-    return f"{text}; go on with: nucleate resume {data['folder']} --budget {2 * data['budget']}" if data["status"] == "finished" else text
+    text = f"a structure that is not relaxed yet is {below:.0f} meV/atom below rank 1: the ranking is not final"
+    return (
+        f"{text}; continue with: nucleate resume {data['folder']} --budget {2 * data['budget']}" if data["status"] == "finished" else text
+    )
 
 
 def structure_name(rank: int, polymorph: Polymorph) -> str:
-    """File name without ending: rank, space group, energy in eV/atom."""
+    """Return the file name of a polymorph without suffix: rank, space group, energy in eV/atom."""
     symbol = polymorph.space_group.replace("/", "_")
     return f"{rank:02d}_{symbol}_{polymorph.energy:.4f}"
 
@@ -251,7 +256,7 @@ def show_data(run: RunData) -> dict[str, Any]:
 
 
 def wall_seconds(state: LoopState) -> dict[str, float]:
-    """Wall seconds of each phase over all finished rounds, and of the proof."""
+    """Return the wall time of each phase, summed over all finished rounds, and of the proof, s."""
     spent: Counter[str] = Counter()
     for record in state.records:
         spent.update(record.seconds)

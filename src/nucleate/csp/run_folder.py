@@ -1,4 +1,4 @@
-"""The run folder: settings, database, events, models and structures; it survives a kill at any moment."""
+"""The run folder with settings, database, events, models and structures, which remains consistent if the process is killed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from nucleate.persist.locks import lock_file
 from nucleate.reference.ledger import Ledger, database_errors, open_database
 
 VERSION = 1
-"""Version of the layout of a run folder; a larger number means that a newer nucleate wrote it."""
+"""Newest version of the layout of run folders."""
 
 
 BEGUN = {"lock", "models", "structures", "run.toml.part"}
-"""What a folder holds whose search was killed before its settings were written."""
+"""Names of the files in a folder whose search was killed before its settings were written."""
 
 
 def _lock(path: Path) -> int:
+    """Lock a run folder; return the descriptor of the lock."""
     return lock_file(path / "lock", f"{path}: another process is working on this run; wait for it or stop it")
 
 
 def _refuse_other_contents(path: Path, settings_toml: str) -> None:
-    """Raise `RunFolderError` for a folder that holds another run or something else."""
+    """Raise `RunFolderError` if the path is a file, or a folder with another run or other files."""
     if not path.exists():
         return
     if not path.is_dir():
@@ -40,10 +41,10 @@ def _refuse_other_contents(path: Path, settings_toml: str) -> None:
     if present.exists():
         if present.read_text(encoding="utf-8", errors="replace") != settings_toml:
             raise RunFolderError(
-                f"{path}: holds a run with other settings; resume it with: nucleate resume {path}, or choose another --out"
+                f"{path}: contains a run with other settings; resume it with: nucleate resume {path}, or choose another --out"
             )
     elif any(entry.name not in BEGUN for entry in path.iterdir()):
-        raise RunFolderError(f"{path}: is not empty and holds no run; choose another --out")
+        raise RunFolderError(f"{path}: is not empty and is not a run folder; choose another --out")
 
 
 class RunFolder:
@@ -51,7 +52,7 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        ledger: its record of reference calls.
+        ledger: ledger of the reference calls.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: int):
@@ -68,17 +69,17 @@ class RunFolder:
         """Create a run folder, or open an existing one with identical settings.
 
         Raises:
-            RunFolderError: the folder holds something else, is in use, or cannot be written.
+            RunFolderError: the folder contains another run or other files, is in use, or cannot be written.
         """
         try:
-            # Looked at before as well: no lock file is left behind in a folder that holds something else.
+            # This check comes before locking as well, so that no lock file is left in a folder with other contents.
             _refuse_other_contents(path, settings_toml)
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
         lock = _lock(path)
         try:
-            # Of two searches started together one comes here: what the folder holds counts from now on, and nothing was written before.
+            # Two searches may have been started together, so the contents are checked again now that the folder is locked.
             try:
                 _refuse_other_contents(path, settings_toml)
                 for folder in (path / "models", path / "structures"):
@@ -97,10 +98,11 @@ class RunFolder:
         """Open an existing run folder.
 
         Raises:
-            RunFolderError: not a run folder, in use, newer than this program, damaged.
+            RunFolderError: the folder is not a run folder, is in use, was written by a newer version, or is damaged.
         """
         if not (path / "run.toml").is_file():
-            raise RunFolderError(f"{path}: no run here (run.toml is missing); start one with: nucleate search FORMULA --out {path}")
+            hint = f"start a run with: nucleate search FORMULA --out {path}"
+            raise RunFolderError(f"{path}: is not a run folder (run.toml is missing); {hint}")
         lock = _lock(path)
         try:
             return cls._open_locked(path, lock)
@@ -116,7 +118,7 @@ class RunFolder:
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 if version > VERSION:
                     raise RunFolderError(
-                        f"{path}: written by a newer nucleate (layout {version}, this one knows {VERSION}); update nucleate"
+                        f"{path}: written by a newer nucleate (layout {version}, this one supports {VERSION}); update nucleate"
                     )
                 connection.execute(f"PRAGMA user_version={VERSION}")
             return cls(path, connection, lock)
@@ -125,7 +127,7 @@ class RunFolder:
             raise
 
     def close(self) -> None:
-        """Release the folder."""
+        """Close the database and release the lock."""
         self._db.close()
         os.close(self._lock)
 
@@ -138,7 +140,7 @@ class RunFolder:
     # -- state ------------------------------------------------------------------------------------------------
 
     def save_state(self, round: int, data: dict[str, Any]) -> None:
-        """Save the state of the loop after a round; the last three are kept."""
+        """Save the state of the loop after a round; the states of the last three rounds are kept."""
         blob = zlib.compress(json.dumps(data).encode(), 3)
         with database_errors(self.path / "run.db"):
             self._db.execute("BEGIN")
@@ -147,7 +149,7 @@ class RunFolder:
             self._db.execute("COMMIT")
 
     def load_state(self) -> tuple[int, dict[str, Any]] | None:
-        """The last committed round and its state as plain data, or None before the first; `loop_state` checks it as well.
+        """Return the last saved round and its state as plain data, not validated; None before the first round.
 
         Raises:
             RunFolderError: the state is damaged.
@@ -162,7 +164,7 @@ class RunFolder:
             raise self._damaged("the saved state", error) from error
 
     def loop_state(self) -> LoopState | None:
-        """The loop's state after the last committed round, or None before the first.
+        """Return the validated state of the loop after the last saved round, or None before the first.
 
         Raises:
             RunFolderError: the state is damaged.
@@ -177,6 +179,7 @@ class RunFolder:
             raise self._damaged("the saved state", error) from error
 
     def _damaged(self, what: str, error: Exception) -> RunFolderError:
+        """Return an error for damaged contents of the database, with advice to use the labels."""
         hint = f"labels can still be read: nucleate train {self.path}"
         return RunFolderError(f"{self.path / 'run.db'}: {what} is damaged ({quoted(str(error), 120)}); {hint}")
 
@@ -186,10 +189,10 @@ class RunFolder:
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, json.dumps(value)))
 
     def fact(self, name: str, default: Any = None) -> Any:
-        """A value stored with `set_fact`.
+        """Return a value stored with `set_fact`, or `default`.
 
         Raises:
-            RunFolderError: it is damaged.
+            RunFolderError: the value is damaged.
         """
         with database_errors(self.path / "run.db"):
             row = self._db.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
@@ -198,21 +201,21 @@ class RunFolder:
         try:
             return json.loads(row[0])
         except (TypeError, ValueError, RecursionError) as error:
-            raise self._damaged(f"what it says of {quoted(name, 20)}", error) from error
+            raise self._damaged(f"the stored value '{quoted(name, 20)}'", error) from error
 
     def reference(self) -> SavedReference | None:
         """Return the reference whose calculations the folder contains; None before the first.
 
         Raises:
-            RunFolderError: it is damaged.
+            RunFolderError: the stored value is damaged.
         """
-        said = self.fact("reference")
-        if said is None:
+        data = self.fact("reference")
+        if data is None:
             return None
         try:
-            return checked(SavedReference, said)
+            return checked(SavedReference, data)
         except ValueError as error:
-            raise self._damaged("what it says of its reference", error) from error
+            raise self._damaged("the stored value 'reference'", error) from error
 
     # -- files ------------------------------------------------------------------------------------------------
 
@@ -225,21 +228,21 @@ class RunFolder:
         append_line(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
 
     def events(self) -> list[dict[str, Any]]:
-        """All events; a last line cut by a kill is left out."""
+        """Return all events; incomplete lines are skipped."""
         return read_lines(self.path / "events.jsonl")
 
     def polymorph_events(self) -> list[PolymorphEvent]:
-        """The events that tell of a confirmed polymorph.
+        """Return the events of confirmed polymorphs.
 
         Raises:
             RunFolderError: one of them is damaged.
         """
-        told = []
+        polymorphs = []
         for event in self.events():
             if event.get("event") == "polymorph":
                 try:
-                    told.append(checked(PolymorphEvent, event))
+                    polymorphs.append(checked(PolymorphEvent, event))
                 except ValueError as error:
-                    text = f"a line that tells of a polymorph is damaged ({quoted(str(error), 120)}); delete that line"
+                    text = f"the line of a polymorph event is damaged ({quoted(str(error), 120)}); delete that line"
                     raise RunFolderError(f"{self.path / 'events.jsonl'}: {text}") from error
-        return told
+        return polymorphs

@@ -1,4 +1,4 @@
-"""Settings of a run, composed of the settings of the rooms; see `persist.toml` for TOML."""
+"""Settings of a run, composed of the settings of its parts; see `persist.toml` for conversion to TOML."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from nucleate.training.settings import TrainingSettings
 class PoolRelaxSettings(RelaxSettings):
     """Settings of relaxations on the committee, with looser thresholds than on a reference."""
 
-    fmax: float = Field(0.05, gt=0, le=1e3, description="Force threshold for convergence, eV/Å ...")
-    smax: float = Field(0.5, gt=0, le=1e4, description="... and threshold of the stress plus pressure, GPa.")
+    fmax: float = Field(0.05, gt=0, le=1e3, description="Convergence threshold of the force on each atom, eV/Å.")
+    smax: float = Field(0.5, gt=0, le=1e4, description="Convergence threshold of each component of stress plus pressure, GPa.")
     max_steps: int = Field(200, ge=1, le=1_000_000, description="Largest number of steps of a relaxation.")
     patience: int = Field(
         40, ge=1, le=1_000_000, description="Number of consecutive steps without progress after which a relaxation stops."
@@ -30,7 +30,7 @@ class PoolRelaxSettings(RelaxSettings):
 
 
 OF_THE_SEARCH = ("relax.pressure", "relax.sigma_stop")
-"""Fields of a relaxation that a search sets itself."""
+"""Settings of a relaxation that a search sets itself."""
 
 
 class RunSettings(BaseModel):
@@ -74,14 +74,22 @@ class RunSettings(BaseModel):
 
 
 def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSettings:
-    """Validate settings; raises `BadInput` naming each unknown key with the closest known one, and each wrong value."""
+    """Validate settings of a run.
+
+    Args:
+        data: settings as nested dictionaries.
+        source: file or other origin of the data, for error messages.
+
+    Raises:
+        BadInput: a key is unknown (the message names the closest known one), a value is wrong, or settings contradict each other.
+    """
     settings = validated(RunSettings, data, source)
-    settings.counts  # noqa: B018 - an impossible formula is refused here
+    settings.counts  # noqa: B018 - raises BadInput for an invalid formula
     settings.model.family_options()
     if settings.model.family == "soap-krr":
         for name, field in TrainingSettings.model_fields.items():
             if not name.startswith("soften") and getattr(settings.training, name) != field.default:
-                raise BadInput(f"training.{name} has no effect on soap-krr, which is solved in closed form")
+                raise BadInput(f"training.{name} has no effect on the family 'soap-krr', which is fitted in closed form; remove it")
     if settings.model.prior is not None:
         refuse_own_prior(settings.model.prior, settings.reference.engine, settings.reference.calculator)
     return settings

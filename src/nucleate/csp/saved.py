@@ -1,6 +1,6 @@
-"""Models that validate the contents of a run folder as they are read.
+"""Models that validate the contents of a run folder when they are read.
 
-The models say what `LoopState.as_dict` and `RunFolder.event` write; whatever does not fit them is damage, told in one line.
+They describe the data that `LoopState.as_dict` and `RunFolder.event` write; other data are damaged and raise an error.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nucleate.errors import quoted
 
 LARGEST_STATE = 256_000_000
-"""Bytes of a state once unpacked; the largest known holds some ten million."""
+"""Largest size of an uncompressed state, in bytes; the largest known state has some ten million."""
 MOST_ATOMS = 5000
 
-# Beyond these, squares and volumes overflow in whatever is computed from them.
+# The bounds prevent overflow of squares and volumes that are computed from these numbers.
 Finite = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=1, le=118)]
@@ -31,12 +31,13 @@ Voigt = tuple[Finite, Finite, Finite, Finite, Finite, Finite]
 
 
 class _Saved(BaseModel):
-    # Strict: a text that looks like a number was not written by nucleate.
+    """Base class of the saved records; validation is strict, because nucleate never writes numbers as text."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class SavedAtoms(_Saved):
-    """A structure: N atomic numbers, three lattice vectors and N positions (Å)."""
+    """Structure with N atomic numbers, three lattice vectors (Å) and N positions (Å)."""
 
     numbers: list[Number] = Field(min_length=1, max_length=MOST_ATOMS)
     cell: list[Point] = Field(min_length=3, max_length=3)
@@ -45,25 +46,25 @@ class SavedAtoms(_Saved):
     @model_validator(mode="after")
     def _fits(self) -> SavedAtoms:
         if len(self.positions) != len(self.numbers):
-            raise ValueError("as many positions as atoms")
+            raise ValueError("the number of positions differs from the number of atoms")
         a, b, c = self.cell
         volume = (
             a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
-        )  # numpy would cost more than the rest of the check
+        )  # numpy would take longer than the rest of the check
         if abs(volume) < 1e-6:
-            raise ValueError("a cell with a volume")
+            raise ValueError("the cell has no volume")
         return self
 
 
 class SavedCarried(_Saved):
-    """See `Carried`."""
+    """Saved form of `Carried`."""
 
     atoms: SavedAtoms
     origin: Text
 
 
 class SavedLead(_Saved):
-    """See `Lead`."""
+    """Saved form of `Lead`."""
 
     energy: Finite
     fmax: Finite
@@ -84,15 +85,15 @@ class SavedLead(_Saved):
     @model_validator(mode="after")
     def _fits(self) -> SavedLead:
         if len(self.forces) != len(self.atoms.numbers):
-            raise ValueError("as many forces as atoms")
+            raise ValueError("the number of forces differs from the number of atoms")
         rows = {len(part) for step in self.path for part in step}
         if len(rows) > 1 or (self.path and self.best >= len(self.path)):
-            raise ValueError("a path of equal steps, the best among them")
+            raise ValueError("the points of the path have different sizes, or the best one is not among them")
         return self
 
 
 class SavedPolymorph(_Saved):
-    """See `Polymorph`."""
+    """Saved form of `Polymorph`."""
 
     energy: Finite
     fmax: Finite
@@ -110,7 +111,7 @@ class SavedPolymorph(_Saved):
 
 
 class SavedRound(_Saved):
-    """See `RoundRecord`; figures of a round without labels are not numbers."""
+    """Saved form of `RoundRecord`; statistics of a round without labels are NaN."""
 
     round: Count
     calls: Count
@@ -123,7 +124,7 @@ class SavedRound(_Saved):
 
 
 class SavedProof(_Saved):
-    """How the winner's relaxation on the reference ended."""
+    """Result of the relaxation of the best polymorph on the reference."""
 
     stop: Text
     energy: Finite | None
@@ -134,10 +135,10 @@ class SavedProof(_Saved):
 
 
 class SavedState(_Saved):
-    """See `LoopState`."""
+    """Saved form of `LoopState`."""
 
     round: int = Field(ge=-1, lt=2**53)
-    # A committee that diverged leaves these without a number; the next training mends it.
+    # These may be NaN after a training that diverged, which the next training corrects.
     sigma_factor: float
     ratios: list[float] = Field(max_length=10_000)
     quiet: Count
@@ -151,7 +152,7 @@ class SavedState(_Saved):
 
 
 class SavedReference(BaseModel):
-    """The fact that says whose calculations a folder holds."""
+    """Saved reference whose calculations a folder contains."""
 
     model_config = ConfigDict(strict=True)
 
@@ -161,7 +162,7 @@ class SavedReference(BaseModel):
 
 
 class PolymorphEvent(BaseModel):
-    """A line of events.jsonl that tells of a confirmed polymorph."""
+    """Line of events.jsonl about a confirmed polymorph."""
 
     model_config = ConfigDict(strict=True)
 
@@ -172,18 +173,18 @@ class PolymorphEvent(BaseModel):
 
 
 def unpacked(blob: Any) -> bytes:
-    """The JSON of a state as `RunFolder.save_state` packs it.
+    """Decompress the JSON of a state that `RunFolder.save_state` has written.
 
     Raises:
-        ValueError: not packed by nucleate, cut, or larger than `LARGEST_STATE` once unpacked.
+        ValueError: the data are not compressed, incomplete, or larger than `LARGEST_STATE` when decompressed.
     """
     if not isinstance(blob, bytes):
-        raise ValueError("it is not packed")
+        raise ValueError("it is not compressed data")
     packer = zlib.decompressobj()
     try:
         text = packer.decompress(blob, LARGEST_STATE)
     except zlib.error as error:
         raise ValueError(quoted(str(error))) from None
     if packer.unconsumed_tail or not packer.eof:
-        raise ValueError("it is cut, or larger than any state")
+        raise ValueError("it is incomplete, or larger than a valid state")
     return text

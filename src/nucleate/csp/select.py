@@ -13,9 +13,9 @@ from nucleate.fingerprints.power_spectrum import leaders, nearest
 from nucleate.relax.batched import UNCERTAIN, Relaxed
 
 HIGH_SYMMETRY = 8
-"""Order of the point group from which an end point counts as highly symmetric."""
+"""Smallest order of the point group of a highly symmetric structure."""
 LOOKED_AT = 150
-"""Cluster heads whose symmetry is read."""
+"""Number of cluster heads whose symmetry is determined."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Selection:
     """Statistics of a selection.
 
     Attributes:
-        choices: end points to label.
-        heads: cluster heads, best score first.
+        choices: relaxed candidates to label.
+        heads: indices of the cluster heads, best score first.
     """
 
     choices: list[Choice]
@@ -40,10 +40,10 @@ class Selection:
 
 
 def score(relaxed: Sequence[Relaxed], settings: SearchSettings) -> np.ndarray:
-    """(n,) lower is better, eV/atom.
+    """Return the (n,) scores of relaxed candidates, eV/atom; lower is better.
 
-    `published`: E/atom - w max|F| (S. Hessmann et al., npj Comput. Mater. 2025, doi 10.1038/s41524-025-01523-7): a relaxation that
-    stopped with forces left can still go down. `lcb`: E/atom - kappa sigma.
+    The score `published` is E/atom - w max|F| (S. Hessmann et al., npj Comput. Mater. 2025, doi 10.1038/s41524-025-01523-7), since the
+    energy of a relaxation that stopped with residual forces can still decrease. The score `lcb` is E/atom - kappa sigma.
     """
     values = np.full(len(relaxed), np.inf)
     for k, end in enumerate(relaxed):
@@ -65,14 +65,14 @@ def select(
 ) -> Selection:
     """Choose relaxed candidates, at most one from each cluster and none from clusters with a label.
 
-    The last rule is also the guard against one stalled candidate being asked for ever: it must have moved to be asked again.
+    The last rule also prevents a stalled candidate from being chosen in every round.
 
     Args:
-        relaxed: the round's end points.
-        vectors: (n, d) their fingerprints.
+        relaxed: relaxed candidates of the round.
+        vectors: (n, d) fingerprints of the candidates.
         known: (k, d) fingerprints of all labelled structures and polymorphs.
         settings: slots and tolerance.
-        count: labels to choose.
+        count: largest number of candidates to choose.
     """
     scores = score(relaxed, settings)
     heads = _heads(scores, vectors, settings)
@@ -102,12 +102,13 @@ def select(
 
 
 def lowest_unknown(relaxed: Sequence[Relaxed], vectors: np.ndarray, known: np.ndarray, settings: SearchSettings) -> list[int]:
-    """Return heads of clusters without a label, best score first."""
+    """Return the heads of clusters without a label, best score first."""
     unseen = nearest(vectors, known) > settings.cluster_tolerance
     return [k for k in _heads(score(relaxed, settings), vectors, settings) if unseen[k]]
 
 
 def _heads(scores: np.ndarray, vectors: np.ndarray, settings: SearchSettings) -> list[int]:
+    """Return the candidate with the best score of each cluster, best score first."""
     usable = np.flatnonzero(np.isfinite(scores))
     order = usable[np.argsort(scores[usable], kind="stable")]
     return leaders(vectors, order, settings.cluster_tolerance)
@@ -116,7 +117,7 @@ def _heads(scores: np.ndarray, vectors: np.ndarray, settings: SearchSettings) ->
 def _far_apart(heads: Sequence[int], energy: np.ndarray, vectors: np.ndarray, known: np.ndarray, count: int) -> list[int]:
     """Choose cluster heads from the lower half by energy that are furthest from all labelled structures and from each other.
 
-    A young model ranks a family of structures it has never seen at random; without this the search digs where it began.
+    A model trained on few labels ranks structures unlike its training data at random, and the search would stay near its first structures.
     """
     lower = sorted(heads, key=lambda k: energy[k])[: max(count, len(heads) // 2)]
     chosen: list[int] = []

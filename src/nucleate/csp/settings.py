@@ -68,12 +68,14 @@ class SearchSettings(BaseModel):
         0.6,
         gt=0,
         le=1e4,
-        description="Largest reference force (eV/Å) at which a labelled minimum may become a lead; above, it is training data only ...",
+        description="Largest reference force at which a labelled minimum becomes a lead, eV/Å; others are only training data.",
     )
-    lead_smax: float = Field(15.0, gt=0, le=1e5, description="... and the largest stress plus pressure (GPa).")
+    lead_smax: float = Field(
+        15.0, gt=0, le=1e5, description="Largest component of stress plus pressure at which a labelled minimum becomes a lead, GPa."
+    )
     window: float = Field(0.15, gt=0, le=1e4, description="Energy above the best polymorph at which a lead is dropped, eV/atom.")
-    fmax: float = Field(0.02, gt=0, le=1e3, description="Force threshold on the reference below which a polymorph is confirmed, eV/Å ...")
-    smax: float = Field(0.1, gt=0, le=1e4, description="... and threshold of the stress plus pressure, GPa.")
+    fmax: float = Field(0.02, gt=0, le=1e3, description="Largest reference force at which a polymorph is confirmed, eV/Å.")
+    smax: float = Field(0.1, gt=0, le=1e4, description="Largest component of stress plus pressure at which a polymorph is confirmed, GPa.")
     top: int = Field(5, ge=1, le=10_000, description="Number of lowest polymorphs that the stop rule considers and the report shows.")
     resolution: float = Field(
         3.0,

@@ -12,16 +12,16 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
 SYMPREC = 0.1
-"""Å; tolerance at which a relaxed structure's space group is read."""
+"""Tolerance for the space group of a relaxed structure, Å."""
 
 
 def matcher() -> StructureMatcher:
-    """StructureMatcher with length 0.2, site 0.3, angle 5 degrees: S. P. Ong et al., Comput. Mater. Sci. 68, 314 (2013)."""
+    """Return a StructureMatcher with length 0.2, site 0.3, angle 5 degrees: S. P. Ong et al., Comput. Mater. Sci. 68, 314 (2013)."""
     return StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5.0, primitive_cell=True, scale=True)
 
 
 def same_crystal(a: Atoms, b: Atoms) -> bool:
-    """Whether two structures match, and their volumes per atom are within 10 %."""
+    """Return whether two structures match and their volumes per atom agree within 10 %."""
     va, vb = a.get_volume() / len(a), b.get_volume() / len(b)
     if abs(va - vb) > 0.1 * min(va, vb):
         return False
@@ -29,13 +29,13 @@ def same_crystal(a: Atoms, b: Atoms) -> bool:
 
 
 def space_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
-    """International symbol and number; ('P1', 1) where spglib finds nothing."""
+    """Return international symbol and number of the space group; ('P1', 1) if spglib fails."""
     dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
     return ("P1", 1) if dataset is None else (dataset.international, int(dataset.number))
 
 
 def symmetry_order(atoms: Atoms, symprec: float = SYMPREC) -> int:
-    """Order of the crystal's point group: how symmetric a structure is, 1 to 48."""
+    """Return the order of the crystal's point group, 1 to 48."""
     dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
     return 1 if dataset is None else _point_group_order(dataset.hall_number)
 
@@ -47,31 +47,31 @@ def _point_group_order(hall_number: int) -> int:
 
 
 def symmetrised(atoms: Atoms, symprec: float) -> tuple[Atoms, int] | None:
-    """The structure with all the symmetry it has at a loose tolerance, in its own cell, and the space group's number.
+    """Symmetrise a structure at a loose tolerance in Å; return it in its own cell, with the number of its space group.
 
-    None where it has no more symmetry there than at 0.1 Å.
+    The result is None if the structure has no more symmetry operations at this tolerance than at 0.1 Å.
     """
     if _operations(atoms, symprec) <= _operations(atoms, SYMPREC):
         return None
     try:
         refined, _ = get_symmetrized_atoms(atoms, symprec, SYMPREC)
     except Exception:
-        # At a loose tolerance the operations found need not form a group; ASE and spglib then fail in many ways, and there is
-        # nothing to try.
+        # At a loose tolerance the operations need not form a group; ASE and spglib then raise exceptions of many types.
         return None
     return refined, space_group(refined)[1]
 
 
 def _operations(atoms: Atoms, symprec: float) -> int:
+    """Return the number of symmetry operations; 1 if spglib fails."""
     dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
     return 1 if dataset is None else len(dataset.rotations)
 
 
 def standard_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
-    """The symmetrised conventional cell for files and pictures; the structure itself where spglib finds none."""
-    found = spglib.standardize_cell((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
-    if found is None:
+    """Return the symmetrised conventional cell, for files and pictures; a copy of the structure if spglib fails."""
+    standard = spglib.standardize_cell((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
+    if standard is None:
         result: Atoms = atoms.copy()
         return result
-    cell, scaled, numbers = found
+    cell, scaled, numbers = standard
     return Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True)

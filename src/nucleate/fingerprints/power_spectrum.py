@@ -1,7 +1,8 @@
-"""Fingerprint without adjustable parameters: the power spectrum of the atomic basis, its mean and standard deviation over atoms.
+"""Fingerprint of a crystal: mean and standard deviation of the power spectrum of the atomic basis over the atoms of each species.
 
-p_skl(i) = sum_m |A_sklm(i)|^2, the diagonal of the SOAP power spectrum (A. P. Bartók et al., Phys. Rev. B 87, 184115 (2013),
-doi 10.1103/PhysRevB.87.184115). Mean *and* deviation: the mean alone does not tell one odd site from many slightly odd ones.
+p_skl(i) = sum_m |A_sklm(i)|^2 is the diagonal of the SOAP power spectrum (A. P. Bartók et al., Phys. Rev. B 87, 184115 (2013),
+doi 10.1103/PhysRevB.87.184115). The standard deviation is included because the mean does not distinguish one defect site from many
+slightly distorted sites.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ CUTOFF = 6.0
 RADIAL = 8
 CHUNK = 200
 TOLERANCE = 0.03
-"""Distance within which two fingerprints are one crystal: relaxed twins lie within 0.01, diamond and lonsdaleite 0.04 apart."""
+"""Largest distance between fingerprints of one crystal. Relaxed duplicates differ by at most 0.01; diamond and lonsdaleite by 0.04."""
 
 
 def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndarray:
-    """Fingerprints of structures, of unit length.
+    """Return the fingerprints of structures as unit vectors.
 
     Args:
         structures: periodic structures.
-        species: all atomic numbers that occur, in a fixed order.
+        species: all atomic numbers that occur in the structures to be compared.
 
     Returns:
-        (n_structures, 2 * n_species^2 * 8 * 4) float32; Euclidean distance compares them.
+        (n_structures, 2 * n_species^2 * 8 * 4) float32, to be compared by Euclidean distance.
     """
     species = sorted(species)
     width = 2 * len(species) ** 2 * RADIAL * (L_MAX + 1)
@@ -42,6 +43,7 @@ def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndar
 
 
 def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
+    """Return the fingerprints of at most `CHUNK` structures."""
     batch = CrystalBatch.from_atoms(structures)
     edges = neighbour_edges(batch, CUTOFF)
     index = torch.full((120,), -1, dtype=torch.int64)
@@ -54,7 +56,7 @@ def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
     counts = batch.counts
     pooled = []
     kind = index[batch.numbers]
-    # Each species' atoms are pooled by themselves.
+    # Mean and deviation are computed separately for the atoms of each species.
     for k in range(len(species)):
         mine = (kind == k).nonzero().flatten()
         owner = batch.structure[mine]
@@ -69,7 +71,7 @@ def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
 
 
 def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float) -> list[int]:
-    """Return cluster heads: structures, taken in `order`, that are further than `tolerance` from all previous heads."""
+    """Return the structures, taken in `order`, whose distance to all structures returned before them exceeds `tolerance`."""
     heads: list[int] = []
     for k in order:
         if not heads or np.linalg.norm(vectors[heads] - vectors[k], axis=1).min() > tolerance:
@@ -83,7 +85,7 @@ def distinct(structures: Sequence[Atoms], species: Sequence[int], tolerance: flo
 
 
 def nearest(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n,) distance of each vector to the nearest of the others; infinity where there are none."""
+    """Return the (n,) distance of each vector to the nearest of the others; infinity if there are no others."""
     if len(others) == 0:
         return np.full(len(vectors), np.inf)
     square = (vectors**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * vectors @ others.T
@@ -92,7 +94,7 @@ def nearest(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def farthest_points(vectors: np.ndarray, count: int, first: int) -> list[int]:
-    """Indices of `count` vectors far apart from each other, greedily, beginning with `first`."""
+    """Return the indices of `count` vectors by farthest-point selection, starting with `first`."""
     chosen = [first]
     distance = np.linalg.norm(vectors - vectors[first], axis=1)
     while len(chosen) < min(count, len(vectors)):

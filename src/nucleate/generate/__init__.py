@@ -1,4 +1,4 @@
-"""Generators of candidates: random crystals with and without symmetry, and the user's own structures."""
+"""Generators of candidates: random crystals with and without symmetry, and structures of the user."""
 
 from nucleate.generate.base import Candidate, Generator
 from nucleate.generate.mixture import MixtureGenerator, make_generator

@@ -1,4 +1,4 @@
-"""Contract of a generator, and its candidates."""
+"""Protocol of generators, and their candidates."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ase import Atoms
 
 @dataclass
 class Candidate:
-    """Structure with its origin.
+    """A structure with its origin.
 
     Attributes:
         atoms: the periodic structure as generated.
-        origin: generator name: `symmetric`, `p1`, `seed`.
-        seed: the integer from which this one structure can be made again (-1 for the user's own).
-        details: JSON-serialisable facts, such as space group and Wyckoff letters asked for, or the file read.
+        origin: name of the generator: `symmetric`, `p1` or `seed`.
+        seed: random seed that reproduces this structure (-1 for structures of the user).
+        details: JSON-serialisable data, such as the requested space group and Wyckoff letters, or the file.
     """
 
     atoms: Atoms
@@ -27,10 +27,14 @@ class Candidate:
 
 
 class Generator(Protocol):
-    """Generator of candidates; it ends within its time limits and raises `GenerationFailed` rather than return fewer."""
+    """Generator of candidates; it respects its time limits and never returns fewer candidates than requested."""
 
     name: str
 
     def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """Exactly `n` candidates."""
+        """Return exactly `n` candidates.
+
+        Raises:
+            GenerationFailed: fewer candidates could be generated.
+        """
         ...

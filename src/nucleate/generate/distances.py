@@ -1,4 +1,4 @@
-"""Distances in periodic cells, exact for any cell shape."""
+"""Distances in periodic cells, exact for every cell shape."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 
 
 def image_shifts(cell: np.ndarray, cutoff: float) -> np.ndarray:
-    """Lattice translations that can bring two atoms within the cutoff.
+    """Return the lattice translations that can bring two atoms within the cutoff.
 
     Args:
-        cell: lattice vectors as rows (Å), (3, 3).
-        cutoff: distance (Å).
+        cell: (3, 3) lattice vectors as rows, Å.
+        cutoff: distance, Å.
 
     Returns:
-        Whole-number translations in units of the lattice vectors, (K, 3); the first is zero. Complete for
-        pairs whose fractional difference was rounded into [-1/2, 1/2].
+        (K, 3) integer translations in units of the lattice vectors, the first of which is zero. They are complete for pairs whose
+        fractional difference has been rounded into [-1/2, 1/2].
     """
-    # |f_i| times the spacing of the lattice planes across axis i is at most the distance itself.
+    # |f_i| times the distance of the lattice planes across axis i is at most the distance itself.
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     reach = np.floor(cutoff / heights + 0.5).astype(int)
     axes = [np.arange(-n, n + 1) for n in reach]
@@ -26,16 +26,16 @@ def image_shifts(cell: np.ndarray, cutoff: float) -> np.ndarray:
 
 
 def squared_distances(ends: np.ndarray, starts: np.ndarray, cell: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Squared distances (Å²) between fractional positions under every shift.
+    """Return the squared distances between fractional positions for every lattice translation.
 
     Args:
-        ends: (..., A, 3) fractional.
-        starts: (..., B, 3) fractional, leading axes as in `ends`.
-        cell: lattice vectors as rows (Å), (3, 3).
-        shifts: from `image_shifts`, (K, 3).
+        ends: (..., A, 3) fractional positions.
+        starts: (..., B, 3) fractional positions, with the same leading axes.
+        cell: (3, 3) lattice vectors as rows, Å.
+        shifts: (K, 3) translations from `image_shifts`.
 
     Returns:
-        (..., A, B, K).
+        (..., A, B, K) squared distances, Å².
     """
     difference = ends[..., :, None, :] - starts[..., None, :, :]
     difference -= np.round(difference)
@@ -47,13 +47,13 @@ def closest_fit(scaled: np.ndarray, cell: np.ndarray, limits: np.ndarray) -> flo
     """Return the smallest ratio of a distance to its limit in a structure.
 
     Args:
-        scaled: fractional positions, (N, 3).
-        cell: lattice vectors as rows (Å), (3, 3).
-        limits: smallest distance allowed for each pair of atoms (Å), (N, N).
+        scaled: (N, 3) fractional positions.
+        cell: (3, 3) lattice vectors as rows, Å.
+        limits: (N, N) smallest distance allowed for each pair of atoms, Å.
 
     Returns:
-        The smallest ratio of a distance to its limit over all pairs and images, an atom's own images
-        included; 1 or more if all are kept (infinity if nothing is within reach).
+        The smallest ratio over all pairs and images, including the images of each atom itself. It is at least 1 if all limits are met,
+        and infinity if no pair is within the largest limit.
     """
     shifts = image_shifts(cell, float(limits.max()))
     squared = squared_distances(scaled, scaled, cell, shifts)

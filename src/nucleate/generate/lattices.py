@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from ase.geometry import minkowski_reduce
 
-# Rows: primitive vectors in units of the conventional ones (R: obverse setting on hexagonal axes).
 PRIMITIVE: dict[str, np.ndarray] = {
     "P": np.eye(3),
     "A": np.array([[1.0, 0.0, 0.0], [0.0, 0.5, -0.5], [0.0, 0.5, 0.5]]),
@@ -14,12 +13,13 @@ PRIMITIVE: dict[str, np.ndarray] = {
     "F": np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]),
     "R": np.array([[2.0, 1.0, 1.0], [-1.0, 1.0, 1.0], [-1.0, -2.0, 1.0]]) / 3.0,
 }
-# Steepest angles a drawn cell may have before reduction (degrees).
+"""Primitive vectors as rows, in units of the conventional vectors, for each centring (R: obverse setting on hexagonal axes)."""
 ANGLES = (60.0, 120.0)
+"""Range of the angles of a random cell before reduction, degrees."""
 
 
 def crystal_system(number: int) -> str:
-    """Crystal system of a space group's International number; trigonal counts as hexagonal (same axes)."""
+    """Return the crystal system of a space-group number; trigonal groups are hexagonal, since they use the same axes."""
     for last, name in (
         (2, "triclinic"),
         (15, "monoclinic"),
@@ -33,7 +33,7 @@ def crystal_system(number: int) -> str:
 
 
 def cell_from_parameters(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """Lattice vectors as rows (3, 3) from three lengths (Å) and three angles (degrees)."""
+    """Return (3, 3) lattice vectors as rows (Å) from three lengths (Å) and three angles (degrees)."""
     ca, cb, cg = np.cos(np.radians(angles))
     sg = np.sqrt(1.0 - cg * cg)
     cy = (ca - cb * cg) / sg
@@ -42,22 +42,22 @@ def cell_from_parameters(lengths: np.ndarray, angles: np.ndarray) -> np.ndarray:
 
 
 def random_conventional(system: str, centring: str, volume: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """A random conventional cell.
+    """Return a random conventional cell.
 
     Args:
         system: crystal system.
-        centring: centring letter; R lattices are drawn about the shape whose primitive cell is a cube.
-        volume: volume of the conventional cell (Å³).
+        centring: centring letter; the random shapes of R lattices are centred on the one whose primitive cell is a cube.
+        volume: volume of the conventional cell, Å³.
         ratio: largest ratio of the free lengths.
-        rng: source of randomness.
+        rng: random number generator.
 
     Returns:
-        Lattice vectors as rows (Å), (3, 3).
+        (3, 3) lattice vectors as rows, Å.
     """
     spread = np.log(ratio)
     lengths, angles = np.ones(3), np.full(3, 90.0)
     if system in ("tetragonal", "hexagonal"):
-        # Twice as wide as elsewhere, about the isotropic shape: layered and columnar cells both occur.
+        # The logarithm of c/a is symmetric about the isotropic shape, so that both layered and columnar cells occur.
         lengths[2] = np.exp(rng.uniform(-spread, spread)) * (np.sqrt(6.0) if centring == "R" else 1.0)
     elif system != "cubic":
         lengths = np.exp(rng.uniform(0.0, spread, 3))
@@ -72,7 +72,7 @@ def random_conventional(system: str, centring: str, volume: float, ratio: float,
 
 
 def random_angles(rng: np.random.Generator) -> np.ndarray:
-    """Three cell angles (degrees) that close to a cell which is not flat."""
+    """Return three random angles (degrees) of a cell that is not flat."""
     while True:
         angles = rng.uniform(*ANGLES, size=3)
         cosines = np.cos(np.radians(angles))
@@ -84,8 +84,8 @@ def compact(scaled: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Return the same crystal with the shortest lattice vectors, right-handed.
 
     Args:
-        scaled: fractional positions, (N, 3).
-        cell: lattice vectors as rows (Å), (3, 3).
+        scaled: (N, 3) fractional positions.
+        cell: (3, 3) lattice vectors as rows, Å.
 
     Returns:
         Fractional positions wrapped into [0, 1) and the reduced cell.
@@ -94,4 +94,4 @@ def compact(scaled: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if np.linalg.det(reduced) < 0:
         reduced = -reduced
     wrapped = (scaled @ cell @ np.linalg.inv(reduced)) % 1.0
-    return wrapped % 1.0, reduced  # twice: -1e-17 % 1 is 1
+    return wrapped % 1.0, reduced  # the second modulo is needed because -1e-17 % 1 is 1

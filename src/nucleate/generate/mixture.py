@@ -16,11 +16,11 @@ from nucleate.generate.symmetric import SymmetricGenerator
 
 
 class MixtureGenerator:
-    """Generator that proposes the user's structures first, then random ones in fixed fractions.
+    """Generator that proposes structures of the user first, then random ones in fixed fractions.
 
     Args:
-        parts: generators with the share of each (shares add up to 1).
-        seeds: structures to hand out before anything else, once each.
+        parts: generators with their fractions, which add up to 1.
+        seeds: generator of the structures of the user, each of which is proposed once.
     """
 
     name = "mixture"
@@ -30,18 +30,18 @@ class MixtureGenerator:
         self.seeds = seeds
 
     def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """Exactly `n` candidates: seeds not handed out yet, then each part's share.
+        """Return exactly `n` candidates: the remaining seeds, then the fraction of each generator.
 
-        Shares that are not whole numbers are rounded at random, so that small batches keep them on average.
+        Numbers that are not integers are rounded at random, so that the fractions are correct on average also for small batches.
 
         Raises:
-            GenerationFailed: a part could not make its share.
+            GenerationFailed: a generator could not generate its candidates.
         """
         made: list[Candidate] = []
         if self.seeds is not None and self.seeds.left:
             made += self.seeds.propose(min(n, self.seeds.left), rng)
         left = n - len(made)
-        # One random offset for all: part i gets the whole numbers between its cumulated shares.
+        # With one random offset for all, part i gets as many candidates as there are integers between its cumulative fractions.
         edges = np.concatenate([[0.0], np.cumsum([share for _, share in self.parts])]) * left
         edges[-1] = left
         marks = np.floor(edges + rng.random())
@@ -60,12 +60,12 @@ def make_generator(
     """Return the generator of a search.
 
     Args:
-        counts: atoms of each species in the cell.
-        settings: shares, volumes, distances, time limit and workers.
-        seeds: the user's own structures, or files with them.
+        counts: number of atoms of each species in the cell.
+        settings: fractions, volumes, distances, time limit and workers.
+        seeds: structures of the user, or files that contain them.
 
     Raises:
-        BadInput: settings or seeds that cannot work for this composition.
+        BadInput: settings or seeds do not fit the composition.
     """
     settings = settings or GenerateSettings()
     parts: list[tuple[Generator, float]] = []

@@ -1,8 +1,7 @@
 """Random cells without symmetry.
 
-A random cell of the drawn volume, atoms put in one after another where the distances allow it; those that
-find no place are dropped in anyway, and all atoms pushed apart like soft spheres until every distance is
-kept.
+Atoms are added one after another to a random cell of a random volume, at points that respect the smallest distances. An atom for which
+there is no such point is added at the best of the random points, and all atoms are then pushed apart like soft spheres.
 """
 
 from __future__ import annotations
@@ -22,15 +21,19 @@ from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.settings import GenerateSettings
 from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
 
-CELLS = 60  # cells tried for one structure
-POINTS = 24  # random points tried at once for one atom
-PUSHES = 80  # soft-sphere steps
-TARGET = 1.03  # push a little past the limit, or the last steps crawl
+CELLS = 60
+"""Largest number of cells tried for one structure."""
+POINTS = 24
+"""Number of random points tried for one atom."""
+PUSHES = 80
+"""Largest number of soft-sphere steps."""
+TARGET = 1.03
+"""Distance that the soft-sphere steps aim at, relative to the limit; exactly 1 would converge slowly."""
 
 
 @dataclass(frozen=True, eq=False)
 class P1Builder:
-    """Builds one structure without symmetry from a seed.
+    """Builder of one structure without symmetry from a random seed.
 
     Attributes:
         packing: distances and volume.
@@ -43,7 +46,7 @@ class P1Builder:
     length_ratio: float
 
     def __call__(self, seed: int) -> Candidate:
-        """The candidate of this seed; raises `NotPlaced` if its atoms found no place."""
+        """Return the candidate of a seed; raise `NotPlaced` if the atoms could not be placed."""
         rng = np.random.default_rng(seed)
         packing = self.packing
         species = np.repeat(np.arange(len(packing.symbols)), packing.counts)
@@ -55,7 +58,7 @@ class P1Builder:
             shifts = image_shifts(cell, TARGET * float(limits.max()))
             own = np.sqrt(((shifts[1:] @ cell) ** 2).sum(axis=1).min(initial=np.inf))
             if own < limits.diagonal().max():
-                continue  # some atom would be too close to its own image wherever it sits
+                continue  # an atom would be too close to its own image at every position
             scaled = _scatter(limits, cell, shifts, rng)
             if scaled is None:
                 continue
@@ -65,15 +68,15 @@ class P1Builder:
             numbers = np.array([atomic_numbers[s] for s in packing.symbols])[species]
             details = {"volume": float(abs(np.linalg.det(cell))), "volume_factor": float(factor)}
             return Candidate(Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True), "p1", seed, details)
-        raise NotPlaced(f"no room for the atoms in {CELLS} random cells")
+        raise NotPlaced(f"the atoms could not be placed in {CELLS} random cells")
 
 
 def _scatter(limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Fractional positions (N, 3) that keep the limits (Å, (N, N)), or None."""
+    """Return (N, 3) fractional positions that respect the (N, N) smallest distances (Å), or None."""
     n = len(limits)
     scaled = np.empty((n, 3))
     crowded = False
-    # In random order: species placed first would always get the best places.
+    # The order is random, because species that are placed first would always have the most space.
     order = rng.permutation(n)
     for rank, atom in enumerate(order):
         before = order[:rank]
@@ -87,7 +90,7 @@ def _scatter(limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray, rng: np.r
 
 
 def _push_apart(scaled: np.ndarray, limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray) -> np.ndarray | None:
-    """Move overlapping atoms away from each other until all limits are kept, or give up."""
+    """Move overlapping atoms apart until all limits are met; return None after `PUSHES` steps."""
     inverse = np.linalg.inv(cell)
     own = np.arange(len(scaled))
     lattice = shifts @ cell
@@ -96,7 +99,7 @@ def _push_apart(scaled: np.ndarray, limits: np.ndarray, cell: np.ndarray, shifts
         difference -= np.round(difference)
         vectors = (difference @ cell)[:, :, None, :] + lattice
         distances = np.sqrt((vectors**2).sum(axis=-1))
-        distances[own, own, :] = np.inf  # own images move along; the cell was checked for them
+        distances[own, own, :] = np.inf  # the images of an atom move with it, and the cell was checked for them
         if (distances >= limits[:, :, None]).all():
             return scaled
         overlap = np.clip(TARGET * limits[:, :, None] - distances, 0.0, None)
@@ -109,7 +112,7 @@ class P1Generator:
     """Generator of random crystals without symmetry.
 
     Args:
-        counts: atoms of each species in the cell.
+        counts: number of atoms of each species in the cell.
         settings: volumes, distances, time limit and workers.
 
     Raises:
@@ -128,13 +131,13 @@ class P1Generator:
         )
 
     def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """Exactly `n` candidates; raises `GenerationFailed` if they cannot be made."""
+        """Return exactly `n` candidates; raise `GenerationFailed` if they cannot be generated."""
         return make_many(
             self.builder,
             n,
             rng,
             what=f"{formula_text(self.counts)} without symmetry",
-            advice="raise volume_per_atom or volume_range, or lower distance_factor or min_distance",
+            advice="increase volume_per_atom or volume_range, or reduce distance_factor or min_distance",
             try_seconds=self.settings.try_seconds,
             workers=self.settings.workers,
             patience=math.inf if self.settings.estimated else PATIENCE,

@@ -1,12 +1,12 @@
-"""Packing of atoms: smallest distance of each pair of species, and volume per atom.
+"""Estimates of the smallest distance of each pair of species and of the volume per atom.
 
-Three models; their two filling fractions were chosen to come within 15 % of a dozen simple crystals:
+There are three models. Their two filling fractions were chosen so that the volumes of a dozen simple crystals are within 15 %:
 
-* ionic (oxidation states balance, electronegativities differ by 0.9 or more): spheres of Shannon's crystal
-  radii fill 57 % of the volume;
-* metallic (metals only): each element keeps the volume it has in its own crystal;
-* covalent (the rest): spheres of covalent radii fill 30.5 % of the volume, or the element takes the volume
-  of its own crystal if that is smaller.
+* ionic (balanced oxidation states, electronegativities that differ by 0.9 or more): spheres of Shannon's crystal radii fill 57 % of the
+  volume;
+* metallic (only metals): each element has the volume of its elemental crystal;
+* covalent (all others): spheres of covalent radii fill 30.5 % of the volume, or the element has the volume of its elemental crystal if
+  that is smaller.
 """
 
 from __future__ import annotations
@@ -25,23 +25,25 @@ from nucleate.generate.settings import GenerateSettings
 IONIC_FILLING = 0.57
 COVALENT_FILLING = 0.305
 IONIC_ELECTRONEGATIVITY = 0.9
-CM3_PER_MOL = 1.66053907  # Å³ per atom
+CM3_PER_MOL = 1.66053907
+"""1 cm³/mol in Å³ per atom."""
 MOLECULAR = {"H", "N", "O", "F", "Cl", "Br", "I", "He", "Ne", "Ar", "Kr", "Xe", "Rn"}
-# Shannon gives hydrogen no useful radius: a proton sits in its anion's shell, a hydride is a small anion.
 PROTON_VOLUME = 5.0
+"""Volume of a proton, Å³. Shannon's radii are not useful for hydrogen: a proton is inside the electron shell of its anion."""
 HYDRIDE_RADIUS = 1.2
+"""Radius of a hydride anion, Å."""
 MAX_ATOMS_FOR_GUESS = 60
 
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """Smallest distances and volume for one composition.
+    """Smallest distances and volume of one composition.
 
     Attributes:
-        symbols: the S species, in the order of the counts given.
-        counts: atoms of each species in the cell, (S,).
-        min_distances: smallest distance between an atom of species i and one of species j (Å), (S, S).
-        volume_per_atom: volume per atom at volume factor 1 (Å³).
+        symbols: symbols of the S species, in the order of the given counts.
+        counts: (S,) number of atoms of each species in the cell.
+        min_distances: (S, S) smallest distance between an atom of species i and one of species j, Å.
+        volume_per_atom: volume per atom at volume factor 1, Å³.
         model: `ionic`, `metallic` or `covalent`.
     """
 
@@ -53,11 +55,11 @@ class Packing:
 
     @property
     def n_atoms(self) -> int:
-        """Atoms in the cell."""
+        """Number of atoms in the cell."""
         return sum(self.counts)
 
     def smallest_volume(self) -> float:
-        """A volume (Å³) below which no arrangement keeps the distances: equal spheres fill at most fcc."""
+        """Return a lower bound of the volume (Å³) of structures that respect the distances, from the densest packing of equal spheres."""
         own = [n * d**3 for n, d in zip(self.counts, np.diag(self.min_distances), strict=True)]
         every = self.n_atoms * float(self.min_distances.min()) ** 3
         return max(*own, every) / sqrt(2.0)
@@ -67,16 +69,16 @@ def make_packing(counts: dict[str, int], settings: GenerateSettings | None = Non
     """Estimate distances and volume for a composition.
 
     Args:
-        counts: atoms of each species in the cell.
-        settings: the user's factors and overrides.
+        counts: number of atoms of each species in the cell.
+        settings: factors, and values that replace the estimates.
 
     Raises:
-        BadInput: an override names a species that is not there, or the largest volume allowed cannot hold the
-            atoms at their smallest distances.
+        BadInput: a setting names a species that is not in the composition, or the largest allowed volume is too small for the atoms at
+            their smallest distances.
     """
     settings = settings or GenerateSettings()
     if not counts or any(n < 1 for n in counts.values()):
-        raise BadInput(f"composition {counts}: every species needs a whole positive count, as in {{'Al': 4, 'O': 6}}")
+        raise BadInput(f"composition {counts}: give every species a positive integer count, such as {{'Al': 4, 'O': 6}}")
     symbols = tuple(counts)
     states = oxidation_states(counts)
     model = "ionic" if states else "metallic" if _all_metals(symbols) else "covalent"
@@ -88,7 +90,7 @@ def make_packing(counts: dict[str, int], settings: GenerateSettings | None = Non
         a, b = key.split("-")
         if a not in counts or b not in counts:
             raise BadInput(
-                f"min_distance '{quoted(key)}': {formula_text(counts)} has no such pair; name two of {', '.join(symbols)} or leave it out"
+                f"min_distance '{quoted(key)}': {formula_text(counts)} has no such pair; name two of {', '.join(symbols)}, or remove it"
             )
         i, j = symbols.index(a), symbols.index(b)
         distances[i, j] = distances[j, i] = value
@@ -100,7 +102,7 @@ def make_packing(counts: dict[str, int], settings: GenerateSettings | None = Non
 
 
 def oxidation_states(counts: dict[str, int]) -> dict[str, float]:
-    """Average charge of each species where the composition is clearly ionic, else an empty dict."""
+    """Return the average oxidation state of each species of a clearly ionic composition, else an empty dictionary."""
     from pymatgen.core import Composition, Element
 
     units = formula_units(counts)
@@ -128,7 +130,7 @@ def oxidation_states(counts: dict[str, int]) -> dict[str, float]:
 
 
 def _ionic_radius(symbol: str, charge: float) -> float | None:
-    """Shannon's crystal radius (Å) at the nearest known charge of the same sign."""
+    """Return Shannon's crystal radius (Å) at the nearest tabulated charge of the same sign; None if there is none."""
     from pymatgen.core import Element
 
     if symbol == "H":
@@ -144,7 +146,7 @@ def _covalent_radius(symbol: str) -> float:
 
 
 def _molar_volume(symbol: str) -> float | None:
-    """Volume per atom (Å³) in the element's own condensed phase."""
+    """Return the volume per atom (Å³) of the element's condensed phase; None if it is not tabulated."""
     from pymatgen.core import Element
 
     with warnings.catch_warnings():
@@ -160,7 +162,7 @@ def _all_metals(symbols: tuple[str, ...]) -> bool:
 
 
 def _distance(a: str, b: str, states: dict[str, float], settings: GenerateSettings) -> float:
-    """Smallest distance (Å) between a and b."""
+    """Return the smallest distance (Å) between atoms of two species."""
     covalent = _covalent_radius(a) + _covalent_radius(b)
     if not states:
         return settings.distance_factor * covalent
@@ -168,14 +170,14 @@ def _distance(a: str, b: str, states: dict[str, float], settings: GenerateSettin
     if states[a] < 0 and states[b] < 0:
         return settings.like_charge_factor * max(ionic, covalent)
     if states[a] > 0 and states[b] > 0:
-        # Cations' Shannon radii are far below their closest approach (2.65 Å for Al in corundum); covalent
-        # radii come near it.
+        # The sum of Shannon's radii of two cations is far below their smallest distance (2.65 Å for Al in corundum), to which the sum of
+        # covalent radii is close.
         return settings.distance_factor * covalent
     return settings.distance_factor * min(ionic, covalent)
 
 
 def _volume(symbol: str, states: dict[str, float], model: str) -> float:
-    """What one atom adds to the cell's volume (Å³)."""
+    """Return the contribution of one atom to the volume of the cell, Å³."""
     if model == "ionic":
         if symbol == "H" and states[symbol] > 0:
             return PROTON_VOLUME
@@ -191,6 +193,7 @@ def _volume(symbol: str, states: dict[str, float], model: str) -> float:
 
 
 def _check_room(packing: Packing, settings: GenerateSettings) -> None:
+    """Raise `BadInput` if the largest allowed volume is too small for the smallest distances."""
     largest = packing.volume_per_atom * packing.n_atoms * settings.volume_range[1]
     needed = packing.smallest_volume()
     if largest >= needed:
@@ -201,6 +204,6 @@ def _check_room(packing: Packing, settings: GenerateSettings) -> None:
     )
     raise BadInput(
         f"{formula_text(counts)}: {largest:.1f} Å³ (volume_per_atom {packing.volume_per_atom:.2f} times "
-        f"{settings.volume_range[1]:g}) cannot hold the atoms at their smallest distances ({pairs} Å), which "
-        f"need {needed:.1f} Å³; raise volume_per_atom or lower min_distance or distance_factor"
+        f"{settings.volume_range[1]:g}) is too small for the smallest distances ({pairs} Å), which "
+        f"need {needed:.1f} Å³; increase volume_per_atom or reduce min_distance or distance_factor"
     )

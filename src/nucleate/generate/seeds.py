@@ -1,4 +1,4 @@
-"""Generator of candidates from the user's structures."""
+"""Generator of candidates from structures of the user."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate.base import Candidate
 from nucleate.generate.lattices import compact
 
-SYMPREC = 0.01  # Å
+SYMPREC = 0.01
+"""Tolerance of the symmetry of a structure for its primitive cell, Å."""
 
 
 class SeedGenerator:
     """Generator that proposes each structure of the user's files once.
 
-    A structure is brought to the exact atom count: by its primitive cell, or by repeating it.
+    A structure with another number of atoms is replaced by its primitive cell, or by a supercell of it.
 
     Args:
-        sources: a file that ASE can read (all its frames are taken), several, or structures.
-        counts: atoms of each species in the cell.
+        sources: a structure or a file (of which all frames are used), or several of them.
+        counts: number of atoms of each species in the cell.
 
     Raises:
-        BadInput: a file cannot be read, or a structure does not have this composition; names file and frame.
+        BadInput: a file cannot be read, or a structure does not have this composition; the message names file and frame.
     """
 
     name = "seed"
@@ -41,15 +42,15 @@ class SeedGenerator:
 
     @property
     def left(self) -> int:
-        """Structures not handed out yet."""
+        """Number of structures that have not been proposed yet."""
         return len(self.candidates) - self.handed_out
 
     def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """The next `n` structures; raises `GenerationFailed` if fewer are left."""
+        """Return the next `n` structures; raise `GenerationFailed` if fewer are left."""
         if n > self.left:
             raise GenerationFailed(
-                f"asked for {n} seed structures of {formula_text(self.counts)}, {self.left} left of the "
-                f"{len(self.candidates)} given; add files or let random generators make the rest"
+                f"{n} seed structures of {formula_text(self.counts)} were requested, but only {self.left} of "
+                f"{len(self.candidates)} are left; add files or use random generators for the rest"
             )
         chosen = self.candidates[self.handed_out : self.handed_out + n]
         self.handed_out += n
@@ -57,23 +58,24 @@ class SeedGenerator:
 
 
 def _read_all(sources) -> list[tuple[Atoms, str, dict]]:
+    """Return all structures with their place for error messages and their details."""
     if isinstance(sources, str | Path | Atoms):
         sources = [sources]
-    found: list[tuple[Atoms, str, dict]] = []
+    structures: list[tuple[Atoms, str, dict]] = []
     for number, source in enumerate(sources):
         if isinstance(source, Atoms):
-            found.append((source, f"seed structure {number}", {"structure": number}))
+            structures.append((source, f"seed structure {number}", {"structure": number}))
             continue
         path = Path(source)
         for frame, atoms in enumerate(read_structures(path)):
-            found.append((atoms, f"{path}, frame {frame}", {"file": str(path), "frame": frame}))
-    if not found:
-        raise BadInput("no seed structures given; name at least one file")
-    return found
+            structures.append((atoms, f"{path}, frame {frame}", {"file": str(path), "frame": frame}))
+    if not structures:
+        raise BadInput("no seed structures are given; name at least one file")
+    return structures
 
 
 def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
-    """The structure with exactly `counts` atoms, or `BadInput` saying what is wrong where."""
+    """Return the structure in a cell with exactly `counts` atoms; raise `BadInput` if that is impossible."""
     check_structure(atoms, where)
     refuse_constraints(atoms, where)
     refuse_moments(atoms, where, "a search starts every calculation from reference.magnetic_moments")
@@ -81,15 +83,15 @@ def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
     own = _counts(bare)
     if scale_formula(own, 1) != {s: scale_formula(counts, 1).get(s) for s in own} or len(own) != len(counts):
         raise BadInput(
-            f"{where}: its composition is {formula_text(own)}, not that of {formula_text(counts)}; give structures of the same compound"
+            f"{where}: the composition {formula_text(own)} is not that of {formula_text(counts)}; give structures of the same compound"
         )
     wanted = sum(counts.values())
     if wanted % len(bare):
         bare = _primitive(bare)
     if wanted % len(bare):
         raise BadInput(
-            f"{where}: its primitive cell holds {len(bare)} atoms, of which no whole number makes the "
-            f"{wanted} of {formula_text(counts)}; search in a cell with a multiple of {len(bare)} atoms"
+            f"{where}: the primitive cell has {len(bare)} atoms, which does not divide the "
+            f"{wanted} atoms of {formula_text(counts)}; search in a cell with a multiple of {len(bare)} atoms"
         )
     bare = _on_short_vectors(bare)
     if wanted > len(bare):
@@ -100,6 +102,7 @@ def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
 
 
 def _on_short_vectors(atoms: Atoms) -> Atoms:
+    """Return the crystal with its shortest lattice vectors."""
     scaled, cell = compact(atoms.get_scaled_positions(), np.array(atoms.cell))
     return Atoms(numbers=atoms.numbers, scaled_positions=scaled, cell=cell, pbc=True)
 
@@ -110,21 +113,22 @@ def _counts(atoms: Atoms) -> dict[str, int]:
 
 
 def _primitive(atoms: Atoms) -> Atoms:
+    """Return the primitive cell; the structure itself if spglib fails."""
     import spglib
 
     cell = (atoms.cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
     try:
-        found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SYMPREC)
-    except Exception:  # spglib 2.7 and later raise where older ones return None; either way no smaller cell is known
-        found = None
-    if found is None:
+        primitive = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SYMPREC)
+    except Exception:  # spglib 2.7 and later raise an exception where older versions return None
+        primitive = None
+    if primitive is None:
         return atoms
-    lattice, scaled, numbers = found
+    lattice, scaled, numbers = primitive
     return Atoms(numbers=numbers, scaled_positions=scaled, cell=lattice, pbc=True)
 
 
 def _most_compact(cell: np.ndarray, copies: int) -> np.ndarray:
-    """Supercell matrix (Hermite form) whose reduced cell has the shortest longest vector."""
+    """Return the supercell matrix in Hermite form that minimises the longest vector of the reduced cell."""
     best, shortest = np.eye(3, dtype=int), np.inf
     for matrix in _hermite(copies):
         _, reduced = compact(np.zeros((1, 3)), matrix @ cell)
@@ -135,11 +139,11 @@ def _most_compact(cell: np.ndarray, copies: int) -> np.ndarray:
 
 
 def _hermite(copies: int) -> list[np.ndarray]:
-    """Hermite normal forms of this determinant; diagonal ones only beyond 16 copies (there are thousands)."""
-    found = []
+    """Return the Hermite normal forms of this determinant; only the diagonal ones beyond 16 copies, where there are thousands."""
+    matrices = []
     for a in (d for d in range(1, copies + 1) if copies % d == 0):
         for b in (d for d in range(1, copies // a + 1) if (copies // a) % d == 0):
             c = copies // a // b
             offsets = [(x, y, z) for x in range(b) for y in range(c) for z in range(c)] if copies <= 16 else [(0, 0, 0)]
-            found += [np.array([[a, x, y], [0, b, z], [0, 0, c]]) for x, y, z in offsets]
-    return found
+            matrices += [np.array([[a, x, y], [0, b, z], [0, 0, c]]) for x, y, z in offsets]
+    return matrices

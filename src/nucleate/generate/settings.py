@@ -70,7 +70,7 @@ class GenerateSettings(BaseModel):
 
     @property
     def estimated(self) -> bool:
-        """Whether distances, volumes and shapes are those of nucleate's own, which all but the largest compositions fit."""
+        """Whether distances, volumes and shapes are the estimates, for which candidates of almost all compositions can be generated."""
         names = ("volume_per_atom", "volume_range", "min_distance", "distance_factor", "like_charge_factor", "max_length_ratio")
         fields = type(self).model_fields
         return all(getattr(self, name) == fields[name].get_default(call_default_factory=True) for name in names)
@@ -80,7 +80,7 @@ class GenerateSettings(BaseModel):
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         low, high = value
         if not 0.1 <= low <= high <= 10.0:
-            raise ValueError(f"volume_range ({low:g}, {high:g}): give two factors, smaller first, within 0.1 and 10")
+            raise ValueError(f"volume_range ({low:g}, {high:g}): give two ascending factors between 0.1 and 10")
         return value
 
     @field_validator("min_distance")
@@ -90,9 +90,9 @@ class GenerateSettings(BaseModel):
         for key in value:
             pair = key.split("-")
             if len(pair) != 2 or any(symbol not in atomic_numbers or symbol == "X" for symbol in pair):
-                raise ValueError(f"min_distance '{quoted(key, 20)}': name two elements joined by a hyphen, as in 'Al-O'")
+                raise ValueError(f"min_distance '{quoted(key, 20)}': name two elements joined by a hyphen, such as 'Al-O'")
             if tuple(sorted(pair)) in seen:
-                raise ValueError(f"min_distance '{quoted(key, 20)}': this pair is given twice; keep one of them")
+                raise ValueError(f"min_distance '{quoted(key, 20)}': this pair is given twice; remove one")
             seen.add(tuple(sorted(pair)))
         return value
 

@@ -1,9 +1,8 @@
 """Random crystals with a space group.
 
-Per structure: a space group uniformly among those that can hold the composition exactly in their primitive
-cell, a way to fill its Wyckoff positions uniformly among all ways, a random lattice of the drawn volume,
-and the orbits one after another at random free coordinates, each kept if it keeps its distance from itself
-and from those before it. PyXtal supplies the tables; it is not asked to place anything.
+A structure is generated in four steps: a space group is drawn uniformly from those whose primitive cell can contain the composition, then a
+distribution over its Wyckoff positions uniformly from all distributions, then a random lattice of a random volume, and finally the orbits
+are placed one after another at random free coordinates that respect the smallest distances. Only the tables are taken from PyXtal.
 """
 
 from __future__ import annotations
@@ -28,21 +27,25 @@ from nucleate.generate.wyckoff import Combination, SiteFilling, space_group_site
 
 log = logging.getLogger(__name__)
 
-PICKS = 300  # space groups and fillings tried for one structure
-LATTICES = 4  # lattices tried for one filling
-POINTS = 24  # random points tried at once for one orbit
+PICKS = 300
+"""Largest number of space groups and distributions tried for one structure."""
+LATTICES = 4
+"""Number of lattices tried for one distribution."""
+POINTS = 24
+"""Number of random points tried for one orbit."""
 KEPT_TABLES = 64
+"""Number of space groups whose tables are kept in memory."""
 
 
 @dataclass(eq=False)
 class SymmetricBuilder:
-    """Builds one symmetric structure from a seed.
+    """Builder of one symmetric structure from a random seed.
 
     Attributes:
         packing: distances and volume.
         volume_range: smallest and largest volume factor.
         length_ratio: largest ratio of the free cell lengths.
-        fillings: one for each compatible space group.
+        fillings: distributions over the Wyckoff positions of each compatible space group.
     """
 
     packing: Packing
@@ -52,7 +55,7 @@ class SymmetricBuilder:
     _warm: list[SiteFilling] = field(default_factory=list, repr=False)
 
     def __call__(self, seed: int) -> Candidate:
-        """The candidate of this seed; raises `NotPlaced` if its atoms found no place."""
+        """Return the candidate of a seed; raise `NotPlaced` if the atoms could not be placed."""
         rng = np.random.default_rng(seed)
         for _ in range(PICKS):
             filling = self.fillings[int(rng.integers(len(self.fillings)))]
@@ -65,16 +68,17 @@ class SymmetricBuilder:
                 if candidate is not None:
                     candidate.seed = seed
                     return candidate
-        raise NotPlaced(f"no room for the atoms in {PICKS} draws of space group and sites")
+        raise NotPlaced(f"the atoms could not be placed in {PICKS} random choices of space group and sites")
 
     def _keep_warm(self, filling: SiteFilling) -> None:
+        """Keep the tables of this space group, and free those of the oldest one if there are too many."""
         if filling not in self._warm:
             self._warm.append(filling)
         if len(self._warm) > KEPT_TABLES:
             self._warm.pop(0).forget()
 
     def place(self, filling: SiteFilling, combination: Combination, rng: np.random.Generator) -> Candidate | None:
-        """One try at a given space group and combination of sites; None if atoms came too close."""
+        """Place the atoms on a combination of sites in a random lattice; return None if atoms are too close."""
         group, packing = filling.group, self.packing
         factor = rng.uniform(*self.volume_range)
         volume = packing.volume_per_atom * packing.n_atoms * factor
@@ -82,7 +86,7 @@ class SymmetricBuilder:
         conventional = random_conventional(group.system, group.centring, volume / np.linalg.det(primitive), self.length_ratio, rng)
         cell = primitive @ conventional
         shifts = image_shifts(cell, float(packing.min_distances.max()))
-        # Fixed orbits first (they leave no choice), then the most constrained.
+        # Orbits without free coordinates are placed first, then the most constrained ones.
         order = sorted(combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size))
         placed = np.empty((0, 3))
         species: list[int] = []
@@ -92,7 +96,7 @@ class SymmetricBuilder:
             orbits = np.einsum("mij,tj->tmi", site.rotations, points) + site.translations
             kinds = np.array([kind] * site.size + species)
             others = np.concatenate([orbits, np.broadcast_to(placed, (len(points), *placed.shape))], axis=1)
-            # All atoms of an orbit see the same surroundings, so its first atom speaks for all.
+            # All atoms of an orbit have equivalent neighbourhoods, so it is sufficient to check the first one.
             squared = squared_distances(orbits[:, :1], others, cell, shifts)[:, 0]
             squared[:, 0, 0] = np.inf
             limits = packing.min_distances[kind, kinds] ** 2
@@ -105,13 +109,14 @@ class SymmetricBuilder:
         return self._finish(filling, combination, placed[rank], np.array(species)[rank], cell, factor)
 
     def _finish(self, filling, combination, scaled, species, cell, factor) -> Candidate:
+        """Return the candidate in its reduced cell, after a final check of composition and distances."""
         packing, group = self.packing, filling.group
         scaled, cell = compact(scaled, cell)
-        found = tuple(int(n) for n in np.bincount(species, minlength=len(packing.symbols)))
-        if found != packing.counts:
-            raise AssertionError(f"space group {group.number}: placed {found} atoms, not {packing.counts}")
+        counts = tuple(int(n) for n in np.bincount(species, minlength=len(packing.symbols)))
+        if counts != packing.counts:
+            raise AssertionError(f"space group {group.number}: {counts} atoms were placed instead of {packing.counts}")
         if closest_fit(scaled, cell, packing.min_distances[np.ix_(species, species)]) < 1.0 - 1e-6:
-            raise AssertionError(f"space group {group.number}: atoms too close after all")
+            raise AssertionError(f"space group {group.number}: atoms are too close in the reduced cell")
         numbers = np.array([atomic_numbers[s] for s in packing.symbols])[species]
         sites = [{"element": packing.symbols[s], "site": group.sites[i].label, "symmetry": group.sites[i].symmetry} for s, i in combination]
         details = {
@@ -128,11 +133,11 @@ class SymmetricGenerator:
     """Generator of random symmetric crystals with an exact number of atoms in the primitive cell.
 
     Args:
-        counts: atoms of each species in the primitive cell.
+        counts: number of atoms of each species in the primitive cell.
         settings: volumes, distances, space groups, time limit and workers.
 
     Raises:
-        BadInput: the composition does not fit the volume, or none of the space groups asked for can hold it.
+        BadInput: the composition does not fit the volume or any of the requested space groups.
     """
 
     name = "symmetric"
@@ -146,17 +151,17 @@ class SymmetricGenerator:
 
     @property
     def space_groups(self) -> list[int]:
-        """International numbers of the space groups drawn from."""
+        """International numbers of the space groups that are used."""
         return [filling.group.number for filling in self.builder.fillings]
 
     def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """Exactly `n` candidates; raises `GenerationFailed` if they cannot be made."""
+        """Return exactly `n` candidates; raise `GenerationFailed` if they cannot be generated."""
         return make_many(
             self.builder,
             n,
             rng,
             what=f"symmetric {formula_text(self.counts)}",
-            advice="raise volume_per_atom or volume_range, lower distance_factor or min_distance, or allow more space_groups",
+            advice="increase volume_per_atom or volume_range, reduce distance_factor or min_distance, or allow more space_groups",
             try_seconds=self.settings.try_seconds,
             workers=self.settings.workers,
             patience=math.inf if self.settings.estimated else PATIENCE,
@@ -164,14 +169,14 @@ class SymmetricGenerator:
 
 
 def compatible_fillings(counts: dict[str, int], space_groups: tuple[int, ...] | None = None) -> list[SiteFilling]:
-    """The space groups whose Wyckoff positions add up to the counts exactly.
+    """Return the space groups whose Wyckoff positions can contain exactly these atoms.
 
     Args:
-        counts: atoms of each species in the primitive cell.
-        space_groups: those to look at; None for all but P1.
+        counts: number of atoms of each species in the primitive cell.
+        space_groups: numbers of the space groups to consider; None for all except P1.
 
     Raises:
-        BadInput: none of them can.
+        BadInput: none of the space groups can contain the atoms.
     """
     sizes = tuple(counts.values())
     groups = space_group_sites(max(sizes))
@@ -186,8 +191,8 @@ def compatible_fillings(counts: dict[str, int], space_groups: tuple[int, ...] | 
     if not fillings:
         raise BadInput(
             f"{formula_text(counts)}: no Wyckoff positions of {names} add up to these atoms in the primitive "
-            "cell; ask for other space_groups or another number of formula units"
+            "cell; use other space_groups or another number of formula units"
         )
     if space_groups and refused:
-        log.warning("%s: left out space groups that cannot hold it: %s", formula_text(counts), names)
+        log.warning("%s: space groups that cannot contain this composition are not used: %s", formula_text(counts), names)
     return fillings

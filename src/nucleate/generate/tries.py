@@ -1,7 +1,6 @@
 """Generation of many candidates, each from its own seed and with a time limit, in this process or in workers.
 
-One failure never costs the batch: it is counted, and its place is filled from a fresh seed. Which
-candidates come out depends on the seeds alone, not on the number of processes.
+A failed candidate is counted and replaced by one from a new seed. The candidates depend only on the seeds, not on the number of processes.
 """
 
 from __future__ import annotations
@@ -31,13 +30,20 @@ log = logging.getLogger(__name__)
 Build = Callable[[int], Candidate]
 Outcome = Candidate | str
 
-SEED_BELOW = 2**53  # a seed stays exact in JSON
-DRY = 16  # failures in a row before giving up; four times as many once something was made
-TRIES_EACH = 20  # and after so many tries per candidate
+SEED_BELOW = 2**53
+"""Upper bound of a seed; smaller integers are exact in JSON."""
+DRY = 16
+"""Number of consecutive failures after which generation fails; four times as many once a candidate has been generated."""
+TRIES_EACH = 20
+"""Largest number of attempts per requested candidate."""
 SECONDS_WORTH_A_POOL = 4.0
-PATIENCE = 8.0  # seconds of tries that make nothing, where distances or volumes are the user's own and may fit no cell
-MOST_HOURS = 2.0  # that the rest may take, by what the first ones took; a search makes as many again in every round
+"""Estimated time of the remaining candidates above which worker processes are started, s."""
+PATIENCE = 8.0
+"""Time after which generation fails if no candidate has been generated with distances or volumes of the user, s."""
+MOST_HOURS = 2.0
+"""Largest estimated time of the remaining candidates, h; a search generates as many again in every round."""
 CHUNKS_PER_WORKER = 8
+"""Number of chunks of seeds that each worker processes."""
 
 
 class NotPlaced(Exception):
@@ -45,7 +51,7 @@ class NotPlaced(Exception):
 
 
 class _TimeUp(BaseException):
-    """Not an `Exception`, so that no `except Exception` on the way swallows it."""
+    """Raised at the time limit. It is not an `Exception`, so that no `except Exception` of a builder suppresses it."""
 
 
 def make_many(
@@ -59,22 +65,22 @@ def make_many(
     workers: int | None = None,
     patience: float = math.inf,
 ) -> list[Candidate]:
-    """Exactly `n` candidates, in the order of their seeds.
+    """Return exactly `n` candidates, in the order of their seeds.
 
     Args:
-        build: makes one candidate from a seed, or raises; must survive being sent to a process.
-        n: how many.
-        rng: source of the seeds.
-        what: what is being made, for the error message.
+        build: returns one candidate from a seed, or raises an exception; it must be picklable.
+        n: number of candidates.
+        rng: random number generator of the seeds.
+        what: what is generated, for the error message.
         advice: what the user can do, for the error message.
-        try_seconds: time limit on each candidate (s).
-        workers: processes; None for all cores this process may use. Small jobs stay in this process.
-        patience: seconds of tries after which nothing made is the answer; without it, some more tries are made however long they take.
+        try_seconds: time limit of each candidate, s.
+        workers: number of processes; None for all available cores. Small jobs run in this process.
+        patience: time after which generation fails if no candidate has been generated, s.
 
     Raises:
-        GenerationFailed: fewer than `n` could be made, or they would take longer than `MOST_HOURS`; says how many of each failure
-            there were.
-        KeyboardInterrupt: also where a builder swallowed it; worker processes are ended.
+        GenerationFailed: fewer than `n` candidates could be generated, or they would take longer than `MOST_HOURS`; the message counts
+            the failures of each kind.
+        KeyboardInterrupt: there was an interrupt, even if a builder suppressed it; worker processes are ended.
     """
     with listening():
         return _make_many(build, n, rng, what, advice, try_seconds, workers, patience)
@@ -102,7 +108,7 @@ def _make_many(
         probe = DRY if not tried else 0
         began = time.perf_counter()
         if probe:
-            # The first ones say what the rest will take; where nothing fits, a few are enough to know.
+            # The first candidates give an estimate of the time of the rest, and show early whether any can be generated.
             done = 0
             for outcome in _here(build, seeds[:probe], try_seconds):
                 keep(pending[done : done + 1], iter([outcome]))
@@ -111,12 +117,12 @@ def _make_many(
                     break
             seconds_each = (time.perf_counter() - began) / done
             if not made and (n >= DRY or done < len(seeds[:probe])):
-                break  # hopeless: do not spend the time limit n times over
+                break  # further candidates would each take the full time limit
             hours = seconds_each * (n / len(made) * done - done) / (workers or available_cores()) / 3600 if made else 0.0
             if hours > MOST_HOURS:
                 reasons = _reasons(failures)
                 raise GenerationFailed(
-                    f"{n} {what} would take some {hours:.0f} hours: of the first {done}, {len(made)} could be made ({reasons}); {advice}"
+                    f"generating {n} {what} would take about {hours:.0f} hours: only {len(made)} of {done} succeeded ({reasons}); {advice}"
                 )
         places, rest = pending[probe:], seeds[probe:]
         count = min(workers or available_cores(), len(rest))
@@ -130,7 +136,7 @@ def _make_many(
         pending = [place for place in range(n) if place not in made]
     if not pending:
         return [made[place] for place in range(n)]
-    raise GenerationFailed(f"asked for {n} {what}, made {len(made)} ({_reasons(failures)}); {advice}")
+    raise GenerationFailed(f"only {len(made)} of {n} {what} could be generated ({_reasons(failures)}); {advice}")
 
 
 def _reasons(failures: Counter[str]) -> str:
@@ -138,7 +144,7 @@ def _reasons(failures: Counter[str]) -> str:
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -148,7 +154,7 @@ def _one(build: Build, seed: int, seconds: float) -> Outcome:
     try:
         return _within(lambda: build(seed), seconds)
     except _TimeUp:
-        return f"ran over the time limit of {seconds:g} s"
+        return f"exceeded the time limit of {seconds:g} s"
     except NotPlaced as reason:
         return str(reason)
     except Exception as error:
@@ -171,12 +177,12 @@ def _within(call: Callable[[], Candidate], seconds: float) -> Candidate:
 
 @contextmanager
 def _alarm(seconds: float):
-    """Raise `_TimeUp` after so many seconds, and leave the alarm as it was (pytest-timeout has one too)."""
+    """Context that raises `_TimeUp` after a number of seconds, and restores an earlier alarm, such as that of pytest-timeout."""
 
     active = True
 
     def ring(number, frame):
-        # An interrupt may have come between the call and the end of the alarm: it must not be followed by this.
+        # After an interrupt the block has been left, and the alarm must not raise another exception.
         if active:
             raise _TimeUp
 
@@ -194,7 +200,7 @@ def _alarm(seconds: float):
 
 
 def _within_thread(call: Callable[[], Candidate], seconds: float) -> Candidate:
-    """Signals reach the main thread only: elsewhere a helper thread runs the call, left behind if late."""
+    """Run a call in a helper thread, for threads that receive no signals; a call that exceeds the limit is left running."""
     box: list[Candidate | BaseException] = []
 
     def target() -> None:
@@ -232,7 +238,7 @@ def _in_processes(build: Build, seeds: list[int], seconds: float, workers: int) 
     size = max(1, -(-len(seeds) // (workers * CHUNKS_PER_WORKER)))
     chunks = [seeds[i : i + size] for i in range(0, len(seeds), size)]
     done = 0
-    # spawn: forking a process that has threads (torch, BLAS) can deadlock.
+    # Processes are spawned, because forking a process with threads (torch, BLAS) can deadlock.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(), build, seconds))
@@ -244,11 +250,11 @@ def _in_processes(build: Build, seeds: list[int], seconds: float, workers: int) 
         pool.shutdown()
     except BrokenProcessPool:
         pool.shutdown()
-        # A script without `if __name__ == '__main__'`, or a worker killed for memory.
-        log.warning("the worker processes ended early; going on in this process")
+        # The cause is a script without `if __name__ == '__main__'`, or a worker killed for lack of memory.
+        log.warning("the worker processes ended early; continuing in this process")
         yield from _here(build, [seed for chunk in chunks[done:] for seed in chunk], seconds)
     except BaseException:
-        # An interrupt, or nobody who wants the rest: waiting for what the workers have in hand would take its time.
+        # After an interrupt, or if the caller needs no more results, the workers are ended without waiting for their current seeds.
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         pool.shutdown(wait=False, cancel_futures=True)

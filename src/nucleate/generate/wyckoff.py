@@ -1,8 +1,8 @@
-"""Wyckoff positions in primitive cells, and the ways to distribute a composition over them.
+"""Wyckoff positions in primitive cells, and the distributions of a composition over them.
 
-The number of ways follows from a generating function: a site with free coordinates may be used any number
-of times by any species, F(r) += F(r - m), a site without any only once by one species. Keeping F after each
-step makes drawing a way uniformly at random as cheap as reading the table backwards; nothing is enumerated.
+The number of distributions is computed with a generating function: a site with free coordinates may be used any number of times by any
+species, F(r) += F(r - m), and a site without free coordinates only once by one species. With F stored after each step, a distribution is
+drawn uniformly at random by traversing the tables backwards, without enumerating the distributions.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from nucleate.generate.lattices import PRIMITIVE, crystal_system
 from nucleate.processes.interrupts import check, listening
 
 MAX_STATES = 200_000
+"""Largest size of a table; for larger compositions the species are drawn one after another."""
 MAX_FILL_TRIES = 20
+"""Number of attempts to draw the species of a large composition one after another."""
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One Wyckoff position on the primitive cell.
+    """One Wyckoff position in the primitive cell, with M atoms.
 
     Attributes:
         letter: Wyckoff letter.
-        multiplicity: atoms in the conventional cell.
+        multiplicity: number of atoms in the conventional cell.
         symmetry: site symmetry symbol.
-        freedom: free coordinates, 0 to 3.
-        rotations: (M, 3, 3), with M the atoms in the primitive cell.
-        translations: (M, 3); an orbit is `rotations @ x + translations`, fractional on the primitive cell,
-            for x a point on the conventional one.
+        freedom: number of free coordinates, 0 to 3.
+        rotations: (M, 3, 3) matrices.
+        translations: (M, 3) vectors. An orbit is `rotations @ x + translations` in fractional coordinates of the primitive cell, where x is
+            a point in fractional coordinates of the conventional cell.
     """
 
     letter: str
@@ -43,18 +45,18 @@ class Site:
 
     @property
     def size(self) -> int:
-        """Atoms in the primitive cell."""
+        """Number of atoms in the primitive cell."""
         return len(self.translations)
 
     @property
     def label(self) -> str:
-        """Multiplicity and letter, as in `12c`."""
+        """Multiplicity and letter, such as `12c`."""
         return f"{self.multiplicity}{self.letter}"
 
 
 @dataclass(frozen=True, eq=False)
 class GroupSites:
-    """A space group and those of its sites that are small enough for the composition."""
+    """A space group and its sites that are small enough for the composition."""
 
     number: int
     symbol: str
@@ -71,16 +73,17 @@ class GroupSites:
         return crystal_system(self.number)
 
 
-Combination = tuple[tuple[int, int], ...]  # (species, site) pairs, sorted
+Combination = tuple[tuple[int, int], ...]
+"""Sorted pairs (species, site)."""
 
 
 @lru_cache(maxsize=8)
 def space_group_sites(largest: int) -> tuple[GroupSites, ...]:
-    """All 230 space groups with their sites of at most `largest` atoms in the primitive cell."""
+    """Return all 230 space groups with their sites of at most `largest` atoms in the primitive cell."""
     from pyxtal.symmetry import Group
 
     groups = []
-    # PyXtal catches everything in places, and leaves with sys.exit().
+    # PyXtal catches all exceptions in some places and then calls sys.exit(), which would lose an interrupt.
     with listening():
         for number in range(1, 231):
             groups.append(_read_group(Group(number), largest))
@@ -89,6 +92,7 @@ def space_group_sites(largest: int) -> tuple[GroupSites, ...]:
 
 
 def _read_group(group, largest: int) -> GroupSites:
+    """Convert the Wyckoff positions of a PyXtal group to the primitive cell."""
     primitive = PRIMITIVE[group.symbol[0]]
     to_primitive = np.linalg.inv(primitive).T
     copies = round(1.0 / np.linalg.det(primitive))
@@ -101,7 +105,7 @@ def _read_group(group, largest: int) -> GroupSites:
         rotations = to_primitive @ matrices[:, :3, :3]
         translations = matrices[:, :3, 3] @ to_primitive.T
         translations = np.round(translations, 8) % 1.0
-        # Ops that differ by a centring vector land on the same point of the primitive cell.
+        # Operations that differ by a centring vector are equal in the primitive cell.
         keys = np.round(np.concatenate([rotations.reshape(-1, 9), translations], axis=1) * 1e4).astype(int)
         _, first = np.unique(keys, axis=0, return_index=True)
         if len(first) != size:
@@ -127,7 +131,7 @@ class SiteFilling:
 
     Attributes:
         group: the space group.
-        counts: atoms of each species in the primitive cell.
+        counts: number of atoms of each species in the primitive cell.
     """
 
     group: GroupSites
@@ -136,23 +140,24 @@ class SiteFilling:
     _steps: list[tuple[int, int]] = field(default_factory=list, repr=False)
 
     def __post_init__(self):
-        # A step is (site, species), with species -1 for a site that holds one atom of any species or none.
+        # A step is (site, species), with species -1 for a site without free coordinates, which at most one species occupies.
         for index, site in enumerate(self.group.sites):
             species = range(len(self.counts)) if site.freedom else (-1,)
             self._steps += [(index, s) for s in species]
 
     @property
     def large(self) -> bool:
-        """Whether the table would be too large, so that species are drawn one after another."""
+        """Whether the table would be too large, so that the species are drawn one after another."""
         return len(self.counts) > 1 and float(np.prod(np.array(self.counts) + 1.0)) > MAX_STATES
 
     def number(self) -> float:
-        """How many ways there are (for a `large` composition 1 or 0: whether each species alone fits)."""
+        """Return the number of distributions; for a `large` composition 1 if each species separately has one, else 0."""
         if self.large:
             return float(all(SiteFilling(self.group, (n,)).number() for n in self.counts))
         return float(self._fill()[-1][self.counts])
 
     def _fill(self) -> list[np.ndarray]:
+        """Return the tables F after each step, computing them if needed."""
         if not self._tables:
             table = np.zeros([n + 1 for n in self.counts])
             table[(0,) * len(self.counts)] = 1.0
@@ -171,11 +176,11 @@ class SiteFilling:
         return self._tables
 
     def forget(self) -> None:
-        """Free the tables; they are made again when needed."""
+        """Free the tables; they are computed again when needed."""
         self._tables.clear()
 
     def _choices(self, step: int, left: tuple[int, ...]) -> list[tuple[float, int, tuple[int, ...], int]]:
-        """Ways back from a step: (how many, species that takes the site or -1, counts left, next step)."""
+        """Return the choices at a step: (number of distributions, species on the site or -1, remaining counts, next step)."""
         index, species = self._steps[step - 1]
         size = self.group.sites[index].size
         tables = self._fill()
@@ -188,7 +193,7 @@ class SiteFilling:
         return [choice for choice in choices if choice[0] > 0]
 
     def draw(self, rng: np.random.Generator) -> Combination | None:
-        """Draw one distribution uniformly; None if none was found (only for a `large` composition)."""
+        """Draw one distribution uniformly; None if there is none or, for a `large` composition, none could be drawn."""
         if self.large:
             return self._draw_species_by_species(rng)
         step, left, taken = len(self._steps), self.counts, []
@@ -201,10 +206,11 @@ class SiteFilling:
             if species >= 0:
                 taken.append((species, self._steps[step - 1][0]))
             step, left = onward, rest
-        # Without any site there was no step to take, and the atoms are still there.
+        # In a group without sites there are no steps, and no atom is placed.
         return None if any(left) else tuple(sorted(taken))
 
     def _draw_species_by_species(self, rng: np.random.Generator) -> Combination | None:
+        """Draw the distribution of one species after another, in random order."""
         for _ in range(MAX_FILL_TRIES):
             taken: list[tuple[int, int]] = []
             for species in rng.permutation(len(self.counts)):
@@ -220,7 +226,7 @@ class SiteFilling:
         return None
 
     def every(self) -> Iterator[Combination]:
-        """Iterate over all distributions, of which there may be very many."""
+        """Iterate over all distributions; there may be very many."""
         stack: list[tuple[int, tuple[int, ...], Combination]] = [(len(self._steps), self.counts, ())]
         while stack:
             step, left, taken = stack.pop()

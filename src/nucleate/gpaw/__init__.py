@@ -1,1 +1,1 @@
-"""What the references, the electrons and the spins share of GPAW: the session, keywords, errors and levels."""
+"""GPAW's session, keywords, errors and levels, shared by the references, electrons and spins."""

@@ -1,4 +1,4 @@
-"""Levels of a finished GPAW calculation."""
+"""Band gap of a finished GPAW calculation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 
 def band_gap(calculator: Any) -> float | None:
-    """Lowest empty less highest occupied level over all k-points and spins, eV; zero where a band crosses the Fermi level.
+    """Return the band gap over all k-points and spins, eV; zero if a band crosses the Fermi level.
 
-    None where it cannot be told: no single Fermi level, or no empty band. A gap that is not known must not cost a label.
+    The result is None if there is no single Fermi level or no empty band, so that an unknown gap does not make a label fail.
     """
     try:
         fermi = float(calculator.get_fermi_level())
@@ -18,7 +18,7 @@ def band_gap(calculator: Any) -> float | None:
         return None
     spins, points = calculator.get_number_of_spins(), len(calculator.get_ibz_k_points())
     levels = np.array([calculator.get_eigenvalues(kpt=k, spin=s) for s in range(spins) for k in range(points)])
-    # Bands that cross the Fermi level anywhere close the gap.
+    # If the number of occupied bands depends on the k-point, a band crosses the Fermi level.
     counts = (levels < fermi).sum(axis=1).reshape(spins, points)
     if (counts != counts[:, :1]).any():
         return 0.0

@@ -1,4 +1,4 @@
-"""The installed GPAW: whether it is there, and which PAW data sets it uses."""
+"""Checks of the installed GPAW and of the PAW data sets that it uses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def require_gpaw() -> None:
 
 
 def setups_source() -> str:
-    """Return where the PAW data sets come from: the user's own path, followed by the version of the package gpaw-data."""
+    """Return the source of the PAW data sets: $GPAW_SETUP_PATH and the version of the package gpaw-data, joined by a colon."""
     try:
         packaged = version("gpaw-data")
     except PackageNotFoundError:

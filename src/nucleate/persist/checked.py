@@ -1,4 +1,4 @@
-"""Validation of data that a program wrote and reads back."""
+"""Validation of data that nucleate wrote and reads back."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def checked(model: type[Model], data: Any) -> Model:
     """Validate data with a pydantic model.
 
     Args:
-        model: what the data must be.
-        data: as `json.loads` gives it.
+        model: the pydantic model that the data must match.
+        data: plain data as returned by `json.loads`.
 
     Raises:
-        ValueError: says in some words which entry is wrong; at most 200 characters.
+        ValueError: the data do not match; the message names the wrong entry in at most 200 characters.
     """
     try:
-        # By way of JSON: its lists stand for tuples, which strict models take from nothing else.
+        # Strict models accept a list in place of a tuple only when they validate JSON text.
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
         problem = error.errors()[0]

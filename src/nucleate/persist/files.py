@@ -11,14 +11,14 @@ from typing import Any
 from nucleate.errors import RunFolderError, StorageFailed
 
 LONGEST_LINE = 50_000_000
-"""Bytes of one line of JSON; nothing nucleate writes comes near it."""
+"""Largest length of one line of JSON, in bytes, far above that of any line nucleate writes."""
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file atomically: after a kill or on a full disk either the old or the new file is complete.
 
     Raises:
-        StorageFailed: it could not be written.
+        StorageFailed: the file could not be written.
     """
     temporary = path.with_name(path.name + ".part")
     try:
@@ -37,12 +37,12 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
     """Append one line of JSON.
 
     Raises:
-        StorageFailed: it could not be written.
+        StorageFailed: the line could not be written.
     """
     line = json.dumps(content)
     try:
         with path.open("ab+") as stream:
-            # A kill may have cut the last line; a new one must not be glued to it.
+            # A killed process may have left an incomplete last line, to which the new line must not be appended.
             if stream.seek(0, os.SEEK_END) > 0:
                 stream.seek(-1, os.SEEK_END)
                 line = line if stream.read(1) == b"\n" else "\n" + line
@@ -52,25 +52,27 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of `append_line`; an incomplete line is skipped, and a missing file has no lines.
+    """Read the lines written by `append_line`; incomplete lines are skipped, and a missing file has no lines.
 
     Raises:
-        RunFolderError: the file cannot be read, or a line is longer than any that nucleate writes.
+        RunFolderError: the file cannot be read, or a line is longer than `LONGEST_LINE`.
     """
-    found = []
+    entries = []
     try:
         with path.open("rb") as stream:
             while line := stream.readline(LONGEST_LINE + 1):
                 if len(line) > LONGEST_LINE:
-                    raise RunFolderError(f"{path}: a line of more than {LONGEST_LINE // 1_000_000} MB; this is no file of nucleate's")
+                    raise RunFolderError(
+                        f"{path}: a line is longer than {LONGEST_LINE // 1_000_000} MB; the file was not written by nucleate"
+                    )
                 try:
                     content = json.loads(line)
-                except (ValueError, RecursionError):  # Cut, no UTF-8, numbers of thousands of digits, nested without end.
+                except (ValueError, RecursionError):  # incomplete, not UTF-8, numbers with too many digits, nested too deeply
                     continue
                 if isinstance(content, dict):
-                    found.append(content)
+                    entries.append(content)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from error
-    return found
+    return entries

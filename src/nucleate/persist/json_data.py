@@ -1,4 +1,4 @@
-"""Data for JSON, which knows no NaN and no infinity."""
+"""Conversion of data to JSON, which has no NaN and no infinity."""
 
 from __future__ import annotations
 

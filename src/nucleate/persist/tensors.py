@@ -1,7 +1,8 @@
-"""Safetensors files with a validated header: models of electrons and potentials, and checkpoints.
+"""Safetensors files with a validated header: electron models, potentials and checkpoints.
 
-A file states what it is in its header, a pydantic model with limits; what the header implies, names, shapes and types of tensors, must be
-what the file holds. Sizes are compared before anything of that size is made: a header may state a network of a billion units.
+The header describes the model and is validated with a pydantic model that limits its values. The names, shapes and types of the tensors in
+the file must be those that the header implies. Sizes are compared before memory is allocated, because a damaged header may describe a
+network with billions of units.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from nucleate.errors import BadInput, quoted
 from nucleate.persist.text import from_json, stated
 
 SPARE = 10**6
-"""Numbers that a model may make beside those of its file: tables that follow from its settings."""
+"""Numbers that a model may allocate in addition to those of its file, for tables that follow from its settings."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True)]
-"""A number that is whole in the header too: JSON's true is no 1."""
+"""An integer; JSON's `true` is not accepted as 1."""
 
 Header = TypeVar("Header", bound=BaseModel)
 Module = TypeVar("Module", bound=torch.nn.Module)
@@ -37,10 +38,10 @@ class TensorFile:
     """Contents of a safetensors file.
 
     Attributes:
-        path: names it in messages.
-        metadata: of its header, texts.
-        tensors: by name; those of floating point are finite.
-        what: it should be, for messages.
+        path: path of the file, used in error messages.
+        metadata: text entries of the safetensors header.
+        tensors: tensors by name; floating-point values are finite.
+        what: kind of file that is expected, used in error messages.
     """
 
     path: Path
@@ -50,43 +51,45 @@ class TensorFile:
 
     @property
     def numbers(self) -> int:
-        """How many numbers all tensors have together."""
+        """Total number of elements in all tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
     def header(self, key: str, newest: int, model: type[Header]) -> Header:
-        """The JSON that the metadata hold under `key`, with its `version`.
+        """Parse and validate the JSON entry `key` of the metadata.
 
         Raises:
-            BadInput: no such key, no JSON, a version that is missing, unknown or newer than `newest`, or not what the model states.
+            BadInput: the entry is missing, is not JSON, has no version or one newer than `newest`, or does not match the model.
         """
-        said = from_json(self.metadata[key], f"{self.path}: its header") if key in self.metadata else None
-        if not isinstance(said, dict):
-            raise BadInput(f"{self.path}: is not a whole {self.what}: its header holds no {key}; it is another kind of file, or damaged")
-        check_version(said.get("version"), newest, self.path)
-        return stated(model, said, f"{self.path}: its header")
+        entry = from_json(self.metadata[key], f"{self.path}: header") if key in self.metadata else None
+        if not isinstance(entry, dict):
+            raise BadInput(
+                f"{self.path}: is not a complete {self.what}: the header has no entry '{key}'; the file is damaged or of another kind"
+            )
+        check_version(entry.get("version"), newest, self.path)
+        return stated(model, entry, f"{self.path}: header")
 
     def check(self, wanted: Mapping[str, Tensor | tuple[tuple[int, ...], torch.dtype]]) -> None:
-        """Raise `BadInput`, naming the tensor, unless the file holds these tensors and no others, by name, shape and type."""
+        """Raise `BadInput`, naming the tensor, unless the file contains exactly these tensors with these shapes and types."""
         for name in sorted(set(self.tensors) ^ set(wanted)):
-            problem = "missing" if name in wanted else "not one of those that its header implies"
-            raise BadInput(f"{self.path}: tensor {quoted(name, 40)} is {problem}")
+            problem = "is missing" if name in wanted else "is not part of the model that the header describes"
+            raise BadInput(f"{self.path}: tensor '{quoted(name, 40)}' {problem}; the file is damaged")
         for name, one in wanted.items():
             shape, kind = (tuple(one.shape), one.dtype) if isinstance(one, Tensor) else one
-            found = self.tensors[name]
-            if (tuple(found.shape), found.dtype) != (shape, kind):
+            stored = self.tensors[name]
+            if (tuple(stored.shape), stored.dtype) != (shape, kind):
                 raise BadInput(
-                    f"{self.path}: tensor {name}: its header implies {_kind(shape, kind)}, the file holds {_kind(found.shape, found.dtype)}"
+                    f"{self.path}: tensor '{name}' is {_kind(stored.shape, stored.dtype)}, but its header implies {_kind(shape, kind)}"
                 )
 
     def fill(self, make: Callable[[], Module], learned: tuple[str, ...] = ()) -> Module:
-        """A model with the weights of the file.
+        """Build a model and load the weights of the file into it.
 
         Args:
-            make: makes the model that the header states.
-            learned: tensors of integers that training chose; all others must be those of the model that is made.
+            make: builds the model that the header describes.
+            learned: names of integer tensors that are set by training; all other integer tensors must equal those of the new model.
 
         Raises:
-            BadInput: a model of another size than the file, tensors that do not fit, whole numbers that contradict the header.
+            BadInput: the size of the model, the tensors or integer values do not match the header.
         """
         with bounded(self):
             made = make()
@@ -94,31 +97,31 @@ class TensorFile:
         self.check(state)
         for name, tensor in state.items():
             if not tensor.is_floating_point() and name not in learned and not torch.equal(tensor, self.tensors[name]):
-                raise BadInput(f"{self.path}: tensor {name} contradicts the header")
+                raise BadInput(f"{self.path}: tensor '{name}' contradicts the header; the file is damaged")
         made.load_state_dict(self.tensors)
         return made
 
 
 def bounded(file: TensorFile) -> TorchFunctionMode:
-    """A context in which no more numbers are made than the file holds, and `SPARE` more; it raises `BadInput` before they are."""
+    """Return a context that raises `BadInput` before more than `file.numbers + SPARE` tensor elements are allocated."""
     return _Bounded(file.numbers + SPARE, file.path)
 
 
 def stated_only(header: BaseModel) -> dict[str, Any]:
-    """A part of a header as plain data, without defaults for what the file does not say."""
+    """Return part of a header as plain data, without default values for keys that the file does not contain."""
     return header.model_dump(exclude_unset=True)
 
 
 def read_tensor_file(path: Path, what: str, hint: str = "") -> TensorFile:
-    """A safetensors file.
+    """Read a safetensors file.
 
     Args:
-        path: the file.
-        what: it should be, such as "model of electrons".
-        hint: what to do where it is not there.
+        path: path of the file.
+        what: kind of file that is expected, such as "electron model", for error messages.
+        hint: what to do if the file does not exist, appended to the error message.
 
     Raises:
-        BadInput: no such file, truncated, garbage, or with numbers that are not finite.
+        BadInput: the file does not exist, is truncated or damaged, or contains complex or non-finite numbers.
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such {what}{hint and '; '}{hint}")
@@ -127,29 +130,30 @@ def read_tensor_file(path: Path, what: str, hint: str = "") -> TensorFile:
             metadata = dict(archive.metadata() or {})
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise BadInput(f"{path}: is not a whole {what} ({quoted(str(error), 60)})") from None
+        raise BadInput(f"{path}: is not a complete {what} ({quoted(str(error), 60)})") from None
     for name, tensor in tensors.items():
         if tensor.is_complex():
-            raise BadInput(f"{path}: tensor {quoted(name, 40)} is complex; no {what} has such")
+            raise BadInput(f"{path}: tensor '{quoted(name, 40)}' is complex; a valid {what} has real tensors")
         if tensor.is_floating_point() and not torch.isfinite(tensor.double()).all():
-            raise BadInput(f"{path}: tensor {quoted(name, 40)} holds numbers that are not finite; the file is damaged")
+            raise BadInput(f"{path}: tensor '{quoted(name, 40)}' contains values that are not finite; the file is damaged")
     return TensorFile(path, metadata, tensors, what)
 
 
 def check_version(version: Any, newest: int, path: Path) -> None:
-    """Raise `BadInput` unless a header's version is a whole number from 1 to `newest`."""
+    """Raise `BadInput` unless the version of a header is an integer from 1 to `newest`."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise BadInput(f"{path}: its header states no version; the file is damaged, or no file of nucleate's")
+        raise BadInput(f"{path}: its header has no valid version; the file is damaged or was not written by nucleate")
     if version > newest:
         raise BadInput(f"{path}: written by a newer nucleate (version {quoted(version, 20)}, this one reads {newest}); update nucleate")
 
 
 def _kind(shape: Any, kind: torch.dtype) -> str:
+    """Return type and shape of a tensor as text, such as `float64 (3, 3)`."""
     return f"{str(kind).removeprefix('torch.')} {tuple(shape)}"
 
 
 class _Bounded(TorchFunctionMode):
-    """Refuses to make tensors that have more numbers, all together, than a file with the model's weights could hold."""
+    """Torch function mode that raises `BadInput` before more than a given number of tensor elements are allocated."""
 
     def __init__(self, most: int, path: Path):
         super().__init__()
@@ -160,12 +164,12 @@ class _Bounded(TorchFunctionMode):
         size = _size(getattr(func, "__name__", ""), args, kwargs or {})
         self.left -= size
         if self.left < 0:
-            raise BadInput(f"{self.path}: its header states a model far larger than the file; the file is damaged")
+            raise BadInput(f"{self.path}: its header describes a model that is far larger than the file; the file is damaged")
         return func(*args, **(kwargs or {}))
 
 
 def _size(name: str, args: Any, kwargs: dict[str, Any]) -> int:
-    """How many numbers a function makes that is told a size; others make what they are given."""
+    """Return the number of elements that a torch factory function allocates; 0 for functions that do not take a size."""
     if name in ("zeros", "ones", "empty", "randn", "rand", "full", "eye", "triu_indices", "tril_indices"):
         size = kwargs.get("size", args[:1] if name == "full" else args[:2] if name.endswith("indices") else args)
         flat = (

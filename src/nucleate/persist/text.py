@@ -1,6 +1,6 @@
-"""Reading of text from other programs and people, with limits on size and nesting.
+"""Reading and validation of external text, JSON and TOML, with limits on size and nesting.
 
-Every function raises `BadInput` in one line; models of headers are pydantic's, with limits of their own.
+Every function raises `BadInput` with a message of one line.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ from pydantic import BaseModel, ValidationError
 from nucleate.errors import BadInput, quoted
 
 LARGEST_TEXT = 2**28
-"""Bytes of a text file; larger ones are no tables of couplings and no headers."""
+"""Largest size of a text file, in bytes."""
 DEEPEST = 32
-"""Levels of brackets in JSON or TOML: their parsers call themselves once a level."""
+"""Largest nesting depth of JSON or TOML, whose parsers recurse once per level."""
 LONGEST_PROBLEM = 120
+"""Largest length of the description of an invalid value in a message, in characters."""
 
 Header = TypeVar("Header", bound=BaseModel)
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """Read a text file, without a byte order mark.
+    """Read a UTF-8 text file; a byte order mark is removed.
 
     Raises:
-        BadInput: it cannot be opened, is larger than `largest` bytes, or is not UTF-8 text.
+        BadInput: the file cannot be opened, is larger than `largest` bytes, or is not UTF-8 text.
     """
     try:
         size = path.stat().st_size
         if size > largest:
-            raise BadInput(f"{path}: has {size / 2**20:.0f} MiB; files of this kind are read up to {largest / 2**20:.0f} MiB")
+            raise BadInput(f"{path}: the file has {size / 2**20:.0f} MiB; at most {largest / 2**20:.0f} MiB can be read")
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise BadInput(f"{path}: cannot be read: it is not UTF-8 text") from None
+        raise BadInput(f"{path}: cannot be read: the file is not UTF-8 text") from None
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or quoted(str(error))}") from None
 
 
 def depth(text: str) -> int:
-    """Levels of brackets and braces; those inside quoted text count too, which errs on the safe side."""
+    """Return the nesting depth of brackets and braces; brackets inside quoted text are counted as well, so it is an upper bound."""
     level = deepest = 0
     for bracket in re.finditer(r"[\[\]{}]", text):
         level = level + 1 if bracket[0] in "[{" else max(0, level - 1)
@@ -51,43 +52,53 @@ def depth(text: str) -> int:
 
 
 def from_json(text: str, where: str) -> Any:
-    """Parse JSON; `where` names the file in messages.
+    """Parse JSON.
+
+    Args:
+        text: the JSON text.
+        where: name of the file, for error messages.
 
     Raises:
-        BadInput: no JSON, or nested too deep.
+        BadInput: the text is not JSON, or is nested more than `DEEPEST` levels deep.
     """
     if depth(text) > DEEPEST:
-        raise BadInput(f"{where}: nests brackets more than {DEEPEST} deep; no file of this kind does")
+        raise BadInput(f"{where}: brackets are nested more than {DEEPEST} levels deep; the file is damaged or of another kind")
     try:
         return json.loads(text)
-    except ValueError as error:  # of its own kind, and where a number has too many digits
-        raise BadInput(f"{where}: is not valid JSON ({quoted(str(error))}); correct it or move it away") from None
+    except ValueError as error:  # JSONDecodeError, and ValueError for a number with too many digits
+        raise BadInput(f"{where}: is not valid JSON ({quoted(str(error))}); correct or remove the file") from None
 
 
 def from_toml(text: str, where: str) -> dict[str, Any]:
-    """Parse TOML; `where` names the file in messages.
+    """Parse TOML.
+
+    Args:
+        text: the TOML text.
+        where: name of the file, for error messages.
 
     Raises:
-        BadInput: no TOML, or nested too deep.
+        BadInput: the text is not TOML, or is nested more than `DEEPEST` levels deep.
     """
     if depth(text) > DEEPEST or any(line.partition("=")[0].count(".") > DEEPEST for line in text.splitlines()):
-        raise BadInput(f"{where}: nests brackets or names more than {DEEPEST} deep; no file of this kind does")
+        raise BadInput(
+            f"{where}: brackets or dotted names are nested more than {DEEPEST} levels deep; the file is damaged or of another kind"
+        )
     try:
         return tomllib.loads(text)
     except ValueError as error:
-        raise BadInput(f"{where}: is not TOML ({quoted(str(error))})") from None
+        raise BadInput(f"{where}: is not valid TOML ({quoted(str(error))})") from None
 
 
 def stated(model: type[Header], data: Any, where: str) -> Header:
     """Validate external data with a pydantic model.
 
     Args:
-        model: pydantic's, with limits.
-        data: plain data of any kind.
-        where: names the file and the place in messages.
+        model: the pydantic model that the data must match.
+        data: plain data, as from JSON or TOML.
+        where: file and place of the data, for error messages.
 
     Raises:
-        BadInput: the data are not what the model states.
+        BadInput: the data do not match the model; the message names the first wrong key.
     """
     try:
         return model.model_validate(data)
@@ -98,10 +109,11 @@ def stated(model: type[Header], data: Any, where: str) -> Header:
         if first["type"] == "missing":
             problem = f"{name} is missing"
         elif first["type"] == "extra_forbidden":
-            problem = f"{name} is not known; known: {', '.join(model.model_fields)}" if len(first["loc"]) == 1 else f"{name} is not known"
+            known = f"; known keys: {', '.join(model.model_fields)}" if len(first["loc"]) == 1 else ""
+            problem = f"{name} is not a known key{known}"
         else:
-            said = "should be a table of keys and values" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
+            reason = "should be a table of keys and values" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
             got = "" if isinstance(first["input"], dict | list) else f" (got {quoted(first['input'], 30)})"
-            problem = f"{name + ': ' if name else ''}{said[:1].lower()}{said[1:]}{got}"
+            problem = f"{name + ': ' if name else ''}{reason[:1].lower()}{reason[1:]}{got}"
         more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise BadInput(f"{where}: {quoted(problem, LONGEST_PROBLEM)}{more}") from None

@@ -18,36 +18,37 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from nucleate.errors import LONGEST_QUOTE, BadInput, quoted, quoted_path
 
 UNSET = "unset"
-"""How a settings file says that a field with a default has no value."""
+"""Text that stands for None in a settings file, since TOML has no null."""
 
 LARGEST = 200_000
-"""Bytes of a settings file."""
+"""Largest size of a settings file, in bytes."""
 DEEPEST = 32
-"""Tables and lists within one another."""
+"""Largest nesting depth of tables and lists."""
 MOST_PROBLEMS = 3
-"""Wrong keys and values named in one message."""
+"""Largest number of wrong keys and values that one message names."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Lines may end and tabs may stand in a text that is an engine's input; nothing else that a terminal would obey."""
+"""Control characters that are refused. Line ends and tabs are allowed, because a value may be an engine's input."""
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def _one_line(value: str) -> str:
+    """Return the text; raise `ValueError` if it contains line ends or control characters."""
     if not value.isprintable():
-        raise ValueError("line ends and control characters cannot stand here")
+        raise ValueError("line ends and control characters are not allowed here")
     return value
 
 
 Line = Annotated[str, Field(max_length=4096), AfterValidator(_one_line)]
-"""Text that becomes a path, a command or a name: one line without control characters."""
+"""One line of text without control characters, for paths, commands and names."""
 
 
 def validated(model: type[Settings], data: dict[str, Any], source: str) -> Settings:
     """Validate settings.
 
     Raises:
-        BadInput: names the first wrong keys with the nearest right ones, and the first wrong values; or data that no settings hold:
-            nested too deep, text with control characters.
+        BadInput: a key or value is wrong (the message names the first ones, with the closest known keys), the data are nested more than
+            `DEEPEST` levels deep, or a text contains control characters.
     """
     refuse_odd_data(data, source)
     try:
@@ -63,6 +64,7 @@ def validated(model: type[Settings], data: dict[str, Any], source: str) -> Setti
 
 
 def _problem_text(model: type[BaseModel], problem: Any) -> str:
+    """Return one validation error of pydantic as text with the dotted name of its key."""
     where = [str(part) for part in problem["loc"]]
     name = quoted(".".join(where))
     if problem["type"] != "extra_forbidden":
@@ -71,10 +73,11 @@ def _problem_text(model: type[BaseModel], problem: Any) -> str:
         return f"{name}: {quoted(problem['msg'], 160)} (got {shown})"
     known = _keys_beside(model, where[:-1])
     near = difflib.get_close_matches(where[-1][:LONGEST_QUOTE], known, n=1, cutoff=0.3)
-    return f"unknown key {name}; " + (f"did you mean {near[0]}?" if near else f"known here: {quoted(', '.join(sorted(known)), 120)}")
+    return f"unknown key {name}; " + (f"did you mean {near[0]}?" if near else f"known keys: {quoted(', '.join(sorted(known)), 120)}")
 
 
 def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Return the names of the fields of the model at `path`; an empty list if the path leads to no model."""
     for part in path:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
@@ -84,24 +87,24 @@ def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def refuse_odd_data(data: Any, source: str) -> None:
-    """Raise `BadInput` for data that no settings hold: nested deeper than `DEEPEST`, or text with control characters.
+    """Raise `BadInput` for data nested deeper than `DEEPEST`, and for text with control characters.
 
-    Paths, commands and names go from here to the operating system, and into messages; models check them after that.
+    The check comes before validation, because error messages of the validation repeat keys and values.
     """
-    # A list of what is left rather than recursion: the data may be nested deeper than Python can follow.
+    # A stack replaces recursion, because the data may be nested deeper than Python's recursion limit.
     left: list[tuple[str, Any, int]] = [("", data, 0)]
     while left:
         name, value, depth = left.pop()
         if depth > DEEPEST:
-            raise BadInput(f"{source}: {quoted(name)} is nested more than {DEEPEST} deep; settings have two or three levels")
+            raise BadInput(f"{source}: '{quoted(name)}' is nested more than {DEEPEST} levels deep; settings have two or three levels")
         if isinstance(value, str):
             if _CONTROL.search(value):
-                raise BadInput(f"{source}: {quoted(name)} holds a control character ('{quoted(value, 40)}'); write plain text")
+                raise BadInput(f"{source}: '{quoted(name)}' contains a control character ('{quoted(value, 40)}'); remove it")
         elif isinstance(value, dict):
             for key, item in value.items():
                 if not isinstance(key, str) or _CONTROL.search(key):
-                    raise BadInput(f"{source}: '{quoted(key, 40)}' is no name of a setting; write plain text")
-                # Names are only looked at in messages: a chain of them must not grow with the square of its length.
+                    raise BadInput(f"{source}: '{quoted(key, 40)}' is not the name of a setting; use names without control characters")
+                # Names appear only in messages; without the limit, nested long names would take quadratic memory.
                 left.append((f"{name}.{key}"[:200] if name else key[:200], item, depth + 1))
         elif isinstance(value, list | tuple):
             left.extend((name, item, depth + 1) for item in value)
@@ -111,7 +114,7 @@ def read_settings(path: str | PathLike[str], hint: str = "") -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        BadInput: no such file, larger than `LARGEST` bytes, nested deeper than `DEEPEST`, or a syntax error, with its line.
+        BadInput: the file does not exist, is larger than `LARGEST` bytes, is nested deeper than `DEEPEST`, or has a syntax error.
     """
     path = Path(path)
     name = quoted_path(path, 120)
@@ -123,12 +126,12 @@ def read_settings(path: str | PathLike[str], hint: str = "") -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BadInput(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > LARGEST:
-        raise BadInput(f"{name}: is larger than {LARGEST // 1000} kB; a settings file has some lines of TOML")
+        raise BadInput(f"{name}: is larger than {LARGEST // 1000} kB; give a settings file in TOML")
     try:
         text = content.decode("utf-8-sig")
         _refuse_depth(text, name)
         data = tomllib.loads(text)
-    except ValueError as error:  # Of TOML, of UTF-8, and of numbers with too many digits.
+    except ValueError as error:  # invalid TOML, invalid UTF-8, or a number with too many digits
         raise BadInput(f"{name}: cannot be read as TOML: {quoted(str(error))}") from None
     refuse_odd_data(data, name)
     return data
@@ -163,11 +166,14 @@ _MARKS = re.compile(
     r'"""(?:\\.|[^\\])*?"""|' r"'''.*?'''|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'|#[^\n]*|[\[\]{}.=,\n]",
     re.DOTALL,
 )
-"""Strings and comments, in which marks mean nothing, and the marks that nest, join and end names."""
+"""Strings and comments, whose brackets and dots are skipped, and the brackets, dots and separators outside them."""
 
 
 def _refuse_depth(text: str, name: str) -> None:
-    """Before the parser, which calls itself for every bracket that opens, and whose time grows with the square of a dotted name."""
+    """Raise `BadInput` for TOML text nested deeper than `DEEPEST`.
+
+    The parser recurses at every opening bracket, and its time is quadratic in the length of a dotted name.
+    """
     depth = dots = line = 0
     for match in _MARKS.finditer(text):
         word = match.group(0)
@@ -178,11 +184,15 @@ def _refuse_depth(text: str, name: str) -> None:
             dots = 0
             depth += (word in "[{") - (word in "]}")
         if max(depth, dots) > DEEPEST:
-            raise BadInput(f"{name}: line {line + 1}: is nested more than {DEEPEST} deep; settings have two or three levels")
+            raise BadInput(f"{name}: line {line + 1} is nested more than {DEEPEST} levels deep; settings have two or three levels")
 
 
 def to_toml(settings: BaseModel) -> str:
-    """TOML text of resolved settings. TOML knows no null: what is unset reads "unset"."""
+    """Return resolved settings as TOML text; None is written as "unset", since TOML has no null.
+
+    Raises:
+        BadInput: a value has no representation in TOML.
+    """
     try:
         return tomli_w.dumps(_replaced(settings.model_dump(mode="json"), None, UNSET))
     except (TypeError, ValueError) as error:
@@ -191,6 +201,7 @@ def to_toml(settings: BaseModel) -> str:
 
 
 def _replaced(value: Any, old: Any, new: Any) -> Any:
+    """Return nested data with every value `old` replaced by `new`."""
     if isinstance(value, dict):
         return {key: _replaced(item, old, new) for key, item in value.items()}
     if isinstance(value, list):
@@ -199,7 +210,7 @@ def _replaced(value: Any, old: Any, new: Any) -> Any:
 
 
 def described(model: type[BaseModel], left_out: Collection[str] = (), prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """Every field: (dotted name, type, default, description); without the dotted names `left_out`."""
+    """Return (dotted name, type, default, description) of every field except the dotted names `left_out`."""
     rows = []
     for name, field in model.model_fields.items():
         annotation = field.annotation
@@ -215,6 +226,7 @@ def described(model: type[BaseModel], left_out: Collection[str] = (), prefix: st
 
 
 def _type_text(annotation: Any) -> str:
+    """Return a type annotation as text for a table of settings."""
     if typing.get_origin(annotation) is Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) is typing.Literal:
@@ -225,12 +237,12 @@ def _type_text(annotation: Any) -> str:
 
 
 def commented_toml(settings: BaseModel, title: str, left_out: Collection[str] = ()) -> str:
-    """TOML with every field's description above it; fields that are unset stand as comments.
+    """Return TOML text with the description of every field above it; unset fields are commented out.
 
     Args:
-        settings: of one or two levels.
-        title: the first line.
-        left_out: dotted names that are not written.
+        settings: settings with one or two levels.
+        title: text of the first line.
+        left_out: dotted names of fields that are not written.
     """
     lines = [f"# {title} Every field is optional.", ""]
     sections: list[tuple[str, BaseModel]] = [("", settings)]

@@ -1,1 +1,1 @@
-"""Learned potentials: the contract, the committee and the calibration of its uncertainty."""
+"""Learned potentials, their common interface, and the calibration of their uncertainty."""

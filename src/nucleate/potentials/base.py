@@ -1,4 +1,4 @@
-"""The contract of a potential: energies, forces and stresses of a batch, with a leading committee axis."""
+"""Interface of potentials, which predict energies, forces and stresses of a batch with a leading committee axis."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Prediction:
     """Prediction of a committee for a batch; m is the number of members (1 for a single potential).
 
     Attributes:
-        energy: (m, n_structures), eV.
-        forces: (m, n_atoms, 3), eV/Å.
-        stress: (m, n_structures, 3, 3), eV/Å³, tension positive.
-        deviation: (n_structures,) eV, standard deviation of the energy, from a model that knows it without a committee.
+        energy: (m, n_structures) energies, eV.
+        forces: (m, n_atoms, 3) forces, eV/Å.
+        stress: (m, n_structures, 3, 3) stresses, eV/Å³, tension positive.
+        deviation: (n_structures,) standard deviation of the energy, eV, for models that predict it without a committee.
     """
 
     energy: Tensor
@@ -37,11 +37,11 @@ class Prediction:
         return self.energy.shape[0]
 
     def mean(self) -> Prediction:
-        """The committee's mean, with a committee axis of one."""
+        """Return the mean over the committee, with a committee axis of length one."""
         return Prediction(self.energy.mean(0, True), self.forces.mean(0, True), self.stress.mean(0, True), self.deviation)
 
     def energy_sigma(self, batch: CrystalBatch) -> Tensor:
-        """(n_structures,) standard deviation of the energy per atom, the model's own or that over members, eV/atom."""
+        """Return the (n_structures,) standard deviation of the energy, predicted by the model or over the members, eV/atom."""
         if self.deviation is not None:
             return self.deviation / batch.counts
         if self.members == 1:
@@ -52,40 +52,45 @@ class Prediction:
 class Potential(Protocol):
     """Potential energy surface with a committee axis.
 
-    `edges` may hold pairs beyond `cutoff`; it must hold every pair within.
+    `edges` must contain every pair within `cutoff`; it may contain pairs beyond it.
+
+    Attributes:
+        cutoff: cutoff radius, Å.
+        species: atomic numbers that the potential supports.
     """
 
     cutoff: float
     species: tuple[int, ...]
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> Any:
-        """Tables that stay valid while the pairs do, for `energy_forces_stress`; None if the potential has none."""
+        """Return tables for `energy_forces_stress` that are valid as long as the list of pairs; None if the potential has none."""
         ...
 
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: Any = None, mean_forces: bool = False
     ) -> Prediction:
-        """Energies, forces and stresses of a batch.
+        """Predict energies, forces and stresses of a batch.
 
         Args:
-            batch: Structures.
-            edges: Pairs of neighbours; None: the potential finds them.
-            layout: Tables for these edges from `layout`; None: the potential makes them.
-            mean_forces: Return forces and stress of the committee's mean alone, with a committee axis of one, where that costs less.
+            batch: the structures.
+            edges: neighbour list; None computes it.
+            layout: result of `layout` for these edges; None computes it.
+            mean_forces: whether forces and stress may be returned only as the mean over the committee, with a committee axis of length
+                one, which is faster for some families.
 
         Raises:
-            BadInput: the batch contains an element that the potential does not know.
+            BadInput: the batch contains an element that the potential does not support, or `edges` is too short.
         """
         ...
 
 
 class LearnedModel(nn.Module):
-    """Base class of the potentials that are fitted to labels; with defaults for what not every family has.
+    """Base class of potentials that are fitted to labels, with defaults for methods that not every family implements.
 
     Attributes:
-        family: Name of the family, as in settings and model files.
-        by_species: Whether the first axis of every parameter runs over the species.
-        prior_name: Name of the prior below the model; None, since a model stands alone.
+        family: name of the family, as in settings and model files.
+        by_species: whether the first axis of every parameter is the species.
+        prior_name: None; a model with a prior is a `CorrectedPotential`.
     """
 
     family: ClassVar[str]
@@ -94,54 +99,54 @@ class LearnedModel(nn.Module):
 
     @property
     def learned(self) -> Self:
-        """The model itself; `CorrectedPotential` returns its correction."""
+        """The model itself; for a `CorrectedPotential` it is the correction."""
         return self
 
     @property
     def parameter_count(self) -> int:
-        """Number of learned parameters, all members together."""
+        """Number of learned parameters of all members."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> Any:
-        """See `Potential`."""
+        """Return None, since most families have no such tables; see `Potential`."""
         return None
 
     def fit_inputs(self, batch: CrystalBatch) -> None:
-        """Set the scale of the network's inputs from training structures; families without such a scale do nothing."""
+        """Set mean and scale of the network's inputs from training structures; does nothing for families without them."""
 
     def copy_species(self, target: str, source: str) -> None:
         """Copy the weights of one species to another.
 
         Raises:
-            BadInput: species share their weights in this family.
+            BadInput: the family has no separate weights for each species.
         """
-        raise BadInput(f"weights can be copied between species in a2a alone; species share them in {self.family}")
+        raise BadInput(f"weights cannot be copied between species in the family '{self.family}', whose species share weights; use 'a2a'")
 
     def mean_atomic_energies(self, batch: CrystalBatch, edges: Edges) -> Tensor | None:
-        """Return the (n_atoms,) committee mean of the atomic energies in eV, without the pair wall; None where there are none."""
+        """Return the (n_atoms,) committee mean of the atomic energies without the pair wall, eV; None for families without them."""
         return None
 
 
 def check_input(species: tuple[int, ...], cutoff: float, batch: CrystalBatch, edges: Edges | None) -> None:
-    """Check that a potential covers a batch.
+    """Check that a potential supports a batch.
 
     Args:
-        species: atomic numbers it knows.
-        cutoff: its reach, Å.
-        batch: what it is asked.
-        edges: the pairs it is given, if any.
+        species: atomic numbers that the potential supports.
+        cutoff: cutoff radius of the potential, Å.
+        batch: the structures.
+        edges: neighbour list, if one is given.
 
     Raises:
-        BadInput: elements it was not made for, or a list of pairs that ends before its cutoff.
+        BadInput: the batch contains other elements, or the neighbour list is shorter than the cutoff.
     """
     check_species(species, batch.numbers.unique().tolist())
     if edges is not None and edges.reach < cutoff:
-        raise BadInput(f"the potential reaches {cutoff:g} Å, the list of pairs {edges.reach:g} Å; make it with the potential's cutoff")
+        raise BadInput(f"the neighbour list reaches {edges.reach:g} Å, but the potential's cutoff is {cutoff:g} Å; use that cutoff")
 
 
 def check_species(species: Sequence[int], asked: Iterable[int]) -> None:
-    """Raise `BadInput` naming the elements that a potential of these species was not made for."""
+    """Raise `BadInput` if `asked` contains elements that are not among the species of a potential."""
     unknown = sorted(set(asked) - set(species))
     if unknown:
         names, known = (", ".join(chemical_symbols[z] for z in some) for some in (unknown, species))
-        raise BadInput(f"the potential knows {known}, not {names}; train one that does")
+        raise BadInput(f"the potential supports {known} but not {names}; train one that includes these elements")

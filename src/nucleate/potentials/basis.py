@@ -21,12 +21,12 @@ DEGREES = tuple(l for l in range(L_MAX + 1) for _ in range(2 * l + 1))
 
 
 def radial(distance: Tensor, count: int, cutoff: float) -> tuple[Tensor, Tensor]:
-    """Radial functions R_k(r) = sqrt(2/rc) sin(k pi r/rc)/r * f(r), and their derivatives.
+    """Evaluate radial functions R_k(r) = sqrt(2/rc) sin(k pi r/rc)/r * f(r) and their derivatives.
 
-    f(r) = (1 - x^2)^3 with x = r/rc is twice differentiable at the cutoff; beyond it everything is zero.
+    f(r) = (1 - x^2)^3 with x = r/rc is twice differentiable at the cutoff; beyond the cutoff all values are zero.
 
     Args:
-        distance: (rows, width), Å, positive.
+        distance: (rows, width) positive distances, Å.
         count: number of radial functions.
         cutoff: rc, Å.
 
@@ -39,7 +39,7 @@ def radial(distance: Tensor, count: int, cutoff: float) -> tuple[Tensor, Tensor]
     envelope = shrink**3
     envelope_slope = -6 * x / cutoff * shrink**2
     theta = math.pi * x
-    # sin(k t) and cos(k t) by the Chebyshev recurrence: two transcendental calls for all k.
+    # The Chebyshev recurrence gives sin(k t) and cos(k t) for all k from one sine and one cosine.
     sine, cosine = torch.sin(theta), torch.cos(theta)
     double = 2 * cosine
     sines, cosines = [torch.zeros_like(sine), sine], [torch.ones_like(sine), cosine]
@@ -57,7 +57,7 @@ def radial(distance: Tensor, count: int, cutoff: float) -> tuple[Tensor, Tensor]
 
 
 def harmonics(unit: Tensor) -> Tensor:
-    """Real spherical harmonics l = 0..3 of unit vectors, orthonormal on the sphere: (n, 3, ...) to (n, 16, ...)."""
+    """Evaluate real spherical harmonics l = 0..3, orthonormal on the sphere, of unit vectors: (n, 3, ...) to (n, 16, ...)."""
     x, y, z = unit.unbind(1)
     xx, yy, zz = x * x, y * y, z * z
     one = torch.ones_like(x)
@@ -82,10 +82,10 @@ def harmonics(unit: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def solid_gradient() -> np.ndarray:
-    """D with d(r^l Y_lm)/dx_a = sum_m' D[a, lm, l-1 m'] r^(l-1) Y_(l-1)m': (3, 16, 16).
+    """Return D (3, 16, 16) with d(r^l Y_lm)/dx_a = sum_m' D[a, lm, l-1 m'] r^(l-1) Y_(l-1)m'.
 
-    The gradient of a solid harmonic of degree l is made of solid harmonics of degree l - 1; the coefficients come
-    from projecting finite, exact polynomial derivatives on a quadrature of sufficient degree.
+    The gradient of a solid harmonic of degree l is a sum of solid harmonics of degree l - 1. The coefficients are computed by projecting
+    the exact polynomial derivatives with a quadrature of sufficient degree.
     """
     points, weights = lebedev_rule(9)
     unit = torch.tensor(points.T, dtype=torch.float64, requires_grad=True)
@@ -104,13 +104,13 @@ def solid_gradient() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Harmonics on a Lebedev grid of degree 9 (38 points) and its weights.
+    """Return the harmonics on a Lebedev grid of degree 9 (38 points) and its weights.
 
-    Exact for products of three functions with l <= 3, so the integral of f^3 is rotation invariant.
+    The quadrature is exact for products of three functions with l <= 3, so the integral of f^3 is rotation invariant.
     V. I. Lebedev and D. N. Laikov, Dokl. Math. 59, 477 (1999).
 
     Returns:
-        (n_points, 16) and (n_points,).
+        Values (n_points, 16) and weights (n_points,).
     """
     points, weights = lebedev_rule(9)
     return harmonics(torch.tensor(points.T)).numpy(), weights

@@ -19,25 +19,25 @@ from nucleate.potentials.files import load_potential
 
 
 class NucleateCalculator(Calculator):
-    """ASE calculator that returns the mean of a committee and its spread as uncertainty.
+    """ASE calculator that returns the mean of a committee, with its standard deviation as uncertainty.
 
         atoms.calc = NucleateCalculator("Si8/models/round_018.safetensors")
         atoms.get_potential_energy()
         atoms.calc.results["sigma"]
 
-    Results beside ASE's own:
+    Results in addition to ASE's standard properties:
 
     - `energies_committee`: (m,) energy of each member, eV.
     - `forces_committee`: (m, n_atoms, 3) forces of each member, eV/Å.
     - `sigma`: calibrated uncertainty of the energy, eV/atom.
-    - `forces_sigma`: (n_atoms,) spread of the force over members, not calibrated, eV/Å.
+    - `forces_sigma`: (n_atoms,) standard deviation of the force over the members, not calibrated, eV/Å.
 
     Args:
         potential: a model file of a search, or a potential.
-        sigma_factor: calibration of the spread; None: the file's own, 1 for a potential.
+        sigma_factor: calibration factor of the standard deviation; None uses that of the file, or 1 for a potential.
 
     Raises:
-        BadInput: the file is not a whole committee.
+        BadInput: the file is not a complete model file.
     """
 
     implemented_properties = [  # noqa: RUF012
@@ -64,11 +64,11 @@ class NucleateCalculator(Calculator):
         """Compute all properties.
 
         Raises:
-            BadInput: atoms not periodic in three directions, or of an element the committee does not know.
+            BadInput: the atoms are not periodic in three directions, or the potential does not support one of their elements.
         """
         super().calculate(atoms, list(properties), list(system_changes))  # type: ignore[no-untyped-call]
         assert self.atoms is not None
-        require_crystal(self.atoms, "the committee knows crystals alone")
+        require_crystal(self.atoms, "NucleateCalculator needs a periodic crystal")
         batch = CrystalBatch.from_atoms([self.atoms])
         prediction = self.potential.energy_forces_stress(batch)
         energies = prediction.energy[:, 0].double().cpu().numpy()

@@ -1,6 +1,6 @@
-"""Calibration of the committee's spread on labels that were not used in training.
+"""Calibration of the committee's standard deviation on labels that were not used in training.
 
-Interval coverage as in V. Kuleshov et al., ICML 2018, arXiv:1807.00263, with one factor on the spread.
+Interval coverage as in V. Kuleshov et al., ICML 2018, arXiv:1807.00263, with one factor of the standard deviation.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Z90 = 1.6449
 
 @dataclass(frozen=True)
 class Calibration:
-    """Errors and spread of the last model on new labels, before training on them.
+    """Errors and uncertainties of a model on new labels, before it is trained on them.
 
     Attributes:
-        labels: how many.
-        coverage: share of errors within the 90 % interval of the calibrated uncertainty the model had; None without labels.
-        rank_correlation: Spearman correlation of sigma with |error|; None below 4 labels.
+        labels: number of new labels.
+        coverage: fraction of errors within the 90 % interval of the calibrated uncertainty; None without labels.
+        rank_correlation: Spearman correlation of sigma with |error|; None for fewer than 4 labels.
         mae: mean absolute error of the energy, eV/atom.
-        force_rmse: eV/Å.
-        factor: the new factor on the spread.
+        force_rmse: root mean square error of the forces, eV/Å.
+        factor: new calibration factor of the standard deviation.
     """
 
     labels: int
@@ -36,21 +36,21 @@ class Calibration:
     factor: float
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-serialisable."""
+        """Return the values as a JSON-serialisable dictionary."""
         return asdict(self)
 
 
 def calibrate(
     errors: np.ndarray, spread: np.ndarray, old_factor: float, force_rmse: float, history: np.ndarray | None = None
 ) -> Calibration:
-    """Evaluate the previous factor on new labels, then fit the next one.
+    """Evaluate the previous calibration factor on new labels, then fit the next one.
 
     Args:
         errors: (n,) reference minus prediction, eV/atom.
-        spread: (n,) raw standard deviation over members, eV/atom.
-        old_factor: factor in use when the predictions were made.
-        force_rmse: of the same labels, eV/Å.
-        history: ratios |error|/spread of earlier rounds that steady the fit.
+        spread: (n,) uncalibrated standard deviations over the members, eV/atom.
+        old_factor: calibration factor of the predictions.
+        force_rmse: root mean square error of the forces on the same labels, eV/Å.
+        history: ratios |error|/spread of earlier rounds, which are included in the fit.
     """
     ratio = np.abs(errors) / np.maximum(spread, 1e-6)
     if len(ratio) == 0:

@@ -1,7 +1,7 @@
 """Atomic basis of a batch and its derivatives, computed once for all members.
 
-Rows are pairs (centre atom, neighbour species). Rows are sorted by their number of neighbours and cut into blocks, so that
-every block is a dense array with almost no padding, small enough for the processor's cache.
+Rows are pairs (centre atom, neighbour species). They are sorted by their number of neighbours and divided into blocks, so that every block
+is a dense array with little padding that fits into the processor's cache.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from nucleate.potentials.basis import DEGREES, N_LM, harmonics, radial, solid_gr
 
 @dataclass(frozen=True)
 class Layout:
-    """Position of each edge in dense blocks; it depends on the list of pairs only.
+    """Position of each edge in dense blocks; it depends only on the list of pairs.
 
     Attributes:
-        blocks: (rows, slots, padding) a block: (n_rows,) row indices, (n_rows, width) edge indices, (n_rows, width)
-            True where there is no edge.
-        n_rows: n_atoms times number of species.
+        blocks: (rows, slots, padding) of each block: (n_rows,) row indices, (n_rows, width) edge indices, and a (n_rows, width) mask of
+            slots without an edge.
+        n_rows: number of atoms times number of species.
     """
 
     blocks: list[tuple[Tensor, Tensor, Tensor]]
@@ -56,13 +56,13 @@ def make_layout(batch: CrystalBatch, edges: Edges, species_index: Tensor, n_spec
 
 @dataclass(frozen=True)
 class BlockGeometry:
-    """Radial functions and harmonics of one block's edges; padded edges carry zeros.
+    """Radial functions and harmonics of the edges of one block; radial functions of padded slots are zero.
 
     Attributes:
-        unit: (n_rows, 3, width).
-        slope: (n_rows, k, width), dR/dr.
-        over: (n_rows, k, width), R/r.
-        harmonic: (n_rows, 16, width).
+        unit: (n_rows, 3, width) unit vectors.
+        slope: (n_rows, k, width) derivatives dR/dr.
+        over: (n_rows, k, width) quotients R/r.
+        harmonic: (n_rows, 16, width) spherical harmonics.
     """
 
     unit: Tensor
@@ -73,12 +73,12 @@ class BlockGeometry:
 
 @dataclass(frozen=True)
 class EdgeBasis:
-    """The atomic basis A_0 of a batch with all that is needed to turn its gradient into edge gradients.
+    """The atomic basis A_0 of a batch, with the geometry that is needed to convert its gradient to edge gradients.
 
     Attributes:
         layout: rows and blocks.
-        geometry: one entry a block.
-        atomic: (n_rows, 16, k): A_0.
+        geometry: geometry of each block.
+        atomic: (n_rows, 16, k) atomic basis A_0.
     """
 
     layout: Layout
@@ -87,14 +87,14 @@ class EdgeBasis:
 
     @classmethod
     def compute(cls, layout: Layout, vectors: Tensor, n_radial: int, cutoff: float) -> EdgeBasis:
-        """From edge vectors (n_edges, 3), Å."""
+        """Compute the basis from edge vectors (n_edges, 3), Å."""
         distance = vectors.norm(dim=-1).clamp_min(1e-3)
         unit = vectors / distance.unsqueeze(-1)
         atomic = vectors.new_zeros(layout.n_rows, N_LM, n_radial)
         geometry = []
         for rows, slots, padding in layout.blocks:
             flat = slots.flatten()
-            # A padded slot sits outside the cutoff, where every radial function vanishes.
+            # Padded slots get a distance beyond the cutoff, where every radial function is zero.
             r = distance.index_select(0, flat).view(slots.shape).masked_fill(padding, 2 * cutoff)
             u = unit.index_select(0, flat).view(*slots.shape, 3).transpose(1, 2).contiguous()
             value, slope = radial(r, n_radial, cutoff)
@@ -104,18 +104,18 @@ class EdgeBasis:
         return cls(layout, geometry, atomic)
 
     def edge_gradients(self, gradient: Tensor) -> list[Tensor]:
-        """Pull dE/dA_0 back to the edges, for every member at once; linear in `gradient`, so it can be differentiated.
+        """Convert dE/dA_0 to gradients of the edges for all members; linear in `gradient`, so it can be differentiated again.
 
         Args:
-            gradient: (m, n_rows, 16, k).
+            gradient: (m, n_rows, 16, k) dE/dA_0, eV.
 
         Returns:
-            A block's dE/dr_edge each: (n_rows, m * 3, width), eV/Å.
+            dE/dr_edge of each block, (n_rows, m * 3, width), eV/Å.
         """
         members, _, _, n_radial = gradient.shape
         table = torch.as_tensor(solid_gradient(), dtype=gradient.dtype, device=gradient.device)
         degree = torch.tensor(DEGREES, dtype=gradient.dtype, device=gradient.device)
-        # The angular part acts on the atoms' coefficients, not on the edges: rows "x, y, z" and "-l".
+        # The angular derivative is applied to the coefficients of the atoms rather than to the edges (rows x, y, z and -l).
         operator = torch.cat([table.transpose(1, 2), -torch.diag(degree).unsqueeze(0)])
         result = []
         for (rows, slots, _), geometry in zip(self.layout.blocks, self.geometry, strict=True):
@@ -133,11 +133,14 @@ class EdgeBasis:
         return result
 
     def forces_and_virial(self, gradient: Tensor, batch: CrystalBatch, edges: Edges, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Forces (m, n_atoms, 3) and strain derivative (m, n_structures, 3, 3) from dE/dA_0.
+        """Compute forces and strain derivatives from dE/dA_0.
 
         Args:
-            gradient: (m, n_rows, 16, k).
-            batch, edges, vectors: what the basis was computed from.
+            gradient: (m, n_rows, 16, k) dE/dA_0, eV.
+            batch, edges, vectors: structures, pairs and edge vectors of the basis.
+
+        Returns:
+            Forces (m, n_atoms, 3) in eV/Å and strain derivatives (m, n_structures, 3, 3) in eV.
         """
         m, n_atoms = gradient.shape[0], len(batch.numbers)
         s = self.layout.n_rows // max(n_atoms, 1)

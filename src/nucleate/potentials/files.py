@@ -20,14 +20,14 @@ from nucleate.potentials.registry import Learned, family_settings, make_model
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 
 VERSION = 2
-"""Version of model files; committees of version 1 have tanh as activation."""
+"""Newest version of model files; committees of version 1 use tanh as activation."""
 FORMAT = "nucleate-potential"
 FIRST_FORMAT = "nucleate-manybody"
-"""Of files that name no family."""
+"""Format of older files, which do not name a family."""
 
 
 class _Header(BaseModel):
-    """All values are texts; those of other kinds are JSON or numbers in them."""
+    """Metadata of a model file; all values are text, which may contain JSON or numbers."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,19 +42,29 @@ class _Header(BaseModel):
 
 
 def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the numbers; raise `ValueError` unless they are ascending and unique."""
     if list(numbers) != sorted(set(numbers)):
-        raise ValueError("atomic numbers ascend, each of them once")
+        raise ValueError("atomic numbers must be ascending and unique")
     return numbers
 
 
 class _Species(BaseModel):
+    """Species of a model file."""
+
     species: Annotated[tuple[Annotated[Whole, Field(ge=1, le=118)], ...], Field(min_length=1), AfterValidator(_ascending)]
 
 
 def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, prior: str | None = None) -> None:
-    """Write a potential of any family, the calibration of its spread and the name of the prior it corrects, if there is one.
+    """Write a potential of any family to a model file, atomically.
 
-    The old file stays whole until the new one is.
+    Args:
+        path: path of the file.
+        model: the potential; for a corrected potential its correction.
+        sigma_factor: calibration factor of the standard deviation.
+        prior: name of the prior that the model corrects, if there is one.
+
+    Raises:
+        StorageFailed: the file could not be written.
     """
     path = Path(path)
     header = {
@@ -72,44 +82,44 @@ def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, 
 
 
 def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, float]:
-    """Load a potential of any family and the calibration factor of its spread.
+    """Load a potential of any family and the calibration factor of its standard deviation.
 
     Raises:
-        BadInput: no such file, not a model, truncated, or from a newer version.
+        BadInput: the file does not exist, is not a model file, is truncated or damaged, or was written by a newer version.
     """
     path = Path(path)
     file = read_tensor_file(path, "model file")
     if file.metadata.get("format") not in (FORMAT, FIRST_FORMAT):
-        raise BadInput(f"{path}: not a potential written by nucleate")
+        raise BadInput(f"{path}: is not a potential written by nucleate; give a model file of a search or a training")
     version = file.metadata.get("version", "")
     check_version(int(version) if re.fullmatch(r"[0-9]{1,6}", version) else None, VERSION, path)
-    header = stated(_Header, file.metadata, f"{path}: its header")
-    species = stated(_Species, {"species": from_json(header.species, f"{path}: its header, species")}, f"{path}: its header").species
-    options = from_json(header.settings, f"{path}: its header, settings")
+    header = stated(_Header, file.metadata, f"{path}: header")
+    species = stated(_Species, {"species": from_json(header.species, f"{path}: header, species")}, f"{path}: header").species
+    options = from_json(header.settings, f"{path}: header, settings")
     if not isinstance(options, dict):
-        raise BadInput(f"{path}: its header: settings are no table of keys and values")
+        raise BadInput(f"{path}: header: settings must be a table of keys and values; the file is damaged")
     if header.version == 1 and header.family == "manybody":
         options["activation"] = "tanh"
     try:
         settings = family_settings(header.family, options)
     except BadInput as error:
-        raise BadInput(f"{path}: its header: {quoted(str(error), 120)}") from None
+        raise BadInput(f"{path}: header: {quoted(str(error), 120)}") from None
     model: Learned
     if isinstance(settings, SoapKrrSettings):
         kinds, alpha = file.tensors.get("sparse_kind"), file.tensors.get("alpha")
         points = 0 if alpha is None else alpha.numel()
         model = file.fill(lambda: SoapKrr(species, settings, points), learned=("sparse_kind",))
         if kinds is not None and len(kinds) and not 0 <= int(kinds.min()) <= int(kinds.max()) < len(species):
-            raise BadInput(f"{path}: tensor sparse_kind names a species beyond the {len(species)} of its header")
+            raise BadInput(f"{path}: tensor 'sparse_kind' refers to a species that the header does not list; the file is damaged")
     else:
         scale = file.tensors.get("energy_scale")
         if scale is None or scale.dtype not in (torch.float32, torch.float64):
-            raise BadInput(f"{path}: tensor energy_scale must be one number of type float32 or float64")
+            raise BadInput(f"{path}: tensor 'energy_scale' must be one number of type float32 or float64; the file is damaged")
         model = file.fill(lambda: make_model(header.family, species, settings, 0, scale.dtype))
     factor = header.sigma_factor
     if header.prior is None:
         return model, factor
     prior = PriorPotential(header.prior)
     if prior_digest(prior.name) != header.prior_digest:
-        raise BadInput(f"{path}: {prior.name} is not the file this correction was learned on; put that one back, or train again")
+        raise BadInput(f"{path}: the file of the prior '{prior.name}' has changed since training; restore it, or train again")
     return CorrectedPotential(prior, model), factor

@@ -1,4 +1,4 @@
-"""The many-body committee: one atomic basis for all members, per-member mixing, invariants up to four bodies, a small network.
+"""Many-body committee: a common atomic basis, mixing and a small network for each member, and invariants up to four bodies.
 
 For an atom i of species z and member m:
 
@@ -7,8 +7,8 @@ For an atom i of species z and member m:
     B3_c = int f_c(u)^3 du,  f_c(u) = sum_lm A_c,lm Y_lm(u)       four bodies
     E_i = scale * NN[m,z]((B - mean)/std) + shift_z + 1/2 sum_j wall(r_ij)
 
-The network's last word is bounded, so no learned well is deeper than a few `scale`, and the wall stands above it. The units before it
-are not: bounded ones saturate on cells unlike the labelled ones, and forces vanish there.
+The output of the network is bounded, so no learned minimum is deeper than a few `scale`, and the pair wall exceeds it at short distances.
+The hidden units are not bounded by default, because bounded units saturate for cells unlike the training data, where forces would vanish.
 R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104.
 """
 
@@ -29,33 +29,33 @@ from nucleate.potentials.settings import ModelSettings
 from nucleate.potentials.wall import wall_energy, wall_ranges
 
 BLOCK_EDGES = 3000
-"""Edges a block at inference: the block's arrays stay in a core's second-level cache."""
+"""Number of edges in a block at inference, for which the arrays of a block fit into the second-level cache of a core."""
 
 DEEPEST = 5.0
 """Bound on the network's energy of an atom, in units of `energy_scale`."""
 
 CHUNK_ATOMS = 300
-"""Atoms a chunk of the members' networks at inference, for the same reason."""
+"""Number of atoms in a chunk of the networks at inference, chosen for the same cache."""
 
 
 class ManyBodyCommittee(LearnedModel):
     """A committee of many-body potentials.
 
     Args:
-        species: atomic numbers it knows, ascending.
-        settings: sizes.
-        seed: of the initial weights.
-        dtype: of the weights.
+        species: atomic numbers of the supported elements.
+        settings: cutoff and sizes.
+        seed: random seed of the initial weights.
+        dtype: floating-point type of the weights.
 
     Attributes:
-        energy_scale: eV; energies are this times the network's output.
-        energy_shift: (n_species,) eV, energy of an atom before the network speaks.
+        energy_scale: energy unit of the network's output, eV.
+        energy_shift: (n_species,) energy of an atom that is added to the network's output, eV.
     """
 
     family = "manybody"
     by_species = True
 
-    # Buffers, named here for the type checker.
+    # Buffers are declared here for the type checker.
     feature_mean: Tensor
     feature_std: Tensor
     energy_scale: Tensor
@@ -103,7 +103,7 @@ class ManyBodyCommittee(LearnedModel):
             "feature_std": torch.ones(s, m, 1, self.n_features),
             "energy_scale": torch.ones(()),
             "energy_shift": torch.zeros(s),
-            # The weights' cube root is folded in, so that a plain sum of f^3 is the integral.
+            # The points include the cube root of the weights, so that the sum of f^3 over the points is the integral.
             "points": torch.as_tensor(points * np.cbrt(weights)[:, None]),
             "degree_sums": sums,
         }.items():
@@ -117,18 +117,18 @@ class ManyBodyCommittee(LearnedModel):
         """Number of committee members."""
         return self.settings.members
 
-    # -- geometry, once for all members ---------------------------------------------------------------------
+    # -- geometry, common to all members ---------------------------------------------------------------------
 
     def layout(self, batch: CrystalBatch, edges: Edges, block_edges: int = BLOCK_EDGES) -> Layout:
         """Return the layout of the edges, which is valid while the list of pairs is the same."""
         return make_layout(batch, edges, self.species_index, len(self.species), block_edges)
 
     def edge_basis(self, vectors: Tensor, layout: Layout) -> EdgeBasis:
-        """The shared atomic basis of all atoms."""
+        """Return the atomic basis of all atoms, which the members share."""
         return EdgeBasis.compute(layout, vectors, self.settings.radial, self.cutoff)
 
     def wall(self, batch: CrystalBatch, edges: Edges, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Energy (n_structures,), forces (n_atoms, 3) and strain derivative (n_structures, 3, 3) of the pair wall."""
+        """Return energy (n_structures,), forces (n_atoms, 3) and strain derivative (n_structures, 3, 3) of the pair wall."""
         distance = vectors.norm(dim=-1)
         n = len(batch)
         energy = distance.new_zeros(n)
@@ -149,17 +149,17 @@ class ManyBodyCommittee(LearnedModel):
         virial.index_add_(0, structure, gradient.unsqueeze(2) * vectors[near].unsqueeze(1))
         return energy, forces, virial
 
-    # -- the members -----------------------------------------------------------------------------------------
+    # -- networks of the members -----------------------------------------------------------------------------
 
     def features(self, atomic: Tensor, species: int) -> Tensor:
-        """Invariants of atoms of one species.
+        """Return the invariants of atoms of one species.
 
         Args:
-            atomic: (m or 1, n, n_species, 16, k): the shared basis of those atoms.
+            atomic: (m or 1, n, n_species, 16, k) atomic basis of these atoms.
             species: index of their species.
 
         Returns:
-            (m, n, n_features), not standardised.
+            (m, n, n_features) invariants, not standardised.
         """
         first, n = atomic.shape[:2]
         flat = atomic.permute(0, 1, 3, 2, 4).reshape(first, n, N_LM, -1)
@@ -176,27 +176,27 @@ class ManyBodyCommittee(LearnedModel):
         return torch.cat([a[:, :, 0], power.flatten(2), f.pow(3).sum(2)], dim=-1)
 
     def hidden(self, features: Tensor, species: int) -> Tensor:
-        """(m, n, hidden): last hidden layer."""
+        """Return the (m, n, hidden) output of the last hidden layer."""
         x = (features - self.feature_mean[species]) / self.feature_std[species]
         activation = torch.tanh if self.settings.activation == "tanh" else nn.functional.silu
         x = activation(torch.baddbmm(self.bias1[species], x, self.weight1[species]))
         return activation(torch.baddbmm(self.bias2[species], x, self.weight2[species]))
 
     def output(self, basis: Tensor, species: int) -> Tensor:
-        """(m, n): the network's output for atoms of one species."""
+        """Return the (m, n) output of the network for atoms of one species."""
         hidden = self.hidden(self.features(basis, species), species)
-        said = torch.baddbmm(self.bias3[species], hidden, self.weight3[species]).squeeze(-1)
-        return said if self.settings.activation == "tanh" else DEEPEST * torch.tanh(said / DEEPEST)
+        output = torch.baddbmm(self.bias3[species], hidden, self.weight3[species]).squeeze(-1)
+        return output if self.settings.activation == "tanh" else DEEPEST * torch.tanh(output / DEEPEST)
 
     def atomic_energies(self, basis: Tensor, numbers: Tensor) -> Tensor:
-        """Network energies in units of `energy_scale`, shifts and wall left out.
+        """Return the energies of the network in units of `energy_scale`, without shifts and wall.
 
         Args:
-            basis: (m or 1, n_atoms, n_species, 16, k).
-            numbers: (n_atoms,).
+            basis: (m or 1, n_atoms, n_species, 16, k) atomic basis.
+            numbers: (n_atoms,) atomic numbers.
 
         Returns:
-            (m, n_atoms).
+            (m, n_atoms) energies.
         """
         kind = self.species_index[numbers]
         if len(self.species) == 1:
@@ -211,10 +211,10 @@ class ManyBodyCommittee(LearnedModel):
         return torch.cat(parts, dim=1)[:, order]
 
     def energy_gradient(self, basis: EdgeBasis, numbers: Tensor, create_graph: bool) -> tuple[Tensor, Tensor]:
-        """Atomic energies (m, n_atoms), eV without shifts, and dE/dA_0 (m, n_rows, 16, k)."""
+        """Return atomic energies (m, n_atoms) without shifts and dE/dA_0 (m, n_rows, 16, k), both in eV."""
         m, s, n = self.settings.members, len(self.species), len(numbers)
         atomic = basis.atomic.view(1, n, s, N_LM, self.settings.radial)
-        # Without a graph to keep, atoms go in chunks whose arrays stay in the cache: memory traffic is the cost.
+        # Without a graph, atoms are evaluated in chunks whose arrays fit into the cache, because memory bandwidth limits the speed.
         step = n if create_graph or atomic.is_cuda else CHUNK_ATOMS
         energies, gradients = [], []
         for first in range(0, n, step):
@@ -228,14 +228,14 @@ class ManyBodyCommittee(LearnedModel):
         return torch.cat(energies, 1), torch.cat(gradients, 1).view(m, -1, N_LM, self.settings.radial)
 
     def mean_atomic_energies(self, batch: CrystalBatch, edges: Edges) -> Tensor:
-        """See `LearnedModel`."""
+        """Return the (n_atoms,) committee mean of the atomic energies without the pair wall, eV."""
         with torch.no_grad():
             basis = self.edge_basis(edges.vectors(batch).to(self.dtype), self.layout(batch, edges))
             energy, _ = self.energy_gradient(basis, batch.numbers, create_graph=False)
         return energy.detach().double().mean(0) + self.energy_shift[self.species_index[batch.numbers]]
 
     def shifts(self, batch: CrystalBatch) -> Tensor:
-        """(n_structures,) sum of the species' energy shifts, eV, float64."""
+        """Return the (n_structures,) sum of the energy shifts of the atoms, eV, float64."""
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
         return per_atom.new_zeros(len(batch)).index_add_(0, batch.structure, per_atom)
 
@@ -247,15 +247,15 @@ class ManyBodyCommittee(LearnedModel):
         mean_forces: bool = False,
         create_graph: bool = False,
     ) -> Prediction:
-        """Energies, forces and stresses of every member; see `Potential`.
+        """Predict energies, forces and stresses of every member; see `Potential`.
 
         Args:
             batch: the structures.
-            edges: their pairs; found here if left out.
-            layout: of these pairs, from `layout`.
-            mean_forces: forces and stress of the committee's mean alone, with a committee axis of one. They are linear in
-                dE/dA_0: the way back to the edges then costs as much as for one member.
-            create_graph: keep what a training needs to differentiate with respect to the weights.
+            edges: neighbour list; None computes it.
+            layout: result of `layout` for these edges; None computes it.
+            mean_forces: whether to return forces and stress only as the mean over the committee, with a committee axis of length one.
+                They are linear in dE/dA_0, so the conversion to edges then costs as much as for one member.
+            create_graph: whether to keep the graph for derivatives with respect to the weights.
         """
         check_input(self.species, self.cutoff, batch, edges)
         if edges is None:
@@ -280,7 +280,7 @@ class ManyBodyCommittee(LearnedModel):
             )
 
     def fit_inputs(self, batch: CrystalBatch) -> None:
-        """Set each member's feature mean and deviation from the atoms of these structures."""
+        """Set mean and standard deviation of each member's features from the atoms of these structures."""
         with torch.no_grad():
             edges = neighbour_edges(batch, self.cutoff)
             basis = self.edge_basis(edges.vectors(batch).to(self.dtype), self.layout(batch, edges, block_edges=6000))
@@ -290,7 +290,7 @@ class ManyBodyCommittee(LearnedModel):
                 if len(chosen) == 0:
                     continue
                 features = self.features(atomic[:, chosen], index)
-                # A crushed cell must not set the scale: clip at a robust spread first.
+                # Features are clipped to quantiles first, so that strongly compressed cells do not determine the scale.
                 low, high = torch.quantile(features, 0.02, dim=1, keepdim=True), torch.quantile(features, 0.98, dim=1, keepdim=True)
                 features = features.clamp(low, high)
                 self.feature_mean[index] = features.mean(1, keepdim=True)

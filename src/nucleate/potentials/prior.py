@@ -1,8 +1,9 @@
-"""Pretrained potentials, alone and as priors below a learned correction.
+"""Pretrained potentials, alone and as priors of a learned correction.
 
     E = E_prior + E_correction
 
-The correction learns what a reference says less what the prior says: energies, forces and stresses. The prior's weights never move.
+The correction is trained on the differences between reference and prior in energies, forces and stresses. The weights of the prior are not
+changed.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from nucleate.reference.base import Label
 from nucleate.reference.surrogates import SurrogateReference, mace_calculator
 
 PRIORS = {"chgnet": (6.0, 94), "sevennet": (5.0, 89)}
-"""Reach (Å) and last element of each."""
+"""Cutoff radius (Å) and largest atomic number of each prior."""
 
 
 def check_prior(name: str) -> None:
-    """Raise `BadInput` for a prior that does not exist."""
+    """Raise `BadInput` unless `name` is the name of a prior."""
     kind, _, file = name.partition(":")
     if name not in PRIORS and not (kind == "mace" and file):
-        raise BadInput(f"no prior '{quoted(name)}'; there are {', '.join(PRIORS)} and mace:FILE")
+        raise BadInput(f"unknown prior '{quoted(name)}'; choose {', '.join(PRIORS)} or mace:FILE")
 
 
 def resolved_prior(name: str) -> str:
@@ -43,26 +44,30 @@ def resolved_prior(name: str) -> str:
 
 
 def prior_digest(name: str) -> str:
-    """Return the hash of the prior's file, or an empty text; a changed file is another prior."""
+    """Return the hash of the file of a MACE prior, or an empty text for other priors.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
     kind, _, file = name.partition(":")
     if kind != "mace":
         return ""
     try:
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise BadInput(f"{name}: no such model file ({error.strerror})") from error
+        raise BadInput(f"{name}: the model file cannot be read: {error.strerror}") from error
 
 
 class PriorPotential:
-    """CHGNet, 7net-0 or a MACE model behind the contract, one structure at a time.
+    """CHGNet, 7net-0 or a MACE model as a `Potential`, evaluated one structure at a time.
 
-    7net-0 has no parity: on a crystal and its mirror image its forces differ by some meV/Å.
+    7net-0 is not parity invariant: its forces on a crystal and its mirror image differ by some meV/Å.
 
     Args:
         name: `chgnet`, `sevennet` or `mace:FILE`.
 
     Raises:
-        BadInput: another name, or a file that is not a model.
+        BadInput: the name is unknown, or the file is not a MACE model.
         MissingDependency: the package is not installed.
     """
 
@@ -80,15 +85,17 @@ class PriorPotential:
             self.species = tuple(int(z) for z in calculator.z_table.zs)
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> None:
-        """See `Potential`."""
+        """Return None, since a prior has no such tables; see `Potential`."""
 
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
-        """See `Potential`; `edges` is not used, since the packages find their own pairs.
+        """Predict energies, forces and stresses; see `Potential`.
+
+        The packages compute their own pairs, so `edges` is not used. Structures whose evaluation fails get NaN.
 
         Raises:
-            BadInput: an element it does not know. A structure that it has no answer for gets NaN.
+            BadInput: the batch contains an element that the prior does not support.
         """
         check_input(self.species, self.cutoff, batch, None)
         labels = [self._label(atoms) for atoms in batch.to_atoms()]
@@ -101,6 +108,7 @@ class PriorPotential:
         return Prediction(tensor([label.energy for label in labels]).unsqueeze(0), forces.unsqueeze(0), stress.unsqueeze(0))
 
     def _label(self, atoms: Atoms) -> Label:
+        """Return the label of one structure, with NaN if its evaluation fails."""
         try:
             return self._reference.label(atoms)
         except ReferenceFailed:
@@ -111,8 +119,8 @@ class CorrectedPotential:
     """Sum of a prior and a learned correction.
 
     Args:
-        prior: what it stands on.
-        correction: a trained model; its committee is this potential's.
+        prior: a pretrained potential.
+        correction: a trained model, whose committee axis is that of the sum.
     """
 
     def __init__(self, prior: PriorPotential, correction: Learned):
@@ -132,13 +140,13 @@ class CorrectedPotential:
         return self.prior.name
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> Any:
-        """See `Potential`."""
+        """Return the tables of the correction; see `Potential`."""
         return self.correction.layout(batch, edges)
 
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: Any = None, mean_forces: bool = False
     ) -> Prediction:
-        """See `Potential`."""
+        """Return the sum of prior and correction; see `Potential`."""
         learned = self.correction.energy_forces_stress(batch, edges, layout, mean_forces)
-        ground = self.prior.energy_forces_stress(batch)
-        return Prediction(learned.energy + ground.energy, learned.forces + ground.forces, learned.stress + ground.stress, learned.deviation)
+        prior = self.prior.energy_forces_stress(batch)
+        return Prediction(learned.energy + prior.energy, learned.forces + prior.forces, learned.stress + prior.stress, learned.deviation)

@@ -20,9 +20,9 @@ from nucleate.potentials.settings import ModelSettings
 from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
 
 Trainable = ManyBodyCommittee | NetworkPotential
-"""What a trainer can train, step by step."""
+"""Families that are trained by gradient descent."""
 Learned = Trainable | SoapKrr
-"""... and what is solved in closed form."""
+"""All families, including the one that is fitted in closed form."""
 
 FAMILIES: dict[str, tuple[Callable[..., Trainable], type[BaseModel]]] = {
     "manybody": (ManyBodyCommittee, ModelSettings),
@@ -37,9 +37,13 @@ SETTINGS: dict[str, type[BaseModel]] = {**{name: settings for name, (_, settings
 
 
 def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
-    """Settings of a family; raises `BadInput` for a name or an option it does not know."""
+    """Return the validated settings of a family.
+
+    Raises:
+        BadInput: the family or an option is unknown, or a value is invalid.
+    """
     if name not in SETTINGS:
-        raise BadInput(f"no model '{quoted(name)}'; there are {', '.join(SETTINGS)}")
+        raise BadInput(f"unknown model '{quoted(name)}'; choose one of {', '.join(SETTINGS)}")
     return validated(SETTINGS[name], options, f"settings of {name}")
 
 

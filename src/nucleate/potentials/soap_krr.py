@@ -1,15 +1,15 @@
-"""Kernel ridge regression on the power spectrum of atomic neighbourhoods: closed form, with a predictive variance.
+"""Kernel ridge regression on the power spectra of atomic neighbourhoods, fitted in closed form and with a predictive variance.
 
     p_i,abl = sum_m A_i,alm A_i,blm / sqrt(2l+1)        a, b: radial function and species of the neighbour
     k(i, s) = delta_z(i)z(s) (p_i . p_s / |p_i| |p_s|)^zeta
     E       = sum_i (e_z(i) + sum_s alpha_s k(i, s))
 
-The weights of the sparse points s follow from energies, forces and stresses together in one linear solve (subset of regressors):
+The weights of the sparse points s are determined from energies, forces and stresses by one linear solve (subset of regressors):
 A. P. Bartók, R. Kondor and G. Csányi, Phys. Rev. B 87, 184115 (2013), doi 10.1103/PhysRevB.87.184115 (SOAP and its kernel);
 A. P. Bartók and G. Csányi, Int. J. Quantum Chem. 115, 1051 (2015), doi 10.1002/qua.24927 (derivatives as data, sparse points).
 
-The neighbourhood is expanded in the search's own smooth radial functions (see `basis`), sharp atoms in place of Gaussian ones: derivatives
-along every edge are at hand, so that stresses are exact, which derivatives summed over periodic images do not give.
+The neighbourhood is expanded in the radial functions of `basis`, with delta functions rather than Gaussians at the atoms. The derivatives
+with respect to every edge are available, so that stresses are exact, which derivatives summed over periodic images would not give.
 """
 
 from __future__ import annotations
@@ -31,36 +31,37 @@ from nucleate.potentials.basis import L_MAX, N_LM
 from nucleate.potentials.edge_basis import EdgeBasis, make_layout
 
 CHUNK = 16
-"""Sparse points whose forces are computed at once."""
+"""Number of sparse points whose forces are computed together."""
 STRUCTURES = 16
-"""Labelled structures at once."""
+"""Number of labelled structures that are processed together."""
 
 
 class SoapKrrSettings(BaseModel):
-    """Kernel ridge regression on power spectra."""
+    """Settings of kernel ridge regression on power spectra."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of a neighbourhood, Å.")
+    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Cutoff radius of a neighbourhood, Å.")
     radial: int = Field(6, ge=2, le=16, description="Number of radial functions for each neighbour species.")
-    zeta: int = Field(4, ge=1, le=16, description="Power of the kernel: how sharply neighbourhoods are told apart.")
-    points: int = Field(300, ge=2, le=5000, description="Sparse points, chosen far apart among the labelled atoms.")
+    zeta: int = Field(4, ge=1, le=16, description="Exponent of the kernel; larger values distinguish neighbourhoods more sharply.")
+    points: int = Field(300, ge=2, le=5000, description="Number of sparse points, selected among the labelled atoms by farthest distance.")
     energy_noise: float = Field(0.005, gt=0, le=1e3, description="Expected error of an energy, eV/atom.")
     force_noise: float = Field(0.1, gt=0, le=1e3, description="Expected error of a force component, eV/Å.")
     stress_noise: float = Field(0.05, gt=0, le=1e3, description="Expected error of stress times volume, eV/atom.")
 
 
 class SoapKrr(LearnedModel):
-    """The model; made by `fit_soap_krr`, or empty for a file's weights.
+    """Kernel ridge regression model, fitted by `fit_soap_krr` or filled with the weights of a file.
 
     Args:
-        species: atomic numbers it knows.
+        species: atomic numbers of the supported elements.
         settings: see `SoapKrrSettings`.
-        points: number of sparse points.
+        points: number of sparse points; None uses that of the settings.
 
     Attributes:
-        energy_shift: (n_species,) eV.
-        sparse: (points, d) normalised power spectra; sparse_kind: (points,) their species.
+        energy_shift: (n_species,) energy shift of each species, eV.
+        sparse: (points, d) normalised power spectra of the sparse points.
+        sparse_kind: (points,) indices of their species.
         alpha: (points,) weights, eV.
         prior_root, posterior_root: (points, points) Cholesky factors of K_ss and of K_ss + K_sn noise^-1 K_ns, for the variance.
     """
@@ -95,7 +96,7 @@ class SoapKrr(LearnedModel):
     # -- neighbourhoods ---------------------------------------------------------------------------------------
 
     def basis(self, batch: CrystalBatch, edges: Edges) -> tuple[EdgeBasis, Tensor, Tensor]:
-        """The atomic basis, its coefficients (n_atoms, 16, width) and the edge vectors."""
+        """Return the atomic basis, its coefficients (n_atoms, 16, width) and the edge vectors (n_edges, 3) in Å."""
         vectors = edges.vectors(batch).double()
         layout = make_layout(batch, edges, self.species_index, len(self.species), 3000)
         basis = EdgeBasis.compute(layout, vectors, self.settings.radial, self.cutoff)
@@ -103,7 +104,7 @@ class SoapKrr(LearnedModel):
         return basis, atomic.transpose(1, 2).flatten(2), vectors
 
     def spectrum(self, atomic: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, d) normalised power spectra of (n, 16, width) coefficients, and their lengths (n, 1) before."""
+        """Return (n, d) normalised power spectra of (n, 16, width) coefficients, and their (n, 1) norms before normalisation."""
         parts, start = [], 0
         for degree in range(L_MAX + 1):
             block = atomic[:, start : start + 2 * degree + 1] / (2 * degree + 1) ** 0.25
@@ -114,28 +115,31 @@ class SoapKrr(LearnedModel):
         return power / length, length
 
     def kernel(self, spectra: Tensor, kind: Tensor, others: Tensor, other_kind: Tensor) -> Tensor:
-        """(n, m) between two sets of neighbourhoods."""
+        """Return the (n, m) kernel between two sets of neighbourhoods."""
         same = (kind.unsqueeze(1) == other_kind.unsqueeze(0)).to(spectra.dtype)
         return same * (spectra @ others.T) ** self.settings.zeta
 
     def slopes(self, atomic: Tensor, spectra: Tensor, length: Tensor, weight: Tensor, points: Tensor) -> Tensor:
-        """dE/dA of E_c = sum_i weight_ci dot_ci^zeta, with dot_ci between atom i and the point of c: (c, n_atoms, 16, width).
+        """Return dE_c/dA of E_c = sum_i weight_ci dot_ci^zeta, where dot_ci is the product of the spectra of atom i and point c.
 
         Args:
-            atomic: (n, 16, width).
-            spectra, length: of `spectrum`.
-            weight: (c, n), zero for another species.
-            points: (c, d).
+            atomic: (n, 16, width) coefficients A.
+            spectra, length: result of `spectrum`.
+            weight: (c, n) weights, zero for atoms of another species.
+            points: (c, d) spectra of the points.
+
+        Returns:
+            (c, n_atoms, 16, width) derivatives.
         """
         zeta = self.settings.zeta
         dot = points @ spectra.T
         factor = weight * zeta * dot ** (zeta - 1) / length.T
-        # d dot / d power = (point - dot * spectrum) / length; power is quadratic in A, and symmetric.
+        # d dot / d power = (point - dot * spectrum) / length; the power spectrum is quadratic in A and symmetric.
         pull = points.unsqueeze(1) - dot.unsqueeze(2) * spectra.unsqueeze(0)
         return self._through(atomic, pull * factor.unsqueeze(2))
 
     def _through(self, atomic: Tensor, pull: Tensor) -> Tensor:
-        """dE/dpower (c, n, d) to dE/dA (c, n, 16, width)."""
+        """Convert dE/dpower (c, n, d) to dE/dA (c, n, 16, width)."""
         c, n = pull.shape[:2]
         result, start = [], 0
         for degree in range(L_MAX + 1):
@@ -146,7 +150,7 @@ class SoapKrr(LearnedModel):
         return torch.cat(result, dim=2)
 
     def _rows(self, slope: Tensor) -> Tensor:
-        """(c, n, 16, width) to the basis' own rows (c, n * n_species, 16, radial)."""
+        """Reorder (c, n, 16, width) to the rows of the edge basis (c, n * n_species, 16, radial)."""
         c, n = slope.shape[:2]
         return slope.view(c, n, N_LM, len(self.species), -1).transpose(2, 3).reshape(c, n * len(self.species), N_LM, -1)
 
@@ -160,7 +164,7 @@ class SoapKrr(LearnedModel):
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
-        """See `Potential`; a committee axis of one."""
+        """Predict energies, forces and stresses with a committee axis of length one; see `Potential`."""
         check_input(self.species, self.cutoff, batch, edges)
         edges = neighbour_edges(batch, self.cutoff) if edges is None else edges
         kind = self.species_index[batch.numbers]
@@ -171,7 +175,7 @@ class SoapKrr(LearnedModel):
         zeta = self.settings.zeta
         cross = same * dot**zeta
         per_atom = cross @ self.alpha + self.energy_shift[kind]
-        # All points at once: they enter dE/dpower linearly.
+        # dE/dpower is linear in the points, so all points are evaluated together.
         factor = same * zeta * dot ** (zeta - 1) * self.alpha / length
         pull = factor @ self.sparse - (factor * dot).sum(1, keepdim=True) * spectra
         gradient = self._rows(self._through(atomic, pull.unsqueeze(0)))
@@ -182,18 +186,19 @@ class SoapKrr(LearnedModel):
         return Prediction(energy.unsqueeze(0), forces, 0.5 * (stress + stress.transpose(-1, -2)), deviation)
 
     def _deviation(self, batch: CrystalBatch, spectra: Tensor, kind: Tensor, cross: Tensor) -> Tensor:
-        """(n_structures,) standard deviation of the energy given the labels, eV, in units of the kernel's (1 eV).
+        """Return the (n_structures,) standard deviation of the energy given the labels, eV; the variance of the kernel is 1 eV².
 
-        k** - k*s K_ss^-1 ks* + k*s (K_ss + K_sn noise^-1 K_ns)^-1 ks*: what the sparse points cannot say, and what the labels left open.
+        The variance is k** - k*s K_ss^-1 ks* + k*s (K_ss + K_sn noise^-1 K_ns)^-1 ks*. The first two terms are the part that the sparse
+        points cannot represent, the last one is the part that the labels do not determine.
 
         Args:
             batch: the structures.
-            spectra, kind: of their atoms.
+            spectra, kind: power spectra and species of their atoms.
             cross: (n_atoms, points) kernel with the sparse points.
         """
         n, most = len(batch), int(batch.counts.max())
         summed = cross.new_zeros(n, cross.shape[1]).index_add(0, batch.structure, cross)
-        # Atoms meet those of their own structure alone: side by side in a row a structure.
+        # Only atoms of the same structure are correlated, so the spectra are arranged with one row per structure.
         place = torch.arange(len(kind), device=kind.device) - (torch.cumsum(batch.counts, 0) - batch.counts)[batch.structure]
         rows = spectra.new_zeros(n, most, spectra.shape[1])
         rows[batch.structure, place] = spectra
@@ -217,23 +222,23 @@ def fit_soap_krr(
     seed: int = 0,
     weights: Sequence[float] | None = None,
 ) -> SoapKrr:
-    """Fit in closed form.
+    """Fit the model to labels in closed form.
 
     Args:
         species: atomic numbers of the model.
         settings: kernel, points and expected errors.
         structures: labelled structures.
-        energies: eV.
-        forces: (n_atoms, 3) each, eV/Å, or None.
-        stresses: (6,) each, eV/Å³, or None.
-        seed: of the first sparse point.
-        weights: of each structure; its expected errors grow with one over the square root. All alike if left out.
+        energies: energy of each structure, eV.
+        forces: (n_atoms, 3) forces of each structure, eV/Å, or None.
+        stresses: (6,) stress of each structure, eV/Å³, or None.
+        seed: random seed of the choice of the first sparse point.
+        weights: weight of each structure, whose expected errors are divided by the square root of the weight; None weights all equally.
 
     Raises:
-        BadInput: no structures.
+        BadInput: there are no structures.
     """
     if not structures:
-        raise BadInput("no labelled structures to train on")
+        raise BadInput("there are no labelled structures to train on; give at least one")
     model = SoapKrr(species, settings)
     counts = np.array([[np.count_nonzero(a.numbers == z) for z in model.species] for a in structures], dtype=float)
     per_atom = counts / counts.sum(1, keepdims=True)
@@ -245,7 +250,7 @@ def fit_soap_krr(
     n = len(model.sparse)
     prior = model.kernel(model.sparse, model.sparse_kind, model.sparse, model.sparse_kind) + 1e-8 * torch.eye(n, dtype=torch.float64)
     model.prior_root = torch.linalg.cholesky(prior)
-    # Rows of data over their noise, folded into a triangle as they come: never all in memory, never squared.
+    # Rows of data divided by their noise are added to a QR factorisation part by part, without normal equations or all rows in memory.
     triangle = torch.cat([model.prior_root.T, torch.zeros(n, 1, dtype=torch.float64)], dim=1)
     for part in parts:
         rows = _data_rows(
@@ -264,7 +269,7 @@ def fit_soap_krr(
 
 
 def _choose_points(model: SoapKrr, parts: list[list[Atoms]], seed: int) -> None:
-    """Neighbourhoods far apart, each next one the farthest from all before it."""
+    """Set the sparse points by farthest-point selection among the neighbourhoods."""
     spectra, kinds = [], []
     for structures in parts:
         batch = CrystalBatch.from_atoms(structures)
@@ -291,9 +296,9 @@ def _data_rows(
     stresses: list[np.ndarray | None],
     root: np.ndarray,
 ) -> Tensor:
-    """(n_data, n_points + 1): derivatives of every label with respect to alpha, and the label, each over its noise.
+    """Return (n_data, n_points + 1) rows: derivatives of every label with respect to alpha, and the label, divided by its noise.
 
-    `root` is the square root of each structure's weight.
+    `root` is the square root of the weight of each structure.
     """
     s = model.settings
     batch = CrystalBatch.from_atoms(structures)
@@ -321,7 +326,7 @@ def _data_rows(
             label = torch.as_tensor(np.array(force_label, dtype=float)).flatten().unsqueeze(1)
             rows.append(root[k] * torch.cat([mine, label], dim=1) / s.force_noise)
         if stress_label is not None:
-            said = full_from_voigt(torch.as_tensor(np.array(stress_label, dtype=float)).unsqueeze(0))[0]
-            label = (said * batch.volumes[k] / counts[k]).flatten().unsqueeze(1)
+            stress = full_from_voigt(torch.as_tensor(np.array(stress_label, dtype=float)).unsqueeze(0))[0]
+            label = (stress * batch.volumes[k] / counts[k]).flatten().unsqueeze(1)
             rows.append(root[k] * torch.cat([strain[:, k].flatten(1).T, label], dim=1) / s.stress_noise)
     return torch.cat(rows)

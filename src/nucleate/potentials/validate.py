@@ -16,7 +16,7 @@ from nucleate.errors import BadInput
 from nucleate.potentials.base import Potential, Prediction
 
 BEYOND = 0.7
-"""Å; a neighbour list longer than the cutoff by this must change nothing."""
+"""Length by which a neighbour list exceeds the cutoff in a test that this does not change the results, Å."""
 
 
 def validate_potential(
@@ -27,25 +27,25 @@ def validate_potential(
     step: float = 1e-4,
     seed: int = 0,
 ) -> None:
-    """Check that a potential keeps the contract.
+    """Check that a potential implements the protocol `Potential`.
 
-    Shapes and the committee axis, symmetric stress; one structure at a time as in a batch; a longer neighbour list; a
-    layout made before; forces of the mean alone; translation, rotation, inversion, permutation, supercells; forces
-    and stress against finite differences; an element it does not know.
+    The checks are: shapes, committee axis and symmetric stress; agreement between single structures and a batch; neighbour lists beyond
+    the cutoff; a layout computed before; mean forces; translation, rotation, inversion, permutation and supercells; forces and stress
+    against finite differences; and `BadInput` for an unsupported element.
 
     Args:
-        potential: what to check.
-        structures: at least two, of different sizes, all elements known, with no atom at a site where forces vanish.
-        rtol: allowed error of the symmetries, relative to the largest value compared (at least 1).
+        potential: the potential.
+        structures: structures of at least two different sizes, with supported elements and no atom at a site where forces vanish.
+        rtol: largest error of the symmetries, relative to the largest value compared (at least 1).
         difference_rtol: the same for finite differences.
-        step: of the finite differences, Å for atoms, a pure number for strain.
-        seed: of the rotations, translations and permutations tried.
+        step: step of the finite differences, Å for positions, dimensionless for strain.
+        seed: random seed of rotations, translations and permutations.
 
     Raises:
-        AssertionError: names what failed, by how much and in which structure.
+        AssertionError: a check failed; the message names the check, the error and the structure.
     """
     if len({len(atoms) for atoms in structures}) < 2:
-        raise ValueError("give structures of at least two sizes: equal ones hide mistakes in the bookkeeping of a batch")
+        raise ValueError("give structures of at least two sizes; equal sizes would hide errors in the indexing of a batch")
     rng = np.random.default_rng(seed)
     batch = CrystalBatch.from_atoms(structures)
     plain = potential.energy_forces_stress(batch)
@@ -57,16 +57,18 @@ def validate_potential(
     _check_unknown_element(potential, structures[0])
 
 
-def _require_close(found: Tensor, expected: Tensor, rtol: float, what: str) -> None:
-    found, expected = found.detach().double(), expected.detach().double()
-    error = float((found - expected).abs().max())
+def _require_close(actual: Tensor, expected: Tensor, rtol: float, what: str) -> None:
+    """Raise `AssertionError` if two tensors differ by more than `rtol` times the largest expected value (at least 1)."""
+    actual, expected = actual.detach().double(), expected.detach().double()
+    error = float((actual - expected).abs().max())
     allowed = rtol * max(1.0, float(expected.abs().max()))
-    # Written so that nan fails.
+    # `not error <= allowed` is also true for NaN.
     if not error <= allowed:
         raise AssertionError(f"{what}: differs by {error:.3g}, allowed {allowed:.3g}")
 
 
 def _check_shapes(prediction: Prediction, batch: CrystalBatch) -> None:
+    """Check shapes, finite values and the symmetry of the stress."""
     n, n_atoms = len(batch), len(batch.numbers)
     if prediction.energy.ndim != 2:
         raise AssertionError(f"committee axis: energy has shape {tuple(prediction.energy.shape)}, not (members, {n})")
@@ -82,6 +84,7 @@ def _check_shapes(prediction: Prediction, batch: CrystalBatch) -> None:
 
 
 def _check_batching(potential: Potential, batch: CrystalBatch, plain: Prediction, rtol: float) -> None:
+    """Check that results do not depend on the batch, on the length of the neighbour list, or on a layout computed before."""
     ends = torch.cumsum(batch.counts, 0).tolist()
     for k, count in enumerate(batch.counts.tolist()):
         alone = potential.energy_forces_stress(batch.select(torch.tensor([k])))
@@ -98,19 +101,21 @@ def _check_batching(potential: Potential, batch: CrystalBatch, plain: Prediction
     _require_close(kept.stress.mean(0), plain.stress.mean(0), rtol, "mean stress")
 
 
-def _compare(found: Prediction, expected: Prediction, rtol: float, what: str) -> None:
+def _compare(actual: Prediction, expected: Prediction, rtol: float, what: str) -> None:
+    """Raise `AssertionError` unless energy, forces and stress of two predictions agree."""
     for name in ("energy", "forces", "stress"):
-        _require_close(getattr(found, name), getattr(expected, name), rtol, f"{what}, {name}")
+        _require_close(getattr(actual, name), getattr(expected, name), rtol, f"{what}, {name}")
 
 
 def _check_symmetries(potential: Potential, batch: CrystalBatch, plain: Prediction, rtol: float, rng: np.random.Generator) -> None:
+    """Check translation, rotation, inversion, permutation and supercells."""
     n, n_atoms = len(batch), len(batch.numbers)
     dtype = plain.forces.dtype
 
     def ask(positions: Tensor, cells: Tensor, numbers: Tensor = batch.numbers) -> Prediction:
         return potential.energy_forces_stress(CrystalBatch(positions, cells, numbers, batch.structure))
 
-    # Every structure moves as a whole, and every atom by a lattice vector of its own.
+    # Every structure is translated, and every atom is moved by another lattice vector in addition.
     moves = torch.as_tensor(rng.normal(size=(n, 3)) * 3).index_select(0, batch.structure)
     images = torch.as_tensor(rng.integers(-1, 2, size=(n_atoms, 1, 3)), dtype=torch.float64)
     images = (images @ batch.cells.index_select(0, batch.structure)).squeeze(1)
@@ -129,7 +134,7 @@ def _check_symmetries(potential: Potential, batch: CrystalBatch, plain: Predicti
     _compare(ask(batch.positions[order], batch.cells, batch.numbers[order]), expected, rtol, "permutation")
 
     doubled = CrystalBatch.from_atoms([atoms.repeat((2, 1, 1)) for atoms in batch.to_atoms()])
-    # `repeat` puts the second copy of a structure's atoms after the first.
+    # `Atoms.repeat` lists the second copy of all atoms after the first.
     first = [np.flatnonzero(batch.structure.numpy() == k) for k in range(n)]
     source = torch.as_tensor(np.concatenate([np.concatenate([atoms, atoms]) for atoms in first]))
     expected = Prediction(2 * plain.energy, plain.forces[:, source], plain.stress)
@@ -137,10 +142,11 @@ def _check_symmetries(potential: Potential, batch: CrystalBatch, plain: Predicti
 
 
 def _check_differences(potential: Potential, atoms: Atoms, rtol: float, step: float, where: str) -> None:
+    """Check forces and stress against central finite differences."""
     one = CrystalBatch.from_atoms([atoms])
     plain = potential.energy_forces_stress(one)
     n = len(atoms)
-    # All displaced copies in one batch: +, - for each coordinate of each atom.
+    # All displaced copies, + and - for each coordinate of each atom, are evaluated in one batch.
     shifts = torch.eye(3 * n, dtype=torch.float64).view(3 * n, n, 3) * step
     shifts = torch.cat([shifts, -shifts]).reshape(-1, 3)
     copies = CrystalBatch.concatenate([one] * (6 * n))
@@ -158,7 +164,7 @@ def _check_differences(potential: Potential, atoms: Atoms, rtol: float, step: fl
     strained = deform(CrystalBatch.concatenate([one] * 18), strains)
     energy = potential.energy_forces_stress(strained).energy.double()
     slope = (energy[:, :9] - energy[:, 9:]) / (2 * step * one.volumes[0])
-    # The stress is small beside forces: its error counts per atom's volume.
+    # The stress is multiplied by the volume per atom, so that the tolerance is comparable with that of forces.
     volume = float(one.volumes[0]) / n
     _require_close(
         plain.stress[:, 0] * volume,
@@ -169,6 +175,7 @@ def _check_differences(potential: Potential, atoms: Atoms, rtol: float, step: fl
 
 
 def _check_unknown_element(potential: Potential, atoms: Atoms) -> None:
+    """Check that an unsupported element raises `BadInput`."""
     unknown = next((z for z in range(1, 119) if z not in potential.species), None)
     if unknown is None:
         return

@@ -1,8 +1,8 @@
-"""Repulsive pair wall below every learned potential.
+"""Repulsive pair wall that is added to every learned potential.
 
 V(r) = Z_i Z_j e^2/r * phi(r/a) * s(r), the screened nuclear repulsion of Ziegler, Biersack and Littmark ("The Stopping and Range of Ions
-in Solids", Pergamon 1985, ISBN 0-08-021603-X), switched off smoothly by s(r) = (1 - (r/r_w)^2)^3 at r_w, a fraction of the sum of
-covalent radii, and strengthened so that it stands above any learned well of a few eV there.
+in Solids", Pergamon 1985, ISBN 0-08-021603-X). It is switched off smoothly by s(r) = (1 - (r/r_w)^2)^3 at r_w, a fraction of the sum of
+covalent radii, and multiplied by a factor so that it exceeds a learned minimum of a few eV at short distances.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 
 def wall_ranges(numbers: tuple[int, ...], fraction: float) -> Tensor:
-    """(n, n) distance at which the wall of each pair of species begins, Å."""
+    """Return the (n, n) distance r_w at which the wall of each pair of species begins, Å."""
     radii = torch.tensor([covalent_radii[z] for z in numbers], dtype=torch.float64)
     return fraction * (radii.unsqueeze(0) + radii.unsqueeze(1))
 
 
 def wall_energy(distance: Tensor, z_i: Tensor, z_j: Tensor, reach: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Pair energy (eV) and its derivative (eV/Å).
+    """Return the (n,) pair energies (eV) and their derivatives (eV/Å).
 
     Args:
-        distance: (n,), Å.
+        distance: (n,) distances, Å.
         z_i, z_j: (n,) atomic numbers.
         reach: (n,) r_w of each pair, Å.
-        strength: factor on the repulsion.
+        strength: factor of the repulsion.
     """
     zi, zj = z_i.to(distance.dtype), z_j.to(distance.dtype)
     screening = 0.46850 / (zi**0.23 + zj**0.23)

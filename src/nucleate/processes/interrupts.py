@@ -1,8 +1,8 @@
-"""Interrupts that are not lost in other packages' exception handlers.
+"""Handling of interrupts that does not lose them in exception handlers of other packages.
 
-Python turns SIGINT into an exception at whatever line runs at that moment. Packages catch everything there (`except:`), and the
-interpreter drops what is raised in callbacks and destructors: the interrupt is lost and the work goes on. So it is also written down,
-and raised again at the next `check`, or at the end.
+Python raises `KeyboardInterrupt` at the line that is running when SIGINT arrives. If that line is inside a bare `except:` of another
+package, or in a callback or destructor, the exception is discarded and the program continues. The handler here therefore records the
+interrupt as well, and `KeyboardInterrupt` is raised again at the next `check` or at the end of the `listening` block.
 """
 
 from __future__ import annotations
@@ -13,46 +13,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_heard = False
+_received = False
 _listening = False
 
 
-def _hear(number: int, frame: FrameType | None) -> None:
-    global _heard
-    _heard = True
+def _record(number: int, frame: FrameType | None) -> None:
+    """Record the interrupt and raise `KeyboardInterrupt` (signal handler)."""
+    global _received
+    _received = True
     raise KeyboardInterrupt
 
 
 def check() -> None:
-    """Raise `KeyboardInterrupt` for an interrupt that was heard and swallowed since; does nothing outside of `listening`."""
-    if _heard and threading.current_thread() is threading.main_thread():
+    """Raise `KeyboardInterrupt` if an interrupt has been received inside the current `listening` block."""
+    if _received and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Within this, no interrupt is lost: it is raised at once, again at every `check`, and at the end whatever else was raised instead.
+    """Context in which no interrupt is lost: it is raised at once, at every later `check`, and at the end of the block.
 
-    Signals that are ignored or have a handler of somebody else's are left alone, and so are threads other than the main one. Contexts
-    may be nested; the outermost one counts.
+    Signals that are ignored or have another handler are not changed, and the context does nothing in threads other than the main one.
+    Contexts may be nested; only the outermost one installs a handler.
 
     Raises:
-        KeyboardInterrupt: there was one.
+        KeyboardInterrupt: an interrupt was received in the block, even if another exception was raised in its place.
     """
-    global _heard, _listening
+    global _received, _listening
     if _listening or threading.current_thread() is not threading.main_thread():
         yield
         check()
         return
-    # SIGTERM as well where the command line has made it an interrupt.
+    # The command line may have made SIGTERM an interrupt as well.
     ours = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.default_int_handler]
-    _heard, _listening = False, True
+    _received, _listening = False, True
     for number in ours:
-        signal.signal(number, _hear)
+        signal.signal(number, _record)
     try:
         yield
     except BaseException as error:
-        if _heard and not isinstance(error, KeyboardInterrupt):
+        if _received and not isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt from error
         raise
     else:
@@ -60,4 +61,4 @@ def listening() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.default_int_handler)
-        _heard = _listening = False
+        _received = _listening = False

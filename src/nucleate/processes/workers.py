@@ -1,8 +1,9 @@
-"""Worker processes that end with their leader, together with the programs they started.
+"""Worker processes that end with the process that started them, together with all programs that they started.
 
-A process pool calls `become_worker` first thing in each of its processes. There the process splits in two: one half watches, the other
-works. The watching half ends the working one, and every engine that it started (`mpirun`, `pw.x`), when the leader is gone, when it is
-told to, or when the working half dies. This module imports nothing heavy, so that the watch begins within milliseconds.
+`become_worker` is the initializer of a process pool. It forks each process of the pool into a watcher (the parent) and a worker (the
+child). The watcher kills the worker and every program that the worker started (`mpirun`, `pw.x`) when the leader, which is the process
+that made the pool, has ended, when the watcher receives SIGTERM or SIGHUP, or when the worker has ended. The module imports only the
+standard library at its top level, so that the watcher starts within milliseconds.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from types import FrameType
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 POLL = 0.1
-"""Seconds between two looks at the leader: the kernel's own signal would come at the death of a mere thread, too."""
+"""Seconds between two checks whether the leader is alive. The kernel's parent-death signal is not used for the leader, because it is also
+sent when only the thread that started the worker ends."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MARK = "NUCLEATE_STARTED_BY"
-"""Environment variable by which the programs that a process has started are found again, whatever session they moved to."""
+"""Environment variable that marks the programs started by a process, so that they can be identified in any session."""
 
 
 def become_worker(leader: int) -> None:
-    """Initializer of process pools: the watch, one thread, and interrupts left to the leader.
+    """Initializer of process pools: start the watcher, limit the worker to one thread, and ignore interrupts.
 
     Args:
         leader: process id of the process that made the pool.
@@ -36,7 +38,7 @@ def become_worker(leader: int) -> None:
     if os.name == "posix":
         _split(leader)
     limit_threads()
-    # An interrupt is for the process that leads; workers end when it closes the pool.
+    # Only the leader handles interrupts; workers end when it closes the pool.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -44,7 +46,10 @@ def become_worker(leader: int) -> None:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Processes that are started inside begin deaf to interrupts, which a terminal sends to them as well; this process is told after it."""
+    """Context that blocks interrupts; processes started inside begin with them blocked, and this process receives them at the end.
+
+    A terminal sends SIGINT to all processes of its foreground group, new workers included.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -56,10 +61,10 @@ def interrupts_held() -> Iterator[None]:
 
 
 def limit_threads() -> None:
-    """One thread a worker: two busy processes with OpenMP's defaults ran 20-40 times slower."""
+    """Limit this process to one thread: two busy processes with OpenMP's defaults ran 20 to 40 times slower."""
     for name in THREAD_VARIABLES:
         os.environ[name] = "1"
-    # Libraries that are loaded by now have read their thread count: the running ones are told too.
+    # Libraries that are already loaded do not read the variables again, so their thread counts are set directly.
     with contextlib.suppress(ImportError):
         from threadpoolctl import threadpool_limits
 
@@ -69,22 +74,22 @@ def limit_threads() -> None:
 
 
 def end_worker(watcher: int) -> None:
-    """End the worker, and all that it started, by the process id of the half that watches it (the worker's parent)."""
+    """End a worker and all programs that it started, given the process id of its watcher."""
     if watcher not in (os.getpid(), 1):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(watcher, signal.SIGTERM)
 
 
 def end_remains(watcher: int) -> None:
-    """After a worker of this process was lost: end programs that it started, should the watching half have been killed before them."""
+    """End the programs left by a lost worker of this process whose watcher was killed before it could end them."""
     _end_marked(f"{os.getpid()}.{watcher}")
 
 
 @contextlib.contextmanager
 def engines_end_with_failure() -> Iterator[None]:
-    """A block that is left by an exception (an interrupt, a time limit) ends all programs that were started inside.
+    """Context that kills all programs started inside it when it is left by an exception, such as an interrupt or a time limit.
 
-    For the main thread: the environment is the process's own.
+    Use it in the main thread only: it sets an environment variable of the process.
     """
     outer = os.environ.get(MARK)
     mark = f"{outer or os.getpid()}/{next(_blocks)}"
@@ -105,35 +110,36 @@ _blocks = itertools.count()
 
 
 def _end_marked(mark: str, patience: float = 5.0) -> None:
+    """Kill all processes whose environment contains the mark, and wait up to `patience` seconds until they are gone."""
     sought = f"{MARK}={mark}".encode()
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        found = []
+        marked = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 lines = path.read_bytes().split(b"\0")
                 if int(path.parent.name) != os.getpid() and any(line == sought or line.startswith(sought + b"/") for line in lines):
-                    found.append(int(path.parent.name))
-        if not found:
+                    marked.append(int(path.parent.name))
+        if not marked:
             return
-        for pid in found:
+        for pid in marked:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
 
 
 class _End(BaseException):
-    """The watch is over."""
+    """Raised in the watcher by SIGTERM or SIGHUP."""
 
 
 _ending = False
 
 
 def _split(leader: int) -> None:
-    """Returns in the working half alone."""
+    """Fork into watcher and worker; the function returns only in the worker."""
     global _ending
     with contextlib.suppress(OSError):
-        # Out of the terminal's group: Ctrl-C is the leader's.
+        # A session of its own keeps Ctrl-C in the terminal from reaching the worker.
         os.setsid()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     watcher = os.getpid()
@@ -156,7 +162,7 @@ def _split(leader: int) -> None:
         pass
     finally:
         if not Path("/proc/self/stat").exists():
-            # No way to find what the worker started: the worker at least.
+            # Without /proc the descendants cannot be listed, so only the worker itself is killed.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, signal.SIGKILL)
         end_descendants()
@@ -164,15 +170,16 @@ def _split(leader: int) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    """Raise `_End` at the first signal only (signal handler)."""
     global _ending
-    # Told twice, by the dispatcher and by the pool: the second word must not stop what the first began.
+    # Dispatcher and pool may both send a signal; the second one must not interrupt the clean-up that the first one started.
     if not _ending:
         _ending = True
         raise _End
 
 
 def _keep_to_itself() -> None:
-    """Engines do not inherit the pool's pipes: one that outlived its worker would hide the worker's death from the leader."""
+    """Make open file descriptors not inheritable: an engine that holds the pool's pipes would hide the end of its worker."""
     for path in Path("/proc/self/fd").glob("[0-9]*"):
         if int(path.name) > 2:
             with contextlib.suppress(OSError):
@@ -180,7 +187,7 @@ def _keep_to_itself() -> None:
 
 
 def _watch(leader: int, child: int) -> int:
-    """Exit code of the working half; reaps what else ends under it."""
+    """Wait until the worker or the leader ends, reap other children, and return the exit code of the worker (1 if the leader ended)."""
     while os.getppid() == leader:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == child:
@@ -191,7 +198,7 @@ def _watch(leader: int, child: int) -> int:
 
 
 def end_descendants(patience: float = 5.0) -> None:
-    """Kill every process below this one, however often it forked or changed its group; wait until they are gone."""
+    """Kill all descendants of this process, in whatever process group, and wait up to `patience` seconds until they are gone."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         below = _descendants(os.getpid())
@@ -207,6 +214,7 @@ def end_descendants(patience: float = 5.0) -> None:
 
 
 def _descendants(root: int) -> list[int]:
+    """Return the ids of all descendants of a process, read from /proc."""
     children: dict[int, list[int]] = defaultdict(list)
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -214,14 +222,15 @@ def _descendants(root: int) -> list[int]:
         except (OSError, IndexError, ValueError):
             continue
         children[parent].append(int(path.parent.name))
-    found, queue = [], [root]
+    descendants, queue = [], [root]
     while queue:
         below = children.get(queue.pop(), [])
-        found += below
+        descendants += below
         queue += below
-    return found
+    return descendants
 
 
 def _prctl(option: int, value: int) -> None:
+    """Call prctl(2) on Linux; do nothing on other systems."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)

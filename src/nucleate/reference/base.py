@@ -1,4 +1,4 @@
-"""The contract of a reference: it labels a structure with energy, forces and stress, or raises `ReferenceFailed`."""
+"""Protocol of references, which label a structure with energy, forces and stress, and validation of their results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nucleate.errors import ReferenceFailed, quoted
 from nucleate.reference.kpoints import OWN_VECTORS, KGrid
 
 CLOSEST = 0.5
-"""Å; structures with nearer pairs than this are refused before an engine is asked."""
+"""Smallest distance between atoms, Å; closer structures are refused without a calculation."""
 FLATTEST = 45.0
-"""Degrees; the smallest angle between cell vectors that is left as it is."""
+"""Smallest angle between cell vectors in degrees for which the cell vectors are kept."""
 
 K_POINTS = "k_points"
-"""Key of `Atoms.info` under which a structure carries its grid."""
+"""Key of `Atoms.info` that contains the k-point grid of a structure."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Label:
         stress: (6,), eV/Å³, ASE's sign (tension positive) and Voigt order xx, yy, zz, yz, xz, xy.
         iterations: self-consistency iterations, 0 where the method has none.
         core_seconds: CPU time spent, seconds times cores.
-        details: what else the engine says (JSON-serialisable), for instance magnetic moments.
+        details: further JSON-serialisable results, such as magnetic moments.
     """
 
     energy: float
@@ -48,31 +48,38 @@ class Label:
 
 @runtime_checkable
 class Reference(Protocol):
-    """A method that labels structures. Picklable, so that worker processes can hold a copy."""
+    """A method that labels structures; picklable, because it is sent to worker processes."""
 
     name: str
     surrogate: bool
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the result, JSON-serialisable: part of the ledger's hash."""
+        """Return all JSON-serialisable settings that determine the result; they are part of the ledger's hash."""
         ...
 
     def k_points(self, atoms: Atoms) -> KGrid | None:
-        """The grid of k-points it chooses for a structure; None where it has none, or the user's own keywords decide."""
+        """Return the k-point grid for a structure; None if the method has none or if keywords of the user determine it."""
         ...
 
     def label(self, atoms: Atoms) -> Label:
-        """Energy, forces and stress of one structure, on the grid of k-points that it carries.
+        """Calculate energy, forces and stress of one structure, with the k-point grid in `atoms.info` if there is one.
 
-        Raises `ReferenceFailed` with the engine's words.
+        Raises:
+            ReferenceFailed: the calculation failed; `reason` is the message of the engine.
         """
         ...
 
 
 def with_k_points(atoms: Atoms, reference: Reference, like: Atoms | None = None) -> Atoms:
-    """A copy that carries its grid of k-points: that of `like`, of which it is a strained version, or its own.
+    """Return a copy of a structure with its k-point grid in `info`.
 
-    Energies along a relaxation are comparable only on one grid, and a grid chosen anew jumps under small strains.
+    Energies along a relaxation are comparable only if they are calculated with one grid, and a newly chosen grid may change under small
+    strains.
+
+    Args:
+        atoms: the structure.
+        reference: chooses the grid.
+        like: structure whose grid is used, of which `atoms` is a strained version; None uses the grid of `atoms`.
     """
     copy: Atoms = atoms.copy()
     grid = reference.k_points(atoms if like is None else like)
@@ -83,25 +90,25 @@ def with_k_points(atoms: Atoms, reference: Reference, like: Atoms | None = None)
 
 
 MOST_ENERGY = 1e7
-"""eV/atom; all electrons of uranium have 8e5."""
+"""Largest absolute energy, eV/atom; the total energy of a uranium atom is about 8e5 eV."""
 MOST_FORCE, MOST_STRESS = 1e7, 1e6
-"""eV/Å and eV/Å³."""
+"""Largest absolute force (eV/Å) and stress (eV/Å³)."""
 NOT_FAILURES = ("", "ok", "running", "interrupted")
-"""States of a row of the ledger that a failure must not claim."""
+"""Statuses of the ledger that a failure cannot have."""
 LONGEST_REASON = 1000
-"""Characters of an engine's words that are kept."""
+"""Largest length of a failure's reason in the ledger, in characters."""
 
 
 def checked_answer(answer: object, atoms: Atoms) -> Label | ReferenceFailed:
-    """Validate the answer of a reference before it is recorded.
+    """Validate the result of a reference before it is recorded.
 
     Args:
-        answer: whatever came back.
-        atoms: the structure that was asked about.
+        answer: the object that the reference returned or raised.
+        atoms: the structure that was calculated.
 
     Returns:
-        The label as plain numbers, or the failure in one printable line; an answer that is no label of these atoms is a failure of kind
-        `invalid` that says why.
+        The label with plain numbers, or the failure with a reason of one printable line. A result that is not a valid label of these atoms
+        becomes a failure of kind `invalid`.
     """
     if isinstance(answer, ReferenceFailed):
         kind = answer.kind if isinstance(answer.kind, str) and answer.kind not in NOT_FAILURES else "failed"
@@ -110,58 +117,59 @@ def checked_answer(answer: object, atoms: Atoms) -> Label | ReferenceFailed:
     try:
         return _checked_label(answer, len(atoms))
     except ValueError as error:
-        return ReferenceFailed(f"the answer is no label: {error}", kind="invalid")
+        return ReferenceFailed(f"the result is not a valid label: {error}", kind="invalid")
 
 
 def said(error: BaseException) -> str:
-    """Return class and message of an exception."""
+    """Return class and message of an exception as text."""
     try:
-        words = str(error)
+        message = str(error)
     except Exception:
-        words = "whose own words cannot be read"
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+        message = "its message cannot be read"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _checked_label(label: object, count: int) -> Label:
+    """Return a label of `count` atoms with plain numbers; raise `ValueError` if it is not one."""
     if not isinstance(label, Label):
-        raise ValueError(f"a {type(label).__name__} came back")
+        raise ValueError(f"the reference returned an object of type {type(label).__name__}")
     arrays = {}
     for name, shape, most in (("energy", (), MOST_ENERGY * count), ("forces", (count, 3), MOST_FORCE), ("stress", (6,), MOST_STRESS)):
         try:
             value = getattr(label, name)
             array = np.array(value)
-        except Exception:  # objects that pass for arrays raise exceptions of every kind
-            raise ValueError(f"{name} cannot be read as numbers") from None
-        # Text, complex numbers and objects would convert, some with a part left out.
+        except Exception:  # array-like objects may raise exceptions of any type
+            raise ValueError(f"{name} cannot be converted to numbers") from None
+        # Text and complex numbers could be converted to floats as well, but not without loss.
         if array.dtype.kind not in "iuf":
-            raise ValueError(f"{name} is {quoted(value, 40)}, of type {array.dtype}")
+            raise ValueError(f"{name} is {quoted(value, 40)} of type {array.dtype}, not real numbers")
         if array.shape != shape:
-            raise ValueError(f"{name} has the shape {array.shape}, not {shape}")
+            raise ValueError(f"{name} has the shape {array.shape}, but {shape} is required")
         array = array.astype(float)
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
         if np.abs(array).max(initial=0) > most:
-            raise ValueError(f"{name} reaches {np.abs(array).max():.3g}, beyond any crystal")
+            raise ValueError(f"{name} has the unphysical value {np.abs(array).max():.3g}")
         arrays[name] = array
     try:
-        # What is no JSON is kept as its text: a label is not thrown away for what is said beside it.
+        # Details that are not JSON-serialisable are kept as text rather than discarding the label.
         details = json.loads(json.dumps(label.details, default=str, allow_nan=True))
         iterations, seconds = int(label.iterations), float(label.core_seconds)
-    except Exception:  # `str` of foreign objects, too, raises exceptions of every kind
-        raise ValueError("its details, iterations or core-seconds cannot be recorded") from None
+    except Exception:  # `str` of foreign objects may raise exceptions of any type
+        raise ValueError("details, iterations or core_seconds cannot be recorded") from None
     if not isinstance(details, dict) or not math.isfinite(seconds) or not 0 <= iterations < 2**31:
-        raise ValueError("its details, iterations or core-seconds cannot be recorded")
+        raise ValueError("details, iterations or core_seconds cannot be recorded")
     return Label(float(arrays["energy"]), arrays["forces"], arrays["stress"], iterations, max(0.0, seconds), details)
 
 
 class Asked(NamedTuple):
-    """Cell and k-points that an engine calculates for a structure.
+    """Cell and k-points with which an engine calculates a structure.
 
     Attributes:
-        atoms: the same crystal on other lattice vectors, one primitive cell of it where the structure repeats several.
-        grid: its k-points, on those vectors; None where the user's own keywords decide.
-        repeats: (n_atoms,) which of `atoms` each atom of the structure repeats.
-        record: the grid relative to the structure, for the label's details; empty without one.
+        atoms: the same crystal with other lattice vectors; one primitive cell if the structure is a supercell.
+        grid: k-point grid on those vectors; None if keywords of the user determine it.
+        repeats: (n_atoms,) index in `atoms` of the atom that each atom of the structure is a translation of.
+        record: the grid relative to the vectors of the structure, for the details of the label; empty without a grid.
     """
 
     atoms: Atoms
@@ -170,7 +178,7 @@ class Asked(NamedTuple):
     record: dict[str, Any]
 
     def label(self, label: Label) -> Label:
-        """The structure's own label, from that of `atoms`."""
+        """Convert the label of `atoms` to the label of the structure."""
         details = {**label.details, **self.record}
         if "moments" in details:
             details["moments"] = [details["moments"][k] for k in self.repeats]
@@ -181,27 +189,27 @@ class Asked(NamedTuple):
 
 
 def asked_of_engine(atoms: Atoms, reference: Reference) -> Asked:
-    """The cell and k-points that an engine is given: on the grid that the structure carries, or that the reference chooses."""
+    """Return the cell and k-points of a calculation, with the grid in `atoms.info` or else the one that the reference chooses."""
     carried = atoms.info.get(K_POINTS)
     grid = reference.k_points(atoms) if carried is None else KGrid.from_dict(carried)
     described = None if grid is None else grid.described(atoms)
     if grid is not None and described is None:
-        # A displacement took the translations away that the grid was chosen with.
+        # The grid was chosen for a supercell whose translational symmetry a displacement has since broken.
         grid = reference.k_points(atoms)
         described = None if grid is None else grid.described(atoms)
     if grid is None or described is None:
         return Asked(on_short_vectors(atoms), None, np.arange(len(atoms)), {})
     cell, repeats = described
-    # Nothing the structure carries besides binds the calculation: forces are those of free atoms.
+    # Constraints are removed, because forces must be those on free atoms.
     cell.set_constraint()
     return Asked(cell, replace(grid, basis=OWN_VECTORS, cells=1), repeats, {K_POINTS: grid.as_dict()})
 
 
 def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
-    """SHA-256 of a structure and a reference's settings: the key of the ledger.
+    """Return the SHA-256 hash of a structure and the settings of a reference, which is the key of the ledger.
 
-    Numbers, cell, positions (to 1e-6 Å), periodicity, starting moments other than zero, the grid of k-points that the structure carries
-    and settings enter; tags, names and other info do not.
+    The hash includes atomic numbers, cell and positions (to 1e-6 Å), periodicity, starting moments that are not zero, the k-point grid in
+    `atoms.info`, and the settings; it does not include tags, names and other info.
     """
     digest = hashlib.sha256()
     digest.update(np.asarray(atoms.numbers, dtype="<i4").tobytes())
@@ -218,22 +226,22 @@ def content_hash(atoms: Atoms, settings: dict[str, Any]) -> str:
 
 
 def has_moments(atoms: Atoms) -> bool:
-    """Whether the structure carries starting moments of its own."""
+    """Return whether the structure has starting moments that are not zero."""
     return bool(np.abs(atoms.get_initial_magnetic_moments()).max(initial=0) > 0)
 
 
 def start_moments(atoms: Atoms, of_elements: dict[str, float]) -> bool:
-    """Give atoms the moments of their elements, unless they carry some of their own; whether the calculation has spins."""
+    """Set the starting moments of `of_elements` unless the atoms have their own; return whether the calculation is spin-polarised."""
     if of_elements and not has_moments(atoms):
         atoms.set_initial_magnetic_moments([of_elements.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
     return has_moments(atoms)
 
 
 def on_short_vectors(atoms: Atoms) -> Atoms:
-    """A copy, periodic; a cell with an angle below 45 or above 135 degrees is put on the shortest vectors of its lattice.
+    """Return a periodic copy; a cell with an angle below 45 or above 135 degrees is changed to the shortest lattice vectors.
 
-    For engines whose k-points the user's own keywords decide: energy, forces and stress are the same, but flat cells need more plane waves
-    and k-points, and GPAW warns of wrong results. Others keep their vectors.
+    Used if keywords of the user determine the k-points. Energy, forces and stress are unchanged, but flat cells need more plane waves and
+    k-points, and GPAW warns of wrong results for them.
     """
     copy: Atoms = atoms.copy()
     copy.pbc = True
@@ -245,7 +253,7 @@ def on_short_vectors(atoms: Atoms) -> Atoms:
 
 
 def refuse_overlap(atoms: Atoms, engine: str) -> None:
-    """Raise `ReferenceFailed` for atoms so close that an engine would run for long and answer nonsense."""
+    """Raise `ReferenceFailed` if atoms are closer than `CLOSEST`, for which engines converge slowly and to meaningless results."""
     distances = neighbor_list("d", atoms, CLOSEST)
     if len(distances):
-        raise ReferenceFailed(f"{engine} not asked: two atoms are {distances.min():.2f} Å apart")
+        raise ReferenceFailed(f"{engine}: not calculated, because two atoms are only {distances.min():.2f} Å apart")

@@ -17,20 +17,20 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "chgnet": (*_FILES, *_DFT, "calculator", "magnetic_moments", "parameters"),
     "sevennet": (*_FILES, *_DFT, "calculator", "magnetic_moments", "parameters"),
 }
-"""Settings that mean nothing to an engine: given all the same, they are refused rather than passed over."""
+"""Settings that have no effect on an engine; setting them is an error, so that no setting is silently ignored."""
 
 
 def make_reference(settings: ReferenceSettings) -> Reference:
-    """Return the reference that the settings name.
+    """Return the reference that the settings describe.
 
     Raises:
-        MissingDependency: its program or package is not installed; the message names the line that installs it.
-        BadInput: settings that contradict the engine, or that it would not obey.
+        MissingDependency: its program or package is not installed; the message names the command that installs it.
+        BadInput: a setting contradicts the engine or has no effect on it.
     """
     for name in WITHOUT_EFFECT[settings.engine]:
         if getattr(settings, name) != ReferenceSettings.model_fields[name].get_default(call_default_factory=True):
-            hint = ": put it into reference.parameters" if "parameters" not in WITHOUT_EFFECT[settings.engine] else ""
-            raise BadInput(f"reference.{name} has no effect on engine {settings.engine}{hint}")
+            hint = "use reference.parameters" if "parameters" not in WITHOUT_EFFECT[settings.engine] else "remove it"
+            raise BadInput(f"reference.{name} has no effect on engine '{settings.engine}'; {hint}")
     if settings.engine == "gpaw":
         from nucleate.reference.gpaw import GPAWReference
 

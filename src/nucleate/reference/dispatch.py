@@ -1,4 +1,4 @@
-"""Dispatch of reference calculations to worker processes, with answers from the ledger where they exist."""
+"""Dispatch of reference calculations to worker processes; results that are in the ledger are not calculated again."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from nucleate.reference.ledger import RETRY, Ledger
 
 Answer = Label | ReferenceFailed
 STARTING = 300.0
-"""Seconds that a worker process may take to begin."""
+"""Largest time that a worker process may take to start, s."""
 FALSE_STARTS = 3
-"""Workers that may die one after the other as they begin, once others have begun: somebody kills them, or memory is short."""
+"""Number of successive workers that may die while they start, after others have started; they may be killed, or memory may be short."""
 
 
 class _OutOfTime(BaseException):
-    """Not an `Exception`: an engine that catches everything must not swallow it."""
+    """Raised at the time limit. It is not an `Exception`, so that engines that catch every `Exception` do not suppress it."""
 
 
 def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answer, float]:
     """Run one calculation in this process; return the label or failure, and the wall time in seconds.
 
-    The time limit interrupts Python code in a main thread alone; local workers are watched from outside instead.
+    The time limit interrupts only Python code in the main thread; for local workers the dispatcher enforces it from outside.
     """
     started = time.monotonic()
     answer: object
@@ -51,12 +51,12 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
     except _OutOfTime:
         answer = _overrun(timeout)
     except ReferenceFailed as failure:
-        # Of an interrupt that the engine took for trouble of its own no failure is made.
+        # An engine may report an interrupt as its own failure; then the interrupt is raised and no failure is recorded.
         check()
         answer = failure
     except NucleateError:
         raise
-    except BaseException as error:  # calculators raise exceptions of every kind, and some end the program with sys.exit()
+    except BaseException as error:  # calculators raise exceptions of any type, and some call sys.exit()
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             raise
         check()
@@ -66,7 +66,7 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
 
 @contextmanager
 def _limited(timeout: float | None) -> Iterator[None]:
-    """Raises `_OutOfTime` in the block after `timeout` seconds, and only there."""
+    """Context that raises `_OutOfTime` inside the block after `timeout` seconds."""
     if timeout is None:
         yield
         return
@@ -81,18 +81,18 @@ def _limited(timeout: float | None) -> Iterator[None]:
     outer, interval = signal.getitimer(signal.ITIMER_REAL)
     try:
         try:
-            # Again every second: some engines pass over the first.
+            # The alarm is repeated every second, because some engines suppress the first exception.
             signal.setitimer(signal.ITIMER_REAL, timeout, 1.0)
             yield
         finally:
-            # The alarm may go off on this very line; the next one is a second away.
+            # An alarm that arrives on this line is harmless, since the next one follows a second later.
             running = False
     finally:
         running = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
         if outer:
-            # Somebody else's alarm, a caller's or a test's.
+            # Restore the remaining time of an alarm that a caller has set.
             signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-3), interval)
 
 
@@ -101,12 +101,12 @@ def _overrun(timeout: float | None) -> ReferenceFailed:
 
 
 def _ready(reference: Reference) -> int:
-    """First call of a worker, by which it has loaded the reference's modules: the process that watches it, its parent."""
+    """First call of a worker, which loads the modules of the reference; return the process id of its watcher, the parent process."""
     return os.getppid()
 
 
 class _Slot:
-    """One worker process and the call it is busy with; a lost worker or an overrun touches no other."""
+    """One worker process and its current call, so that a lost worker or an exceeded time limit affects only one call."""
 
     def __init__(self, reference: Reference) -> None:
         context = multiprocessing.get_context("spawn")
@@ -116,25 +116,25 @@ class _Slot:
         self.began = time.monotonic()
         with interrupts_held():
             self.future: Future[Any] | None = self._pool.submit(_ready, reference)
-        # The pool's own process becomes the watching half. Where the pool does not tell, the worker will.
+        # The process of the pool becomes the watcher. If the pool does not give its id, the worker's first call does.
         self.watcher: int | None = next(iter(getattr(self._pool, "_processes", None) or ()), None)
 
     def give(self, task: tuple[str, Atoms], reference: Reference, timeout: float | None) -> None:
-        """Raises `BrokenExecutor` if the worker has died while it was idle."""
-        # No time limit inside: the leader keeps the time, and ends the worker with every engine that it started.
+        """Submit a call; raise `BrokenExecutor` if the worker has died while it was idle."""
+        # The worker has no time limit of its own; the leader ends it, and all engines that it started, at the deadline.
         self.future = self._pool.submit(ask, reference, task[1], None)
         self.task = task
         self.began = time.monotonic()
         self.deadline = float("inf") if timeout is None else self.began + timeout
 
     def end(self) -> None:
-        """At once if it is busy; an idle worker leaves by itself."""
+        """End the worker: kill a busy one at once; an idle one exits when its pool shuts down."""
         if self.future is not None and not self.future.done() and self.watcher is not None:
             end_worker(self.watcher)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def clear_up(self) -> None:
-        """After its worker died: end what it left behind."""
+        """End the programs that a dead worker has left."""
         if self.watcher is not None:
             end_remains(self.watcher)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -154,20 +154,20 @@ class Answered(Event):
 
 
 class Dispatcher:
-    """Runs reference calculations, records them in the ledger, and answers repeated ones from it.
+    """Runs reference calculations, records them in the ledger, and takes the results of repeated ones from it.
 
     Args:
-        reference: what to ask.
-        ledger: the record.
-        workers: processes; 0 asks in this process, whose engines then end with an interrupt or at the time limit, but outlive its being
-            killed by `kill -9`.
-        executor: any `concurrent.futures.Executor`, in place of local processes; it is not closed here.
-        timeout: seconds for one calculation. Local workers that overrun it are ended with all they started. In this process (workers 0)
-            and on an executor it can interrupt Python code alone: there the queue's own limit is the one that holds.
-        budget: hard limit on the ledger's number of rows.
+        reference: method that labels structures.
+        ledger: ledger in which calls and results are recorded.
+        workers: number of worker processes; 0 runs calculations in this process. Its engines are ended by an interrupt and at the time
+            limit, but not if the process is killed by SIGKILL.
+        executor: any `concurrent.futures.Executor`, used in place of local processes; it is not closed here.
+        timeout: time limit of one calculation, s. Local workers that exceed it are killed with all programs that they started. In this
+            process (`workers=0`) and on an executor it can interrupt only Python code, so set the limit of the queue as well.
+        budget: largest number of rows of the ledger.
 
     Raises:
-        BadInput: the reference does not keep the contract.
+        BadInput: the reference does not implement the protocol `Reference`.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Dispatcher:
     ):
         if not isinstance(reference, Reference):
             needed = "name, surrogate, settings(), k_points(atoms) and label(atoms)"
-            raise BadInput(f"{type(reference).__name__} is no reference: it needs {needed}")
+            raise BadInput(f"{type(reference).__name__} is not a reference; it needs {needed}")
         self.reference = reference
         self.ledger = ledger
         self.workers = workers
@@ -207,10 +207,10 @@ class Dispatcher:
         self._slots = []
 
     def begin_round(self, round: int) -> None:
-        """Count calls as they stood before this round, plus those asked from now on.
+        """Count only the calls of earlier rounds and those made from now on.
 
-        A round that was killed half way leaves rows behind. Repeating it must decide as if they were not there yet, though they
-        are answered from the ledger.
+        A killed round leaves rows in the ledger. When the round is repeated, its decisions must not depend on these rows, although their
+        results are taken from the ledger.
         """
         self._settled = self.ledger.hashes_before(round)
         self._asked = set()
@@ -234,15 +234,15 @@ class Dispatcher:
         """Label structures; return a `Label` or `ReferenceFailed` for each, in order.
 
         Args:
-            structures: what to ask; the same structure twice is asked once.
-            purpose: why, for the ledger.
-            round: of the search.
-            progress: Called with an `Answered` as each answer arrives.
-            like: for each structure the one whose k-points it is calculated with, on the same lattice vectors but for a strain: the first
-                of its relaxation. None, or None for one: its own.
+            structures: structures to label; repeated structures are calculated once.
+            purpose: purpose of the calculations, for the ledger.
+            round: round of the search, for the ledger.
+            progress: called with an `Answered` after each calculation.
+            like: structure whose k-point grid is used for each structure, normally the first one of its relaxation; its lattice vectors
+                may differ only by a strain. None uses the grid of the structure itself.
 
         Raises:
-            BudgetExhausted: the questions would exceed the budget; nothing was asked.
+            BudgetExhausted: the calls would exceed the budget; none is made.
         """
         like = [None] * len(structures) if like is None else like
         structures = [with_k_points(atoms, self.reference, first) for atoms, first in zip(structures, like, strict=True)]
@@ -286,7 +286,10 @@ class Dispatcher:
         self.ledger.begin(key, atoms, self.reference.name, self._settings, purpose, round)
 
     def _on_slots(self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]) -> None:
-        """Each worker has one call at a time: what has not begun is neither lost with a worker nor computed after the leader's end."""
+        """Run calls on local workers, one call per worker at a time.
+
+        Calls that are waiting are thus neither lost with a worker nor calculated after the leader has ended.
+        """
         waiting = deque(to_ask.items())
         lost: set[str] = set()
         try:
@@ -300,7 +303,7 @@ class Dispatcher:
                         try:
                             slot.give((key, atoms), self.reference, self.timeout)
                         except BrokenExecutor:
-                            # It died while it was idle: nothing was asked of it.
+                            # The worker died while it was idle, so no call is lost.
                             self._replace(slot)
                             continue
                         waiting.popleft()
@@ -312,7 +315,7 @@ class Dispatcher:
             raise
 
     def _save_answers(self) -> None:
-        """Before all workers are ended: what has been computed is recorded."""
+        """Record finished results before all workers are ended."""
         for slot in self._slots:
             if slot.future is not None and slot.task is not None and slot.future.done():
                 key, atoms = slot.task
@@ -321,7 +324,7 @@ class Dispatcher:
                     self.ledger.keep(key, checked_answer(answer, atoms), wall, patience=())
 
     def _await(self, waiting: deque[tuple[str, Atoms]], lost: set[str], finish: Callable[[str, object, float], None]) -> None:
-        """Until a worker has something to say or has overrun its time."""
+        """Wait until a worker has finished or exceeded its time limit, and process its result."""
         busy = {slot.future: slot for slot in self._slots if slot.future is not None}
         left = min(slot.deadline for slot in busy.values()) - time.monotonic()
         done, _ = wait(busy, timeout=None if left == float("inf") else max(0.0, left), return_when=FIRST_COMPLETED)
@@ -334,7 +337,7 @@ class Dispatcher:
                 task = slot.task
                 self._replace(slot)
                 if task is None:
-                    raise NucleateError(f"a worker process did not begin within {STARTING:g} s; set reference.workers to 0")
+                    raise NucleateError(f"a worker process did not start within {STARTING:g} s; set reference.workers to 0")
                 finish(task[0], _overrun(self.timeout), now - slot.began)
 
     def _hear(self, slot: _Slot, waiting: deque[tuple[str, Atoms]], lost: set[str], finish: Callable[[str, object, float], None]) -> None:
@@ -357,11 +360,11 @@ class Dispatcher:
             if task[0] in lost:
                 finish(task[0], ReferenceFailed("the worker process died twice (out of memory?)"), time.monotonic() - slot.began)
             else:
-                # Somebody may have killed it: the call is tried once more, and alone is what it costs.
+                # The worker may have been killed from outside, so the call is repeated once.
                 lost.add(task[0])
                 waiting.append(task)
             return
-        except Exception as error:  # an answer that could not be sent back, or a reference that could not be sent there
+        except Exception as error:  # the result or the reference could not be pickled
             if task is None:
                 raise NucleateError(
                     f"{self.reference.name} cannot be sent to worker processes ({quoted(said(error))}); set reference.workers to 0"
@@ -384,7 +387,7 @@ class Dispatcher:
         for key, atoms in to_ask.items():
             self._begin(key, atoms, purpose, round)
         suspects = self._run(executor, list(to_ask.items()), finish)
-        # A dead worker may take other unfinished tasks of an executor with it: each is tried alone to find the culprit.
+        # A dead worker may cancel other unfinished tasks of an executor; each is repeated alone to identify the one that failed.
         for key, atoms in suspects:
             started = time.monotonic()
             if self._run(executor, [(key, atoms)], finish):
@@ -393,7 +396,7 @@ class Dispatcher:
     def _run(
         self, executor: Executor, tasks: list[tuple[str, Atoms]], finish: Callable[[str, object, float], None]
     ) -> list[tuple[str, Atoms]]:
-        """Run tasks; returns those whose worker died."""
+        """Run tasks on an executor; return those whose worker died."""
         pending: dict[Future[Any], tuple[str, Atoms]] = {}
         lost: list[tuple[str, Atoms]] = []
         try:
@@ -402,7 +405,7 @@ class Dispatcher:
                     pending[executor.submit(ask, self.reference, atoms, self.timeout)] = (key, atoms)
                 except BrokenExecutor as error:
                     raise NucleateError(
-                        f"the executor given is broken and takes no more work ({error}); start a new one and resume"
+                        f"the executor is broken and accepts no more tasks ({error}); start a new one and resume"
                     ) from error
             while pending:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
@@ -413,7 +416,7 @@ class Dispatcher:
                     except NucleateError:
                         raise
                     except Exception:
-                        # `ask` lets no other exception out: this one tells of a worker lost, each executor with a message of its own.
+                        # `ask` raises no other exceptions, so this one is the executor's report of a lost worker.
                         lost.append((key, atoms))
                         continue
                     finish(key, answer, wall)

@@ -1,4 +1,4 @@
-"""Input of the engines that run through ASE: commands, files, keywords and error messages.
+"""Inputs of the engines that run through ASE: commands, files, keywords and error messages.
 
 Quantum ESPRESSO: P. Giannozzi et al., J. Phys.: Condens. Matter 29, 465901 (2017), doi 10.1088/1361-648X/aa8f79.
 VASP: G. Kresse and J. Furthmüller, Phys. Rev. B 54, 11169 (1996), doi 10.1103/PhysRevB.54.11169.
@@ -32,22 +32,26 @@ SMEARING = {"fast": 0.1, "standard": 0.05, "accurate": 0.05}
 
 
 class EngineInput:
-    """Input of one engine behind ASE: checks that it can run, and builds its calculator.
+    """Input of one engine: checks that the engine can run, and builds its ASE calculator.
 
     Args:
-        settings: the reference's settings.
-        command: what starts it where the settings name nothing.
+        settings: settings of the reference.
+        command: default command of the engine; None if it needs no program.
+
+    Raises:
+        MissingDependency: the program is not installed.
     """
 
     cutoffs: ClassVar[dict[str, float]] = {}
-    """Cutoff of each preset, eV: starting points, to be tested with the pseudopotentials in use."""
+    """Plane-wave cutoff of each preset, eV. These are starting values; test their convergence with your pseudopotentials."""
     outputs: tuple[str, ...] = ()
-    """Files in which the engine speaks, the one to quote first."""
+    """Output files of the engine; error messages quote the first that exists."""
     own_k_points = "kpts"
-    """Key of `parameters` with which a user chooses k-points."""
+    """Key of `parameters` that sets k-points."""
     unconverged = ""
-    """Words of a calculation whose self-consistency did not settle."""
+    """Text in the output of a calculation whose self-consistency did not converge."""
     install = ""
+    """How to install the engine, for error messages."""
 
     def __init__(self, settings: ReferenceSettings, command: str | None):
         self.s = settings
@@ -55,7 +59,7 @@ class EngineInput:
         if self.command is not None:
             program = next((word for word in _words(self.command) if "=" not in word), "")
             if shutil.which(program) is None:
-                raise MissingDependency(f"{quoted(program or self.command)} not found; {self.install}, or set reference.command")
+                raise MissingDependency(f"program '{quoted(program or self.command)}' not found; {self.install}, or set reference.command")
 
     @property
     def smearing(self) -> float:
@@ -64,11 +68,11 @@ class EngineInput:
 
     @property
     def cutoff(self) -> float:
-        """eV."""
+        """Plane-wave cutoff, eV."""
         return self.s.cutoff or self.cutoffs[self.s.preset]
 
     def settings(self) -> dict[str, Any]:
-        """Settings that determine the result."""
+        """Return the settings that determine the result."""
         return {
             "cutoff": self.cutoff,
             "k_spacing": self.s.k_spacing or SPACINGS[self.s.preset],
@@ -78,21 +82,21 @@ class EngineInput:
         }
 
     def k_points(self, atoms: Atoms) -> KGrid | None:
-        """The grid for this lattice; None where the user's own keywords decide."""
+        """Return the k-point grid for a structure; None if `parameters` set it."""
         if self.own_k_points in self.s.parameters:
             return None
         return k_grid(atoms, self.s.k_spacing or SPACINGS[self.s.preset][bonding(atoms)])
 
     def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
-        """A calculator that works in `folder`; the atoms are on the grid's own vectors."""
+        """Return a calculator that runs in `folder`; the cell vectors of the atoms are those of the grid."""
         raise NotImplementedError
 
     def correct(self, energy: float, text: str) -> float:
-        """Energy at zero smearing, eV, where ASE hands over another one; `text` is what the engine wrote."""
+        """Return the energy extrapolated to zero smearing, eV, from the energy that ASE returns and the engine's output `text`."""
         return energy
 
     def iterations(self, text: str) -> int:
-        """Self-consistency iterations, from what the engine wrote; 0 where it cannot be told."""
+        """Return the number of self-consistency iterations in the engine's output `text`; 0 if it is not given."""
         return 0
 
 
@@ -109,7 +113,7 @@ class EspressoInput(EngineInput):
         folder = settings.pseudo_dir or os.environ.get("ESPRESSO_PSEUDO")
         if folder is None or not Path(folder).is_dir():
             raise BadInput(
-                f"no folder of pseudopotentials ({quoted_path(folder)}); set reference.pseudo_dir or run: export ESPRESSO_PSEUDO=FOLDER"
+                f"folder of pseudopotentials not found: {quoted_path(folder)}; set reference.pseudo_dir or export ESPRESSO_PSEUDO=FOLDER"
             )
         self.pseudo_dir = Path(folder).resolve()
         self._digests = {}
@@ -123,20 +127,20 @@ class EspressoInput(EngineInput):
                 raise BadInput(f"pseudopotential of {element}: {quoted_path(path)} cannot be read: {error.strerror}") from error
         sections = settings.parameters.get("input_data", {})
         if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):
-            raise BadInput("reference.parameters.input_data: write a table for each section, as [reference.parameters.input_data.system]")
+            raise BadInput("reference.parameters.input_data: give one table per section, such as [reference.parameters.input_data.system]")
         self._version = _printed(_words(self.command or ""), r"Program PWSCF\s*v\.(\S+)")
 
     def settings(self) -> dict[str, Any]:
-        """The pseudopotentials count by content, not by name."""
+        """Return the settings with the program's version and hashes of the pseudopotential files."""
         return super().settings() | {"version": self._version, "pseudopotentials": self._digests}
 
     def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
-        """Energies to 1e-8 Ry an atom, so that forces settle to some meV/Å."""
+        """Return a calculator whose energies converge to 1e-8 Ry/atom, which gives forces to a few meV/Å."""
         from ase.calculators.espresso import Espresso, EspressoProfile
 
         missing = sorted(set(atoms.get_chemical_symbols()) - set(self._digests))
         if missing:
-            raise BadInput(f"no pseudopotential of {', '.join(missing)}: add to reference.pseudopotentials, as {missing[0]} = 'FILE.UPF'")
+            raise BadInput(f"no pseudopotential of {', '.join(missing)}; add {missing[0]} = 'FILE.UPF' to reference.pseudopotentials")
         smearing = self.smearing
         data: dict[str, dict[str, Any]] = {
             "control": {
@@ -161,22 +165,22 @@ class EspressoInput(EngineInput):
         return Espresso(profile=profile, directory=folder, **options)
 
     def correct(self, energy: float, text: str) -> float:
-        """pw.x prints the free energy E - TS; half of TS on top is the limit of no smearing."""
+        """Return E - TS/2, the estimate for zero smearing; pw.x prints the free energy E - TS."""
         entropy = re.findall(r"smearing contrib\. \(-TS\)\s*=\s*(\S+)\s*Ry", text)
         return energy - 0.5 * float(entropy[-1]) * units.Ry if entropy else energy
 
     def iterations(self, text: str) -> int:
-        """As pw.x counts them."""
-        found = re.findall(r"convergence has been achieved in\s+(\d+)\s+iterations", text)
-        return int(found[-1]) if found else 0
+        """Return the number of iterations that pw.x prints."""
+        counts = re.findall(r"convergence has been achieved in\s+(\d+)\s+iterations", text)
+        return int(counts[-1]) if counts else 0
 
 
 class VaspInput(EngineInput):
-    """VASP, with the PAW files of $VASP_PP_PATH."""
+    """VASP with the PAW data sets in $VASP_PP_PATH."""
 
     cutoffs: ClassVar = {"fast": 400.0, "standard": 520.0, "accurate": 700.0}
     outputs = ("vasp.out", "OUTCAR")
-    # ASE reads an unconverged run without complaint; VASP 6 writes this line.
+    # ASE does not report unconverged calculations; VASP 6 writes this line.
     unconverged = "electronic self-consistency was not achieved"
     install = "VASP is licensed: install it from https://www.vasp.at"
 
@@ -185,7 +189,9 @@ class VaspInput(EngineInput):
         super().__init__(settings, known)
         folder = settings.pseudo_dir or os.environ.get("VASP_PP_PATH")
         if folder is None or not Path(folder).is_dir():
-            raise BadInput(f"no folder of PAW files ({quoted_path(folder)}); set reference.pseudo_dir or run: export VASP_PP_PATH=FOLDER")
+            raise BadInput(
+                f"folder of PAW data sets not found: {quoted_path(folder)}; set reference.pseudo_dir or export VASP_PP_PATH=FOLDER"
+            )
         self.pseudo_dir = folder
         files = sorted(path for path in Path(folder).rglob("POTCAR*") if path.is_file())
         listed = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
@@ -196,10 +202,10 @@ class VaspInput(EngineInput):
         return super().settings() | {"paw_files": self._paw_files}
 
     def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
-        """One ionic step; ASE hands over the energy at zero smearing."""
+        """Return a calculator of one ionic step, for which ASE returns the energy extrapolated to zero smearing."""
         from ase.calculators.vasp import Vasp
 
-        # ASE has no other way to tell its VASP calculator.
+        # ASE's VASP calculator reads the folder only from the environment.
         os.environ["VASP_PP_PATH"] = str(self.pseudo_dir)
         options = {
             "xc": self.s.xc, "encut": self.cutoff, "prec": "Accurate", "ediff": 1e-6, "nelm": self.s.max_iterations,
@@ -212,12 +218,12 @@ class VaspInput(EngineInput):
         return result
 
     def iterations(self, text: str) -> int:
-        """Lines of the electronic loop."""
+        """Return the number of electronic steps in the output."""
         return len(re.findall(r"^(?:DAV|RMM|CGA?):\s+\d+", text, re.M))
 
 
 class Cp2kInput(EngineInput):
-    """CP2K's Quickstep through its shell; basis sets and potentials are found in $CP2K_DATA_DIR."""
+    """CP2K's Quickstep through its shell; basis sets and potentials are read from $CP2K_DATA_DIR."""
 
     cutoffs: ClassVar = {"fast": 300 * units.Ry, "standard": 500 * units.Ry, "accurate": 800 * units.Ry}
     outputs = ("cp2k.out",)
@@ -231,21 +237,21 @@ class Cp2kInput(EngineInput):
         self._version = _printed([program, "--version"], r"CP2K version\s*(\S+)") if program else ""
 
     def settings(self) -> dict[str, Any]:
-        """With the program's version and where it finds basis sets and potentials."""
+        """Return the settings with the program's version and the folder of basis sets and potentials."""
         return super().settings() | {"version": self._version, "data_dir": os.environ.get("CP2K_DATA_DIR", "")}
 
     def correct(self, energy: float, text: str) -> float:
-        """CP2K's total energy holds -TS; half of TS on top is the limit of no smearing."""
+        """Return E - TS/2, the estimate for zero smearing; CP2K's total energy is E - TS."""
         entropy = re.findall(r"Electronic entropic energy:\s*(\S+)", text)
         return energy - 0.5 * float(entropy[-1]) * units.Hartree if entropy else energy
 
     def k_points(self, atoms: Atoms) -> KGrid | None:
-        """CP2K reduces k-points by time reversal alone, so shifted grids are safe for every lattice."""
+        """Return a grid with all even axes shifted; CP2K reduces k-points only by time reversal, so shifts are safe for every lattice."""
         grid = super().k_points(atoms)
         return grid and replace(grid, shift=tuple(n % 2 == 0 for n in grid.size))  # type: ignore[arg-type]
 
     def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
-        """Monkhorst and Pack's grid."""
+        """Return a calculator with a Monkhorst-Pack grid."""
         from ase.calculators.cp2k import CP2K
 
         assert grid is not None
@@ -266,49 +272,51 @@ class Cp2kInput(EngineInput):
 
 
 class AnyInput(EngineInput):
-    """Any ASE calculator by 'module:Class'; `parameters` are its keyword arguments."""
+    """Any ASE calculator, given as 'module:Class'; `parameters` are its keyword arguments."""
 
     def __init__(self, settings: ReferenceSettings):
         super().__init__(settings, None)
         module, _, name = (settings.calculator or "").partition(":")
         if not module or not name:
             raise BadInput(f"reference.calculator is '{quoted(settings.calculator)}'; write 'module:Class', as 'ase.calculators.emt:EMT'")
-        found = getattr(_imported(module), name, None)
-        if not callable(found):
-            raise BadInput(f"reference.calculator: module {quoted(module)} has no {quoted(name, 40)}, or it is no class")
-        self._class: Any = found
-        implemented = getattr(found, "implemented_properties", None)
+        calculator = getattr(_imported(module), name, None)
+        if not callable(calculator):
+            raise BadInput(f"reference.calculator: module '{quoted(module)}' has no class '{quoted(name, 40)}'")
+        self._class: Any = calculator
+        implemented = getattr(calculator, "implemented_properties", None)
         if isinstance(implemented, list | tuple | set | frozenset) and "stress" not in implemented:
-            raise BadInput(f"{quoted(settings.calculator)} has no stress: cells could not be relaxed")
+            raise BadInput(
+                f"reference.calculator: '{quoted(settings.calculator)}' has no stress, which cell relaxations need; name another"
+            )
         try:
             self._version = version(module.partition(".")[0])
         except PackageNotFoundError:
             self._version = ""
 
     def k_points(self, atoms: Atoms) -> KGrid | None:
-        """Whatever the calculator does by itself."""
+        """Return None: the calculator's own arguments determine k-points."""
         return None
 
     def settings(self) -> dict[str, Any]:
-        """The class, its package's version and its arguments."""
+        """Return the class and the version of its package."""
         return {"calculator": self.s.calculator, "version": self._version}
 
     def calculator(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> GetPropertiesMixin:
-        """A fresh one each time: calculators keep state."""
+        """Return a new calculator for each structure, because calculators keep state."""
         try:
-            made: GetPropertiesMixin = self._class(**self.s.parameters)
+            calculator: GetPropertiesMixin = self._class(**self.s.parameters)
         except TypeError as error:
-            raise BadInput(f"reference.parameters do not fit {quoted(self.s.calculator)}: {quoted(str(error))}") from error
-        if hasattr(made, "directory"):
-            made.directory = str(folder)
-        return made
+            raise BadInput(f"reference.parameters do not fit '{quoted(self.s.calculator)}': {quoted(str(error))}") from error
+        if hasattr(calculator, "directory"):
+            calculator.directory = str(folder)
+        return calculator
 
 
 ENGINE_INPUTS: dict[str, type[Any]] = {"espresso": EspressoInput, "vasp": VaspInput, "cp2k": Cp2kInput, "ase": AnyInput}
 
 
 def _words(command: str) -> list[str]:
-    """A command as a shell reads it; it may come from the environment, which no settings model has seen."""
+    """Split a command as a shell does; it may come from an environment variable, which is not validated."""
     try:
         return shlex.split(command)
     except ValueError as error:
@@ -316,27 +324,32 @@ def _words(command: str) -> list[str]:
 
 
 def _imported(module: str) -> ModuleType:
-    """A module of the user's own: whatever it raises while it loads, `sys.exit` included, is told as what is wrong with the module."""
+    """Import a module of the user.
+
+    Raises:
+        MissingDependency: the module, or one that it imports, is not installed.
+        BadInput: the module raises an exception, or calls `sys.exit`, while it is loaded.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or module
         hint = f"run: pip install {quoted(missing.partition('.')[0], 40)}"
-        raise MissingDependency(f"reference.calculator: no module {quoted(missing)}; {hint}, or add its folder to PYTHONPATH") from error
+        raise MissingDependency(f"reference.calculator: no module '{quoted(missing)}'; {hint}, or add its folder to PYTHONPATH") from error
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {quoted(str(error))}"
-        raise BadInput(f"reference.calculator: module {quoted(module)} cannot be loaded ({reason}); correct it or name another") from error
+        raise BadInput(f"reference.calculator: module '{quoted(module)}' cannot be loaded ({reason}); correct or replace it") from error
 
 
 def _printed(command: list[str], pattern: str) -> str:
-    """What a program says of its version when it is given nothing to do; empty if it says nothing."""
+    """Run a program without input and return the first group of `pattern` in its output; an empty text if there is no match."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="nucleate-") as folder:
         try:
             done = subprocess.run(command, input="", cwd=folder, capture_output=True, text=True, timeout=20)
         except (OSError, ValueError, subprocess.TimeoutExpired):
-            # A program that prints no text in this encoding says nothing of its version either.
+            # ValueError: the output is not text in this encoding.
             return ""
-    found = re.search(pattern, done.stdout)
-    return found.group(1) if found else ""
+    match = re.search(pattern, done.stdout)
+    return match.group(1) if match else ""

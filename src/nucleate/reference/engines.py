@@ -22,7 +22,7 @@ from nucleate.reference.kpoints import KGrid
 from nucleate.reference.settings import ReferenceSettings
 
 LAST_WORDS = 400
-"""Characters of an engine's output that a failure quotes."""
+"""Largest length of the engine's output that a failure quotes, in characters."""
 
 
 class AseReference:
@@ -32,8 +32,8 @@ class AseReference:
         settings: engine `espresso`, `vasp`, `cp2k` or `ase`.
 
     Raises:
-        MissingDependency: the program or module is not installed; the message names the line that installs it.
-        BadInput: pseudopotentials or the calculator cannot be found, or settings that the engine would not obey.
+        MissingDependency: the program or module is not installed; the message names the command that installs it.
+        BadInput: pseudopotentials or the calculator cannot be found, or a setting does not fit the engine.
     """
 
     surrogate = False
@@ -44,7 +44,7 @@ class AseReference:
         self.name = f"ase:{settings.calculator}" if settings.engine == "ase" else settings.engine
 
     def settings(self) -> dict[str, Any]:
-        """Settings that determine the result."""
+        """Return the settings that determine the result."""
         s = self._settings
         return {
             "engine": s.engine,
@@ -54,20 +54,21 @@ class AseReference:
         }
 
     def k_points(self, atoms: Atoms) -> KGrid | None:
-        """See `EngineInput.k_points`."""
+        """Return the k-point grid for a structure; see `EngineInput.k_points`."""
         return self._input.k_points(atoms)
 
     def label(self, atoms: Atoms) -> Label:
         """Run one calculation.
 
         Args:
-            atoms: the structure; left as it is.
+            atoms: the structure, which is not changed.
 
         Returns:
             Energy (eV), forces (n_atoms, 3) in eV/Å, stress (6,) in eV/Å³.
 
         Raises:
-            ReferenceFailed: the engine's last words; kind `unconverged` where self-consistency did not settle.
+            ReferenceFailed: the engine failed; the reason quotes the end of its output. The kind is `unconverged` if self-consistency did
+                not converge.
             BadInput: a pseudopotential is missing, or the calculator has no stress.
         """
         asked = asked_of_engine(atoms, self)
@@ -77,7 +78,7 @@ class AseReference:
         started = _cpu_seconds()
         with tempfile.TemporaryDirectory(prefix="nucleate-") as folder:
             energy, forces, stress, text = self._run(atoms, Path(folder), asked.grid)
-            # Not every calculator tells: what is missing is not made up.
+            # Some calculators do not return moments; then the label has none.
             moments = atoms.calc.results.get("magmoms") if spins and atoms.calc is not None else None
         details: dict[str, Any] = {} if moments is None else {"moments": np.asarray(moments, dtype=float).tolist()}
         label = checked_answer(Label(energy, forces, stress, self._input.iterations(text), _cpu_seconds() - started, details), atoms)
@@ -86,7 +87,7 @@ class AseReference:
         return asked.label(replace(label, energy=self._input.correct(label.energy, text)))
 
     def _run(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> tuple[Any, Any, Any, str]:
-        """What the calculator answers, as it is, and the text that its engine wrote."""
+        """Return energy, forces and stress as the calculator returns them, and the text output of the engine."""
         calculator: Any = None
         try:
             calculator = self._input.calculator(atoms, folder, grid)
@@ -98,14 +99,16 @@ class AseReference:
             if np.shape(stress) == (3, 3):
                 stress = full_3x3_to_voigt_6_stress(stress)
             if getattr(calculator, "converged", True) is False:
-                raise ReferenceFailed(f"{self.name}: self-consistency did not settle", kind="unconverged")
+                raise ReferenceFailed(f"{self.name}: self-consistency did not converge", kind="unconverged")
         except NucleateError:
             raise
-        except (Exception, SystemExit) as error:  # Calculators report trouble with exceptions of every kind.
+        except (Exception, SystemExit) as error:  # calculators raise exceptions of any type
             if isinstance(error, SCFError):
                 raise ReferenceFailed(f"{self.name}: {said(error)}", kind="unconverged") from error
             if isinstance(error, PropertyNotImplementedError) and not self._promised(calculator):
-                raise BadInput(f"{self.name} has no stress or forces: cells could not be relaxed ({error})") from error
+                raise BadInput(
+                    f"{self.name} has no forces or stress, which cell relaxations need ({error}); use another calculator"
+                ) from error
             text = self._text(folder)
             self._refuse_unconverged(text)
             if isinstance(error, PropertyNotImplementedError):
@@ -114,7 +117,7 @@ class AseReference:
                 ) from error
             raise ReferenceFailed(f"{self.name}: {_last_words(text) or said(error)}") from error
         finally:
-            # CP2K stays alive between calculations; its folder does not.
+            # CP2K's shell keeps running between calculations, but the temporary folder is removed.
             if hasattr(calculator, "close"):
                 calculator.close()
         text = self._text(folder)
@@ -122,32 +125,34 @@ class AseReference:
         return energy, forces, stress, text
 
     def _promised(self, calculator: Any) -> bool:
-        """Whether the calculator names forces and stress among what it can compute."""
+        """Return whether forces and stress are among the calculator's implemented properties."""
         return {"forces", "stress"} <= set(getattr(calculator, "implemented_properties", ()))
 
     def _refuse_unconverged(self, text: str) -> None:
+        """Raise `ReferenceFailed` if the output says that self-consistency did not converge."""
         sought = self._input.unconverged
         if sought and sought in text:
             raise ReferenceFailed(f"{self.name}: {_last_words(text, sought)}", kind="unconverged")
 
     def _text(self, folder: Path) -> str:
+        """Return the content of the engine's output files."""
         files = [folder / name for name in self._input.outputs]
         return "\n".join(file.read_text(errors="replace") for file in files if file.is_file())
 
 
 def _last_words(text: str, sought: str = "") -> str:
-    """The line with the words sought, else the error block an engine frames with %%%, else its last lines."""
+    """Return the line that contains `sought`, else the error block between rows of %, else the last lines."""
     lines = text.splitlines()
     blocks = re.split("%{20,}", text)
     if sought and sought in text:
         lines = [line for line in lines if sought in line][-1:]
     elif len(blocks) > 2:
         lines = blocks[1].splitlines()
-    said = [" ".join(line.split()) for line in lines[-12:] if line.strip(" -*=|")]
-    return " / ".join(said)[-LAST_WORDS:]
+    quotes = [" ".join(line.split()) for line in lines[-12:] if line.strip(" -*=|")]
+    return " / ".join(quotes)[-LAST_WORDS:]
 
 
 def _cpu_seconds() -> float:
-    """CPU time of this process and of the programs it has waited for, s."""
+    """Return the CPU time of this process and of its finished child processes, s."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime

@@ -24,17 +24,17 @@ from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
 HARD = frozenset(["H", "B", "C", "N", "O", "F", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"])
-"""Elements whose PAW functions need a higher cutoff before the stress can be used."""
+"""Elements whose PAW data sets need a higher cutoff for a converged stress."""
 PRESETS: dict[str, dict[str, float]] = {
     "fast": {"soft": 300.0, "hard": 450.0, "smearing": 0.1},
     "standard": {"soft": 350.0, "hard": 700.0, "smearing": 0.1},
     "accurate": {"soft": 600.0, "hard": 1000.0, "smearing": 0.05},
 }
-"""eV."""
+"""Plane-wave cutoff for compounds without and with `HARD` elements, and smearing width, of each preset, eV."""
 
 
 CONVERGENCE = {"density": 1e-4, "forces": 0.01}
-"""Forces (eV/Å) decide where a relaxation ends, so they must settle too."""
+"""Convergence criteria of GPAW. The criterion for forces (eV/Å) is added, because forces determine when a relaxation has converged."""
 
 
 class GPAWReference:
@@ -43,7 +43,7 @@ class GPAWReference:
     Energies are extrapolated to zero smearing.
 
     Args:
-        settings: preset, cutoff, k-spacing, smearing, functional.
+        settings: settings of the reference with engine `gpaw`.
 
     Raises:
         MissingDependency: GPAW is not installed.
@@ -58,20 +58,20 @@ class GPAWReference:
         self._version = version("gpaw")
 
     def cutoff(self, atoms: Atoms) -> float:
-        """Plane-wave cutoff for these elements, eV."""
+        """Return the plane-wave cutoff for the elements of a structure, eV."""
         if self._settings.cutoff is not None:
             return self._settings.cutoff
         hard = bool(HARD & set(atoms.get_chemical_symbols()))
         return PRESETS[self._settings.preset]["hard" if hard else "soft"]
 
     def k_spacing(self, atoms: Atoms) -> float:
-        """Spacing of k-points for these elements, 1/Å."""
+        """Return the largest spacing of k-points for the elements of a structure, 1/Å."""
         if self._settings.k_spacing is not None:
             return self._settings.k_spacing
         return SPACINGS[self._settings.preset][bonding(atoms)]
 
     def k_points(self, atoms: Atoms) -> KGrid | None:
-        """The grid for this lattice; None where the user's own `kpts` decide."""
+        """Return the k-point grid for a structure; None if `parameters` contain `kpts`."""
         return None if "kpts" in self._settings.parameters else k_grid(atoms, self.k_spacing(atoms))
 
     @property
@@ -81,7 +81,7 @@ class GPAWReference:
         return PRESETS[self._settings.preset]["smearing"] if given is None else given
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result; cutoff and k-spacing follow from the elements where they are not given."""
+        """Return the settings that determine the result; unset cutoffs and k-spacings are those of the preset for all elements."""
         preset = PRESETS[self._settings.preset]
         return {
             "engine": "gpaw",
@@ -98,7 +98,7 @@ class GPAWReference:
         }
 
     def options(self, atoms: Atoms, grid: KGrid | None) -> dict[str, Any]:
-        """Keywords of GPAW's calculator for these atoms and k-points; those that the user passes on come last."""
+        """Return the keywords of GPAW's calculator for a structure and its k-points; `parameters` override them."""
         from gpaw import PW
         from gpaw.occupations import FermiDirac
 
@@ -115,7 +115,20 @@ class GPAWReference:
         }
 
     def label(self, atoms: Atoms) -> Label:
-        """One self-consistent calculation; one more with gentler mixing if it does not converge, or without GPAW's point group."""
+        """Run one self-consistent calculation.
+
+        A calculation that does not converge is repeated with slower density mixing; one whose symmetry analysis fails is repeated without
+        point-group symmetry.
+
+        Args:
+            atoms: the structure, which is not changed.
+
+        Returns:
+            Energy (eV), forces (n_atoms, 3) in eV/Å, stress (6,) in eV/Å³.
+
+        Raises:
+            ReferenceFailed: the calculation failed; kind `unconverged` if self-consistency did not converge.
+        """
         asked = asked_of_engine(atoms, self)
         refuse_overlap(asked.atoms, self.name)
         started = time.process_time()
@@ -150,7 +163,7 @@ class GPAWReference:
         spins = start_moments(atoms, s.magnetic_moments)
         with gpaw_errors():
             with warnings.catch_warnings():
-                # GPAW warns of every grid that it symmetrises, which is of no interest to a search.
+                # GPAW warns about every k-point grid that it symmetrises.
                 warnings.simplefilter("ignore")
                 atoms.calc = GPAW(**options)
                 energy = float(atoms.get_potential_energy())
@@ -170,5 +183,5 @@ class GPAWReference:
 
 
 def _gpaw_points(grid: KGrid) -> Any:
-    """The grid as GPAW and ASE read it."""
+    """Return the grid in the form of GPAW's keyword `kpts`."""
     return monkhorst_pack(grid.size, grid.shift) if grid.on_own_vectors else grid.points().tolist()

@@ -1,12 +1,13 @@
-"""Cell and k-point grid of a calculation, which do not depend on the vectors and supercell that describe the crystal.
+"""Choice of the cell and k-point grid of a calculation, independent of the lattice vectors and the supercell of the structure.
 
-A regular grid is the reciprocal lattice of a superlattice of the crystal, and what decides its error is the superlattice's shortest
-vector: J. Moreno and J. M. Soler, Phys. Rev. B 45, 13891 (1992), doi 10.1103/PhysRevB.45.13891. The grid is therefore chosen on the
-Niggli cell of the crystal's primitive lattice, which is one and the same for every description, as the one with the fewest irreducible
-points whose shortest vector is long enough. I. Krivy and B. Gruber, Acta Cryst. A 32, 297 (1976), doi 10.1107/S0567739476000636.
+A regular grid is the reciprocal lattice of a superlattice of the crystal, and its error is determined by the shortest vector of the
+superlattice: J. Moreno and J. M. Soler, Phys. Rev. B 45, 13891 (1992), doi 10.1103/PhysRevB.45.13891. The grid is therefore chosen on the
+Niggli cell of the primitive lattice, which is the same for every description of the crystal: of all grids whose shortest superlattice
+vector is long enough, the one with the fewest irreducible points. I. Krivy and B. Gruber, Acta Cryst. A 32, 297 (1976),
+doi 10.1107/S0567739476000636.
 
-Niggli cells jump under small strains. So a relaxation keeps the grid of its first structure: as integers relative to the structure's own
-vectors, which strain with it.
+Niggli cells change discontinuously under small strains. A relaxation therefore keeps the grid of its first structure, stored as integers
+relative to the structure's lattice vectors, which follow the strain.
 """
 
 from __future__ import annotations
@@ -21,35 +22,35 @@ from ase import Atoms
 from ase.geometry import minkowski_reduce
 
 SYMMETRY_PRECISION = 1e-4
-"""Å; how closely atoms must coincide for an operation to count as a symmetry."""
+"""Tolerance of atomic positions for symmetry operations, Å."""
 SLACK = 1e-6
-"""Relative; lengths that miss the wanted one by less are long enough, whatever the last digit of a cell."""
+"""Relative tolerance of the required length, so that rounding of a cell does not change the grid."""
 
 
 IONIC = frozenset(["N", "O", "F", "Cl"])
-"""Elements whose compounds open wide gaps and need few k-points."""
+"""Elements whose compounds usually have wide band gaps and need few k-points."""
 NONMETALS = frozenset(
     ["H", "He", "B", "C", "N", "O", "F", "Ne", "Si", "P", "S", "Cl", "Ar", "Ge", "As", "Se", "Br", "Kr", "Sb", "Te", "I", "Xe", "At", "Rn"]
 )
-"""Elements next to which a gap may open; without one a crystal is a metal, whose energies settle slowly with k-points."""
+"""Elements whose crystals may have a band gap; a crystal without any of them is treated as a metal, which needs more k-points."""
 SPACINGS: dict[str, dict[str, float]] = {
     "fast": {"metal": 0.25, "covalent": 0.33, "ionic": 0.45},
     "standard": {"metal": 0.18, "covalent": 0.22, "ionic": 0.45},
     "accurate": {"metal": 0.11, "covalent": 0.15, "ionic": 0.30},
 }
-"""1/Å, of each preset, the same for every engine: benchmarks/reference/convergence/README.md."""
+"""Largest spacing of k-points of each preset, 1/Å, for all engines; see benchmarks/reference/convergence/README.md."""
 OWN_VECTORS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 @dataclass(frozen=True)
 class KGrid:
-    """Regular grid of k-points, with the lattice vectors that it belongs to.
+    """Regular grid of k-points, with the lattice vectors to which it belongs.
 
     Attributes:
-        basis: (3, 3) integers, a row a vector: `cells` times the vectors that the engine is given, in units of the structure's own.
-        size: divisions along the three reciprocal vectors.
-        shift: whether the axes are shifted by half a step.
-        cells: primitive cells that the structure repeats; the engine is given one of them.
+        basis: (3, 3) integers; each row is `cells` times a lattice vector of the calculated cell, in units of the structure's vectors.
+        size: number of divisions along the three reciprocal vectors.
+        shift: whether the grid is shifted by half a step along each axis.
+        cells: number of primitive cells in the structure, of which one is calculated.
     """
 
     basis: tuple[tuple[int, int, int], ...]
@@ -58,28 +59,28 @@ class KGrid:
     cells: int = 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain lists, for JSON and hashes."""
+        """Return the grid as plain lists, for JSON and hashes."""
         plain = {"basis": [list(row) for row in self.basis], "size": list(self.size), "shift": [bool(s) for s in self.shift]}
         return plain | {"cells": self.cells}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> KGrid:
-        """The inverse of `as_dict`."""
+        """Create a grid from the result of `as_dict`."""
         a, b, c = (tuple(int(x) for x in row) for row in data["basis"])
         size, shift = tuple(int(n) for n in data["size"]), tuple(bool(s) for s in data["shift"])
         return cls((a, b, c), size, shift, int(data["cells"]))  # type: ignore[arg-type]
 
     @property
     def on_own_vectors(self) -> bool:
-        """Whether the structure's own vectors are those of the grid."""
+        """Whether the grid belongs to the structure's own lattice vectors."""
         return self.basis == OWN_VECTORS
 
     def described(self, atoms: Atoms) -> tuple[Atoms, np.ndarray] | None:
-        """Return the same crystal in the grid's lattice vectors; forces, stress and energy per atom are unchanged.
+        """Return the same crystal with the lattice vectors of the grid; forces, stress and energy per atom are unchanged.
 
         Returns:
-            The structure, periodic, and (n_atoms,) which of its atoms each of the given ones repeats; None where the structure does not
-            repeat the primitive cell any more.
+            The periodic structure, and the (n_atoms,) index of its atom that each given atom is a translation of. None if the given
+            structure is no longer a supercell of the primitive cell.
         """
         cell = np.array(self.basis) @ atoms.cell.array / self.cells
         if self.cells == 1:
@@ -97,14 +98,17 @@ class KGrid:
         return copy, np.searchsorted(first, repeats)
 
     def points(self) -> np.ndarray:
-        """(n, 3) in units of the reciprocal vectors of the structure's own cell (one primitive cell), each above -1/2 and up to 1/2."""
+        """Return the (n, 3) k-points in units of the structure's reciprocal vectors, in the interval (-1/2, 1/2].
+
+        Valid for structures of one primitive cell (`cells` is 1).
+        """
         axes = [(np.arange(n) + 0.5 * s) / n for n, s in zip(self.size, self.shift, strict=True)]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3) @ np.linalg.inv(self.basis).T
         return points - np.ceil(points - 0.5 - 1e-9)
 
 
 def bonding(atoms: Atoms) -> str:
-    """`metal`, `covalent` or `ionic`, by the elements: what k-points a label needs."""
+    """Return `metal`, `covalent` or `ionic`, judged by the elements; it determines the spacing of k-points."""
     elements = set(atoms.get_chemical_symbols())
     if not elements & NONMETALS:
         return "metal"
@@ -112,7 +116,7 @@ def bonding(atoms: Atoms) -> str:
 
 
 def niggli_basis(cell: np.ndarray) -> np.ndarray:
-    """(3, 3) integers that turn lattice vectors (rows, Å) into the Niggli cell's, right-handed."""
+    """Return the (3, 3) integers that transform lattice vectors (rows, Å) to a right-handed Niggli cell."""
     reduced = spglib.niggli_reduce(cell, eps=1e-5)
     if reduced is None:
         reduced = minkowski_reduce(cell)[0]
@@ -122,21 +126,21 @@ def niggli_basis(cell: np.ndarray) -> np.ndarray:
 
 
 def primitive_basis(atoms: Atoms) -> tuple[np.ndarray, int]:
-    """The Niggli cell of the crystal's primitive lattice, as `KGrid` holds it: integers, and the number of primitive cells."""
-    found = _operations(atoms)
+    """Return the Niggli cell of the primitive lattice as `KGrid.basis` (integers), and the number of primitive cells."""
+    operations = _operations(atoms)
     cells = 1
     vectors = np.eye(3)
-    if found is not None:
-        shifts = found["translations"][(found["rotations"] == np.eye(3, dtype=int)).all((1, 2))]
+    if operations is not None:
+        shifts = operations["translations"][(operations["rotations"] == np.eye(3, dtype=int)).all((1, 2))]
         cells = len(shifts)
         if cells > 1:
-            # The lattice that the translations add: its reduced basis is among the shortest of their sums.
+            # A reduced basis of the lattice that the translations generate is among the shortest sums of translations.
             vectors = _generated(np.round((shifts - np.round(shifts)) * cells) / cells, atoms.cell.array, cells)
     return np.rint(niggli_basis(vectors @ atoms.cell.array) @ (vectors * cells)).astype(int), cells
 
 
 def _generated(shifts: np.ndarray, cell: np.ndarray, cells: int) -> np.ndarray:
-    """(3, 3) rows that span the lattice of a cell and of shifts within it, in units of the cell's vectors."""
+    """Return (3, 3) rows that span the lattice generated by a cell and translations within it, in units of the cell vectors."""
     grid = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
     candidates = (shifts[:, None] + grid).reshape(-1, 3)
     candidates = candidates[np.argsort(np.linalg.norm(candidates @ cell, axis=1), kind="stable")]
@@ -146,13 +150,13 @@ def _generated(shifts: np.ndarray, cell: np.ndarray, cells: int) -> np.ndarray:
             chosen.append(vector)
         if len(chosen) == 3:
             break
-    found = np.array(chosen)
-    # The three shortest independent vectors span a sublattice at times; then none is taken for primitive.
-    return found if abs(abs(np.linalg.det(found)) * cells - 1) < 1e-6 else np.eye(3)
+    basis = np.array(chosen)
+    # The three shortest independent vectors may span only a sublattice; then the given cell is used.
+    return basis if abs(abs(np.linalg.det(basis)) * cells - 1) < 1e-6 else np.eye(3)
 
 
 def _repeats(atoms: Atoms, cell: np.ndarray) -> np.ndarray:
-    """(n_atoms,) the first atom that each one is a translation of by vectors of `cell`; itself where there is none."""
+    """Return the (n_atoms,) index of the first atom of which each atom is a translation by vectors of `cell` (its own index if none)."""
     scaled = atoms.positions @ np.linalg.inv(cell)
     apart = scaled[:, None] - scaled
     distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=2)
@@ -165,12 +169,12 @@ def _repeats(atoms: Atoms, cell: np.ndarray) -> np.ndarray:
 def k_grid(atoms: Atoms, spacing: float, primitive: bool = True) -> KGrid:
     """Return the smallest grid of the primitive lattice whose superlattice has no vector shorter than 2 pi / spacing.
 
-    For orthogonal vectors that is n_i = ceil(2 pi / (a_i spacing)).
+    For orthogonal vectors the divisions are n_i = ceil(2 pi / (a_i spacing)).
 
     Args:
-        atoms: the crystal; its symmetry decides how many points are irreducible.
-        spacing: 1/Å, 2 pi included.
-        primitive: calculate one primitive cell of a structure that repeats several; else the whole structure.
+        atoms: the crystal; its symmetry determines the number of irreducible points.
+        spacing: largest spacing of k-points, 1/Å, with the factor 2 pi.
+        primitive: whether one primitive cell of a supercell is calculated, rather than the whole structure.
     """
     basis, cells = primitive_basis(atoms) if primitive else (niggli_basis(atoms.cell.array), 1)
     rows = tuple((int(a), int(b), int(c)) for a, b, c in basis)
@@ -186,17 +190,17 @@ def k_grid(atoms: Atoms, spacing: float, primitive: bool = True) -> KGrid:
 
 
 def plain_grid(atoms: Atoms, spacing: float) -> KGrid:
-    """Return the grid in the structure's own vectors, n_i = ceil(|b_i| / spacing), with the spacing in 1/Å."""
+    """Return the grid on the structure's own vectors with n_i = ceil(|b_i| / spacing) divisions; the spacing is in 1/Å."""
     lengths = 2 * np.pi * np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
     first, second, third = (max(1, int(np.ceil(length / spacing * (1 - SLACK)))) for length in lengths)
     return KGrid(OWN_VECTORS, (first, second, third), _shifts((first, second, third), _rotations(atoms)))
 
 
 def _cheapest(cell: np.ndarray, length: float, turns: np.ndarray) -> tuple[int, int, int]:
-    """Divisions whose superlattice has no vector shorter than `length` (Å), with the fewest irreducible points."""
+    """Return the divisions with the fewest irreducible points whose superlattice has no vector shorter than `length` (Å)."""
     short = _vectors_within(cell, length)
     first = np.maximum(1, np.ceil(length / np.linalg.norm(cell, axis=1) - 1e-12)).astype(int)
-    # Heights of a Niggli cell are no less than some half of its edges, and a multiple of another axis needs twice as many at most.
+    # The heights of a Niggli cell are at least about half its edges, so twice the divisions of an orthogonal cell are sufficient.
     sizes = np.array(sorted(itertools.product(*(range(n, 2 * n + 1) for n in first)), key=lambda size: (np.prod(size), size)))
     inversion = bool((turns == -np.eye(3)).all((1, 2)).any())
     best, cost = sizes[-1], np.inf
@@ -205,7 +209,7 @@ def _cheapest(cell: np.ndarray, length: float, turns: np.ndarray) -> tuple[int, 
             break
         if (short % size == 0).all(axis=1).any():
             continue
-        # Without inversion among the rotations, time reversal maps k on -k.
+        # Time reversal maps k to -k, which halves the points of crystals without inversion.
         kept = int(_maps_on_itself(size, np.zeros(3), turns).sum())
         here = max(1.0, count / (kept * (1 if inversion else 2)))
         if here < cost - 1e-9:
@@ -215,7 +219,7 @@ def _cheapest(cell: np.ndarray, length: float, turns: np.ndarray) -> tuple[int, 
 
 
 def _vectors_within(cell: np.ndarray, length: float) -> np.ndarray:
-    """(n, 3) integers of all lattice vectors shorter than `length` (Å), zero left out, one of each pair."""
+    """Return (n, 3) integer coordinates of all lattice vectors shorter than `length` (Å), without zero and with one of each +/- pair."""
     heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     reach = np.floor(length / heights).astype(int)
     grid = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1).reshape(-1, 3)
@@ -225,34 +229,35 @@ def _vectors_within(cell: np.ndarray, length: float) -> np.ndarray:
 
 
 def _rotations(atoms: Atoms) -> np.ndarray:
-    """(n, 3, 3) integers: point operations of the crystal with its starting moments; the identity where none is known."""
-    found = _operations(atoms)
-    return np.eye(3, dtype=int)[None] if found is None else np.unique(found["rotations"], axis=0)
+    """Return (n, 3, 3) integer rotations of the crystal with its starting moments; only the identity if spglib fails."""
+    operations = _operations(atoms)
+    return np.eye(3, dtype=int)[None] if operations is None else np.unique(operations["rotations"], axis=0)
 
 
 def _shifts(size: tuple[int, int, int], turns: np.ndarray) -> tuple[bool, bool, bool]:
-    """Half a step along every even axis, if the symmetry of the crystal allows that."""
+    """Return shifts of half a step along every even axis if the crystal's symmetry maps the shifted grid to itself, else no shifts."""
     first, second, third = (n % 2 == 0 for n in size)
     allowed = _maps_on_itself(size, np.where([first, second, third], 0.5, 0.0), turns).all()
     return (first, second, third) if allowed else (False, False, False)
 
 
 def _operations(atoms: Atoms) -> dict[str, np.ndarray] | None:
-    """Operations of the space group, in the structure's own vectors; None where spglib finds none."""
+    """Return the space-group operations relative to the structure's vectors; None if spglib does not find any."""
     spins = atoms.get_initial_magnetic_moments()
     kinds = np.unique(np.column_stack([atoms.numbers, np.round(spins * 1000)]), axis=0, return_inverse=True)[1].ravel()
     try:
         cell = (atoms.cell.tolist(), atoms.get_scaled_positions().tolist(), (kinds + 1).tolist())
         return spglib.get_symmetry(cell, symprec=SYMMETRY_PRECISION)
-    except Exception:  # spglib 2.7 and later raise where older ones return None; either way no operation is known
+    except Exception:  # spglib 2.7 and later raise an exception where older versions return None
         return None
 
 
 def _maps_on_itself(size: np.ndarray | tuple[int, int, int], shift: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """(n,) whether each rotation (n, 3, 3) of the crystal maps the grid on itself.
+    """Return (n,) flags of the rotations (n, 3, 3) that map the grid to itself.
 
-    Shifted grids are better converged and cheaper, but in some lattices (hexagonal, face-centred) they break the symmetry: those keep the
-    gamma point. H. J. Monkhorst and J. D. Pack, Phys. Rev. B 13, 5188 (1976), doi 10.1103/PhysRevB.13.5188.
+    Shifted grids converge faster and have fewer irreducible points, but break the symmetry of some lattices (hexagonal, face-centred),
+    which use grids that contain the Gamma point. H. J. Monkhorst and J. D. Pack, Phys. Rev. B 13, 5188 (1976),
+    doi 10.1103/PhysRevB.13.5188.
     """
     n = np.array(size)
     # Grid points are k = (m + shift) / n, m integer; a rotation W of the crystal takes k to W^-T k.

@@ -1,7 +1,7 @@
-"""The ledger: a record of every reference calculation, in the SQLite file of the run.
+"""The ledger, a table of every reference calculation in the SQLite file of the run.
 
-The count of its rows is the cost of a search. A row is written when a calculation starts and completed the moment it ends, so a
-killed process loses at most what was still being computed.
+The number of its rows is the cost of a search. A row is written when a calculation starts and completed when it ends, so a killed process
+loses at most the calculations that were running.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ CREATE TABLE IF NOT EXISTS ledger (
 )
 """
 RETRY = ("running", "interrupted")
-"""Rows in these states hold no answer yet: the calculation is asked again, in the same row."""
+"""Statuses of rows without a result; such a calculation is repeated in the same row."""
 PATIENCE = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between tries to record an answer while the disk is full or the database locked."""
+"""Seconds between attempts to record a result while the disk is full or the database is locked."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class LedgerRow:
     """Row of the ledger.
 
     Attributes:
-        number: its place in the order of asking, from 1.
-        hash: of structure and settings.
+        number: position in the order of calls, starting at 1.
+        hash: hash of structure and settings, see `content_hash`.
         atoms: the structure.
-        status: `ok`, `failed`, `unconverged`, `timeout`, `invalid` (an answer that is no label), `running` or `interrupted`.
-        reason: the engine's words, where there is no label.
-        label: the result, where `status` is `ok`.
-        core_seconds, wall_seconds: cost, s.
-        attempts: how often it was started.
-        purpose: why the calculation was made, such as `explore` or `confirm`.
-        round: of the search.
+        status: `ok`, `failed`, `unconverged`, `timeout`, `invalid` (the result is not a valid label), `running` or `interrupted`.
+        reason: message of the engine if the calculation failed.
+        label: result if `status` is `ok`.
+        core_seconds, wall_seconds: CPU and wall time, s.
+        attempts: number of times the calculation was started.
+        purpose: purpose of the calculation, such as `explore` or `confirm`.
+        round: round of the search.
     """
 
     number: int
@@ -79,7 +79,7 @@ class LedgerRow:
     round: int
 
     def answer(self) -> Label | ReferenceFailed:
-        """The label, or the failure as recorded."""
+        """Return the label, or the recorded failure."""
         return self.label if self.label is not None else ReferenceFailed(self.reason or "", kind=self.status)
 
 
@@ -87,7 +87,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     """Open or create the SQLite file of a run, with every commit durable.
 
     Raises:
-        RunFolderError: not a database, damaged or read-only.
+        RunFolderError: the file is not a database, damaged or read-only.
         StorageFailed: the disk is full.
     """
     with database_errors(path):
@@ -99,11 +99,11 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def ledger_file(path: Path) -> Iterator[Ledger]:
-    """Context with a ledger in a separate file, locked for one process.
+    """Context that opens a ledger in a separate file, locked against other processes.
 
     Raises:
-        BadInput: the file is a search's database: its calls are counted and learned from.
-        RunFolderError: another process uses it, or it is no database.
+        BadInput: the file is the database of a search, whose calls count against the budget and train its model.
+        RunFolderError: another process uses the file, or it is not a database.
         StorageFailed: the disk is full.
     """
     lock = lock_file(path, f"{path}: another process is using this ledger; wait for it or name another file")
@@ -112,7 +112,7 @@ def ledger_file(path: Path) -> Iterator[Ledger]:
         try:
             with database_errors(path):
                 if connection.execute("SELECT 1 FROM sqlite_master WHERE name='state'").fetchone():
-                    raise BadInput(f"{path}: is the database of a search, whose calls are its own; name another file as the ledger")
+                    raise BadInput(f"{path}: the file is the database of a search; name another file as the ledger")
             yield Ledger(connection)
         finally:
             connection.close()
@@ -121,7 +121,7 @@ def ledger_file(path: Path) -> Iterator[Ledger]:
 
 
 class database_errors:
-    """Turn SQLite's errors into one line that names the file."""
+    """Context that converts SQLite's errors to `RunFolderError` or `StorageFailed` with the name of the file."""
 
     def __init__(self, path: Path | str):
         self.path = path
@@ -134,21 +134,21 @@ class database_errors:
             text = str(error)
             hint = "is the file complete?"
             if "full" in text or "I/O error" in text:
-                raise StorageFailed(f"{self.path}: {text}; free some disk space and resume: nothing recorded so far is lost") from error
+                raise StorageFailed(f"{self.path}: {text}; free some disk space and resume; nothing recorded so far is lost") from error
             if "readonly" in text or "unable to open" in text:
                 hint = "is the folder writable?"
             elif "locked" in text:
-                hint = "another process holds it"
+                hint = "another process is using it"
             raise RunFolderError(f"{self.path}: {text}; {hint}") from error
 
 
 class Ledger:
     """The ledger table of a run's database.
 
+    Results that could not be recorded earlier and were kept in files beside the database are recorded when the ledger is opened.
+
     Args:
         path: SQLite file, or an open connection to it.
-
-    Answers that could not be recorded when they came, and were kept beside the database, are taken up.
     """
 
     def __init__(self, path: Path | str | sqlite3.Connection):
@@ -157,7 +157,7 @@ class Ledger:
         with database_errors(self._path):
             self._db.execute(_TABLE)
             if "moments" not in {row[1] for row in self._db.execute("PRAGMA table_info(ledger)")}:
-                # Written before structures carried moments into the ledger.
+                # Older ledgers do not store starting moments.
                 self._db.execute("ALTER TABLE ledger ADD COLUMN moments BLOB")
             self._db.execute("UPDATE ledger SET status='interrupted' WHERE status='running'")
         if self._path:
@@ -195,11 +195,11 @@ class Ledger:
 
         Args:
             key, answer, wall_seconds: as for `finish`.
-            patience: seconds between tries; None: `PATIENCE`.
+            patience: seconds between attempts; None uses `PATIENCE`.
 
         Raises:
-            StorageFailed: it could not be recorded; it is kept beside the database, or where else there is room, until the ledger is
-                opened again.
+            StorageFailed: the result could not be recorded; it is kept in a file beside the database, or in the temporary folder, until
+                the ledger is opened again.
         """
         for pause in (*(PATIENCE if patience is None else patience), None):
             try:
@@ -209,10 +209,10 @@ class Ledger:
                 if pause is None:
                     where = keep_beside(Path(self._path), key, answer, wall_seconds)
                     raise StorageFailed(
-                        f"{str(error).partition(';')[0]}; the last answer is kept in {where}: make room and resume"
+                        f"{str(error).partition(';')[0]}; the last result is kept in {where}; free some disk space and resume"
                     ) from error
             except KeyboardInterrupt:
-                # Nobody waits for the database any longer, but the answer is paid for.
+                # The user does not want to wait for the database, but the result must not be lost.
                 keep_beside(Path(self._path), key, answer, wall_seconds)
                 raise
             try:
@@ -222,7 +222,13 @@ class Ledger:
                 raise
 
     def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
-        """Record the result of a calculation."""
+        """Record the result of a calculation.
+
+        Args:
+            key: hash of the row.
+            answer: label or failure.
+            wall_seconds: wall time of the calculation, s.
+        """
         with database_errors(self._path):
             if isinstance(answer, Label):
                 self._db.execute(
@@ -252,33 +258,33 @@ class Ledger:
         return _row(row) if row else None
 
     def count(self) -> int:
-        """Number of rows: the cost of the search in reference calls."""
+        """Return the number of rows, which is the cost of the search in reference calls."""
         with database_errors(self._path):
             return int(self._db.execute("SELECT COUNT(*) FROM ledger").fetchone()[0])
 
     def hashes_before(self, round: int) -> set[str]:
-        """Hashes of all rows of earlier rounds."""
+        """Return the hashes of all rows of rounds before `round`."""
         with database_errors(self._path):
             return {row[0] for row in self._db.execute("SELECT hash FROM ledger WHERE round<?", (round,))}
 
     def forget_failures(self) -> None:
-        """Mark all failed calculations for repetition."""
+        """Mark all failed calculations as interrupted, so that they are repeated when they are requested again."""
         with database_errors(self._path):
             self._db.execute("UPDATE ledger SET status='interrupted' WHERE status NOT IN ('ok', 'running', 'interrupted')")
 
     def rows(self) -> Iterator[LedgerRow]:
-        """Return all rows in order."""
+        """Iterate over all rows in order."""
         with database_errors(self._path):
-            found = self._db.execute(f"SELECT {_COLUMNS} FROM ledger ORDER BY id").fetchall()
-        for row in found:
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM ledger ORDER BY id").fetchall()
+        for row in rows:
             yield _row(row)
 
 
 def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
-    """Return number, reference, structure and label of all successful rows; another process may be writing.
+    """Return number, reference, structure and label of all successful rows; another process may write to the file meanwhile.
 
     Raises:
-        RunFolderError: no database, damaged, without a ledger.
+        RunFolderError: the file is not a database, is damaged, or has no ledger.
     """
     with database_errors(path):
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
@@ -286,10 +292,10 @@ def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
             columns = _COLUMNS
             if "moments" not in {row[1] for row in connection.execute("PRAGMA table_info(ledger)")}:
                 columns = columns.replace("moments", "NULL")
-            found = connection.execute(f"SELECT reference, {columns} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
+            results = connection.execute(f"SELECT reference, {columns} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
         finally:
             connection.close()
-    rows = [(name, _row(tuple(row))) for name, *row in found]
+    rows = [(name, _row(tuple(row))) for name, *row in results]
     return [(row.number, name, row.atoms, row.label) for name, row in rows if row.label is not None]
 
 
@@ -300,7 +306,7 @@ _COLUMNS = (
 
 
 def _row(row: tuple[Any, ...]) -> LedgerRow:
-    """A row as it was written; raises `RunFolderError` for one that cannot have been."""
+    """Convert a database row; raise `RunFolderError` if it is damaged."""
     try:
         return _read_row(row)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
@@ -327,15 +333,15 @@ def _read_row(row: tuple[Any, ...]) -> LedgerRow:
         pbc=True,
     )
     if not all(np.isfinite(array).all() for array in (atoms.cell.array, atoms.positions)):
-        raise ValueError("its structure is not finite")
+        raise ValueError("cell or positions are not finite")
     if ((atoms.numbers < 0) | (atoms.numbers >= len(chemical_symbols))).any():
-        raise ValueError("its atoms are of no element")
+        raise ValueError("an atomic number is not that of an element")
     if moments:
         atoms.set_initial_magnetic_moments(np.frombuffer(moments, dtype="<f8"))
     if label is not None and isinstance(checked := checked_answer(label, atoms), ReferenceFailed):
         raise ValueError(checked.reason)
     if not isinstance(status, str) or not isinstance(reason, str | None):
-        raise ValueError("its status is no text")
+        raise ValueError("status or reason is not text")
     return LedgerRow(
         number, key, atoms, status, reason, label, float(core or 0), float(wall or 0), int(attempts), str(purpose), int(round_)
     )

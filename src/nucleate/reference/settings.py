@@ -20,7 +20,7 @@ class ReferenceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     engine: Literal["gpaw", "espresso", "vasp", "cp2k", "ase", "chgnet", "sevennet"] = Field(
-        "gpaw", description="Engine of the reference. chgnet and sevennet are surrogates that stand in for a reference in tests."
+        "gpaw", description="Engine of the reference. chgnet and sevennet are surrogates that replace a reference in tests."
     )
     preset: Literal["fast", "standard", "accurate"] = Field(
         "standard", description="Preset of cutoff, k-points and smearing, which depend on the elements."
@@ -56,13 +56,13 @@ class ReferenceSettings(BaseModel):
     def _of_elements(cls, value: dict[str, Any]) -> dict[str, Any]:
         unknown = [key for key in value if not atomic_numbers.get(key)]
         if unknown:
-            raise ValueError(f"{quoted(', '.join(unknown), 40)}: not an element; write symbols, as Fe")
+            raise ValueError(f"'{quoted(', '.join(unknown), 40)}' is not an element; write symbols, such as Fe")
         return value
 
     @field_validator("command")
     @classmethod
     def _words(cls, value: str | None) -> str | None:
-        # An open quotation mark is a ValueError of shlex's.
+        # shlex raises ValueError for an unclosed quotation mark.
         if value is not None and not shlex.split(value):
             raise ValueError("the command is empty; leave it out")
         return value

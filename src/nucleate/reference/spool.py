@@ -1,4 +1,4 @@
-"""Results that could not be written to the database, kept as files until they can."""
+"""Files that keep results until they can be written to the database."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class KeptAnswer(BaseModel):
     kind: str = ""
 
     def answer(self) -> Label | ReferenceFailed:
-        """The label or the failure."""
+        """Return the label or the failure."""
         if self.energy is None:
             return ReferenceFailed(self.reason, kind=self.kind)
         forces, stress = np.array(self.forces).reshape(-1, 3), np.array(self.stress)
@@ -44,13 +44,13 @@ class KeptAnswer(BaseModel):
 
 
 def _folders(database: Path) -> list[Path]:
-    """Where answers of a database may lie: beside it, and in the temporary folder where its own disk has no room."""
+    """Return the folders for results of a database: one beside it, and one in the temporary folder for a full disk."""
     name = hashlib.sha256(str(database.resolve()).encode()).hexdigest()[:16]
     return [database.with_name(database.name + "-kept"), Path(tempfile.gettempdir()) / f"nucleate-kept-{name}"]
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether this user made it: the temporary folder is open to others, too."""
+    """Return whether the folder belongs to this user, because other users can write to the temporary folder as well."""
     try:
         return not folder.is_symlink() and folder.is_dir() and folder.stat().st_uid == os.getuid()
     except OSError:
@@ -61,7 +61,7 @@ def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_
     """Write a result to a file; return its path.
 
     Raises:
-        StorageFailed: there is no room anywhere.
+        StorageFailed: no folder has free space.
     """
     if isinstance(answer, Label):
         forces, stress = np.asarray(answer.forces).tolist(), np.asarray(answer.stress).tolist()
@@ -76,16 +76,16 @@ def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_
             folder.mkdir(mode=0o700, exist_ok=True)
             if not _is_ours(folder):
                 continue
-            # ASCII: an engine's words may hold characters that UTF-8 cannot.
+            # JSON is written in ASCII, because messages of engines may contain lone surrogates, which UTF-8 cannot encode.
             write_whole(folder / f"{key}.json", json.dumps(kept.model_dump()))
             return folder / f"{key}.json"
         except (OSError, StorageFailed):
             continue
-    raise StorageFailed(f"{database}: no room to keep the last answer anywhere; free some disk space and resume: that call is repeated")
+    raise StorageFailed(f"{database}: the last result could not be saved; free some disk space and resume, which repeats that call")
 
 
 def kept_answers(database: Path) -> Iterator[tuple[str, Label | ReferenceFailed, float]]:
-    """Return hash, result and wall time of all stored results; unreadable files are skipped."""
+    """Iterate over hash, result and wall time of all stored results; unreadable files are skipped."""
     for folder in _folders(database):
         for path in sorted(folder.glob("*.json")) if _is_ours(folder) else []:
             try:
@@ -96,7 +96,7 @@ def kept_answers(database: Path) -> Iterator[tuple[str, Label | ReferenceFailed,
 
 
 def forget_kept(database: Path) -> None:
-    """Remove the files of results that are in the ledger."""
+    """Remove the files of stored results after they have been recorded in the ledger."""
     for folder in _folders(database):
         if _is_ours(folder):
             for path in folder.glob("*.json*"):

@@ -30,16 +30,16 @@ Evaluate = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray]]
 
 
 def _load_chgnet() -> Evaluate:
-    """CHGNet with one pass backwards: its own calculator takes two, each ready for a second derivative.
+    """Return CHGNet with one backward pass, where its own calculator takes two that both keep the graph for second derivatives.
 
-    The numbers are those of `CHGNetCalculator` to single precision, in half the time.
+    The results are those of `CHGNetCalculator` to single precision, in half the time.
     """
     import torch
     from chgnet.model import CHGNet
     from pymatgen.core import Lattice, Structure
 
     model = CHGNet.load(verbose=False, use_device="cpu").eval().requires_grad_(False)
-    # An atom without neighbours has the energy of a free atom and no force; there is nothing to warn of.
+    # An atom without neighbours has the energy of a free atom and no force, so the warning is not needed.
     model.graph_converter.set_isolated_atom_response("ignore")
 
     def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
@@ -74,12 +74,12 @@ def _load_sevennet() -> Evaluate:
 
 @lru_cache(maxsize=4)
 def mace_calculator(file: str) -> Any:
-    """ASE's calculator of a MACE model.
+    """Return an ASE calculator of a MACE model.
 
-    A model file of MACE's is a pickled module: opening it runs what is in it. It is opened because the user named it.
+    A MACE model file is a pickled module, so opening it can run code. Only files that the user names are opened.
 
     Raises:
-        BadInput: no such file, or not a MACE model.
+        BadInput: the file does not exist or is not a MACE model.
     """
     if not Path(file).is_file():
         raise BadInput(f"mace:{file}: no such model file; write mace:FILE with a model trained by mace_run_train or downloaded")
@@ -88,7 +88,7 @@ def mace_calculator(file: str) -> Any:
 
         try:
             return MACECalculator(model_paths=file, device="cpu", default_dtype="float64")
-        except Exception as error:  # whatever a wrong pickle raises
+        except Exception as error:  # unpickling raises exceptions of any type
             raise BadInput(f"mace:{file}: not a MACE model ({type(error).__name__}: {' '.join(str(error).split())[:100]})") from error
 
 
@@ -105,7 +105,7 @@ def _load_mace(file: str) -> Evaluate:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The packages' own chatter is kept off the terminal."""
+    """Context that suppresses warnings and standard output of the packages."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
@@ -113,7 +113,7 @@ def _quiet() -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _load(name: str) -> Evaluate:
-    """Loaded once a process."""
+    """Load a potential, once per process."""
     kind, _, file = name.partition(":")
     with _quiet():
         if kind == "mace":
@@ -123,7 +123,7 @@ def _load(name: str) -> Evaluate:
 
 PACKAGES = {"chgnet": "chgnet", "sevennet": "sevenn", "mace": "mace"}
 EXTRAS = {"mace": "mace"}
-"""Where a package is installed with another extra than `surrogates`: mace-torch and sevenn want different versions of e3nn."""
+"""Extra that installs a package, if it is not `surrogates`; mace-torch and sevenn need different versions of e3nn."""
 
 
 class SurrogateReference:
@@ -146,14 +146,18 @@ class SurrogateReference:
         self._version = version("mace-torch" if kind == "mace" else PACKAGES[kind])
 
     def settings(self) -> dict[str, Any]:
-        """Name and version."""
+        """Return name and version of the potential."""
         return {"engine": self.name, "version": self._version}
 
     def k_points(self, atoms: Atoms) -> None:
-        """None, since a potential has no k-points."""
+        """Return None, since a potential has no k-points."""
 
     def label(self, atoms: Atoms) -> Label:
-        """Evaluate the potential."""
+        """Evaluate the potential.
+
+        Raises:
+            ReferenceFailed: the package raised an exception, or a result is not finite.
+        """
         started = time.process_time()
         try:
             with warnings.catch_warnings():
@@ -162,7 +166,7 @@ class SurrogateReference:
             if stress.shape == (3, 3):
                 stress = full_3x3_to_voigt_6_stress(stress)
             label = Label(energy, forces, stress, core_seconds=time.process_time() - started)
-        except Exception as error:  # The packages raise bare exceptions, for isolated atoms among others.
+        except Exception as error:  # the packages raise bare exceptions, for instance for isolated atoms
             raise ReferenceFailed(f"{self.name}: {type(error).__name__}: {error}") from error
         if not (np.isfinite(label.energy) and np.isfinite(label.forces).all() and np.isfinite(label.stress).all()):
             raise ReferenceFailed(f"{self.name}: a result is not a finite number")

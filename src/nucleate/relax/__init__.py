@@ -1,1 +1,1 @@
-"""Relaxation of positions and cells, in batches on a potential or one by one on a reference."""
+"""Relaxation of positions and cells, in batches on a potential or on a reference."""

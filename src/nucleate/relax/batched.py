@@ -1,4 +1,4 @@
-"""Batched relaxation: structures that finish are replaced by waiting ones, and each stops by its own criterion."""
+"""Batched relaxation: each structure has its own stopping criterion, and finished structures are replaced by waiting ones."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS = (
     "out of steps",
 )
 LESS_KNOWN = 1.5
-"""Growth of the uncertainty along a relaxation that counts as leaving what the committee knows."""
+"""Growth of the uncertainty, relative to the initial structure, above which a relaxation may stop as `uncertain`."""
 MOST_FORCE = 1e4
-"""eV/Å on an atom."""
+"""Largest force on an atom, eV/Å; a larger one stops the relaxation as `exploded`."""
 _STOPS = (CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS)
 
 
@@ -41,13 +41,13 @@ class Relaxed:
     """Result of a relaxation.
 
     Attributes:
-        atoms: the last geometry; after an explosion or collapse, the last sound one is not kept: do not use it.
-        energy: enthalpy of the cell on the surface, eV.
+        atoms: the last geometry. It is meaningless if the relaxation exploded or collapsed.
+        energy: enthalpy of the cell, eV.
         sigma: uncertainty of the energy, eV/atom.
         fmax: largest force on an atom, eV/Å.
         stop: one of `converged`, `uncertain`, `stalled`, `exploded`, `collapsed`, `out of steps`.
         steps: steps taken.
-        guard: what ended an explosion or a collapse, in words; empty otherwise.
+        guard: why the relaxation stopped as `exploded` or `collapsed`; empty otherwise.
     """
 
     atoms: Atoms
@@ -70,14 +70,14 @@ class Relaxed:
 
 
 class CommitteeSurface:
-    """Energy surface of a committee's mean, with its calibrated spread as uncertainty.
+    """Energy surface of the mean of a committee, with its calibrated standard deviation as uncertainty.
 
-    Holds the neighbour list of the batch under way.
+    The object keeps the neighbour list of the current batch.
 
     Args:
-        potential: what to ask.
-        sigma_factor: calibration factor on the committee's standard deviation.
-        skin: margin of the neighbour list, Å.
+        potential: a potential or committee.
+        sigma_factor: calibration factor of the committee's standard deviation.
+        skin: skin of the neighbour list, Å.
     """
 
     def __init__(self, potential: Potential, sigma_factor: float = 1.0, skin: float = 0.4):
@@ -88,11 +88,11 @@ class CommitteeSurface:
         self._layout: object | None = None
 
     def __call__(self, batch: CrystalBatch) -> Evaluation:
-        """Energy, forces, stress and uncertainty of the batch."""
+        """Return energy, forces, stress and uncertainty of a batch."""
         edges = self.neighbours.update(batch)
         if edges is not self._edges:
             self._edges, self._layout = edges, self.potential.layout(batch, edges)
-        # An optimiser follows the committee's mean.
+        # The optimiser needs only the mean forces of the committee.
         prediction = self.potential.energy_forces_stress(batch, edges, self._layout, mean_forces=True)
         return Evaluation(
             prediction.energy.mean(0),
@@ -123,19 +123,19 @@ def relax(
         structures: starting points, any mixture of sizes.
         potential: a potential or committee.
         settings: see `RelaxSettings`.
-        sigma_factor: calibration of the committee's spread.
-        progress: Called with a `Step` whenever structures finish.
-        device: where the optimiser and potential run.
+        sigma_factor: calibration factor of the committee's standard deviation.
+        progress: called with a `Step` when structures finish.
+        device: device of the optimiser and the potential.
 
     Returns:
-        One `Relaxed` a structure, in order.
+        One `Relaxed` per structure, in order.
     """
     settings = settings or RelaxSettings()
     surface = CommitteeSurface(potential, sigma_factor)
     optimiser = make_optimiser(settings)
     pressure = settings.pressure * GPA
     results: list[Relaxed | None] = [None] * len(structures)
-    # Like sizes side by side: a batch then finishes and refills evenly.
+    # Structures are sorted by size, so that those of a batch take similar time.
     waiting = sorted(range(len(structures)), key=lambda k: len(structures[k]))
     under_way: list[int] = []
     state: State | None = None
@@ -146,7 +146,7 @@ def relax(
     while waiting or under_way:
         room = settings.capacity - sum(len(structures[k]) for k in under_way)
         fresh: list[int] = []
-        # A refill costs a new neighbour layout: wait until a tenth of the batch is free.
+        # Adding structures requires a new neighbour layout, so structures are added only when a tenth of the batch is free.
         if waiting and (not under_way or room >= 0.1 * settings.capacity):
             while waiting and (len(structures[waiting[0]]) <= room or not (under_way or fresh)):
                 fresh.append(waiting.pop(0))
@@ -156,7 +156,7 @@ def relax(
             added = replace(added, ids=torch.tensor(fresh, device=device))
             if state is not None:
                 surface.neighbours.keep(torch.arange(len(under_way)), state.batch, len(fresh))
-            # The newcomers' first look goes through a list of their own.
+            # New structures are first evaluated with a separate neighbour list, without those that are already in the batch.
             newcomers = optimiser.init(start(added, CommitteeSurface(potential, sigma_factor, skin=0.0), pressure, settings.variable_cell))
             state = newcomers if state is None else State.concatenate(state, newcomers)
             best = torch.cat([best, newcomers.enthalpy])
@@ -185,7 +185,7 @@ def relax(
 def _judge(
     state: State, best: Tensor, since: Tensor, volume0: Tensor, sigma0: Tensor, settings: RelaxSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Why each structure must stop, as an index into `_STOPS`, -1 to go on; and the record of progress."""
+    """Return for each structure the index of its stop reason in `_STOPS` (-1 to continue), its lowest enthalpy, and its idle steps."""
     counts = state.batch.counts
     progress = state.enthalpy < best - settings.progress * counts
     best = torch.minimum(best, torch.nan_to_num(state.enthalpy, nan=torch.inf))
@@ -208,7 +208,7 @@ def _judge(
     mark(volume < low, COLLAPSED)
     mark(settled, CONVERGED)
     if settings.sigma_stop is not None:
-        # Random cells set out where the committee knows little; what ends a relaxation is that it knows less and less.
+        # Random cells have a large uncertainty from the start, so a relaxation stops only if its uncertainty has also grown.
         mark((state.sigma > settings.sigma_stop) & (state.sigma > LESS_KNOWN * sigma0), UNCERTAIN)
     mark(since >= settings.patience, STALLED)
     mark(state.steps >= settings.max_steps, OUT_OF_STEPS)
@@ -216,25 +216,25 @@ def _judge(
 
 
 def _flatness(cells: Tensor) -> Tensor:
-    """(n,) Å between the nearest lattice planes across a cell vector; NaN where a cell has no volume."""
+    """Return the (n,) smallest distance between lattice planes across a cell vector, Å; NaN for a cell without volume."""
     result: Tensor = 1 / torch.linalg.inv_ex(cells).inverse.norm(dim=1).amax(1)
     return result
 
 
 def _guard(state: State, k: int, volume0: Tensor, settings: RelaxSettings) -> str:
-    """Which guard stopped structure `k`."""
+    """Return why structure `k` exploded or collapsed."""
     fmax, volume = float(state.largest_force()[k]), float(state.batch.volumes[k] / volume0[k])
     low, high = settings.volume_range
     flat = float(_flatness(state.batch.cells)[k])
     if not math.isfinite(float(state.enthalpy[k])) or not math.isfinite(fmax):
         return "energy or a force is not a finite number"
     if fmax > MOST_FORCE:
-        return f"a force of {fmax:.3g} eV/Å, limit {MOST_FORCE:g}"
+        return f"a force is {fmax:.3g} eV/Å, above the limit of {MOST_FORCE:g} eV/Å"
     if volume > high:
-        return f"the volume grew {volume:.2f} times, relax.volume_range allows {high:g}"
+        return f"the volume is {volume:.2f} times the initial one; relax.volume_range allows {high:g}"
     if volume < low:
-        return f"the volume shrank to {volume:.2f}, relax.volume_range allows {low:g}"
-    return f"lattice planes came within {flat:.2g} Å, limit {FLATTEST:g}"
+        return f"the volume is {volume:.2f} times the initial one; relax.volume_range allows {low:g}"
+    return f"lattice planes are {flat:.2g} Å apart, below the limit of {FLATTEST:g} Å"
 
 
 def _collect(
@@ -246,6 +246,7 @@ def _collect(
     volume0: Tensor,
     settings: RelaxSettings,
 ) -> None:
+    """Write the results of the structures `ended` to `results`."""
     fmax = state.largest_force().cpu().numpy()
     for k, atoms in zip(ended.tolist(), state.batch.select(ended).to_atoms(), strict=True):
         results[under_way[k]] = Relaxed(

@@ -1,4 +1,4 @@
-"""Relax the structures of a file, cell and atoms, on the reference alone."""
+"""Relaxation of the structures of a file on the reference, without a potential."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 
 WRITTEN = {".cif": "cif", ".extxyz": "extxyz", ".xyz": "extxyz", ".vasp": "vasp", ".poscar": "vasp"}
-"""Format of each suffix; a suffix goes before a name such as POSCAR."""
+"""Format of each suffix; the suffix takes precedence over names such as POSCAR."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class RelaxedStructure:
     """Result for one structure of `relax_file`.
 
     Attributes:
-        number: its place in the file, from 1.
-        formula: with its atom count.
-        space_group: after relaxation.
-        energy: enthalpy, eV/atom; None where the reference failed.
-        fmax: residual force, eV/Å.
-        volume: Å³/atom.
-        steps: steps taken.
-        stop: why it ended: `converged`, `out of steps`, ..., or the reference's own words.
+        number: position in the file, starting at 1.
+        formula: formula with the number of atoms of the cell.
+        space_group: international symbol after relaxation.
+        energy: enthalpy, eV/atom; None if the reference failed.
+        fmax: largest force on an atom, eV/Å; None if the reference failed.
+        volume: volume, Å³/atom.
+        steps: number of steps taken.
+        stop: stop reason (`converged`, `out of steps`, ...), or the reference's error message.
     """
 
     number: int
@@ -81,11 +81,11 @@ class RelaxedFile:
     """Result of `relax_file`.
 
     Attributes:
-        structures: in the order of the file.
-        out: the file of those that did not fail, explode or collapse; None: all did.
-        calls: reference calls spent.
-        reference: its name.
-        surrogate: whether it only stands in for a reference.
+        structures: results in the order of the file.
+        out: file of the structures that did not fail, explode or collapse; None if there are none.
+        calls: number of reference calls.
+        reference: name of the reference.
+        surrogate: whether the reference is a surrogate.
     """
 
     structures: list[RelaxedStructure]
@@ -106,14 +106,29 @@ def relax_on_reference(
     executor: Executor | None = None,
     progress: Progress = silent,
 ) -> RelaxedFile:
-    """See `nucleate.api.relax_file`; `limits` are `fmax`, `smax` and `max_steps` of `RelaxSettings`; pressure in GPa."""
+    """Relax all structures of a file; see `nucleate.api.relax_file`.
+
+    Args:
+        path: structure file.
+        out: output file; None adds "-relaxed" to the name.
+        settings: settings of the reference.
+        limits: `fmax`, `smax` and `max_steps` of `RelaxSettings`.
+        pressure: external pressure, GPa.
+        reference: a reference in place of the one that the settings describe.
+        ledger: ledger file; None uses a temporary one.
+        executor: executor of the calculations in place of local processes.
+        progress: called with a `RelaxationStep` after each evaluation.
+
+    Raises:
+        BadInput: the file or a setting is invalid, or the output cannot be written.
+    """
     target = out if out is not None else _relaxed_name(path)
     frames = read_structures(path)
     for number, atoms in enumerate(frames, start=1):
         refuse_constraints(atoms, f"{path}, structure {number}")
     _check_format(target, len(frames))
     if target.resolve() == path.resolve():
-        raise BadInput(f"{path}: would be overwritten; choose another --out")
+        raise BadInput(f"{path}: the input file would be overwritten; choose another --out")
     try:
         steps = RelaxSettings.model_validate({**limits, "patience": limits["max_steps"], "pressure": pressure})
     except ValidationError as error:
@@ -121,14 +136,14 @@ def relax_on_reference(
         raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None
     given = reference or make_reference(settings)
     if given.surrogate and any(has_moments(atoms) for atoms in frames):
-        warnings.warn(InputNote(f"{path}: carries starting moments, which {given.name} does not use"), stacklevel=2)
+        warnings.warn(InputNote(f"{path}: starting moments are ignored, because {given.name} does not use them"), stacklevel=2)
     workers = settings.workers
     if workers is None:
         workers = 0 if given.surrogate else min(len(sched_getaffinity(0)), len(frames))
     with tempfile.TemporaryDirectory() as scratch, ledger_file(ledger if ledger is not None else Path(scratch) / "ledger.db") as record:
         before = record.count()
         with Dispatcher(given, record, workers, executor, settings.timeout) as dispatcher:
-            ends = _relax_each(frames, lambda: _Watched(dispatcher, progress), steps)
+            ends = _relax_each(frames, lambda: _ReportingPotential(dispatcher, progress), steps)
         calls = record.count() - before
     structures = [_relaxed(k + 1, frames[k], end) for k, end in enumerate(ends)]
     written = [_with_energy(end, given.name) for end in ends if isinstance(end, Relaxed) and end.usable]
@@ -137,8 +152,8 @@ def relax_on_reference(
     return RelaxedFile(structures, target if written else None, calls, given.name, given.surrogate)
 
 
-class _Watched(ReferencePotential):
-    """Reference surface that reports every evaluation."""
+class _ReportingPotential(ReferencePotential):
+    """Reference potential that reports every step as an event."""
 
     def __init__(self, dispatcher: Dispatcher, progress: Progress):
         super().__init__(dispatcher, "relax", 0)
@@ -147,19 +162,20 @@ class _Watched(ReferencePotential):
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
-        """See `ReferencePotential`."""
+        """Label all structures of a batch and report the step; see `ReferencePotential`."""
         prediction = super().energy_forces_stress(batch, edges)
         self.progress(RelaxationStep(self.dispatcher.ledger.count(), float(prediction.forces.norm(dim=-1).max())))
         return prediction
 
 
 def _relax_each(frames: list[Atoms], surface: Callable[[], ReferencePotential], settings: RelaxSettings) -> list[Relaxed | ReferenceFailed]:
+    """Relax the structures together; if one fails, relax each one separately."""
     try:
         return list(relax(frames, surface(), settings))
     except ReferenceFailed as failure:
         if len(frames) == 1:
             return [failure]
-    # One structure failed: the others go on by themselves, and the ledger answers what is done already.
+    # One structure failed. The others are relaxed one by one; calculations that are done are taken from the ledger.
     return [end for atoms in frames for end in _relax_each([atoms], surface, settings)]
 
 
@@ -186,14 +202,14 @@ def _relaxed_name(path: Path) -> Path:
 
 
 def _check_format(path: Path, count: int) -> None:
-    """Check that the output can be written, before anything is calculated."""
+    """Check that the output can be written, before calculations start."""
     kind = WRITTEN.get(path.suffix.lower()) or format_of(path)
     if kind not in WRITTEN.values():
-        raise BadInput(f"{path}: no known format to write; choose a name that ends in .cif, .extxyz or .vasp")
+        raise BadInput(f"{path}: unknown output format; choose a name that ends in .cif, .extxyz or .vasp")
     if count > 1 and kind != "extxyz":
-        raise BadInput(f"{path}: holds one structure, there are {count}; choose a name that ends in .extxyz")
+        raise BadInput(f"{path}: this format holds one structure, but there are {count}; choose a name that ends in .extxyz")
     if not path.resolve().parent.is_dir():
-        raise BadInput(f"{path}: its folder does not exist")
+        raise BadInput(f"{path}: the folder does not exist; create it or choose another --out")
 
 
 def _write_frames(path: Path, frames: list[Atoms]) -> None:

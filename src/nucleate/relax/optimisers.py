@@ -1,6 +1,6 @@
-"""Batched FIRE and L-BFGS: `init(state) -> state`, `move(state) -> state`; structures are independent.
+"""Batched FIRE and L-BFGS optimisers, `init(state) -> state` and `move(state) -> state`; structures are independent.
 
-Defaults and formulas follow ASE's optimisers of the same names, so that a batch of one walks the same path.
+Defaults and formulas follow ASE's optimisers of the same names, so that a batch of one structure follows the same trajectory.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from nucleate.relax.state import State
 
 
 class Optimiser(Protocol):
-    """Contract of an optimiser, a pure function from state to state."""
+    """Protocol of an optimiser, whose methods are pure functions from state to state."""
 
     def init(self, state: State) -> State:
-        """Add the optimiser's memory to an evaluated state."""
+        """Return an evaluated state with the optimiser's memory added."""
         ...
 
     def move(self, state: State) -> State:
-        """New coordinates from forces; the state must have been evaluated."""
+        """Return a state with new coordinates, computed from the forces of an evaluated state."""
         ...
 
 
@@ -30,8 +30,8 @@ class Fire:
     """FIRE: E. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), doi 10.1103/PhysRevLett.97.170201.
 
     Attributes:
-        maxstep: longest move of a whole structure in one step, Å.
-        dt, dtmax, nmin, finc, fdec, astart, fa: as in the paper and in ASE.
+        maxstep: largest norm of the displacement of a structure in one step, Å.
+        dt, dtmax, nmin, finc, fdec, astart, fa: parameters of the paper, named as in ASE.
     """
 
     maxstep: float = 0.2
@@ -44,7 +44,7 @@ class Fire:
     fa: float = 0.99
 
     def init(self, state: State) -> State:
-        """Zero velocities."""
+        """Return the state with zero velocities."""
         one = torch.ones_like(state.enthalpy)
         memory = {
             "row_velocity": torch.zeros_like(state.coordinates),
@@ -56,7 +56,7 @@ class Fire:
         return replace(state, memory=memory)
 
     def move(self, state: State) -> State:
-        """One FIRE step for every structure."""
+        """Take one FIRE step for every structure."""
         force, m = state.gradient_force, state.memory
         velocity, dt, mix, downhill = m["row_velocity"], m["dt"], m["mix"], m["downhill"]
         power = state.dot(force, velocity)
@@ -91,11 +91,11 @@ class Fire:
 class Lbfgs:
     """Limited-memory BFGS without line search: J. Nocedal, Math. Comp. 35, 773 (1980), doi 10.1090/S0025-5718-1980-0572855-7.
 
-    A pair of step and gradient change with no positive curvature is left out, which keeps the direction downhill.
+    Pairs of step and gradient change without positive curvature are not used, so that the search direction is downhill.
 
     Attributes:
-        maxstep: longest move of an atom in one step, Å.
-        history: pairs remembered.
+        maxstep: largest displacement of an atom in one step, Å.
+        history: number of stored pairs of step and gradient change.
         alpha: initial curvature, eV/Å², as in ASE.
     """
 
@@ -104,7 +104,7 @@ class Lbfgs:
     alpha: float = 70.0
 
     def init(self, state: State) -> State:
-        """Empty history."""
+        """Return the state with an empty history."""
         rows = state.coordinates.new_zeros(self.history, *state.coordinates.shape)
         memory = {
             "row_s": rows,
@@ -117,7 +117,7 @@ class Lbfgs:
         return replace(state, memory=memory)
 
     def move(self, state: State) -> State:
-        """One quasi-Newton step for every structure."""
+        """Take one quasi-Newton step for every structure."""
         m = state.memory
         owner = state.owner
         s_new = state.coordinates - m["row_last_x"]
@@ -125,7 +125,7 @@ class Lbfgs:
         curvature = state.dot(s_new, y_new)
         usable = (m["moved"] > 0) & (curvature > 1e-12)
         rho_new = torch.where(usable, 1 / curvature.clamp_min(1e-12), torch.zeros_like(curvature))
-        # An unusable pair enters with rho = 0 and zero rows: it changes nothing.
+        # A pair without positive curvature is stored with rho = 0 and zero rows, so that it has no effect.
         keep = usable[owner, None]
         s = torch.cat([m["row_s"][1:], torch.where(keep, s_new, torch.zeros_like(s_new)).unsqueeze(0)])
         y = torch.cat([m["row_y"][1:], torch.where(keep, y_new, torch.zeros_like(y_new)).unsqueeze(0)])
@@ -142,7 +142,7 @@ class Lbfgs:
             b = rho[k] * state.dot(y[k], z)
             z = z + (coefficients.pop() - b)[owner, None] * s[k]
         step = -z
-        # Far from a quadratic region the direction may point uphill: fall back to steepest descent there.
+        # Far from a quadratic region the direction may point uphill; steepest descent is used then.
         uphill = state.dot(step, state.gradient_force) <= 0
         step = torch.where(uphill[owner, None], state.gradient_force / self.alpha, step)
         longest = state.largest_row(step)

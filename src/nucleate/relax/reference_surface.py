@@ -1,4 +1,4 @@
-"""The reference as a potential energy surface."""
+"""Adapter that makes a reference a potential."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from nucleate.reference.dispatch import Dispatcher
 
 
 class ReferencePotential:
-    """Reference with the interface of a potential; all calls go through the ledger. One instance serves one relaxation.
+    """Reference with the interface of a potential; all calls go through the ledger.
 
-    Raises:
-        ReferenceFailed: from `energy_forces_stress`, with the engine's words.
-        BudgetExhausted: no calls left.
+    One instance is used for one relaxation, because it keeps the first geometry of each structure.
+
+    Args:
+        dispatcher: runs the calculations.
+        purpose: purpose of the calculations, for the ledger.
+        round: round of the search, for the ledger.
     """
 
     cutoff = 1.0
@@ -32,12 +35,17 @@ class ReferencePotential:
         self._first: dict[int, Atoms] = {}
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> None:
-        """See `Potential`."""
+        """Return None, since a reference has no tables of neighbours; see `Potential`."""
 
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
-        """Label all structures of a batch; each keeps the k-points of its first geometry."""
+        """Label all structures of a batch; each keeps the k-points of its first geometry.
+
+        Raises:
+            ReferenceFailed: a calculation failed.
+            BudgetExhausted: no reference calls are left.
+        """
         structures = batch.to_atoms()
         like = [self._first.setdefault(number, atoms) for number, atoms in zip(batch.ids.tolist(), structures, strict=True)]
         answers = self.dispatcher.label_many(structures, self.purpose, self.round, like=like)

@@ -13,8 +13,8 @@ class RelaxSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     optimiser: Literal["fire", "lbfgs"] = Field("lbfgs", description="Optimiser.")
-    fmax: float = Field(0.02, gt=0, le=1e3, description="Force threshold for convergence, eV/Å ...")
-    smax: float = Field(0.1, gt=0, le=1e4, description="... and threshold of the stress plus pressure, GPa.")
+    fmax: float = Field(0.02, gt=0, le=1e3, description="Convergence threshold of the force on each atom, eV/Å.")
+    smax: float = Field(0.1, gt=0, le=1e4, description="Convergence threshold of each component of stress plus pressure, GPa.")
     max_steps: int = Field(250, ge=1, le=1_000_000, description="Largest number of steps of a relaxation.")
     maxstep: float = Field(0.2, gt=0, le=10, description="Largest displacement of an atom in one step, Å.")
     variable_cell: bool = Field(True, description="Whether to relax the cell as well as the atoms.")
@@ -39,5 +39,5 @@ class RelaxSettings(BaseModel):
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         low, high = value
         if not 0 < low < 1 < high <= 1e6:
-            raise ValueError("give one factor below 1 and one above")
+            raise ValueError("give one factor below 1 and one above 1")
         return value

@@ -1,8 +1,8 @@
-"""State of an optimiser for a batch, and the evaluation of a surface in its coordinates.
+"""State of an optimiser for a batch of structures, and evaluation of an energy surface in its coordinates.
 
-Coordinates of structure b with n atoms: the n atom positions in the frame of its starting cell, and n * L, with L the
-symmetric logarithm of the deformation of its cell; the factor n balances cell against atoms, as in ASE's FrechetCellFilter
-(github.com/libAtoms/testing-framework and ASE documentation). The actual structure is `cells0 @ expm(L)`, `x @ expm(L)`.
+The coordinates of a structure with n atoms are the n atom positions x in the frame of its starting cell, and n * L, where L is the
+symmetric logarithm of the deformation of its cell. The factor n balances the cell against the atoms, as in ASE's FrechetCellFilter
+(github.com/libAtoms/testing-framework and ASE documentation). The actual cell is `cells0 @ expm(L)`, the positions are `x @ expm(L)`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from nucleate.crystals.strain import frechet_adjoint
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Energy surface at one geometry, averaged over the committee.
+    """Energy, forces, stress and uncertainty of a batch, averaged over the committee.
 
     Attributes:
-        energy: (n,), eV.
-        forces: (n_atoms, 3), eV/Å.
-        stress: (n, 3, 3), eV/Å³.
-        sigma: (n,), uncertainty of the energy, eV/atom.
+        energy: (n,) energies, eV.
+        forces: (n_atoms, 3) forces, eV/Å.
+        stress: (n, 3, 3) stresses, eV/Å³.
+        sigma: (n,) uncertainties of the energy, eV/atom.
     """
 
     energy: Tensor
@@ -39,20 +39,22 @@ Surface = Callable[[CrystalBatch], Evaluation]
 
 @dataclass(frozen=True)
 class State:
-    """State of a batch of relaxations. Rows are the atoms of all structures, then three rows of cell for each structure.
+    """State of a batch of relaxations.
+
+    The rows of coordinates are the atoms of all structures, followed by three rows for the cell of each structure.
 
     Attributes:
-        batch: the structures as they are now, float64.
+        batch: the current structures, float64.
         cells0: (n, 3, 3) starting cells, Å.
-        coordinates: (n_atoms + 3 n, 3).
-        gradient_force: (n_atoms + 3 n, 3), minus the gradient of the enthalpy.
+        coordinates: (n_atoms + 3 n, 3) coordinates.
+        gradient_force: (n_atoms + 3 n, 3) negative gradient of the enthalpy with respect to the coordinates.
         owner: (n_atoms + 3 n,) structure of each row.
-        enthalpy: (n,), eV: E + pV.
-        forces: (n_atoms, 3), eV/Å.
-        stress: (n, 3, 3), eV/Å³, of the surface alone.
-        sigma: (n,), eV/atom.
-        steps: (n,) steps taken.
-        memory: the optimiser's own per-structure and per-row tensors.
+        enthalpy: (n,) enthalpies E + pV, eV.
+        forces: (n_atoms, 3) forces, eV/Å.
+        stress: (n, 3, 3) stresses of the energy surface without the external pressure, eV/Å³.
+        sigma: (n,) uncertainties of the energy, eV/atom.
+        steps: (n,) number of steps taken.
+        memory: tensors of the optimiser, per structure or (names that begin with `row_`) per row.
     """
 
     batch: CrystalBatch
@@ -68,20 +70,20 @@ class State:
     memory: dict[str, Tensor]
 
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
-        """(n,) inner products per structure of two row tensors."""
+        """Return the (n,) inner products of two row tensors, per structure."""
         return self.enthalpy.new_zeros(len(self.batch)).index_add_(0, self.owner, (a * b).sum(-1))
 
     def largest_row(self, a: Tensor) -> Tensor:
-        """(n,) longest row of each structure."""
+        """Return the (n,) norm of the longest row of each structure."""
         return self.enthalpy.new_zeros(len(self.batch)).index_reduce_(0, self.owner, a.norm(dim=1), "amax")
 
     def largest_force(self) -> Tensor:
-        """(n,) largest force on an atom, eV/Å."""
+        """Return the (n,) largest force on an atom, eV/Å."""
         zero = self.enthalpy.new_zeros(len(self.batch))
         return zero.index_reduce_(0, self.batch.structure, self.forces.norm(dim=1), "amax")
 
     def select(self, chosen: Tensor) -> State:
-        """The structures `chosen` (int64) alone."""
+        """Return the state of the structures `chosen` (int64 indices)."""
         counts = self.batch.counts
         starts = torch.cumsum(counts, 0) - counts
         atoms = ragged_arange(starts[chosen], counts[chosen])
@@ -105,7 +107,7 @@ class State:
 
     @staticmethod
     def concatenate(first: State, second: State) -> State:
-        """Structures of `first`, then of `second`; both from the same optimiser."""
+        """Return the structures of `first` followed by those of `second`; both must belong to the same optimiser."""
         batch = CrystalBatch.concatenate([first.batch, second.batch])
         n1, n2 = len(first.batch.numbers), len(second.batch.numbers)
 
@@ -132,13 +134,13 @@ class State:
 
 
 def row_owner(batch: CrystalBatch) -> Tensor:
-    """(n_atoms + 3 n,) structure each row of coordinates belongs to."""
+    """Return the (n_atoms + 3 n,) structure of each row of coordinates."""
     cells = torch.arange(len(batch), device=batch.structure.device).repeat_interleave(3)
     return torch.cat([batch.structure, cells])
 
 
 def start(batch: CrystalBatch, surface: Surface, pressure: float, variable_cell: bool) -> State:
-    """The state of fresh relaxations, evaluated; `pressure` in eV/Å³."""
+    """Return the evaluated initial state of a batch; `pressure` is in eV/Å³."""
     n = len(batch)
     zero = batch.cells.new_zeros(3 * n, 3)
     state = State(
@@ -158,7 +160,14 @@ def start(batch: CrystalBatch, surface: Surface, pressure: float, variable_cell:
 
 
 def evaluate(state: State, surface: Surface, pressure: float, variable_cell: bool) -> State:
-    """Put the coordinates into cells and positions, ask the surface, and pull the answer back to the coordinates."""
+    """Evaluate the energy surface at the coordinates of a state; return the state with forces in these coordinates.
+
+    Args:
+        state: state with new coordinates.
+        surface: the energy surface.
+        pressure: external pressure, eV/Å³.
+        variable_cell: whether the cells are relaxed; otherwise the gradient with respect to them is zero.
+    """
     n, n_atoms = len(state.batch), len(state.batch.numbers)
     counts = state.batch.counts.to(state.coordinates.dtype).view(-1, 1, 1)
     log_strain = state.coordinates[n_atoms:].view(n, 3, 3) / counts
@@ -166,10 +175,10 @@ def evaluate(state: State, surface: Surface, pressure: float, variable_cell: boo
     per_atom = gradient.index_select(0, state.batch.structure)
     positions = (state.coordinates[:n_atoms].unsqueeze(1) @ per_atom).squeeze(1)
     batch = replace(state.batch, positions=positions, cells=state.cells0 @ gradient)
-    seen = surface(batch)
+    evaluation = surface(batch)
     volumes = batch.volumes
-    forces = seen.forces.to(positions.dtype)
-    stress = seen.stress.to(positions.dtype)
+    forces = evaluation.forces.to(positions.dtype)
+    stress = evaluation.stress.to(positions.dtype)
     atom_rows = (forces.unsqueeze(1) @ per_atom.transpose(1, 2)).squeeze(1)
     if variable_cell:
         identity = torch.eye(3, dtype=positions.dtype, device=positions.device)
@@ -183,8 +192,8 @@ def evaluate(state: State, surface: Surface, pressure: float, variable_cell: boo
         state,
         batch=batch,
         gradient_force=torch.cat([atom_rows, cell_rows]),
-        enthalpy=seen.energy.to(positions.dtype) + pressure * volumes,
+        enthalpy=evaluation.energy.to(positions.dtype) + pressure * volumes,
         forces=forces,
         stress=stress,
-        sigma=seen.sigma.to(positions.dtype),
+        sigma=evaluation.sigma.to(positions.dtype),
     )

@@ -1,1 +1,1 @@
-"""Neural network potentials that follow the contract of `nucleate.potentials.base`."""
+"""Neural network potentials that implement the protocol `nucleate.potentials.base.Potential`."""

@@ -1,4 +1,4 @@
-"""Atoms to atoms: symmetry functions into a network for each species (Behler-Parrinello networks).
+"""Behler-Parrinello networks: symmetry functions of the atomic neighbourhood as inputs of one network per species.
 
     E = sum_i NN_z(i)(G_i)
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import neighbour_edges
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, quoted
 from nucleate.potentials.networks.layers import MemberMLP
 from nucleate.potentials.networks.network import Graph, NetworkPotential
 from nucleate.potentials.networks.settings import Activation, NetworkSettings
@@ -28,48 +28,54 @@ Width = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class A2ASettings(NetworkSettings):
-    """Behler-Parrinello networks; the defaults are those of the modified functions with 32 radial and 8 x 8 angular bins."""
+    """Settings of Behler-Parrinello networks; by default the modified functions with 32 radial and 8 x 8 angular bins."""
 
     cutoff: float = Field(4.6, gt=1.0, le=12.0, description="Cutoff radius of the radial functions, Å.")
     angular_cutoff: float = Field(3.1, gt=1.0, le=12.0, description="Cutoff radius of the angular functions, Å.")
-    functions: Literal["modified", "original"] = Field("modified", description="modified: ANI's; original: Behler and Parrinello's.")
+    functions: Literal["modified", "original"] = Field(
+        "modified", description="Symmetry functions: modified as in ANI, or original as in Behler and Parrinello."
+    )
     radial_start: float = Field(0.5, ge=0, le=20, description="First radial centre, Å.")
-    radial_bins: int = Field(32, ge=1, le=256, description="Radial centres, evenly spaced up to the cutoff.")
+    radial_bins: int = Field(32, ge=1, le=256, description="Number of radial centres, evenly spaced up to the cutoff.")
     radial_eta: float = Field(16.0, gt=0, le=1e6, description="Exponent of the radial Gaussians, 1/Å^2.")
     radial_centres: list[float] = Field(
         default_factory=list, max_length=256, description="Explicit radial centres, Å, in place of radial_bins."
     )
     angular_start: float = Field(0.5, ge=0, le=20, description="First centre of the mean distance, Å.")
-    angular_bins: int = Field(8, ge=1, le=64, description="Centres of the mean distance, evenly spaced (modified).")
-    angle_bins: int = Field(8, ge=1, le=64, description="Angles, evenly spaced (modified).")
+    angular_bins: int = Field(8, ge=1, le=64, description="Number of centres of the mean distance, evenly spaced (modified).")
+    angle_bins: int = Field(8, ge=1, le=64, description="Number of angles, evenly spaced (modified).")
     angular_eta: float = Field(8.0, gt=0, le=1e6, description="Exponent of the Gaussians of the mean distance, 1/Å^2 (modified).")
-    zeta: float = Field(32.0, ge=1, le=1e4, description="Sharpness of the angle (modified).")
+    zeta: float = Field(32.0, ge=1, le=1e4, description="Exponent of the angular term (modified).")
     original_etas: list[Width] = Field(
-        default_factory=lambda: [0.01, 0.05, 0.1, 0.2], max_length=64, description="Angular etas (original), 1/Å^2."
+        default_factory=lambda: [0.01, 0.05, 0.1, 0.2],
+        max_length=64,
+        description="Exponents eta of the angular functions (original), 1/Å^2.",
     )
     original_zetas: list[Width] = Field(
-        default_factory=lambda: [1.0, 2.0, 4.0, 16.0], max_length=64, description="Angular zetas (original)."
+        default_factory=lambda: [1.0, 2.0, 4.0, 16.0], max_length=64, description="Exponents zeta of the angular functions (original)."
     )
-    learnable: bool = Field(False, description="Train centres and widths of the functions as well.")
-    hidden: list[Positive] = Field(default_factory=lambda: [128, 128, 32], max_length=32, description="Hidden layers of every species.")
+    learnable: bool = Field(False, description="Whether centres and widths of the functions are trained.")
+    hidden: list[Positive] = Field(
+        default_factory=lambda: [128, 128, 32], max_length=32, description="Widths of the hidden layers of every species."
+    )
     hidden_of: dict[str, Annotated[list[Positive], Field(max_length=32)]] = Field(
-        default_factory=dict, description="Hidden layers of single species, as H = [64, 32]."
+        default_factory=dict, description="Widths of the hidden layers of single species, such as H = [64, 32]."
     )
-    activation: Activation = Field("celu", description="Between the layers.")
-    output: Activation | None = Field(None, description="On the last layer; unset: none. gaussian: exp(-(sum G W + B)^2).")
+    activation: Activation = Field("celu", description="Activation function of the hidden layers.")
+    output: Activation | None = Field(None, description="Activation of the last layer; unset: none. gaussian: exp(-(sum G W + B)^2).")
 
 
 class A2A(NetworkPotential):
     """A committee of Behler-Parrinello networks; see `A2ASettings`.
 
     Args:
-        species: atomic numbers it knows.
+        species: atomic numbers of the supported elements.
         settings: functions and sizes.
-        seed: of the initial weights.
+        seed: random seed of the initial weights.
 
     Attributes:
-        networks: by chemical symbol, each with weights for all members.
-        feature_mean, feature_std: (n_species, n_functions), set from the training data.
+        networks: network of each chemical symbol, with weights of all members.
+        feature_mean, feature_std: (n_species, n_functions) mean and standard deviation of the functions in the training data.
     """
 
     feature_mean: Tensor
@@ -86,7 +92,7 @@ class A2A(NetworkPotential):
         symbols = [chemical_symbols[z] for z in self.species]
         unknown = sorted(set(s.hidden_of) - set(symbols))
         if unknown:
-            raise BadInput(f"hidden_of names {', '.join(unknown)}, which the data do not hold ({', '.join(symbols)})")
+            raise BadInput(f"hidden_of contains {', '.join(unknown)}, but the data contain only {', '.join(symbols)}; remove these keys")
         draw = torch.Generator().manual_seed(seed)
         self.functions = SymmetryFunctions(len(symbols), _radial(s), _angular(s))
         self.networks = nn.ModuleDict(
@@ -101,7 +107,7 @@ class A2A(NetworkPotential):
         self.register_buffer("feature_std", torch.ones(len(symbols), len(self.functions), dtype=torch.float64))
 
     def energies(self, features: Tensor, kind: Tensor) -> Tensor:
-        """(m, n_atoms, n_functions) of functions to (m, n_atoms)."""
+        """Convert (m, n_atoms, n_functions) symmetry functions to (m, n_atoms) energies in units of `energy_scale`."""
         order = torch.argsort(kind, stable=True)
         counts = torch.bincount(kind, minlength=len(self.species)).tolist()
         parts = features.index_select(1, order).split(counts, dim=1)
@@ -110,12 +116,12 @@ class A2A(NetworkPotential):
         return torch.cat(energies, dim=1).index_select(1, torch.argsort(order))
 
     def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
-        """See `NetworkPotential`."""
+        """Return the (m, n_atoms) energies in units of `energy_scale`; see `NetworkPotential`."""
         features = self.functions(vectors[0], graph)
         return self.energies(features.expand(self.members, *features.shape), graph.kind)
 
     def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool, mean: bool = False) -> tuple[Tensor, Tensor]:
-        """As in `NetworkPotential`, with the functions computed once for all members."""
+        """Return energies and edge gradients as in `NetworkPotential`, with symmetry functions computed once for all members."""
         learnable = create_graph and self.settings.learnable
         with torch.enable_grad():
             leaf = vectors.detach().clone().requires_grad_(True)
@@ -129,27 +135,27 @@ class A2A(NetworkPotential):
             (inner,) = torch.autograd.grad(energy.sum(), every, create_graph=create_graph)
             if mean:
                 inner = inner.mean(0, keepdim=True)
-            # Contracted with the functions' factors, dE/dG never meets their product a second time.
+            # Contraction of dE/dG with the factors of the angular functions avoids the product of the factors in the backward pass.
             slopes = [
                 torch.autograd.grad(terms.contract(mine), leaf, create_graph=create_graph, retain_graph=True)[0] for mine in inner.unbind()
             ]
         return energy, torch.stack(slopes)
 
     def copy_species(self, target: str, source: str) -> None:
-        """Give the network of one species the weights of another's.
+        """Copy the weights of the network of one species to that of another.
 
         Args:
             target, source: chemical symbols.
 
         Raises:
-            BadInput: not a species of the model, or networks of different sizes.
+            BadInput: a symbol is not a species of the model, or the networks have different sizes.
         """
         for symbol in (target, source):
             if symbol not in self.networks:
-                raise BadInput(f"no network of {symbol}; there are {', '.join(self.networks)}")
+                raise BadInput(f"the model has no network of {quoted(symbol, 20)}; its species are {', '.join(self.networks)}")
         theirs, mine = self.networks[source].state_dict(), self.networks[target].state_dict()
         if any(theirs[name].shape != mine[name].shape for name in mine):
-            raise BadInput(f"the networks of {source} and {target} have different sizes")
+            raise BadInput(f"the networks of {source} and {target} have different sizes; weights can only be copied between equal sizes")
         self.networks[target].load_state_dict(theirs)
 
     def fit_inputs(self, batch: CrystalBatch) -> None:
@@ -161,7 +167,7 @@ class A2A(NetworkPotential):
                 mine = features[graph.kind == index]
                 if len(mine):
                     self.feature_mean[index] = mine.mean(0)
-                    # A function that hardly varies here may vary elsewhere; it must not be blown up.
+                    # The lower bound keeps a function that hardly varies in the training data from being amplified elsewhere.
                     self.feature_std[index] = mine.std(0, unbiased=False).clamp_min(1e-2)
 
 
@@ -181,5 +187,5 @@ def _angular(s: A2ASettings) -> ModifiedAngular | OriginalAngular:
 
 
 def _bins(start: float, end: float, count: int) -> list[float]:
-    """Evenly spaced, the end left out."""
+    """Return `count` evenly spaced values from `start`, without `end`."""
     return [start + (end - start) * k / count for k in range(count)]

@@ -1,4 +1,4 @@
-"""Layers with a committee axis: every member has weights of its own, all members go through in one product."""
+"""Layers with a committee axis: every member has its own weights, and all members are evaluated in one product."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ ACTIVATIONS: dict[str, Activation] = {
     "softplus": lambda x: nn.functional.softplus(x) - math.log(2.0),
     "gaussian": lambda x: torch.exp(-x * x),
 }
-"""By name. `celu` with alpha 0.1 as in ANI; `softplus` is zero at zero as in SchNet; `gaussian` is the unit exp(-(sum G W + B)^2)."""
+"""Activation functions by name: `celu` with alpha 0.1 as in ANI, `softplus` shifted to zero at zero as in SchNet, `gaussian` exp(-x^2)."""
 
 
 class MemberLinear(nn.Module):
     """A linear map for each member.
 
     Args:
-        members: m.
+        members: number of members m.
         inputs, outputs: sizes.
-        draw: of the initial weights: normal with variance gain^2 / inputs; biases are zero.
-        gain: on the standard deviation.
-        bias: whether there is one.
+        draw: random generator of the initial weights, which are normal with variance gain^2 / inputs; biases are zero.
+        gain: factor of the standard deviation of the initial weights.
+        bias: whether the map has a bias.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, draw: torch.Generator, gain: float = 1.0, bias: bool = True):
@@ -40,20 +40,20 @@ class MemberLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs, dtype=torch.float64)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(m, n, inputs) to (m, n, outputs)."""
+        """Map (m, n, inputs) to (m, n, outputs)."""
         return x @ self.weight if self.bias is None else torch.baddbmm(self.bias, x, self.weight)
 
 
 class MemberMLP(nn.Module):
-    """Linear maps with an activation between them, none after the last.
+    """Multilayer perceptron for each member.
 
     Args:
-        members: m.
-        sizes: of all layers, input and output included.
-        activation: by its name in `ACTIVATIONS`.
-        draw: of the initial weights.
-        last_gain: on the last layer's initial weights.
-        last_activation: by name, or None.
+        members: number of members m.
+        sizes: sizes of all layers, including input and output.
+        activation: name in `ACTIVATIONS` of the activation between the layers.
+        draw: random generator of the initial weights.
+        last_gain: gain of the initial weights of the last layer.
+        last_activation: name of the activation after the last layer, or None.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class MemberMLP(nn.Module):
         self.last_activation = ACTIVATIONS[last_activation] if last_activation else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(m, n, sizes[0]) to (m, n, sizes[-1])."""
+        """Map (m, n, sizes[0]) to (m, n, sizes[-1])."""
         return self._after(self.layers[0](x))
 
     def standardised(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """As `forward` of (x - mean) / std, with both (sizes[0],) put into the first layer: no pass over the inputs of their own."""
+        """Return `forward((x - mean) / std)`; mean and std (sizes[0],) are merged into the first layer to save a pass over the inputs."""
         first = cast(MemberLinear, self.layers[0])
         assert first.bias is not None
         weight = first.weight / std.unsqueeze(1)
@@ -91,11 +91,11 @@ class MemberMLP(nn.Module):
 
 
 def cosine_cutoff(distance: Tensor, cutoff: float) -> Tensor:
-    """f_c = (1 + cos(pi r / r_c)) / 2 within the cutoff, 0 beyond (J. Behler, M. Parrinello, doi 10.1103/PhysRevLett.98.146401)."""
+    """Return (1 + cos(pi r / r_c)) / 2 within the cutoff, 0 beyond (J. Behler, M. Parrinello, doi 10.1103/PhysRevLett.98.146401)."""
     return torch.where(distance < cutoff, 0.5 + 0.5 * torch.cos(distance * (math.pi / cutoff)), torch.zeros_like(distance))
 
 
 def smooth_cutoff(distance: Tensor, cutoff: float) -> Tensor:
-    """1 - 6 x^5 + 15 x^4 - 10 x^3 with x = r / r_c: value, slope and curvature vanish at the cutoff."""
+    """Return 1 - 6 x^5 + 15 x^4 - 10 x^3 with x = r / r_c, whose value and first two derivatives vanish at the cutoff."""
     x = (distance / cutoff).clamp(max=1.0)
     return 1 - x**3 * (10 + x * (6 * x - 15))

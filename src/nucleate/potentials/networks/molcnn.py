@@ -1,15 +1,15 @@
-"""The molecular convolution network: bonds are convolutions of atoms, angles are convolutions of bonds.
+"""Molecular convolution network: bonds are convolutions of atoms, and angles are convolutions of bonds.
 
     atoms    t1_i    one-hot species
     bonds    t2_ijc  = R(sum_ab w2_cab t1_ia t1_jb G(r_ij - r_c))
     angles   t3_ijkd = R(sum_cc' w3_d,z(i),cc' t2_ijc t2_ikc' G(theta_jik - theta_d))
     energy   E_i     = sum_jc a_c t2_ijc + sum_jkd b_d t3_ijkd
 
-R = ReLU, G Gaussian masks. After the molecular convolution network of E. Küçükbenli's lectures on neural networks for crystal
-structure prediction (SISSA), four species: 4 x 4 x 4 weights for bonds, 4 x 4 x 4 x 4 for angles.
+R is the ReLU, and G are Gaussian masks. The network follows the molecular convolution network of E. Küçükbenli's lectures on neural
+networks for crystal structure prediction (SISSA): four species give 4 x 4 x 4 weights for bonds and 4 x 4 x 4 x 4 for angles.
 
-Neighbours are those within a smooth cutoff, or the N nearest. The N nearest jump when two neighbours change places: the energy is then
-not continuous, forces are not its derivative there, and molecular dynamics gains or loses energy. Hence the smooth cutoff by default.
+Neighbours are all atoms within a smooth cutoff, or the N nearest ones. With the N nearest the energy is discontinuous when the set of
+neighbours changes, so that molecular dynamics does not conserve it; the smooth cutoff is therefore the default.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from nucleate.potentials.networks.symmetry_functions import triples
 
 
 class MolCNNSettings(NetworkSettings):
-    """Settings of the molecular convolution network, which has a few hundred weights."""
+    """Settings of the molecular convolution network."""
 
-    cutoff: float = Field(4.0, gt=1.0, le=12.0, description="Reach of a bond, Å.")
-    bonds: int = Field(4, ge=1, le=64, description="Kinds of bonds, N_bond.")
-    angles: int = Field(4, ge=0, le=64, description="Kinds of angles, N_angle; 0: bonds alone.")
+    cutoff: float = Field(4.0, gt=1.0, le=12.0, description="Cutoff radius of bonds, Å.")
+    bonds: int = Field(4, ge=1, le=64, description="Number of bond channels, N_bond.")
+    angles: int = Field(4, ge=0, le=64, description="Number of angle channels, N_angle; 0: only bonds.")
     neighbours: Literal["smooth", "nearest"] = Field(
-        "smooth", description="smooth: all within a smooth cutoff; nearest: the nearest ones, whose energy jumps when they change."
+        "smooth", description="Neighbours: smooth, all within a smooth cutoff; nearest, the nearest ones (discontinuous energy)."
     )
-    nearest: int = Field(6, ge=1, le=64, description="How many nearest neighbours, where these are asked for.")
-    bond_start: float = Field(0.8, gt=0, le=20, description="Centre of the first bond mask, Å; the others follow up to the cutoff.")
-    bond_width: float = Field(0.5, gt=0, le=20, description="Width of a bond mask at the start, Å; trained.")
-    angle_width: float = Field(0.5, gt=0, le=10, description="Width of an angle mask at the start, radians; trained.")
-    pool: Literal["sum", "max"] = Field("sum", description="Over the angles at an atom; max: the strongest of each kind.")
+    nearest: int = Field(6, ge=1, le=64, description="Number of neighbours with neighbours = nearest.")
+    bond_start: float = Field(0.8, gt=0, le=20, description="Centre of the first bond mask, Å; the others are spaced up to the cutoff.")
+    bond_width: float = Field(0.5, gt=0, le=20, description="Initial width of the bond masks, Å; it is trained.")
+    angle_width: float = Field(0.5, gt=0, le=10, description="Initial width of the angle masks, radians; it is trained.")
+    pool: Literal["sum", "max"] = Field("sum", description="Pooling over the angles of an atom: the sum, or the maximum of each channel.")
 
 
 class MolCNN(NetworkPotential):
     """A committee of molecular convolution networks; see `MolCNNSettings`.
 
     Args:
-        species: atomic numbers it knows.
+        species: atomic numbers of the supported elements.
         settings: sizes and neighbours.
-        seed: of the initial weights.
+        seed: random seed of the initial weights.
     """
 
     settings: MolCNNSettings
@@ -66,7 +66,7 @@ class MolCNN(NetworkPotential):
         def normal(*shape: int, std: float) -> nn.Parameter:
             return nn.Parameter(torch.randn(*shape, generator=draw, dtype=torch.float64) * std)
 
-        # A bond that starts below zero never fires: the first weights are positive.
+        # Initial weights are positive, because the ReLU of a negative bond has no gradient.
         self.bond_weight = nn.Parameter(normal(s.members, n, n, s.bonds, std=1.0).detach().abs())
         self.angle_weight = normal(s.members, n, s.bonds, s.bonds, s.angles, std=1.0 / s.bonds)
         self.bond_energy = normal(s.members, s.bonds, std=0.3)
@@ -78,7 +78,7 @@ class MolCNN(NetworkPotential):
         self.angle_log_width = nn.Parameter(torch.full((s.angles,), math.log(s.angle_width), dtype=torch.float64))
 
     def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
-        """See `NetworkPotential`."""
+        """Return the (m, n_atoms) energies in units of `energy_scale`; see `NetworkPotential`."""
         s = self.settings
         centre, neighbour = graph.centre, graph.neighbour
         distance = vectors.norm(dim=-1)
@@ -96,11 +96,11 @@ class MolCNN(NetworkPotential):
             return energy
         one, two = triples(centre, graph.n_atoms)
         cosine = (vectors[:, one] * vectors[:, two]).sum(-1) / (distance[:, one] * distance[:, two])
-        # arccos has no slope at its ends; 0.999 keeps collinear neighbours finite.
+        # The derivative of arccos diverges at its ends; the factor 0.999 keeps it finite for collinear neighbours.
         angle = torch.arccos(0.999 * cosine.clamp(-1, 1))
         mask = torch.exp(-(((angle.unsqueeze(-1) - self.angle_centres) / self.angle_log_width.exp()) ** 2))
         weight = self.angle_weight[:, z_i[one]]
-        # Both orders of the arms, so that the angle does not depend on which is named first.
+        # The weights are symmetrised, so that an angle does not depend on the order of its arms.
         mixed = torch.einsum("mtc,mtd,mtcdk->mtk", bonds[:, one], bonds[:, two], weight + weight.transpose(2, 3))
         angles = torch.relu(mixed * mask)
         if s.pool == "max":
@@ -112,7 +112,7 @@ class MolCNN(NetworkPotential):
 
 
 def _nearest(distance: Tensor, centre: Tensor, n_atoms: int, count: int) -> Tensor:
-    """Indices of the `count` shortest edges of every centre, ascending."""
+    """Return the ascending indices of the `count` shortest edges of every centre."""
     order = torch.argsort(distance, stable=True)
     order = order[torch.argsort(centre[order], stable=True)]
     counts = torch.bincount(centre, minlength=n_atoms)

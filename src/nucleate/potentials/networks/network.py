@@ -1,4 +1,4 @@
-"""Base class of the networks: species, scale and shifts, pair wall, forces and stress from edge vectors."""
+"""Base class of the network potentials: species, scale and shifts, pair wall, forces and stress from edge vectors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucleate.potentials.wall import wall_energy, wall_ranges
 
 @dataclass(frozen=True)
 class Graph:
-    """Atoms and the pairs within the cutoff.
+    """Atoms of a batch and the pairs within the cutoff.
 
     Attributes:
         kind: (n_atoms,) index of each atom's species.
@@ -31,22 +31,22 @@ class Graph:
 
     @property
     def n_atoms(self) -> int:
-        """Atoms of the batch."""
+        """Number of atoms of the batch."""
         return len(self.kind)
 
 
 class NetworkPotential(LearnedModel, ABC):
-    """A committee of neural networks as a `Potential`; a family says how edge vectors become energies of atoms.
+    """A committee of neural networks as a `Potential`; a family implements `atomic_energies`.
 
     Args:
-        species: atomic numbers it knows.
-        cutoff: reach, Å.
-        members: of the committee.
-        wall_fraction, wall_strength: of the pair wall, see `wall`; strength 0: none.
+        species: atomic numbers of the supported elements.
+        cutoff: cutoff radius, Å.
+        members: number of committee members.
+        wall_fraction, wall_strength: parameters of the pair wall, see `wall`; strength 0 means no wall.
 
     Attributes:
-        energy_scale: (); eV, energies are this times the network's output.
-        energy_shift: (n_species,) eV, energy of an atom before the network speaks.
+        energy_scale: energy unit of the network's output, eV.
+        energy_shift: (n_species,) energy of an atom that is added to the network's output, eV.
     """
 
     energy_scale: Tensor
@@ -70,14 +70,14 @@ class NetworkPotential(LearnedModel, ABC):
 
     @abstractmethod
     def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
-        """Network energies in units of `energy_scale`.
+        """Return the energies of atoms in units of `energy_scale`.
 
         Args:
-            vectors: (m, n_edges, 3) from centre to neighbour, Å; the same for all members.
-            graph: who they belong to.
+            vectors: (m, n_edges, 3) vectors from centre to neighbour, Å; the same for all members.
+            graph: atoms and pairs.
 
         Returns:
-            (m, n_atoms).
+            (m, n_atoms) energies.
         """
 
     @classmethod
@@ -86,7 +86,7 @@ class NetworkPotential(LearnedModel, ABC):
         return cls(species, settings, seed).in_precision(dtype)  # type: ignore[arg-type]
 
     def in_precision(self, dtype: torch.dtype) -> Self:
-        """Weights in `dtype`; the shifts stay in double precision, as the energies they add up to."""
+        """Convert the weights to `dtype` and return the model; the energy shifts keep double precision."""
         self.to(dtype)
         self.energy_shift = self.energy_shift.double()
         return self
@@ -97,16 +97,16 @@ class NetworkPotential(LearnedModel, ABC):
         return next(self.parameters()).dtype
 
     def graph(self, batch: CrystalBatch, edges: Edges) -> tuple[Tensor, Graph]:
-        """(n_edges, 3) vectors of the pairs within the cutoff, and their graph."""
+        """Return the (n_edges, 3) vectors of the pairs within the cutoff (Å), and their graph."""
         vectors = edges.vectors(batch)
         near = (vectors.norm(dim=1) < self.cutoff).nonzero().flatten()
         kind = self.species_index[batch.numbers]
         return vectors[near].to(self.dtype), Graph(kind, edges.centre[near], edges.neighbour[near])
 
     def energy_and_slope(self, vectors: Tensor, graph: Graph, create_graph: bool, mean: bool = False) -> tuple[Tensor, Tensor]:
-        """Energies of atoms (m, n_atoms) and dE/dvector (m or, for the mean over members, 1, n_edges, 3), without shifts and wall.
+        """Return energies of atoms (m, n_atoms) in eV and dE/dvector (m, n_edges, 3) in eV/Å, without shifts and wall.
 
-        eV and eV/Å.
+        With `mean` the gradient is the mean over the members, (1, n_edges, 3).
         """
         copies = 1 if mean else self.members
         with torch.enable_grad():
@@ -116,26 +116,26 @@ class NetworkPotential(LearnedModel, ABC):
         return energy, torch.zeros_like(leaf) if slope is None else slope
 
     def mean_atomic_energies(self, batch: CrystalBatch, edges: Edges) -> Tensor:
-        """See `LearnedModel`."""
+        """Return the (n_atoms,) committee mean of the atomic energies without the pair wall, eV."""
         energy, _ = self.energy_and_slope(*self.graph(batch, edges), create_graph=False)
         return energy.detach().double().mean(0) + self.energy_shift[self.species_index[batch.numbers]]
 
     def shifts(self, batch: CrystalBatch) -> Tensor:
-        """(n_structures,) sum of the species' energy shifts, eV, float64."""
+        """Return the (n_structures,) sum of the energy shifts of the atoms, eV, float64."""
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
         return per_atom.new_zeros(len(batch)).index_add_(0, batch.structure, per_atom)
 
     def energy_forces_stress(
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False, create_graph: bool = False
     ) -> Prediction:
-        """Energies, forces and stresses of every member; see `Potential`.
+        """Predict energies, forces and stresses of every member; see `Potential`.
 
         Args:
             batch: the structures.
-            edges: their pairs; found here if left out.
-            layout: Not used.
-            mean_forces: forces and stress of the committee's mean alone, with a committee axis of one.
-            create_graph: keep what a training needs to differentiate once more.
+            edges: neighbour list; None computes it.
+            layout: not used.
+            mean_forces: whether to return forces and stress only as the mean over the committee, with a committee axis of length one.
+            create_graph: whether to keep the graph for derivatives with respect to the weights.
         """
         check_input(self.species, self.cutoff, batch, edges)
         vectors, graph = self.graph(batch, neighbour_edges(batch, self.cutoff) if edges is None else edges)
@@ -154,7 +154,7 @@ class NetworkPotential(LearnedModel, ABC):
         return Prediction(energy + wall + self.shifts(batch), forces, 0.5 * (stress + stress.transpose(-1, -2)))
 
     def _wall(self, vectors: Tensor, numbers: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
-        """Half the pair energy (n_edges,) and its gradient (n_edges, 3)."""
+        """Return half the pair energy (n_edges,) of the wall and its gradient (n_edges, 3)."""
         if self.wall_strength == 0 or not len(vectors):
             return vectors.new_zeros(len(vectors)), torch.zeros_like(vectors)
         distance = vectors.norm(dim=1).clamp_min(1e-2)

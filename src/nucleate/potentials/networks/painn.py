@@ -22,16 +22,16 @@ from nucleate.potentials.networks.settings import NetworkSettings
 
 
 class PaiNNSettings(NetworkSettings):
-    """Sizes of PaiNN."""
+    """Settings of PaiNN."""
 
-    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of one interaction, Å.")
-    features: int = Field(64, ge=2, le=512, description="Scalar features of an atom, and vector features.")
-    interactions: int = Field(2, ge=1, le=12, description="Message and update blocks.")
-    radial: int = Field(20, ge=2, le=256, description="Sine functions of the distance.")
+    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Cutoff radius of one interaction, Å.")
+    features: int = Field(64, ge=2, le=512, description="Number of scalar features of an atom, and of vector features.")
+    interactions: int = Field(2, ge=1, le=12, description="Number of message and update blocks.")
+    radial: int = Field(20, ge=2, le=256, description="Number of sine functions of the distance.")
 
 
 def add_blocks(module: nn.Module, members: int, features: int, radial: int, interactions: int, draw: torch.Generator) -> None:
-    """Give a module the weights that `pass_messages` reads: messages, filters, mixings, updates."""
+    """Add the weights that `pass_messages` uses to a module: messages, filters, mixings and updates."""
     m, f, k = members, features, interactions
     module.messages = nn.ModuleList(MemberMLP(m, [f, f, 3 * f], "silu", draw) for _ in range(k))
     module.filters = nn.ModuleList(MemberLinear(m, radial, 3 * f, draw) for _ in range(k))
@@ -40,7 +40,7 @@ def add_blocks(module: nn.Module, members: int, features: int, radial: int, inte
 
 
 def sine_basis(distance: Tensor, radial: int, cutoff: float) -> Tensor:
-    """(..., radial) sin(n pi r / r_c) / r of distances (..., 1)."""
+    """Return (..., radial) functions sin(n pi r / r_c) / r of distances (..., 1)."""
     waves = torch.arange(1, radial + 1, dtype=distance.dtype, device=distance.device) * (math.pi / cutoff)
     return torch.sin(distance * waves) / distance
 
@@ -48,7 +48,16 @@ def sine_basis(distance: Tensor, radial: int, cutoff: float) -> Tensor:
 def pass_messages(
     module: nn.Module, scalar: Tensor, vectors: Tensor, centre: Tensor, neighbour: Tensor, radial: int, cutoff: float
 ) -> tuple[Tensor, Tensor]:
-    """Scalars (m, n, f) and vectors (m, n, 3, f) of atoms after all interactions; `vectors` (m, n_edges, 3) in Å."""
+    """Return scalars (m, n, f) and vectors (m, n, 3, f) of atoms after all interactions.
+
+    Args:
+        module: module with the weights of `add_blocks`.
+        scalar: (m, n, f) initial scalar features.
+        vectors: (m, n_edges, 3) edge vectors, Å.
+        centre, neighbour: (n_edges,) atom indices.
+        radial: number of sine functions.
+        cutoff: cutoff radius, Å.
+    """
     m, n, f = scalar.shape
     distance = vectors.norm(dim=-1, keepdim=True)
     unit = (vectors / distance).unsqueeze(-1)
@@ -63,7 +72,7 @@ def pass_messages(
         scalar = scalar + torch.zeros_like(scalar).index_add(1, centre, ds)
         vector = vector + torch.zeros_like(vector).index_add(1, centre, dv)
         left, right = mixing(vector.reshape(m, n * 3, f)).view(m, n, 3, 2 * f).split(f, dim=-1)
-        # The norm has no slope at zero, where the vectors of symmetric sites lie.
+        # The derivative of the norm diverges at zero, the value for symmetric sites; the constant keeps it finite.
         norm = ((right * right).sum(2) + 1e-8).sqrt()
         a_ss, a_sv, a_vv = update(torch.cat([scalar, norm], dim=-1)).split(f, dim=-1)
         scalar = scalar + a_ss + a_sv * (left * right).sum(2)
@@ -72,12 +81,12 @@ def pass_messages(
 
 
 class PaiNN(NetworkPotential):
-    """A committee of PaiNNs; see `PaiNNSettings`.
+    """A committee of PaiNN networks; see `PaiNNSettings`.
 
     Args:
-        species: atomic numbers it knows.
-        settings: sizes.
-        seed: of the initial weights.
+        species: atomic numbers of the supported elements.
+        settings: cutoff and sizes.
+        seed: random seed of the initial weights.
     """
 
     settings: PaiNNSettings
@@ -95,7 +104,7 @@ class PaiNN(NetworkPotential):
         self.output = MemberMLP(m, [f, f // 2, 1], "silu", draw, 0.3)
 
     def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
-        """See `NetworkPotential`."""
+        """Return the (m, n_atoms) energies in units of `energy_scale`; see `NetworkPotential`."""
         scalar, _ = pass_messages(
             self, self.embedding[:, graph.kind], vectors, graph.centre, graph.neighbour, self.settings.radial, self.cutoff
         )

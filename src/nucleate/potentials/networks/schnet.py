@@ -1,6 +1,6 @@
 """SchNet: continuous-filter convolutions.
 
-    v_i <- v_i + MLP(sum_j (W v_j) * F(r_ij) f_c(r_ij)),   F a small network on Gaussians of the distance
+    v_i <- v_i + MLP(sum_j (W v_j) * F(r_ij) f_c(r_ij)),   F: small network of Gaussians of the distance
 
 K. T. Schütt et al., J. Chem. Phys. 148, 241722 (2018), doi 10.1063/1.5019779.
 """
@@ -17,21 +17,21 @@ from nucleate.potentials.networks.settings import NetworkSettings
 
 
 class SchNetSettings(NetworkSettings):
-    """Sizes of SchNet."""
+    """Settings of SchNet."""
 
-    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Reach of one interaction, Å.")
-    features: int = Field(64, ge=2, le=512, description="Features of an atom.")
-    interactions: int = Field(3, ge=1, le=12, description="Interaction blocks.")
-    radial: int = Field(32, ge=2, le=256, description="Gaussians of the distance.")
+    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Cutoff radius of one interaction, Å.")
+    features: int = Field(64, ge=2, le=512, description="Number of features of an atom.")
+    interactions: int = Field(3, ge=1, le=12, description="Number of interaction blocks.")
+    radial: int = Field(32, ge=2, le=256, description="Number of Gaussians of the distance.")
 
 
 class SchNet(NetworkPotential):
-    """A committee of SchNets; see `SchNetSettings`.
+    """A committee of SchNet networks; see `SchNetSettings`.
 
     Args:
-        species: atomic numbers it knows.
-        settings: sizes.
-        seed: of the initial weights.
+        species: atomic numbers of the supported elements.
+        settings: cutoff and sizes.
+        seed: random seed of the initial weights.
     """
 
     centres: Tensor
@@ -54,7 +54,7 @@ class SchNet(NetworkPotential):
         self.output = MemberMLP(m, [f, f // 2, 1], "softplus", draw, 0.3)
 
     def atomic_energies(self, vectors: Tensor, graph: Graph) -> Tensor:
-        """See `NetworkPotential`."""
+        """Return the (m, n_atoms) energies in units of `energy_scale`; see `NetworkPotential`."""
         distance = vectors.norm(dim=-1)
         spacing = self.centres[1]
         gaussians = torch.exp(-0.5 * ((distance.unsqueeze(-1) - self.centres) / spacing) ** 2)

@@ -18,4 +18,4 @@ class NetworkSettings(BaseModel):
     wall_fraction: float = Field(
         0.8, gt=0, le=1.2, description="Distance at which the repulsive pair wall begins, as a fraction of the sum of covalent radii."
     )
-    wall_strength: float = Field(4.0, ge=0, le=1e6, description="Factor on the screened nuclear repulsion of the wall; 0: no wall.")
+    wall_strength: float = Field(4.0, ge=0, le=1e6, description="Factor of the screened nuclear repulsion in the wall; 0: no wall.")

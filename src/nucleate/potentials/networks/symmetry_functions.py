@@ -6,7 +6,8 @@
                 G_A = 2^(1-zeta) sum_{j<k} (1 + cos(theta - theta_s))^zeta exp(-eta ((r_ij + r_ik)/2 - R_s)^2)
                       f_c(r_ij) f_c(r_ik)                                                                  modified
 
-Neighbours' species have sums of their own: one block of radial functions a species, one of angular functions a pair of species.
+The sums are separate for each species of the neighbours: one block of radial functions per species, and one block of angular functions
+per pair of species.
 
 J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007), doi 10.1103/PhysRevLett.98.146401.
 J. S. Smith, O. Isayev and A. E. Roitberg, Chem. Sci. 8, 3192 (2017), doi 10.1039/c6sc05720a.
@@ -26,7 +27,7 @@ from nucleate.potentials.networks.layers import cosine_cutoff
 from nucleate.potentials.networks.network import Graph
 
 DAMPING = 0.95
-"""On cos(theta) of the modified functions, as in NeuroChem and TorchANI: theta(cos) has no slope at 0 and 180 degrees."""
+"""Factor of cos(theta) in the modified functions, as in NeuroChem and TorchANI: the derivative of arccos diverges at 0 and 180 degrees."""
 
 
 def _values(values: Sequence[float], learnable: bool) -> nn.Parameter:
@@ -37,9 +38,9 @@ class Radial(nn.Module):
     """Radial functions of one edge.
 
     Args:
-        centres: R_s, Å.
-        eta: 1/Å^2; one for all, or one each.
-        cutoff: Å.
+        centres: centres R_s, Å.
+        eta: exponent, 1/Å^2; one for all functions, or one each.
+        cutoff: cutoff radius, Å.
         learnable: whether centres and widths are trained.
     """
 
@@ -48,29 +49,29 @@ class Radial(nn.Module):
         self.cutoff = cutoff
         self.centres = _values(centres, learnable)
         etas = [eta] * len(centres) if isinstance(eta, int | float) else eta
-        # Widths stay positive while they are learned.
+        # The logarithm is trained, so that the exponents stay positive.
         self.log_eta = _values([math.log(x) for x in etas], learnable)
 
     def __len__(self) -> int:
         return len(self.centres)
 
     def forward(self, distance: Tensor) -> Tensor:
-        """(n_edges,) to (n_edges, n_functions)."""
+        """Map (n_edges,) distances to (n_edges, n_functions) values."""
         apart = distance.unsqueeze(1) - self.centres
         return torch.exp(-self.log_eta.exp() * apart * apart) * cosine_cutoff(distance, self.cutoff).unsqueeze(1)
 
 
 class ModifiedAngular(nn.Module):
-    """ANI's angular functions, shifts of the mean distance before angles (the inner index).
+    """Angular functions of ANI; the outer index is the centre of the mean distance, the inner index is the angle.
 
     Args:
-        centres: R_s, Å.
-        angles: theta_s, radians.
-        eta: 1/Å^2.
-        zeta: sharpness of the angle.
-        cutoff: Å.
+        centres: centres R_s of the mean distance, Å.
+        angles: angles theta_s, radians.
+        eta: exponent of the mean distance, 1/Å^2.
+        zeta: exponent of the angular term.
+        cutoff: cutoff radius, Å.
         learnable: whether centres, angles and eta are trained.
-        damping: on the cosine.
+        damping: factor of the cosine.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class ModifiedAngular(nn.Module):
         return len(self.centres) * len(self.angles)
 
     def forward(self, one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (n_triples, 3) of both arms to the factors (n_triples, n_centres) and (n_triples, n_angles) of the functions."""
+        """Map the vectors (n_triples, 3) of both arms to the factors (n_triples, n_centres) and (n_triples, n_angles)."""
         first, second = one.norm(dim=1), two.norm(dim=1)
         cosine = self.damping * (one * two).sum(1) / (first * second)
         sine = (1 - cosine * cosine).clamp_min(1e-12).sqrt()
@@ -106,12 +107,12 @@ class ModifiedAngular(nn.Module):
 
 
 class OriginalAngular(nn.Module):
-    """Behler and Parrinello's angular functions: every eta with every zeta and both signs of lambda.
+    """Angular functions of Behler and Parrinello, for every combination of eta, zeta and the sign of lambda.
 
     Args:
-        etas: 1/Å^2.
-        zetas: sharpness of the angle.
-        cutoff: Å.
+        etas: exponents of the distances, 1/Å^2.
+        zetas: exponents of the angular term.
+        cutoff: cutoff radius, Å.
         learnable: whether the etas are trained.
     """
 
@@ -129,9 +130,9 @@ class OriginalAngular(nn.Module):
         return len(self.log_eta) * len(self.zetas)
 
     def forward(self, one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (n_triples, 3) of both arms to the factors (n_triples, n_etas) and (n_triples, 2 n_zetas) of the functions."""
+        """Map the vectors (n_triples, 3) of both arms to the factors (n_triples, n_etas) and (n_triples, 2 n_zetas)."""
         squares = (one * one).sum(1), (two * two).sum(1), ((one - two) ** 2).sum(1)
-        # The far side of a flat triangle may have no length in a supercell's image; its square needs no root there.
+        # Both arms may end at the same point, where the derivative of the square root of the third side would diverge.
         third = squares[2].clamp_min(1e-12).sqrt()
         first, second = squares[0].sqrt(), squares[1].sqrt()
         cosine = (one * two).sum(1) / (first * second)
@@ -141,10 +142,10 @@ class OriginalAngular(nn.Module):
 
 
 class SymmetryFunctions(nn.Module):
-    """All functions of every atom, neighbours' species apart.
+    """All symmetry functions of every atom, with separate sums for the species of the neighbours.
 
     Args:
-        n_species: kinds of atoms.
+        n_species: number of species.
         radial: functions of a pair.
         angular: functions of a triple.
     """
@@ -164,11 +165,11 @@ class SymmetryFunctions(nn.Module):
         return self.n_species * len(self.radial) + self.n_pairs * len(self.angular)
 
     def forward(self, vectors: Tensor, graph: Graph) -> Tensor:
-        """(n_edges, 3) to (n_atoms, n_functions): radial blocks by species, then angular blocks by pair of species."""
+        """Map (n_edges, 3) vectors to (n_atoms, n_functions): radial blocks by species, then angular blocks by pair of species."""
         return self.terms(vectors, graph).collect()
 
     def terms(self, vectors: Tensor, graph: Graph) -> Terms:
-        """What each edge and each triple adds to its atom."""
+        """Return the contributions of each edge and each triple to its atom."""
         distance = vectors.norm(dim=1)
         near = (distance.detach() < self.angular.cutoff).nonzero().flatten()
         arms, centre, kind = vectors[near], graph.centre[near], graph.kind[graph.neighbour[near]]
@@ -188,14 +189,16 @@ class SymmetryFunctions(nn.Module):
 
 @dataclass(frozen=True)
 class Terms:
-    """The functions before they are summed: those of triples as two factors, whose product is formed once and never differentiated.
+    """Contributions to the symmetry functions before summation.
+
+    Those of triples are stored as two factors, so that their product is not part of the backward pass.
 
     Attributes:
-        n_atoms, n_species, n_pairs: sizes.
-        radial: (n_edges, n_radial).
-        edge_place: (n_edges,) atom and species it is added to.
-        outer, inner: (n_triples, a) and (n_triples, b), with a b angular functions.
-        triple_place: (n_triples,) atom and pair of species it is added to.
+        n_atoms, n_species, n_pairs: numbers of atoms, species and pairs of species.
+        radial: (n_edges, n_radial) radial functions.
+        edge_place: (n_edges,) row (atom and species) to which each edge is added.
+        outer, inner: (n_triples, a) and (n_triples, b) factors of the a * b angular functions.
+        triple_place: (n_triples,) row (atom and pair of species) to which each triple is added.
     """
 
     n_atoms: int
@@ -208,7 +211,7 @@ class Terms:
     triple_place: Tensor
 
     def collect(self) -> Tensor:
-        """(n_atoms, n_functions)."""
+        """Return the (n_atoms, n_functions) sums."""
         rows = self.radial.new_zeros(self.n_atoms * self.n_species, self.radial.shape[1])
         radial = rows.index_add(0, self.edge_place, self.radial)
         product = (self.outer.unsqueeze(2) * self.inner.unsqueeze(1)).flatten(1)
@@ -217,7 +220,7 @@ class Terms:
         return torch.cat([radial.view(self.n_atoms, -1), angular.view(self.n_atoms, -1)], dim=1)
 
     def contract(self, slope: Tensor) -> Tensor:
-        """The sum of all functions times `slope` (n_atoms, n_functions), a number: its gradient is the functions' pulled back."""
+        """Return the scalar sum of all functions times `slope` (n_atoms, n_functions); its gradient is the vector-Jacobian product."""
         split = self.n_species * self.radial.shape[1]
         radial = slope[:, :split].reshape(-1, self.radial.shape[1]).index_select(0, self.edge_place)
         angular = slope[:, split:].reshape(-1, self.outer.shape[1] * self.inner.shape[1]).index_select(0, self.triple_place)
@@ -227,7 +230,7 @@ class Terms:
 
 
 def triples(centre: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
-    """Every unordered pair of edges that share a centre, as two lists of edge indices; `centre` ascending."""
+    """Return every unordered pair of edges with a common centre as two lists of edge indices; `centre` must be ascending."""
     counts = torch.bincount(centre, minlength=n_atoms)
     starts = torch.cumsum(counts, 0) - counts
     rank = torch.arange(len(centre), device=centre.device) - starts[centre]
