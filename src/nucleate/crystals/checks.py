@@ -10,6 +10,7 @@ from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
 from vesin import NeighborList
 
+from nucleate.crystals.images import plane_distances
 from nucleate.errors import BadInput, InputNote
 
 MOST_ATOMS = 1_000_000
@@ -67,12 +68,6 @@ def check_atoms(atoms: Atoms, where: str) -> None:
     occupancy = atoms.info.get("occupancy")
     if isinstance(occupancy, dict) and any(sum(site.values()) < 0.999 or len(site) > 1 for site in occupancy.values()):
         raise BadInput(f"{where}: partly occupied sites; give an ordered structure")
-
-
-def plane_distances(cell: np.ndarray) -> np.ndarray:
-    """(3,) Å between neighbouring lattice planes across each cell vector."""
-    result: np.ndarray = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    return result
 
 
 def refuse_close_atoms(atoms: Atoms, where: str) -> None:

@@ -20,6 +20,8 @@ import spglib
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
+from nucleate.crystals.images import lattice_translations
+
 SYMMETRY_PRECISION = 1e-4
 """Å; how closely atoms must coincide for an operation to count as a symmetry."""
 SLACK = 1e-6
@@ -216,9 +218,7 @@ def _cheapest(cell: np.ndarray, length: float, turns: np.ndarray) -> tuple[int, 
 
 def _vectors_within(cell: np.ndarray, length: float) -> np.ndarray:
     """(n, 3) integers of all lattice vectors shorter than `length` (Å), zero left out, one of each pair."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    reach = np.floor(length / heights).astype(int)
-    grid = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1).reshape(-1, 3)
+    grid = lattice_translations(cell, length, low=0.0, high=0.0)
     grid = grid[len(grid) // 2 + 1 :]
     result: np.ndarray = grid[np.linalg.norm(grid @ cell, axis=1) < length]
     return result
