@@ -35,8 +35,8 @@ from nucleate.spins.dft.liechtenstein import (
     summed_couplings,
     transverse_couplings,
 )
-from nucleate.spins.dft.mapping import magnetic_sites, pairs_within
 from nucleate.spins.dft.paw_states import PAWStates
+from nucleate.spins.geometry import magnetic_sites, pairs_within
 from nucleate.spins.symmetry import inside, symmetrised
 
 DIRECT = 1500
