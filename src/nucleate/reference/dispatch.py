@@ -8,16 +8,16 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import suppress
 from typing import Any
 
 from ase import Atoms
 
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
 from nucleate.processes.interrupts import check, listening
+from nucleate.processes.limits import OutOfTime, time_limit
 from nucleate.processes.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
 from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.ledger import RETRY, Ledger
@@ -29,10 +29,6 @@ FALSE_STARTS = 3
 """Workers that may die one after the other as they begin, once others have begun: somebody kills them, or memory is short."""
 
 
-class _OutOfTime(BaseException):
-    """Not an `Exception`: an engine that catches everything must not swallow it."""
-
-
 def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answer, float]:
     """Run one calculation in this process; return the label or failure, and the wall time in seconds.
 
@@ -42,11 +38,11 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
     answer: object
     try:
         if threading.current_thread() is threading.main_thread():
-            with listening(), engines_end_with_failure(), _limited(timeout):
+            with listening(), engines_end_with_failure(), time_limit(timeout):
                 answer = reference.label(atoms.copy())
         else:
             answer = reference.label(atoms.copy())
-    except _OutOfTime:
+    except OutOfTime:
         answer = _overrun(timeout)
     except ReferenceFailed as failure:
         # Of an interrupt that the engine took for trouble of its own no failure is made.
@@ -60,38 +56,6 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
         check()
         answer = ReferenceFailed(said(error))
     return checked_answer(answer, atoms), time.monotonic() - started
-
-
-@contextmanager
-def _limited(timeout: float | None) -> Iterator[None]:
-    """Raises `_OutOfTime` in the block after `timeout` seconds, and only there."""
-    if timeout is None:
-        yield
-        return
-    running = True
-
-    def out_of_time(number: int, frame: FrameType | None) -> None:
-        if running:
-            raise _OutOfTime
-
-    began = time.monotonic()
-    previous = signal.signal(signal.SIGALRM, out_of_time)
-    outer, interval = signal.getitimer(signal.ITIMER_REAL)
-    try:
-        try:
-            # Again every second: some engines pass over the first.
-            signal.setitimer(signal.ITIMER_REAL, timeout, 1.0)
-            yield
-        finally:
-            # The alarm may go off on this very line; the next one is a second away.
-            running = False
-    finally:
-        running = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        if outer:
-            # Somebody else's alarm, a caller's or a test's.
-            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-3), interval)
 
 
 def _overrun(timeout: float | None) -> ReferenceFailed:
