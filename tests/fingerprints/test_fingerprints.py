@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk, make_supercell
+from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
+from scipy.special import sph_harm_y
 
-from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints, leaders, nearest
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints, leaders, nearest, power_spectra
+from nucleate.potentials.basis import radial
 
 
 def crystals(make_crystal):
@@ -80,3 +85,29 @@ def test_farthest_points():
     vectors = np.array([[0.0], [1.0], [5.0], [5.1], [9.0]])
     assert farthest_points(vectors, 3, first=0) == [0, 4, 2]
     assert sorted(farthest_points(vectors, 50, first=2)) == [0, 1, 2, 3, 4]
+
+
+def test_power_spectra_agree_with_plain_sums_over_neighbours(make_crystal):
+    for atoms in crystals(make_crystal)[:2]:
+        i, j, d, D = neighbor_list("ijdD", atoms, 5.0)
+        radius = radial(torch.tensor(d)[:, None], 6, 5.0)[0][:, :, 0].numpy()
+        theta, phi = np.arccos(D[:, 2] / d), np.arctan2(D[:, 1], D[:, 0])
+        wanted = np.zeros((len(atoms), 2, 4, 6))
+        for s, number in enumerate((17, 11)):
+            for atom in range(len(atoms)):
+                mine = (i == atom) & (atoms.numbers[j] == number)
+                for l in range(4):
+                    for m in range(-l, l + 1):
+                        # The sum of squares over m is the same for complex and real harmonics.
+                        y = sph_harm_y(l, m, theta[mine], phi[mine])
+                        wanted[atom, s, l] += np.abs(y @ radius[mine]) ** 2
+        found = power_spectra(CrystalBatch.from_atoms([atoms]), (17, 11), 6, 5.0).numpy()
+        assert np.allclose(found, wanted.reshape(len(atoms), -1), rtol=1e-4, atol=1e-5 * wanted.max())
+
+
+def test_power_spectra_do_not_change_under_rotation(make_crystal):
+    atoms = crystals(make_crystal)[2]
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array @ Rotation.random(random_state=3).as_matrix(), scale_atoms=True)
+    one, two = (power_spectra(CrystalBatch.from_atoms([a]), (11, 17), 4, 4.5) for a in (atoms, turned))
+    assert torch.allclose(one, two, rtol=1e-4, atol=1e-5 * float(one.max()))

@@ -16,7 +16,8 @@ from nucleate.reference.base import K_POINTS, asked_of_engine
 from nucleate.reference.kpoints import k_grid
 from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.dft.dimers import dimer_coupling, host_pairs, put_in
-from nucleate.spins.dft.mapping import MappingSettings, map_couplings, pairs_within
+from nucleate.spins.dft.mapping import MappingSettings, map_couplings
+from nucleate.spins.geometry import pairs_within
 from nucleate.spins.order.curie import coupling_waves, leading_order
 from nucleate.spins.shells import on_shells
 from nucleate.spins.symmetry import pair_map, symmetrised

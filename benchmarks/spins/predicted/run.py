@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.dft.mapping import pairs_within
+from nucleate.spins.geometry import pairs_within
 from nucleate.spins.models.data import Pairs
 from nucleate.spins.models.training import PairTraining, fit_pairs
 from nucleate.spins.order.curie import leading_order

@@ -10,6 +10,7 @@ from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
 from vesin import NeighborList
 
+from nucleate.crystals.images import plane_distances
 from nucleate.errors import BadInput, InputNote
 
 MOST_ATOMS = 1_000_000
@@ -76,12 +77,6 @@ def check_atoms(atoms: Atoms, where: str) -> None:
     occupancy = atoms.info.get("occupancy")
     if isinstance(occupancy, dict) and any(sum(site.values()) < 0.999 or len(site) > 1 for site in occupancy.values()):
         raise BadInput(f"{where}: sites are partly occupied; give an ordered structure")
-
-
-def plane_distances(cell: np.ndarray) -> np.ndarray:
-    """Return the (3,) distances between neighbouring lattice planes across each cell vector, Å."""
-    result: np.ndarray = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    return result
 
 
 def refuse_close_atoms(atoms: Atoms, where: str) -> None:

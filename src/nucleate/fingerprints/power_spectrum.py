@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from ase import Atoms
+from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import neighbour_edges
@@ -23,6 +24,28 @@ RADIAL = 8
 CHUNK = 200
 TOLERANCE = 0.03
 """Largest distance between fingerprints of one crystal. Relaxed duplicates differ by at most 0.01; diamond and lonsdaleite by 0.04."""
+
+
+def power_spectra(batch: CrystalBatch, species: Sequence[int], radial: int, cutoff: float) -> Tensor:
+    """Power spectra of the atoms of a batch.
+
+    Args:
+        batch: Structures.
+        species: All atomic numbers that occur; their order is that of the blocks of features.
+        radial: Number of radial functions.
+        cutoff: Cutoff radius in Å.
+
+    Returns:
+        (n_atoms, n_species * 4 * radial) float32: p_skl for l = 0..3 of each neighbour species s.
+    """
+    edges = neighbour_edges(batch, cutoff)
+    index = torch.full((120,), -1, dtype=torch.int64)
+    index[torch.tensor(species)] = torch.arange(len(species))
+    layout = make_layout(batch, edges, index, len(species), 4000)
+    basis = EdgeBasis.compute(layout, edges.vectors(batch).float(), radial, cutoff)
+    degree_sum = torch.zeros(L_MAX + 1, N_LM)
+    degree_sum[torch.tensor(DEGREES), torch.arange(N_LM)] = 1.0
+    return (degree_sum @ basis.atomic**2).reshape(len(batch.numbers), -1)
 
 
 def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndarray:
@@ -45,20 +68,12 @@ def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndar
 def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
     """Return the fingerprints of at most `CHUNK` structures."""
     batch = CrystalBatch.from_atoms(structures)
-    edges = neighbour_edges(batch, CUTOFF)
-    index = torch.full((120,), -1, dtype=torch.int64)
-    index[torch.tensor(species)] = torch.arange(len(species))
-    layout = make_layout(batch, edges, index, len(species), 4000)
-    basis = EdgeBasis.compute(layout, edges.vectors(batch).float(), RADIAL, CUTOFF)
-    degree_sum = torch.zeros(L_MAX + 1, N_LM)
-    degree_sum[torch.tensor(DEGREES), torch.arange(N_LM)] = 1.0
-    power = (degree_sum @ basis.atomic**2).reshape(len(batch.numbers), -1)
+    power = power_spectra(batch, species, RADIAL, CUTOFF)
     counts = batch.counts
     pooled = []
-    kind = index[batch.numbers]
     # Mean and deviation are computed separately for the atoms of each species.
     for k in range(len(species)):
-        mine = (kind == k).nonzero().flatten()
+        mine = (batch.numbers == species[k]).nonzero().flatten()
         owner = batch.structure[mine]
         number = torch.bincount(owner, minlength=len(batch)).clamp_min(1).unsqueeze(1)
         mean = power.new_zeros(len(batch), power.shape[1]).index_add_(0, owner, power[mine]) / number

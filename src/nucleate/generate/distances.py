@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nucleate.crystals.images import lattice_translations
+
 
 def image_shifts(cell: np.ndarray, cutoff: float) -> np.ndarray:
     """Return the lattice translations that can bring two atoms within the cutoff.
@@ -16,11 +18,7 @@ def image_shifts(cell: np.ndarray, cutoff: float) -> np.ndarray:
         (K, 3) integer translations in units of the lattice vectors, the first of which is zero. They are complete for pairs whose
         fractional difference has been rounded into [-1/2, 1/2].
     """
-    # |f_i| times the distance of the lattice planes across axis i is at most the distance itself.
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    reach = np.floor(cutoff / heights + 0.5).astype(int)
-    axes = [np.arange(-n, n + 1) for n in reach]
-    shifts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    shifts = lattice_translations(cell, cutoff)
     order = np.argsort((shifts != 0).any(axis=1), kind="stable")
     return shifts[order].astype(float)
 

@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 
 import numpy as np
 
 from nucleate.errors import GenerationFailed, quoted
 from nucleate.generate.base import Candidate
 from nucleate.processes.interrupts import check, listening
+from nucleate.processes.limits import OutOfTime, available_cores, time_limit
 from nucleate.processes.workers import become_worker
 
 log = logging.getLogger(__name__)
@@ -48,10 +48,6 @@ CHUNKS_PER_WORKER = 8
 
 class NotPlaced(Exception):
     """A builder could not place the atoms of a structure; the message is the reason."""
-
-
-class _TimeUp(BaseException):
-    """Raised at the time limit. It is not an `Exception`, so that no `except Exception` of a builder suppresses it."""
 
 
 def make_many(
@@ -143,17 +139,10 @@ def _reasons(failures: Counter[str]) -> str:
     return "; ".join(f"{number} times: {quoted(reason)}" for reason, number in failures.most_common(3))
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _one(build: Build, seed: int, seconds: float) -> Outcome:
     try:
         return _within(lambda: build(seed), seconds)
-    except _TimeUp:
+    except OutOfTime:
         return f"exceeded the time limit of {seconds:g} s"
     except NotPlaced as reason:
         return str(reason)
@@ -170,33 +159,9 @@ def _here(build: Build, seeds: list[int], seconds: float) -> Iterator[Outcome]:
 
 def _within(call: Callable[[], Candidate], seconds: float) -> Candidate:
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-        with _alarm(seconds):
+        with time_limit(seconds):
             return call()
     return _within_thread(call, seconds)
-
-
-@contextmanager
-def _alarm(seconds: float):
-    """Context that raises `_TimeUp` after a number of seconds, and restores an earlier alarm, such as that of pytest-timeout."""
-
-    active = True
-
-    def ring(number, frame):
-        # After an interrupt the block has been left, and the alarm must not raise another exception.
-        if active:
-            raise _TimeUp
-
-    began = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, ring)
-    outer, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        active = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        if outer:
-            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-3), interval)
 
 
 def _within_thread(call: Callable[[], Candidate], seconds: float) -> Candidate:
@@ -213,7 +178,7 @@ def _within_thread(call: Callable[[], Candidate], seconds: float) -> Candidate:
     helper.start()
     helper.join(seconds)
     if not box:
-        raise _TimeUp
+        raise OutOfTime
     if isinstance(box[0], BaseException):
         raise box[0]
     return box[0]

@@ -15,6 +15,8 @@ import torch
 from scipy.integrate import lebedev_rule
 from torch import Tensor
 
+from nucleate.potentials.harmonics import solid_harmonics
+
 L_MAX = 3
 N_LM = (L_MAX + 1) ** 2
 DEGREES = tuple(l for l in range(L_MAX + 1) for _ in range(2 * l + 1))
@@ -59,25 +61,7 @@ def radial(distance: Tensor, count: int, cutoff: float) -> tuple[Tensor, Tensor]
 def harmonics(unit: Tensor) -> Tensor:
     """Evaluate real spherical harmonics l = 0..3, orthonormal on the sphere, of unit vectors: (n, 3, ...) to (n, 16, ...)."""
     x, y, z = unit.unbind(1)
-    xx, yy, zz = x * x, y * y, z * z
-    one = torch.ones_like(x)
-    c0 = math.sqrt(1 / (4 * math.pi))
-    c1 = math.sqrt(3 / (4 * math.pi))
-    c2 = math.sqrt(15 / (4 * math.pi))
-    c20 = math.sqrt(5 / (16 * math.pi))
-    c33, c32 = math.sqrt(35 / (32 * math.pi)), math.sqrt(105 / (4 * math.pi))
-    c31, c30 = math.sqrt(21 / (32 * math.pi)), math.sqrt(7 / (16 * math.pi))
-    planar = xx + yy
-    return torch.stack(
-        [
-            c0 * one,
-            c1 * y, c1 * z, c1 * x,
-            c2 * x * y, c2 * y * z, c20 * (2 * zz - planar), c2 * x * z, 0.5 * c2 * (xx - yy),
-            c33 * y * (3 * xx - yy), c32 * x * y * z, c31 * y * (4 * zz - planar), c30 * z * (2 * zz - 3 * planar),
-            c31 * x * (4 * zz - planar), 0.5 * c32 * z * (xx - yy), c33 * x * (xx - 3 * yy),
-        ],
-        dim=1,
-    )  # fmt: skip
+    return solid_harmonics(x, y, z, L_MAX, dim=1)
 
 
 @lru_cache(maxsize=1)

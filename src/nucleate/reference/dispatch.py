@@ -8,17 +8,17 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from ase import Atoms
 
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
 from nucleate.processes.interrupts import check, listening
+from nucleate.processes.limits import OutOfTime, time_limit
 from nucleate.processes.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
@@ -31,10 +31,6 @@ FALSE_STARTS = 3
 """Number of successive workers that may die while they start, after others have started; they may be killed, or memory may be short."""
 
 
-class _OutOfTime(BaseException):
-    """Raised at the time limit. It is not an `Exception`, so that engines that catch every `Exception` do not suppress it."""
-
-
 def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answer, float]:
     """Run one calculation in this process; return the label or failure, and the wall time in seconds.
 
@@ -44,11 +40,11 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
     answer: object
     try:
         if threading.current_thread() is threading.main_thread():
-            with listening(), engines_end_with_failure(), _limited(timeout):
+            with listening(), engines_end_with_failure(), time_limit(timeout):
                 answer = reference.label(atoms.copy())
         else:
             answer = reference.label(atoms.copy())
-    except _OutOfTime:
+    except OutOfTime:
         answer = _overrun(timeout)
     except ReferenceFailed as failure:
         # An engine may report an interrupt as its own failure; then the interrupt is raised and no failure is recorded.
@@ -62,38 +58,6 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
         check()
         answer = ReferenceFailed(said(error))
     return checked_answer(answer, atoms), time.monotonic() - started
-
-
-@contextmanager
-def _limited(timeout: float | None) -> Iterator[None]:
-    """Context that raises `_OutOfTime` inside the block after `timeout` seconds."""
-    if timeout is None:
-        yield
-        return
-    running = True
-
-    def out_of_time(number: int, frame: FrameType | None) -> None:
-        if running:
-            raise _OutOfTime
-
-    began = time.monotonic()
-    previous = signal.signal(signal.SIGALRM, out_of_time)
-    outer, interval = signal.getitimer(signal.ITIMER_REAL)
-    try:
-        try:
-            # The alarm is repeated every second, because some engines suppress the first exception.
-            signal.setitimer(signal.ITIMER_REAL, timeout, 1.0)
-            yield
-        finally:
-            # An alarm that arrives on this line is harmless, since the next one follows a second later.
-            running = False
-    finally:
-        running = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        if outer:
-            # Restore the remaining time of an alarm that a caller has set.
-            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - began), 1e-3), interval)
 
 
 def _overrun(timeout: float | None) -> ReferenceFailed:

@@ -21,6 +21,8 @@ import spglib
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
+from nucleate.crystals.images import lattice_translations
+
 SYMMETRY_PRECISION = 1e-4
 """Tolerance of atomic positions for symmetry operations, Å."""
 SLACK = 1e-6
@@ -220,9 +222,7 @@ def _cheapest(cell: np.ndarray, length: float, turns: np.ndarray) -> tuple[int, 
 
 def _vectors_within(cell: np.ndarray, length: float) -> np.ndarray:
     """Return (n, 3) integer coordinates of all lattice vectors shorter than `length` (Å), without zero and with one of each +/- pair."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    reach = np.floor(length / heights).astype(int)
-    grid = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1).reshape(-1, 3)
+    grid = lattice_translations(cell, length, low=0.0, high=0.0)
     grid = grid[len(grid) // 2 + 1 :]
     result: np.ndarray = grid[np.linalg.norm(grid @ cell, axis=1) < length]
     return result

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from os import sched_getaffinity
 from pathlib import Path
 
 import ase.io
@@ -24,6 +23,7 @@ from nucleate.crystals.neighbours import Edges
 from nucleate.errors import BadInput, InputNote, ReferenceFailed, quoted
 from nucleate.fingerprints.matching import space_group
 from nucleate.potentials.base import Prediction
+from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference, has_moments
 from nucleate.reference.build import make_reference
@@ -139,7 +139,7 @@ def relax_on_reference(
         warnings.warn(InputNote(f"{path}: starting moments are ignored, because {given.name} does not use them"), stacklevel=2)
     workers = settings.workers
     if workers is None:
-        workers = 0 if given.surrogate else min(len(sched_getaffinity(0)), len(frames))
+        workers = 0 if given.surrogate else min(available_cores(), len(frames))
     with tempfile.TemporaryDirectory() as scratch, ledger_file(ledger if ledger is not None else Path(scratch) / "ledger.db") as record:
         before = record.count()
         with Dispatcher(given, record, workers, executor, settings.timeout) as dispatcher:

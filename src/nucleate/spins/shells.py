@@ -9,7 +9,7 @@ from ase import Atoms
 
 from nucleate.errors import BadInput
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.dft.mapping import magnetic_sites, pairs_within
+from nucleate.spins.geometry import magnetic_sites, pairs_within
 
 SAME = 1e-2
 """Distance tolerance in Å within which pairs belong to one shell."""

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nucleate.errors import BadInput, NucleateError
+from nucleate.errors import BadInput
 from nucleate.potentials.base import Potential
 from nucleate.potentials.registry import Trainable
 from nucleate.progress import Progress, Step, silent
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet, Minibatch
 from nucleate.training.data import heights
+from nucleate.training.descent import check_loss, cosine_decay
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.loss import Errors, ErrorSum, loss, squares
 from nucleate.training.parts import Part, find_parts, slice_of
@@ -98,8 +99,7 @@ class Fitting:
             value = float(self.optimiser.step(closure))
         else:
             self.optimiser.step()
-        if not math.isfinite(value):
-            raise NucleateError(f"the loss is not a number at step {self.step + 1}; lower the learning rate, then start again")
+        check_loss(value, self.step + 1)
         with torch.no_grad():
             for parameter, index, before in kept:
                 slice_of(parameter, index).copy_(before)
@@ -141,7 +141,7 @@ class Fitting:
         stage, (_, within) = self.stage(step)
         s, done = self.settings, within / stage.steps
         if s.schedule == "cosine":
-            factor = s.final_rate + (1 - s.final_rate) * 0.5 * (1 + math.cos(math.pi * done))
+            factor = cosine_decay(done, s.final_rate)
         else:
             factor = s.final_rate**done if s.schedule == "exponential" else 1.0
         return factor * min(1.0, (within + 1) / (s.warmup + 1))

@@ -20,8 +20,8 @@ import torch
 from scipy.integrate import lebedev_rule
 from torch import Tensor
 
-from nucleate.electrons.descriptors.harmonics import solid_harmonics
 from nucleate.errors import BadInput
+from nucleate.potentials.harmonics import solid_harmonics
 
 SOFT = 0.5
 """Å."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nucleate.crystals.images import lattice_translations
 from nucleate.electrons.grid import Grid
 
 EDGE = 4
@@ -43,11 +43,9 @@ def images(positions: Tensor, cell: Tensor, cutoff: float) -> AtomImages:
     inverse = torch.linalg.inv(box)
     fractions = fixed @ inverse
     margin = cutoff * inverse.norm(dim=0)
-    ranges = [
-        torch.arange(math.ceil(float(-margin[k] - fractions[:, k].max())), math.floor(float(1 + margin[k] - fractions[:, k].min())) + 1)
-        for k in range(3)
-    ]
-    shifts = torch.cartesian_prod(*ranges).to(torch.float64)
+    # Differences between an atom and a point of the cell.
+    low, high = (fractions.amin(0) - 1).cpu().numpy(), fractions.amax(0).cpu().numpy()
+    shifts = torch.from_numpy(lattice_translations(box.cpu().numpy(), cutoff, low, high)).to(fractions)
     placed = fractions[:, None] + shifts
     near = ((placed > -margin) & (placed < 1 + margin)).all(-1)
     atom, which = near.nonzero(as_tuple=True)

@@ -35,6 +35,10 @@ from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput
 from nucleate.persist.files import append_line
 from nucleate.progress import Event, Progress, silent
+from nucleate.training.descent import Descent, cosine_decay
+
+FINAL_RATE = 0.01
+"""Final learning rate relative to the initial one."""
 
 
 class ElectronTraining(BaseModel):
@@ -102,6 +106,7 @@ def train(
 
     Raises:
         BadInput: The snapshots are not compatible.
+        NucleateError: The loss is not finite.
     """
     torch.set_num_threads(settings.threads)
     make_folder(out)
@@ -234,21 +239,16 @@ def _fit(
     snapshot = torch.repeat_interleave(torch.arange(len(drawn)), torch.tensor([len(part[0]) for part in drawn]))
     generator = torch.Generator().manual_seed(settings.seed + 1)
     network.last_bias.data[:] = y.mean(0) / scale
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps, 0.01 * settings.learning_rate)
+    descent = Descent(
+        network.parameters(), settings.learning_rate, settings.weight_decay, lambda k: cosine_decay(k / settings.steps, FINAL_RATE)
+    )
     started, total = time.process_time(), 0.0
     for step in range(settings.steps):
         pick = torch.randint(len(x), (settings.batch,), generator=generator)
         weights = w[pick] * shares[:, snapshot[pick]]
         difference = network(x[pick]) - y[pick] / scale
         loss = (weights.unsqueeze(-1) * difference.square()).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        total += float(loss.detach())
-        if not np.isfinite(total):
-            raise BadInput(f"the training diverged at step {step + 1}; reduce learning_rate ({settings.learning_rate:g})")
+        total += descent.step(loss)
         if (step + 1) % 100 == 0:
             progress(NetworkStep("training", step + 1, settings.steps, total / 100, time.process_time() - started))
             total = 0.0

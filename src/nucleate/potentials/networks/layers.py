@@ -31,13 +31,23 @@ class MemberLinear(nn.Module):
         draw: random generator of the initial weights, which are normal with variance gain^2 / inputs; biases are zero.
         gain: factor of the standard deviation of the initial weights.
         bias: whether the map has a bias.
+        dtype: type of the weights, in which they are also drawn.
     """
 
-    def __init__(self, members: int, inputs: int, outputs: int, draw: torch.Generator, gain: float = 1.0, bias: bool = True):
+    def __init__(
+        self,
+        members: int,
+        inputs: int,
+        outputs: int,
+        draw: torch.Generator,
+        gain: float = 1.0,
+        bias: bool = True,
+        dtype: torch.dtype = torch.float64,
+    ):
         super().__init__()
-        weight = torch.randn(members, inputs, outputs, generator=draw, dtype=torch.float64) * (gain / math.sqrt(inputs))
+        weight = torch.randn(members, inputs, outputs, generator=draw, dtype=dtype) * (gain / math.sqrt(inputs))
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(members, 1, outputs, dtype=torch.float64)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs, dtype=dtype)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (m, n, inputs) to (m, n, outputs)."""
@@ -54,6 +64,7 @@ class MemberMLP(nn.Module):
         draw: random generator of the initial weights.
         last_gain: gain of the initial weights of the last layer.
         last_activation: name of the activation after the last layer, or None.
+        dtype: type of the weights, in which they are also drawn.
     """
 
     def __init__(
@@ -64,11 +75,12 @@ class MemberMLP(nn.Module):
         draw: torch.Generator,
         last_gain: float = 1.0,
         last_activation: str | None = None,
+        dtype: torch.dtype = torch.float64,
     ):
         super().__init__()
         last = len(sizes) - 2
         self.layers = nn.ModuleList(
-            MemberLinear(members, sizes[k], sizes[k + 1], draw, last_gain if k == last else 1.0) for k in range(last + 1)
+            MemberLinear(members, sizes[k], sizes[k + 1], draw, last_gain if k == last else 1.0, dtype=dtype) for k in range(last + 1)
         )
         self.activation = ACTIVATIONS[activation]
         self.last_activation = ACTIVATIONS[last_activation] if last_activation else None
@@ -76,6 +88,12 @@ class MemberMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (m, n, sizes[0]) to (m, n, sizes[-1])."""
         return self._after(self.layers[0](x))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Return the inputs of the last layer, (m, n, sizes[-2])."""
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return x
 
     def standardised(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Return `forward((x - mean) / std)`; mean and std (sizes[0],) are merged into the first layer to save a pass over the inputs."""

@@ -10,6 +10,7 @@ from ase import Atoms
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.spins.dft.mapping import MappingSettings, ask_states
+from nucleate.spins.geometry import nearest_images
 
 SAME_SHELL = 1.02
 """Largest distance of images that count as bonds of a pair, relative to the shortest distance."""
@@ -59,13 +60,6 @@ class DimerCoupling:
     core_seconds: float
 
 
-def image_vectors(atoms: Atoms, sites: tuple[int, int], reach: int = 2) -> np.ndarray:
-    """Return vectors (m, 3) in Å from the first site to the images of the second within `reach` cells, nearest first."""
-    images = np.stack(np.meshgrid(*([np.arange(-reach, reach + 1)] * 3), indexing="ij"), -1).reshape(-1, 3)
-    vectors = atoms.positions[sites[1]] - atoms.positions[sites[0]] + images @ atoms.cell.array
-    return vectors[np.lexsort((*vectors.T.round(6), np.linalg.norm(vectors, axis=1).round(6)))]
-
-
 def host_pairs(host: Atoms, element: str, cutoff: float) -> list[tuple[int, int]]:
     """Return one pair of sites of an element for each distance, nearest first, with the fewest equivalent images.
 
@@ -91,9 +85,8 @@ def put_in(host: Atoms, sites: tuple[int, int], elements: tuple[str, str]) -> Di
     atoms = host.copy()
     for site, element in zip(sites, elements, strict=True):
         atoms.symbols[site] = element
-    vectors = image_vectors(atoms, sites)
-    lengths = np.linalg.norm(vectors, axis=1)
-    return Dimer(atoms, sites, float(lengths[0]), int((lengths <= SAME_SHELL * lengths[0]).sum()), vectors[0])
+    vectors = nearest_images(atoms, *sites, SAME_SHELL)
+    return Dimer(atoms, sites, float(np.linalg.norm(vectors[0])), len(vectors), vectors[0])
 
 
 def dimer_coupling(dimer: Dimer, settings: MappingSettings, dispatcher: Dispatcher) -> DimerCoupling:

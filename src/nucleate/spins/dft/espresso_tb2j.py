@@ -26,8 +26,8 @@ from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
 from nucleate.persist.files import write_whole
 from nucleate.progress import Progress, Stage, silent
 from nucleate.spins.couplings import Couplings
-from nucleate.spins.dft.mapping import magnetic_sites
 from nucleate.spins.files.tb2j import read_tb2j
+from nucleate.spins.geometry import magnetic_sites
 from nucleate.spins.symmetry import inside, symmetrised
 
 PROGRAMS = {

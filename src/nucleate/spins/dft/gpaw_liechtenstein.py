@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from nucleate.crystals.images import plane_distances
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.gpaw.errors import gpaw_errors
 from nucleate.persist.files import write_whole
@@ -34,8 +35,8 @@ from nucleate.spins.dft.liechtenstein import (
     summed_couplings,
     transverse_couplings,
 )
-from nucleate.spins.dft.mapping import magnetic_sites, pairs_within
 from nucleate.spins.dft.paw_states import PAWStates
+from nucleate.spins.geometry import magnetic_sites, pairs_within
 from nucleate.spins.symmetry import inside, symmetrised
 
 DIRECT = 1500
@@ -94,7 +95,7 @@ def mesh_for(atoms: Atoms, settings: LiechtensteinSettings) -> tuple[int, int, i
     Raises:
         BadInput: The given mesh does not distinguish them.
     """
-    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+    heights = plane_distances(atoms.cell.array)
     if settings.mesh is None:
         a, b, c = (int(np.ceil(max(settings.length, 2.001 * settings.cutoff) / h)) for h in heights)
         return a, b, c

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
@@ -21,6 +20,7 @@ from nucleate.progress import Event, Progress, Step, silent
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answered, Dispatcher
 from nucleate.spins.couplings import Couplings, tensor
+from nucleate.spins.geometry import image_beyond, magnetic_sites, pairs_within
 from nucleate.spins.symmetry import pair_map
 
 MOST_ENUMERATED = 12
@@ -94,41 +94,6 @@ class Mapped:
     orbit: np.ndarray
     misfit: float
     notes: list[str]
-
-
-def magnetic_sites(atoms: Atoms, moments: dict[str, float]) -> np.ndarray:
-    """Return the indices of the atoms whose element has a moment.
-
-    Raises:
-        BadInput: There is no such atom.
-    """
-    absent = [name for name in moments if name not in atoms.get_chemical_symbols()]
-    sites = np.flatnonzero([abs(moments.get(symbol, 0.0)) > 0 for symbol in atoms.get_chemical_symbols()])
-    if not len(sites):
-        named = ", ".join(moments) or "none"
-        raise BadInput(
-            f"{atoms.get_chemical_formula()}: there is no magnetic atom (elements with a moment: {named}); give moments such as Mn=4.5"
-        )
-    if absent:
-        raise BadInput(f"{atoms.get_chemical_formula()}: moments are given for {', '.join(absent)}, which the structure does not contain")
-    return sites
-
-
-def pairs_within(atoms: Atoms, sites: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pairs of sites up to a distance, counted once: first, second (p,), shifts (p, 3).
-
-    Raises:
-        BadInput: There is no pair.
-    """
-    magnetic = atoms[sites]
-    magnetic.pbc = True
-    i, j, shifts = neighbor_list("ijS", magnetic, cutoff + 1e-3)
-    upper = (i < j) | (
-        (i == j) & ((shifts[:, 0] > 0) | ((shifts[:, 0] == 0) & ((shifts[:, 1] > 0) | ((shifts[:, 1] == 0) & (shifts[:, 2] > 0)))))
-    )
-    if not upper.any():
-        raise BadInput(f"no two magnetic atoms are within {cutoff:g} Å; increase the cutoff")
-    return i[upper], j[upper], shifts[upper].astype(int)
 
 
 def verified(signs: np.ndarray, label: Label, sites: np.ndarray, wanted: np.ndarray, settings: MappingSettings) -> np.ndarray:
@@ -296,15 +261,6 @@ def arrows(signs: np.ndarray) -> str:
     return "".join("u" if s > 0 else "d" for s in signs)
 
 
-def _image_beyond(atoms: Atoms, i: int, j: int, cutoff: float) -> float:
-    """Return the distance in Å of the nearest image of atom j beyond the cutoff."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
-    reach = np.ceil((cutoff + 2 * atoms.cell.lengths().max()) / heights).astype(int)
-    images = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), -1).reshape(-1, 3) @ atoms.cell.array
-    lengths = np.linalg.norm(atoms.positions[j] - atoms.positions[i] + images, axis=1)
-    return float(lengths[lengths > cutoff + 1e-3].min())
-
-
 def _four_state(
     atoms: Atoms, sites: np.ndarray, wanted: np.ndarray, pairs: tuple[np.ndarray, np.ndarray, np.ndarray], orbit: np.ndarray,
     settings: MappingSettings, dispatcher: Dispatcher, progress: Progress,
@@ -327,7 +283,7 @@ def _four_state(
             failures.append(f"{what}: the pair coincides with images of itself or of a pair at another distance; use a larger cell")
             continue
         images, i, j = min(choices)
-        beyond = _image_beyond(atoms, int(sites[i]), int(sites[j]), settings.cutoff)
+        beyond = image_beyond(atoms, int(sites[i]), int(sites[j]), settings.cutoff)
         notes.append(
             f"pair {sites[i]}-{sites[j]}: {images} bond{'s' * (images > 1)} per cell share the energy; images at {beyond:.2f} Å contribute"
         )

@@ -12,10 +12,8 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from pymatgen.core import Element
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.crystals.neighbours import neighbour_edges
 from nucleate.errors import BadInput
-from nucleate.potentials.basis import DEGREES, L_MAX, N_LM
-from nucleate.potentials.edge_basis import EdgeBasis, make_layout
+from nucleate.fingerprints.power_spectrum import power_spectra
 from nucleate.spins.models.data import Pairs
 
 ELEMENT_NAMES = ("group", "period", "d electrons of the ion M2+", "electronegativity", "covalent radius, Å")
@@ -78,15 +76,8 @@ def surroundings(pairs: Pairs, species: tuple[int, ...]) -> np.ndarray:
         alike.numbers[sites] = PLACEHOLDER
         structures.append(alike)
     found = []
-    degree_sum = torch.zeros(L_MAX + 1, N_LM)
-    degree_sum[torch.tensor(DEGREES), torch.arange(N_LM)] = 1.0
     for k, atoms in enumerate(structures):
-        batch = CrystalBatch.from_atoms([atoms])
-        edges = neighbour_edges(batch, CUTOFF)
-        index = torch.full((120,), -1, dtype=torch.int64)
-        index[torch.tensor(species)] = torch.arange(len(species))
-        basis = EdgeBasis.compute(make_layout(batch, edges, index, len(species), 4000), edges.vectors(batch).float(), RADIAL, CUTOFF)
-        power = (degree_sum @ basis.atomic**2).reshape(len(atoms), -1)
+        power = power_spectra(CrystalBatch.from_atoms([atoms]), species, RADIAL, CUTOFF)
         found.append(power[torch.tensor(pairs.sites[k].copy())].numpy())
     return np.array(found, dtype=float)
 

@@ -25,6 +25,7 @@ from nucleate.potentials.networks.painn import add_blocks, pass_messages, sine_b
 from nucleate.progress import Progress, Step, silent
 from nucleate.spins.models.data import Pairs
 from nucleate.spins.models.features import ELEMENT_NAMES, element_features
+from nucleate.training.descent import Descent, cosine_decay
 
 LONGEST = 12.0
 """Largest pair distance in Å that the network can represent."""
@@ -165,6 +166,7 @@ def fit_network(pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, prog
 
     Raises:
         BadInput: The pairs have no crystals, or a pair is longer than 12 Å.
+        NucleateError: The loss is not finite.
     """
     graphs = [pair_graph(pairs.take([k]), settings.cutoff) for k in range(len(pairs))]
     network = PairNetwork(settings, seed).float()
@@ -172,10 +174,9 @@ def fit_network(pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, prog
     network.scale.fill_(max(float(pairs.couplings.std()), 1e-6))
     network.dm_scale.fill_(max(float(np.sqrt((pairs.dm**2).mean())), 1e-6) if with_dm else 1.0)
     network.shift.fill_(float(pairs.couplings.mean()))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
     warm = max(1, settings.steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda k: min((k + 1) / warm, 0.5 + 0.5 * float(np.cos(np.pi * min(1.0, k / settings.steps))))
+    descent = Descent(
+        network.parameters(), settings.rate, settings.decay, lambda k: min((k + 1) / warm, cosine_decay(k / settings.steps)), clip=10.0
     )
     draw = np.random.default_rng(seed)
     size = min(settings.batch, len(pairs))
@@ -190,11 +191,7 @@ def fit_network(pairs: Pairs, settings: PairNetworkSettings, seed: int = 0, prog
         loss = (weights * ((found - j[rows]) / scale).square()).mean()
         if with_dm:
             loss = loss + (weights.unsqueeze(-1) * ((axial - d[rows]) / dm_scale).square()).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        optimiser.step()
-        schedule.step()
+        descent.step(loss)
         progress(Step("training", step + 1, settings.steps))
     return network
 
