@@ -107,7 +107,7 @@ class LabelKeys(BaseModel):
         largest = float(np.abs(stress).max())
         if largest > LARGEST_STRESS:
             raise BadInput(
-                f"{where}: the stress would be {largest:.3g} eV/Å³ ({largest / GPA:.0f} GPa); give its unit with --stress-unit, GPa or kbar, "
+                f"{where}: the stress is {largest:.3g} eV/Å³ ({largest / GPA:.0f} GPa); give its unit with --stress-unit, GPa or kbar, "
                 "or -GPa, -kbar if compression is positive"
             )
         return stress

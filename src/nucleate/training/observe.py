@@ -34,9 +34,9 @@ def histograms(model: Trainable) -> dict[str, dict[str, Any]]:
 def noise_scale(first: list[Tensor], second: list[Tensor], size: int) -> tuple[float, float]:
     """Estimate |G|^2 and the trace of the gradient's covariance over structures from the gradients of two halves of a minibatch.
 
-    With gradients g1 and g2 of b structures each, |G|^2 = g1.g2 and tr S = b |g1 - g2|^2 / 2. The noise scale tr S / |G|^2 is the batch size
-    above which larger batches have little effect: S. McCandlish et al., arXiv:1812.06162. Both estimates are unbiased, so they should be
-    averaged before they are divided.
+    With gradients g1 and g2 of b structures each, |G|^2 = g1.g2 and tr S = b |g1 - g2|^2 / 2. The noise scale tr S / |G|^2 is the batch
+    size above which larger batches have little effect: S. McCandlish et al., arXiv:1812.06162. Both estimates are unbiased; average them
+    before dividing.
 
     Args:
         first, second: gradients of the mean loss of the two halves.
