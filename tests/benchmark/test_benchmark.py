@@ -42,12 +42,12 @@ def test_results_of_other_settings_are_refused(tmp_path):
     with pytest.raises(BadInput, match="other settings"):
         Results(path, {"system": "Si3"})
     path.write_text("not json\n")
-    with pytest.raises(BadInput, match="not a file of benchmark results"):
+    with pytest.raises(BadInput, match="benchmark results"):
         Results(path, {"system": "Si2"})
 
 
 def test_a_pretrained_potential_that_is_the_reference_is_refused():
-    with pytest.raises(BadInput, match="is the reference itself"):
+    with pytest.raises(BadInput, match="reference itself"):
         benchmark("Si2", "chgnet", [0], 10, baseline_cells=1, pretrained="chgnet")
 
 

@@ -72,7 +72,7 @@ def test_a_folder_before_its_first_round(tmp_path):
     _, parsed = page(tmp_path / "new")
     assert "No polymorph is confirmed yet." in parsed.text
     (tmp_path / "new" / "run.db").unlink()
-    assert "Nothing yet." in page(tmp_path / "new")[1].text
+    assert "No reference calculation" in page(tmp_path / "new")[1].text
 
 
 def test_it_says_what_was_found_and_how_surely(make):
@@ -82,9 +82,9 @@ def test_it_says_what_was_found_and_how_surely(make):
         "not resolved from rank 1",
         "Energies closer than 3 meV/atom are not resolved",
         "ends at the same energy after 4 steps",
-        "Confirmed in the round under way: Cmcm",
+        "Confirmed in the current round: Cmcm",
         "Search finished: 2 rounds are done.",
-        "end points of the pool",
+        "candidates of the pool",
     ):
         assert words in parsed.text
 
@@ -113,7 +113,7 @@ def test_under_pressure_it_is_an_enthalpy(make):
 
 def test_figures_use_the_page_s_colours(make):
     text, parsed = page(make())
-    headings = ("Landscape", "Cost of discovery", "Calibration", "How relaxations ended", "Where the time went")
+    headings = ("Landscape", "Cost of discovery", "Calibration", "Relaxations", "Wall time")
     for heading in headings:
         assert heading in parsed.text
     assert "currentColor" in text

@@ -130,7 +130,7 @@ def test_energies_in_another_unit_than_forces(tmp_path, argon, factor, word):
 
 def test_forces_that_point_the_wrong_way(tmp_path, argon):
     (said,) = suspicions(read_data(saved(tmp_path, argon, stress=None, force=-1.0)))
-    assert "wrong way" in said
+    assert "wrong sign" in said
 
 
 def test_placeholders_and_repeats_are_named(tmp_path, argon):

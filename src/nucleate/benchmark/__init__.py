@@ -1,1 +1,1 @@
-"""Benchmarks of the search by its number of reference calls."""
+"""Benchmarks of the search, measured in reference calls."""

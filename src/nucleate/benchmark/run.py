@@ -1,6 +1,6 @@
 """Run a benchmark: searches and baselines in several processes, with every finished unit recorded in a file.
 
-A benchmark that was stopped goes on where it was; more seeds or cells are added to what is there.
+A stopped benchmark is continued from the recorded units; further seeds or cells are added to them.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from nucleate.processes.workers import become_worker
 from nucleate.progress import Event, Progress, silent
 
 SHARES = {"random_symmetric": 1.0, "random_p1": 0.0}
-"""Random-search baselines and their share of symmetric candidates."""
+"""Fraction of symmetric candidates in each random-search baseline."""
 CONFIRMED = 20
-"""Distinct cells of a pretrained potential that the reference confirms, lowest first."""
+"""Largest number of distinct cells relaxed by a pretrained potential that are confirmed on the reference."""
 
 
 class Results:
-    """Finished units by name, one JSON line each.
+    """Finished units by name, stored as one JSON line each.
 
     Args:
-        path: file to keep them in, or None for memory alone.
-        head: what the units depend on; a file made with another head is refused.
+        path: file of the units; None keeps them only in memory.
+        head: data on which the units depend, written to the first line.
 
     Raises:
-        BadInput: the file belongs to other settings, or is not one of these.
+        BadInput: the file has another head, or is not a file of results.
     """
 
     def __init__(self, path: Path | None, head: dict[str, Any]):
@@ -60,14 +60,14 @@ class Results:
             return
         lines = path.read_text().splitlines()
         try:
-            found = json.loads(lines[0]) if lines else None
-            # A stopped benchmark may leave its last line unfinished: that unit is done again.
+            stored = json.loads(lines[0]) if lines else None
+            # A stopped benchmark may leave an incomplete last line; that unit is run again.
             whole = [line for line in lines[1:] if line.endswith("]")]
             self.units = dict(json.loads(line) for line in whole)
         except ValueError as error:
-            raise BadInput(f"{path}: not a file of benchmark results ({error}); give another --out") from error
-        if found != json.loads(json.dumps(head)):
-            raise BadInput(f"{path}: holds results of other settings or another version; give another --out")
+            raise BadInput(f"{path}: is not a file of benchmark results ({error}); choose another --out") from error
+        if stored != json.loads(json.dumps(head)):
+            raise BadInput(f"{path}: contains results of other settings or another version; choose another --out")
         write_whole(path, "\n".join([lines[0], *whole]) + "\n")
 
     def add(self, name: str, result: Any) -> None:
@@ -92,7 +92,7 @@ class UnitDone(Event):
 
 
 class _Run:
-    """Units of one benchmark under way in a process pool."""
+    """Runs the units of one benchmark in a process pool."""
 
     def __init__(self, pool: ProcessPoolExecutor, results: Results, progress: Progress):
         self.pool = pool
@@ -100,7 +100,7 @@ class _Run:
         self.progress = progress
 
     def all(self, units: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
-        """Return the results of units given as {name: (function, *arguments)}; recorded units are not run again."""
+        """Run units given as {name: (function, *arguments)} and return their results; recorded units are not run again."""
         futures: dict[Future[Any], str] = {self.pool.submit(*call): name for name, call in units.items() if name not in self.results.units}
         try:
             for future in as_completed(futures):
@@ -130,28 +130,28 @@ def benchmark(
 
     Args:
         system: formula.
-        reference: engine that is the reference.
-        seeds: one search each.
-        budget: calls a search may spend.
+        reference: engine of the reference.
+        seeds: random seeds; one search is run for each.
+        budget: largest number of calls of a search.
         overrides: settings of the search, as in run.toml.
-        baseline_cells: cells relaxed for each random-search baseline, and by the pretrained potential.
-        ablation: also search with P1 candidates alone; with the two baselines that is generation x learning.
-        pretrained: surrogate that relaxes cells which the reference confirms, lowest first.
-        workers: processes.
-        out: folder where finished units are kept, and looked up.
-        progress: Called with a `UnitDone` as each search or random cell finishes.
+        baseline_cells: number of cells relaxed for each random-search baseline, and by the pretrained potential.
+        ablation: whether to search also with P1 candidates only; together with the baselines this separates generation and learning.
+        pretrained: surrogate that relaxes cells, which are then confirmed on the reference in order of their energies.
+        workers: number of processes.
+        out: folder of the finished units; None does not store them.
+        progress: called with a `UnitDone` when a search or random cell finishes.
 
     Returns:
-        See docs/json.md.
+        The report described in docs/json.md.
 
     Raises:
-        BadInput: settings that do not exist, a system without a known ground state, `out` of other settings, or a
-            pretrained potential that is the reference itself.
+        BadInput: a setting is wrong, the ground state of the system is not known, `out` contains results of other settings, or the
+            pretrained potential is the reference itself.
     """
     if pretrained is not None and not baseline_cells:
-        raise BadInput("--pretrained relaxes the baselines' cells: give --baseline-cells too")
+        raise BadInput("--pretrained relaxes the cells of the baselines; give --baseline-cells as well")
     if pretrained == reference:
-        raise BadInput(f"--pretrained {pretrained}: is the reference itself; choose another potential")
+        raise BadInput(f"--pretrained {pretrained} is the reference itself; choose another potential")
     variants = {"nucleate": overrides or {}}
     if ablation:
         plain = json.loads(json.dumps(overrides or {}))
@@ -161,9 +161,9 @@ def benchmark(
     asked = trial_settings(system, reference, 0, budget, overrides or {})
     with dispatching(asked.reference) as dispatcher:
         target = relaxed_target(system, dispatcher, asked.pressure)
-        said = dispatcher.reference.settings()
+        reference_settings = dispatcher.reference.settings()
     resolved = asked.model_dump(mode="json")
-    head = {"nucleate": version("nucleate"), "system": system, "reference": said, "settings": resolved}
+    head = {"nucleate": version("nucleate"), "system": system, "reference": reference_settings, "settings": resolved}
     results = Results(None if out is None else out / f"{system}-{reference}.jsonl", head)
     report: dict[str, Any] = {
         "system": system,
@@ -191,6 +191,7 @@ def benchmark(
 
 
 def _pretrained(run: _Run, asked: RunSettings, potential: str, cells: int, target: Target) -> dict[str, Any]:
+    """Relax random cells with a pretrained potential and confirm the lowest distinct ones on the reference."""
     units: dict[str, tuple[Any, ...]] = {f"pretrained/{potential}/{k}": (pretrained_trial, asked, potential, k) for k in range(cells)}
     relaxed = list(run.all(units).values())
     usable = [k for k, cell in enumerate(relaxed) if cell["atoms"] is not None]

@@ -1,4 +1,4 @@
-"""Expected number of calls to a hit and success rates, with confidence intervals."""
+"""Expected number of calls until a hit, and success rates, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 LIMITS = (50, 100, 200, 300)
-"""Calls at which the share of success is given."""
+"""Numbers of calls for which the success rate is given."""
 DRAWS = 1000
+"""Number of bootstrap samples."""
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % confidence interval of a proportion: E. B. Wilson, J. Am. Stat. Assoc. 22, 209 (1927), doi 10.1080/01621459.1927.10502953."""
+    """Return the 95 % confidence interval of a proportion.
+
+    E. B. Wilson, J. Am. Stat. Assoc. 22, 209 (1927), doi 10.1080/01621459.1927.10502953.
+    """
     if n == 0:
         return 0.0, 1.0
     p = hits / n
@@ -24,28 +28,28 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def expected_calls(trials: Sequence[tuple[int, bool]]) -> float | None:
-    """Expected running time (ERT): total calls divided by total hits; None without a hit."""
+    """Return the expected running time (ERT), the total calls divided by the total hits; None without a hit."""
     hits = sum(hit for _, hit in trials)
     return sum(calls for calls, _ in trials) / hits if hits else None
 
 
 def interval(n: int, estimate: Callable[[np.ndarray], float | None]) -> list[float | None]:
-    """95 % bootstrap interval of an estimate over n units; an end is None where it is infinite.
+    """Return the 95 % bootstrap interval of an estimate over n units; an infinite end is None.
 
-    A draw without an estimate, which has no hit, counts as infinite.
+    A sample without an estimate, which has no hit, counts as infinite.
     """
     rng = np.random.default_rng(0)
-    found = [estimate(rng.integers(n, size=n)) for _ in range(DRAWS)]
-    values = np.sort([np.inf if value is None else value for value in found])
+    estimates = [estimate(rng.integers(n, size=n)) for _ in range(DRAWS)]
+    values = np.sort([np.inf if value is None else value for value in estimates])
     ends = [float(values[int(q * (DRAWS - 1))]) for q in (0.025, 0.975)]
     return [end if math.isfinite(end) else None for end in ends]
 
 
 def search_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """ERT and S(B) of searches.
+    """Summarise searches by ERT and success rates.
 
     Args:
-        runs: one a seed, with `first` (calls to the hit or None), `calls` and `seconds`.
+        runs: results of the seeds, with `first` (calls until the hit or None), `calls` and `seconds`.
     """
     hits = [run["first"] for run in runs if run["first"] is not None]
     trials = [(run["calls"], run["first"] is not None) for run in runs]
@@ -66,10 +70,10 @@ def search_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def random_summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """ERT of random search from one pool of relaxed cells; a lower bound where nothing hit.
+    """Summarise a random search by its ERT, or a lower bound of it if there is no hit.
 
     Args:
-        cells: one a cell, with `calls` and `hit`.
+        cells: results of the relaxed cells, with `calls` and `hit`.
     """
     trials = [(cell["calls"], cell["hit"]) for cell in cells]
     calls = sum(cost for cost, _ in trials)
@@ -79,22 +83,23 @@ def random_summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "calls": calls,
         "hits": sum(hit for _, hit in trials),
         "ert": ert,
-        # With no hit in n cells the rate is below 3/n at 95 % (rule of three).
+        # Without a hit in n cells the rate is below 3/n with 95 % confidence (rule of three).
         "ert_at_least": calls / 3 if ert is None else ert,
         "interval": interval(len(trials), lambda drawn: expected_calls([trials[k] for k in drawn])),
     }
 
 
 def pretrained_summary(order: Sequence[int], cells: int, confirmed: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Calls until the target when cells relaxed by a pretrained potential are confirmed lowest first.
+    """Summarise the confirmation of cells that were relaxed by a pretrained potential, lowest energy first.
 
     Args:
         order: distinct relaxed cells, lowest energy first.
-        cells: how many were relaxed.
-        confirmed: `calls` and `hit` of those of `order` that were confirmed.
+        cells: number of relaxed cells.
+        confirmed: `calls` and `hit` of the confirmed cells of `order`.
     """
 
     def spent(mine: Sequence[int]) -> tuple[int, bool]:
+        """Return the calls until the first hit, and whether there was one."""
         calls = 0
         for k in mine:
             calls += confirmed[k]["calls"]

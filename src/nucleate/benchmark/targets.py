@@ -1,4 +1,4 @@
-"""Known ground states of the benchmark systems, and the criterion for finding one."""
+"""Known ground states of the benchmark systems, and the criterion of a hit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 
 HIT_ENERGY = 0.005
-"""eV/atom within which a structure counts as the target."""
+"""Largest energy difference of a hit from the target, eV/atom."""
 
 
 def _corundum() -> Atoms:
@@ -46,12 +46,12 @@ _PROTOTYPES = {
 
 @dataclass(frozen=True)
 class Target:
-    """A ground state relaxed on the benchmark's reference.
+    """A ground state, relaxed on the reference of the benchmark.
 
     Attributes:
         atoms: primitive cell.
-        energy: eV/atom.
-        number, symbol: space group.
+        energy: energy, eV/atom.
+        number, symbol: number and symbol of the space group.
     """
 
     atoms: Atoms
@@ -60,7 +60,11 @@ class Target:
     symbol: str
 
     def hit(self, atoms: Atoms, energy: float) -> bool:
-        """Whether it is the same crystal (StructureMatcher 0.2, 0.3, 5 degrees), same space group at 0.1 Å, within 5 meV/atom."""
+        """Return whether a structure is the target.
+
+        It must match the target (StructureMatcher 0.2, 0.3, 5 degrees), have the same space group at 0.1 Å, and an energy (eV/atom) within
+        5 meV/atom.
+        """
         from pymatgen.io.ase import AseAtomsAdaptor
 
         if abs(energy - self.energy) > HIT_ENERGY or space_group(atoms)[1] != self.number:
@@ -70,21 +74,29 @@ class Target:
 
 
 def prototype(formula: str) -> Atoms:
-    """Return the known ground state of a composition, with lattice constants at room temperature."""
+    """Return the known ground state of a composition, with lattice constants at room temperature.
+
+    Raises:
+        BadInput: there is no known ground state for the composition.
+    """
     counts = parse_formula(formula)
     for name, build in _PROTOTYPES.items():
         mine = parse_formula(name)
         if set(mine) == set(counts) and len({counts[s] / mine[s] for s in mine}) == 1:
             return build()
-    raise BadInput(f"{formula}: no benchmark target for it; known: {', '.join(_PROTOTYPES)}")
+    raise BadInput(f"{formula}: there is no benchmark target; choose {', '.join(_PROTOTYPES)} or a multiple")
 
 
 def relaxed_target(formula: str, dispatcher: Dispatcher, pressure: float = 0.0) -> Target:
-    """Relax the target on the reference of the benchmark."""
+    """Relax the target on the reference of the benchmark; `pressure` is in GPa.
+
+    Raises:
+        BadInput: there is no known ground state, or its relaxation does not converge.
+    """
     atoms = prototype(formula)
     settings = RelaxSettings(fmax=0.005, smax=0.05, max_steps=200, patience=200, pressure=pressure)
     (end,) = relax([atoms], ReferencePotential(dispatcher, "target", 0), settings)
     symbol, number = space_group(end.atoms)
     if end.stop != "converged" or not np.isfinite(end.energy):
-        raise BadInput(f"{formula}: the target does not relax on {dispatcher.reference.name} ({end.stop})")
+        raise BadInput(f"{formula}: the relaxation of the target on {dispatcher.reference.name} did not converge ({end.stop})")
     return Target(end.atoms, end.energy_per_atom, number, symbol)

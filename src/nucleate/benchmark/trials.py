@@ -1,6 +1,6 @@
-"""The units of a benchmark: one search, one random cell, one cell relaxed by a pretrained potential.
+"""Units of a benchmark: a search, a random cell, or a cell relaxed by a pretrained potential.
 
-A call is one reference calculation; training labels, confirmations, relaxation steps and failures all count.
+A call is one reference calculation, including training labels, confirmations, relaxation steps and failures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 
 CONVERGED = RelaxSettings(fmax=0.02, smax=0.1, max_steps=500, patience=100)
-"""Baseline relaxations: L-BFGS on the reference, the search's own tolerances."""
+"""Settings of the baseline relaxations: L-BFGS on the reference with the tolerances of the search."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class SeedResult:
     """Result of the search with one seed.
 
     Attributes:
-        seed: of the run.
-        first: calls until the confirmed hit; None without a hit.
-        calls: all calls until the hit or the end.
-        seconds: wall time.
+        seed: random seed of the search.
+        first: number of calls until the confirmed hit; None without a hit.
+        calls: number of calls until the hit or the end.
+        seconds: wall time, s.
         best: lowest confirmed energy, eV/atom.
-        ended: why it ended.
-        lower: energies of structures confirmed more than 5 meV/atom below the target: to be looked at.
+        ended: why the search ended.
+        lower: energies of structures confirmed more than 5 meV/atom below the target, which may be a new ground state.
     """
 
     seed: int
@@ -60,10 +60,10 @@ class SeedResult:
 
 
 def trial_settings(system: str, reference: str, seed: int, budget: int, overrides: dict[str, Any]) -> RunSettings:
-    """Return the settings of one search: given values, then defaults; without the proof, which comes after the hit.
+    """Return the settings of one search, without the proof, which would follow the hit.
 
     Raises:
-        BadInput: settings or an engine that do not exist.
+        BadInput: a setting or the engine is unknown.
     """
     data = {**json.loads(json.dumps(overrides)), "formula": system, "seed": seed}
     data.setdefault("reference", {})["engine"] = reference
@@ -78,13 +78,13 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
     started = time.monotonic()
     hits: list[int] = []
 
-    def ends_search(polymorph: Polymorph) -> bool:
+    def is_hit(polymorph: Polymorph) -> bool:
         if target.hit(polymorph.atoms, polymorph.energy):
             hits.append(polymorph.calls)
         return bool(hits)
 
     with tempfile.TemporaryDirectory() as folder, RunFolder.create(Path(folder) / "run", to_toml(settings)) as run:
-        state = Search(run, prepare(settings), ends_search=ends_search).run()
+        state = Search(run, prepare(settings), ends_search=is_hit).run()
         calls = run.ledger.count()
     energies = sorted(polymorph.energy for polymorph in state.polymorphs)
     return SeedResult(
@@ -100,11 +100,11 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
 
 @dataclass(frozen=True)
 class CellResult:
-    """One relaxed random cell.
+    """Result of a relaxed random cell.
 
     Attributes:
-        calls: reference calls it cost.
-        hit: whether it became the target.
+        calls: number of reference calls.
+        hit: whether the relaxed structure is the target.
     """
 
     calls: int
@@ -113,11 +113,11 @@ class CellResult:
 
 @dataclass(frozen=True)
 class PretrainedCell:
-    """A random cell relaxed by a pretrained potential, or None in place of `atoms` where that failed.
+    """Random cell relaxed by a pretrained potential.
 
     Attributes:
-        energy: of the pretrained potential, eV/atom.
-        atoms: as `records.atoms_to_dict`.
+        energy: energy of the pretrained potential, eV/atom.
+        atoms: the structure as returned by `records.atoms_to_dict`; None if the relaxation failed.
     """
 
     energy: float
@@ -128,16 +128,16 @@ def random_trial(settings: RunSettings, seed: int, share: float, target: Target)
     """Relax one random candidate on the reference.
 
     Args:
-        settings: of the searches this stands beside.
-        seed: of the candidate.
-        share: of symmetric candidates: 1 symmetric, 0 P1.
-        target: what counts.
+        settings: settings of the searches with which the result is compared.
+        seed: random seed of the candidate.
+        share: fraction of symmetric candidates: 1 for a symmetric candidate, 0 for P1.
+        target: ground state of the system.
     """
     return confirm_trial(settings, _random_cell(settings, seed, share), target)
 
 
 def confirm_trial(settings: RunSettings, atoms: Atoms, target: Target) -> CellResult:
-    """Relax one structure on the reference."""
+    """Relax one structure on the reference and compare it with the target."""
     warnings.simplefilter("ignore")
     with dispatching(settings.reference) as dispatcher:
         try:
@@ -149,7 +149,7 @@ def confirm_trial(settings: RunSettings, atoms: Atoms, target: Target) -> CellRe
 
 
 def pretrained_trial(settings: RunSettings, potential: str, seed: int) -> PretrainedCell:
-    """Relax one random symmetric candidate on a pretrained potential, at no reference call."""
+    """Relax one random symmetric candidate on a pretrained potential, without reference calls."""
     warnings.simplefilter("ignore")
     with dispatching(ReferenceSettings.model_validate({"engine": potential})) as dispatcher:
         try:
@@ -162,10 +162,12 @@ def pretrained_trial(settings: RunSettings, potential: str, seed: int) -> Pretra
 
 
 def _converged(settings: RunSettings) -> RelaxSettings:
+    """Return the settings of a baseline relaxation at the pressure of the search."""
     return CONVERGED.model_copy(update={"pressure": settings.pressure})
 
 
 def _random_cell(settings: RunSettings, seed: int, share: float) -> Atoms:
+    """Return the random candidate of a seed."""
     generation = settings.generate.model_copy(update={"symmetric_share": share, "workers": 1})
     generator = make_generator(settings.counts, generation)
     (candidate,) = generator.propose(1, np.random.default_rng([seed, 4711]))
@@ -174,7 +176,7 @@ def _random_cell(settings: RunSettings, seed: int, share: float) -> Atoms:
 
 @contextmanager
 def dispatching(settings: ReferenceSettings) -> Iterator[Dispatcher]:
-    """Context with a dispatcher whose ledger is temporary."""
+    """Context that provides a dispatcher with a temporary ledger."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.db")
         yield Dispatcher(make_reference(settings), ledger)

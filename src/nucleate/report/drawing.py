@@ -1,4 +1,4 @@
-"""Drawing of a crystal as SVG that a script can rotate, since every element carries its coordinates."""
+"""Drawing of a crystal as SVG whose elements contain their coordinates, so that a script can rotate it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from ase.data.colors import jmol_colors
 from nucleate.fingerprints.matching import standard_cell
 
 SIZE = 100.0
-"""Half the width of the picture in its own units."""
+"""Half the width of the picture, in SVG units."""
 MOST_ATOMS = 260
+"""Largest number of atoms that are drawn."""
 BOND = 1.18
-"""Atoms closer than this times the sum of their covalent radii are joined."""
+"""Largest length of a bond, relative to the sum of the covalent radii."""
 
 
 def draw_crystal(atoms: Atoms) -> str:
     """Draw the conventional cell with atoms, bonds and cell edges.
 
-    Circles have `data-p` (x, y, z), lines `data-a` and `data-b`; z points at the reader. The page's script
-    turns them and sorts by depth; without it the picture stands still.
+    Circles have the attribute `data-p` (x, y, z), lines have `data-a` and `data-b`; z points at the reader. The script of the page rotates
+    them and sorts them by depth.
     """
     cell = standard_cell(atoms)
     numbers, positions = _completed(cell)
@@ -56,7 +57,7 @@ def draw_crystal(atoms: Atoms) -> str:
 
 
 def gradients(numbers: set[int]) -> str:
-    """One hidden SVG with the elements' colours as shaded spheres, for all pictures of a page."""
+    """Return a hidden SVG with the colour gradients of the elements, which all pictures of a page share."""
     stops = []
     for z in sorted(numbers):
         colour = 255 * jmol_colors[z]
@@ -72,7 +73,7 @@ def gradients(numbers: set[int]) -> str:
 
 
 def _first_view() -> np.ndarray:
-    """c upwards, seen a little from the side and from above; columns are the picture's axes."""
+    """Return the initial rotation: c points upwards, seen slightly from the side and from above; columns are the axes of the picture."""
     a, b = np.radians(-72.0), np.radians(14.0)
     about_c = np.array([[np.cos(a), np.sin(a), 0], [-np.sin(a), np.cos(a), 0], [0, 0, 1]])
     upright = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -81,19 +82,20 @@ def _first_view() -> np.ndarray:
 
 
 def _completed(cell: Atoms) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and positions with the images of atoms that lie on faces, edges and corners."""
+    """Return numbers and positions including the images of atoms on faces, edges and corners."""
     scaled = cell.get_scaled_positions()
     scaled = np.where(scaled > 1 - 1e-3, 0.0, scaled)
-    numbers, found = [], []
+    numbers, points = [], []
     for z, s in zip(cell.numbers, scaled, strict=True):
         ranges = [(0, 1) if x < 1e-3 and len(cell) < MOST_ATOMS // 2 else (0,) for x in s]
         for shift in np.array(np.meshgrid(*ranges)).reshape(3, -1).T:
             numbers.append(z)
-            found.append(s + shift)
-    return np.array(numbers[:MOST_ATOMS]), np.array(found[:MOST_ATOMS]) @ cell.cell.array
+            points.append(s + shift)
+    return np.array(numbers[:MOST_ATOMS]), np.array(points[:MOST_ATOMS]) @ cell.cell.array
 
 
 def _bonds(numbers: np.ndarray, positions: np.ndarray) -> list[tuple[int, int]]:
+    """Return the pairs of bonded atoms."""
     distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
     limit = BOND * (covalent_radii[numbers][:, None] + covalent_radii[numbers][None])
     first, second = np.nonzero(np.triu(distance < limit, 1))
@@ -101,6 +103,7 @@ def _bonds(numbers: np.ndarray, positions: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _line(a: np.ndarray, b: np.ndarray, kind: str, width: float) -> tuple[float, str]:
+    """Return depth and SVG element of a line."""
     return (
         float(0.5 * (a[2] + b[2])),
         f'<line class="{kind}" data-a="{_text(a)}" data-b="{_text(b)}" x1="{a[0]:.2f}" y1="{-a[1]:.2f}" '
@@ -109,4 +112,5 @@ def _line(a: np.ndarray, b: np.ndarray, kind: str, width: float) -> tuple[float,
 
 
 def _text(p: np.ndarray) -> str:
+    """Return coordinates as text."""
     return ",".join(f"{x:.2f}" for x in p)

@@ -1,4 +1,4 @@
-"""Energy terms and figures of predicted electrons for the command line."""
+"""Energy terms and figures of predicted electrons, for the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAMES = {
 
 
 def electrons_data(found: Electrons, atoms: Atoms) -> dict[str, Any]:
-    """Return JSON-serialisable data for --json."""
+    """Return the JSON-serialisable data that --json prints."""
     return {
         "formula": atoms.get_chemical_formula(),
         "atoms": len(atoms),

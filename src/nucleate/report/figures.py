@@ -1,4 +1,4 @@
-"""The figures of a search's report."""
+"""Figures of the report of a search."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PHASES = {
     "label": "reference: labels",
     "confirm": "confirming",
     "train": "training",
-    "proof": "proof of the winner",
+    "proof": "proof of the best polymorph",
 }
 PHASE_COLOURS = ("#8d99ae", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#4c72b0", "#6d597a")
 
 
 def _labelled(run: RunData) -> list[tuple[int, float, float]]:
-    """(call, enthalpy per atom, volume per atom) of every label."""
+    """Return call number, enthalpy (eV/atom) and volume (Å³/atom) of every label."""
     return [
         (
             row.number,
@@ -46,7 +46,7 @@ def _labelled(run: RunData) -> list[tuple[int, float, float]]:
 
 
 def energy_name(run: RunData) -> str:
-    """Name of the energy: enthalpy if there is pressure."""
+    """Return the name of the energy: enthalpy if there is an external pressure."""
     return "enthalpy" if run.settings.pressure else "energy"
 
 
@@ -85,10 +85,10 @@ def landscape(run: RunData) -> str | None:
         axes.set_ylim(min(-0.03 * high, float(above.min()) * 1.05), high)
         hidden = int((~shown).sum())
         if hidden:
-            axes.set_title(f"{hidden} labels lie above the frame", fontsize=9, loc="right", color=MUTED)
+            axes.set_title(f"{hidden} labels are above the frame", fontsize=9, loc="right", color=MUTED)
         axes.legend(loc="best")
 
-    return draw_svg(draw, "Energy over volume of all labelled structures and polymorphs")
+    return draw_svg(draw, "Energy against volume of all labelled structures and polymorphs")
 
 
 def best_against_calls(run: RunData) -> str | None:
@@ -119,7 +119,7 @@ def best_against_calls(run: RunData) -> str | None:
         axes.set_xlabel("reference calls")
         axes.set_ylabel("above the best (meV/atom)")
         axes.set_xlim(0, max(run.calls, 1) * 1.02)
-        # The first random cells may lie many eV up.
+        # The energies of the first random cells may be many eV above the others.
         high = max([250.0, 1e3 * (float(np.median(lowest)) - floor), *(1e3 * (p.energy - floor) for p in confirmed)])
         axes.set_ylim(-0.04 * high, min(1.3 * high, max(1e3 * float(lowest[0] - floor), 10.0) * 1.05))
         axes.legend(loc="best")
@@ -128,11 +128,13 @@ def best_against_calls(run: RunData) -> str | None:
 
 
 def _rounds(axes: Axes) -> None:
+    """Label the horizontal axis with rounds."""
     axes.set_xlabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _series(records: list[RoundRecord], key: str) -> tuple[list[int], list[float]]:
+    """Return rounds and values of an entry of the calibration, without missing values."""
     pairs = [(r.round, r.calibration.get(key)) for r in records]
     kept = [(n, float(v)) for n, v in pairs if v is not None and np.isfinite(v)]
     return [n for n, _ in kept], [v for _, v in kept]
@@ -176,7 +178,7 @@ def calibration(run: RunData) -> str | None:
             textcoords="offset points",
             va="center",
         )
-        axes.plot(rounds, coverage, "o-", color=ACCENT, label="share within the 90 % interval")
+        axes.plot(rounds, coverage, "o-", color=ACCENT, label="fraction within the 90 % interval")
         axes.plot(rank_rounds, ranks, "s--", color=SECOND, label="rank correlation, sigma and |error|")
         axes.set_ylim(min(-0.05, *(ranks or [0])) - 0.02, 1.05)
         _rounds(axes)
@@ -186,6 +188,7 @@ def calibration(run: RunData) -> str | None:
 
 
 def _stacked(run: RunData, parts: dict[str, list[float]], colours: dict[str, str], name: str, title: str) -> str | None:
+    """Plot stacked bars of each round."""
     rounds = [record.round for record in run.state.records]
     parts = {key: values for key, values in parts.items() if any(values)}
     if not parts:
@@ -216,7 +219,7 @@ def stops(run: RunData) -> str | None:
 def seconds(run: RunData) -> str | None:
     """Plot the wall time of each round by phase."""
     extra = sorted({key for r in run.state.records for key in r.seconds} - set(PHASES))
-    # A phase this program does not know is named as it is; a blank keeps it from taking the name of one it does.
+    # Unknown phases keep their names; the blank prevents a collision with the name of a known phase.
     names = {**PHASES, **{key: f"{key} " for key in extra}}
     del names["proof"]
     parts = {name: [r.seconds.get(key, 0.0) for r in run.state.records] for key, name in names.items()}
@@ -226,30 +229,30 @@ def seconds(run: RunData) -> str | None:
         parts,
         dict(zip(parts, palette, strict=True)),
         "wall time (s)",
-        "Where the time of each round went",
+        "Wall time of each round by phase",
     )
 
 
 def all_figures(run: RunData) -> list[dict[str, Any]]:
     """Return heading, caption and SVG of all figures that have data."""
-    found = []
+    figures = []
     for heading, caption, draw in (
         (
             "Landscape",
-            f"The {energy_name(run)} of every labelled structure over its volume; numbers are ranks.",
+            f"The {energy_name(run)} of every labelled structure against its volume; numbers are ranks.",
             landscape,
         ),
         (
             "Cost of discovery",
-            "A call is one reference calculation; failures and confirmations count.",
+            "A call is one reference calculation; failed calculations and confirmations are included.",
             best_against_calls,
         ),
-        ("Learning", "Labels chosen by the search, judged before they entered the training.", learning),
-        ("Calibration", "A well calibrated 90 % interval holds nine errors of ten.", calibration),
-        ("How relaxations ended", "Relaxations of the pool on the committee.", stops),
-        ("Where the time went", "Wall time by phase.", seconds),
+        ("Learning", "Errors on the labels of each round before they are used in the training.", learning),
+        ("Calibration", "A well calibrated 90 % interval contains nine of ten errors.", calibration),
+        ("Relaxations", "Stop reasons of the relaxations of the pool on the committee.", stops),
+        ("Wall time", "Wall time of each round by phase.", seconds),
     ):
         svg = draw(run)
         if svg is not None:
-            found.append({"heading": heading, "caption": caption, "svg": svg})
-    return found
+            figures.append({"heading": heading, "caption": caption, "svg": svg})
+    return figures

@@ -1,4 +1,4 @@
-"""The report page: one file that works without a network."""
+"""Report page of a search: one HTML file without external resources."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ from nucleate.report.figures import PHASES, all_figures, energy_name
 from nucleate.report.terminal import proof_line, surrogate_warning
 
 PICTURES = 24
-"""Polymorphs that get a picture."""
+"""Largest number of polymorphs with a picture."""
 
 
 def write_report(path: Path | str | os.PathLike[str], running: bool | None = None) -> Path:
     """Write report.html of a run folder, read without its lock.
 
     Args:
-        path: of the folder.
-        running: whether a process works on it; None: found out.
+        path: path of the folder.
+        running: whether a process is working on the run; None checks its lock.
+
+    Returns:
+        The path of report.html.
 
     Raises:
-        RunFolderError: not a run folder, newer than this program, damaged.
+        RunFolderError: the folder is not a run folder, was written by a newer version, or is damaged.
     """
     run = read_run(path, running)
     target = run.path / "report.html"
@@ -97,21 +100,21 @@ def render(run: RunData) -> str:
 
 def failures(run: RunData) -> list[tuple[str, str, int]]:
     """Return (kind, message, count) of failed calculations, the most frequent first."""
-    found = Counter(
+    counts = Counter(
         (row.status, (row.reason or "no reason given").strip().splitlines()[0][:300])
         for row in run.rows
         if row.label is None and row.status not in ("running", "interrupted")
     )
-    return [(kind, reason, count) for (kind, reason), count in found.most_common(12)]
+    return [(kind, reason, count) for (kind, reason), count in counts.most_common(12)]
 
 
 def purposes(run: RunData) -> list[dict[str, Any]]:
-    """Table of the reference calls by purpose, with their number and cost."""
+    """Return number and cost of the reference calls for each purpose."""
     names = {
         "train": "first training set",
-        "explore": "end points of the pool",
+        "explore": "relaxed candidates of the pool",
         "confirm": "confirming polymorphs",
-        "proof": "proof of the winner",
+        "proof": "proof of the best polymorph",
     }
     order = [*names, *sorted({row.purpose for row in run.rows} - set(names))]
     table = []
@@ -125,18 +128,18 @@ def purposes(run: RunData) -> list[dict[str, Any]]:
 
 
 def symbol(text: str) -> Markup:
-    """A space group as printed: a bar over what has a minus, screw axes as subscripts."""
+    """Return the symbol of a space group as HTML, with bars for minus signs and subscripts for screw axes."""
     barred = re.sub(r"-(\d)", r'<span class="bar">\1</span>', str(escape(text)))
     return Markup(re.sub(r"_(\d)", r"<sub>\1</sub>", barred))
 
 
 def subscripts(formula: str) -> Markup:
-    """A formula with its counts below the line."""
+    """Return a formula as HTML with subscripts."""
     return Markup(re.sub(r"(\d+)", r"<sub>\1</sub>", str(escape(formula))))
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in readable units."""
+    """Return a duration in s as text with a suitable unit."""
     if seconds < 120:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     if seconds < 7200:

@@ -1,4 +1,4 @@
-"""Tables and figures of couplings and spin simulations for the command line."""
+"""Tables and figures of couplings and spin simulations, for the command line."""
 
 from __future__ import annotations
 
@@ -23,24 +23,29 @@ SAME = 2e-3
 
 
 def shells(couplings: Couplings) -> list[dict[str, Any]]:
-    """Group pairs by elements and distance, nearest first, with mean J, mean |D| and the larger of error bar and spread."""
+    """Group pairs by elements and distance, nearest first.
+
+    Returns:
+        For each shell the elements, the distance (Å), the number of pairs, mean J and |D| (meV), and the error: the larger of the error
+        bars and the standard deviation of J.
+    """
     names = ["-".join(sorted((couplings.symbols[i], couplings.symbols[j]))) for i, j in zip(couplings.first, couplings.second, strict=True)]
     groups: dict[tuple[int, str], list[int]] = {}
     order = np.argsort(couplings.distances)
-    # A shell ends at a gap between sorted distances; rounding distances could split a shell.
+    # Shells are separated at gaps between sorted distances, since rounding of distances could split a shell.
     shell = np.cumsum(np.diff(couplings.distances[order], prepend=0.0) > SAME)
     for k, p in zip(shell, order, strict=True):
         groups.setdefault((int(k), names[p]), []).append(int(p))
-    found = []
+    result = []
     dm = np.linalg.norm(couplings.dm, axis=1)
     for (_, name), rows in sorted(groups.items()):
         j = couplings.isotropic[rows]
         error = np.nanmax([*couplings.errors[rows], j.std()]) if np.isfinite(couplings.errors[rows]).any() or j.std() > 1e-9 else None
-        found.append({
+        result.append({
             "elements": name.split("-"), "distance": float(couplings.distances[rows].mean()), "pairs": len(rows), "J": float(j.mean()),
             "D": float(dm[rows].mean()), "error": None if error is None else float(error),
         })  # fmt: skip
-    return found
+    return result
 
 
 def shell_table(couplings: Couplings) -> Table:
@@ -77,7 +82,7 @@ def temperature_table(rows: Sequence[Row]) -> Table:
 
 
 def simulation_data(rows: Sequence[Row], crossings: Sequence[Crossing], estimates: dict[str, Any]) -> dict[str, Any]:
-    """Return JSON-serialisable data for --json."""
+    """Return the JSON-serialisable data that --json prints."""
     return {"rows": [asdict(r) for r in rows], "crossings": [asdict(c) for c in crossings], "estimates": estimates}
 
 

@@ -1,4 +1,4 @@
-"""Matplotlib figures as inline SVG, in the page's own font and colours."""
+"""Matplotlib figures as inline SVG, in the font and colours of the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Stand-ins that become the page's own colours, so that a figure follows a light or dark page.
+# Placeholder colours, replaced by the colours of the page, so that figures follow its light or dark theme.
 _COLOURS = {
     "#010101": "currentColor",
     "#020202": "var(--line)",
@@ -55,7 +55,13 @@ def words(text: str) -> str:
 
 
 def draw_svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, height: float = 3.1) -> str:
-    """Return a figure as an `<svg>` element; `title` is read by screen readers."""
+    """Return a figure as an `<svg>` element.
+
+    Args:
+        draw: draws into the given axes.
+        title: description for screen readers.
+        width, height: size, inches.
+    """
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -72,7 +78,7 @@ def draw_svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, heigh
     text = text[text.index("<svg") :]
     for stand_in, colour in _COLOURS.items():
         text = text.replace(stand_in, colour)
-    # Fixed points would stop the page from fitting the figure to its column.
+    # Without a fixed size the page scales the figure to its column.
     text = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", text)
     text = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", text)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)

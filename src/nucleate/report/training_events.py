@@ -13,21 +13,22 @@ from nucleate.persist.checked import checked
 from nucleate.training.folder import read_events
 
 LARGEST_PARITY = 100_000_000
-"""Bytes; the trainer writes some thousand pairs."""
+"""Largest size of parity.json, in bytes; the trainer writes some thousand pairs."""
 
-# Beyond these, axes overflow; what diverged is null.
+# The bounds prevent overflow of the axes; values that are not finite are null.
 Number = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 Figure = Number | None
 Step = Annotated[int, Field(ge=0, lt=2**53)]
 Text = Annotated[str, Field(max_length=10_000)]
 
 
-class _Told(BaseModel):
-    # Entries that the page does not show may come and go.
+class _Event(BaseModel):
+    """Base class of the events; entries that the page does not show are ignored."""
+
     model_config = ConfigDict(strict=True)
 
 
-class _Start(_Told):
+class _Start(_Event):
     model: Text
     species: list[Text] = Field(max_length=200)
     parameters: Step
@@ -38,30 +39,30 @@ class _Start(_Told):
     notes: list[Text] = Field(max_length=1000)
 
 
-class _Step(_Told):
+class _Step(_Event):
     step: Step
     loss: Figure
     temperature: Figure
 
 
-class _Errors(_Told):
+class _Errors(_Event):
     loss: Figure
     energy_rmse: Figure
     force_rmse: Figure
     informants: dict[Text, Figure] = Field(max_length=200)
 
 
-class _Noise(_Told):
+class _Noise(_Event):
     scale: Figure
 
 
-class _Weights(_Told):
+class _Weights(_Event):
     counts: list[Step] = Field(min_length=1, max_length=10_000)
     low: Number
     high: Number
 
 
-class _Evaluation(_Told):
+class _Evaluation(_Event):
     step: Step
     training: _Errors
     validation: _Errors | None = None
@@ -69,13 +70,13 @@ class _Evaluation(_Told):
     weights: dict[Text, _Weights] = Field(max_length=10_000)
 
 
-class _Steer(_Told):
+class _Steer(_Event):
     step: Step
     command: dict[Text, Text | float | int] = Field(max_length=20)
     refused: Text | None = None
 
 
-class _Finished(_Told):
+class _Finished(_Event):
     step: Step
     why: Text
 
@@ -89,41 +90,42 @@ _KINDS: dict[str, type[BaseModel]] = {
 }
 
 
-class _Pairs(_Told):
+class _Pairs(_Event):
     energy: list[tuple[Number, Number]] = Field(default_factory=list)
     force: list[tuple[Number, Number]] = Field(default_factory=list)
 
 
-class _Parity(_Told):
+class _Parity(_Event):
     training: _Pairs
     validation: _Pairs = Field(default_factory=lambda: _Pairs())
 
 
 def training_events(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The events of each kind that the page shows.
+    """Return the events of each kind that the page shows.
 
     Raises:
-        BadInput: no training there, or an event is damaged.
+        BadInput: the folder contains no training, or an event is damaged.
     """
-    told: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
+    events: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     for event in read_events(folder):
         kind = event.get("event")
-        if not isinstance(kind, str) or kind not in told:
+        if not isinstance(kind, str) or kind not in events:
             continue
         try:
             checked(_KINDS[kind], event)
         except ValueError as error:
             text = f"a line of the event '{kind}' is damaged ({quoted(str(error), 120)}); delete that line"
             raise BadInput(f"{folder / 'events.jsonl'}: {text}") from error
-        # A set that is not there is left out or null; the page asks whether it is in the event.
-        told[kind].append({name: value for name, value in event.items() if value is not None} if kind in ("evaluation", "steer") else event)
-    if not told["start"]:
-        raise BadInput(f"{folder}: no training here")
-    return told
+        # A missing set, or the reason of a refusal, may be null; the page tests whether the key is in the event.
+        facts = {name: value for name, value in event.items() if value is not None}
+        events[kind].append(facts if kind in ("evaluation", "steer") else event)
+    if not events["start"]:
+        raise BadInput(f"{folder}: contains no training; start one with: nucleate train DATA --out {folder}")
+    return events
 
 
 def parity_pairs(path: Path) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """(reference, potential) pairs of `energy` and `force`, of the sets `training` and `validation`; empty without the file.
+    """Return pairs (reference, model) of `energy` and `force` for the sets `training` and `validation`; empty without the file.
 
     Raises:
         BadInput: the file is damaged.
@@ -132,9 +134,9 @@ def parity_pairs(path: Path) -> dict[str, dict[str, list[tuple[float, float]]]]:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_PARITY + 1)
         if len(content) > LARGEST_PARITY:
-            raise ValueError("it is larger than any that nucleate writes")
+            raise ValueError(f"it is larger than {LARGEST_PARITY // 1_000_000} MB")
         return checked(_Parity, json.loads(content)).model_dump()
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: is damaged ({quoted(str(error), 120)}); delete it: the training writes it again") from error
+        raise BadInput(f"{path}: is damaged ({quoted(str(error), 120)}); delete it, and the training writes it again") from error

@@ -1,4 +1,4 @@
-"""Page of a training: errors, parity, weights, gradient noise and informants, from its folder."""
+"""Page of a training with errors, parity, weights, gradient noise and shares of the species, from its folder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nucleate.report.training_events import parity_pairs, training_events
 
 SHADES = ("#2a9d8f", "#d1495b", "#4c72b0", "#e9a23b", "#6d597a", "#8d99ae")
 LAYERS = 24
-"""Layers whose histograms are drawn."""
+"""Largest number of layers whose histograms are drawn."""
 
 
 def write_page(folder: Path) -> Path:
-    """Write monitor.html.
+    """Write monitor.html to the folder of a training; return its path.
 
     Raises:
-        BadInput: no training there, or its events are damaged.
+        BadInput: the folder contains no training, or its events are damaged.
     """
     path = folder / "monitor.html"
     write_whole(path, render(folder))
@@ -32,36 +32,40 @@ def write_page(folder: Path) -> Path:
 
 def render(folder: Path) -> str:
     """Return the page as HTML."""
-    told = training_events(folder)
-    start, found, steps, steered = told["start"][0], told["evaluation"], told["step"], told["steer"]
-    finished = told["finished"][-1] if told["finished"] else None
+    events = training_events(folder)
+    start, evaluations, steps, steered = events["start"][0], events["evaluation"], events["step"], events["steer"]
+    finished = events["finished"][-1] if events["finished"] else None
     parity = folder / "parity.json"
     figures = [
-        _figure("Loss", "Of each minibatch; and of the averaged weights on whole sets.", lambda: _loss(steps, found, steered)),
-        _figure("Energy", "Root mean square error.", lambda: _errors(found, "energy_rmse", "meV/atom", 1e3)),
-        _figure("Forces", "Root mean square error of components.", lambda: _errors(found, "force_rmse", "eV/Å", 1.0)),
+        _figure(
+            "Loss",
+            "Loss of each minibatch, and of the averaged weights on the training and validation sets.",
+            lambda: _loss(steps, evaluations, steered),
+        ),
+        _figure("Energy", "Root mean square error.", lambda: _errors(evaluations, "energy_rmse", "meV/atom", 1e3)),
+        _figure("Forces", "Root mean square error of components.", lambda: _errors(evaluations, "force_rmse", "eV/Å", 1.0)),
         _figure("Parity", "Energy per atom of each structure.", lambda: _parity(parity, "energy")),
-        _figure("Parity of forces", "Components, a sample.", lambda: _parity(parity, "force")),
+        _figure("Parity of forces", "A sample of the components.", lambda: _parity(parity, "force")),
         _figure(
             "Temperature and noise",
-            "Learning rate over batch size: what drives the noise of the descent; and the gradient noise scale, the batch beyond which "
-            "more structures a step bring little.",
-            lambda: _temperature(steps, found),
+            "Learning rate divided by batch size, which determines the noise of the optimisation, and the gradient noise scale, the batch "
+            "size above which larger batches have little effect.",
+            lambda: _temperature(steps, evaluations),
         ),
         _figure(
             "Informants",
-            "Which species carry the differences in energy between structures: cov(E_z, E) / var(E), adding up to 1.",
-            lambda: _informants(found, steered),
+            "Share of each species in the energy differences between structures, cov(E_z, E) / var(E); the shares add up to 1.",
+            lambda: _informants(evaluations, steered),
         ),
     ]
-    layers = [] if len(found) < 1 else [_layer(name, found) for name in list(found[-1]["weights"])[:LAYERS]]
+    layers = [] if len(evaluations) < 1 else [_layer(name, evaluations) for name in list(evaluations[-1]["weights"])[:LAYERS]]
     environment = Environment(
         loader=PackageLoader("nucleate", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("training.html.j2").render(
         name=folder.name,
         start=start,
-        last=found[-1] if found else None,
+        last=evaluations[-1] if evaluations else None,
         finished=finished,
         figures=[figure for figure in figures if figure["svg"]],
         layers=layers,
@@ -71,23 +75,26 @@ def render(folder: Path) -> str:
 
 
 def _figure(title: str, words: str, draw: Any) -> dict[str, Any]:
+    """Return title, description and SVG of a figure."""
     svg = draw()
     return {"title": title, "words": words, "svg": Markup(svg) if svg else None}
 
 
 def _mark(axes: Axes, steered: list[dict[str, Any]]) -> None:
+    """Mark the steps at which commands were applied."""
     for k, event in enumerate(event for event in steered if "refused" not in event):
         axes.axvline(event["step"], color=WARN, linewidth=0.9, linestyle=":", label="steered" if k == 0 else None)
 
 
-def _loss(steps: list[dict[str, Any]], found: list[dict[str, Any]], steered: list[dict[str, Any]]) -> str | None:
+def _loss(steps: list[dict[str, Any]], evaluations: list[dict[str, Any]], steered: list[dict[str, Any]]) -> str | None:
+    """Plot the loss against the step."""
     if not steps:
         return None
 
     def draw(axes: Axes) -> None:
         axes.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=MUTED, linewidth=0.8, label="minibatch")
         for name, colour in (("training", ACCENT), ("validation", SECOND)):
-            points = [(e["step"], e[name]["loss"]) for e in found if name in e]
+            points = [(e["step"], e[name]["loss"]) for e in evaluations if name in e]
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
         _mark(axes, steered)
@@ -98,9 +105,10 @@ def _loss(steps: list[dict[str, Any]], found: list[dict[str, Any]], steered: lis
     return draw_svg(draw, "Loss against step")
 
 
-def _errors(found: list[dict[str, Any]], key: str, unit: str, factor: float) -> str | None:
+def _errors(evaluations: list[dict[str, Any]], key: str, unit: str, factor: float) -> str | None:
+    """Plot the errors of an evaluation against the step."""
     points = {
-        name: [(e["step"], factor * e[name][key]) for e in found if name in e and e[name][key] is not None]
+        name: [(e["step"], factor * e[name][key]) for e in evaluations if name in e and e[name][key] is not None]
         for name in ("training", "validation")
     }
     if not points["training"]:
@@ -119,6 +127,7 @@ def _errors(found: list[dict[str, Any]], key: str, unit: str, factor: float) -> 
 
 
 def _parity(path: Path, what: str) -> str | None:
+    """Plot predictions against labels."""
     data = parity_pairs(path)
     if not any(data[name][what] for name in data):
         return None
@@ -139,7 +148,8 @@ def _parity(path: Path, what: str) -> str | None:
     return draw_svg(draw, f"Parity of {what}")
 
 
-def _temperature(steps: list[dict[str, Any]], found: list[dict[str, Any]]) -> str | None:
+def _temperature(steps: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> str | None:
+    """Plot temperature and gradient noise scale against the step."""
     if not steps:
         return None
 
@@ -147,7 +157,7 @@ def _temperature(steps: list[dict[str, Any]], found: list[dict[str, Any]]) -> st
         axes.plot([e["step"] for e in steps], [e["temperature"] for e in steps], color=ACCENT, label="temperature: rate / batch")
         axes.set_yscale("log")
         axes.set_xlabel("step")
-        scales = [(e["step"], e["noise"]["scale"]) for e in found if e["noise"]["scale"] is not None]
+        scales = [(e["step"], e["noise"]["scale"]) for e in evaluations if e["noise"]["scale"] is not None]
         if scales:
             other = axes.twinx()
             other.plot(*zip(*scales, strict=True), "o", color=SECOND, label="noise scale (structures)")
@@ -159,9 +169,10 @@ def _temperature(steps: list[dict[str, Any]], found: list[dict[str, Any]]) -> st
     return draw_svg(draw, "Temperature and gradient noise scale against step")
 
 
-def _informants(found: list[dict[str, Any]], steered: list[dict[str, Any]]) -> str | None:
-    name = "validation" if found and "validation" in found[-1] else "training"
-    rows = [(e["step"], e[name]["informants"]) for e in found if name in e and e[name]["informants"]]
+def _informants(evaluations: list[dict[str, Any]], steered: list[dict[str, Any]]) -> str | None:
+    """Plot the share of each species in the variance of energies against the step."""
+    name = "validation" if evaluations and "validation" in evaluations[-1] else "training"
+    rows = [(e["step"], e[name]["informants"]) for e in evaluations if name in e and e[name]["informants"]]
     if not rows or len(rows[-1][1]) < 2:
         return None
 
@@ -183,18 +194,18 @@ def _informants(found: list[dict[str, Any]], steered: list[dict[str, Any]]) -> s
     return draw_svg(draw, "Share of each species in the variance of energies")
 
 
-def _layer(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Histograms of one layer at up to six moments."""
-    chosen = sorted({round(x) for x in np.linspace(0, len(found) - 1, 6)})
+def _layer(name: str, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the histograms of the weights of one layer at up to six evaluations."""
+    chosen = sorted({round(x) for x in np.linspace(0, len(evaluations) - 1, 6)})
 
     def draw(axes: Axes) -> None:
         for k, place in enumerate(chosen):
-            said = found[place]["weights"].get(name)
-            if said is None:
+            histogram = evaluations[place]["weights"].get(name)
+            if histogram is None:
                 continue
-            counts = np.array(said["counts"], dtype=float)
-            edges = np.linspace(said["low"], said["high"], len(counts) + 1)
+            counts = np.array(histogram["counts"], dtype=float)
+            edges = np.linspace(histogram["low"], histogram["high"], len(counts) + 1)
             axes.stairs(counts / max(counts.max(), 1) * 0.9 + k, edges, baseline=k, fill=True, color=ACCENT, alpha=0.25 + 0.12 * k)
-        axes.set_yticks(range(len(chosen)), [f"step {found[place]['step']}" for place in chosen])
+        axes.set_yticks(range(len(chosen)), [f"step {evaluations[place]['step']}" for place in chosen])
 
     return {"name": name, "svg": Markup(draw_svg(draw, f"Weights of {name} over time", 3.4, 2.6))}

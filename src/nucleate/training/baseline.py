@@ -1,4 +1,4 @@
-"""Initialisation of a model: atomic energy shifts, energy scale and scale of the inputs."""
+"""Initialisation of a model: energy shifts of the species, energy scale and scale of the inputs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from nucleate.potentials.registry import Trainable
 from nucleate.training.batches import LabelledSet
 
 MOST = 200
-"""Structures that set the scale of the inputs."""
+"""Largest number of structures from which the scale of the inputs is computed."""
 
 
 def fit_baseline(model: Trainable, labelled: LabelledSet, seed: int) -> None:
-    """Set shifts (least squares over compositions), the energy scale and the scale of the inputs.
+    """Set the energy shifts (by least squares over compositions), the energy scale and the scale of the inputs.
 
     Args:
-        model: changed in place.
+        model: the model, which is changed.
         labelled: the training data.
-        seed: of the structures that set the scale of the inputs.
+        seed: random seed of the choice of structures for the scale of the inputs.
     """
     data = labelled.data
     counts = np.array([[np.count_nonzero(item.atoms.numbers == z) for z in model.species] for item in data], dtype=float)
     per_atom = counts / counts.sum(1, keepdims=True)
     target = (np.array([item.energy for item in data]) - _wall(model, labelled)) / counts.sum(1)
-    # The shift should suit the structures that count, not crushed ones.
+    # The fit is weighted, so that strongly compressed structures do not determine the shifts.
     root = np.sqrt(labelled.weight.mean(0).cpu().numpy())
     shift, *_ = np.linalg.lstsq(per_atom * root[:, None], target * root, rcond=1e-6)
     model.energy_shift.copy_(torch.as_tensor(shift))
@@ -38,14 +38,14 @@ def fit_baseline(model: Trainable, labelled: LabelledSet, seed: int) -> None:
 
 
 def _wall(model: Trainable, labelled: LabelledSet) -> np.ndarray:
-    """(n,) energy of the pair wall, eV: what the model says with a silent network."""
+    """Return the (n,) energies of the pair wall, eV, by evaluating the model with zero scale and shifts."""
     scale, shift = model.energy_scale.clone(), model.energy_shift.clone()
     model.energy_scale.zero_()
     model.energy_shift.zero_()
-    said = []
+    energies = []
     for first in range(0, len(labelled), 32):
         part = labelled.take(range(first, min(first + 32, len(labelled))))
-        said.append(model.energy_forces_stress(part.batch, part.edges).energy[0].double().cpu().numpy())
+        energies.append(model.energy_forces_stress(part.batch, part.edges).energy[0].double().cpu().numpy())
     model.energy_scale.copy_(scale)
     model.energy_shift.copy_(shift)
-    return np.concatenate(said)
+    return np.concatenate(energies)

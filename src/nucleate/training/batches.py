@@ -20,12 +20,12 @@ class Minibatch:
     """Batch of structures with their labels.
 
     Attributes:
-        batch, edges: geometry.
-        energy: (n,), eV.
-        forces: (n_atoms, 3), eV/Å; zero where there are none.
-        stress: (n, 3, 3), eV/Å³; zero where there is none.
-        has_forces, has_stress: (n,) 1 where there are some.
-        weight: (m, n) of each member on each structure.
+        batch, edges: structures and neighbour list.
+        energy: (n,) energies, eV.
+        forces: (n_atoms, 3) forces, eV/Å; zero for structures without forces.
+        stress: (n, 3, 3) stresses, eV/Å³; zero for structures without stress.
+        has_forces, has_stress: (n,) masks of the structures with forces and with stress.
+        weight: (m, n) weight of each structure for each member.
     """
 
     batch: CrystalBatch
@@ -43,9 +43,9 @@ class LabelledSet:
 
     Args:
         data: the structures.
-        cutoff: of the model, Å.
-        weight: (m, n) of each member on each structure.
-        device: where tensors live.
+        cutoff: cutoff radius of the model, Å.
+        weight: (m, n) weight of each structure for each member.
+        device: device of the tensors.
     """
 
     def __init__(self, data: Sequence[LabelledStructure], cutoff: float, weight: Tensor, device: torch.device | str):
@@ -91,7 +91,7 @@ class LabelledSet:
 
 
 def _apart(batch: CrystalBatch, cutoff: float) -> list[Edges]:
-    """The edges of each structure, its atoms counted from zero."""
+    """Return the edges of each structure separately, with atoms counted from zero."""
     edges = neighbour_edges(batch, cutoff)
     owner = batch.structure[edges.centre]
     counts = torch.bincount(owner, minlength=len(batch)).tolist()

@@ -19,50 +19,52 @@ from nucleate.training.labelled import LabelledStructure
 from nucleate.training.suspicions import refuse_outliers
 
 VACUUM = 12.0
-"""Å around a molecule on every side: beyond the reach of any potential here."""
+"""Width of the vacuum added on every side of a molecule, Å; larger than half the cutoff of every potential."""
 
 
 def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledStructure]:
     """Read all labelled structures of a file or run folder.
 
     Args:
-        path: extended XYZ (or what else ASE reads with energies), an ASE database (`.db`), or the folder of a search.
-        keys: entries of a file that hold its labels; unset: as ASE names them.
+        path: extended XYZ file (or another format that ASE reads with energies), an ASE database (`.db`), or the folder of a search.
+        keys: entries of the file that contain the labels; None uses the names of ASE.
 
     Raises:
-        BadInput: nothing there, no energies, labels under other names, a label that is not a number, stress in an unknown unit, atoms that
-            overlap, an energy far from all others; names the row.
+        BadInput: the path does not exist or has no labels, labels have other names or are not numbers, the unit of the stress is unclear,
+            atoms overlap, or an energy is far from all others; the message names the row.
     """
     path = Path(path)
     keys = keys or LabelKeys()
     if path.is_dir():
         if not (path / "run.db").is_file():
-            raise BadInput(f"{path}: is a folder without a search in it (run.db is missing); give a file or a run folder")
+            raise BadInput(f"{path}: is not a run folder (run.db is missing); give a data file or the folder of a search")
         frames = _from_run(path / "run.db")
     elif not path.is_file():
-        raise BadInput(f"{path}: no such file; give extended XYZ, an ASE database or a search's run folder")
+        raise BadInput(f"{path}: no such file; give extended XYZ, an ASE database or the folder of a search")
     elif path.suffix == ".db":
         frames = _from_database(path, keys)
     else:
         frames = _from_file(path, keys)
     data = list(frames)
     if not data:
-        raise BadInput(f"{path}: holds no labelled structure")
+        raise BadInput(f"{path}: contains no labelled structures")
     refuse_outliers(data)
     return data
 
 
 def _from_run(path: Path) -> Iterator[LabelledStructure]:
+    """Iterate over the labels of a search."""
     for number, reference, atoms, label in read_labels(path):
         yield _plain(atoms, label.energy, label.forces, label.stress, f"{path}, row {number}", {"reference": reference})
 
 
 def _from_database(path: Path, keys: LabelKeys) -> Iterator[LabelledStructure]:
+    """Iterate over the rows of an ASE database."""
     from ase.db import connect
 
     try:
         rows = list(connect(str(path)).select())
-    except Exception as error:  # whatever a damaged database raises
+    except Exception as error:  # ASE raises exceptions of many types for damaged databases
         raise BadInput(f"{path}: cannot be read as an ASE database ({quoted(' '.join(str(error).split()))})") from error
     for row in rows:
         atoms, where = row.toatoms(), f"{path}, row {row.id}"
@@ -71,6 +73,7 @@ def _from_database(path: Path, keys: LabelKeys) -> Iterator[LabelledStructure]:
 
 
 def _from_file(path: Path, keys: LabelKeys) -> Iterator[LabelledStructure]:
+    """Iterate over the frames of a structure file."""
     for number, atoms in enumerate(read_frames(path), start=1):
         where = f"{path}, row {number}"
         yield _checked(atoms, *keys.read(atoms, where), where, dict(atoms.info))
@@ -79,9 +82,9 @@ def _from_file(path: Path, keys: LabelKeys) -> Iterator[LabelledStructure]:
 def _checked(
     atoms: Atoms, energy: float | None, forces: np.ndarray | None, stress: np.ndarray | None, where: str, info: dict[str, Any]
 ) -> LabelledStructure:
-    """A structure that somebody else labelled: it is looked at as any structure that is read."""
+    """Return a labelled structure of a file after the checks of `check_structure`; a molecule is put into a cell with vacuum."""
     if energy is None:
-        raise BadInput(f"{where}: has no energy; add a label or remove it")
+        raise BadInput(f"{where}: the structure has no energy; add the label or remove the row")
     check_atoms(atoms, where)
     settle_periodicity(atoms, where)
     bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
@@ -96,17 +99,22 @@ def _checked(
 def _plain(
     bare: Atoms, energy: float, forces: np.ndarray | None, stress: np.ndarray | None, where: str, info: dict[str, Any]
 ) -> LabelledStructure:
+    """Return a labelled structure after checks of the shapes and values of its labels."""
     for name, array, shape in (("forces", forces, (len(bare), 3)), ("stress", stress, (6,))):
         if array is not None and np.shape(array) != shape:
-            raise BadInput(f"{where}: {name} has the shape {np.shape(array)}, not {shape}")
+            raise BadInput(f"{where}: {name} has the shape {np.shape(array)}, but {shape} is required; correct or remove the row")
     for name, value in (("energy", energy), ("forces", forces), ("stress", stress)):
         if value is not None and not np.isfinite(value).all():
-            raise BadInput(f"{where}: {name} contains a number that is not finite; correct it or remove the row")
+            raise BadInput(f"{where}: {name} contains a value that is not finite; correct or remove the row")
     return LabelledStructure(bare, float(energy), forces, stress, where, info)
 
 
 def from_labels(structures: Sequence[Atoms], labels: Sequence[Label]) -> list[LabelledStructure]:
-    """Convert labels of a reference to training data; raises `BadInput` for a label that is not finite."""
+    """Convert labels of a reference to training data.
+
+    Raises:
+        BadInput: a label is not finite.
+    """
     return [
         _plain(atoms, label.energy, label.forces, label.stress, f"label {number}", {})
         for number, (atoms, label) in enumerate(zip(structures, labels, strict=True), 1)
@@ -114,7 +122,7 @@ def from_labels(structures: Sequence[Atoms], labels: Sequence[Label]) -> list[La
 
 
 def heights(data: Sequence[LabelledStructure], quantile: float = 0.0) -> np.ndarray:
-    """(n,) eV/atom above the lowest (or this quantile of the) structures of the same stoichiometry, as the reference said."""
+    """Return the (n,) reference energies relative to the lowest energy, or a quantile, of the same stoichiometry, eV/atom."""
     energy = np.array([item.labels.energy / len(item.atoms) for item in data])
     kinds = []
     for item in data:
@@ -126,10 +134,10 @@ def heights(data: Sequence[LabelledStructure], quantile: float = 0.0) -> np.ndar
 
 
 def what_is_missing(data: Sequence[LabelledStructure]) -> list[str]:
-    """Return one line for each kind of missing label."""
-    said = []
+    """Return one line for each kind of label that some structures do not have."""
+    notes = []
     for name in ("forces", "stress"):
         without = sum(getattr(item, name) is None for item in data)
         if without:
-            said.append(f"{without} of {len(data)} structures have no {name}: trained on what is there")
-    return said
+            notes.append(f"{without} of {len(data)} structures have no {name}; their other labels are used")
+    return notes

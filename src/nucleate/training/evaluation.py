@@ -1,4 +1,4 @@
-"""Evaluation of a training for its page: errors, parity, informants, weights and gradient noise."""
+"""Evaluation of a model during its training: errors, parity, shares of the species and gradient noise."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from nucleate.training.observe import informants, noise_scale
 from nucleate.training.settings import FitSettings
 
 LOOKED_AT = 200
-"""Training structures in an evaluation."""
+"""Largest number of training structures in an evaluation."""
 NOISE_BATCHES = 4
-"""Minibatches that an estimate of the gradient's noise takes."""
+"""Number of minibatches for an estimate of the gradient noise."""
 PARITY = 1500
-"""Points of a parity plot."""
+"""Largest number of points of a parity plot."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Found:
 
     @property
     def loss(self) -> float:
-        """Mean over structures, of the committee's mean."""
+        """Loss of the committee's mean, averaged over the structures."""
         return self.facts["loss"]
 
 
 def examine(model: Learned, labelled: LabelledSet, chosen: Sequence[int], settings: FitSettings) -> Found:
-    """Compute the errors of the committee's mean on structures."""
+    """Evaluate the mean of a committee on the structures with the indices `chosen`."""
     errors, total, parts = ErrorSum(), 0.0, []
     for data in evaluation_parts(labelled, chosen):
         prediction = model.energy_forces_stress(data.batch, data.edges)
@@ -51,25 +51,28 @@ def examine(model: Learned, labelled: LabelledSet, chosen: Sequence[int], settin
         mean = squares(prediction.mean(), data)
         total += float(loss(mean, torch.ones_like(mean.energy), settings)) * len(data.batch)
         parts.append(data)
-    said = informants(model, parts)
-    return Found({**asdict(errors.errors()), "loss": total / len(chosen), "informants": said}, errors.pairs(PARITY))
+    shares = informants(model, parts)
+    return Found({**asdict(errors.errors()), "loss": total / len(chosen), "informants": shares}, errors.pairs(PARITY))
 
 
 def some(labelled: LabelledSet, seed: int) -> list[int]:
-    """Return the training structures used in every evaluation."""
+    """Return the indices of the training structures that are used in every evaluation."""
     return sorted(np.random.default_rng([seed, 4]).permutation(len(labelled))[:LOOKED_AT].tolist())
 
 
 def gradient_noise(fitting: Fitting) -> dict[str, float | None]:
-    """Squared gradient, its covariance over structures and their ratio, from the next minibatches; see `noise_scale`."""
-    guesses = []
+    """Return squared gradient, its covariance over structures and their ratio, estimated from the next minibatches.
+
+    See `noise_scale`; the values are None for L-BFGS and for minibatches of one structure.
+    """
+    estimates = []
     for ahead in range(NOISE_BATCHES if fitting.settings.optimiser != "lbfgs" else 0):
         chosen = fitting.chosen(fitting.step + ahead)
         half = len(chosen) // 2
         if half:
             first, second = (fitting.gradient(part) for part in (chosen[:half], chosen[half : 2 * half]))
-            guesses.append(noise_scale(first, second, half))
-    if not guesses:
+            estimates.append(noise_scale(first, second, half))
+    if not estimates:
         return {"gradient": None, "covariance": None, "scale": None}
-    gradient, covariance = np.mean(guesses, axis=0).tolist()
+    gradient, covariance = np.mean(estimates, axis=0).tolist()
     return {"gradient": gradient, "covariance": covariance, "scale": covariance / gradient if gradient > 0 else None}

@@ -1,6 +1,6 @@
-"""Folder of a training: fit.toml, events.jsonl, steer.jsonl with the user's commands, checkpoint and model.
+"""Folder of a training with fit.toml, events.jsonl, steer.jsonl (commands of the user), checkpoint and model.
 
-Checkpoints are safetensors with JSON in the header, replaced as a whole: a kill leaves the old one or the new one.
+Checkpoints are safetensors files with JSON in the header, written atomically, so that a killed process leaves a complete one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from nucleate.persist.tensors import check_version, read_tensor_file
 from nucleate.persist.text import from_json
 
 VERSION = 1
+"""Newest version of checkpoints."""
 
 
 class TrainingFolder:
     """Open training folder, locked against other processes.
 
-    Attributes:
-        path: the folder.
+    Args:
+        path: the folder, which is created if it does not exist.
+        settings_toml: text of fit.toml; an existing folder must contain the same text.
+
+    Raises:
+        RunFolderError: the folder has other contents or settings, is in use, or cannot be written.
     """
 
     def __init__(self, path: Path, settings_toml: str):
@@ -43,20 +48,20 @@ class TrainingFolder:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
         if not present.exists() and any(entry.name not in ("lock", f"{present.name}.part") for entry in path.iterdir()):
-            raise RunFolderError(f"{path}: is not empty and holds no training; choose another --out")
-        # Whoever holds the lock writes; the settings are compared under it.
-        self._lock = lock_file(path / "lock", f"{path}: another process is training here; steer it, or wait for it")
+            raise RunFolderError(f"{path}: is not empty and is not a training folder; choose another --out")
+        # The settings are compared while the folder is locked, because another process may be writing them.
+        self._lock = lock_file(path / "lock", f"{path}: another process is training in this folder; steer it, or wait for it")
         try:
             if not present.exists():
                 write_whole(present, settings_toml)
             elif present.read_text(encoding="utf-8") != settings_toml:
-                raise RunFolderError(f"{path}: holds a training with other settings or data; choose another --out")
+                raise RunFolderError(f"{path}: contains a training with other settings or data; choose another --out")
         except BaseException:
             os.close(self._lock)
             raise
 
     def close(self) -> None:
-        """Release the folder."""
+        """Release the lock of the folder."""
         os.close(self._lock)
 
     def __enter__(self) -> TrainingFolder:
@@ -79,11 +84,11 @@ class TrainingFolder:
         append_line(self.path / "events.jsonl", {"time": round(time.time(), 3), "event": kind, **what})
 
     def forget_after(self, step: int, replayed: int) -> None:
-        """Drop events after the last checkpoint, except the user's commands.
+        """Remove the events after the last checkpoint, except commands of the user.
 
         Args:
-            step: of the checkpoint.
-            replayed: commands of a replay done at this step before the checkpoint; later ones come again by themselves.
+            step: step of the checkpoint.
+            replayed: number of replayed commands at this step that were applied before the checkpoint; later ones will be applied again.
         """
         kept = []
         for event in read_events(self.path):
@@ -98,45 +103,45 @@ class TrainingFolder:
         write_whole(self.path / "events.jsonl", text)
 
     def save(self, name: str, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Write a file of tensors; raises `StorageFailed` with the old one still whole."""
+        """Write a file of tensors atomically; raise `StorageFailed` if that is impossible."""
         plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
         write_whole(self.path / name, save(plain, metadata={"version": str(VERSION), "header": json.dumps(header)}))
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of text as a whole."""
+        """Write a text file atomically."""
         write_whole(self.path / name, text)
 
     def copy(self, source: str, target: str) -> None:
-        """Give a file's content to another, as a whole."""
+        """Copy a file atomically."""
         write_whole(self.path / target, (self.path / source).read_bytes())
 
     def load(self, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """The header and tensors of `save`, or None where there is no such file."""
+        """Return header and tensors of a file written by `save`; None if it does not exist."""
         return read_tensors(self.path / name) if (self.path / name).is_file() else None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and tensors of a file.
+    """Return header and tensors of a file written by `TrainingFolder.save`.
 
     Raises:
-        BadInput: not such a file, truncated, or from a newer version.
+        BadInput: the file is of another kind, truncated, or from a newer version.
     """
-    file = read_tensor_file(path, "file of a training")
+    file = read_tensor_file(path, "training file")
     version = file.metadata.get("version", "")
     check_version(int(version) if re.fullmatch(r"[0-9]{1,6}", version) else None, VERSION, path)
-    header = from_json(file.metadata.get("header", "null"), f"{path}: its header")
+    header = from_json(file.metadata.get("header", "null"), f"{path}: header")
     if not isinstance(header, dict):
-        raise BadInput(f"{path}: its header is no table of keys and values; the file is damaged, or none of a training's")
+        raise BadInput(f"{path}: header must be a table of keys and values; the file is damaged or is not a training file")
     return header, file.tensors
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """All events; a last line cut by a kill is left out."""
+    """Return all events of a training; incomplete lines are skipped."""
     return read_lines(folder / "events.jsonl")
 
 
 def read_commands(folder: Path) -> list[dict[str, Any]]:
-    """Return the user's commands in order."""
+    """Return the commands of the user in order."""
     return read_lines(folder / "steer.jsonl")
 
 
@@ -144,10 +149,10 @@ def add_command(folder: Path, command: dict[str, Any]) -> None:
     """Add a command for a running training.
 
     Raises:
-        BadInput: no training there, or none that runs.
+        BadInput: the folder contains no training, or it is not running.
     """
     if not (folder / "fit.toml").is_file():
-        raise BadInput(f"{folder}: no training here (fit.toml is missing)")
+        raise BadInput(f"{folder}: is not a training folder (fit.toml is missing); give the folder of a running training")
     if is_locked(folder / "lock"):
         append_line(folder / "steer.jsonl", command)
         return
@@ -156,7 +161,7 @@ def add_command(folder: Path, command: dict[str, Any]) -> None:
 
 
 def pack(state: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
-    """JSON of nested dicts, lists and numbers whose tensors go to `tensors`; see `unpack`."""
+    """Convert nested dictionaries, lists, numbers and tensors to JSON data; tensors are added to `tensors`. See `unpack`."""
     if isinstance(state, Tensor):
         tensors[prefix] = state
         return {"tensor": prefix}
@@ -168,13 +173,13 @@ def pack(state: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
 
 
 def unpack(content: Any, tensors: dict[str, Tensor], device: torch.device | str) -> Any:
-    """The inverse of `pack`; tuples come back as lists.
+    """Convert the result of `pack` back; tuples become lists.
 
     Raises:
-        BadInput: not what `pack` makes, or tensors that are not there.
+        BadInput: the data are not a result of `pack`, or a tensor is missing.
     """
     if not isinstance(content, dict) or len(content) != 1:
-        raise BadInput("a checkpoint's optimiser is damaged; choose another --out")
+        raise BadInput("the optimiser state of a checkpoint is damaged; choose another --out")
     ((kind, value),) = content.items()
     if kind == "tensor" and isinstance(value, str) and value in tensors:
         return tensors[value].to(device)
@@ -188,4 +193,4 @@ def unpack(content: Any, tensors: dict[str, Tensor], device: torch.device | str)
         return [unpack(item, tensors, device) for item in value]
     if kind == "value":
         return value
-    raise BadInput("a checkpoint's optimiser is damaged; choose another --out")
+    raise BadInput("the optimiser state of a checkpoint is damaged; choose another --out")

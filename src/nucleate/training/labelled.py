@@ -1,4 +1,4 @@
-"""Labelled structure."""
+"""Structures with labels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nucleate.crystals.formula import formula_text
 
 @dataclass(frozen=True)
 class LabelledStructure:
-    """Structure with its labels.
+    """A structure with its labels.
 
     Attributes:
-        atoms: periodic; a molecule stands in a large empty cell.
-        energy: eV.
-        forces: (n_atoms, 3), eV/Å, or None.
-        stress: (6,), eV/Å³, Voigt order, or None; molecules have none.
-        where: file and row, for messages.
-        info: what the file says besides, as group names.
-        before: the labels before a prior was taken off them, if one was.
+        atoms: periodic structure; a molecule is in a large empty cell.
+        energy: energy, eV.
+        forces: (n_atoms, 3) forces, eV/Å, or None.
+        stress: (6,) stress in Voigt order, eV/Å³, or None; molecules have none.
+        where: file and row, for error messages.
+        info: further entries of the file, such as names of groups.
+        before: the labels before the predictions of a prior were subtracted, if they were.
     """
 
     atoms: Atoms
@@ -35,11 +35,11 @@ class LabelledStructure:
 
     @property
     def labels(self) -> LabelledStructure:
-        """The labels of the reference itself."""
+        """Labels of the reference, without subtraction of a prior."""
         return self.before or self
 
     @property
     def formula(self) -> str:
-        """With its atom count, elements in alphabetical order."""
+        """Formula with the number of atoms, elements in alphabetical order."""
         symbols, counts = np.unique(self.atoms.get_chemical_symbols(), return_counts=True)
         return formula_text({str(s): int(n) for s, n in zip(symbols, counts, strict=True)})

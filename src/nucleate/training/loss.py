@@ -1,4 +1,4 @@
-"""The loss of a minibatch, and errors in the field's units."""
+"""Loss of a minibatch, and errors in physical units."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nucleate.training.settings import FitSettings
 
 @dataclass(frozen=True)
 class Squares:
-    """Squared errors of each structure, (m, n); zero where a label is not there.
+    """Squared errors (m, n) of each structure for each member; zero for missing labels.
 
     Attributes:
-        energy: of the energy per atom, (eV/atom)^2.
-        force: mean over components, (eV/Å)^2.
-        stress: mean over components of stress times volume per atom, (eV/atom)^2.
+        energy: squared error of the energy per atom, (eV/atom)^2.
+        force: squared error of the forces, mean over components, (eV/Å)^2.
+        stress: squared error of stress times volume per atom, mean over components, (eV/atom)^2.
     """
 
     energy: Tensor
@@ -28,7 +28,7 @@ class Squares:
 
 
 def squares(prediction: Prediction, data: Minibatch) -> Squares:
-    """Squared errors of a prediction."""
+    """Return the squared errors of a prediction."""
     batch = data.batch
     counts = batch.counts
     energy = ((prediction.energy - data.energy) / counts) ** 2
@@ -39,15 +39,15 @@ def squares(prediction: Prediction, data: Minibatch) -> Squares:
     return Squares(energy, force * data.has_forces, stress * data.has_stress)
 
 
-def loss(found: Squares, weight: Tensor, settings: FitSettings) -> Tensor:
-    """Return the loss summed over members, which share no weights."""
-    total = settings.energy_weight * found.energy + settings.force_weight * found.force + settings.stress_weight * found.stress
+def loss(errors: Squares, weight: Tensor, settings: FitSettings) -> Tensor:
+    """Return the loss, summed over the members, which have no common parameters."""
+    total = settings.energy_weight * errors.energy + settings.force_weight * errors.force + settings.stress_weight * errors.stress
     return (weight * total).mean(1).sum()
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Root mean square and mean absolute errors; None where there is no label.
+    """Root mean square and mean absolute errors; None for missing labels.
 
     Attributes:
         energy_rmse, energy_mae: eV/atom.
@@ -64,7 +64,7 @@ class Errors:
 
 
 class ErrorSum:
-    """Accumulator of the errors of the committee's mean."""
+    """Accumulator of the errors of the mean of a committee."""
 
     def __init__(self) -> None:
         self._parts: dict[str, list[Tensor]] = {"energy": [], "force": [], "stress": []}
@@ -83,18 +83,18 @@ class ErrorSum:
         self._parts["stress"].append((mean.stress[0].detach() - data.stress)[data.has_stress > 0].flatten())
 
     def pairs(self, most: int) -> dict[str, list[list[float]]]:
-        """Reference and model of energies per atom and of force components: at most so many, evenly taken."""
-        said = {}
+        """Return at most `most` evenly spaced pairs (reference, model) of energies per atom and of force components."""
+        pairs = {}
         for name, parts in self._pairs.items():
             every = torch.cat(parts)
             step = max(1, -(-len(every) // most))
-            said[name] = [[round(x, 5) for x in pair] for pair in every[::step].tolist()]
-        return said
+            pairs[name] = [[round(x, 5) for x in pair] for pair in every[::step].tolist()]
+        return pairs
 
     def errors(self) -> Errors:
-        """Errors of all structures added so far."""
-        said: list[float | None] = []
+        """Return the errors of all structures that have been added."""
+        values: list[float | None] = []
         for parts in self._parts.values():
             every = torch.cat([part.double() for part in parts])
-            said += [float((every**2).mean().sqrt()), float(every.abs().mean())] if len(every) else [None, None]
-        return Errors(*said)  # type: ignore[arg-type]
+            values += [float((every**2).mean().sqrt()), float(every.abs().mean())] if len(every) else [None, None]
+        return Errors(*values)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Diagnostics of a training besides the loss: weights, gradient noise, and contributions of species to energy differences."""
+"""Diagnostics of a training: weights, gradient noise, and contributions of the species to energy differences."""
 
 from __future__ import annotations
 
@@ -12,34 +12,38 @@ from nucleate.potentials.registry import Learned, Trainable
 from nucleate.training.batches import Minibatch
 
 BINS = 30
+"""Number of bins of a histogram."""
 
 
 def histograms(model: Trainable) -> dict[str, dict[str, Any]]:
-    """Histograms of the weights and biases of every layer: counts, lowest and highest value, mean, standard deviation."""
-    said = {}
+    """Return histograms of the weights and biases of every layer: counts, lowest and highest value, mean and standard deviation."""
+    result = {}
     for name, parameter in model.named_parameters():
         values = parameter.detach().double().cpu().numpy().ravel()
         counts, edges = np.histogram(values, BINS)
-        said[name] = {
+        result[name] = {
             "counts": counts.tolist(),
             "low": float(edges[0]),
             "high": float(edges[-1]),
             "mean": float(values.mean()),
             "std": float(values.std()),
         }
-    return said
+    return result
 
 
 def noise_scale(first: list[Tensor], second: list[Tensor], size: int) -> tuple[float, float]:
-    """|G|^2 and the trace of the gradient's covariance over structures, from the gradients of two halves of a minibatch.
+    """Estimate |G|^2 and the trace of the gradient's covariance over structures from the gradients of two halves of a minibatch.
 
-    With g1 and g2 of b structures each: |G|^2 = g1.g2 and tr S = b |g1 - g2|^2 / 2; the noise scale is tr S / |G|^2, the batch beyond
-    which more structures a step bring little. S. McCandlish et al., arXiv:1812.06162. Each is an unbiased guess: average both
+    With gradients g1 and g2 of b structures each, |G|^2 = g1.g2 and tr S = b |g1 - g2|^2 / 2. The noise scale tr S / |G|^2 is the batch
+    size above which larger batches have little effect: S. McCandlish et al., arXiv:1812.06162. Both estimates are unbiased; average them
     before dividing.
 
     Args:
-        first, second: gradients of the mean loss of either half.
-        size: structures in a half.
+        first, second: gradients of the mean loss of the two halves.
+        size: number of structures in a half.
+
+    Returns:
+        |G|^2 and tr S.
     """
     dot = sum(float((a.double() * b.double()).sum()) for a, b in zip(first, second, strict=True))
     apart = sum(float(((a - b).double() ** 2).sum()) for a, b in zip(first, second, strict=True))
@@ -47,10 +51,11 @@ def noise_scale(first: list[Tensor], second: list[Tensor], size: int) -> tuple[f
 
 
 def informants(model: Learned, parts: list[Minibatch]) -> dict[str, float]:
-    """Share of each species in the variance of total energies per atom between structures; the shares add up to 1.
+    """Return the share of each species in the variance of the energy per atom over structures; the shares add up to 1.
 
-    The energy per atom e is the sum over species of e_z, its atoms' energies over all atoms: share_z = cov(e_z, e) / var(e). A negative
-    share works against the others. Empty where energies do not differ or the family has no atomic energies.
+    The energy per atom e is the sum over species of e_z, the energies of the atoms of a species divided by the number of all atoms, and
+    share_z = cov(e_z, e) / var(e). A negative share means that e_z is anticorrelated with e. The result is empty if the energies are equal
+    or the family has no atomic energies.
     """
     rows = []
     for data in parts:

@@ -1,4 +1,4 @@
-"""Labels minus the prior's predictions, the target of a correction."""
+"""Labels minus the predictions of a prior, which are the target of a correction."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from nucleate.training.labelled import LabelledStructure
 
 
 class PriorAnswers:
-    """Evaluates a prior and caches its answers on disk.
+    """Evaluates a prior and caches its predictions.
 
     Args:
-        prior: what to ask.
-        path: file of the answers; None keeps them in memory alone.
+        prior: the prior.
+        path: file of the cached predictions; None keeps them only in memory.
     """
 
     def __init__(self, prior: PriorPotential, path: Path | None = None):
@@ -37,43 +37,44 @@ class PriorAnswers:
 
         Args:
             data: labelled structures.
-            progress: Called with a `Step` after each structure.
-            leave_out: leave out what the prior has no answer for, in place of raising.
+            progress: called with a `Step` after each structure.
+            leave_out: whether structures that the prior cannot evaluate are left out, rather than an error raised.
 
         Raises:
-            BadInput: the labels are the prior's own, or it has no answer; names the row.
+            BadInput: a structure was labelled by the prior itself, or the prior cannot evaluate it; the message names the row.
         """
         own = next((item for item in data if item.info.get("reference") == self.prior.name), None)
         if own is not None:
-            raise BadInput(f"{own.where}: was labelled by {self.prior.name} itself, which cannot be corrected by its own labels")
+            raise BadInput(f"{own.where}: the structure was labelled by the prior '{self.prior.name}' itself; choose another prior")
         left = []
         for k, item in enumerate(data):
-            said = self._answer(item)
-            if not np.isfinite(said["energy"]):
+            answer = self._answer(item)
+            if not np.isfinite(answer["energy"]):
                 if leave_out:
                     continue
-                raise BadInput(f"{item.where}: {self.prior.name} cannot evaluate it; remove the row")
+                raise BadInput(f"{item.where}: the prior '{self.prior.name}' cannot evaluate the structure; remove the row")
             left.append(
                 replace(
                     item,
                     before=item,
-                    energy=item.energy - said["energy"],
-                    forces=None if item.forces is None else item.forces - np.array(said["forces"]),
-                    stress=None if item.stress is None else item.stress - np.array(said["stress"]),
+                    energy=item.energy - answer["energy"],
+                    forces=None if item.forces is None else item.forces - np.array(answer["forces"]),
+                    stress=None if item.stress is None else item.stress - np.array(answer["stress"]),
                 )
             )
             progress(Step(f"evaluating {self.prior.name}", k + 1, len(data)))
         return left
 
     def _answer(self, item: LabelledStructure) -> dict:
+        """Return the cached prediction for a structure, evaluating the prior if needed."""
         atoms = item.atoms
         arrays = (atoms.numbers, atoms.positions, atoms.cell.array)
         key = hashlib.sha256(b"".join(np.ascontiguousarray(array, dtype="<f8").tobytes() for array in arrays)).hexdigest()[:24]
         if key not in self._known:
-            said = self.prior.energy_forces_stress(CrystalBatch.from_atoms([atoms]))
+            prediction = self.prior.energy_forces_stress(CrystalBatch.from_atoms([atoms]))
             line = {
-                "structure": key, "prior": self._identity, "energy": float(said.energy[0, 0]), "forces": said.forces[0].tolist(),
-                "stress": voigt_from_full(said.stress[0])[0].tolist(),
+                "structure": key, "prior": self._identity, "energy": float(prediction.energy[0, 0]),
+                "forces": prediction.forces[0].tolist(), "stress": voigt_from_full(prediction.stress[0])[0].tolist(),
             }  # fmt: skip
             if self.path is not None:
                 append_line(self.path, line)

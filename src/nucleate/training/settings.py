@@ -28,7 +28,7 @@ class FitSettings(BaseModel):
     model: Line = Field("manybody", description="Family of the potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the family.")
     prior: Line | None = Field(
-        None, description="Pretrained potential below the learned one, which then fits the difference: chgnet, sevennet or mace:FILE."
+        None, description="Pretrained potential to which the learned one is a correction: chgnet, sevennet or mace:FILE."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Random seed of weights, split, minibatches and bootstrap.")
     steps: int = Field(2000, ge=1, le=100_000_000, description="Number of optimiser steps.")
@@ -75,12 +75,12 @@ class FitSettings(BaseModel):
 
     @property
     def all_stages(self) -> list[Stage]:
-        """The stages, or all steps as one."""
+        """The stages, or one stage of all steps."""
         return self.stages or [Stage.model_validate({"steps": self.steps})]
 
     @property
     def total(self) -> int:
-        """Steps of all stages."""
+        """Number of steps of all stages."""
         return sum(stage.steps for stage in self.all_stages)
 
 
@@ -106,7 +106,7 @@ class TrainingSettings(BaseModel):
     bootstrap: bool = Field(True, description="Whether each member gets its own random weights of the structures.")
 
     def of_round(self, seed: int, warm: bool) -> FitSettings:
-        """The settings of one training."""
+        """Return the settings of the training of a round; `warm` if it starts from the weights of the previous round."""
         shared = self.model_dump(exclude={"steps", "warm_steps", "batch_structures", "learning_rate", "warm_learning_rate"})
         return FitSettings(
             seed=seed,

@@ -1,6 +1,7 @@
-"""Splits by group, which keep the frames of a trajectory or composition on one side.
+"""Splits of data by group, which keep the frames of a trajectory or of a composition together.
 
-Shuffled frames of a trajectory are nearly the same structure twice: an error measured on them says how well a model remembers.
+Neighbouring frames of a trajectory are almost equal, so a random split of frames would measure how well a model reproduces its training
+data.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from nucleate.fingerprints.power_spectrum import fingerprints, leaders
 from nucleate.training.labelled import LabelledStructure
 
 KEYS = ("group", "parent", "config_type")
-"""Names under which files say where a structure comes from, in this order."""
+"""Entries of data files that name the origin of a structure, in order of preference."""
 ALONE = 8.0
-"""Å between a single atom and its images beyond which it is an isolated atom."""
+"""Smallest distance between a single atom and its images at which it is an isolated atom, Å."""
 FEW = 5
-"""Groups below which a finer division is sought."""
+"""Smallest number of groups for which `auto` accepts a grouping."""
 ALIKE = 0.15
-"""Distance of pooled fingerprints within which structures belong together."""
+"""Largest distance of pooled fingerprints of structures in one group."""
 
 
 def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndarray, str]:
@@ -30,16 +31,16 @@ def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndar
 
     Args:
         data: labelled structures.
-        by: `composition`, `similarity`, the name of an entry of the file, or `auto`: the first that makes at least five groups.
+        by: `composition`, `similarity`, the name of an entry of the file, or `auto`, which chooses the first with at least five groups.
 
     Raises:
-        BadInput: no structure has such an entry.
+        BadInput: a structure does not have the entry.
     """
     if by not in ("auto", "composition", "similarity"):
         names = [item.info.get(by) for item in data]
         missing = next((item for item, name in zip(data, names, strict=True) if name is None), None)
         if missing is not None:
-            raise BadInput(f"{missing.where}: has no entry '{quoted(by)}' to split by")
+            raise BadInput(f"{missing.where}: has no entry '{quoted(by)}'; add it, or choose another split_by")
         return _numbered([str(name) for name in names]), f"the entry '{quoted(by)}'"
     if by == "auto":
         for key in KEYS:
@@ -56,25 +57,28 @@ def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndar
 
 
 def isolated_atoms(data: Sequence[LabelledStructure]) -> np.ndarray:
-    """(n,) which structures are single atoms in large empty cells."""
+    """Return the (n,) mask of structures that are single atoms in large empty cells."""
     return np.array([len(item.atoms) == 1 and bool(item.atoms.cell.lengths().min() > ALONE) for item in data])
 
 
 def _numbered(names: Sequence[str]) -> np.ndarray:
+    """Return an integer for each name."""
     return np.unique(names, return_inverse=True)[1]
 
 
 def split(group: np.ndarray, share: float, seed: int, kept: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Indices for training and for validation: whole groups, drawn at random until validation holds `share` of the structures.
+    """Return the indices for training and for validation.
+
+    Groups are drawn at random for validation until they contain a fraction `share` of the structures.
 
     Args:
-        group: (n,) the group of each structure.
-        share: of the structures.
-        seed: of the draw.
-        kept: (n,) structures that are trained on in any case, such as isolated atoms: nothing else says what zero binding is.
+        group: (n,) group of each structure.
+        share: fraction of the structures for validation.
+        seed: random seed.
+        kept: (n,) mask of structures that are always used for training, such as isolated atoms, which define zero binding energy.
 
     Raises:
-        BadInput: one group alone.
+        BadInput: there is only one group.
     """
     if share == 0:
         return np.arange(len(group)), np.arange(0)
@@ -85,7 +89,7 @@ def split(group: np.ndarray, share: float, seed: int, kept: np.ndarray | None = 
     sizes = Counter(group.tolist())
     if len(sizes) < 2:
         raise BadInput(
-            "all structures belong to one group, so none can be held back for validation; split by another entry, or set validation = 0"
+            "all structures belong to one group, so none can be used for validation; choose another split_by, or set validation = 0"
         )
     order = np.random.default_rng([seed, 5]).permutation(sorted(sizes))
     held: set[int] = set()
@@ -93,7 +97,7 @@ def split(group: np.ndarray, share: float, seed: int, kept: np.ndarray | None = 
     for name in order[:-1]:
         if count >= share * len(group):
             break
-        # A group that would leave less for training than for validation is passed over.
+        # A group with which validation would contain more than half of the structures is skipped.
         if count + sizes[name] <= 0.5 * len(group):
             held.add(int(name))
             count += sizes[name]

@@ -1,4 +1,4 @@
-"""Commands to a running training: applied at its next step, recorded, and repeated after a kill or in a replay."""
+"""Commands to a running training, which are applied at its next step, recorded, and repeated after a kill or in a replay."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Steering:
     """Applies the commands in the folder of a training.
 
     Args:
-        folder: whose `steer.jsonl` is read.
-        fitting: what they change.
-        replay: steering events of another training.
-        save: called for `save`.
-        log: Called with a `Steered` event after each command.
+        folder: folder of the training, whose `steer.jsonl` is read.
+        fitting: the training that the commands change.
+        replay: events of another training whose commands are repeated.
+        save: called for the command `save`.
+        log: called with a `Steered` event after each command.
     """
 
     def __init__(
@@ -37,20 +37,23 @@ class Steering:
     ):
         self.folder, self.fitting, self.save, self.log = folder, fitting, save, log
         self._replay = sorted((event for event in replay if event.get("event") == "steer"), key=lambda event: event["step"])
-        # What this training was asked before it was killed, to be done again.
+        # Commands that were applied after the last checkpoint of a killed process, and are applied again.
         self._again: list[dict[str, Any]] = []
         self._replayed = self._done = 0
-        # At one step the replay's commands come first, then the user's: the order must survive a kill.
+        # At each step replayed commands are applied before those of the user; the order must be the same after a kill.
         self._step, self._replayed_here, self._done_here = 0, 0, 0
         self._seen = -1
 
     def state(self) -> dict[str, int]:
-        """For a checkpoint: how many commands were done at its step already, the replay's and the user's."""
+        """Return the numbers of replayed commands and of commands of the user at the current step, for a checkpoint."""
         here = self._step == self.fitting.step
         return {"replayed": self._replayed_here if here else 0, "done": self._done_here if here else 0}
 
     def resume(self, state: dict[str, int]) -> None:
-        """From the checkpoint of this step: what was asked after it is done again at its steps; see `TrainingFolder.forget_after`."""
+        """Continue from a checkpoint of the current step; later commands are applied again at their steps.
+
+        See `TrainingFolder.forget_after`.
+        """
         step = self.fitting.step
         events = [event for event in read_events(self.folder.path) if event["event"] == "steer" and not event.get("replayed")]
         self._done = len(events)
@@ -59,7 +62,7 @@ class Steering:
         self._step, self._replayed_here, self._done_here = step, state["replayed"], state["done"]
 
     def obey(self) -> str | None:
-        """Apply the commands for the next step; return the reason to stop if there is one."""
+        """Apply the commands for the next step; return the reason to stop, or None."""
         step = self.fitting.step
         if step != self._step:
             self._step, self._replayed_here, self._done_here = step, 0, 0
@@ -94,14 +97,14 @@ class Steering:
         return None
 
     def left(self) -> int:
-        """Events of the replay whose steps did not come."""
+        """Return the number of replayed commands that have not been applied, because their steps were not reached."""
         return len(self._replay) - self._replayed
 
     def _record(self, command: dict[str, Any], refused: str | None, replayed: bool = False) -> None:
         self.log(Steered(self.fitting.step, command, refused, replayed))
 
     def _do(self, command: dict[str, Any]) -> tuple[str | None, str | None]:
-        """One command: why to stop, and why it was refused; after a refusal the training goes on."""
+        """Apply one command; return the reason to stop and the reason of a refusal, after which the training continues."""
         fitting, refused, stop = self.fitting, None, None
         try:
             match command["do"]:
@@ -112,7 +115,8 @@ class Steering:
                     fitting.frozen = [*(what for what in fitting.frozen if what != command["what"]), command["what"]]
                 case "unfreeze":
                     if command["what"] not in fitting.frozen:
-                        raise BadInput(f"'{quoted(command['what'])}' is not frozen; frozen: {', '.join(fitting.frozen) or 'nothing'}")
+                        frozen = ", ".join(fitting.frozen) or "none"
+                        raise BadInput(f"'{quoted(command['what'])}' is not frozen; frozen parts: {frozen}")
                     fitting.frozen = [what for what in fitting.frozen if what != command["what"]]
                 case "reset":
                     s = fitting.settings
@@ -126,15 +130,21 @@ class Steering:
                 case "stop":
                     stop = "stopped on request"
                 case other:
-                    raise BadInput(f"no such command: {other}")
+                    raise BadInput(f"unknown command '{other}'")
         except BadInput as error:
             refused = str(error)
         except (KeyError, TypeError, ValueError) as error:
-            refused = f"not a command of nucleate steer ({type(error).__name__}: {error})"
+            refused = f"the command is damaged ({type(error).__name__}: {error}); use nucleate steer"
         return stop, refused
 
 
 def _left(events: list[dict[str, Any]], step: int, done: int) -> list[dict[str, Any]]:
-    """Of events in order of their steps, those that a checkpoint of this step does not hold, with so many done at the step itself."""
+    """Return the events that a checkpoint does not include.
+
+    Args:
+        events: events in order of their steps.
+        step: step of the checkpoint.
+        done: number of events at that step that the checkpoint includes.
+    """
     here = [event for event in events if event["step"] == step]
     return here[done:] + [event for event in events if event["step"] > step]
