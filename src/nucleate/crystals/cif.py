@@ -299,7 +299,7 @@ def expanded(cell: gemmi.UnitCell, sites: list[tuple[str, np.ndarray]], operatio
         where: file and block, for error messages.
 
     Raises:
-        BadInput: the sites have too many images, or too many atoms lie close to each other.
+        BadInput: the sites have too many images, or too many atoms are close to each other.
     """
     ops = list(operations)
     turns = np.array([op.rot for op in ops]) / gemmi.Op.DEN
