@@ -33,7 +33,6 @@ PHRASES = (
     r"\bno file of nucleate's\b",
     r"\bengine's (last )?words\b",
     r"\batomic numbers it knows\b",
-    r"^\s+seed: of\b",
     r"\bnot a whole (file|model|emulator|committee)\b",
     r"\bno (file|settings) of this kind (does|hold)\b",
     r"\bclass _Told\b",
