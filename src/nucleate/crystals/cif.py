@@ -79,6 +79,7 @@ def _has_sites(block: gemmi.cif.Block) -> bool:
 
 
 def _structure(block: gemmi.cif.Block, where: str) -> Atoms:
+    """Read the structure of one block."""
     magnetic = magnetic_structure(block, where)
     if magnetic is not None:
         return magnetic

@@ -152,6 +152,14 @@ class GPAWReference:
     def _run(
         self, atoms: Atoms, grid: KGrid | None, gentle: bool = False, point_group: bool = True
     ) -> tuple[tuple[float, np.ndarray, np.ndarray], int, dict[str, Any]]:
+        """Run GPAW once; return (energy, forces, stress), the number of iterations, and magnetic moments for the details.
+
+        Args:
+            atoms: the structure in the cell of the calculation.
+            grid: its k-point grid; None if `parameters` contain `kpts`.
+            gentle: whether to mix the density slowly.
+            point_group: whether to use point-group symmetry.
+        """
         from gpaw import GPAW, Mixer
 
         options = self.options(atoms, grid)
