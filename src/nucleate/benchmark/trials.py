@@ -78,13 +78,13 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
     started = time.monotonic()
     hits: list[int] = []
 
-    def is_hit(polymorph: Polymorph) -> bool:
+    def told(polymorph: Polymorph) -> bool:
         if target.hit(polymorph.atoms, polymorph.energy):
             hits.append(polymorph.calls)
         return bool(hits)
 
     with tempfile.TemporaryDirectory() as folder, RunFolder.create(Path(folder) / "run", to_toml(settings)) as run:
-        state = Search(run, prepare(settings), on_polymorph=is_hit).run()
+        state = Search(run, prepare(settings), on_polymorph=told).run()
         calls = run.ledger.count()
     energies = sorted(polymorph.energy for polymorph in state.polymorphs)
     return SeedResult(

@@ -31,30 +31,30 @@ NAMES = {
 }
 
 
-def electrons_data(electrons: Electrons, atoms: Atoms, temperature: float) -> dict[str, Any]:
-    """Return the JSON-serialisable data that --json prints."""
+def electrons_data(found: Electrons, atoms: Atoms, temperature: float) -> dict[str, Any]:
+    """Return JSON-serialisable data for --json."""
     return {
         "formula": atoms.get_chemical_formula(),
         "atoms": len(atoms),
         "temperature": temperature,
-        "grid": list(electrons.grid.shape),
-        "fermi_level": float(electrons.levels.mu),
-        "electrons": float(electrons.density.sum()) * float(electrons.grid.voxel),
-        "charge_error": electrons.charge - float(electrons.density.sum()) * float(electrons.grid.voxel),
-        "terms": electrons.terms.as_dict(),
-        "sigma_band": electrons.sigma_band,
-        "forces": None if electrons.forces is None else electrons.forces.tolist(),
-        "stress": None if electrons.stress is None else electrons.stress.tolist(),
-        "dos": {"energies": electrons.levels.energies.tolist(), "values": electrons.levels.dos.tolist()},
+        "grid": list(found.grid.shape),
+        "fermi_level": float(found.levels.mu),
+        "electrons": float(found.density.sum()) * float(found.grid.voxel),
+        "charge_error": found.charge - float(found.density.sum()) * float(found.grid.voxel),
+        "terms": found.terms.as_dict(),
+        "sigma_band": found.sigma_band,
+        "forces": None if found.forces is None else found.forces.tolist(),
+        "stress": None if found.stress is None else found.stress.tolist(),
+        "dos": {"energies": found.levels.energies.tolist(), "values": found.levels.dos.tolist()},
     }
 
 
-def electrons_lines(electrons: Electrons, atoms: Atoms, temperature: float) -> list[str]:
+def electrons_lines(found: Electrons, atoms: Atoms, temperature: float) -> list[str]:
     """Return the lines printed on the terminal."""
-    terms = electrons.terms.as_dict()
+    terms = found.terms.as_dict()
     lines = [
-        f"{atoms.get_chemical_formula()}, electrons at {temperature:g} K, grid {' x '.join(map(str, electrons.grid.shape))}",
-        f"{'Fermi level':26s}{float(electrons.levels.mu):16.4f} eV",
+        f"{atoms.get_chemical_formula()}, electrons at {temperature:g} K, grid {' x '.join(map(str, found.grid.shape))}",
+        f"{'Fermi level':26s}{float(found.levels.mu):16.4f} eV",
     ]
     for name, label in NAMES.items():
         if name == "overlap" and not terms[name]:
@@ -64,16 +64,15 @@ def electrons_lines(electrons: Electrons, atoms: Atoms, temperature: float) -> l
             continue
         value = -terms[name] if label.startswith("-") else terms[name]
         lines.append(f"{label:26s}{value:16.4f} eV")
-    sigma = electrons.sigma_band
-    spread = "" if math.isnan(sigma) else f", committee spread of the band energy {1e3 * sigma:.1f} meV/atom"
+    spread = f", committee spread of the band energy {1e3 * found.sigma_band:.1f} meV/atom" if found.sigma_band == found.sigma_band else ""
     lines.append(f"{terms['free'] / len(atoms):.4f} eV/atom{spread}" if math.isfinite(terms["free"]) else spread.lstrip(", "))
-    if electrons.forces is not None and electrons.stress is not None:
-        pressure = -float(electrons.stress.trace()) / 3 / GPA
-        lines.append(f"largest force {float(electrons.forces.norm(dim=1).max()):.3f} eV/Å, pressure {pressure:.2f} GPa")
+    if found.forces is not None and found.stress is not None:
+        pressure = -float(found.stress.trace()) / 3 / GPA
+        lines.append(f"largest force {float(found.forces.norm(dim=1).max()):.3f} eV/Å, pressure {pressure:.2f} GPa")
     return lines
 
 
-def write_density(path: Path, electrons: Electrons, atoms: Atoms) -> None:
+def write_density(path: Path, found: Electrons, atoms: Atoms) -> None:
     """Write the electron density in electrons/bohr³ as a Gaussian cube file.
 
     Raises:
@@ -81,7 +80,7 @@ def write_density(path: Path, electrons: Electrons, atoms: Atoms) -> None:
     """
     try:
         with path.open("w", encoding="utf-8") as stream:
-            write_cube(stream, atoms, data=electrons.density.numpy() * Bohr**3)
+            write_cube(stream, atoms, data=found.density.numpy() * Bohr**3)
     except OSError as error:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -93,7 +92,7 @@ def check_figure(path: Path) -> None:
         raise BadInput(f"{path}: matplotlib cannot write this format; choose one of {', '.join(sorted(known))}")
 
 
-def plot_dos(path: Path, electrons: Electrons, atoms: Atoms) -> None:
+def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
     """Plot the density of states with the committee's spread as PNG, SVG or PDF.
 
     Raises:
@@ -101,8 +100,8 @@ def plot_dos(path: Path, electrons: Electrons, atoms: Atoms) -> None:
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
-    energies = electrons.levels.energies.numpy() - float(electrons.levels.mu)
-    members = electrons.levels.dos_members.numpy() / len(atoms)
+    energies = found.levels.energies.numpy() - float(found.levels.mu)
+    members = found.levels.dos_members.numpy() / len(atoms)
     mean, spread = members.mean(0), members.std(0)
     axes.fill_between(energies, mean - spread, mean + spread, alpha=0.25, lw=0)
     axes.plot(energies, mean)
