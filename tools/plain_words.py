@@ -29,6 +29,17 @@ PHRASES = (
     r"\bwas asked for\b",
     r"\bfrom memory\b",
     r"\bsomebody else's alarm\b",
+    r"\bthis one knows\b",
+    r"\bno file of nucleate's\b",
+    r"\bengine's (last )?words\b",
+    r"\batomic numbers it knows\b",
+    r"\bnot a whole (file|model|emulator|committee)\b",
+    r"\bno (file|settings) of this kind (does|hold)\b",
+    r"\bclass _Told\b",
+    r"\bnothing else says\b",
+    r"\bmove it away\b",
+    r"\bNobody waits\b",
+    r"\bis no (CIF|structure|reference|label|table|training) of\b",
 )
 
 

@@ -1,6 +1,6 @@
-"""Errors that a user can cause or meet, each with a one-line message: what is wrong, where, and what to do.
+"""Errors for the user, each with a message of one line that says what is wrong, where, and what to do.
 
-The command line prints the message alone and leaves with `exit_code`.
+The command line prints only the message and exits with `exit_code`.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ import reprlib
 from typing import Any
 
 LONGEST_QUOTE = 80
-"""Characters of somebody's input that a message repeats at most."""
+"""Largest length of external text that a message repeats, in characters."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = LONGEST_QUOTE
 
 
 def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
-    """Return external text for a message: one printable line of at most `longest` characters.
+    """Return external text for a message as one printable line of at most `longest` characters.
 
-    Control characters, line ends and lone surrogates are shown as escapes, so that a terminal or a database cannot trip over them.
+    Control characters, line ends and lone surrogates are replaced by escapes, which every terminal and database accepts.
     """
-    # A value can be gigabytes long or nested thousands deep: no more of it is looked at than could be shown.
+    # A value may be very long or deeply nested, so only as much of it is read as can be shown.
     text = value[: longest + 1] if isinstance(value, str) else _SHORT.repr(value)
     text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-    # Messages put quotes around it, and Python then writes a backslash as two.
+    # Messages may show the text with repr(), which doubles backslashes.
     widths = [2 if character == "\\" else 1 for character in text]
     if sum(widths) <= longest:
         return text
@@ -33,7 +33,7 @@ def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
 
 
 def quoted_path(path: object, longest: int = 200) -> str:
-    """Return a path as a message may repeat it; of a longer one the end is kept, since that is where the file's name is."""
+    """Return a path for a message; a long path is shortened at its beginning, so that the file name is kept."""
     text = str(path)
     return quoted(text, longest) if len(text) <= longest else f"...{quoted(text[3 - longest :], longest)}"
 
@@ -55,19 +55,19 @@ class InputNote(UserWarning):
 
 
 class MissingDependency(NucleateError):
-    """An optional program or package is not installed; the message names the line that installs it."""
+    """An optional program or package is not installed; the message names the command that installs it."""
 
     exit_code = 2
 
 
 class RunFolderError(NucleateError):
-    """The run folder cannot be used: in use, newer, contradictory, read-only or damaged."""
+    """The run folder cannot be used: it is in use, read-only or damaged, was written by a newer version, or has other settings."""
 
     exit_code = 2
 
 
 class StorageFailed(NucleateError):
-    """The disk is full or fails; what was recorded before stays, and a resumed run goes on from there."""
+    """The disk is full or failed; data recorded before are kept, and a resumed run continues from them."""
 
 
 class ReferenceFailed(NucleateError):
@@ -79,7 +79,7 @@ class ReferenceFailed(NucleateError):
         self.kind = kind
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions with keyword arguments do not survive a process pool without this.
+        # Exceptions with keyword arguments cannot be unpickled in a process pool without this method.
         return (_rebuild_reference_failed, (self.reason, self.kind))
 
 

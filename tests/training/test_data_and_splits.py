@@ -80,7 +80,7 @@ def test_nan_labels_are_named(tmp_path):
 
 
 def test_rows_without_energy_are_named(tmp_path):
-    with pytest.raises(BadInput, match="row 1: has no energy"):
+    with pytest.raises(BadInput, match="row 1: the structure has no energy"):
         read_data(written(tmp_path, bulk("Si")))
 
 

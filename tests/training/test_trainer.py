@@ -267,7 +267,7 @@ def test_members_differ_by_bootstrap_alone_where_they_begin_alike(data, tmp_path
 
 def test_two_trainings_in_one_folder_and_other_settings(data, tmp_path):
     with TrainingFolder(tmp_path / "run", "a"):
-        with pytest.raises(RunFolderError, match="another process is training here"):
+        with pytest.raises(RunFolderError, match="another process is training"):
             TrainingFolder(tmp_path / "run", "a")
         # Whoever asks second changes nothing, with other settings either.
         with pytest.raises(RunFolderError, match="another process"):

@@ -158,11 +158,11 @@ def benchmark(
         plain.setdefault("generate", {})["symmetric_share"] = 0.0
         variants["nucleate_p1"] = plain
     settings = {name: [trial_settings(system, reference, seed, budget, given) for seed in seeds] for name, given in variants.items()}
-    asked = trial_settings(system, reference, 0, budget, overrides or {})
-    with dispatching(asked.reference) as dispatcher:
-        target = relaxed_target(system, dispatcher, asked.pressure)
+    base = trial_settings(system, reference, 0, budget, overrides or {})
+    with dispatching(base.reference) as dispatcher:
+        target = relaxed_target(system, dispatcher, base.pressure)
         reference_settings = dispatcher.reference.settings()
-    resolved = asked.model_dump(mode="json")
+    resolved = base.model_dump(mode="json")
     head = {"nucleate": version("nucleate"), "system": system, "reference": reference_settings, "settings": resolved}
     results = Results(None if out is None else out / f"{system}-{reference}.jsonl", head)
     report: dict[str, Any] = {
@@ -179,10 +179,10 @@ def benchmark(
             report[name] = search_summary(list(run.all(units).values()))
         if baseline_cells:
             for name, share in SHARES.items():
-                units = {f"{name}/{k}": (random_trial, asked, k, share, target) for k in range(baseline_cells)}
+                units = {f"{name}/{k}": (random_trial, base, k, share, target) for k in range(baseline_cells)}
                 report[name] = random_summary(list(run.all(units).values()))
         if baseline_cells and pretrained is not None:
-            report["pretrained"] = {"potential": pretrained, **_pretrained(run, asked, pretrained, baseline_cells, target)}
+            report["pretrained"] = {"potential": pretrained, **_pretrained(run, base, pretrained, baseline_cells, target)}
     ert = report["nucleate"]["ert"]
     for name in (*SHARES, "pretrained"):
         if name in report:
@@ -190,14 +190,14 @@ def benchmark(
     return report
 
 
-def _pretrained(run: _Run, asked: RunSettings, potential: str, cells: int, target: Target) -> dict[str, Any]:
+def _pretrained(run: _Run, base: RunSettings, potential: str, cells: int, target: Target) -> dict[str, Any]:
     """Relax random cells with a pretrained potential and confirm the lowest distinct ones on the reference."""
-    units: dict[str, tuple[Any, ...]] = {f"pretrained/{potential}/{k}": (pretrained_trial, asked, potential, k) for k in range(cells)}
+    units: dict[str, tuple[Any, ...]] = {f"pretrained/{potential}/{k}": (pretrained_trial, base, potential, k) for k in range(cells)}
     relaxed = list(run.all(units).values())
     usable = [k for k, cell in enumerate(relaxed) if cell["atoms"] is not None]
     usable.sort(key=lambda k: relaxed[k]["energy"])
     structures = [atoms_from_dict(relaxed[k]["atoms"]) for k in usable]
-    order = [usable[place] for place in distinct(structures, asked.species)][:CONFIRMED]
-    units = {f"confirmed/{potential}/{k}": (confirm_trial, asked, atoms_from_dict(relaxed[k]["atoms"]), target) for k in order}
+    order = [usable[place] for place in distinct(structures, base.species)][:CONFIRMED]
+    units = {f"confirmed/{potential}/{k}": (confirm_trial, base, atoms_from_dict(relaxed[k]["atoms"]), target) for k in order}
     confirmed = dict(zip(order, run.all(units).values(), strict=True))
     return pretrained_summary(order, cells, confirmed)

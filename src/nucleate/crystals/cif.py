@@ -79,6 +79,7 @@ def _has_sites(block: gemmi.cif.Block) -> bool:
 
 
 def _structure(block: gemmi.cif.Block, where: str) -> Atoms:
+    """Read the structure of one block."""
     magnetic = magnetic_structure(block, where)
     if magnetic is not None:
         return magnetic
@@ -299,7 +300,7 @@ def expanded(cell: gemmi.UnitCell, sites: list[tuple[str, np.ndarray]], operatio
         where: file and block, for error messages.
 
     Raises:
-        BadInput: the sites have too many images, or too many atoms lie close to each other.
+        BadInput: the sites have too many images, or too many atoms are close to each other.
     """
     ops = list(operations)
     turns = np.array([op.rot for op in ops]) / gemmi.Op.DEN

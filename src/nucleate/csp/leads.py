@@ -119,7 +119,7 @@ class LeadFollower:
 
     def _step(self, state: LoopState, leads: list[Lead], model: Potential, round: int) -> bool:
         """Take one quasi-Newton step and one label for each lead; return False if no call was made."""
-        asked: list[Lead] = []
+        stepped: list[Lead] = []
         ends: list[tuple[Atoms, Step | int]] = []
         for lead in leads:
             atoms, how = self._next(lead, model)
@@ -129,17 +129,17 @@ class LeadFollower:
             if self._known(state, atoms, lead):
                 lead.status = "duplicate"
                 continue
-            asked.append(lead)
+            stepped.append(lead)
             ends.append((atoms, how))
         left = self.dispatcher.remaining()
         if left is not None:
             # The most promising leads are first; those beyond the budget stay open.
-            asked, ends = asked[:left], ends[:left]
-        if not asked:
+            stepped, ends = stepped[:left], ends[:left]
+        if not stepped:
             return False
-        like = [lead.frame if isinstance(how, Step) else None for lead, (_, how) in zip(asked, ends, strict=True)]
+        like = [lead.frame if isinstance(how, Step) else None for lead, (_, how) in zip(stepped, ends, strict=True)]
         answers = self.dispatcher.label_many([atoms for atoms, _ in ends], "confirm", round, like=like)
-        for lead, (atoms, how), answer in zip(asked, ends, answers, strict=True):
+        for lead, (atoms, how), answer in zip(stepped, ends, answers, strict=True):
             if isinstance(how, int):
                 lead.tried.append(how)
                 if isinstance(answer, ReferenceFailed):

@@ -45,6 +45,7 @@ class SavedAtoms(_Saved):
 
     @model_validator(mode="after")
     def _fits(self) -> SavedAtoms:
+        """Check the number of positions and the volume of the cell."""
         if len(self.positions) != len(self.numbers):
             raise ValueError("the number of positions differs from the number of atoms")
         a, b, c = self.cell
@@ -84,6 +85,7 @@ class SavedLead(_Saved):
 
     @model_validator(mode="after")
     def _fits(self) -> SavedLead:
+        """Check the number of forces and the points of the path."""
         if len(self.forces) != len(self.atoms.numbers):
             raise ValueError("the number of forces differs from the number of atoms")
         rows = {len(part) for step in self.path for part in step}

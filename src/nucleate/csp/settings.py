@@ -93,6 +93,6 @@ class SearchSettings(BaseModel):
     budget: int = Field(400, ge=1, le=10_000_000, description="Largest number of reference calls, including failed ones.")
     proof: bool = Field(
         True,
-        description="Whether to relax the best polymorph once more on the reference alone, from its first labelled geometry.",
+        description="Whether to relax the best polymorph once more entirely on the reference, from its first labelled geometry.",
     )
     proof_steps: int = Field(60, ge=1, le=100_000, description="Largest number of reference calls for that relaxation.")

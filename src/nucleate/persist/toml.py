@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from nucleate.errors import LONGEST_QUOTE, BadInput, quoted, quoted_path
 
 UNSET = "unset"
-"""Text that stands for None in a settings file, since TOML has no null."""
+"""Text that represents None in a settings file, since TOML has no null."""
 
 LARGEST = 200_000
 """Largest size of a settings file, in bytes."""

@@ -144,9 +144,9 @@ def check_input(species: tuple[int, ...], cutoff: float, batch: CrystalBatch, ed
         raise BadInput(f"the neighbour list reaches {edges.reach:g} Å, but the potential's cutoff is {cutoff:g} Å; use that cutoff")
 
 
-def check_species(species: Sequence[int], asked: Iterable[int]) -> None:
-    """Raise `BadInput` if `asked` contains elements that are not among the species of a potential."""
-    unknown = sorted(set(asked) - set(species))
+def check_species(species: Sequence[int], requested: Iterable[int]) -> None:
+    """Raise `BadInput` if `requested` contains elements that are not among the species of a potential."""
+    unknown = sorted(set(requested) - set(species))
     if unknown:
         names, known = (", ".join(chemical_symbols[z] for z in some) for some in (unknown, species))
         raise BadInput(f"the potential supports {known} but not {names}; train one that includes these elements")

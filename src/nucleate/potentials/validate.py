@@ -88,7 +88,7 @@ def _check_batching(potential: Potential, batch: CrystalBatch, plain: Prediction
     ends = torch.cumsum(batch.counts, 0).tolist()
     for k, count in enumerate(batch.counts.tolist()):
         alone = potential.energy_forces_stress(batch.select(torch.tensor([k])))
-        where = f"structure {k} alone against in a batch"
+        where = f"structure {k} alone compared with the batch"
         _require_close(alone.energy[:, 0], plain.energy[:, k], rtol, f"energy of {where}")
         _require_close(alone.forces, plain.forces[:, ends[k] - count : ends[k]], rtol, f"forces of {where}")
         _require_close(alone.stress[:, 0], plain.stress[:, k], rtol, f"stress of {where}")

@@ -71,20 +71,20 @@ class AseReference:
                 not converge.
             BadInput: a pseudopotential is missing, or the calculator has no stress.
         """
-        asked = asked_of_engine(atoms, self)
-        atoms = asked.atoms
+        request = asked_of_engine(atoms, self)
+        atoms = request.atoms
         refuse_overlap(atoms, self.name)
         spins = start_moments(atoms, self._settings.magnetic_moments)
         started = _cpu_seconds()
         with tempfile.TemporaryDirectory(prefix="nucleate-") as folder:
-            energy, forces, stress, text = self._run(atoms, Path(folder), asked.grid)
+            energy, forces, stress, text = self._run(atoms, Path(folder), request.grid)
             # Some calculators do not return moments; then the label has none.
             moments = atoms.calc.results.get("magmoms") if spins and atoms.calc is not None else None
         details: dict[str, Any] = {} if moments is None else {"moments": np.asarray(moments, dtype=float).tolist()}
         label = checked_answer(Label(energy, forces, stress, self._input.iterations(text), _cpu_seconds() - started, details), atoms)
         if isinstance(label, ReferenceFailed):
             raise ReferenceFailed(f"{self.name}: {label.reason}", kind=label.kind)
-        return asked.label(replace(label, energy=self._input.correct(label.energy, text)))
+        return request.label(replace(label, energy=self._input.correct(label.energy, text)))
 
     def _run(self, atoms: Atoms, folder: Path, grid: KGrid | None) -> tuple[Any, Any, Any, str]:
         """Return energy, forces and stress as the calculator returns them, and the text output of the engine."""

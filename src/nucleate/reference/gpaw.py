@@ -129,29 +129,37 @@ class GPAWReference:
         Raises:
             ReferenceFailed: the calculation failed; kind `unconverged` if self-consistency did not converge.
         """
-        asked = asked_of_engine(atoms, self)
-        refuse_overlap(asked.atoms, self.name)
+        request = asked_of_engine(atoms, self)
+        refuse_overlap(request.atoms, self.name)
         started = time.process_time()
         details: dict[str, Any] = {}
         try:
-            label, iterations, moments = self._run(asked.atoms, asked.grid)
+            label, iterations, moments = self._run(request.atoms, request.grid)
         except ReferenceFailed as failure:
             details["first_try"] = failure.reason
             if failure.kind == "symmetry" and "symmetry" not in self._settings.parameters:
-                label, iterations, moments = self._run(asked.atoms, asked.grid, point_group=False)
+                label, iterations, moments = self._run(request.atoms, request.grid, point_group=False)
             elif failure.kind == "unconverged":
-                label, iterations, moments = self._run(asked.atoms, asked.grid, gentle=True)
+                label, iterations, moments = self._run(request.atoms, request.grid, gentle=True)
                 iterations += self._settings.max_iterations
             else:
                 # The ledger's statuses do not depend on the engine.
                 raise ReferenceFailed(failure.reason) from failure
         energy, forces, stress = label
         details.update(moments)
-        return asked.label(Label(energy, forces, stress, iterations, time.process_time() - started, details))
+        return request.label(Label(energy, forces, stress, iterations, time.process_time() - started, details))
 
     def _run(
         self, atoms: Atoms, grid: KGrid | None, gentle: bool = False, point_group: bool = True
     ) -> tuple[tuple[float, np.ndarray, np.ndarray], int, dict[str, Any]]:
+        """Run GPAW once; return (energy, forces, stress), the number of iterations, and magnetic moments for the details.
+
+        Args:
+            atoms: the structure in the cell of the calculation.
+            grid: its k-point grid; None if `parameters` contain `kpts`.
+            gentle: whether to mix the density slowly.
+            point_group: whether to use point-group symmetry.
+        """
         from gpaw import GPAW, Mixer
 
         options = self.options(atoms, grid)

@@ -314,6 +314,7 @@ def _row(row: tuple[Any, ...]) -> LedgerRow:
 
 
 def _read_row(row: tuple[Any, ...]) -> LedgerRow:
+    """Convert a database row; exceptions of several types mean that it is damaged."""
     (number, key, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core, wall, attempts,
      purpose, round_, details, moments) = row  # fmt: skip
     label = None

@@ -60,6 +60,7 @@ def _load_chgnet() -> Evaluate:
 
 
 def _load_sevennet() -> Evaluate:
+    """Return 7net-0 with its own calculator."""
     from sevenn.calculator import SevenNetCalculator
 
     calculator = SevenNetCalculator("7net-0", device="cpu")
@@ -93,6 +94,7 @@ def mace_calculator(file: str) -> Any:
 
 
 def _load_mace(file: str) -> Evaluate:
+    """Return a MACE model with its own calculator."""
     calculator = mace_calculator(file)
 
     def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:

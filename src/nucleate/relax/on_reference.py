@@ -180,6 +180,7 @@ def _relax_each(frames: list[Atoms], surface: Callable[[], ReferencePotential], 
 
 
 def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> RelaxedStructure:
+    """Return the result of one structure."""
     formula = formula_text(dict(Counter(atoms.get_chemical_symbols())))
     if isinstance(end, ReferenceFailed):
         volume = atoms.get_volume() / len(atoms)
@@ -191,12 +192,14 @@ def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> Relax
 
 
 def _with_energy(end: Relaxed, reference: str) -> Atoms:
+    """Return the relaxed structure with its enthalpy and stop reason in `info`."""
     atoms: Atoms = end.atoms.copy()
     atoms.info.update(enthalpy_per_atom=end.energy_per_atom, stop=end.stop, reference=reference)
     return atoms
 
 
 def _relaxed_name(path: Path) -> Path:
+    """Return the default path of the output."""
     suffix = path.suffix if path.suffix.lower() in WRITTEN else ".extxyz"
     return path.with_name(f"{path.stem if path.suffix else path.name}-relaxed{suffix}")
 
@@ -213,6 +216,7 @@ def _check_format(path: Path, count: int) -> None:
 
 
 def _write_frames(path: Path, frames: list[Atoms]) -> None:
+    """Write structures in the format of the file name."""
     kind = WRITTEN.get(path.suffix.lower()) or format_of(path)
     try:
         ase.io.write(path, frames[0] if len(frames) == 1 else frames, format=kind)

@@ -46,6 +46,7 @@ def write_report(path: Path | str | os.PathLike[str], running: bool | None = Non
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
+    """Return the jinja2 environment of the page."""
     environment = Environment(
         loader=PackageLoader("nucleate", "report"),
         autoescape=select_autoescape(["html", "j2"]),
