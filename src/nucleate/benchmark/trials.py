@@ -78,7 +78,7 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
     started = time.monotonic()
     hits: list[int] = []
 
-    def told(polymorph: Polymorph) -> bool:
+    def is_hit(polymorph: Polymorph) -> bool:
         if target.hit(polymorph.atoms, polymorph.energy):
             hits.append(polymorph.calls)
         return bool(hits)
