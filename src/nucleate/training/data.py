@@ -19,7 +19,7 @@ from nucleate.training.labelled import LabelledStructure
 from nucleate.training.suspicions import refuse_outliers
 
 VACUUM = 12.0
-"""Width of the vacuum added on every side of a molecule, Å; larger than half the cutoff of every potential."""
+"""Width of the vacuum added on every side of a molecule, Å; periodic images are then beyond the cutoff of every potential."""
 
 
 def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledStructure]:
