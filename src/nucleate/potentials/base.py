@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -86,11 +86,27 @@ class LearnedModel(nn.Module):
         family: Name of the family, as in settings and model files.
         by_species: Whether the first axis of every parameter runs over the species.
         prior_name: Name of the prior below the model; None, since a model stands alone.
+        closed_form: Whether the model is solved in closed form instead of trained in steps.
+        chosen_tensors: Names of integer tensors that training chooses.
     """
 
     family: ClassVar[str]
     by_species: ClassVar[bool] = False
     prior_name: ClassVar[None] = None
+    closed_form: ClassVar[bool] = False
+    chosen_tensors: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def for_tensors(cls, species: tuple[int, ...], settings: Any, tensors: Mapping[str, Tensor], where: str) -> Self:
+        """Return a model of the size and type of the tensors of a file, whose values are not copied.
+
+        Raises:
+            BadInput: A tensor that determines size or type does not; the message begins with `where`.
+        """
+        raise NotImplementedError
+
+    def check_tensors(self, where: str) -> None:
+        """Raise `BadInput`, beginning with `where`, if values read from a file contradict the model."""
 
     @property
     def learned(self) -> Self:
@@ -120,6 +136,14 @@ class LearnedModel(nn.Module):
     def mean_atomic_energies(self, batch: CrystalBatch, edges: Edges) -> Tensor | None:
         """Return the (n_atoms,) committee mean of the atomic energies in eV, without the pair wall; None where there are none."""
         return None
+
+
+def weights_dtype(tensors: Mapping[str, Tensor], where: str) -> torch.dtype:
+    """Return the floating-point type of the weights in a file, that of energy_scale; raise `BadInput` if it is not valid."""
+    scale = tensors.get("energy_scale")
+    if scale is None or scale.dtype not in (torch.float32, torch.float64):
+        raise BadInput(f"{where}: tensor energy_scale must be one number of type float32 or float64")
+    return scale.dtype
 
 
 def check_input(species: tuple[int, ...], cutoff: float, batch: CrystalBatch, edges: Edges | None) -> None:
