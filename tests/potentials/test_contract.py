@@ -166,12 +166,12 @@ def test_a_model_is_made_for_the_tensors_of_a_file(family, dtype):
     assert set(kind.chosen_tensors) <= integers
     other.check_tensors("file")
     if not kind.closed_form:
-        with pytest.raises(BadInput, match=r"^file: tensor energy_scale"):
+        with pytest.raises(BadInput, match=r"^file: tensor 'energy_scale'"):
             kind.for_tensors((11, 17), settings, {}, "file")
 
 
 def test_kinds_beyond_the_species_are_refused():
     model = SoapKrr((11, 17), None, 3)
     model.sparse_kind[1] = 2
-    with pytest.raises(BadInput, match=r"^file: tensor sparse_kind"):
+    with pytest.raises(BadInput, match=r"^file: tensor 'sparse_kind'"):
         model.check_tensors("file")

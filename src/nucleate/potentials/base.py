@@ -142,7 +142,7 @@ def weights_dtype(tensors: Mapping[str, Tensor], where: str) -> torch.dtype:
     """Return the floating-point type of the weights in a file, that of energy_scale; raise `BadInput` if it is not valid."""
     scale = tensors.get("energy_scale")
     if scale is None or scale.dtype not in (torch.float32, torch.float64):
-        raise BadInput(f"{where}: tensor energy_scale must be one number of type float32 or float64")
+        raise BadInput(f"{where}: tensor 'energy_scale' must be one number of type float32 or float64; the file is damaged")
     return scale.dtype
 
 

@@ -104,7 +104,7 @@ class SoapKrr(LearnedModel):
         """See `LearnedModel`."""
         kinds = self.sparse_kind
         if len(kinds) and not 0 <= int(kinds.min()) <= int(kinds.max()) < len(self.species):
-            raise BadInput(f"{where}: tensor sparse_kind names a species beyond the {len(self.species)} of its header")
+            raise BadInput(f"{where}: tensor 'sparse_kind' refers to a species that the header does not list; the file is damaged")
 
     # -- neighbourhoods ---------------------------------------------------------------------------------------
 
