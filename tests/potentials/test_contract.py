@@ -8,7 +8,7 @@ from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.potentials.base import Prediction
 from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.registry import family_settings, make_model
+from nucleate.potentials.registry import CLASSES, SETTINGS, family_settings, make_model
 from nucleate.potentials.settings import ModelSettings
 from nucleate.potentials.soap_krr import SoapKrr
 from nucleate.potentials.validate import validate_potential
@@ -150,3 +150,28 @@ def test_a_list_of_pairs_that_ends_before_the_cutoff_is_refused(family, salt):
     model.energy_forces_stress(batch, neighbour_edges(batch, model.cutoff + 0.5))
     with pytest.raises(BadInput, match="neighbour list"):
         model.energy_forces_stress(batch, neighbour_edges(batch, model.cutoff - 0.5))
+
+
+@pytest.mark.parametrize("family", SETTINGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_is_made_for_the_tensors_of_a_file(family, dtype):
+    kind, settings = CLASSES[family], family_settings(family, {"points": 4} if family == "soap-krr" else {})
+    assert kind.family == family
+    assert kind.closed_form == (family == "soap-krr")
+    one = SoapKrr((11, 17), settings, 3) if kind.closed_form else make_model(family, (11, 17), settings, 5, dtype)
+    other = kind.for_tensors((11, 17), settings, one.state_dict(), "file")
+    shapes = [{name: (t.shape, t.dtype) for name, t in m.state_dict().items()} for m in (one, other)]
+    assert shapes[0] == shapes[1]
+    integers = {name for name, t in one.state_dict().items() if not t.is_floating_point()}
+    assert set(kind.chosen_tensors) <= integers
+    other.check_tensors("file")
+    if not kind.closed_form:
+        with pytest.raises(BadInput, match=r"^file: tensor 'energy_scale'"):
+            kind.for_tensors((11, 17), settings, {}, "file")
+
+
+def test_kinds_beyond_the_species_are_refused():
+    model = SoapKrr((11, 17), None, 3)
+    model.sparse_kind[1] = 2
+    with pytest.raises(BadInput, match=r"^file: tensor 'sparse_kind'"):
+        model.check_tensors("file")

@@ -1,16 +1,20 @@
 """The chain through Quantum ESPRESSO, Wannier90 and TB2J: what can be tested without them, and the chain itself where they are."""
 
+import re
 import shutil
 
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.constraints import FixAtoms
+from ase.units import Ry
+from qe_tools.parsers import PwInputFile
 
 from nucleate.errors import BadInput, MissingDependency
 from nucleate.spins.dft.espresso_tb2j import (
     WannierSettings,
     band_count,
-    mesh_text,
+    mesh_points,
     pw_text,
     wannier_count,
     wannier_couplings,
@@ -48,21 +52,52 @@ def test_inputs_say_what_was_asked():
     assert wannier_count(atoms, IRON) == 9
     assert band_count(atoms, IRON) == 16
     text = pw_text(atoms, IRON, "nscf")
-    assert "nbnd = 16" in text
-    assert "nspin = 2" in text
-    count, *rows = text.split("K_POINTS crystal\n")[1].strip().splitlines()
+    assert re.search(r"nbnd\s*= 16\n", text)
+    assert re.search(r"nspin\s*= 2\n", text)
+    count, *rows = text.split("K_POINTS crystal\n")[1].split("\n\n")[0].splitlines()
     points = np.array([[float(x) for x in row.split()] for row in rows])
     assert int(count) == len(points) == 8**3
     # The full mesh of Wannier90, each point once, with weights that add up to one.
     assert len({tuple(row) for row in np.rint(8 * points[:, :3]).astype(int)}) == 8**3
     assert points[:, :3] * 8 == pytest.approx(np.rint(8 * points[:, :3]), abs=1e-9)
     assert points[:, 3].sum() == pytest.approx(1, abs=1e-9)
-    assert len(mesh_text((2, 3, 4), True).splitlines()) == 24
+    assert mesh_points((2, 3, 4)).shape == (24, 3)
     win = win_text(atoms, IRON, "down", 12.5)
     assert "spin = down" in win
     assert "dis_froz_max = 15.5" in win
     with pytest.raises(BadInput, match="give s, p, d or f"):
         wannier_count(atoms, IRON.model_copy(update={"projections": {"Fe": "sp3"}}))
+
+
+@pytest.mark.parametrize("calculation", ["scf", "nscf"])
+def test_the_input_of_pw_reads_back(calculation):
+    atoms = bulk("NiO", "rocksalt", a=4.2)
+    atoms.rattle(0.05, seed=1)
+    # Neither is part of the input.
+    atoms.set_constraint(FixAtoms([0]))
+    atoms.set_initial_magnetic_moments([-2.0, 0.3])
+    given = WannierSettings(
+        moments={"Ni": 1.7}, pseudopotentials={"Ni": "Ni.UPF", "O": "O.UPF"}, mesh=(2, 3, 4), scf_mesh=(5, 6, 7), core_bands=4
+    )
+    text = pw_text(atoms, given, calculation)
+    found = PwInputFile(text)
+    assert found.cell_parameters["cell"] == pytest.approx(atoms.cell.array)
+    assert found.atomic_positions["names"] == ["Ni", "O"]
+    assert found.atomic_positions["positions"] == pytest.approx(atoms.get_scaled_positions(wrap=False))
+    assert not np.any([fixed for row in found.atomic_positions["fixed_coords"] for fixed in row])
+    assert (found.atomic_species["names"], found.atomic_species["pseudo_file_names"]) == (["Ni", "O"], ["Ni.UPF", "O.UPF"])
+    system = found.namelists["SYSTEM"]
+    assert [system[f"starting_magnetization({k})"] for k in (1, 2)] == [0.5, 0.0]
+    assert (system["nspin"], system["occupations"], system["smearing"]) == (2, "smearing", "mv")
+    assert [system[key] * Ry for key in ("ecutwfc", "ecutrho", "degauss")] == pytest.approx([540, 4300, 0.14], rel=1e-6)
+    assert found.namelists["CONTROL"]["prefix"] == "crystal"
+    if calculation == "scf":
+        assert found.k_points["points"] == [5, 6, 7]
+        assert "nbnd" not in system
+    else:
+        assert np.array(found.k_points["points"]) == pytest.approx(mesh_points((2, 3, 4)))
+        assert system["nbnd"] == band_count(atoms, given) + 4
+        assert system["nosym"] is system["noinv"] is True
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from ase import Atoms
@@ -12,8 +13,8 @@ from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.potentials.base import Potential, check_species
 from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
-from nucleate.potentials.registry import Learned, make_model
-from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
+from nucleate.potentials.registry import CLASSES, Learned, Trainable, make_model
+from nucleate.potentials.soap_krr import SoapKrrSettings
 from nucleate.progress import Progress, silent
 from nucleate.reference.base import Label, Reference
 from nucleate.training.batches import LabelledSet
@@ -62,7 +63,7 @@ class Learner:
         # A model that cannot be built must raise its error here, before reference calls are made.
         if self.prior is not None:
             check_species(self.prior.prior.species, species)
-        if not isinstance(self.options, SoapKrrSettings):
+        if not CLASSES[model.family].closed_form:
             make_model(model.family, species, self.options, seed, torch.float32)
 
     @property
@@ -77,15 +78,15 @@ class Learner:
         if self.prior is not None:
             data = self.prior.taken_off(data, leave_out=True)
         self.left_out = len(structures) - len(data)
-        if isinstance(self.options, SoapKrrSettings):
-            self._learned = solve(self.species, self.options, data, self.training.of_round(self.seed, warm=False))
+        if CLASSES[self.settings.family].closed_form:
+            options = cast(SoapKrrSettings, self.options)
+            self._learned = solve(self.species, options, data, self.training.of_round(self.seed, warm=False))
             labelled = LabelledSet(data, self._learned.cutoff, torch.ones(1, len(data)), "cpu")
             return errors_on(self._learned, labelled, range(len(data)))
         warm = self._learned is not None
         if self._learned is None:
             self._learned = make_model(self.settings.family, self.species, self.options, self.seed, torch.float32)
-        assert not isinstance(self._learned, SoapKrr)
-        return fit_model(self._learned, data, self.training.of_round(self.seed, warm), warm, progress)
+        return fit_model(cast(Trainable, self._learned), data, self.training.of_round(self.seed, warm), warm, progress)
 
     def save(self, path: Path, sigma_factor: float) -> None:
         """Save the model of a round to a file."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -91,11 +91,27 @@ class LearnedModel(nn.Module):
         family: name of the family, as in settings and model files.
         by_species: whether the first axis of every parameter is the species.
         prior_name: None; a model with a prior is a `CorrectedPotential`.
+        closed_form: whether the model is solved in closed form instead of trained in steps.
+        chosen_tensors: names of integer tensors that training chooses.
     """
 
     family: ClassVar[str]
     by_species: ClassVar[bool] = False
     prior_name: ClassVar[None] = None
+    closed_form: ClassVar[bool] = False
+    chosen_tensors: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def for_tensors(cls, species: tuple[int, ...], settings: Any, tensors: Mapping[str, Tensor], where: str) -> Self:
+        """Return a model of the size and type of the tensors of a file, whose values are not copied.
+
+        Raises:
+            BadInput: A tensor that determines size or type does not; the message begins with `where`.
+        """
+        raise NotImplementedError
+
+    def check_tensors(self, where: str) -> None:
+        """Raise `BadInput`, beginning with `where`, if values read from a file contradict the model."""
 
     @property
     def learned(self) -> Self:
@@ -125,6 +141,14 @@ class LearnedModel(nn.Module):
     def mean_atomic_energies(self, batch: CrystalBatch, edges: Edges) -> Tensor | None:
         """Return the (n_atoms,) committee mean of the atomic energies without the pair wall, eV; None for families without them."""
         return None
+
+
+def weights_dtype(tensors: Mapping[str, Tensor], where: str) -> torch.dtype:
+    """Return the floating-point type of the weights in a file, that of energy_scale; raise `BadInput` if it is not valid."""
+    scale = tensors.get("energy_scale")
+    if scale is None or scale.dtype not in (torch.float32, torch.float64):
+        raise BadInput(f"{where}: tensor 'energy_scale' must be one number of type float32 or float64; the file is damaged")
+    return scale.dtype
 
 
 def check_input(species: tuple[int, ...], cutoff: float, batch: CrystalBatch, edges: Edges | None) -> None:

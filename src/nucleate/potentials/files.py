@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
@@ -16,8 +15,7 @@ from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import Whole, check_version, read_tensor_file
 from nucleate.persist.text import from_json, stated
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential, prior_digest
-from nucleate.potentials.registry import Learned, family_settings, make_model
-from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings
+from nucleate.potentials.registry import CLASSES, Learned, family_settings
 
 VERSION = 2
 """Newest version of model files; committees of version 1 use tanh as activation."""
@@ -104,18 +102,9 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
         settings = family_settings(header.family, options)
     except BadInput as error:
         raise BadInput(f"{path}: header: {quoted(str(error), 120)}") from None
-    model: Learned
-    if isinstance(settings, SoapKrrSettings):
-        kinds, alpha = file.tensors.get("sparse_kind"), file.tensors.get("alpha")
-        points = 0 if alpha is None else alpha.numel()
-        model = file.fill(lambda: SoapKrr(species, settings, points), learned=("sparse_kind",))
-        if kinds is not None and len(kinds) and not 0 <= int(kinds.min()) <= int(kinds.max()) < len(species):
-            raise BadInput(f"{path}: tensor 'sparse_kind' refers to a species that the header does not list; the file is damaged")
-    else:
-        scale = file.tensors.get("energy_scale")
-        if scale is None or scale.dtype not in (torch.float32, torch.float64):
-            raise BadInput(f"{path}: tensor 'energy_scale' must be one number of type float32 or float64; the file is damaged")
-        model = file.fill(lambda: make_model(header.family, species, settings, 0, scale.dtype))
+    kind = CLASSES[header.family]
+    model: Learned = file.fill(lambda: kind.for_tensors(species, settings, file.tensors, str(path)), learned=kind.chosen_tensors)
+    model.check_tensors(str(path))
     factor = header.sigma_factor
     if header.prior is None:
         return model, factor

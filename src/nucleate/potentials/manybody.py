@@ -15,6 +15,8 @@ R. Drautz, Phys. Rev. B 99, 014104 (2019), doi 10.1103/PhysRevB.99.014104.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
-from nucleate.potentials.base import LearnedModel, Prediction, check_input
+from nucleate.potentials.base import LearnedModel, Prediction, check_input, weights_dtype
 from nucleate.potentials.basis import DEGREES, L_MAX, N_LM, quadrature
 from nucleate.potentials.edge_basis import EdgeBasis, Layout, make_layout
 from nucleate.potentials.settings import ModelSettings
@@ -64,6 +66,16 @@ class ManyBodyCommittee(LearnedModel):
     degree_sums: Tensor
     species_index: Tensor
     wall_reach: Tensor
+
+    @classmethod
+    def in_dtype(cls, species: tuple[int, ...], settings: ModelSettings, seed: int, dtype: torch.dtype) -> Self:
+        """Return a model with random weights in `dtype`."""
+        return cls(species, settings, seed, dtype)
+
+    @classmethod
+    def for_tensors(cls, species: tuple[int, ...], settings: Any, tensors: Mapping[str, Tensor], where: str) -> Self:
+        """See `LearnedModel`."""
+        return cls.in_dtype(species, settings, 0, weights_dtype(tensors, where))
 
     def __init__(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,16 +23,17 @@ Trainable = ManyBodyCommittee | NetworkPotential
 Learned = Trainable | SoapKrr
 """All families, including the one that is fitted in closed form."""
 
-FAMILIES: dict[str, tuple[Callable[..., Trainable], type[BaseModel]]] = {
+FAMILIES: dict[str, tuple[type[Trainable], type[BaseModel]]] = {
     "manybody": (ManyBodyCommittee, ModelSettings),
-    "a2a": (A2A.in_dtype, A2ASettings),
-    "molcnn": (MolCNN.in_dtype, MolCNNSettings),
-    "schnet": (SchNet.in_dtype, SchNetSettings),
-    "painn": (PaiNN.in_dtype, PaiNNSettings),
+    "a2a": (A2A, A2ASettings),
+    "molcnn": (MolCNN, MolCNNSettings),
+    "schnet": (SchNet, SchNetSettings),
+    "painn": (PaiNN, PaiNNSettings),
 }
 
 
 SETTINGS: dict[str, type[BaseModel]] = {**{name: settings for name, (_, settings) in FAMILIES.items()}, "soap-krr": SoapKrrSettings}
+CLASSES: dict[str, type[Learned]] = {**{name: kind for name, (kind, _) in FAMILIES.items()}, "soap-krr": SoapKrr}
 
 
 def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
@@ -49,4 +49,4 @@ def family_settings(name: str, options: dict[str, Any]) -> BaseModel:
 
 def make_model(name: str, species: tuple[int, ...], settings: BaseModel, seed: int, dtype: torch.dtype) -> Trainable:
     """Return a model with random weights."""
-    return FAMILIES[name][0](species, settings, seed, dtype)
+    return FAMILIES[name][0].in_dtype(species, settings, seed, dtype)  # type: ignore[arg-type]

@@ -14,7 +14,8 @@ with respect to every edge are available, so that stresses are exact, which deri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -67,6 +68,8 @@ class SoapKrr(LearnedModel):
     """
 
     family = "soap-krr"
+    closed_form = True
+    chosen_tensors = ("sparse_kind",)
     members = 1
     energy_shift: Tensor
     species_index: Tensor
@@ -92,6 +95,17 @@ class SoapKrr(LearnedModel):
         self.register_buffer("alpha", torch.zeros(n, dtype=torch.float64))
         self.register_buffer("prior_root", torch.eye(n, dtype=torch.float64))
         self.register_buffer("posterior_root", torch.eye(n, dtype=torch.float64))
+
+    @classmethod
+    def for_tensors(cls, species: tuple[int, ...], settings: Any, tensors: Mapping[str, Tensor], where: str) -> Self:
+        """See `LearnedModel`."""
+        return cls(species, settings, tensors["alpha"].numel() if "alpha" in tensors else 0)
+
+    def check_tensors(self, where: str) -> None:
+        """See `LearnedModel`."""
+        kinds = self.sparse_kind
+        if len(kinds) and not 0 <= int(kinds.min()) <= int(kinds.max()) < len(self.species):
+            raise BadInput(f"{where}: tensor 'sparse_kind' refers to a species that the header does not list; the file is damaged")
 
     # -- neighbourhoods ---------------------------------------------------------------------------------------
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges, neighbour_edges
-from nucleate.potentials.base import LearnedModel, Prediction, check_input
+from nucleate.potentials.base import LearnedModel, Prediction, check_input, weights_dtype
 from nucleate.potentials.networks.settings import NetworkSettings
 from nucleate.potentials.wall import wall_energy, wall_ranges
 
@@ -84,6 +85,11 @@ class NetworkPotential(LearnedModel, ABC):
     def in_dtype(cls, species: tuple[int, ...], settings: NetworkSettings, seed: int, dtype: torch.dtype) -> Self:
         """Return a model with random weights in `dtype`."""
         return cls(species, settings, seed).in_precision(dtype)  # type: ignore[arg-type]
+
+    @classmethod
+    def for_tensors(cls, species: tuple[int, ...], settings: Any, tensors: Mapping[str, Tensor], where: str) -> Self:
+        """See `LearnedModel`."""
+        return cls.in_dtype(species, settings, 0, weights_dtype(tensors, where))
 
     def in_precision(self, dtype: torch.dtype) -> Self:
         """Convert the weights to `dtype` and return the model; the energy shifts keep double precision."""

@@ -39,11 +39,6 @@ class Dimer:
         """Elements of the two impurities."""
         return self.atoms[self.sites[0]].symbol, self.atoms[self.sites[1]].symbol
 
-    @property
-    def isolated(self) -> bool:
-        """Whether the pair has one bond that is shorter than the distance to any image."""
-        return self.bonds == 1
-
 
 @dataclass(frozen=True)
 class DimerCoupling:

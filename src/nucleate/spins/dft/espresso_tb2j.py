@@ -14,11 +14,13 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_masses
+from ase.io.espresso import write_espresso_in
 from ase.units import Ry
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,58 +98,41 @@ def require_programs(settings: WannierSettings) -> None:
         )
 
 
-def mesh_text(mesh: tuple[int, int, int], weights: bool) -> str:
-    """Return all points of a mesh in Wannier90's order."""
-    points = np.stack(np.meshgrid(*(np.arange(n) / n for n in mesh), indexing="ij"), -1).reshape(-1, 3)
-    tail = f" {1 / len(points):.12f}" if weights else ""
-    return "\n".join(f"{x:.12f} {y:.12f} {z:.12f}{tail}" for x, y, z in points)
+def mesh_points(mesh: tuple[int, int, int]) -> np.ndarray:
+    """Return all points (n, 3) of a mesh in Wannier90's order."""
+    return np.stack(np.meshgrid(*(np.arange(n) / n for n in mesh), indexing="ij"), -1).reshape(-1, 3)
 
 
 def pw_text(atoms: Atoms, settings: WannierSettings, calculation: str) -> str:
     """Return the input of pw.x."""
-    elements = sorted(set(atoms.get_chemical_symbols()))
-    start = [f"  starting_magnetization({k + 1}) = {0.5 if settings.moments.get(e) else 0.0:.2f}" for k, e in enumerate(elements)]
-    bands = f"  nbnd = {band_count(atoms, settings) + settings.core_bands}\n" if calculation == "nscf" else ""
-    system = f"""  ibrav = 0
-  nat = {len(atoms)}
-  ntyp = {len(elements)}
-  ecutwfc = {settings.cutoff / Ry:.6f}
-  ecutrho = {settings.density_cutoff / Ry:.6f}
-  nspin = 2
-  occupations = 'smearing'
-  smearing = 'mv'
-  degauss = {settings.smearing / Ry:.8f}
-{chr(10).join(start)}
-"""
+    started = atoms.copy()
+    started.set_constraint()
+    # ASE writes the moments as starting magnetisation, from -1 to 1.
+    started.set_initial_magnetic_moments([0.5 if settings.moments.get(symbol) else 0.0 for symbol in atoms.symbols])
+    system: dict[str, Any] = {
+        "ecutwfc": round(settings.cutoff / Ry, 6),
+        "ecutrho": round(settings.density_cutoff / Ry, 6),
+        "nspin": 2,
+        "occupations": "smearing",
+        "smearing": "mv",
+        "degauss": round(settings.smearing / Ry, 8),
+    }
+    points: Any = settings.scf_mesh
     if calculation == "nscf":
-        system += f"  nosym = .true.\n  noinv = .true.\n{bands}"
-        points = f"K_POINTS crystal\n{np.prod(settings.mesh)}\n{mesh_text(settings.mesh, True)}\n"
-    else:
-        points = "K_POINTS automatic\n" + " ".join(map(str, settings.scf_mesh)) + " 0 0 0\n"
-    species = "\n".join(f"{e} {atomic_masses[atoms.numbers[atoms.symbols == e][0]]:.4f} {settings.pseudopotentials[e]}" for e in elements)
-    cell = "\n".join(" ".join(f"{x:.10f}" for x in row) for row in atoms.cell.array)
-    scaled = "\n".join(
-        f"{s} " + " ".join(f"{x:.10f}" for x in row)
-        for s, row in zip(atoms.get_chemical_symbols(), atoms.get_scaled_positions(), strict=True)
+        system |= {"nosym": True, "noinv": True, "nbnd": band_count(atoms, settings) + settings.core_bands}
+        mesh = mesh_points(settings.mesh)
+        points = np.column_stack([mesh, np.full(len(mesh), 1 / len(mesh))])
+    control = {"calculation": calculation, "prefix": "crystal", "outdir": "./out", "pseudo_dir": settings.pseudo_dir}
+    text = StringIO()
+    write_espresso_in(
+        text,
+        started,
+        {"control": control, "system": system, "electrons": {"conv_thr": 1e-9}},
+        pseudopotentials=settings.pseudopotentials,
+        kpts=points,
+        crystal_coordinates=True,
     )
-    return f"""&control
-  calculation = '{calculation}'
-  prefix = 'crystal'
-  outdir = './out'
-  pseudo_dir = '{settings.pseudo_dir}'
-/
-&system
-{system}/
-&electrons
-  conv_thr = 1e-9
-/
-ATOMIC_SPECIES
-{species}
-CELL_PARAMETERS angstrom
-{cell}
-ATOMIC_POSITIONS crystal
-{scaled}
-{points}"""
+    return text.getvalue()
 
 
 def projections(atoms: Atoms, settings: WannierSettings) -> dict[str, str]:
@@ -203,7 +188,7 @@ begin atoms_frac
 {chr(10).join(scaled)}
 end atoms_frac
 begin kpoints
-{mesh_text(settings.mesh, False)}
+{chr(10).join(f"{x:.12f} {y:.12f} {z:.12f}" for x, y, z in mesh_points(settings.mesh))}
 end kpoints
 """
 

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from nucleate.errors import BadInput
-from nucleate.spins.simulate.fields import fields_into, linear_field, onsite_field, tables
+from nucleate.spins.simulate.fields import linear_field, onsite_field, tables
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.units import K_B, MU_B
 
@@ -146,9 +146,3 @@ class Dynamics:
         self._kernel(
             spins, steps, self.damping, self._scale, self._width, rng, self._noise, self._guess, self._slope, *self._tables
         )  # fmt: skip
-
-    def torque(self, spins: np.ndarray) -> float:
-        """Return the largest torque |e x (-dE/de)| in meV, which is zero in a stationary state."""
-        found = np.empty_like(spins)
-        fields_into(found, spins, *self._tables)
-        return float(np.linalg.norm(np.cross(spins, found), axis=1).max())

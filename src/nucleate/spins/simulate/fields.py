@@ -71,14 +71,3 @@ def energy(lattice: SpinLattice, spins: np.ndarray) -> float:
     if not lattice.anisotropic:
         found -= float(np.trace(lattice.onsite, axis1=1, axis2=2).sum()) / 3
     return float(found)
-
-
-@njit(cache=True, nogil=True)
-def fields_into(out, spins, start, neighbours, strengths, tensors, onsite, zeeman):
-    """Write the field of every spin into `out` (N, 3) in meV."""
-    for i in range(spins.shape[0]):
-        x, y, z = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
-        if onsite.shape[0] > 0:
-            a, b, c = onsite_field(i, spins[i, 0], spins[i, 1], spins[i, 2], onsite)
-            x, y, z = x + a, y + b, z + c
-        out[i, 0], out[i, 1], out[i, 2] = x, y, z
