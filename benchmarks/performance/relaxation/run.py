@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/performance/relaxation/run.py [--n 100] [--steps 60] [--repeats 3] [--ase 3]
 
-Prints one JSON line. Structure-steps per CPU-second, one thread. First the committee of four as a search uses it; then
+Structure-steps per CPU-second on one thread; every repeat is a row of result.json. First the committee of four as a search uses it; then
 one and the same single model under all three programs, FIRE over atoms and logarithmic strain of the cell, the same number of
 steps for every structure, single precision in the model. torch-sim's wrapper may use whatever makes it fastest: nucleate's own
 neighbour list with its skin, and the layout kept between rebuilds; it is also timed with vesin afresh at every step.
@@ -11,10 +11,11 @@ neighbour list with its skin, and the layout kept between rebuilds; it is also t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -25,6 +26,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
+from nucleate.benchmark.result_file import ResultFile
 from nucleate.crystals import CrystalBatch, SkinNeighbours, neighbour_edges
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.generate import GenerateSettings, make_generator
@@ -58,7 +60,7 @@ def stillinger_weber(atoms: Atoms) -> Label:
     energy = epsilon * (pair + triple)
     slope, work = torch.autograd.grad(energy, [positions, strain])
     stress = voigt_from_full(work / batch.volumes[0]).numpy()
-    return Label(float(energy), -slope.numpy(), stress)
+    return Label(float(energy.detach()), -slope.numpy(), stress)
 
 
 def random_silicon(n: int, seed: int) -> list[Atoms]:
@@ -160,8 +162,33 @@ def time_torch_sim(model: ManyBodyCommittee, structures: list[Atoms], steps: int
     return len(structures) * steps / seconds
 
 
-def spread(rates: list[float]) -> dict[str, float]:
-    return {"median": median(rates), "lowest": min(rates), "highest": max(rates)}
+NAMES = {
+    "committee_fire": "committee of 4, FIRE",
+    "committee_lbfgs": "committee of 4, L-BFGS (used in searches)",
+    "single_fire": "one model: nucleate, FIRE",
+    "torch_sim": "the same model: torch-sim (fastest of three set-ups)",
+    "ase_fire": "the same model: ASE, FIRE with FrechetCellFilter",
+}
+
+
+def table(data: dict[str, Any]) -> str:
+    """Return the table of the results page."""
+    rates: dict[str, list[float]] = {}
+    for row in data["rows"]:
+        rates.setdefault(row["method"], []).append(row["rate"])
+    theirs = {name: values for name, values in rates.items() if name.startswith("torch_sim")}
+    shown = {name: values for name, values in rates.items() if name not in theirs}
+    if theirs:
+        shown["torch_sim"] = max(theirs.values(), key=median)
+    lines = ["| method | median | range |", "|---|---|---|"]
+    for name, text in NAMES.items():
+        if name in shown:
+            lines.append(f"| {text} | {median(shown[name]):.0f} | {min(shown[name]):.0f}-{max(shown[name]):.0f} |")
+    ours, ratios = median(rates["single_fire"]), []
+    for name, peer in (("torch_sim", "torch-sim"), ("ase_fire", "ASE")):
+        if name in shown:
+            ratios.append(f"{ours / median(shown[name]):.1f} times as many as {peer}")
+    return "\n".join(lines) + (f"\n\nSteps of nucleate per CPU-second: {' and '.join(ratios)}." if ratios else "")
 
 
 def main() -> None:
@@ -172,6 +199,7 @@ def main() -> None:
     parser.add_argument("--ase", type=int, default=3, help="cells relaxed by ASE; 0 leaves it out")
     parser.add_argument("--no-torch-sim", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
     structures = random_silicon(asked.n, asked.seed)
@@ -188,25 +216,13 @@ def main() -> None:
         for name, dtype in (("float64", torch.float64), ("float32", torch.float32)):
             contestants[f"torch_sim_{name}"] = lambda dtype=dtype: time_torch_sim(single, structures, asked.steps, dtype, 0.4)
         contestants["torch_sim_float64_vesin"] = lambda: time_torch_sim(single, structures, asked.steps, torch.float64, 0.0)
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    # In turns, so that a slow spell of the machine meets all of them.
-    for _ in range(asked.repeats):
+    result = ResultFile(asked.result, {"n": asked.n, "steps": asked.steps, "seed": asked.seed}, ("torch-sim-atomistic",))
+    # The programs take turns, so that a slow period of the machine affects all of them.
+    for repeat in range(asked.repeats):
         for name, run in contestants.items():
-            rates[name].append(run())
-    result: dict = {
-        "benchmark": "relaxation",
-        "unit": "structure-steps per CPU-second",
-        "n": asked.n,
-        "steps": asked.steps,
-        "repeats": asked.repeats,
-        **{name: spread(values) for name, values in rates.items()},
-    }
-    if asked.ase:
-        result["times_ase"] = median(rates["single_fire"]) / median(rates["ase_fire"])
-    theirs = [median(values) for name, values in rates.items() if name.startswith("torch_sim")]
-    if theirs:
-        result["times_torch_sim"] = median(rates["single_fire"]) / max(theirs)
-    print(json.dumps(result))
+            if result.find(method=name, repeat=repeat) is None:
+                result.add(method=name, repeat=repeat, rate=round(run(), 1))
+    print(table({"rows": result.rows}))
 
 
 if __name__ == "__main__":

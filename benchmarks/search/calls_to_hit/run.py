@@ -12,8 +12,9 @@ import argparse
 import json
 from pathlib import Path
 
-from nucleate.benchmark.run import benchmark
+from nucleate.benchmark.run import UnitDone, benchmark
 from nucleate.persist.toml import read_settings
+from nucleate.progress import Event
 from nucleate.report.terminal import span_text
 
 SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
@@ -46,11 +47,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write all reports here")
     a = parser.parse_args()
     reports = []
+
+    def progress(event: Event) -> None:
+        if isinstance(event, UnitDone):
+            print(event.name, event.result.get("first", event.result.get("calls")), flush=True)
+
     for system in a.systems:
         seeds = list(range(a.first_seed, a.first_seed + a.seeds))
         report = benchmark(
             system, a.reference, seeds, a.budget, read_settings(a.settings), a.cells, a.ablation, a.pretrained, a.workers, a.out,
-            lambda name, result: print(name, result.get("first", result.get("calls")), flush=True),
+            progress,
         )  # fmt: skip
         reports.append(report)
         if a.json is not None:
