@@ -31,7 +31,9 @@ def _svg(text: str, inline: bool) -> str:
     element = drawing.svgxml()
     width, height = (float(element.attrib[name]) / 16 for name in ("width", "height"))
     drop = (drawing.getyofst() - drawing.margin) / 16 if inline else 0.0
-    attributes = f'role="img" aria-label="{escape(text, quote=True)}" style="width:{width:.3f}em;height:{height:.3f}em;vertical-align:{drop:.3f}em"'
+    attributes = (
+        f'role="img" aria-label="{escape(text, quote=True)}" style="width:{width:.3f}em;height:{height:.3f}em;vertical-align:{drop:.3f}em"'
+    )
     drawn = re.sub(r'^<svg([^>]*?) width="[^"]*"([^>]*?) height="[^"]*"', r"<svg\1\2", drawing.svg())
     return drawn.replace("<svg", f"<svg {attributes}", 1)
 
