@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib.metadata import version as installed_version
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -27,6 +28,7 @@ extensions = [
     "repository_links",
     "generated_pages",
     "docstrings",
+    "equations",
 ]
 exclude_patterns = ["_build", "_ext", "**.ipynb_checkpoints"]
 suppress_warnings = ["myst.header"]
@@ -41,6 +43,8 @@ pygments_dark_style = "native"
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+# Without ziamath, equations are drawn by MathJax in the reader's browser.
+html_math_renderer = "svg" if find_spec("ziamath") else "mathjax"
 copybutton_prompt_text = r"\$ |>>> "
 copybutton_prompt_is_regexp = True
 
