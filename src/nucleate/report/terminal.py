@@ -145,7 +145,7 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
     else:
         say("no polymorph is confirmed yet")
     for p in data["confirmed_in_this_round"]:
-        say(f"confirmed in the round under way: {p['space_group']} {p['energy']:.6f} eV/atom")
+        say(f"confirmed in the current round: {p['space_group']} {p['energy']:.6f} eV/atom")
     proof = data["proof"]
     if proof is not None and not watched:
         say(proof_line(proof))
