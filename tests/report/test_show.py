@@ -56,7 +56,7 @@ def test_the_table_for_people(make):
     result = CliRunner().invoke(app, ["show", str(folder)])
     assert "Si2 on chgnet: finished, 6 of 400 reference calls (1 failed)" in result.stdout
     assert "rank 2 is not resolved from rank 1: closer than 3 meV/atom" in result.stdout
-    assert "confirmed in the round under way: Cmcm" in result.stdout
+    assert "confirmed in the current round: Cmcm" in result.stdout
 
 
 def test_a_label_below_the_winner_is_said(make):

@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/spins/models/run.py [--map FILE] [--only map dimers curves active]
 
-Map: 400 couplings of 20 metals as printed by J. Wasmer et al. (2023), grouped 10-fold cross-validation: a-b and b-a stay together; beside
-it the leak of an ungrouped split and the map's own asymmetry. Dimers: data/dimers.csv, made by data/dimers.py; grouped 10-fold, then
-learning curves and active learning over seeds, for each of which a sixth of the element pairs is held back for the test.
+Map: 400 couplings of 20 metals as printed by J. Wasmer et al., "Benchmark study of symmetry-adapted ML-DFT models for magnetically doped
+topological insulators" (2023). Grouped 10-fold cross-validation keeps a-b and b-a together; an ungrouped split and the asymmetry of the map
+are reported beside it. Dimers: data/dimers.csv, made by data/dimers.py; grouped 10-fold cross-validation, then learning curves and active
+learning over seeds, each of which holds out a sixth of the element pairs.
 """
 
 from __future__ import annotations
