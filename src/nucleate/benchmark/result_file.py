@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,7 +85,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def describe_run(packages: tuple[str, ...]) -> dict[str, Any]:
-    """Return date, command, processor, load and package versions."""
+    """Return date, command, commit, processor, load and package versions."""
     versions = {}
     for name in packages:
         try:
@@ -94,12 +95,22 @@ def describe_run(packages: tuple[str, ...]) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "command": " ".join(["python", *sys.argv]),
+        "commit": commit(),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def commit() -> str | None:
+    """Return the commit of the working directory, marked `-dirty` with uncommitted changes; None outside a repository."""
+    try:
+        shown = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return shown.stdout.strip()
 
 
 def processor() -> str:
@@ -117,7 +128,7 @@ def run_line(data: dict[str, Any]) -> str:
     for run in data["runs"]:
         versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
         texts.append(
-            f"{run['date']}: `{run['command']}` on {run['cores']} cores of {run['processor']} at load {run['load']:g} "
+            f"{run['date']}, commit {run['commit']}: `{run['command']}` on {run['cores']} cores of {run['processor']} at load {run['load']:g} "
             f"(Python {run['python']}, {versions})"
         )
     return "; ".join(texts) + "."
