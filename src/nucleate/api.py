@@ -253,7 +253,7 @@ def what_starts(settings: RunSettings) -> str:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a file belongs to the user of this process; root's files are another user's as well."""
+    """Return whether a file belongs to the user of this process; files of root count as those of another user."""
     return path.stat().st_uid == os.geteuid()
 
 

@@ -31,7 +31,7 @@ class _Verbs(TyperGroup):
             raise typer.Exit(130) from None
         except Exception as error:
             if isinstance(error, BrokenPipeError) and reader_is_gone():
-                # Whoever read the output has seen enough, as `head` does.
+                # The reader has closed the output, as `head` does.
                 end_workers()
                 drop_output()
                 raise typer.Exit(0) from None
@@ -48,7 +48,7 @@ class _Notes:
         self._shown: set[str] = set()
 
     def __call__(self, message: Warning | str, *unused: Any, **more: Any) -> None:
-        """Takes the place of `warnings.showwarning`."""
+        """Print a warning; this function replaces `warnings.showwarning`."""
         text = str(message)
         if text in self._shown or len(self._shown) > MOST_NOTES:
             return
@@ -97,7 +97,7 @@ def _root(
         import warnings
 
         warnings.simplefilter("ignore")
-        # Worker processes inherit it.
+        # Worker processes inherit the setting.
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
         warnings.filterwarnings("always", category=InputNote)
         warnings.showwarning = _Notes()
@@ -108,10 +108,10 @@ def main() -> None:
     try:
         app()
     finally:
-        # Here rather than at the interpreter's end, which prints what goes wrong and changes the exit code.
+        # Flush now, because errors at the end of the interpreter would be printed and change the exit code.
         try:
             sys.stdout.flush()
         except (AttributeError, ValueError):
-            pass  # It was closed before the program began.
+            pass  # The stream was closed before the program started.
         except BrokenPipeError:
             drop_output()

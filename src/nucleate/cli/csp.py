@@ -84,7 +84,7 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
     from nucleate.progress import Event
     from nucleate.report.terminal import SearchView, make_console, show_run
 
-    # A batch system ends a job with SIGTERM: the same as an interrupt by hand.
+    # Batch systems end jobs with SIGTERM, which is handled like an interrupt by the user.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     view = SearchView(make_console(stderr=as_json), quiet)
 
@@ -97,7 +97,7 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
         with view:
             result = run(show_event)
     except (KeyboardInterrupt, BrokenPipeError) as error:
-        # Nobody reads any more, as behind `head`: the search stops as by hand, with all that was computed.
+        # The reader has closed the output, as `head` does: the search is interrupted and its results are kept.
         gone = isinstance(error, BrokenPipeError)
         if view.folder is None or (gone and not reader_is_gone()):
             raise

@@ -99,7 +99,7 @@ def _lines(event: Event) -> list[str]:
 
 
 def errors_text(errors: dict[str, Any]) -> str:
-    """`5.1 meV/atom, 0.102 eV/Å`."""
+    """Return errors of energies and forces as text, such as `5.1 meV/atom, 0.102 eV/Å`."""
     force = "" if errors["force_rmse"] is None else f", {errors['force_rmse']:.3f} eV/Å"
     return f"{1e3 * errors['energy_rmse']:.1f} meV/atom{force}"
 

@@ -340,7 +340,7 @@ class Search:
     # -- stopping ---------------------------------------------------------------------------------------------
 
     def _judge(self, round: int, asked: bool) -> None:
-        """Stop when the lowest `top` polymorphs have not changed for `quiet_rounds` rounds and nothing labelled lies below them."""
+        """Stop when the lowest `top` polymorphs have not changed for `quiet_rounds` rounds and no label is below them."""
         search, state = self.settings.search, self.state
         top = [polymorph.energy for polymorph in state.ranking()[: search.top]]
         tolerance = search.resolution * 1e-3
@@ -366,7 +366,7 @@ class Search:
         self._log(SearchFinished(why, self.dispatcher.calls()))
 
     def _prove(self) -> None:
-        """Relax the winner on the reference alone, from the geometry of its first label."""
+        """Relax the lowest polymorph on the reference alone, from the geometry of its first label."""
         search, state = self.settings.search, self.state
         winner = state.ranking()[0]
         self.dispatcher.begin_round(state.round + 1)
