@@ -128,7 +128,7 @@ def run_line(data: dict[str, Any]) -> str:
     for run in data["runs"]:
         versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
         texts.append(
-            f"{run['date']}, commit {run['commit']}: `{run['command']}` on {run['cores']} cores of {run['processor']} at load {run['load']:g} "
-            f"(Python {run['python']}, {versions})"
+            f"{run['date']}, commit {run['commit']}: `{run['command']}` on {run['cores']} cores of {run['processor']} "
+            f"at load {run['load']:g} (Python {run['python']}, {versions})"
         )
     return "; ".join(texts) + "."
