@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from os import sched_getaffinity
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
+from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, LoggedEvent, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Answered, Dispatcher
@@ -81,7 +81,7 @@ class Search:
         self.reference = plan.reference
         workers = settings.reference.workers
         if workers is None:
-            workers = 0 if self.reference.surrogate else len(sched_getaffinity(0))
+            workers = 0 if self.reference.surrogate else available_cores()
         self.dispatcher = Dispatcher(
             self.reference,
             folder.ledger,
