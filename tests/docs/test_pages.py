@@ -1,0 +1,345 @@
+"""Code samples in the pages: settings validate, command lines parse, names of Python samples exist. Nothing is run.
+
+Every fenced block names its language. A comment directly above a block changes how it is checked; Sphinx and GitHub hide both forms:
+
+    <!-- settings: couple -->     the model that a TOML block is meant for, where its tables do not tell
+    <!-- unchecked: reason -->    the block cannot be checked
+"""
+
+import ast
+import importlib
+import inspect
+import re
+import shlex
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+from typer.exceptions import TyperException
+
+from nucleate.cli.app import app
+from nucleate.csp.run_settings import settings_from_dict
+from nucleate.electrons.data.sampling import SampleSettings
+from nucleate.electrons.emulator.emulator import EmulatorTraining
+from nucleate.electrons.model.training import ElectronTraining
+from nucleate.errors import BadInput
+from nucleate.persist.toml import validated
+from nucleate.potentials.registry import family_settings
+from nucleate.reference.settings import ReferenceSettings
+from nucleate.spins.dft.espresso_tb2j import WannierSettings
+from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings
+from nucleate.spins.dft.mapping import MappingSettings
+from nucleate.spins.models.training import PairTraining
+from nucleate.spins.simulate.settings import SimulationSettings
+from nucleate.training.run import resolve
+
+ROOT = Path(__file__).resolve().parents[2]
+GENERATED = ("docs/_build/", "docs/reference/generated/")
+PATTERNS = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "benchmarks/**/*.md")
+PAGES = [
+    name
+    for pattern in PATTERNS
+    for name in sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
+    if not name.startswith(GENERATED)
+]
+
+FENCE = re.compile(
+    r"(?:<!-- *(?P<html>.+?) *-->\n|% *(?P<myst>.+)\n)?^(?P<mark>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=mark) *$", re.M | re.S
+)
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+SHELL = ("bash", "console")
+PYTHON = ("python", "{code-cell} ipython3")
+WITHOUT_CODE = ("{toctree}", "{literalinclude}", "{include}", "{automodule}", "{eval-rst}", "{math}", "{mermaid}", "{image}", "{figure}")
+"""Blocks of the site that hold no sample; the last part of a language such as `{toctree} Title` is ignored."""
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    line: int
+    language: str
+    comment: str
+    text: str
+
+
+def blocks_of(text: str) -> list[Block]:
+    """Fenced blocks with the comment above each."""
+    return [
+        Block(text.count("\n", 0, match.start("mark")) + 1, match["language"].strip(), match["html"] or match["myst"] or "", match["text"])
+        for match in FENCE.finditer(text)
+    ]
+
+
+# Settings
+
+
+def couple(data: dict[str, Any], source: str) -> None:
+    """Settings of `nucleate spins couple`."""
+    tables = {"reference": ReferenceSettings, "mapping": MappingSettings, "liechtenstein": LiechtensteinSettings, "tb2j": WannierSettings}
+    for name, values in data.items():
+        if name not in tables:
+            raise BadInput(f"{source}: unknown table {name}")
+        # The command line gives the moments of the elements.
+        given = values if name == "reference" else {"moments": {"Fe": 2.0}, **values}
+        validated(tables[name], given, source)
+
+
+def train(data: dict[str, Any], source: str) -> None:
+    """Settings of `nucleate train` with the options of the family."""
+    settings = resolve(data)
+    family_settings(settings.model, settings.options)
+
+
+SETTINGS = {
+    "run": settings_from_dict,
+    "train": train,
+    "couple": couple,
+    "sample": lambda data, source: validated(SampleSettings, {"material": "Al", "temperature": 300.0, "snapshots": 1, **data}, source),
+    "electrons-train": lambda data, source: validated(ElectronTraining, data, source),
+    "fit-start": lambda data, source: validated(EmulatorTraining, data, source),
+    "simulate": lambda data, source: validated(SimulationSettings, data, source),
+    "pairs": lambda data, source: validated(PairTraining, data, source),
+}
+SIGNS = {
+    "run": {"formula", "search", "generate", "training", "relax", "reference"},
+    "couple": {"mapping", "liechtenstein", "tb2j"},
+    "electrons-train": {"descriptor"},
+    "sample": {"dynamics", "ground_state"},
+    "simulate": {"temperatures", "sizes"},
+}
+"""Tables and keys that only one command reads, and [reference], which is taken as that of a search unless [mapping] and its like are there."""
+
+
+def settings_kind(data: dict[str, Any]) -> str | None:
+    """The command that reads these settings, by their tables."""
+    if "stages" in data or isinstance(data.get("model"), str):
+        return "train"
+    if isinstance(data.get("model"), dict):
+        return "run"
+    for kind in ("couple", "run", "electrons-train", "sample", "simulate"):
+        if SIGNS[kind] & set(data):
+            return kind
+    return None
+
+
+def settings_problems(block: Block) -> list[str]:
+    """What is wrong with a TOML block."""
+    try:
+        data = tomllib.loads(block.text)
+        kind = block.comment.removeprefix("settings:").strip() if block.comment.startswith("settings:") else settings_kind(data)
+        if kind not in SETTINGS:
+            return [f"settings of which command? write <!-- settings: NAME --> above it, NAME one of {', '.join(SETTINGS)}"]
+        SETTINGS[kind](data, kind)
+    except (ValueError, BadInput) as error:
+        return [str(error)]
+    return []
+
+
+# Command lines
+
+
+@cache
+def root() -> Any:
+    """The command tree of `nucleate`."""
+    return typer.main.get_command(app)
+
+
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
+    """The verb that the words after `nucleate` name, and its arguments."""
+    command, words = root(), list(words)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        found = command.commands.get(words[0])
+        if found is None:
+            raise ValueError(f"no verb {words[0]!r} in {command.name or 'nucleate'}: {', '.join(sorted(command.commands))}")
+        command, words = found, words[1:]
+    return command, words
+
+
+def line_problem(line: str, whole: bool = True) -> str | None:
+    """What is wrong with a command line; `whole`: arguments and types count, not only verbs and options."""
+    try:
+        words = shlex.split(line, comments=True)
+        for stop in ("|", ">", "&&", "<", "&", ";"):
+            words = words[: words.index(stop)] if stop in words else words
+        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            words = words[1:]
+        if not words:
+            return None
+        if words[0] == "nucleate":
+            command, rest = command_of(words[1:])
+            if whole:
+                command.make_context(command.name, rest)
+            else:
+                options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+                for word in rest:
+                    if word.startswith("-") and not re.fullmatch(r"-[\d.].*", word) and word.partition("=")[0] not in options:
+                        return f"no option {word} of {command.name}"
+        elif words[0] == "make":
+            targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+            missing = [word for word in words[1:] if not word.startswith("-") and "=" not in word and word not in targets]
+            return f"no target {missing[0]} in the Makefile" if missing else None
+        elif re.fullmatch(r"(\S*/)?python3?", words[0]) and len(words) > 1 and words[1].endswith(".py"):
+            return None if (ROOT / words[1]).is_file() else f"no such file: {words[1]}"
+    except (ValueError, TyperException) as error:
+        return getattr(error, "message", "") or str(error)
+    except typer.Exit:
+        return None  # Of --version and --help.
+    return None
+
+
+def shell_problems(block: Block) -> list[str]:
+    """What is wrong with the command lines of a block."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    if block.language == "console":
+        lines = [line[2:] for line in lines if line.startswith("$ ")]
+    return [f"{line.strip()}: {problem}" for line in lines if (problem := line_problem(line))]
+
+
+# Python
+
+
+def resolved(dotted: str) -> Any:
+    """The object of a dotted name, importing modules on the way; raises `AttributeError` or `ImportError`."""
+    parts = dotted.split(".")
+    found = importlib.import_module(parts[0])
+    for k, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part) and inspect.ismodule(found):
+            importlib.import_module(".".join(parts[:k]))
+        found = getattr(found, part)
+    return found
+
+
+def chain(node: ast.AST) -> list[str]:
+    """`a.b.c` as its parts, or nothing for other expressions."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts, node = [node.attr, *parts], node.value
+    return [node.id, *parts] if isinstance(node, ast.Name) else []
+
+
+def python_problems(block: Block, names: dict[str, str]) -> list[str]:
+    """What is wrong with a Python block; `names` are those that earlier blocks of the page imported, with what they stand for."""
+    try:
+        tree = ast.parse(block.text)
+    except SyntaxError as error:
+        return [f"line {error.lineno}: {error.msg}"]
+    problems = []
+    for node in ast.walk(tree):
+        try:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name.split(".")[0] == "nucleate":
+                        importlib.import_module(alias.name)
+                        names[alias.asname or "nucleate"] = alias.name if alias.asname else "nucleate"
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "nucleate":
+                for alias in node.names:
+                    resolved(f"{node.module}.{alias.name}")
+                    names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        except (ImportError, AttributeError) as error:
+            problems.append(str(error))
+    for node in ast.walk(tree):
+        parts = chain(node.func if isinstance(node, ast.Call) else node)
+        if not parts or parts[0] not in names:
+            continue
+        dotted = ".".join([names[parts[0]], *parts[1:]])
+        try:
+            found = resolved(dotted)
+            if isinstance(node, ast.Call) and not any(isinstance(arg, ast.Starred) for arg in node.args):
+                given = {keyword.arg: None for keyword in node.keywords if keyword.arg is not None}
+                inspect.signature(found).bind(*node.args, **given)
+        except (ImportError, AttributeError, TypeError) as error:
+            problems.append(f"{dotted}: {error}")
+    return list(dict.fromkeys(problems))
+
+
+# Pages
+
+
+def page_problems(name: str, text: str) -> list[str]:
+    """What is wrong with the samples of a page, each with its line."""
+    problems, names = [], {}
+    for block in blocks_of(text):
+        if block.comment.startswith("unchecked:"):
+            if len(block.comment.split()) < 4:
+                problems.append(f"{name}:{block.line}: say why the block is unchecked")
+            continue
+        if block.language == "toml":
+            bad = settings_problems(block)
+        elif block.language in SHELL:
+            bad = shell_problems(block)
+        elif block.language in PYTHON:
+            bad = python_problems(block, names)
+        elif block.language.split(" ")[0] in WITHOUT_CODE or block.language == "text":
+            bad = []
+        else:
+            bad = [f"no check for blocks of language {block.language!r}; write text for output and formulas, or say why it is unchecked"]
+        problems += [f"{name}:{block.line}: {problem}" for problem in bad]
+    prose = FENCE.sub(lambda match: "\n" * match[0].count("\n"), text)
+    for number, line in enumerate(prose.splitlines(), 1):
+        for span in INLINE.findall(line):
+            bad = None
+            if re.match(r"nucleate [a-z]", span):
+                words = [word for word in re.sub(r"\[[^\]]*\]", " ", span).split() if word != "..."]
+                bad = line_problem(" ".join(words), whole=False)
+            elif match := re.match(r"nucleate(\.\w+)+", span):
+                try:
+                    resolved(match[0])
+                except (ImportError, AttributeError) as error:
+                    bad = str(error)
+            if bad:
+                problems.append(f"{name}:{number}: `{span}`: {bad}")
+    indented = re.compile(r"(?:^|\n)\n((?: {4}(?:nucleate|make|pip|python) .*(?:\n|$))+)")
+    problems += [
+        f"{name}:{prose.count(chr(10), 0, match.start(1)) + 1}: put commands into a ```bash block, where they are checked"
+        for match in indented.finditer(prose)
+    ]
+    return problems
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_samples_of_the_page_agree_with_the_code(name):
+    assert page_problems(name, (ROOT / name).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("```bash\nnucleate search Si8 --polymorphs 3\n```\n", "--polymorphs"),
+        ("```bash\nnucleate serach Si8\n```\n", "serach"),
+        ("```bash\nnucleate search Si8 --budget many\n```\n", "many"),
+        ("```bash\nnucleate spins couple fe.cif --out fe\n```\n", "moment"),
+        ("```bash\nmake everything\n```\n", "everything"),
+        ("```bash\npython examples/nothing.py\n```\n", "nothing.py"),
+        ("```console\n$ nucleate show\n```\n", "Missing"),
+        ("`nucleate show DIR --picture`\n", "--picture"),
+        ("`nucleate.spins.nothing`\n", "nothing"),
+        ("text\n\n    nucleate show DIR\n", "bash"),
+        ("```toml\nformula = 'Si8'\n[search]\npools = 3\n```\n", "did you mean pool"),
+        ("```toml\nmodel = 'a2a'\n[options]\nhiden = [3]\n```\n", "hid"),
+        ("```toml\nmethod = 'metropolis'\n```\n", "which command"),
+        ("<!-- settings: simulate -->\n```toml\nmethod = 'nothing'\n```\n", "method"),
+        ("% settings: simulate\n```toml\nmethod = 'nothing'\n```\n", "method"),
+        ("```python\nfrom nucleate.training.run import fitt\n```\n", "fitt"),
+        ("```python\nimport nucleate\nnucleate.find('Si8')\n```\n", "find"),
+        ("```python\nimport nucleate\nnucleate.search('Si8', calls=3)\n```\n", "calls"),
+        ("```python\nif True\n```\n", "expected ':'"),
+        ("```\nnothing\n```\n", "language"),
+        ("<!-- unchecked: later -->\n```toml\n[x]\n```\n", "say why"),
+    ],
+)
+def test_a_wrong_sample_is_reported(sample, expected):
+    (problem,) = page_problems("page.md", sample)
+    assert expected in problem
+
+
+def test_right_samples_pass():
+    text = (
+        "```bash\nnucleate search Si8 --top 3  # three polymorphs\nOMP_NUM_THREADS=1 nucleate show si8 --json | head\n```\n"
+        "```toml\n[reference]\nengine = 'gpaw'\n```\n```python\nimport nucleate\nnucleate.search('Si8', budget=3)\n```\n"
+        "`nucleate relax FILE --json` and `nucleate.relax_file`\n"
+        "<!-- unchecked: output of another program -->\n```yaml\na: 1\n```\n"
+    )
+    assert page_problems("page.md", text) == []
