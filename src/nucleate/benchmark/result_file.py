@@ -50,7 +50,7 @@ class ResultFile:
             data = read_result(path)
             if data["settings"] != self.settings:
                 changed = sorted(k for k in {*data["settings"], *self.settings} if data["settings"].get(k) != self.settings.get(k))
-                raise BadInput(f"{path}: contains results with another {', '.join(changed)}; move the file away to start anew")
+                raise BadInput(f"{path}: contains results with another {', '.join(changed)}; rename the file to start a new one")
             self.runs, self.rows = data["runs"], data["rows"]
 
     def find(self, **key: Any) -> dict[str, Any] | None:
@@ -78,9 +78,9 @@ def read_result(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
         whole = data["schema"] == SCHEMA and all(isinstance(data[name], list) for name in ("runs", "rows"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: is not a result file ({error}); move it away to start anew") from error
+        raise BadInput(f"{path}: is not a result file ({error}); rename it to start a new one") from error
     if not whole:
-        raise BadInput(f"{path}: is not a result file of schema {SCHEMA}; move it away to start anew")
+        raise BadInput(f"{path}: is not a result file of schema {SCHEMA}; rename it to start a new one")
     return dict(data)
 
 
