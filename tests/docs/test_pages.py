@@ -110,7 +110,7 @@ SIGNS = {
     "sample": {"dynamics", "ground_state"},
     "simulate": {"temperatures", "sizes"},
 }
-"""Tables and keys that only one command reads, and [reference], which is taken as that of a search unless [mapping] and its like are there."""
+"""Tables and keys that only one command reads; [reference] alone belongs to a search."""
 
 
 def settings_kind(data: dict[str, Any]) -> str | None:
@@ -222,8 +222,10 @@ def chain(node: ast.AST) -> list[str]:
 
 def python_problems(block: Block, names: dict[str, str]) -> list[str]:
     """What is wrong with a Python block; `names` are those that earlier blocks of the page imported, with what they stand for."""
+    # Options of an executed cell are YAML between lines of dashes, or lines that begin with a colon.
+    code = re.sub(r"\A---\n.*?^---\n|^:[\w-]+:.*\n", lambda match: "\n" * match[0].count("\n"), block.text, flags=re.M | re.S)
     try:
-        tree = ast.parse(block.text)
+        tree = ast.parse(code)
     except SyntaxError as error:
         return [f"line {error.lineno}: {error.msg}"]
     problems = []
@@ -282,8 +284,11 @@ def page_problems(name: str, text: str) -> list[str]:
         for span in INLINE.findall(line):
             bad = None
             if re.match(r"nucleate [a-z]", span):
-                words = [word for word in re.sub(r"\[[^\]]*\]", " ", span).split() if word != "..."]
-                bad = line_problem(" ".join(words), whole=False)
+                # `nucleate spins ... --json` stands for every verb of the group.
+                group, _, rest = span.partition(" ... ")
+                if not rest or not hasattr(command_of(group.split()[1:])[0], "commands"):
+                    words = [word for word in re.sub(r"\[[^\]]*\]", " ", span).split() if word != "..."]
+                    bad = line_problem(" ".join(words), whole=False)
             elif match := re.match(r"nucleate(\.\w+)+", span):
                 try:
                     resolved(match[0])
