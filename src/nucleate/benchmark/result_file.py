@@ -127,8 +127,9 @@ def run_line(data: dict[str, Any]) -> str:
     texts = []
     for run in data["runs"]:
         versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+        commit = f", commit {run['commit']}" if run.get("commit") else ""
         texts.append(
-            f"{run['date']}, commit {run['commit']}: `{run['command']}` on {run['cores']} cores of {run['processor']} "
+            f"{run['date']}{commit}: `{run['command']}` on {run['cores']} cores of {run['processor']} "
             f"at load {run['load']:g} (Python {run['python']}, {versions})"
         )
     return "; ".join(texts) + "."
