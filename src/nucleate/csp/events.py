@@ -81,6 +81,24 @@ class PolymorphConfirmed(LoggedEvent):
 
 
 @dataclass(frozen=True)
+class PolymorphChecked(LoggedEvent):
+    """A polymorph was displaced along its softest modes.
+
+    Attributes:
+        space_group: Hermann-Mauguin symbol.
+        energy: Energy, or enthalpy under pressure, in eV/atom.
+        check: `minimum`, `saddle`, or `unchecked` if a calculation failed or the budget was used up.
+        calls: Number of reference calls so far.
+    """
+
+    kind: ClassVar[str] = "check"
+    space_group: str
+    energy: float
+    check: str
+    calls: int
+
+
+@dataclass(frozen=True)
 class RoundDone(LoggedEvent):
     """A round is complete."""
 

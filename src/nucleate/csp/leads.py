@@ -105,13 +105,13 @@ class LeadFollower:
     def urgent(self, state: LoopState, count: int) -> list[Lead]:
         """Return leads that may end below the best polymorph; if there are none, the lowest lead."""
         leads = self.promising(state)
-        best = min((p.energy for p in state.polymorphs), default=-np.inf)
+        best = min((p.energy for p in state.minima()), default=-np.inf)
         below = [lead for lead in leads if lead.estimate < best + self.settings.resolution * 1e-3]
         return below[:count] if below else leads[:1]
 
     def promising(self, state: LoopState) -> list[Lead]:
         """Return open leads within the energy window, lowest estimate first; drop those above it."""
-        best = min((p.energy for p in state.polymorphs), default=np.inf)
+        best = min((p.energy for p in state.minima()), default=np.inf)
         for lead in state.leads:
             if lead.status == "open" and lead.estimate > best + self.settings.window:
                 lead.status = "dropped"
@@ -201,6 +201,9 @@ class LeadFollower:
         close = np.flatnonzero(np.linalg.norm(theirs - mine[0], axis=1) < self.settings.cluster_tolerance)
         for k in close:
             polymorph = state.polymorphs[int(k)]
+            if polymorph.check == "saddle" and polymorph.number in lead.tried:
+                # A lead that descends from a saddle is close to it at first.
+                continue
             # A lead below the polymorph may be the undistorted crystal, which the tolerant matcher does not distinguish from it.
             above = lead.estimate - polymorph.energy
             if -0.1 * DUPLICATE_ENERGY < above < 4 * DUPLICATE_ENERGY and same_crystal(atoms, polymorph.atoms):
@@ -226,7 +229,7 @@ class LeadFollower:
         sigma = state.sigma_factor * float(model.energy_forces_stress(batch).energy_sigma(batch)[0])
         polymorph = Polymorph(
             lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, lead.origin,
-            self.dispatcher.calls(), lead.calls, round, found,
+            self.dispatcher.calls(), lead.calls, round, found, frame=lead.frame,
         )  # fmt: skip
         state.polymorphs.append(polymorph)
         return self.on_polymorph(polymorph)

@@ -18,7 +18,7 @@ import torch
 from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.csp.events import LabelDone, PolymorphConfirmed, ProofDone, RoundDone, SearchFinished, SearchResumed
+from nucleate.csp.events import LabelDone, PolymorphChecked, PolymorphConfirmed, ProofDone, RoundDone, SearchFinished, SearchResumed
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.plan import Plan
 from nucleate.csp.records import (
@@ -33,6 +33,7 @@ from nucleate.csp.records import (
 )
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.select import lowest_unknown, select
+from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints
 from nucleate.generate.base import Candidate
@@ -117,7 +118,7 @@ class Search:
                 else:
                     self._round(self.state.round + 1)
                 self._commit()
-            if self.state.proof is None and self.settings.search.proof and self.state.polymorphs:
+            if self.state.proof is None and self.settings.search.proof and self.state.minima():
                 self._prove()
                 self._commit()
         finally:
@@ -323,7 +324,7 @@ class Search:
         calibration: Calibration | None,
         training: dict[str, float | None],
     ) -> None:
-        best = min((polymorph.energy for polymorph in self.state.polymorphs), default=None)
+        best = min((polymorph.energy for polymorph in self.state.minima()), default=None)
         record = RoundRecord(
             round,
             self.dispatcher.calls(),
@@ -342,7 +343,7 @@ class Search:
     def _judge(self, round: int, asked: bool) -> None:
         """Stop when the lowest `top` polymorphs have not changed for `quiet_rounds` rounds and no label is below them."""
         search, state = self.settings.search, self.state
-        top = [polymorph.energy for polymorph in state.ranking()[: search.top]]
+        top = [polymorph.energy for polymorph in state.minima()[: search.top]]
         tolerance = search.resolution * 1e-3
         same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
         # The ranking is not settled while an open lead, or a label below the best polymorph, may become one of the lowest.
@@ -352,6 +353,10 @@ class Search:
         pending |= len(top) > 0 and lowest < top[0] - tolerance
         state.quiet = state.quiet + 1 if same and not pending else 0
         state.top = top
+        settled = state.quiet >= search.quiet_rounds or round >= search.max_rounds
+        if settled and search.check and self._check(round):
+            # A polymorph was a saddle: the search continues below it, unless this was the last round.
+            state.quiet = 0
         if state.quiet >= search.quiet_rounds:
             self._finish(f"the lowest {len(top)} polymorphs stayed the same for {state.quiet} rounds")
         elif round >= search.max_rounds:
@@ -361,6 +366,21 @@ class Search:
         elif not asked and not any(lead.status == "open" for lead in state.leads):
             self._finish("all end points of the pool are known to the reference")
 
+    def _check(self, round: int) -> bool:
+        """Check the lowest polymorphs along their softest modes; return whether one of them was a saddle."""
+        state, search = self.state, self.settings.search
+        unchecked = [polymorph for polymorph in state.minima()[: search.top] if polymorph.check == "unchecked"]
+        started = time.monotonic()
+        checks = SoftestModeCheck(self.dispatcher, self.settings.pressure).run(unchecked, self.learner.potential, round)
+        for check in checks:
+            self._log(PolymorphChecked(check.polymorph.space_group, check.polymorph.energy, check.verdict, self.dispatcher.calls()))
+            lead = check.lead(self.settings.pressure) if check.verdict == "saddle" else None
+            if lead is not None:
+                state.leads.append(lead)
+        if state.records:
+            state.records[-1].seconds["check"] = round_seconds(time.monotonic() - started)
+        return any(check.verdict == "saddle" for check in checks)
+
     def _finish(self, why: str) -> None:
         self.state.finished = why
         self._log(SearchFinished(why, self.dispatcher.calls()))
@@ -368,7 +388,7 @@ class Search:
     def _prove(self) -> None:
         """Relax the lowest polymorph on the reference alone, from the geometry of its first label."""
         search, state = self.settings.search, self.state
-        winner = state.ranking()[0]
+        winner = state.minima()[0]
         self.dispatcher.begin_round(state.round + 1)
         potential = ReferencePotential(self.dispatcher, "proof", state.round + 1)
         settings = self.settings.relax.model_copy(

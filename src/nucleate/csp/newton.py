@@ -96,6 +96,12 @@ class Frame:
 
     def hessian(self, model: Potential, vector: np.ndarray) -> np.ndarray:
         """Return the (3 n + 6, 3 n + 6) Hessian of the committee's enthalpy, made positive definite, eV/Å²."""
+        values, modes = np.linalg.eigh(self.curvature(model, vector))
+        stiff: np.ndarray = modes * np.abs(values).clip(SOFTEST, STIFFEST) @ modes.T
+        return stiff
+
+    def curvature(self, model: Potential, vector: np.ndarray) -> np.ndarray:
+        """Return the (3 n + 6, 3 n + 6) Hessian of the committee's enthalpy by central differences of its gradient, eV/Å²."""
         size = 3 * self.n + 6
         centre = torch.as_tensor(np.asarray(vector))
         shifts = DISPLACEMENT * torch.eye(size, dtype=torch.float64)
@@ -104,8 +110,8 @@ class Frame:
         gradient = -self._vectors(state.gradient_force, 2 * size)
         matrix = (gradient[:size] - gradient[size:]) / (2 * DISPLACEMENT)
         matrix = torch.nan_to_num(0.5 * (matrix + matrix.T))
-        values, modes = torch.linalg.eigh(matrix)
-        return (modes * values.abs().clamp(SOFTEST, STIFFEST) @ modes.T).numpy()
+        result: np.ndarray = matrix.numpy()
+        return result
 
 
 def bfgs(hessian: np.ndarray, points: list[np.ndarray], gradients: list[np.ndarray]) -> np.ndarray:

@@ -174,6 +174,8 @@ class Polymorph:
         own_calls: number of calls of its lead.
         found: number of leads that reached the polymorph.
         round: round of the confirmation.
+        check: result of the softest-mode check: `minimum`, `saddle` or `unchecked`.
+        frame: structure whose k-point grid its label has; None: its own.
     """
 
     atoms: Atoms
@@ -189,17 +191,21 @@ class Polymorph:
     own_calls: int
     round: int
     found: int = 1
+    check: str = "unchecked"
+    frame: Atoms | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
-        plain = {k: v for k, v in self.__dict__.items() if k not in ("atoms", "start")}
-        return {**plain, "atoms": atoms_to_dict(self.atoms), "start": atoms_to_dict(self.start)}
+        plain = {k: v for k, v in self.__dict__.items() if k not in ("atoms", "start", "frame")}
+        frame = None if self.frame is None else atoms_to_dict(self.frame)
+        return {**plain, "atoms": atoms_to_dict(self.atoms), "start": atoms_to_dict(self.start), "frame": frame}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Polymorph:
         """Create a record from the result of `as_dict`."""
-        plain = {k: v for k, v in data.items() if k not in ("atoms", "start")}
-        return cls(atoms=atoms_from_dict(data["atoms"]), start=atoms_from_dict(data["start"]), **plain)
+        plain = {k: v for k, v in data.items() if k not in ("atoms", "start", "frame")}
+        frame = None if data.get("frame") is None else atoms_from_dict(data["frame"])
+        return cls(atoms=atoms_from_dict(data["atoms"]), start=atoms_from_dict(data["start"]), frame=frame, **plain)
 
 
 @dataclass
@@ -262,8 +268,12 @@ class LoopState:
     proof: dict[str, Any] | None = None
 
     def ranking(self) -> list[Polymorph]:
-        """Return the polymorphs sorted by energy."""
-        return sorted(self.polymorphs, key=lambda p: p.energy)
+        """Return the polymorphs sorted by energy, saddles after all others."""
+        return sorted(self.polymorphs, key=lambda p: (p.check == "saddle", p.energy))
+
+    def minima(self) -> list[Polymorph]:
+        """Return the polymorphs sorted by energy, without saddles."""
+        return [polymorph for polymorph in self.ranking() if polymorph.check != "saddle"]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""

@@ -66,7 +66,7 @@ class RunData:
     @property
     def status(self) -> str:
         """`running`, `finished` or `stopped`."""
-        proven = self.state.proof is not None or not (self.settings.search.proof and self.state.polymorphs)
+        proven = self.state.proof is not None or not (self.settings.search.proof and self.state.minima())
         if self.state.finished is not None and proven:
             return "finished"
         return "running" if self.running else "stopped"
@@ -213,6 +213,7 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "above_best": 1e3 * (polymorph.energy - ranking[0].energy),
                 "volume": polymorph.atoms.get_volume() / len(polymorph.atoms),
                 "sigma": 1e3 * polymorph.sigma,
+                "check": polymorph.check,
                 "not_resolved_from": close[k],
                 "fmax": polymorph.fmax,
                 "smax": polymorph.smax,
@@ -243,6 +244,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "calls": run.calls,
         "budget": settings.search.budget,
         "calls_by_status": run.statuses,
+        "calls_by_purpose": dict(Counter(row.purpose for row in run.rows)),
         "core_seconds": sum(row.core_seconds for row in run.rows),
         "wall_seconds": wall_seconds(run.state),
         "resolution": settings.search.resolution,

@@ -6,7 +6,7 @@ They describe the data that `LoopState.as_dict` and `RunFolder.event` write; oth
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -108,8 +108,10 @@ class SavedPolymorph(_Saved):
     own_calls: Count
     round: Count
     found: Count
+    check: Literal["minimum", "saddle", "unchecked"] = "unchecked"
     atoms: SavedAtoms
     start: SavedAtoms
+    frame: SavedAtoms | None = None
 
 
 class SavedRound(_Saved):

@@ -91,6 +91,10 @@ class SearchSettings(BaseModel):
     )
     max_rounds: int = Field(40, ge=1, le=100_000, description="Largest number of rounds.")
     budget: int = Field(400, ge=1, le=10_000_000, description="Largest number of reference calls, including failed ones.")
+    check: bool = Field(
+        True,
+        description="Displace the lowest polymorphs along their softest modes on the reference before the search ends (2 to 6 calls each).",
+    )
     proof: bool = Field(
         True,
         description="Whether to relax the best polymorph once more entirely on the reference, from its first labelled geometry.",

@@ -26,10 +26,11 @@ PHASES = {
     "select": "selecting",
     "label": "reference: labels",
     "confirm": "confirming",
+    "check": "softest-mode check",
     "train": "training",
     "proof": "proof of the best polymorph",
 }
-PHASE_COLOURS = ("#8d99ae", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#4c72b0", "#6d597a")
+PHASE_COLOURS = ("#8d99ae", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#90a955", "#4c72b0", "#6d597a")
 
 
 def _labelled(run: RunData) -> list[tuple[int, float, float]]:

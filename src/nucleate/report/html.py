@@ -115,6 +115,7 @@ def purposes(run: RunData) -> list[dict[str, Any]]:
         "train": "first training set",
         "explore": "relaxed candidates of the pool",
         "confirm": "confirming polymorphs",
+        "check": "softest-mode check",
         "proof": "proof of the best polymorph",
     }
     order = [*names, *sorted({row.purpose for row in run.rows} - set(names))]

@@ -11,7 +11,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from nucleate.csp.events import FolderOpened, LabelDone, PolymorphConfirmed, ProofDone, RoundDone, SearchFinished, SearchResumed
+from nucleate.csp.events import (
+    FolderOpened,
+    LabelDone,
+    PolymorphChecked,
+    PolymorphConfirmed,
+    ProofDone,
+    RoundDone,
+    SearchFinished,
+    SearchResumed,
+)
 from nucleate.csp.run_data import lower_label_text, not_resolved_text
 from nucleate.errors import quoted
 from nucleate.progress import Event, Note, Step
@@ -88,13 +97,13 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, right in (
         ("#", True), ("formula", False), ("atoms", True), ("space group", False), ("meV/atom", True),
-        ("Å³/atom", True),        ("sigma", True), ("origin", False), ("calls", True),
+        ("Å³/atom", True), ("sigma", True), ("check", False), ("origin", False), ("calls", True),
     ):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for p in data["polymorphs"][:top]:
         cells = (
-            p["rank"], p["formula"], p["atoms"], f"{p['space_group']} ({p['space_group_number']})",
-            f"{p['above_best']:.1f}", f"{p['volume']:.2f}", "" if p["sigma"] is None else f"{p['sigma']:.1f}", p["origin"], p["calls"],
+            p["rank"], p["formula"], p["atoms"], f"{p['space_group']} ({p['space_group_number']})", f"{p['above_best']:.1f}",
+            f"{p['volume']:.2f}", "" if p["sigma"] is None else f"{p['sigma']:.1f}", p["check"], p["origin"], p["calls"],
         )  # fmt: skip
         table.add_row(
             *(Text(plain(cell)) for cell in cells),
@@ -283,6 +292,10 @@ def event_line(event: Event) -> tuple[str, str | None]:
             return f"  call {event.calls} failed: {reason[0]}", "yellow"
         case PolymorphConfirmed():
             return f"  confirmed {event.space_group}, {event.energy:.4f} eV/atom, after {event.calls} calls", "green"
+        case PolymorphChecked(check="saddle"):
+            return f"  {event.space_group}, {event.energy:.4f} eV/atom, is a saddle: the search continues below it", "yellow"
+        case PolymorphChecked():
+            return f"  checked {event.space_group}, {event.energy:.4f} eV/atom: {event.check}", None
         case RoundDone():
             return round_line(event.facts()), None
         case SearchFinished():

@@ -1,0 +1,129 @@
+"""Softest-mode check on a real energy surface (EMT): minima are confirmed, a known saddle is found and followed downhill."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from nucleate.csp.leads import LeadFollower
+from nucleate.csp.newton import Frame
+from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom, residuals
+from nucleate.csp.settings import SearchSettings
+from nucleate.csp.softest_modes import SoftestModeCheck, softest_modes
+from nucleate.fingerprints.matching import space_group
+from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
+from nucleate.relax.reference_surface import ReferencePotential
+
+EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")
+
+
+@pytest.fixture
+def dispatcher(tmp_path):
+    return Dispatcher(make_reference(EMT), Ledger(tmp_path / "ledger.db"), workers=0)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The same surface as if a committee had learned it, with a ledger of its own."""
+    return ReferencePotential(Dispatcher(make_reference(EMT), Ledger(tmp_path / "model.db"), workers=0), "model", 0)
+
+
+class Wrong:
+    """A committee whose surface is turned upside down: its softest modes are the stiffest ones of the reference."""
+
+    def __init__(self, potential):
+        self.potential = potential
+
+    def __getattr__(self, name):
+        return getattr(self.potential, name)
+
+    def energy_forces_stress(self, *arguments, **options):
+        right = self.potential.energy_forces_stress(*arguments, **options)
+        return type(right)(-right.energy, -right.forces, -right.stress)
+
+
+def confirmed(atoms, dispatcher, model):
+    """The polymorph at which a symmetric structure converges."""
+    (label,) = dispatcher.label_many([atoms], "explore", 0)
+    fmax, smax = residuals(label, 0.0)
+    lead = Lead(atoms, atoms, enthalpy_per_atom(atoms, label, 0.0), fmax, smax, "symmetric", np.array(label.forces), np.array(label.stress))
+    state = LoopState(round=0, leads=[lead])
+    LeadFollower(dispatcher, SearchSettings(lead_steps=8), 0.0, (29,), lambda polymorph: False).follow(state, model, 1, 1, 8)
+    (polymorph,) = state.polymorphs
+    return state, polymorph
+
+
+BCC = bulk("Cu", "bcc", a=2.9, cubic=True)
+FCC = bulk("Cu", "fcc", a=3.6, cubic=True)
+
+
+def test_fcc_copper_is_a_minimum_after_two_calls(dispatcher, model):
+    _, polymorph = confirmed(FCC, dispatcher, model)
+    before = dispatcher.calls()
+    (check,) = SoftestModeCheck(dispatcher, 0.0).run([polymorph], model, 1)
+    assert polymorph.check == check.verdict == "minimum"
+    assert dispatcher.calls() - before == 2
+    # The curvature of the reference along the mode is that of its Hessian; 0.15 Å are not quite harmonic.
+    frame = Frame(polymorph.atoms, 0.0)
+    exact = frame.curvature(model, frame.beginning())
+    for mode in check.modes:
+        assert mode.curvature == pytest.approx(mode.vector @ exact @ mode.vector, rel=0.3)
+
+
+def test_bcc_copper_is_a_saddle_and_leads_to_fcc(dispatcher, model):
+    """EMT's bcc copper is unstable along the Bain path, on which fcc lies."""
+    state, polymorph = confirmed(BCC, dispatcher, model)
+    assert polymorph.number == 229
+    before = dispatcher.calls()
+    (check,) = SoftestModeCheck(dispatcher, 0.0).run([polymorph], model, 1)
+    assert polymorph.check == "saddle"
+    assert 2 <= dispatcher.calls() - before <= 6
+    lead = check.lead(0.0)
+    assert lead.energy < polymorph.energy
+    state.leads.append(lead)
+    follower = LeadFollower(dispatcher, SearchSettings(lead_steps=14), 0.0, (29,), lambda polymorph: False)
+    follower.follow(state, model, 2, 1, 14)
+    assert lead.status == "confirmed"
+    assert space_group(lead.atoms)[1] == 225
+    assert [p.number for p in state.minima()] == [225]
+    assert state.ranking()[-1] is polymorph
+
+
+def test_a_committee_that_is_wrong_does_not_make_a_minimum(dispatcher, model):
+    """Other modes are then displaced; the reference decides on them, whatever sign the committee predicts."""
+    _, polymorph = confirmed(FCC, dispatcher, model)
+    (check,) = SoftestModeCheck(dispatcher, 0.0).run([polymorph], Wrong(model), 1)
+    assert check.verdict == "minimum"
+    assert all(mode.curvature > 1 for mode in check.modes)
+
+
+def test_a_budget_that_ends_leaves_polymorphs_unchecked(tmp_path, model):
+    dispatcher = Dispatcher(make_reference(EMT), Ledger(tmp_path / "budget.db"), workers=0)
+    _, polymorph = confirmed(FCC, dispatcher, model)
+    dispatcher.budget = dispatcher.calls() + 1
+    SoftestModeCheck(dispatcher, 0.0).run([polymorph], model, 1)
+    assert polymorph.check == "unchecked"
+    assert dispatcher.calls() <= dispatcher.budget
+
+
+def test_modes_are_orthonormal_and_move_no_centre_of_mass(model):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    frame = Frame(atoms, 0.0)
+    hessian = frame.curvature(model, frame.beginning())
+    modes = np.array(softest_modes(hessian, 4, count=9))
+    assert np.allclose(modes @ modes.T, np.eye(9), atol=1e-10)
+    assert np.abs(modes[:, :12].reshape(9, 4, 3).sum(1)).max() < 1e-10
+    values = np.einsum("ki,ij,kj->k", modes, hessian, modes)
+    assert (np.diff(values) > -1e-8).all()
+    assert values[0] == pytest.approx(np.linalg.eigvalsh(hessian)[3], abs=1e-3)
+
+
+def test_a_check_survives_in_the_state(dispatcher, model):
+    state, polymorph = confirmed(FCC, dispatcher, model)
+    SoftestModeCheck(dispatcher, 0.0).run([polymorph], model, 1)
+    again = LoopState.from_dict(state.as_dict())
+    assert again.polymorphs[0].check == "minimum"
+    data = state.polymorphs[0].as_dict()
+    # Run folders of earlier versions have neither entry.
+    del data["check"], data["frame"]
+    assert Polymorph.from_dict(data).check == "unchecked"
