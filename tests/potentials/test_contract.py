@@ -100,7 +100,7 @@ class Broken:
             stress = stress * 1.001
         elif self.fault == "mean forces" and mean_forces:
             forces = forces * 1.001
-        elif self.fault == "in a batch":
+        elif self.fault == "with the batch":
             energy = energy + 0.01 * energy.mean()
         elif self.fault == "longer than the cutoff":
             reach = 0 if edges is None else int((edges.vectors(batch).norm(dim=1) > self.cutoff).sum())
@@ -121,7 +121,7 @@ class Broken:
     "fault",
     [
         "committee axis", "shape of forces", "not finite", "symmetry of the stress",
-        "forces against finite differences", "stress against finite differences", "in a batch",
+        "forces against finite differences", "stress against finite differences", "with the batch",
         "longer than the cutoff", "mean forces", "translation", "rotation", "permutation", "supercell", "unknown element",
     ],
 )  # fmt: skip
