@@ -41,7 +41,7 @@ def lead(energy, status="open"):
 @pytest.fixture
 def search(tmp_path):
     settings = settings_from_dict(
-        {"formula": "Cu1", "search": {"top": 2, "resolution": 3.0, "quiet_rounds": 2, "max_rounds": 10, "budget": 5}}
+        {"formula": "Cu1", "search": {"top": 2, "resolution": 3.0, "quiet_rounds": 2, "max_rounds": 10, "budget": 5, "check": False}}
     )
     with RunFolder.create(tmp_path / "run", to_toml(settings)) as folder:
         yield Search(folder, prepare(settings, Silent()))
@@ -96,6 +96,55 @@ def test_label_below_the_best_polymorph_keeps_the_search_going(search):
     assert judged(search, -3.499, -3.0) is None
     assert judged(search, -3.499, -3.0) is None
     assert "stayed the same for 2 rounds" in judged(search, -3.499, -3.0)
+
+
+def checked(search, monkeypatch, verdicts):
+    """The search with a softest-mode check that gives these verdicts by energy; returns the energies checked in each call."""
+    asked = []
+
+    def run(self, polymorphs, model, round):
+        asked.append([polymorph.energy for polymorph in polymorphs])
+        for polymorph in polymorphs:
+            polymorph.check = verdicts[polymorph.energy]
+        return [Result(polymorph) for polymorph in polymorphs]
+
+    class Result:
+        def __init__(self, polymorph):
+            self.polymorph, self.verdict = polymorph, polymorph.check
+
+        def lead(self, pressure):
+            return lead(self.polymorph.energy - 0.5)
+
+    search.settings.search.check = True
+    search.learner._learned = Learned()
+    monkeypatch.setattr("nucleate.csp.loop.SoftestModeCheck.run", run)
+    return asked
+
+
+class Learned:
+    """Stands in for a committee."""
+
+    prior_name = None
+
+
+def test_the_search_ends_after_its_lowest_polymorphs_are_checked(search, monkeypatch):
+    asked = checked(search, monkeypatch, {-3.0: "minimum", -2.9: "minimum", -2.0: "saddle"})
+    for _ in range(3):
+        judged(search, -3.0, -2.9, -2.0)
+    assert asked == [[-3.0, -2.9]]
+    assert "stayed the same for 2 rounds" in search.state.finished
+
+
+def test_a_saddle_among_the_lowest_continues_the_search(search, monkeypatch):
+    asked = checked(search, monkeypatch, {-3.0: "saddle", -2.9: "minimum"})
+    for _ in range(3):
+        judged(search, -3.0, -2.9)
+    assert asked == [[-3.0, -2.9]]
+    assert search.state.finished is None
+    assert search.state.quiet == 0
+    assert [each.energy for each in search.state.leads] == [-3.5]
+    assert [each.energy for each in search.state.minima()] == [-2.9]
+    assert search.state.ranking()[-1].energy == -3.0
 
 
 def test_no_polymorph_is_never_quiet(search):

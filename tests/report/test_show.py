@@ -20,12 +20,12 @@ from nucleate.reference.base import Label
 
 TOP = {
     "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",
-    "calls_by_status", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs", "confirmed_in_this_round", "proof",
+    "calls_by_status", "calls_by_purpose", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs", "confirmed_in_this_round", "proof",
     "rounds",
 }  # fmt: skip
 POLYMORPH = {
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "volume", "sigma",
-    "not_resolved_from", "fmax", "smax", "origin", "found", "calls", "own_calls", "round", "conventional_cell", "file",
+    "check", "not_resolved_from", "fmax", "smax", "origin", "found", "calls", "own_calls", "round", "conventional_cell", "file",
 }  # fmt: skip
 
 
