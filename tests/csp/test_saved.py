@@ -136,8 +136,24 @@ def test_a_state_that_swells(folder, monkeypatch):
     check_refused(folder, "larger")
 
 
+def test_a_folder_of_layout_1_is_read(folder):
+    """It has neither checks nor accurate energies."""
+    data = full_state().as_dict()
+    del data["accurate"]
+    for polymorph in data["polymorphs"]:
+        del polymorph["check"], polymorph["frame"], polymorph["accurate"]
+    damage(folder, "UPDATE state SET data=?", zlib.compress(json.dumps(data).encode()))
+    damage(folder, "PRAGMA user_version=1")
+    with RunFolder.open(folder) as run:
+        state = run.loop_state()
+    assert {polymorph.check for polymorph in state.polymorphs} == {"unchecked"}
+    assert state.accurate is None
+
+
 def test_a_field_that_is_missing(folder):
     for name in full_state().as_dict():
+        if name == "accurate":  # Folders of layout 1 do not have it.
+            continue
         data = full_state().as_dict()
         del data[name]
         damage(folder, "UPDATE state SET data=?", zlib.compress(json.dumps(data).encode()))

@@ -20,12 +20,13 @@ from nucleate.reference.base import Label
 
 TOP = {
     "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",
-    "calls_by_status", "calls_by_purpose", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs", "confirmed_in_this_round", "proof",
-    "rounds",
+    "calls_by_status", "calls_by_purpose", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs",
+    "confirmed_in_this_round", "accurate", "proof", "rounds",
 }  # fmt: skip
 POLYMORPH = {
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "volume", "sigma",
-    "check", "not_resolved_from", "fmax", "smax", "origin", "found", "calls", "own_calls", "round", "conventional_cell", "file",
+    "check", "accurate_energy", "not_resolved_from", "fmax", "smax", "origin", "found", "calls", "own_calls", "round",
+    "conventional_cell", "file",
 }  # fmt: skip
 
 
@@ -133,6 +134,8 @@ def test_files(make):
 
 def test_which_energies_are_not_resolved(make):
     class P:
+        accurate = None
+
         def __init__(self, energy):
             self.energy = energy
 

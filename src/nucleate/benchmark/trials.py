@@ -67,7 +67,7 @@ def trial_settings(system: str, reference: str, seed: int, budget: int, override
     """
     data = {**json.loads(json.dumps(overrides)), "formula": system, "seed": seed}
     data.setdefault("reference", {})["engine"] = reference
-    data.setdefault("search", {}).update(budget=budget, proof=False, check=False)
+    data.setdefault("search", {}).update(budget=budget, proof=False, check=False, accurate=False)
     data.setdefault("generate", {}).setdefault("workers", 1)
     return settings_from_dict(data, "benchmark settings")
 

@@ -111,6 +111,24 @@ class RoundDone(LoggedEvent):
 
 
 @dataclass(frozen=True)
+class RankedAccurately(LoggedEvent):
+    """The lowest polymorphs were calculated with the preset `accurate`.
+
+    Attributes:
+        calls: Number of accurate calculations, which do not count against the budget.
+        failed: Number of failed ones.
+        core_seconds: Core time in s.
+        relaxed: Number of polymorphs that were relaxed again because their order changed.
+    """
+
+    kind: ClassVar[str] = "accurate"
+    calls: int
+    failed: int
+    core_seconds: float
+    relaxed: int
+
+
+@dataclass(frozen=True)
 class SearchFinished(LoggedEvent):
     """The stop rule, the budget or the last round ended the search; `why` is the reason."""
 

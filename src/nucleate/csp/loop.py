@@ -18,7 +18,17 @@ import torch
 from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.csp.events import LabelDone, PolymorphChecked, PolymorphConfirmed, ProofDone, RoundDone, SearchFinished, SearchResumed
+from nucleate.csp.accurate import candidates, rank_accurately
+from nucleate.csp.events import (
+    LabelDone,
+    PolymorphChecked,
+    PolymorphConfirmed,
+    ProofDone,
+    RankedAccurately,
+    RoundDone,
+    SearchFinished,
+    SearchResumed,
+)
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.plan import Plan
 from nucleate.csp.records import (
@@ -42,8 +52,10 @@ from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, LoggedEvent, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Answered, Dispatcher
+from nucleate.reference.ledger import ledger_file
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.reference_surface import ReferencePotential
+from nucleate.relax.settings import RelaxSettings
 
 HISTORY = 16
 """Number of previous ratios of error to spread that enter the calibration."""
@@ -83,6 +95,7 @@ class Search:
         workers = settings.reference.workers
         if workers is None:
             workers = 0 if self.reference.surrogate else available_cores()
+        self._executor = executor
         self.dispatcher = Dispatcher(
             self.reference,
             folder.ledger,
@@ -110,13 +123,17 @@ class Search:
             self._log(SearchResumed(self.state.round, self.dispatcher.calls()))
             if self.state.finished == SPENT and self.dispatcher.remaining() != 0:
                 # The budget was raised since; another polymorph may become the lowest and need a proof of its own.
-                self.state.finished, self.state.proof = None, None
+                self.state.finished, self.state.proof, self.state.accurate = None, None, None
+                for polymorph in self.state.polymorphs:
+                    polymorph.accurate = None
         try:
             while self.state.finished is None:
                 if self.state.round < 0:
                     self._first_round()
                 else:
                     self._round(self.state.round + 1)
+                self._commit()
+            if self.state.accurate is None and self._rank_accurately():
                 self._commit()
             if self.state.proof is None and self.settings.search.proof and self.state.minima():
                 self._prove()
@@ -385,18 +402,38 @@ class Search:
         self.state.finished = why
         self._log(SearchFinished(why, self.dispatcher.calls()))
 
-    def _prove(self) -> None:
-        """Relax the lowest polymorph on the reference alone, from the geometry of its first label."""
-        search, state = self.settings.search, self.state
-        winner = state.minima()[0]
-        self.dispatcher.begin_round(state.round + 1)
-        potential = ReferencePotential(self.dispatcher, "proof", state.round + 1)
-        settings = self.settings.relax.model_copy(
+    def _rank_accurately(self) -> bool:
+        """Calculate the accurate energies of the lowest polymorphs; return whether there was anything to calculate."""
+        accurate, search, state = self.plan.accurate, self.settings.search, self.state
+        polymorphs = candidates(state.minima())
+        if accurate is None or not search.accurate or not polymorphs:
+            return False
+        settings = self._proof_settings()
+        with (
+            ledger_file(self.folder.path / "accurate.db") as ledger,
+            Dispatcher(accurate, ledger, self.dispatcher.workers, self._executor, self.settings.reference.timeout) as dispatcher,
+        ):
+            state.accurate = rank_accurately(polymorphs, dispatcher, settings, search.resolution * 1e-3)
+        self._log(RankedAccurately(**state.accurate))
+        return True
+
+    def _proof_settings(self) -> RelaxSettings:
+        """Return the settings of relaxations on the reference alone."""
+        search = self.settings.search
+        return self.settings.relax.model_copy(
             update={
                 "fmax": search.fmax, "smax": search.smax, "max_steps": search.proof_steps, "patience": search.proof_steps,
                 "pressure": self.settings.pressure, "sigma_stop": None,
             }
         )  # fmt: skip
+
+    def _prove(self) -> None:
+        """Relax the lowest polymorph on the reference alone, from the geometry of its first label."""
+        state = self.state
+        winner = state.minima()[0]
+        self.dispatcher.begin_round(state.round + 1)
+        potential = ReferencePotential(self.dispatcher, "proof", state.round + 1)
+        settings = self._proof_settings()
         before = self.dispatcher.calls()
         started = time.monotonic()
         try:

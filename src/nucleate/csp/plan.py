@@ -11,7 +11,7 @@ from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
 from nucleate.generate import MixtureGenerator, make_generator
 from nucleate.reference.base import Reference
-from nucleate.reference.build import make_reference
+from nucleate.reference.build import WITHOUT_EFFECT, make_reference
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,12 @@ class Plan:
     Attributes:
         settings: resolved settings.
         reference: reference that labels structures.
+        accurate: the same reference with the preset `accurate`; None if it has no presets, or this one already.
     """
 
     settings: RunSettings
     reference: Reference
+    accurate: Reference | None = None
 
     def generator(self, with_seeds: bool = False) -> MixtureGenerator:
         """Return a generator of candidates for the search cell.
@@ -60,7 +62,13 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
         MissingDependency: a package or program that the reference needs is not installed.
         BadInput: settings of the reference contradict each other.
     """
-    return Plan(settings, reference or make_reference(settings.reference))
+    if reference is not None:
+        return Plan(settings, reference)
+    standard = make_reference(settings.reference)
+    if "preset" in WITHOUT_EFFECT[settings.reference.engine]:
+        return Plan(settings, standard)
+    accurate = make_reference(settings.reference.model_copy(update={"preset": "accurate"}))
+    return Plan(settings, standard, None if accurate.settings() == standard.settings() else accurate)
 
 
 def check_start(plan: Plan) -> None:

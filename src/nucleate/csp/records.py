@@ -176,6 +176,7 @@ class Polymorph:
         round: round of the confirmation.
         check: result of the softest-mode check: `minimum`, `saddle` or `unchecked`.
         frame: structure whose k-point grid its label has; None: its own.
+        accurate: enthalpy with converged sampling, eV/atom; None: not calculated.
     """
 
     atoms: Atoms
@@ -193,6 +194,7 @@ class Polymorph:
     found: int = 1
     check: str = "unchecked"
     frame: Atoms | None = None
+    accurate: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
@@ -253,6 +255,7 @@ class LoopState:
         records: statistics of each round.
         finished: why the loop ended, or None.
         proof: result of the full relaxation of the best polymorph on the reference.
+        accurate: cost of the accurate energies, see `rank_accurately`; None: not calculated.
     """
 
     round: int = -1
@@ -266,10 +269,14 @@ class LoopState:
     records: list[RoundRecord] = field(default_factory=list)
     finished: str | None = None
     proof: dict[str, Any] | None = None
+    accurate: dict[str, Any] | None = None
 
     def ranking(self) -> list[Polymorph]:
-        """Return the polymorphs sorted by energy, saddles after all others."""
-        return sorted(self.polymorphs, key=lambda p: (p.check == "saddle", p.energy))
+        """Return the polymorphs sorted by energy, by accurate energy where they have one; saddles come after all others."""
+        plain = sorted(self.polymorphs, key=lambda p: (p.check == "saddle", p.energy))
+        # The polymorphs with accurate energies are the lowest ones.
+        accurate = sorted((p.accurate, place) for place, p in enumerate(plain) if p.accurate is not None)
+        return [plain[place] for _, place in accurate] + [p for p in plain if p.accurate is None]
 
     def minima(self) -> list[Polymorph]:
         """Return the polymorphs sorted by energy, without saddles."""
@@ -277,7 +284,7 @@ class LoopState:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
-        plain = {k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")}
+        plain = {k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof", "accurate")}
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists}
 
@@ -286,6 +293,7 @@ class LoopState:
         """Create a record from the result of `as_dict`."""
         return cls(
             **{k: data[k] for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")},
+            accurate=data.get("accurate"),
             carried=[Carried.from_dict(item) for item in data["carried"]],
             leads=[Lead.from_dict(item) for item in data["leads"]],
             polymorphs=[Polymorph.from_dict(item) for item in data["polymorphs"]],

@@ -154,11 +154,18 @@ def _statuses(db: sqlite3.Connection, path: Path) -> dict[str, int]:
         return dict(db.execute("SELECT status, COUNT(*) FROM ledger GROUP BY status ORDER BY status").fetchall())
 
 
+def difference(one: Polymorph, other: Polymorph) -> float:
+    """Return the energy of a polymorph minus that of another, eV/atom; with accurate energies if both have one."""
+    if one.accurate is not None and other.accurate is not None:
+        return one.accurate - other.accurate
+    return one.energy - other.energy
+
+
 def unresolved(ranking: list[Polymorph], resolution: float) -> list[list[int]]:
     """Return for each rank the other ranks (from 1) whose energy differs by less than `resolution`, meV/atom."""
-    energies = [polymorph.energy for polymorph in ranking]
     return [
-        [j + 1 for j, other in enumerate(energies) if j != k and abs(other - mine) * 1e3 < resolution] for k, mine in enumerate(energies)
+        [j + 1 for j, other in enumerate(ranking) if j != k and abs(difference(mine, other)) * 1e3 < resolution]
+        for k, mine in enumerate(ranking)
     ]
 
 
@@ -210,7 +217,8 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "space_group": polymorph.space_group,
                 "space_group_number": polymorph.number,
                 "energy": polymorph.energy,
-                "above_best": 1e3 * (polymorph.energy - ranking[0].energy),
+                "accurate_energy": polymorph.accurate,
+                "above_best": 1e3 * difference(polymorph, ranking[0]),
                 "volume": polymorph.atoms.get_volume() / len(polymorph.atoms),
                 "sigma": 1e3 * polymorph.sigma,
                 "check": polymorph.check,
@@ -244,13 +252,15 @@ def show_data(run: RunData) -> dict[str, Any]:
         "calls": run.calls,
         "budget": settings.search.budget,
         "calls_by_status": run.statuses,
-        "calls_by_purpose": dict(Counter(row.purpose for row in run.rows)),
+        "calls_by_purpose": dict(Counter(row.purpose for row in run.rows))
+        | ({} if state.accurate is None else {"accurate": state.accurate["calls"]}),
         "core_seconds": sum(row.core_seconds for row in run.rows),
         "wall_seconds": wall_seconds(run.state),
         "resolution": settings.search.resolution,
         "lowest_label": lowest_enthalpy(run.rows, sum(settings.counts.values()), settings.pressure),
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
+        "accurate": state.accurate,
         "proof": state.proof,
         "rounds": [record.as_dict() for record in state.records],
     }

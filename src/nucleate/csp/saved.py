@@ -112,6 +112,7 @@ class SavedPolymorph(_Saved):
     atoms: SavedAtoms
     start: SavedAtoms
     frame: SavedAtoms | None = None
+    accurate: Finite | None = None
 
 
 class SavedRound(_Saved):
@@ -138,6 +139,15 @@ class SavedProof(_Saved):
     seconds: Finite = 0.0
 
 
+class SavedAccurate(_Saved):
+    """Cost of the accurate energies."""
+
+    calls: Count
+    failed: Count
+    core_seconds: Finite
+    relaxed: Count
+
+
 class SavedState(_Saved):
     """Saved form of `LoopState`."""
 
@@ -149,6 +159,7 @@ class SavedState(_Saved):
     top: list[Finite] = Field(max_length=10_000)
     finished: Text | None
     proof: SavedProof | None
+    accurate: SavedAccurate | None = None
     carried: list[SavedCarried] = Field(max_length=100_000)
     leads: list[SavedLead] = Field(max_length=100_000)
     polymorphs: list[SavedPolymorph] = Field(max_length=100_000)

@@ -95,6 +95,10 @@ class SearchSettings(BaseModel):
         True,
         description="Displace the lowest polymorphs along their softest modes on the reference before the search ends (2 to 6 calls each).",
     )
+    accurate: bool = Field(
+        True,
+        description="Calculate the five lowest polymorphs within 30 meV/atom once more with the preset accurate, to decide their order.",
+    )
     proof: bool = Field(
         True,
         description="Whether to relax the best polymorph once more entirely on the reference, from its first labelled geometry.",

@@ -17,6 +17,7 @@ from nucleate.csp.events import (
     PolymorphChecked,
     PolymorphConfirmed,
     ProofDone,
+    RankedAccurately,
     RoundDone,
     SearchFinished,
     SearchResumed,
@@ -153,6 +154,8 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
             say(lower, "yellow")
     else:
         say("no polymorph is confirmed yet")
+    if data["accurate"] is not None and not watched:
+        say(accurate_line(data["accurate"]))
     for p in data["confirmed_in_this_round"]:
         say(f"confirmed in the current round: {p['space_group']} {p['energy']:.6f} eV/atom")
     proof = data["proof"]
@@ -160,6 +163,14 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
         say(proof_line(proof))
     if data["status"] == "stopped":
         say(f"resume with: nucleate resume {data['folder']}")
+
+
+def accurate_line(accurate: dict[str, Any]) -> str:
+    """Return a line with the cost of the accurate energies."""
+    text = f"order of the lowest polymorphs from {accurate['calls']} calculations with the preset accurate"
+    if accurate["relaxed"]:
+        text += f", {accurate['relaxed']} polymorphs relaxed again"
+    return text + (f" ({accurate['failed']} failed)" if accurate["failed"] else "")
 
 
 def proof_line(proof: dict[str, Any]) -> str:
@@ -300,6 +311,8 @@ def event_line(event: Event) -> tuple[str, str | None]:
             return round_line(event.facts()), None
         case SearchFinished():
             return f"ended because {event.why}", None
+        case RankedAccurately():
+            return accurate_line(event.facts()), None
         case ProofDone():
             return proof_line(event.facts()), None
     return "", None
