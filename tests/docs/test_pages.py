@@ -1,9 +1,11 @@
 """Code samples in the pages: settings validate, command lines parse, names of Python samples exist. Nothing is run.
 
-Every fenced block names its language. A comment directly above a block changes how it is checked; Sphinx and GitHub hide both forms:
+Every fenced block names its language. A comment directly above a block changes how it is checked:
 
-    <!-- settings: couple -->     the model that a TOML block is meant for, where its tables do not tell
+    <!-- settings: couple -->     the command that reads a TOML block, if its tables do not show it
     <!-- unchecked: reason -->    the block cannot be checked
+
+Pages that are only read on the site may write `% settings: couple` instead.
 """
 
 import ast
@@ -18,7 +20,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer
-from typer.exceptions import TyperException
 
 from nucleate.cli.app import app
 from nucleate.csp.run_settings import settings_from_dict
@@ -47,13 +48,12 @@ PAGES = [
 ]
 
 FENCE = re.compile(
-    r"(?:<!-- *(?P<html>.+?) *-->\n|% *(?P<myst>.+)\n)?^(?P<mark>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=mark) *$", re.M | re.S
+    r"(?:^<!-- *(?P<html>[^\n]+?) *-->\n|^% *(?P<myst>[^\n]+)\n)?^(?P<mark>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=mark) *$",
+    re.M | re.S,
 )
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 SHELL = ("bash", "console")
-PYTHON = ("python", "{code-cell} ipython3")
-WITHOUT_CODE = ("{toctree}", "{literalinclude}", "{include}", "{automodule}", "{eval-rst}", "{math}", "{mermaid}", "{image}", "{figure}")
-"""Blocks of the site that hold no sample; the last part of a language such as `{toctree} Title` is ignored."""
+PYTHON = ("python", "{code-cell}", "{code-cell} ipython3", "{code-cell} python3")
 
 
 class Block(NamedTuple):
@@ -93,11 +93,17 @@ def train(data: dict[str, Any], source: str) -> None:
     family_settings(settings.model, settings.options)
 
 
+def sample(data: dict[str, Any], source: str) -> None:
+    """Settings of `nucleate electrons sample`, whose options give material, temperature and snapshots."""
+    dynamics = {"material": "Al", "temperature": 300.0, "snapshots": 1, **data.get("dynamics", {})}
+    validated(SampleSettings, {**data, "dynamics": dynamics}, source)
+
+
 SETTINGS = {
     "run": settings_from_dict,
     "train": train,
     "couple": couple,
-    "sample": lambda data, source: validated(SampleSettings, {"material": "Al", "temperature": 300.0, "snapshots": 1, **data}, source),
+    "sample": sample,
     "electrons-train": lambda data, source: validated(ElectronTraining, data, source),
     "fit-start": lambda data, source: validated(EmulatorTraining, data, source),
     "simulate": lambda data, source: validated(SimulationSettings, data, source),
@@ -110,7 +116,7 @@ SIGNS = {
     "sample": {"dynamics", "ground_state"},
     "simulate": {"temperatures", "sizes"},
 }
-"""Tables and keys that only one command reads; [reference] alone belongs to a search."""
+"""Tables and keys of each command; [reference] alone is taken as that of a search."""
 
 
 def settings_kind(data: dict[str, Any]) -> str | None:
@@ -173,7 +179,8 @@ def line_problem(line: str, whole: bool = True) -> str | None:
             if whole:
                 command.make_context(command.name, rest)
             else:
-                options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+                verbs = [command, *getattr(command, "commands", {}).values()]  # "nucleate spins ... --json" means any verb of spins.
+                options = {name for verb in verbs for parameter in verb.params for name in (*parameter.opts, *parameter.secondary_opts)}
                 for word in rest:
                     if word.startswith("-") and not re.fullmatch(r"-[\d.].*", word) and word.partition("=")[0] not in options:
                         return f"no option {word} of {command.name}"
@@ -183,10 +190,10 @@ def line_problem(line: str, whole: bool = True) -> str | None:
             return f"no target {missing[0]} in the Makefile" if missing else None
         elif re.fullmatch(r"(\S*/)?python3?", words[0]) and len(words) > 1 and words[1].endswith(".py"):
             return None if (ROOT / words[1]).is_file() else f"no such file: {words[1]}"
-    except (ValueError, TyperException) as error:
-        return getattr(error, "message", "") or str(error)
     except typer.Exit:
-        return None  # Of --version and --help.
+        return None  # --version and --help end here.
+    except Exception as error:
+        return getattr(error, "message", "") or str(error)
     return None
 
 
@@ -274,7 +281,7 @@ def page_problems(name: str, text: str) -> list[str]:
             bad = shell_problems(block)
         elif block.language in PYTHON:
             bad = python_problems(block, names)
-        elif block.language.split(" ")[0] in WITHOUT_CODE or block.language == "text":
+        elif block.language.startswith("{") or block.language == "text":  # other directives of the site hold no sample
             bad = []
         else:
             bad = [f"no check for blocks of language {block.language!r}; write text for output and formulas, or say why it is unchecked"]
@@ -284,11 +291,8 @@ def page_problems(name: str, text: str) -> list[str]:
         for span in INLINE.findall(line):
             bad = None
             if re.match(r"nucleate [a-z]", span):
-                # `nucleate spins ... --json` stands for every verb of the group.
-                group, _, rest = span.partition(" ... ")
-                if not rest or not hasattr(command_of(group.split()[1:])[0], "commands"):
-                    words = [word for word in re.sub(r"\[[^\]]*\]", " ", span).split() if word != "..."]
-                    bad = line_problem(" ".join(words), whole=False)
+                words = [word for word in re.sub(r"\[[^\]]*\]", " ", span).split() if word != "..."]
+                bad = line_problem(" ".join(words), whole=False)
             elif match := re.match(r"nucleate(\.\w+)+", span):
                 try:
                     resolved(match[0])
@@ -296,12 +300,23 @@ def page_problems(name: str, text: str) -> list[str]:
                     bad = str(error)
             if bad:
                 problems.append(f"{name}:{number}: `{span}`: {bad}")
-    indented = re.compile(r"(?:^|\n)\n((?: {4}(?:nucleate|make|pip|python) .*(?:\n|$))+)")
+    indented = re.compile(r"(?:^|\n)\n((?: {4}(?:(?:nucleate|make|pip|python) |\[+[a-z]).*(?:\n|$))+)")
     problems += [
-        f"{name}:{prose.count(chr(10), 0, match.start(1)) + 1}: put commands into a ```bash block, where they are checked"
+        f"{name}:{prose.count(chr(10), 0, match.start(1)) + 1}: put it into a ```bash or ```toml block, where it is checked"
         for match in indented.finditer(prose)
     ]
     return problems
+
+
+def test_every_fence_of_a_page_belongs_to_one_block():
+    text = (
+        "An error of 2 % of\nthe largest.\n```text\na\n```\n<!-- note --> and more\n```bash\nmake test\n```\nA line.\n```toml\n[x]\n```\n"
+    )
+    assert [(block.language, block.line, block.comment) for block in blocks_of(text)] == [
+        ("text", 3, ""),
+        ("bash", 7, ""),
+        ("toml", 11, ""),
+    ]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -322,6 +337,7 @@ def test_samples_of_the_page_agree_with_the_code(name):
         ("`nucleate show DIR --picture`\n", "--picture"),
         ("`nucleate.spins.nothing`\n", "nothing"),
         ("text\n\n    nucleate show DIR\n", "bash"),
+        ("text\n\n    [reference]\n    engine = 'gpaw'\n", "toml"),
         ("```toml\nformula = 'Si8'\n[search]\npools = 3\n```\n", "did you mean pool"),
         ("```toml\nmodel = 'a2a'\n[options]\nhiden = [3]\n```\n", "hid"),
         ("```toml\nmethod = 'metropolis'\n```\n", "which command"),

@@ -92,7 +92,9 @@ def test_a_space_group_that_cannot_hold_the_atoms_is_refused():
 
 def test_atoms_that_find_no_room_raise_and_say_why():
     # Rocksalt sites exist, but the distance asked for leaves no room in a cubic cell of this volume.
-    tight = GenerateSettings(space_groups=(225,), min_distance={"Na-Cl": 3.0}, volume_per_atom=22.4, volume_range=(1.0, 1.0))
+    tight = GenerateSettings(
+        space_groups=(225,), min_distance={"Na-Cl": 3.0}, volume_per_atom=22.4, volume_range=(1.0, 1.0), try_seconds=300
+    )
     with pytest.raises(GenerationFailed, match=r"16 times: the atoms could not be placed"):
         SymmetricGenerator({"Na": 1, "Cl": 1}, tight).propose(20, np.random.default_rng(0))
 

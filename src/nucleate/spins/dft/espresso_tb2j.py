@@ -1,7 +1,7 @@
 """Exchange couplings by Liechtenstein's formula with Quantum ESPRESSO, Wannier90 and TB2J.
 
 The energy of small rotations of two spins follows from the Green's functions of a collinear ground state:
-    J_ij = -1 / (4 pi) Im int^E_F dE Tr [ D_i G_ij^up(E) D_j G_ji^down(E) ]
+    J_ij = 1 / (4 pi) Im int^E_F dE Tr [ D_i G_ij^up(E) D_j G_ji^down(E) ]
 with D the exchange splitting on a site (A. I. Liechtenstein et al., J. Magn. Magn. Mater. 67, 65 (1987), doi
 10.1016/0304-8853(87)90721-9; TB2J: X. He et al., Comput. Phys. Commun. 264, 107938 (2021), doi 10.1016/j.cpc.2021.107938). TB2J 0.9.22
 ignores the degeneracies of Wigner-Seitz points, so Hamiltonians are divided by them beforehand.
