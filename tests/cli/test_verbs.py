@@ -1,6 +1,7 @@
 """Every verb through the command line, on EMT in the reference's place."""
 
 import json
+import re
 import shutil
 import tomllib
 
@@ -81,6 +82,18 @@ def test_a_spent_budget_can_be_raised_but_not_lowered(tiny, tmp_path):
     refused = run.invoke(app, ["resume", str(out), "--budget", "5"])
     assert refused.exit_code == 2
     assert "can only be raised" in line(refused)
+
+
+def test_a_search_at_its_last_round_continues_when_max_rounds_is_raised(tiny, tmp_path):
+    text = re.sub(r"max_rounds = \d+", "max_rounds = 1", tiny.read_text())
+    settings, out = tmp_path / "short.toml", tmp_path / "run"
+    settings.write_text(text)
+    assert "limit of 1 rounds" in run.invoke(app, ["search", "Cu2", "--settings", str(settings), "--out", str(out)]).stdout
+    saved = out / "run.toml"
+    saved.write_text(saved.read_text().replace("max_rounds = 1", "max_rounds = 2"))
+    result = run.invoke(app, ["resume", str(out)])
+    assert result.exit_code == 0, result.output
+    assert nucleate.show(out)["round"] == 2
 
 
 def test_an_interrupt_says_how_to_go_on_and_leaves_the_files(tiny, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ def polymorph(atoms, energy, symbol, number, calls):
 def make_folder(path, polymorphs=True, rounds=3, **options):
     """Si2 with diamond, beta-tin 2 meV/atom above it, and simple cubic; one calculation failed."""
     settings = settings_from_dict({"formula": "Si2", "reference": {"engine": "chgnet"}, **options})
-    state = LoopState(round=rounds - 1, finished="2 rounds are done", proof=None)
+    state = LoopState(round=rounds - 1, finished="the budget of reference calls is spent", proof=None)
     if polymorphs:
         state.polymorphs = [
             polymorph(bulk("Si", "bct", a=4.8, c=2.65) * (1, 1, 2), -5.298, "I4_1/amd", 141, 9),

@@ -83,7 +83,7 @@ def test_it_says_what_was_found_and_how_surely(make):
         "Energies closer than 3 meV/atom are not resolved",
         "ends at the same energy after 4 steps",
         "Confirmed in the current round: Cmcm",
-        "Search finished: 2 rounds are done.",
+        "Search finished: the budget of reference calls is spent.",
         "candidates of the pool",
     ):
         assert words in parsed.text

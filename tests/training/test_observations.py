@@ -132,7 +132,7 @@ def test_learning_curve_goes_on_where_it_was(salt_file, quick, tmp_path):
         (["train", "gone.xyz", "--out", "OUT"], "gone.xyz: no such file"),
         (["evaluate", "gone", "DATA"], "gone: no such model file"),
         (["steer", "OUT", "--lr", "1e-4"], "fit.toml is missing"),
-        (["steer", "OUT"], "nothing asked"),
+        (["steer", "OUT"], "no change is given"),
         (["steer", "OUT", "--lr", "nan"], "a learning rate is a positive number"),
         (["steer", "OUT", "--copy", "C"], "write FROM:TO"),
         (["learning-curve", "DATA", "--model", "a2a", "--labels", "many", "--out", "OUT"], "integers"),

@@ -40,10 +40,10 @@ def search(
     preset: Preset = None,
     pressure: Pressure = None,
     budget: Annotated[int | None, typer.Option(help="Largest number of reference calls, including failed ones.")] = None,
-    top: Annotated[int | None, typer.Option(help="Number of lowest polymorphs to find.")] = None,
+    top: Annotated[int | None, typer.Option(help="Number of lowest polymorphs that must stay unchanged before the search stops.")] = None,
     pool: Annotated[int | None, typer.Option(help="Number of candidates relaxed on the committee in each round.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
-    seeds_from: Annotated[Path | None, typer.Option(help="File of structures to include in the first pool.")] = None,
+    seeds_from: Annotated[Path | None, typer.Option(help="Structure file whose structures are added to the first pool.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
     ] = None,
@@ -68,7 +68,9 @@ def search(
 def resume(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     budget: Annotated[int | None, typer.Option(help="New, larger limit of reference calls.")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Run the programs that another user's run.toml names; read it first.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Accept a run.toml of another user and run the programs that it names; read the file first.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -139,7 +141,7 @@ def relax(
     pressure: Pressure = None,
     fmax: Annotated[float, typer.Option(help="Force threshold for convergence, eV/Å.")] = 0.02,
     smax: Annotated[float, typer.Option(help="Threshold of the stress plus pressure for convergence, GPa.")] = 0.1,
-    max_steps: Annotated[int, typer.Option(help="Largest number of steps.")] = 200,
+    max_steps: Annotated[int, typer.Option(help="Largest number of relaxation steps of a structure.")] = 200,
     out: Annotated[Path | None, typer.Option(help="Output file; default: the input's name with -relaxed.")] = None,
     ledger: Annotated[Path | None, typer.Option(help="SQLite file that keeps all calculations, so that none is repeated.")] = None,
     workers: Workers = None,
@@ -179,8 +181,10 @@ def relax(
             typer.echo(surrogate_warning(done.reference))
         for s in done.structures:
             energy = "" if s.energy is None else f" {s.energy:.6f} eV/atom, {s.volume:.3f} Å³/atom,"
-            typer.echo(f"{s.number}: {s.formula} {s.space_group},{energy} {quoted(s.stop, 200)} ({s.steps} steps)")
-        typer.echo(f"{done.calls} reference calls" + (f"; written to {done.out}" if done.out else ""))
+            typer.echo(
+                f"{s.number}: {s.formula} {s.space_group},{energy} {quoted(s.stop, 200)} ({s.steps} step{'' if s.steps == 1 else 's'})"
+            )
+        typer.echo(f"{done.calls} reference call{'' if done.calls == 1 else 's'}" + (f"; written to {done.out}" if done.out else ""))
     if done.out is None:
         raise typer.Exit(1)
 

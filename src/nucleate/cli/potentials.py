@@ -13,11 +13,11 @@ from nucleate.errors import BadInput
 from nucleate.progress import Event
 from nucleate.training.events import CurvePoint, Evaluated, Steered, TrainingFinished, TrainingResumed, TrainingStarted
 
-Data = Annotated[Path, typer.Argument(help="Training data: extended XYZ, ASE database, or run folder of a search.")]
+Data = Annotated[Path, typer.Argument(help="Labelled structures: extended XYZ, ASE database, or run folder of a search.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file; see docs/training.md.")]
 EnergyKey = Annotated[str | None, typer.Option(help="Entry of the file with the energy, such as REF_energy.")]
-ForcesKey = Annotated[str | None, typer.Option(help="Entry with the forces; none: train without forces.")]
-StressKey = Annotated[str | None, typer.Option(help="Entry with the stress or virial; none: train without stress.")]
+ForcesKey = Annotated[str | None, typer.Option(help="Entry of the file with the forces; none: ignore the forces.")]
+StressKey = Annotated[str | None, typer.Option(help="Entry of the file with the stress or virial; none: ignore the stress.")]
 StressUnit = Annotated[
     str | None, typer.Option(help="Unit of the stress: eV/A^3, GPa or kbar; -kbar where compression is positive, as in VASP's output.")
 ]
@@ -47,7 +47,7 @@ def train(
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
     stress_unit: StressUnit = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only the result.")] = False,
 ) -> None:
     """Train a potential on labelled structures."""
     from nucleate.report.terminal import Bar, make_console
@@ -82,7 +82,7 @@ def _labels(energy: str | None, forces: str | None, stress: str | None, unit: st
 def _lines(event: Event) -> list[str]:
     match event:
         case TrainingStarted():
-            first = f"{event.model}: {event.parameters} weights, {event.members} members, {' '.join(event.species)}"
+            first = f"{event.model}: {event.parameters} weights, {event.members} member{'' if event.members == 1 else 's'}, {' '.join(event.species)}"
             second = f"{event.training} training structures, {event.validation} validation structures, split by {event.split_by}"
             return [first, second, *event.notes]
         case TrainingResumed():
@@ -192,7 +192,9 @@ def steer(
         commands.append({"do": "copy", "from": source, "to": target})
     commands += [{"do": verb} for verb, asked in (("save", save), ("stop", stop)) if asked]
     if not commands:
-        raise BadInput("nothing asked; give --lr, --freeze, --unfreeze, --reset, --copy, --save or --stop")
+        raise BadInput("no change is given; use --lr, --freeze, --unfreeze, --reset, --copy, --save or --stop")
     for command in commands:
         add_command(folder, command)
-    typer.echo(f"asked: {', '.join(json.dumps(command) for command in commands)}; see {folder / 'events.jsonl'}")
+    typer.echo(
+        f"sent to the training: {', '.join(json.dumps(command) for command in commands)}; its answer is in {folder / 'events.jsonl'}"
+    )

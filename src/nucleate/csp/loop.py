@@ -32,6 +32,7 @@ from nucleate.csp.events import (
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.plan import Plan
 from nucleate.csp.records import (
+    SPENT,
     Carried,
     Lead,
     LoopState,
@@ -39,6 +40,7 @@ from nucleate.csp.records import (
     RoundRecord,
     enthalpy_per_atom,
     lowest_enthalpy,
+    out_of_rounds,
     residuals,
 )
 from nucleate.csp.run_folder import RunFolder
@@ -62,7 +64,6 @@ HISTORY = 16
 FAILURE_ROUNDS = 3
 """Number of rounds for which structures similar to a failed calculation are not labelled; afterwards they are, because a time limit or a
 killed worker says nothing about the structure."""
-SPENT = "the budget of reference calls is spent"
 MOST_FORCE = 60.0
 """Largest force in eV/Å of labels in the training data; larger forces belong to strongly compressed cells."""
 
@@ -121,8 +122,10 @@ class Search:
             self.state = saved
             self.learner.load(self._model_path(self.state.round))
             self._log(SearchResumed(self.state.round, self.dispatcher.calls()))
-            if self.state.finished == SPENT and self.dispatcher.remaining() != 0:
-                # The budget was raised since; another polymorph may become the lowest and need a proof of its own.
+            spent, rounds = self.state.finished == SPENT, self.state.finished == out_of_rounds(self.state.round)
+            raised = (spent and self.dispatcher.remaining() != 0) or (rounds and self.state.round < self.settings.search.max_rounds)
+            if raised:
+                # The limit that ended the search was raised since; another polymorph may become the lowest and need a proof of its own.
                 self.state.finished, self.state.proof, self.state.accurate = None, None, None
                 for polymorph in self.state.polymorphs:
                     polymorph.accurate = None
@@ -377,7 +380,7 @@ class Search:
         if state.quiet >= search.quiet_rounds:
             self._finish(f"the lowest {len(top)} polymorphs stayed the same for {state.quiet} rounds")
         elif round >= search.max_rounds:
-            self._finish(f"the limit of {round} rounds is reached")
+            self._finish(out_of_rounds(round))
         elif self.dispatcher.remaining() == 0:
             self._finish(SPENT)
         elif not asked and not any(lead.status == "open" for lead in state.leads):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.toml import Line
 from nucleate.potentials.prior import PRIORS, check_prior
-from nucleate.potentials.registry import family_settings
+from nucleate.potentials.registry import SETTINGS, family_settings
 from nucleate.potentials.settings import ModelSettings
 from nucleate.reference.surrogates import PACKAGES
 
@@ -36,6 +36,8 @@ class SearchModelSettings(ModelSettings):
             if self.options:
                 raise BadInput(f"model.options has no effect on the family 'manybody'; write {quoted(', '.join(self.options))} in [model]")
             return ModelSettings.model_validate(self.model_dump(include=set(ModelSettings.model_fields)))
+        if self.family not in SETTINGS:
+            raise BadInput(f"unknown model '{quoted(self.family)}'; choose one of {', '.join(SETTINGS)}")
         shared = SHARED if self.family != "soap-krr" else ()
         for name in shared:
             if name in self.options and getattr(self, name) != ModelSettings.model_fields[name].default:

@@ -29,6 +29,14 @@ def atoms_from_dict(data: dict[str, Any]) -> Atoms:
     return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=True)
 
 
+SPENT = "the budget of reference calls is spent"
+
+
+def out_of_rounds(rounds: int) -> str:
+    """Return the reason that ends a search at its largest number of rounds."""
+    return f"the limit of {rounds} rounds is reached"
+
+
 @dataclass
 class Carried:
     """A relaxed candidate that is carried over to the pool of the next round."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.crystals.formula import formula_text
-from nucleate.csp.records import LoopState, Polymorph, lowest_enthalpy
+from nucleate.csp.records import SPENT, LoopState, Polymorph, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.saved import SavedReference
@@ -182,9 +182,13 @@ def lower_label_text(data: dict[str, Any]) -> str:
     if below <= data["resolution"]:
         return ""
     text = f"a structure that is not relaxed yet is {below:.0f} meV/atom below rank 1: the ranking is not final"
-    return (
-        f"{text}; continue with: nucleate resume {data['folder']} --budget {2 * data['budget']}" if data["status"] == "finished" else text
-    )
+    if data["status"] != "finished":
+        return text
+    if data["finished"] == SPENT:
+        return f"{text}; continue with: nucleate resume {data['folder']} --budget {2 * data['budget']}"
+    if data["finished"] == out_of_rounds(data["round"]):
+        return f"{text}; raise search.max_rounds in {data['folder']}/run.toml, then: nucleate resume {data['folder']}"
+    return f"{text}; start another search with a larger search.pool or another seed"
 
 
 def structure_name(rank: int, polymorph: Polymorph) -> str:

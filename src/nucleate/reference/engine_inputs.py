@@ -278,7 +278,10 @@ class AnyInput(EngineInput):
         super().__init__(settings, None)
         module, _, name = (settings.calculator or "").partition(":")
         if not module or not name:
-            raise BadInput(f"reference.calculator is '{quoted(settings.calculator)}'; write 'module:Class', as 'ase.calculators.emt:EMT'")
+            given = "not set" if settings.calculator is None else f"'{quoted(settings.calculator)}'"
+            raise BadInput(
+                f"reference.calculator is {given}; write 'module:Class', such as 'ase.calculators.emt:EMT', in the settings file"
+            )
         calculator = getattr(_imported(module), name, None)
         if not callable(calculator):
             raise BadInput(f"reference.calculator: module '{quoted(module)}' has no class '{quoted(name, 40)}'")

@@ -195,7 +195,7 @@ def round_line(record: dict[str, Any]) -> str:
         parts.append(", ".join(f"{100 * n / total:.0f} % {stop}" for stop, n in stops))
     coverage = record["calibration"].get("coverage")
     if coverage is not None:
-        parts.append(f"90 % interval held {100 * coverage:.0f} %")
+        parts.append(f"{100 * coverage:.0f} % of the new labels within the 90 % interval")
     return "; ".join(parts)
 
 

@@ -244,7 +244,10 @@ def learning_curve(
             family_settings(family, {})
             for size in sizes:
                 if size > len(train):
-                    raise BadInput(f"{size} labels are requested, but only {len(train)} of {len(labelled)} are not held out")
+                    raise BadInput(
+                        f"{size} labels are requested, but only {len(train)} of the {len(labelled)} structures are available for training; "
+                        "the others are held out for validation"
+                    )
                 own = resolve(file, model=family).model_dump(include=set(read_settings(file))) if file else {}
                 resolved = resolve(settings, **{**own, "model": family, "seed": seed, "validation": 0.0})
                 if resolved.patience:
