@@ -82,7 +82,8 @@ def _labels(energy: str | None, forces: str | None, stress: str | None, unit: st
 def _lines(event: Event) -> list[str]:
     match event:
         case TrainingStarted():
-            first = f"{event.model}: {event.parameters} weights, {event.members} member{'' if event.members == 1 else 's'}, {' '.join(event.species)}"
+            members = "1 member" if event.members == 1 else f"{event.members} members"
+            first = f"{event.model}: {event.parameters} weights, {members}, {' '.join(event.species)}"
             second = f"{event.training} training structures, {event.validation} validation structures, split by {event.split_by}"
             return [first, second, *event.notes]
         case TrainingResumed():
