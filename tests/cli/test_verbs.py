@@ -216,3 +216,12 @@ def test_the_package_itself_is_the_api():
     assert nucleate.csp.loop.Search.__name__ == "Search"
     assert nucleate.search.__module__ == "nucleate.api"
     assert nucleate.show.__module__ == "nucleate.api"
+
+
+def test_a_relaxation_cut_short_is_out_of_steps(tiny, tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    atoms.write(tmp_path / "rattled.xyz")
+    result = run.invoke(app, ["relax", str(tmp_path / "rattled.xyz"), "--settings", str(tiny), "--max-steps", "1"])
+    assert result.exit_code == 0, result.output
+    assert "out of steps (1 step)" in result.stdout

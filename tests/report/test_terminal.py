@@ -33,10 +33,9 @@ def shown(terminal, quiet=False):
 def test_plain_lines_without_a_terminal():
     text = shown(False)
     assert "\x1b" not in text
-    assert "  call 2 failed: out of memory [/b]\n" in text
+    assert "  calculation failed: out of memory [/b]\n" in text
     assert "  confirmed Fd-3m, -5.3000 eV/atom, after 8 calls\n" in text
-    assert "round 1: 9 calls; best -5.3000 eV/atom; 4 clusters; 75 % converged, 25 % uncertain" in text
-    assert "75 % of the new labels within the 90 % interval" in text
+    assert "round 1: 9 calls; best -5.3000 eV/atom; 4 clusters; 75 % converged, 25 % uncertain; 75 % of the new labels" in text
     assert "training" not in text
 
 

@@ -259,7 +259,7 @@ def start(
     compare: Annotated[bool, typer.Option("--compare", help="Run the calculation from superposed atomic densities as well.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a GPAW calculation from the emulator's density."""
+    """Start a self-consistent GPAW calculation from the density that the emulator predicts."""
     # Set before NumPy is imported: GPAW is ten times slower with oversubscribed threads.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")

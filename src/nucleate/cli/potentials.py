@@ -82,7 +82,7 @@ def _labels(energy: str | None, forces: str | None, stress: str | None, unit: st
 def _lines(event: Event) -> list[str]:
     match event:
         case TrainingStarted():
-            members = f"{event.members} member{'' if event.members == 1 else 's'}"
+            members = "1 member" if event.members == 1 else f"{event.members} members"
             first = f"{event.model}: {event.parameters} weights, {members}, {' '.join(event.species)}"
             second = f"{event.training} training structures, {event.validation} validation structures, split by {event.split_by}"
             return [first, second, *event.notes]

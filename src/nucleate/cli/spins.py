@@ -15,6 +15,10 @@ from nucleate.errors import BadInput
 CouplingsFile = Annotated[Path, typer.Argument(help="Couplings file: a .csv table, TB2J's exchange.out, or a Spirit .cfg.")]
 
 
+COARSE = 0.2
+"""Spacing of the temperatures, as a fraction of T_C, above which the error of the interpolation is not small."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     verbs = typer.Typer(no_args_is_help=True, help="Compute, learn and convert exchange couplings; simulate spins.")
@@ -157,6 +161,12 @@ def simulate(
     console.print(temperature_table(result.rows))
     _print_estimate(estimate, console)
     for c in result.crossings:
+        spacing = (highest - lowest) / max(count - 1, 1)
+        if spacing > COARSE * c.temperature:
+            console.print(
+                f"the temperatures are {spacing:.3g} K apart, which is too coarse for T_C; repeat the simulation close to the crossing",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
         console.print(
             f"T_C from sizes {c.small} and {c.large}: {c.temperature:.2f} ± {c.error:.2f} K (cumulant {c.cumulant:.4f})", highlight=False
         )

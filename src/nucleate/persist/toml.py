@@ -221,6 +221,8 @@ def described(model: type[BaseModel], left_out: Collection[str] = (), prefix: st
             continue
         default = field.get_default(call_default_factory=True)
         text = UNSET if default is None else tomli_w.dumps({"": default}).partition("= ")[2].strip() or "{}"
+        if isinstance(default, (list, tuple)):
+            text = " ".join(text.split()).replace("[ ", "[").replace(", ]", "]")
         rows.append((prefix + name, _type_text(annotation), text, field.description or ""))
     return rows
 

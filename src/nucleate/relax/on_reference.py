@@ -130,7 +130,7 @@ def relax_on_reference(
     if target.resolve() == path.resolve():
         raise BadInput(f"{path}: the input file would be overwritten; choose another --out")
     try:
-        steps = RelaxSettings.model_validate({**limits, "patience": limits["max_steps"], "pressure": pressure})
+        steps = RelaxSettings.model_validate({**limits, "patience": limits["max_steps"] + 1, "pressure": pressure})
     except ValidationError as error:
         problem = error.errors()[0]
         raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None

@@ -300,7 +300,7 @@ def event_line(event: Event) -> tuple[str, str | None]:
             return f"resumed after round {event.round}, {event.calls} calls", None
         case LabelDone(failed=str(failed)):
             reason = failed.strip().splitlines() or ["no reason given"]
-            return f"  call {event.calls} failed: {reason[0]}", "yellow"
+            return f"  calculation failed: {reason[0]}", "yellow"
         case PolymorphConfirmed():
             return f"  confirmed {event.space_group}, {event.energy:.4f} eV/atom, after {event.calls} calls", "green"
         case PolymorphChecked(check="saddle"):

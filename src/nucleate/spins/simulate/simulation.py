@@ -280,8 +280,8 @@ def _run(
         if slow:
             worst = max(row.autocorrelation for row in slow)
             needed = int(LONG * BINS * worst)
-            text = f"autocorrelation time {worst:.0f} measurements; error bars are too small; use at least {needed} measurements"
-            progress(Note(f"size {size}: {text}"))
+            text = f"size {size}: autocorrelation time {worst:.0f} measurements; error bars are too small"
+            progress(Note(f"{text}; use at least {needed} measurements"))
         rows += found
         if folder is not None:
             write_whole(folder / "table.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
