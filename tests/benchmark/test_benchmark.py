@@ -2,11 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
+from ase.build import bulk
+from ase.io import write
 
 from nucleate.benchmark.run import Results, benchmark
-from nucleate.benchmark.trials import trial_settings
+from nucleate.benchmark.targets import relaxed_target
+from nucleate.benchmark.trials import confirm_trial, dispatching, trial_settings
 from nucleate.errors import BadInput
+from nucleate.reference import ReferenceSettings
+
+EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")
 
 SMALL = {
     "search": {"pool": 12, "first_batch": 4, "batch": 3, "max_rounds": 2},
@@ -76,3 +83,39 @@ def test_target_and_baselines_are_asked_with_the_settings_of_the_search():
         benchmark("Cu4", "ase", [0], 10, overrides=emt)
     with pytest.raises(BadInput, match="baseline-cells"):
         benchmark("Si2", "chgnet", [0], 10, pretrained="sevennet")
+
+
+def test_any_crystal_is_a_target_and_both_definitions_are_judged(tmp_path):
+    """The named crystal is fcc; hcp-like structures within 5 meV/atom of the lowest energy count by energy alone."""
+    with dispatching(EMT) as dispatcher:
+        write(tmp_path / "fcc.cif", bulk("Cu", a=3.7))
+        target = relaxed_target("Cu4", dispatcher, file=tmp_path / "fcc.cif")
+        assert target.number == 225
+        assert target.lowest == target.energy
+        hcp = bulk("Cu", "hcp", a=2.55, c=4.16)
+        assert not target.hit(hcp, target.energy + 0.004)
+        assert target.low(target.energy + 0.004)
+        assert not target.low(target.energy + 0.006)
+        assert target.low(target.energy - 0.5)
+        lower = relaxed_target("Cu4", dispatcher, file=tmp_path / "fcc.cif", lowest=target.energy - 0.010)
+        assert not lower.low(target.energy)
+        assert lower.hit(target.atoms, target.energy)
+        with pytest.raises(BadInput, match="above that of the target"):
+            relaxed_target("Cu4", dispatcher, file=tmp_path / "fcc.cif", lowest=target.energy + 0.1)
+        with pytest.raises(BadInput, match="composition"):
+            relaxed_target("Al4", dispatcher, file=tmp_path / "fcc.cif")
+
+
+def test_end_points_of_baselines_are_symmetrised_as_those_of_the_search(tmp_path):
+    """A relaxation that stops while it is still sheared by some percent is the crystal, and not another one."""
+    settings = trial_settings("Cu4", "ase", 0, 10, {"reference": {"calculator": "ase.calculators.emt:EMT"}})
+    with dispatching(EMT) as dispatcher:
+        write(tmp_path / "fcc.cif", bulk("Cu", a=3.6))
+        target = relaxed_target("Cu4", dispatcher, file=tmp_path / "fcc.cif")
+    sheared = bulk("Cu", a=3.6, cubic=True)
+    sheared.set_cell(np.diag([3.50, 3.61, 3.72]), scale_atoms=True)
+    result = confirm_trial(settings, sheared, target)
+    assert result.hit
+    assert result.low
+    # Calls of the symmetrised relaxation are counted.
+    assert result.calls >= 2

@@ -33,32 +33,43 @@ def test_interval_shrinks_with_the_root_of_the_units():
 
 
 def test_a_seed_without_a_hit_costs_but_does_not_count():
-    runs = [{"first": 40, "calls": 40, "seconds": 1.0}, {"first": None, "calls": 300, "seconds": 2.0}]
+    runs = [
+        {"first": 40, "first_low": 30, "calls": 40, "seconds": 1.0},
+        {"first": None, "first_low": 90, "calls": 300, "seconds": 2.0},
+    ]
     said = search_summary(runs)
     assert said["ert"] == 340.0
+    # By energy both seeds hit, and calls after the hit do not count.
+    assert said["low"]["ert"] == 60.0
+    assert said["low"]["hits"] == 2
     assert said["hits"] == 1
     assert said["success"]["50"]["share"] == 0.5
     assert said["success"]["300"]["share"] == 0.5
 
 
 def test_random_search_without_a_hit_gives_a_bound():
-    said = random_summary([{"calls": 80, "hit": False}] * 30)
+    said = random_summary([{"calls": 80, "hit": False, "low": False}] * 30)
     assert said["ert"] is None
     assert said["interval"] == [None, None]
-    assert said["ert_at_least"] == 800.0
+    assert said["ert_at_least"] == said["low"]["ert_at_least"] == 800.0
 
 
 def test_pretrained_order_counts_up_to_the_hit():
-    confirmed = {4: {"calls": 10, "hit": False}, 2: {"calls": 7, "hit": True}, 9: {"calls": 100, "hit": False}}
+    confirmed = {
+        4: {"calls": 10, "hit": False, "low": True},
+        2: {"calls": 7, "hit": True, "low": True},
+        9: {"calls": 100, "hit": False, "low": False},
+    }
     said = pretrained_summary([4, 2, 9], 20, confirmed)
     assert said["calls"] == 17
     assert said["rank"] == 2
     assert said["ert"] == 17.0
+    assert said["low"]["ert"] == 10.0
 
 
 def test_an_interval_may_be_open_above():
     # 3 hits in 200: about 5 % of the draws have none.
-    said = random_summary([{"calls": 100, "hit": k < 3} for k in range(200)])
+    said = random_summary([{"calls": 100, "hit": k < 3, "low": k < 3} for k in range(200)])
     low, high = said["interval"]
     assert low < said["ert"]
     assert high is None

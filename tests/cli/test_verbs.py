@@ -175,14 +175,23 @@ def test_settings_are_shown_and_written_whole(tmp_path):
 def test_benchmark_hands_its_options_on(monkeypatch, tiny):
     seen = {}
 
-    def benchmark(system, reference, seeds, budget, overrides, baseline_cells, ablation, pretrained, workers, out, progress):
+    def benchmark(
+        system, reference, seeds, budget, overrides, baseline_cells, ablation, pretrained, workers, out, progress, target_file, lowest
+    ):
         seen.update(seeds=seeds, pool=overrides["search"]["pool"], budget=budget, cells=baseline_cells)
         progress(UnitDone("nucleate/4", {"seed": 4, "first": 31, "calls": 31, "seconds": 2.0}))
         return {
             "system": system,
             "reference": reference,
-            "target": {"space_group": "Fd-3m"},
-            "nucleate": {"hits": 1, "seeds": 2, "ert": 31.0, "interval": None, "success": {"50": {"share": 0.5, "interval": [0, 1]}}},
+            "target": {"space_group": "Fd-3m", "energy": -5.4, "lowest": -5.4},
+            "nucleate": {
+                "hits": 1,
+                "seeds": 2,
+                "ert": 31.0,
+                "interval": None,
+                "success": {"50": {"share": 0.5, "interval": [0, 1]}},
+                "low": {"hits": 2, "ert": 25.0, "ert_at_least": 25.0, "interval": [20.0, 30.0]},
+            },
         }
 
     monkeypatch.setattr("nucleate.benchmark.run.benchmark", benchmark)

@@ -125,6 +125,8 @@ def benchmark(
     workers: int = 2,
     out: Path | None = None,
     progress: Progress = silent,
+    target_file: Path | None = None,
+    lowest: float | None = None,
 ) -> dict[str, Any]:
     """Benchmark one system.
 
@@ -140,6 +142,8 @@ def benchmark(
         workers: number of processes.
         out: folder of the finished units; None does not store them.
         progress: called with a `UnitDone` when a search or random cell finishes.
+        target_file: file with the named crystal; None: the known ground state of the composition.
+        lowest: lowest known energy of the system on the reference, eV/atom; None: that of the named crystal.
 
     Returns:
         The report described in docs/json.md.
@@ -160,15 +164,16 @@ def benchmark(
     settings = {name: [trial_settings(system, reference, seed, budget, given) for seed in seeds] for name, given in variants.items()}
     base = trial_settings(system, reference, 0, budget, overrides or {})
     with dispatching(base.reference) as dispatcher:
-        target = relaxed_target(system, dispatcher, base.pressure)
+        target = relaxed_target(system, dispatcher, base.pressure, target_file, lowest)
         reference_settings = dispatcher.reference.settings()
     resolved = base.model_dump(mode="json")
-    head = {"nucleate": version("nucleate"), "system": system, "reference": reference_settings, "settings": resolved}
+    aim = {"energy": round(target.energy, 6), "space_group": target.symbol, "lowest": round(target.lowest, 6)}
+    head = {"nucleate": version("nucleate"), "system": system, "reference": reference_settings, "settings": resolved, "target": aim}
     results = Results(None if out is None else out / f"{system}-{reference}.jsonl", head)
     report: dict[str, Any] = {
         "system": system,
         "reference": reference,
-        "target": {"energy": target.energy, "space_group": target.symbol},
+        "target": {"energy": target.energy, "space_group": target.symbol, "lowest": target.lowest},
         "settings": resolved,
     }
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),)) as pool:
@@ -183,10 +188,10 @@ def benchmark(
                 report[name] = random_summary(list(run.all(units).values()))
         if baseline_cells and pretrained is not None:
             report["pretrained"] = {"potential": pretrained, **_pretrained(run, base, pretrained, baseline_cells, target)}
-    ert = report["nucleate"]["ert"]
     for name in (*SHARES, "pretrained"):
-        if name in report:
-            report[name]["ratio"] = report[name]["ert_at_least"] / ert if ert else None
+        for mine, theirs in ((report["nucleate"], report.get(name)), (report["nucleate"]["low"], report.get(name, {}).get("low"))):
+            if theirs is not None:
+                theirs["ratio"] = theirs["ert_at_least"] / mine["ert"] if mine["ert"] else None
     return report
 
 

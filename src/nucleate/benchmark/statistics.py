@@ -45,14 +45,26 @@ def interval(n: int, estimate: Callable[[np.ndarray], float | None]) -> list[flo
     return [end if math.isfinite(end) else None for end in ends]
 
 
+def by_energy(trials: Sequence[tuple[int, bool]]) -> dict[str, Any]:
+    """Summarise trials by the energy definition of a hit: hits, ERT and its interval."""
+    ert = expected_calls(trials)
+    return {
+        "hits": sum(hit for _, hit in trials),
+        "ert": ert,
+        "ert_at_least": sum(calls for calls, _ in trials) / 3 if ert is None else ert,
+        "interval": interval(len(trials), lambda drawn: expected_calls([trials[k] for k in drawn])),
+    }
+
+
 def search_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Summarise searches by ERT and success rates.
 
     Args:
-        runs: results of the seeds, with `first` (calls until the hit or None), `calls` and `seconds`.
+        runs: results of the seeds, with `first` and `first_low` (calls until a hit by each definition, or None), `calls` and `seconds`.
     """
     hits = [run["first"] for run in runs if run["first"] is not None]
     trials = [(run["calls"], run["first"] is not None) for run in runs]
+    low = [(run["calls"] if run["first_low"] is None else run["first_low"], run["first_low"] is not None) for run in runs]
     success = {}
     for limit in LIMITS:
         count = sum(first <= limit for first in hits)
@@ -62,6 +74,7 @@ def search_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "hits": len(hits),
         "ert": expected_calls(trials),
         "interval": interval(len(trials), lambda drawn: expected_calls([trials[k] for k in drawn])),
+        "low": by_energy(low),
         "median_first": float(np.median(hits)) if hits else None,
         "success": success,
         "seconds": sum(run["seconds"] for run in runs),
@@ -73,7 +86,7 @@ def random_summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Summarise a random search by its ERT, or a lower bound of it if there is no hit.
 
     Args:
-        cells: results of the relaxed cells, with `calls` and `hit`.
+        cells: results of the relaxed cells, with `calls`, `hit` and `low`.
     """
     trials = [(cell["calls"], cell["hit"]) for cell in cells]
     calls = sum(cost for cost, _ in trials)
@@ -86,6 +99,7 @@ def random_summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
         # Without a hit in n cells the rate is below 3/n with 95 % confidence (rule of three).
         "ert_at_least": calls / 3 if ert is None else ert,
         "interval": interval(len(trials), lambda drawn: expected_calls([trials[k] for k in drawn])),
+        "low": by_energy([(cell["calls"], cell["low"]) for cell in cells]),
     }
 
 
@@ -95,20 +109,21 @@ def pretrained_summary(order: Sequence[int], cells: int, confirmed: dict[int, di
     Args:
         order: distinct relaxed cells, lowest energy first.
         cells: number of relaxed cells.
-        confirmed: `calls` and `hit` of the confirmed cells of `order`.
+        confirmed: `calls`, `hit` and `low` of the confirmed cells of `order`.
     """
 
-    def spent(mine: Sequence[int]) -> tuple[int, bool]:
+    def spent(mine: Sequence[int], definition: str) -> tuple[int, bool]:
         """Return the calls until the first hit, and whether there was one."""
         calls = 0
         for k in mine:
             calls += confirmed[k]["calls"]
-            if confirmed[k]["hit"]:
+            if confirmed[k][definition]:
                 return calls, True
         return calls, False
 
     known = [k for k in order if k in confirmed]
-    calls, hit = spent(known)
+    calls, hit = spent(known, "hit")
+    low_calls, low = spent(known, "low")
     return {
         "cells": cells,
         "confirmed": len(known),
@@ -116,5 +131,6 @@ def pretrained_summary(order: Sequence[int], cells: int, confirmed: dict[int, di
         "hits": int(hit),
         "ert": float(calls) if hit else None,
         "ert_at_least": float(calls),
+        "low": {"hits": int(low), "ert": float(low_calls) if low else None, "ert_at_least": float(low_calls), "interval": None},
         "rank": next((place + 1 for place, k in enumerate(known) if confirmed[k]["hit"]), None),
     }

@@ -1,8 +1,10 @@
-"""Known ground states of the benchmark systems, and the criterion of a hit."""
+"""Known ground states of the benchmark systems, and the two definitions of a hit."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -10,6 +12,7 @@ from ase.build import bulk
 from ase.spacegroup import crystal
 
 from nucleate.crystals.formula import parse_formula
+from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput
 from nucleate.fingerprints.matching import matcher, space_group
 from nucleate.reference.dispatch import Dispatcher
@@ -18,7 +21,7 @@ from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 
 HIT_ENERGY = 0.005
-"""Largest energy difference of a hit from the target, eV/atom."""
+"""Largest energy difference of a hit from the target, or above the lowest known energy, eV/atom."""
 
 
 def _corundum() -> Atoms:
@@ -52,15 +55,21 @@ class Target:
         atoms: primitive cell.
         energy: energy, eV/atom.
         number, symbol: number and symbol of the space group.
+        lowest: lowest known energy of the system on the reference, eV/atom.
     """
 
     atoms: Atoms
     energy: float
     number: int
     symbol: str
+    lowest: float
+
+    def low(self, energy: float) -> bool:
+        """Return whether a structure is a hit by its energy (eV/atom): within 5 meV/atom of the lowest known energy, or below it."""
+        return energy <= self.lowest + HIT_ENERGY
 
     def hit(self, atoms: Atoms, energy: float) -> bool:
-        """Return whether a structure is the target.
+        """Return whether a structure is the target, the named crystal.
 
         It must match the target (StructureMatcher 0.2, 0.3, 5 degrees), have the same space group at 0.1 Å, and an energy (eV/atom) within
         5 meV/atom.
@@ -87,16 +96,43 @@ def prototype(formula: str) -> Atoms:
     raise BadInput(f"{formula}: there is no benchmark target; choose {', '.join(_PROTOTYPES)} or a multiple")
 
 
-def relaxed_target(formula: str, dispatcher: Dispatcher, pressure: float = 0.0) -> Target:
-    """Relax the target on the reference of the benchmark; `pressure` is in GPa.
+def target_structure(formula: str, file: Path | None) -> Atoms:
+    """Return the target of a benchmark: the structure of a file, or the known ground state of the composition.
 
     Raises:
-        BadInput: there is no known ground state, or its relaxation does not converge.
+        BadInput: the file cannot be read or has another composition, or there is no known ground state.
     """
-    atoms = prototype(formula)
+    if file is None:
+        return prototype(formula)
+    atoms = read_structure(file)
+    mine, asked = Counter(atoms.get_chemical_symbols()), parse_formula(formula)
+    if set(mine) != set(asked) or len({asked[s] / mine[s] for s in mine}) != 1:
+        raise BadInput(f"{file}: contains {atoms.get_chemical_formula()}, which is not the composition of {formula}")
+    return atoms
+
+
+def relaxed_target(
+    formula: str, dispatcher: Dispatcher, pressure: float = 0.0, file: Path | None = None, lowest: float | None = None
+) -> Target:
+    """Relax the target on the reference of the benchmark.
+
+    Args:
+        formula: formula of the search cell.
+        dispatcher: runs the reference calculations.
+        pressure: external pressure, GPa.
+        file: file with the target; None: the known ground state.
+        lowest: lowest known energy on the reference, eV/atom; None: that of the target.
+
+    Raises:
+        BadInput: there is no target, its relaxation does not converge, or `lowest` is above its energy.
+    """
+    atoms = target_structure(formula, file)
     settings = RelaxSettings(fmax=0.005, smax=0.05, max_steps=200, patience=200, pressure=pressure)
     (end,) = relax([atoms], ReferencePotential(dispatcher, "target", 0), settings)
     symbol, number = space_group(end.atoms)
     if end.stop != "converged" or not np.isfinite(end.energy):
         raise BadInput(f"{formula}: the relaxation of the target on {dispatcher.reference.name} did not converge ({end.stop})")
-    return Target(end.atoms, end.energy_per_atom, number, symbol)
+    energy = end.energy_per_atom
+    if lowest is not None and lowest > energy:
+        raise BadInput(f"{formula}: the lowest energy {lowest:g} eV/atom is above that of the target, {energy:.6f} eV/atom")
+    return Target(end.atoms, energy, number, symbol, energy if lowest is None else lowest)

@@ -28,6 +28,12 @@ def benchmark_search(
     pretrained: Annotated[
         str | None, typer.Option(help="Pretrained potential that relaxes the random cells before the reference confirms the lowest.")
     ] = None,
+    target: Annotated[
+        Path | None, typer.Option(help="Structure file of the crystal to find; default: the known ground state of the formula.")
+    ] = None,
+    lowest: Annotated[
+        float | None, typer.Option(help="Lowest known energy on the reference, eV/atom; default: that of the crystal to find.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Output folder; the same command resumes from it.")] = None,
     settings: SettingsFile = None,
@@ -50,7 +56,9 @@ def benchmark_search(
             typer.echo(f"{event.name}: {hit} calls, {result['seconds']:.0f} s", err=as_json)
 
     numbers = list(range(first_seed, first_seed + seeds))
-    report = benchmark(system, reference, numbers, budget, overrides, baseline_cells, ablation, pretrained, workers, out, show_unit)
+    report = benchmark(
+        system, reference, numbers, budget, overrides, baseline_cells, ablation, pretrained, workers, out, show_unit, target, lowest
+    )
     if as_json:
         print_json(report)
     else:
