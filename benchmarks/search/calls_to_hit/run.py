@@ -3,32 +3,56 @@
     python benchmarks/search/calls_to_hit/run.py --out runs/benchmark                 # searches alone
     python benchmarks/search/calls_to_hit/run.py --out runs/benchmark --cells 200     # and the two random-search baselines
 
-Every finished search and cell is kept in --out: a stopped run goes on, more seeds or cells are added.
-Settings: search.toml beside this file.
+Every finished search and cell is kept in --out: a stopped run resumes, and more seeds or cells are added. The rows of the searches are kept
+in result.json. Settings: settings.toml beside this file.
 Default settings were chosen on Si8, Na8Cl8 and Al4O6 with seeds 0-4; seeds 100-109 are reported.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
+from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.run import UnitDone, benchmark
+from nucleate.benchmark.statistics import search_summary
 from nucleate.persist.toml import read_settings
 from nucleate.progress import Event
-from nucleate.report.terminal import span_text
+from nucleate.report.terminal import benchmark_cells
 
+KEPT = ("seed", "first", "first_low", "calls", "seconds", "best", "ended")
+"""Entries of a search in the result file."""
 SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
 
 
-def row(name: str, said: dict) -> str:
-    """One line of the table."""
-    ert = said.get("ert_at_least", said["ert"])
-    text = "none" if ert is None else f"{'>= ' if said['ert'] is None else ''}{ert:.0f}"
-    of = said.get("seeds") or said.get("confirmed") or said["cells"]
-    success = said.get("success", {}).get("300")
-    share = "" if success is None else f"{success['share']:.2f} ({success['interval'][0]:.2f}-{success['interval'][1]:.2f})"
-    ratio = f"{said['ratio']:.1f}" if said.get("ratio") else ""
-    return f"| {name} | {said['hits']} of {of} | {text} | {span_text(said.get('interval'))} | {share} | {ratio} |"
+def table(data: dict[str, Any]) -> str:
+    """Return the table of the results page: the searches, by both definitions of a hit."""
+    lines = [
+        "| system | seeds | named crystal: hits | ERT | 95 % | lowest energy: hits | ERT | 95 % | calls of the seeds (named crystal) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for system in dict.fromkeys(row["system"] for row in data["rows"]):
+        runs = sorted((row for row in data["rows"] if row["system"] == system), key=lambda row: row["seed"])
+        summary = search_summary(runs)
+        cells = [
+            cell for result in (summary, summary["low"]) for cell in (f"{result['hits']} of {len(runs)}", *benchmark_cells(result)[:2])
+        ]
+        seeds = f"{runs[0]['seed']}-{runs[-1]['seed']}"
+        calls = ", ".join(str(run["first"] or f"none in {run['calls']}") for run in runs)
+        lines.append(f"| {system} | {seeds} | {' | '.join(cells)} | {calls} |")
+    return "\n".join(lines)
+
+
+def rows(report: dict[str, Any]) -> list[str]:
+    """Return the lines of a system in the printed table: each method by both definitions."""
+    lines = []
+    for name, summary in report.items():
+        if isinstance(summary, dict) and "ert" in summary:
+            trials = summary.get("seeds") or summary.get("confirmed") or summary["cells"]
+            for definition, result in (("named crystal", summary), ("lowest energy", summary["low"])):
+                cells = " | ".join((f"{result['hits']} of {trials}", *benchmark_cells(result)))
+                lines.append(f"| {report['system']} {name.replace('_', ' ')} | {definition} | {cells} |")
+    return lines
 
 
 def main() -> None:
@@ -45,8 +69,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"))
     parser.add_argument("--json", type=Path, help="also write all reports here")
+    parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
     a = parser.parse_args()
     reports = []
+    result = ResultFile(
+        a.result, {"reference": a.reference, "budget": a.budget, "settings": read_settings(a.settings)}, ("chgnet", "sevenn")
+    )
 
     def progress(event: Event) -> None:
         if isinstance(event, UnitDone):
@@ -59,13 +87,16 @@ def main() -> None:
             progress,
         )  # fmt: skip
         reports.append(report)
+        for run in report["nucleate"]["runs"]:
+            if result.find(system=system, seed=run["seed"]) is None:
+                result.add(
+                    system=system, **{name: run[name] for name in ("seed", "first", "first_low", "calls", "seconds", "best", "ended")}
+                )
         if a.json is not None:
             a.json.write_text(json.dumps(reports, indent=1))
-    print("| search | hits | calls to a hit (ERT) | 95 % | S(300) | times nucleate's |\n|---|---|---|---|---|---|")
+    print("| search | hit | hits | calls to a hit (ERT) | 95 % | times nucleate's |\n|---|---|---|---|---|---|")
     for report in reports:
-        for name, said in report.items():
-            if isinstance(said, dict) and "ert" in said:
-                print(row(f"{report['system']} {name.replace('_', ' ')}", said))
+        print("\n".join(rows(report)))
 
 
 if __name__ == "__main__":
