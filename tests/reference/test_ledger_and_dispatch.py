@@ -117,6 +117,18 @@ def test_a_repeated_round_counts_calls_as_the_first_time(tmp_path):
     assert dispatcher.calls() == 2
 
 
+def test_calls_of_a_proof_count_in_the_rounds_after_it(tmp_path):
+    """As where a search that used up its limit is resumed with a larger one."""
+    dispatcher = Dispatcher(Emt(), Ledger(tmp_path / "run.db"), budget=10)
+    dispatcher.label_many([copper()], "train", 0)
+    dispatcher.begin_round(1)
+    dispatcher.label_many([copper(0.01), copper(0.02)], "proof", 1)
+    dispatcher.begin_round(1, settled="proof")
+    assert dispatcher.calls() == 3
+    dispatcher.label_many([copper(0.03)], "explore", 1)
+    assert dispatcher.calls() == 4
+
+
 @pytest.mark.parametrize("content", [b"not a database at all, only text" * 40, b"SQLite format 3\x00" + b"\xff" * 600])
 def test_damaged_database_is_one_line(tmp_path, content):
     path = tmp_path / "run.db"

@@ -219,7 +219,8 @@ class Search:
     def _round(self, round: int) -> None:
         search, state = self.settings.search, self.state
         self._seconds = {}
-        self.dispatcher.begin_round(round)
+        # A proof is made after the last round; if its search continues, its calls have the number of this round.
+        self.dispatcher.begin_round(round, settled="proof")
         left = self.dispatcher.remaining()
         if left == 0:
             self._finish(SPENT)

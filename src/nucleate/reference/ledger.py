@@ -262,10 +262,10 @@ class Ledger:
         with database_errors(self._path):
             return int(self._db.execute("SELECT COUNT(*) FROM ledger").fetchone()[0])
 
-    def hashes_before(self, round: int) -> set[str]:
-        """Return the hashes of all rows of rounds before `round`."""
+    def hashes_before(self, round: int, purpose: str = "") -> set[str]:
+        """Return the hashes of all rows of rounds before `round`, and of those with this purpose."""
         with database_errors(self._path):
-            return {row[0] for row in self._db.execute("SELECT hash FROM ledger WHERE round<?", (round,))}
+            return {row[0] for row in self._db.execute("SELECT hash FROM ledger WHERE round<? OR purpose=?", (round, purpose))}
 
     def forget_failures(self) -> None:
         """Mark all failed calculations as interrupted, so that they are repeated when they are requested again."""
