@@ -136,7 +136,8 @@ class Search:
                 else:
                     self._round(self.state.round + 1)
                 self._commit()
-            if self.state.accurate is None and self._rank_accurately():
+            # A search whose proof is done was finished; resuming it writes its files and calculates nothing.
+            if self.state.proof is None and self.state.accurate is None and self._rank_accurately():
                 self._commit()
             if self.state.proof is None and self.settings.search.proof and self.state.minima():
                 self._prove()
