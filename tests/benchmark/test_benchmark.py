@@ -9,9 +9,10 @@ from ase.io import write
 
 from nucleate.benchmark.run import Results, benchmark
 from nucleate.benchmark.targets import relaxed_target
-from nucleate.benchmark.trials import confirm_trial, dispatching, trial_settings
-from nucleate.errors import BadInput
-from nucleate.reference import ReferenceSettings
+from nucleate.benchmark.trials import confirm_trial, dispatching, repeated, trial_settings
+from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.reference import Ledger, ReferenceSettings
+from nucleate.reference.base import Label
 
 EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")
 
@@ -119,3 +120,19 @@ def test_end_points_of_baselines_are_symmetrised_as_those_of_the_search(tmp_path
     assert result.low
     # Calls of the symmetrised relaxation are counted.
     assert result.calls >= 2
+
+
+def test_a_repeated_calculation_counts_as_two(tmp_path):
+    """GPAW repeats what does not converge with slower mixing; other engines do not."""
+    ledger = Ledger(tmp_path / "ledger.db")
+    answers = (
+        Label(-1.0, np.zeros((1, 3)), np.zeros(6), details={"first_try": "not converged"}),
+        Label(-1.0, np.zeros((1, 3)), np.zeros(6)),
+        ReferenceFailed("not converged after 100 iterations", kind="unconverged"),
+        ReferenceFailed("out of memory"),
+    )
+    for number, answer in enumerate(answers):
+        ledger.begin(str(number), bulk("Cu"), "gpaw", {}, "train", 0)
+        ledger.finish(str(number), answer, 0.0)
+    assert repeated(ledger, "gpaw") == 2
+    assert repeated(ledger, "espresso") == 1
