@@ -395,7 +395,7 @@ class Search:
         started = time.monotonic()
         checks = SoftestModeCheck(self.dispatcher, self.settings.pressure).run(unchecked, self.learner.potential, round)
         for check in checks:
-            self._log(PolymorphChecked(check.polymorph.space_group, check.polymorph.energy, check.verdict, self.dispatcher.calls()))
+            self._log(PolymorphChecked(check.polymorph.space_group, float(check.polymorph.energy), check.verdict, self.dispatcher.calls()))
             lead = check.lead(self.settings.pressure) if check.verdict == "saddle" else None
             if lead is not None:
                 state.leads.append(lead)

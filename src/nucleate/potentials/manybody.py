@@ -3,7 +3,7 @@
 For an atom i of species z and member m:
 
     A_c,lm = sum_{s,k} W[m,z]_{l,c,sk} A0_{s,k,lm}                     mixing of the shared atomic basis
-    B1_c = A_c,00      B2_cl = sum_m A_c,lm^2                            two and three bodies
+    B1_c = A_c,00      B2_cl = sum_m A_c,lm^2 / sqrt(2 l + 1)               two and three bodies
     B3_c = int f_c(u)^3 du,  f_c(u) = sum_lm A_c,lm Y_lm(u)       four bodies
     E_i = scale * NN[m,z]((B - mean)/std) + shift_z + 1/2 sum_j wall(r_ij)
 
