@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import nucleate
 from nucleate.cli.app import app
 from nucleate.errors import BadInput, NucleateError
 from nucleate.potentials.files import load_potential
@@ -112,3 +113,19 @@ def test_training_on_the_command_line(salt_file, tmp_path):
     missing = runner.invoke(app, ["train", str(salt_file), "--settings", str(tmp_path / "none.toml"), "--out", str(tmp_path / "x")])
     assert missing.exit_code != 0
     assert "docs/training.md" in str(missing.exception) + missing.output
+
+
+def test_the_committee_of_a_search_is_evaluated_from_its_run_folder(tmp_path):
+    settings = {
+        "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
+        "search": {"pool": 8, "first_batch": 4, "batch": 2, "max_rounds": 1, "budget": 8, "proof": False},
+        "model": {"members": 2, "channels": 4, "hidden": 8},
+        "training": {"steps": 20, "warm_steps": 10},
+        "generate": {"workers": 1},
+    }
+    nucleate.search("Cu2", settings=settings, out=tmp_path / "run")
+    errors = evaluate(tmp_path / "run", tmp_path / "run")
+    assert errors["family"] == "manybody"
+    assert errors["structures"] >= 4
+    with pytest.raises(BadInput, match="no such model"):
+        evaluate(tmp_path, tmp_path / "run")

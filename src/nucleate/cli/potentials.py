@@ -106,7 +106,7 @@ def errors_text(errors: dict[str, Any]) -> str:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Training folder or model file.")],
+    model: Annotated[Path, typer.Argument(help="Training folder, run folder of a search, or model file.")],
     data: Data,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,

@@ -154,11 +154,19 @@ def digest(data: Sequence[LabelledStructure]) -> str:
     return sha.hexdigest()[:16]
 
 
+def _model_file(path: Path) -> Path:
+    """Return the model file of a training folder or of a run folder, or the path itself."""
+    if not path.is_dir():
+        return path
+    rounds = sorted((path / "models").glob("*.safetensors"))
+    return rounds[-1] if rounds and not model_path(path).exists() else model_path(path)
+
+
 def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = None) -> dict[str, Any]:
     """Compute the errors of a trained model on labelled structures.
 
     Args:
-        model: Training folder or model file.
+        model: Training folder, run folder of a search (its last committee), or model file.
         data: As in `fit`.
         labels: Names of the entries with energies, forces and stresses.
 
@@ -167,8 +175,7 @@ def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = Non
         `force_mae` (eV/Å), `stress_rmse`, `stress_mae` (eV/Å³), null without labels; `cpu_seconds`; `by_formula`: energy and force RMSE of
         each composition; `notes`: suspicious properties of the labels.
     """
-    path = Path(model)
-    potential, _ = load_potential(model_path(path) if path.is_dir() else path)
+    potential, _ = load_potential(_model_file(Path(model)))
     learned = potential.learned
     labelled = read_data(data, labels)
     started = time.process_time()
