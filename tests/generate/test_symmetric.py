@@ -95,7 +95,8 @@ def test_atoms_that_find_no_room_raise_and_say_why():
     tight = GenerateSettings(
         space_groups=(225,), min_distance={"Na-Cl": 3.0}, volume_per_atom=22.4, volume_range=(1.0, 1.0), try_seconds=300
     )
-    with pytest.raises(GenerationFailed, match=r"16 times: the atoms could not be placed"):
+    # How many tries there are until the patience ends depends on the machine.
+    with pytest.raises(GenerationFailed, match=r"only 0 of 20 .*\d+ times: the atoms could not be placed"):
         SymmetricGenerator({"Na": 1, "Cl": 1}, tight).propose(20, np.random.default_rng(0))
 
 

@@ -273,7 +273,8 @@ def test_an_answer_that_is_in_hand_when_another_call_stops_the_run_is_recorded(t
         """Once the neighbour is at work, too: wait for its answer."""
         if running := keys("begun") - keys("ended"):
             until(lambda: running <= keys("ended"))
-            time.sleep(0.5)
+            # The answer is in hand once it has come through the pipe.
+            until(lambda: all(slot.future is None or slot.future.done() for slot in dispatcher._slots))
             raise KeyboardInterrupt
 
     structures = [copper(0.01 * k) for k in range(1, 13)]
