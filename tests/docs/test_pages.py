@@ -230,7 +230,7 @@ def chain(node: ast.AST) -> list[str]:
 def python_problems(block: Block, names: dict[str, str]) -> list[str]:
     """What is wrong with a Python block; `names` are those that earlier blocks of the page imported, with what they stand for."""
     # Options of an executed cell are YAML between lines of dashes, or lines that begin with a colon.
-    code = re.sub(r"\A---\n.*?^---\n|^:[\w-]+:.*\n", lambda match: "\n" * match[0].count("\n"), block.text, flags=re.M | re.S)
+    code = re.sub(r"\A---\n.*?^---\n|^:[\w-]+:[^\n]*\n", lambda match: "\n" * match[0].count("\n"), block.text, flags=re.M | re.S)
     try:
         tree = ast.parse(code)
     except SyntaxError as error:
@@ -347,6 +347,8 @@ def test_samples_of_the_page_agree_with_the_code(name):
         ("```python\nimport nucleate\nnucleate.find('Si8')\n```\n", "find"),
         ("```python\nimport nucleate\nnucleate.search('Si8', calls=3)\n```\n", "calls"),
         ("```python\nif True\n```\n", "expected ':'"),
+        ("```{code-cell} ipython3\n:tags: [hide-input]\n\nimport nucleate\nnucleate.find('Si8')\n```\n", "find"),
+        ("```{code-cell} ipython3\n---\ntags: [hide-input]\n---\nimport nucleate\nnucleate.find('Si8')\n```\n", "find"),
         ("```\nnothing\n```\n", "language"),
         ("<!-- unchecked: later -->\n```toml\n[x]\n```\n", "say why"),
     ],
