@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 from nucleate.cli.app import app
-from nucleate.csp.run_settings import settings_from_dict
+from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.electrons.data.sampling import SampleSettings
 from nucleate.electrons.emulator.emulator import EmulatorTraining
 from nucleate.electrons.model.training import ElectronTraining
@@ -36,6 +37,7 @@ from nucleate.spins.dft.mapping import MappingSettings
 from nucleate.spins.models.training import PairTraining
 from nucleate.spins.simulate.settings import SimulationSettings
 from nucleate.training.run import resolve
+from nucleate.training.settings import FitSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ("docs/_build/", "docs/reference/generated/")
@@ -117,6 +119,18 @@ SIGNS = {
     "simulate": {"temperatures", "sizes"},
 }
 """Tables and keys of each command; [reference] alone is taken as that of a search."""
+
+
+MODELS: dict[str, type[BaseModel]] = {
+    "run": RunSettings,
+    "train": FitSettings,
+    "sample": SampleSettings,
+    "electrons-train": ElectronTraining,
+    "fit-start": EmulatorTraining,
+    "simulate": SimulationSettings,
+    "pairs": PairTraining,
+}
+"""Settings models of the functions that take `settings=` and single settings as further keywords."""
 
 
 def settings_kind(data: dict[str, Any]) -> str | None:
@@ -227,15 +241,71 @@ def chain(node: ast.AST) -> list[str]:
     return [node.id, *parts] if isinstance(node, ast.Name) else []
 
 
-def python_problems(block: Block, names: dict[str, str]) -> list[str]:
-    """What is wrong with a Python block; `names` are those that earlier blocks of the page imported, with what they stand for."""
+def field_names(model: type[BaseModel]) -> set[str]:
+    """Names of the settings of a model and of its tables."""
+    tables = [field.annotation for field in model.model_fields.values()]
+    return set(model.model_fields).union(
+        *(field_names(table) for table in tables if inspect.isclass(table) and issubclass(table, BaseModel))
+    )
+
+
+def literal(node: ast.AST | None, values: dict[str, Any]) -> Any:
+    """The value of a literal, or of a name to which the page assigned one; None if it is neither."""
+    if isinstance(node, ast.Name):
+        return values.get(node.id)
+    try:
+        return None if node is None else ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def call_problems(node: ast.Call, function: Any, values: dict[str, Any]) -> list[str]:
+    """What is wrong with the arguments of a call: their names, the single settings among them, and settings given as a dictionary."""
+    if any(isinstance(arg, ast.Starred) for arg in node.args):
+        return []
+    signature = inspect.signature(function)
+    given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+    try:
+        bound = signature.bind(*node.args, **given).arguments
+    except TypeError as error:
+        return [str(error)]
+    if "settings" not in signature.parameters:
+        return []
+    annotation = str(signature.parameters["settings"].annotation)
+    kind = next((kind for kind, model in MODELS.items() if re.search(rf"\b{model.__name__}\b", annotation)), None)
+    if kind is None:
+        return []
+    rest = next((name for name, parameter in signature.parameters.items() if parameter.kind is parameter.VAR_KEYWORD), None)
+    single = {name.split("__")[-1] for name in bound.get(rest, {})} if rest else set()
+    problems = [f"no argument or setting {name}" for name in sorted(single - field_names(MODELS[kind]))]
+    data = literal(bound.get("settings"), values)
+    if isinstance(data, dict):
+        try:
+            SETTINGS[kind](data, "settings")
+        except BadInput as error:
+            problems.append(str(error))
+    return problems
+
+
+def python_problems(block: Block, names: dict[str, str], values: dict[str, Any]) -> list[str]:
+    """What is wrong with a Python block.
+
+    `names` are those that earlier blocks of the page imported, with what they stand for; `values` the literals they assigned to names.
+    """
     # Options of an executed cell are YAML between lines of dashes, or lines that begin with a colon.
-    code = re.sub(r"\A---\n.*?^---\n|^:[\w-]+:.*\n", lambda match: "\n" * match[0].count("\n"), block.text, flags=re.M | re.S)
+    code = re.sub(r"\A---\n.*?^---\n|^:[\w-]+:[^\n]*\n", lambda match: "\n" * match[0].count("\n"), block.text, flags=re.M | re.S)
     try:
         tree = ast.parse(code)
     except SyntaxError as error:
         return [f"line {error.lineno}: {error.msg}"]
     problems = []
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    targets = [target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)]
+    for node in assigned:
+        for target in node.targets:
+            # A name assigned twice in a block has a value that depends on the line.
+            if isinstance(target, ast.Name):
+                values[target.id] = literal(node.value, {}) if targets.count(target.id) == 1 else None
     for node in ast.walk(tree):
         try:
             if isinstance(node, ast.Import):
@@ -256,11 +326,10 @@ def python_problems(block: Block, names: dict[str, str]) -> list[str]:
         dotted = ".".join([names[parts[0]], *parts[1:]])
         try:
             found = resolved(dotted)
-            if isinstance(node, ast.Call) and not any(isinstance(arg, ast.Starred) for arg in node.args):
-                given = {keyword.arg: None for keyword in node.keywords if keyword.arg is not None}
-                inspect.signature(found).bind(*node.args, **given)
-        except (ImportError, AttributeError, TypeError) as error:
-            problems.append(f"{dotted}: {error}")
+            bad = call_problems(node, found, values) if isinstance(node, ast.Call) else []
+        except (ImportError, AttributeError) as error:
+            bad = [str(error)]
+        problems += [f"{dotted}: {problem}" for problem in bad]
     return list(dict.fromkeys(problems))
 
 
@@ -269,7 +338,7 @@ def python_problems(block: Block, names: dict[str, str]) -> list[str]:
 
 def page_problems(name: str, text: str) -> list[str]:
     """What is wrong with the samples of a page, each with its line."""
-    problems, names = [], {}
+    problems, names, values = [], {}, {}
     for block in blocks_of(text):
         if block.comment.startswith("unchecked:"):
             if len(block.comment.split()) < 4:
@@ -280,7 +349,7 @@ def page_problems(name: str, text: str) -> list[str]:
         elif block.language in SHELL:
             bad = shell_problems(block)
         elif block.language in PYTHON:
-            bad = python_problems(block, names)
+            bad = python_problems(block, names, values)
         elif block.language.startswith("{") or block.language == "text":  # other directives of the site hold no sample
             bad = []
         else:
@@ -346,7 +415,17 @@ def test_samples_of_the_page_agree_with_the_code(name):
         ("```python\nfrom nucleate.training.run import fitt\n```\n", "fitt"),
         ("```python\nimport nucleate\nnucleate.find('Si8')\n```\n", "find"),
         ("```python\nimport nucleate\nnucleate.search('Si8', calls=3)\n```\n", "calls"),
+        ("```python\nfrom nucleate.training.run import fit\nfit('a.xyz', 'fit', modl='a2a')\n```\n", "modl"),
+        ("```python\nfrom nucleate.training.run import fit\nfit('a.xyz', 'fit', on_event=print)\n```\n", "on_event"),
+        ("```python\nfrom nucleate.electrons import api\napi.sample('al', cutof=300)\n```\n", "cutof"),
+        ("```python\nimport nucleate\nnucleate.search('Si8', settings={'search': {'pools': 3}})\n```\n", "did you mean pool"),
+        (
+            "```python\nfrom nucleate.training.run import fit\nhow = {'stepz': 3}\n```\nThen:\n```python\nfit('a.xyz', 'fit', how)\n```\n",
+            "stepz",
+        ),
         ("```python\nif True\n```\n", "expected ':'"),
+        ("```{code-cell} ipython3\n:tags: [hide-input]\n\nimport nucleate\nnucleate.find('Si8')\n```\n", "find"),
+        ("```{code-cell} ipython3\n---\ntags: [hide-input]\n---\nimport nucleate\nnucleate.find('Si8')\n```\n", "find"),
         ("```\nnothing\n```\n", "language"),
         ("<!-- unchecked: later -->\n```toml\n[x]\n```\n", "say why"),
     ],
