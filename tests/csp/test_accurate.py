@@ -1,5 +1,6 @@
 """Accurate energies of the lowest polymorphs: which are calculated, which are relaxed again, and how they are ranked."""
 
+import numpy as np
 import pytest
 from ase.build import bulk
 
@@ -10,7 +11,9 @@ from nucleate.csp.run_data import unresolved
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import ReferenceFailed
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
+from nucleate.reference.base import Label
 from nucleate.relax.settings import RelaxSettings
+from nucleate.report.terminal import accurate_line
 
 SETTINGS = RelaxSettings(fmax=0.02, smax=0.1, max_steps=40, patience=40, pressure=0.0)
 EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")
@@ -60,7 +63,9 @@ def test_energies_at_the_standard_geometry_and_relaxations_where_the_order_chang
     assert [p.accurate for p in pair] == pytest.approx(energies, abs=1e-9)
 
 
-def test_a_failed_calculation_leaves_the_standard_energy(tmp_path):
+def test_one_failed_calculation_keeps_the_order_of_the_search(tmp_path):
+    """Otherwise the polymorph without an accurate energy would be listed after those that have one."""
+
     class Fails:
         name, surrogate = "fails", True
 
@@ -71,13 +76,17 @@ def test_a_failed_calculation_leaves_the_standard_energy(tmp_path):
             return None
 
         def label(self, atoms):
-            raise ReferenceFailed("out of memory")
+            if atoms.get_volume() < 47:
+                raise ReferenceFailed("out of memory")
+            return Label(-1.0, np.zeros((len(atoms), 3)), np.zeros(6))
 
-    pair = [polymorph(0.0), polymorph(0.01, atoms=bulk("Cu", a=3.7))]
+    pair = [polymorph(0.0, atoms=bulk("Cu", a=3.6)), polymorph(0.01, atoms=bulk("Cu", a=5.8))]
     with Dispatcher(Fails(), Ledger(tmp_path / "accurate.db"), workers=0) as dispatcher:
         cost = rank_accurately(pair, dispatcher, SETTINGS, 0.003)
-    assert (cost["calls"], cost["failed"], cost["relaxed"]) == (2, 2, 0)
+    assert (cost["calls"], cost["failed"], cost["relaxed"], cost["ranked"]) == (2, 1, 0, False)
     assert [p.accurate for p in pair] == [None, None]
+    assert [p.energy for p in LoopState(polymorphs=pair).ranking()] == [0.0, 0.01]
+    assert accurate_line(cost).startswith("1 of 2 calculations")
 
 
 def test_which_references_have_an_accurate_preset():

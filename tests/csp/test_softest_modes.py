@@ -105,6 +105,15 @@ def test_a_budget_that_ends_leaves_polymorphs_unchecked(tmp_path, model):
     assert dispatcher.calls() <= dispatcher.budget
 
 
+def test_a_polymorph_of_an_older_folder_stays_unchecked_without_a_budget(tmp_path, model):
+    """Its k-points are not known, so that its label may not be in the ledger under the same settings."""
+    dispatcher = Dispatcher(make_reference(EMT), Ledger(tmp_path / "old.db"), workers=0, budget=0)
+    polymorph = Polymorph(FCC, FCC, 0.0, 0.0, 0.0, "Fm-3m", 225, 0.0, "p1", 1, 1, 0)
+    assert SoftestModeCheck(dispatcher, 0.0).run([polymorph], model, 1) == []
+    assert polymorph.check == "unchecked"
+    assert dispatcher.calls() == 0
+
+
 def test_modes_are_orthonormal_and_move_no_centre_of_mass(model):
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.05, seed=1)

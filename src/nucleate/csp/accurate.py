@@ -34,22 +34,27 @@ def rank_accurately(polymorphs: list[Polymorph], dispatcher: Dispatcher, setting
     """Calculate the accurate energies of polymorphs.
 
     Args:
-        polymorphs: polymorphs, whose `accurate` is set (eV/atom).
+        polymorphs: polymorphs, whose `accurate` is set (eV/atom). If one of the single points fails, none is set, because energies of
+            both kinds cannot be ordered together.
         dispatcher: runs the accurate reference, with a ledger of its own.
         settings: settings of the relaxations, with the pressure (GPa).
         resolution: difference in eV/atom below which two polymorphs are degenerate.
 
     Returns:
-        `calls`, `failed`, `core_seconds` and `relaxed` (number of polymorphs that were relaxed again).
+        `calls`, `failed`, `core_seconds`, `relaxed` (number of polymorphs that were relaxed again) and `ranked` (whether the accurate
+        energies decide the order).
     """
     answers = dispatcher.label_many([polymorph.atoms for polymorph in polymorphs], "accurate", 0)
-    for polymorph, answer in zip(polymorphs, answers, strict=True):
-        polymorph.accurate = enthalpy_per_atom(polymorph.atoms, answer, settings.pressure) if isinstance(answer, Label) else None
+    labels = [answer if isinstance(answer, Label) else None for answer in answers]
+    ranked = all(label is not None for label in labels)
+    for polymorph, label in zip(polymorphs, labels, strict=True):
+        polymorph.accurate = enthalpy_per_atom(polymorph.atoms, label, settings.pressure) if ranked and label is not None else None
     again = reordered(polymorphs, resolution)
     for polymorph in again:
         try:
             (end,) = relax([polymorph.atoms], ReferencePotential(dispatcher, "accurate", 0), settings)
-            polymorph.accurate = end.energy_per_atom
+            if end.stop == "converged":
+                polymorph.accurate = end.energy_per_atom
         except (ReferenceFailed, BudgetExhausted):
             # The single point remains the accurate energy.
             continue
@@ -59,6 +64,7 @@ def rank_accurately(polymorphs: list[Polymorph], dispatcher: Dispatcher, setting
         "failed": sum(row.label is None for row in rows),
         "core_seconds": sum(row.core_seconds for row in rows),
         "relaxed": len(again),
+        "ranked": ranked,
     }
 
 

@@ -119,6 +119,7 @@ class RankedAccurately(LoggedEvent):
         failed: Number of failed ones.
         core_seconds: Core time in s.
         relaxed: Number of polymorphs that were relaxed again because their order changed.
+        ranked: Whether the accurate energies decide the order; False if a single point failed.
     """
 
     kind: ClassVar[str] = "accurate"
@@ -126,6 +127,7 @@ class RankedAccurately(LoggedEvent):
     failed: int
     core_seconds: float
     relaxed: int
+    ranked: bool
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,7 @@ class SavedAccurate(_Saved):
     failed: Count
     core_seconds: Finite
     relaxed: Count
+    ranked: bool = True
 
 
 class SavedState(_Saved):

@@ -167,6 +167,8 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
 
 def accurate_line(accurate: dict[str, Any]) -> str:
     """Return a line with the cost of the accurate energies."""
+    if not accurate.get("ranked", True):
+        return f"{accurate['failed']} of {accurate['calls']} calculations with the preset accurate failed: the order is that of the search"
     text = f"order of the lowest polymorphs from {accurate['calls']} calculations with the preset accurate"
     if accurate["relaxed"]:
         text += f", {accurate['relaxed']} polymorphs relaxed again"
