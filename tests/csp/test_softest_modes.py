@@ -88,7 +88,7 @@ def test_bcc_copper_is_a_saddle_and_leads_to_fcc(dispatcher, model):
     assert state.ranking()[-1] is polymorph
 
 
-def test_a_committee_that_is_wrong_does_not_make_a_minimum(dispatcher, model):
+def test_the_reference_decides_on_the_modes_of_a_wrong_committee(dispatcher, model):
     """Other modes are then displaced; the reference decides on them, whatever sign the committee predicts."""
     _, polymorph = confirmed(FCC, dispatcher, model)
     (check,) = SoftestModeCheck(dispatcher, 0.0).run([polymorph], Wrong(model), 1)
