@@ -9,8 +9,9 @@ from nucleate.crystals import CrystalBatch
 from nucleate.csp.events import RoundDone
 from nucleate.csp.run_folder import RunFolder
 from nucleate.errors import BadInput
+from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential
+from nucleate.potentials.prior import PriorPotential
 
 SMALL = {
     "a2a": {"hidden": [8], "radial_bins": 6, "angular_bins": 2, "angle_bins": 2},
@@ -73,7 +74,7 @@ def test_a_search_on_a_prior(tmp_path):
     result = api.search("Cu2", settings=settings(prior="chgnet", members=2, radial=4, channels=4, hidden=8), out=tmp_path / "run")
     model, _ = load_potential(sorted((tmp_path / "run" / "models").glob("*.safetensors"))[-1])
     assert isinstance(model, CorrectedPotential)
-    assert model.prior.name == "chgnet"
+    assert model.base.name == "chgnet"
     assert result.calls == len({line for line in (tmp_path / "run" / "prior.jsonl").read_text().splitlines()})
 
 

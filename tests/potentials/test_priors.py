@@ -11,9 +11,10 @@ from ase.io import write
 
 from nucleate.crystals import CrystalBatch
 from nucleate.errors import BadInput, MissingDependency
+from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential
+from nucleate.potentials.prior import PriorPotential
 from nucleate.potentials.validate import validate_potential
 from nucleate.reference.surrogates import SurrogateReference
 from nucleate.training.data import read_data

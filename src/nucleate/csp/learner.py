@@ -11,8 +11,9 @@ from ase import Atoms
 
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.potentials.base import Potential, check_species
+from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential, save_committee
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential
+from nucleate.potentials.prior import PriorPotential
 from nucleate.potentials.registry import CLASSES, Learned, Trainable, make_model
 from nucleate.potentials.soap_krr import SoapKrrSettings
 from nucleate.progress import Progress, silent

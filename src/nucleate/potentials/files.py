@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,17 @@ from safetensors.torch import save
 
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.files import write_whole
-from nucleate.persist.tensors import Whole, check_version, read_tensor_file
+from nucleate.persist.tensors import TensorFile, Whole, check_version, read_tensor_file
 from nucleate.persist.text import from_json, stated
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential, prior_digest
+from nucleate.potentials.base import check_species
+from nucleate.potentials.corrected import CorrectedPotential
+from nucleate.potentials.prior import PriorPotential, prior_digest
 from nucleate.potentials.registry import CLASSES, Learned, family_settings
 
-VERSION = 2
-"""Newest version of model files; committees of version 1 use tanh as activation."""
+VERSION = 3
+"""Newest version of model files. Committees of version 1 use tanh as activation; a file of version 3 also contains a base."""
+BASE = "base."
+"""Prefix of the tensors of the committee that the model corrects."""
 FORMAT = "nucleate-potential"
 FIRST_FORMAT = "nucleate-manybody"
 """Format of older files, which do not name a family."""
@@ -37,6 +42,9 @@ class _Header(BaseModel):
     sigma_factor: float = Field(gt=0, allow_inf_nan=False)
     prior: str | None = Field(None, max_length=4096)
     prior_digest: str = Field("", max_length=200)
+    base_family: str | None = None
+    base_species: str = Field("", max_length=2000)
+    base_settings: str = Field("", max_length=10**6)
 
 
 def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
@@ -52,7 +60,9 @@ class _Species(BaseModel):
     species: Annotated[tuple[Annotated[Whole, Field(ge=1, le=118)], ...], Field(min_length=1), AfterValidator(_ascending)]
 
 
-def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, prior: str | None = None) -> None:
+def save_committee(
+    path: Path | str, model: Learned, sigma_factor: float = 1.0, prior: str | None = None, base: Learned | None = None
+) -> None:
     """Write a potential of any family to a model file, atomically.
 
     Args:
@@ -60,6 +70,7 @@ def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, 
         model: the potential; for a corrected potential its correction.
         sigma_factor: calibration factor of the standard deviation.
         prior: name of the prior that the model corrects, if there is one.
+        base: committee that the model corrects, if there is one; it is part of the file.
 
     Raises:
         StorageFailed: the file could not be written.
@@ -68,7 +79,7 @@ def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, 
     header = {
         "format": FORMAT,
         "family": model.family,
-        "version": str(VERSION),
+        "version": "2" if base is None else str(VERSION),
         "species": json.dumps(model.species),
         "settings": model.settings.model_dump_json(),
         "sigma_factor": repr(float(sigma_factor)),
@@ -76,6 +87,9 @@ def save_committee(path: Path | str, model: Learned, sigma_factor: float = 1.0, 
     if prior is not None:
         header |= {"prior": prior, "prior_digest": prior_digest(prior)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if base is not None:
+        header |= {"base_family": base.family, "base_species": json.dumps(base.species), "base_settings": base.settings.model_dump_json()}
+        tensors |= {BASE + name: value.detach().cpu().contiguous() for name, value in base.state_dict().items()}
     write_whole(path, save(tensors, metadata=header))
 
 
@@ -92,23 +106,39 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
     version = file.metadata.get("version", "")
     check_version(int(version) if re.fullmatch(r"[0-9]{1,6}", version) else None, VERSION, path)
     header = stated(_Header, file.metadata, f"{path}: header")
-    species = stated(_Species, {"species": from_json(header.species, f"{path}: header, species")}, f"{path}: header").species
-    options = from_json(header.settings, f"{path}: header, settings")
-    if not isinstance(options, dict):
-        raise BadInput(f"{path}: header: settings must be a table of keys and values; the file is damaged")
-    if header.version == 1 and header.family == "manybody":
-        options["activation"] = "tanh"
-    try:
-        settings = family_settings(header.family, options)
-    except BadInput as error:
-        raise BadInput(f"{path}: header: {quoted(str(error), 120)}") from None
-    kind = CLASSES[header.family]
-    model: Learned = file.fill(lambda: kind.for_tensors(species, settings, file.tensors, str(path)), learned=kind.chosen_tensors)
-    model.check_tensors(str(path))
+    if header.base_family is None:
+        model, base = _model(file, header.family, header.species, header.settings, header.version), None
+    else:
+        own = {name: tensor for name, tensor in file.tensors.items() if not name.startswith(BASE)}
+        other = {name.removeprefix(BASE): tensor for name, tensor in file.tensors.items() if name.startswith(BASE)}
+        model = _model(replace(file, tensors=own), header.family, header.species, header.settings, header.version)
+        base = _model(replace(file, tensors=other), header.base_family, header.base_species, header.base_settings, header.version)
+        check_species(base.species, model.species)
     factor = header.sigma_factor
+    if base is not None:
+        return CorrectedPotential(base, model), factor
     if header.prior is None:
         return model, factor
     prior = PriorPotential(header.prior)
     if prior_digest(prior.name) != header.prior_digest:
         raise BadInput(f"{path}: the file of the prior '{prior.name}' has changed since training; restore it, or train again")
     return CorrectedPotential(prior, model), factor
+
+
+def _model(file: TensorFile, family: str, species_text: str, settings_text: str, version: int) -> Learned:
+    """Return the model of the tensors and header entries of a file."""
+    path = file.path
+    species = stated(_Species, {"species": from_json(species_text, f"{path}: header, species")}, f"{path}: header").species
+    options = from_json(settings_text, f"{path}: header, settings")
+    if not isinstance(options, dict):
+        raise BadInput(f"{path}: header: settings must be a table of keys and values; the file is damaged")
+    if version == 1 and family == "manybody":
+        options["activation"] = "tanh"
+    try:
+        settings = family_settings(family, options)
+    except BadInput as error:
+        raise BadInput(f"{path}: header: {quoted(str(error), 120)}") from None
+    kind = CLASSES[family]
+    model: Learned = file.fill(lambda: kind.for_tensors(species, settings, file.tensors, str(path)), learned=kind.chosen_tensors)
+    model.check_tensors(str(path))
+    return model

@@ -22,7 +22,6 @@ from nucleate.crystals.neighbours import Edges
 from nucleate.crystals.strain import full_from_voigt
 from nucleate.errors import BadInput, ReferenceFailed, quoted
 from nucleate.potentials.base import Prediction, check_input
-from nucleate.potentials.registry import Learned
 from nucleate.reference.base import Label
 from nucleate.reference.surrogates import SurrogateReference, mace_calculator
 
@@ -113,40 +112,3 @@ class PriorPotential:
             return self._reference.label(atoms)
         except ReferenceFailed:
             return Label(float("nan"), np.full((len(atoms), 3), np.nan), np.full(6, np.nan))
-
-
-class CorrectedPotential:
-    """Sum of a prior and a learned correction.
-
-    Args:
-        prior: a pretrained potential.
-        correction: a trained model, whose committee axis is that of the sum.
-    """
-
-    def __init__(self, prior: PriorPotential, correction: Learned):
-        self.prior = prior
-        self.correction = correction
-        self.cutoff = max(self.prior.cutoff, correction.cutoff)
-        self.species = correction.species
-
-    @property
-    def learned(self) -> Learned:
-        """The correction."""
-        return self.correction
-
-    @property
-    def prior_name(self) -> str:
-        """Name of the prior."""
-        return self.prior.name
-
-    def layout(self, batch: CrystalBatch, edges: Edges) -> Any:
-        """Return the tables of the correction; see `Potential`."""
-        return self.correction.layout(batch, edges)
-
-    def energy_forces_stress(
-        self, batch: CrystalBatch, edges: Edges | None = None, layout: Any = None, mean_forces: bool = False
-    ) -> Prediction:
-        """Return the sum of prior and correction; see `Potential`."""
-        learned = self.correction.energy_forces_stress(batch, edges, layout, mean_forces)
-        prior = self.prior.energy_forces_stress(batch)
-        return Prediction(learned.energy + prior.energy, learned.forces + prior.forces, learned.stress + prior.stress, learned.deviation)

@@ -1,4 +1,4 @@
-"""Labels minus the predictions of a prior, which are the target of a correction."""
+"""Labels minus the predictions of a prior or of another potential, which are the target of a correction."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.errors import BadInput
 from nucleate.persist.files import append_line, read_lines
+from nucleate.potentials.base import Potential
 from nucleate.potentials.prior import PriorPotential, prior_digest
 from nucleate.progress import Progress, Step, silent
 from nucleate.training.labelled import LabelledStructure
+
+BATCH = 32
+"""Number of structures evaluated at a time."""
 
 
 class PriorAnswers:
@@ -53,15 +57,7 @@ class PriorAnswers:
                 if leave_out:
                     continue
                 raise BadInput(f"{item.where}: the prior '{self.prior.name}' cannot evaluate the structure; remove the row")
-            left.append(
-                replace(
-                    item,
-                    before=item,
-                    energy=item.energy - answer["energy"],
-                    forces=None if item.forces is None else item.forces - np.array(answer["forces"]),
-                    stress=None if item.stress is None else item.stress - np.array(answer["stress"]),
-                )
-            )
+            left.append(_minus(item, answer["energy"], np.array(answer["forces"]), np.array(answer["stress"])))
             progress(Step(f"evaluating {self.prior.name}", k + 1, len(data)))
         return left
 
@@ -80,3 +76,27 @@ class PriorAnswers:
                 append_line(self.path, line)
             self._known[key] = line
         return self._known[key]
+
+
+def minus_potential(data: Sequence[LabelledStructure], potential: Potential) -> list[LabelledStructure]:
+    """Return the data with the mean energies, forces and stresses of a potential subtracted from the labels."""
+    left = []
+    for first in range(0, len(data), BATCH):
+        part = data[first : first + BATCH]
+        batch = CrystalBatch.from_atoms([item.atoms for item in part])
+        mean = potential.energy_forces_stress(batch).mean()
+        forces = np.split(mean.forces[0].double().numpy(), np.cumsum(batch.counts.numpy())[:-1])
+        stress = voigt_from_full(mean.stress[0].double()).numpy()
+        left += [_minus(item, float(mean.energy[0, k]), forces[k], stress[k]) for k, item in enumerate(part)]
+    return left
+
+
+def _minus(item: LabelledStructure, energy: float, forces: np.ndarray, stress: np.ndarray) -> LabelledStructure:
+    """Return a structure with an energy, forces and a stress subtracted from its labels."""
+    return replace(
+        item,
+        before=item.labels,
+        energy=item.energy - energy,
+        forces=None if item.forces is None else item.forces - forces,
+        stress=None if item.stress is None else item.stress - stress,
+    )
