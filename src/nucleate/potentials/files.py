@@ -14,7 +14,7 @@ from nucleate.errors import BadInput, quoted
 from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import Whole, check_version, read_tensor_file
 from nucleate.persist.text import from_json, stated
-from nucleate.potentials.prior import CorrectedPotential, PriorPotential, prior_digest
+from nucleate.potentials.prior import CorrectedPotential, PriorPotential, check_prior, prior_digest
 from nucleate.potentials.registry import CLASSES, Learned, family_settings
 
 VERSION = 2
@@ -108,7 +108,8 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
     factor = header.sigma_factor
     if header.prior is None:
         return model, factor
-    prior = PriorPotential(header.prior)
-    if prior_digest(prior.name) != header.prior_digest:
-        raise BadInput(f"{path}: the file of the prior '{prior.name}' has changed since training; restore it, or train again")
-    return CorrectedPotential(prior, model), factor
+    check_prior(header.prior)
+    # Compared before the file is opened, because a MACE file is unpickled.
+    if prior_digest(header.prior) != header.prior_digest:
+        raise BadInput(f"{path}: the file of the prior '{quoted(header.prior)}' has changed since training; restore it, or train again")
+    return CorrectedPotential(PriorPotential(header.prior), model), factor
