@@ -29,6 +29,7 @@ from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml
 from nucleate.potentials.prior import resolved_prior
+from nucleate.pretrained import title_of
 from nucleate.processes.interrupts import check, listening
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
@@ -242,7 +243,9 @@ def resume(
 def what_starts(settings: RunSettings) -> str:
     """Return the programs and files outside nucleate that a search with these settings runs or loads."""
     reference = settings.reference
-    engine = {"gpaw": "GPAW", "espresso": "Quantum ESPRESSO", "vasp": "VASP", "cp2k": "CP2K"}.get(reference.engine, reference.engine)
+    engine = {"gpaw": "GPAW", "espresso": "Quantum ESPRESSO", "vasp": "VASP", "cp2k": "CP2K"}.get(
+        reference.engine, title_of(reference.engine)
+    )
     if reference.engine == "ase":
         text = f"the Python module of the calculator {quoted(reference.calculator)}"
     elif reference.command is not None:

@@ -108,6 +108,27 @@ def test_options_out_of_range(tiny):
     assert "reference.engine" in refusal("search", "Cu2", "--reference", "gpaww")
 
 
+@pytest.mark.parametrize("option", ["--reference", "--prior"])
+def test_unknown_pretrained_potentials(option, tmp_path, tiny):
+    out = tmp_path / "run"
+    message = refusal("search", "Cu2", "--settings", tiny, option, "7net-1", "--out", out)
+    assert "7net-l3i5" in message
+    assert not out.exists()
+
+
+def test_elements_that_a_pretrained_potential_was_not_trained_for(tmp_path, tiny):
+    pytest.importorskip("sevenn")
+    out, path = tmp_path / "run", tmp_path / "po.cif"
+    assert "Po" in refusal("search", "Po2", "--reference", "7net-0", "--out", out)
+    assert "Yb" in refusal("search", "Yb2", "--settings", tiny, "--prior", "7net-mf-0:R2SCAN", "--out", out)
+    assert not out.exists()
+    ase.io.write(path, bulk("Po", "sc", a=3.35))
+    assert "Po" in refusal("relax", path, "--reference", "7net-l3i5")
+    benchmark = ("benchmark", "search", "--system", "Si8", "--baseline-cells", 1)
+    assert "choose another" in refusal(*benchmark, "--reference", "SEVENNET", "--pretrained", "7net-0")
+    assert "7net-l3i5" in refusal(*benchmark, "--reference", "7net-0", "--pretrained", "gpaw")
+
+
 def test_an_unknown_option_is_named():
     result = run.invoke(app, ["search", "Cu2", "--poool", "3"])
     assert result.exit_code == 2

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from nucleate.crystals import CrystalBatch
 from nucleate.errors import BadInput, MissingDependency
 from nucleate.potentials.corrected import CorrectedPotential
-from nucleate.potentials.files import load_potential
+from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
-from nucleate.potentials.prior import PriorPotential
+from nucleate.potentials.prior import PriorPotential, pretrained_potential
 from nucleate.potentials.validate import validate_potential
+from nucleate.pretrained import PRETRAINED, check_name, same_model
 from nucleate.reference.surrogates import SurrogateReference
 from nucleate.training.data import read_data
 from nucleate.training.run import evaluate, fit
@@ -28,12 +30,12 @@ def salt(make_crystal):
 
 
 def needs(name):
-    pytest.importorskip({"chgnet": "chgnet", "sevennet": "sevenn"}[name])
+    pytest.importorskip(PRETRAINED[name].package)
 
 
-@pytest.mark.parametrize(("name", "rtol"), [("chgnet", 2e-4), ("sevennet", 5e-3)])
+@pytest.mark.parametrize(("name", "rtol"), [("chgnet", 2e-4), ("chgnet:r2scan", 2e-4), ("sevennet", 5e-3), ("7net-mf-0:R2SCAN", 2e-2)])
 def test_priors_keep_the_contract(name, rtol, salt):
-    """7net-0 was trained without parity: its forces on a crystal and its mirror image differ by some meV/Å."""
+    """7net was trained without parity: its forces on a crystal and its mirror image differ by some meV/Å."""
     needs(name)
     # Single precision: its noise is divided by the step of the differences.
     validate_potential(PriorPotential(name), salt, rtol=rtol, difference_rtol=2e-2, step=2e-2)
@@ -150,3 +152,73 @@ def test_what_is_no_mace_model(tmp_path):
     (tmp_path / "noise").write_bytes(b"noise")
     with pytest.raises(BadInput, match="not a MACE model"):
         PriorPotential(f"mace:{tmp_path / 'noise'}")
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        ("CHGNet", "chgnet"),
+        ("CHGNET:R2SCAN", "chgnet:r2scan"),
+        ("7net-0", "sevennet"),
+        ("7Net-L3i5", "7net-l3i5"),
+        ("7net-mf-0:pbe", "7net-mf-0:PBE"),
+        ("MACE:Model.model", "mace:Model.model"),
+    ],
+)
+def test_names_are_read_without_case(given, recorded):
+    assert check_name(given) == recorded
+
+
+@pytest.mark.parametrize("name", ["chgnet:0.2", "7net-mf-0", "7net-mf-0:SCAN", "mace", "mace:", "ase:ase.calculators.lj:LennardJones", ""])
+def test_other_names_are_refused_with_the_list(name):
+    with pytest.raises(BadInput, match="7net-l3i5") as caught:
+        check_name(name, "prior")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_model_under_two_names():
+    assert same_model("7net-0", "sevennet")
+    assert same_model("ase:sevenn.calculator:SevenNetCalculator", "7net-l3i5")
+    assert not same_model("chgnet", "chgnet:r2scan")
+    assert not same_model("7net-mf-0:PBE", "7net-mf-0:R2SCAN")
+    assert not same_model("ase:ase.calculators.emt:EMT", "chgnet")
+
+
+def test_a_teacher_is_checked_before_it_is_used():
+    with pytest.raises(BadInput, match="teacher"):
+        pretrained_potential("gpaw", (14,))
+    needs("sevennet")
+    with pytest.raises(BadInput, match="both '7net-0'"):
+        pretrained_potential("7net-0", (14,), "sevennet")
+    with pytest.raises(BadInput, match="Yb"):
+        pretrained_potential("7net-mf-0:r2scan", (8, 70))
+    assert pretrained_potential("7net-mf-0:pbe", (8, 70), "7net-mf-0:R2SCAN").name == "7net-mf-0:PBE"
+
+
+def test_a_calculator_is_a_teacher_and_not_a_prior(tmp_path):
+    """A model file records its prior, and opening one must not import what it names."""
+    teacher = pretrained_potential("ASE:ase.calculators.emt:EMT", (29,), "chgnet")
+    crystals = [bulk("Cu", cubic=True), bulk("Cu", a=3.7)]
+    for seed, atoms in enumerate(crystals):
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+    said = teacher.energy_forces_stress(CrystalBatch.from_atoms(crystals))
+    np.testing.assert_allclose(said.energy[0], [atoms.get_potential_energy() for atoms in crystals])
+    np.testing.assert_allclose(said.forces[0], np.concatenate([atoms.get_forces() for atoms in crystals]), atol=1e-9)
+    np.testing.assert_allclose(said.stress[0], [atoms.get_stress(voigt=False) for atoms in crystals], atol=1e-9)
+    with pytest.raises(BadInput, match="no class"):
+        pretrained_potential("ase:ase.calculators.emt:ETM", (29,))
+    with pytest.raises(BadInput, match="unknown prior"):
+        fit(tmp_path / "none.extxyz", tmp_path / "fit", prior="ase:ase.calculators.emt:EMT")
+    model = SchNet((29,), SchNetSettings(members=1, features=4, interactions=1, radial=4))
+    save_committee(tmp_path / "model.safetensors", model, prior="ase:ase.calculators.emt:EMT")
+    with pytest.raises(BadInput, match="unknown prior"):
+        load_potential(tmp_path / "model.safetensors")
+
+
+def test_a_model_file_of_an_earlier_version_knows_7net_0_as_sevennet(tmp_path):
+    needs("sevennet")
+    model = SchNet((11, 17), SchNetSettings(members=1, features=4, interactions=1, radial=4))
+    save_committee(tmp_path / "model.safetensors", model, prior="sevennet")
+    potential, _ = load_potential(tmp_path / "model.safetensors")
+    assert potential.prior_name == PriorPotential("7net-0").name

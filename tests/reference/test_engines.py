@@ -7,6 +7,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator
 
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
+from nucleate.pretrained import PRETRAINED
 from nucleate.reference import ReferenceSettings, make_reference
 from nucleate.reference.base import K_POINTS
 from nucleate.reference.kpoints import OWN_VECTORS, KGrid
@@ -34,9 +35,9 @@ def finite_differences(reference, atoms, step=0.01):
     return force, (energies[0] - energies[1]) / (2 * step * atoms.get_volume())
 
 
-@pytest.mark.parametrize("name", ["chgnet", "sevennet"])
+@pytest.mark.parametrize("name", PRETRAINED)
 def test_surrogate_forces_and_stress_are_derivatives_of_its_energy(name):
-    pytest.importorskip({"chgnet": "chgnet", "sevennet": "sevenn"}[name])
+    pytest.importorskip(PRETRAINED[name].package)
     reference = make_reference(settings(engine=name))
     assert reference.surrogate
     atoms = bulk("NaCl", "rocksalt", a=5.5)

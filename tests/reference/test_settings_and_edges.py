@@ -3,6 +3,8 @@
 import contextlib
 import os
 import pickle
+import warnings
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,13 +14,14 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from pydantic import ValidationError
 
-from nucleate.errors import BadInput, RunFolderError
+from nucleate.errors import BadInput, ReferenceFailed, RunFolderError
+from nucleate.pretrained import PRETRAINED
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, content_hash, make_reference
 from tests.reference.fakes import Emt
 
 
 def test_unknown_engine_names_the_choices():
-    with pytest.raises(ValidationError, match="'gpaw', 'espresso', 'vasp'"):
+    with pytest.raises(ValidationError, match=r"gpaw, espresso, vasp.*chgnet"):
         ReferenceSettings(engine="abinit")
 
 
@@ -89,20 +92,82 @@ def test_atom_without_neighbours_has_no_force(name, capfd):
     assert (out, err) == ("", "")
 
 
-def test_chgnet_numbers_are_those_of_its_own_calculator():
-    pytest.importorskip("chgnet")
-    from chgnet.model.dynamics import CHGNetCalculator
+def own_calculator(name):
+    """The calculator of the package itself."""
+    known = PRETRAINED[name]
+    pytest.importorskip(known.package)
+    with contextlib.redirect_stdout(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if known.package == "chgnet":
+            from chgnet.model import CHGNet
+            from chgnet.model.dynamics import CHGNetCalculator
 
-    with contextlib.redirect_stdout(None):
-        calculator = CHGNetCalculator(use_device="cpu")
+            return CHGNetCalculator(CHGNet.load(**known.loader, use_device="cpu", verbose=False), use_device="cpu")
+        from sevenn.calculator import SevenNetCalculator
+
+        return SevenNetCalculator(**known.loader, device="cpu")
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_numbers_are_those_of_the_own_calculator(name):
+    calculator = own_calculator(name)
+    reference = make_reference(ReferenceSettings(engine=name))
     for seed, atoms in enumerate([bulk("NaCl", "rocksalt", 5.5), bulk("Si", a=5.43, cubic=True)]):
         atoms.rattle(0.1, seed=seed)
         atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.05 * np.random.default_rng(seed).normal(size=(3, 3))), scale_atoms=True)
-        label = make_reference(ReferenceSettings(engine="chgnet")).label(atoms)
+        label = reference.label(atoms)
         atoms.calc = calculator
-        assert label.energy == pytest.approx(float(atoms.get_potential_energy()), abs=1e-5)
+        assert label.energy == pytest.approx(float(atoms.get_potential_energy()), abs=1e-5 * len(atoms))
         np.testing.assert_allclose(label.forces, atoms.get_forces(), atol=1e-4)
         np.testing.assert_allclose(label.stress, atoms.get_stress(), atol=1e-5)
+
+
+def test_models_of_one_family_are_different_surfaces():
+    """The two heads of 7net-mf-0, and CHGNet with the weights of both functionals."""
+    pytest.importorskip("chgnet")
+    pytest.importorskip("sevenn")
+    atoms = bulk("NaCl", "rocksalt", 5.6)
+    for family in (("chgnet", "chgnet:r2scan"), ("7net-mf-0:PBE", "7net-mf-0:R2SCAN"), ("sevennet", "7net-l3i5")):
+        one, other = (make_reference(ReferenceSettings(engine=name)).label(atoms).energy for name in family)
+        assert abs(one - other) > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name, known in PRETRAINED.items() if known.package == "sevenn"])
+def test_elements_and_cutoff_of_the_table_are_those_of_the_checkpoint(name):
+    calculator = own_calculator(name)
+    known = PRETRAINED[name]
+    assert known.cutoff == calculator.cutoff
+    if known.functional == "r2SCAN":
+        # The head has no reference energy for an element that its data do not contain.
+        shift = calculator.model.state_dict()["rescale_atomic_energy.shift"][calculator.model.modal_map["R2SCAN"]]
+        assert set(known.elements) == {z for z, row in calculator.type_map.items() if shift[row] != 0}
+    else:
+        assert set(known.elements) == set(calculator.type_map)
+
+
+def test_elements_of_the_r2scan_weights_are_those_that_were_trained():
+    """The embeddings of other elements are those of the PBE weights from which the training started."""
+    model = pytest.importorskip("chgnet.model").CHGNet
+    before, after = (
+        model.load(**PRETRAINED[name].loader, use_device="cpu", verbose=False).atom_embedding.embedding.weight.detach().numpy()
+        for name in ("chgnet", "chgnet:r2scan")
+    )
+    assert set(PRETRAINED["chgnet:r2scan"].elements) == {z + 1 for z in np.flatnonzero(np.abs(after - before).max(axis=1) > 1e-4)}
+
+
+@pytest.mark.parametrize("name", ["7net-0", "7NET-0", "sevennet", "SevenNet"])
+def test_earlier_ledgers_know_7net_0_under_every_name(name):
+    """Labels are found by the hash of structure and settings, which ledgers of earlier versions contain with the name sevennet."""
+    pytest.importorskip("sevenn")
+    reference = make_reference(ReferenceSettings(engine=name))
+    assert reference.name == "sevennet"
+    assert reference.settings() == {"engine": "sevennet", "version": version("sevenn")}
+
+
+def test_an_element_that_a_surrogate_does_not_know_fails():
+    pytest.importorskip("sevenn")
+    with pytest.raises(ReferenceFailed, match="Po"):
+        make_reference(ReferenceSettings(engine="7net-0")).label(bulk("Po", "sc", a=3.35))
 
 
 @pytest.mark.parametrize("name", ["chgnet", "sevennet"])

@@ -29,8 +29,11 @@ from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
 from nucleate.fingerprints.power_spectrum import distinct
 from nucleate.persist.files import write_whole
+from nucleate.potentials.prior import pretrained_potential
+from nucleate.pretrained import check_elements
 from nucleate.processes.workers import become_worker
 from nucleate.progress import Event, Progress, silent
+from nucleate.reference import make_reference
 
 SHARES = {"random_symmetric": 1.0, "random_p1": 0.0}
 """Fraction of symmetric candidates in each random-search baseline."""
@@ -132,13 +135,13 @@ def benchmark(
 
     Args:
         system: formula.
-        reference: engine of the reference.
+        reference: engine of the reference, or the name of a pretrained potential.
         seeds: random seeds; one search is run for each.
         budget: largest number of calls of a search.
         overrides: settings of the search, as in run.toml.
         baseline_cells: number of cells relaxed for each random-search baseline, and by the pretrained potential.
         ablation: whether to search also with P1 candidates only; together with the baselines this separates generation and learning.
-        pretrained: surrogate that relaxes cells, which are then confirmed on the reference in order of their energies.
+        pretrained: pretrained potential that relaxes cells, which are then confirmed on the reference in order of their energies.
         workers: number of processes.
         out: folder of the finished units; None does not store them.
         progress: called with a `UnitDone` when a search or random cell finishes.
@@ -150,12 +153,11 @@ def benchmark(
 
     Raises:
         BadInput: a setting is wrong, the ground state of the system is not known, `out` contains results of other settings, or the
-            pretrained potential is the reference itself.
+            pretrained potential is unknown, does not know an element or is the reference itself.
+        MissingDependency: a package of the reference or of the pretrained potential is not installed.
     """
     if pretrained is not None and not baseline_cells:
         raise BadInput("--pretrained relaxes the cells of the baselines; give --baseline-cells as well")
-    if pretrained == reference:
-        raise BadInput(f"--pretrained {pretrained} is the reference itself; choose another potential")
     variants = {"nucleate": overrides or {}}
     if ablation:
         plain = json.loads(json.dumps(overrides or {}))
@@ -163,13 +165,18 @@ def benchmark(
         variants["nucleate_p1"] = plain
     settings = {name: [trial_settings(system, reference, seed, budget, given) for seed in seeds] for name, given in variants.items()}
     base = trial_settings(system, reference, 0, budget, overrides or {})
-    with dispatching(base.reference) as dispatcher:
+    reference = base.reference.engine
+    standard = make_reference(base.reference)
+    check_elements(standard.name, base.species)
+    if pretrained is not None:
+        pretrained = pretrained_potential(pretrained, base.species, standard.name, "pretrained potential").name
+    with dispatching(standard) as dispatcher:
         target = relaxed_target(system, dispatcher, base.pressure, target_file, lowest)
         reference_settings = dispatcher.reference.settings()
     resolved = base.model_dump(mode="json")
     aim = {"energy": round(target.energy, 6), "space_group": target.symbol, "lowest": round(target.lowest, 6)}
     head = {"nucleate": version("nucleate"), "system": system, "reference": reference_settings, "settings": resolved, "target": aim}
-    results = Results(None if out is None else out / f"{system}-{reference}.jsonl", head)
+    results = Results(None if out is None else out / f"{system}-{reference.replace(':', '-')}.jsonl", head)
     report: dict[str, Any] = {
         "system": system,
         "reference": reference,

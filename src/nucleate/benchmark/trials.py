@@ -30,7 +30,8 @@ from nucleate.errors import BudgetExhausted, ReferenceFailed
 from nucleate.fingerprints.matching import symmetrised
 from nucleate.generate import make_generator
 from nucleate.persist.toml import to_toml
-from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
+from nucleate.reference import Dispatcher, Ledger, Reference, make_reference
+from nucleate.reference.surrogates import pretrained_reference
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
@@ -157,7 +158,7 @@ def confirm_trial(settings: RunSettings, atoms: Atoms, target: Target) -> CellRe
     relaxed as well, and kept unless its energy is higher.
     """
     warnings.simplefilter("ignore")
-    with dispatching(settings.reference) as dispatcher:
+    with dispatching(make_reference(settings.reference)) as dispatcher:
         hit = low = False
         try:
             end = _relaxed(atoms, dispatcher, settings)
@@ -190,7 +191,7 @@ def _relaxed(atoms: Atoms, dispatcher: Dispatcher, settings: RunSettings) -> Rel
 def pretrained_trial(settings: RunSettings, potential: str, seed: int) -> PretrainedCell:
     """Relax one random symmetric candidate on a pretrained potential, without reference calls."""
     warnings.simplefilter("ignore")
-    with dispatching(ReferenceSettings.model_validate({"engine": potential})) as dispatcher:
+    with dispatching(pretrained_reference(potential)) as dispatcher:
         try:
             (end,) = relax([_random_cell(settings, seed, 1.0)], ReferencePotential(dispatcher, "relax", 0), _converged(settings))
         except ReferenceFailed:
@@ -214,8 +215,8 @@ def _random_cell(settings: RunSettings, seed: int, share: float) -> Atoms:
 
 
 @contextmanager
-def dispatching(settings: ReferenceSettings) -> Iterator[Dispatcher]:
+def dispatching(reference: Reference) -> Iterator[Dispatcher]:
     """Context that provides a dispatcher with a temporary ledger."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.db")
-        yield Dispatcher(make_reference(settings), ledger)
+        yield Dispatcher(reference, ledger)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nucleate.cli.common import AsJson, SettingsFile, print_json
+from nucleate.pretrained import NAMES, PRETRAINED, canonical_name
 
 
 def register(app: typer.Typer) -> None:
@@ -19,14 +20,18 @@ def register(app: typer.Typer) -> None:
 
 def benchmark_search(
     system: Annotated[str, typer.Option(help="Formula with a known ground state, such as Si8.")],
-    reference: Annotated[str, typer.Option(help="Reference engine.")] = "chgnet",
+    reference: Annotated[str, typer.Option(help=f"Reference engine, or a pretrained potential: {NAMES}.")] = "chgnet",
     seeds: Annotated[int, typer.Option(min=1, help="Number of searches, each with its own seed.")] = 10,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first search.")] = 0,
     budget: Annotated[int, typer.Option(min=1, help="Largest number of reference calls of a search.")] = 1000,
     baseline_cells: Annotated[int, typer.Option(min=0, help="Number of random cells relaxed for each baseline.")] = 0,
     ablation: Annotated[bool, typer.Option("--ablation", help="Run searches without symmetric candidates as well.")] = False,
     pretrained: Annotated[
-        str | None, typer.Option(help="Pretrained potential that relaxes the random cells before the reference confirms the lowest.")
+        str | None,
+        typer.Option(
+            help=f"Pretrained potential that relaxes the random cells before the reference confirms the lowest: {NAMES}, mace:FILE or "
+            "ase:MODULE:CLASS."
+        ),
     ] = None,
     target: Annotated[
         Path | None, typer.Option(help="Structure file of the crystal to find; default: the known ground state of the formula.")
@@ -46,7 +51,7 @@ def benchmark_search(
     from nucleate.report.terminal import show_benchmark, surrogate_warning
 
     overrides = {} if settings is None else read_settings(settings)
-    if not as_json and reference in ("chgnet", "sevennet"):
+    if not as_json and canonical_name(reference) in PRETRAINED:
         typer.echo(surrogate_warning(reference))
 
     def show_unit(event: Event, /) -> None:

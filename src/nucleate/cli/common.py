@@ -13,8 +13,17 @@ from typing import Annotated, Any
 
 import typer
 
+from nucleate.pretrained import NAMES
+
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with settings; options override it. See: nucleate settings.")]
-Engine = Annotated[str | None, typer.Option("--reference", help="Reference engine: gpaw, espresso, vasp, cp2k, ase, chgnet or sevennet.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        help=f"Reference engine: gpaw, espresso, vasp, cp2k, ase, or a surrogate for tests: {NAMES}.",
+    ),
+]
+Prior = Annotated[str | None, typer.Option(help=f"Pretrained potential to correct: {NAMES} or mace:FILE.")]
 Preset = Annotated[str | None, typer.Option(help="Accuracy of the reference: fast, standard or accurate.")]
 Pressure = Annotated[float | None, typer.Option(help="External pressure, GPa.")]
 Workers = Annotated[int | None, typer.Option(help="Number of simultaneous reference calculations.")]

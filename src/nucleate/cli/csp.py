@@ -15,6 +15,7 @@ from nucleate.cli.common import (
     Engine,
     Preset,
     Pressure,
+    Prior,
     Quiet,
     SettingsFile,
     Workers,
@@ -47,7 +48,7 @@ def search(
     model: Annotated[
         str | None, typer.Option(help="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
     ] = None,
-    prior: Annotated[str | None, typer.Option(help="Pretrained potential to correct: chgnet, sevennet or mace:FILE.")] = None,
+    prior: Prior = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,

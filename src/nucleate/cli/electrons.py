@@ -11,6 +11,7 @@ import typer
 
 from nucleate.cli.common import AsJson, Quiet, print_json
 from nucleate.errors import BadInput, quoted
+from nucleate.pretrained import NAMES
 
 Data = Annotated[list[Path], typer.Argument(help="Folders with sampled snapshots.")]
 
@@ -40,7 +41,7 @@ def sample(
     phase: Annotated[str | None, typer.Option(help="Phase: solid or liquid.")] = None,
     volume: Annotated[float | None, typer.Option(help="Volume per atom in Å³; default: that of the crystal.")] = None,
     snapshots: Annotated[int | None, typer.Option(help="Number of snapshots.")] = None,
-    potential: Annotated[str | None, typer.Option(help="Potential for molecular dynamics: emt, chgnet, sevennet, or a model file.")] = None,
+    potential: Annotated[str | None, typer.Option(help=f"Potential for the dynamics: emt, {NAMES}, mace:FILE, or a model file.")] = None,
     cutoff: Annotated[float | None, typer.Option(help="Plane-wave cutoff in eV.")] = None,
     k_spacing: Annotated[float | None, typer.Option(help="k-point spacing in 1/Å.")] = None,
     low: Annotated[float | None, typer.Option(help="Lowest energy of the LDOS grid in eV.")] = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, print_json
+from nucleate.cli.common import AsJson, Prior, print_json
 from nucleate.errors import BadInput
 from nucleate.progress import Event
 from nucleate.training.events import CurvePoint, Evaluated, Steered, TrainingFinished, TrainingResumed, TrainingStarted
@@ -38,7 +38,7 @@ def train(
         str | None, typer.Option(help="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
     ] = None,
     settings: SettingsFile = None,
-    prior: Annotated[str | None, typer.Option(help="Pretrained potential to correct: chgnet, sevennet or mace:FILE.")] = None,
+    prior: Prior = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Number of optimiser steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Random seed of weights, split and minibatches.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validation data, in place of a split of the training data.")] = None,

@@ -10,12 +10,13 @@ import torch
 from ase import Atoms
 
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
-from nucleate.potentials.base import Potential, check_species
+from nucleate.potentials.base import Potential
 from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import PriorPotential
 from nucleate.potentials.registry import CLASSES, Learned, Trainable, make_model
 from nucleate.potentials.soap_krr import SoapKrrSettings
+from nucleate.pretrained import check_elements
 from nucleate.progress import Progress, silent
 from nucleate.reference.base import Label, Reference
 from nucleate.training.batches import LabelledSet
@@ -63,7 +64,7 @@ class Learner:
         self.left_out = 0
         # A model that cannot be built must raise its error here, before reference calls are made.
         if self.prior is not None:
-            check_species(self.prior.prior.species, species)
+            check_elements(self.prior.prior.name, species, self.prior.prior.species)
         if not CLASSES[model.family].closed_form:
             make_model(model.family, species, self.options, seed, torch.float32)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.toml import Line
-from nucleate.potentials.prior import PRIORS, check_prior
+from nucleate.potentials.prior import check_prior
 from nucleate.potentials.registry import SETTINGS, family_settings
 from nucleate.potentials.settings import ModelSettings
-from nucleate.reference.surrogates import PACKAGES
+from nucleate.pretrained import NAMES, canonical_name, same_model, shown_name
 
 SHARED = ("members", "wall_fraction", "wall_strength")
 """Settings that the many-body committee shares with all networks."""
@@ -22,9 +22,12 @@ class SearchModelSettings(ModelSettings):
 
     family: Line = Field("manybody", description="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of a family other than manybody.")
-    prior: Line | None = Field(
-        None, description="Pretrained potential to which the learned one is a correction: chgnet, sevennet or mace:FILE."
-    )
+    prior: Line | None = Field(None, description=f"Pretrained potential to which the learned one is a correction: {NAMES} or mace:FILE.")
+
+    @field_validator("prior")
+    @classmethod
+    def _canonical(cls, value: str | None) -> str | None:
+        return None if value is None else canonical_name(value)
 
     def family_options(self) -> BaseModel:
         """Return the settings of the family.
@@ -51,5 +54,5 @@ class SearchModelSettings(ModelSettings):
 def refuse_own_prior(prior: str, reference: str, calculator: str | None = None) -> None:
     """Raise `BadInput` for an unknown prior, or one that is the same model as the reference."""
     check_prior(prior)
-    if prior == reference or (prior in PRIORS and calculator is not None and calculator.split(".")[0] == PACKAGES[prior]):
-        raise BadInput(f"model.prior and the reference are both '{prior}'; choose another prior")
+    if same_model(prior, reference) or (calculator is not None and same_model(prior, f"ase:{calculator}")):
+        raise BadInput(f"model.prior and the reference are both '{shown_name(prior)}'; choose another prior")

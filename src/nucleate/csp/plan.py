@@ -10,6 +10,7 @@ from nucleate.csp.learner import Learner
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
 from nucleate.generate import MixtureGenerator, make_generator
+from nucleate.pretrained import check_elements
 from nucleate.reference.base import Reference
 from nucleate.reference.build import WITHOUT_EFFECT, make_reference
 
@@ -75,9 +76,11 @@ def check_start(plan: Plan) -> None:
     """Check the settings that only a new search uses; a resumed one takes models and structures from its folder.
 
     Raises:
-        BadInput: model, prior and reference contradict each other, or a file of structures does not fit the formula or the pool.
+        BadInput: model, prior and reference contradict each other, a pretrained potential was not trained for an element, or a file of
+            structures does not fit the formula or the pool.
         MissingDependency: a package that the prior needs is not installed.
     """
+    check_elements(plan.reference.name, plan.settings.species)
     plan.learner()
     own, pool = plan.generator(with_seeds=True).seeds, plan.settings.search.pool
     if own is not None and own.left > pool:

@@ -24,10 +24,9 @@ from nucleate.fingerprints.matching import standard_cell
 from nucleate.persist.json_data import SCHEMA, finite
 from nucleate.persist.locks import is_locked
 from nucleate.persist.toml import read_settings
+from nucleate.pretrained import PRETRAINED
 from nucleate.reference.build import WITHOUT_EFFECT
 from nucleate.reference.ledger import LedgerRow, database_errors
-
-SURROGATES = ("chgnet", "sevennet")
 
 
 @dataclass
@@ -102,7 +101,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
         state = folder.loop_state() or LoopState()
         rows = list(folder.ledger.rows())
         engine = settings.reference.engine
-        reference = folder.reference() or SavedReference(name=engine, surrogate=engine in SURROGATES)
+        reference = folder.reference() or SavedReference(name=engine, surrogate=engine in PRETRAINED)
         known = {(round(p.energy, 9), p.calls) for p in state.polymorphs}
         pending = {(round(event.energy, 9), event.calls): event for event in folder.polymorph_events() if event.round > state.round}
     return RunData(

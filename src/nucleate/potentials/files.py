@@ -17,7 +17,7 @@ from nucleate.persist.tensors import TensorFile, Whole, check_version, read_tens
 from nucleate.persist.text import from_json, stated
 from nucleate.potentials.base import check_species
 from nucleate.potentials.corrected import CorrectedPotential
-from nucleate.potentials.prior import PriorPotential, prior_digest
+from nucleate.potentials.prior import PriorPotential, check_prior, prior_digest
 from nucleate.potentials.registry import CLASSES, Learned, family_settings
 
 VERSION = 3
@@ -119,10 +119,11 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
         return CorrectedPotential(base, model), factor
     if header.prior is None:
         return model, factor
-    prior = PriorPotential(header.prior)
-    if prior_digest(prior.name) != header.prior_digest:
-        raise BadInput(f"{path}: the file of the prior '{prior.name}' has changed since training; restore it, or train again")
-    return CorrectedPotential(prior, model), factor
+    check_prior(header.prior)
+    # Compared before the file is opened, because a MACE file is unpickled.
+    if prior_digest(header.prior) != header.prior_digest:
+        raise BadInput(f"{path}: the file of the prior '{quoted(header.prior)}' has changed since training; restore it, or train again")
+    return CorrectedPotential(PriorPotential(header.prior), model), factor
 
 
 def _model(file: TensorFile, family: str, species_text: str, settings_text: str, version: int) -> Learned:

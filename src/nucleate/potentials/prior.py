@@ -9,6 +9,7 @@ changed.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,51 @@ from torch import Tensor
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
 from nucleate.crystals.strain import full_from_voigt
-from nucleate.errors import BadInput, ReferenceFailed, quoted
-from nucleate.potentials.base import Prediction, check_input
+from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.potentials.base import Prediction
+from nucleate.pretrained import PRETRAINED, canonical_name, check_elements, check_name, same_model, shown_name
 from nucleate.reference.base import Label
-from nucleate.reference.surrogates import SurrogateReference, mace_calculator
+from nucleate.reference.surrogates import mace_calculator, pretrained_reference
 
-PRIORS = {"chgnet": (6.0, 94), "sevennet": (5.0, 89)}
-"""Cutoff radius (Å) and largest atomic number of each prior."""
+LIST_CUTOFF = 1.0
+"""Cutoff radius (Å) of a calculator that finds its own neighbours; it only keeps the lists of the callers short."""
 
 
 def check_prior(name: str) -> None:
-    """Raise `BadInput` unless `name` is the name of a prior."""
-    kind, _, file = name.partition(":")
-    if name not in PRIORS and not (kind == "mace" and file):
-        raise BadInput(f"unknown prior '{quoted(name)}'; choose {', '.join(PRIORS)} or mace:FILE")
+    """Raise `BadInput` unless `name` is the name of a prior.
+
+    An ASE calculator is not accepted: model files record their prior, and opening one must not import a module that the file names.
+    """
+    check_name(name, "prior")
 
 
 def resolved_prior(name: str) -> str:
-    """Return the name with the absolute path of its file."""
+    """Return the canonical name, with the absolute path of its file."""
+    name = canonical_name(name)
     kind, _, file = name.partition(":")
     return f"mace:{Path(file).expanduser().resolve()}" if kind == "mace" and file else name
+
+
+def pretrained_potential(name: str, species: Iterable[int], reference: str | None = None, role: str = "teacher") -> PriorPotential:
+    """Return a pretrained potential, after all checks that do not need an evaluation; its weights are loaded at the first evaluation.
+
+    Args:
+        name: name of a pretrained potential, `mace:FILE` (the only one that is loaded here), or `ase:MODULE:CLASS`.
+        species: atomic numbers of the structures to evaluate.
+        reference: name of the reference, which must not be the same model; None: it is not compared.
+        role: what the potential is used for, for messages.
+
+    Raises:
+        BadInput: the name is unknown, the file does not exist or is not a MACE model, an element is not supported, or the potential is the
+            reference itself.
+        MissingDependency: the package is not installed.
+    """
+    name = resolved_prior(check_name(name, role, calculators=True))
+    if reference is not None and same_model(name, reference):
+        raise BadInput(f"the {role} and the reference are both '{shown_name(name)}'; choose another {role}")
+    potential = PriorPotential(name)
+    check_elements(name, species, potential.species)
+    return potential
 
 
 def prior_digest(name: str) -> str:
@@ -58,12 +84,12 @@ def prior_digest(name: str) -> str:
 
 
 class PriorPotential:
-    """CHGNet, 7net-0 or a MACE model as a `Potential`, evaluated one structure at a time.
+    """A pretrained potential as a `Potential`, evaluated one structure at a time.
 
-    7net-0 is not parity invariant: its forces on a crystal and its mirror image differ by some meV/Å.
+    The SevenNet models are not parity invariant: their forces on a crystal and its mirror image differ by some meV/Å.
 
     Args:
-        name: `chgnet`, `sevennet` or `mace:FILE`.
+        name: name of a pretrained potential, `mace:FILE`, or `ase:MODULE:CLASS` (any element, since calculators do not list theirs).
 
     Raises:
         BadInput: the name is unknown, or the file is not a MACE model.
@@ -71,15 +97,16 @@ class PriorPotential:
     """
 
     def __init__(self, name: str):
-        check_prior(name)
-        self.name = name
-        self._reference = SurrogateReference(name)
+        self.name = check_name(name, calculators=True)
+        self._reference = pretrained_reference(self.name)
+        self.cutoff: float
         self.species: tuple[int, ...]
-        if name in PRIORS:
-            self.cutoff, last = PRIORS[name]
-            self.species = tuple(range(1, last + 1))
+        if self.name in PRETRAINED:
+            self.cutoff, self.species = PRETRAINED[self.name].cutoff, PRETRAINED[self.name].elements
+        elif self.name.startswith("ase:"):
+            self.cutoff, self.species = LIST_CUTOFF, tuple(range(1, 119))
         else:
-            calculator = mace_calculator(name.partition(":")[2])
+            calculator = mace_calculator(self.name.partition(":")[2])
             self.cutoff = float(calculator.r_max)
             self.species = tuple(int(z) for z in calculator.z_table.zs)
 
@@ -96,7 +123,7 @@ class PriorPotential:
         Raises:
             BadInput: the batch contains an element that the prior does not support.
         """
-        check_input(self.species, self.cutoff, batch, None)
+        check_elements(self.name, batch.numbers.unique().tolist(), self.species)
         labels = [self._label(atoms) for atoms in batch.to_atoms()]
 
         def tensor(values: list[Any]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nucleate.errors import BadInput
+from nucleate.pretrained import PRETRAINED
 from nucleate.reference.base import Reference
 from nucleate.reference.settings import ReferenceSettings
 
@@ -14,8 +15,7 @@ WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "vasp": ("pseudopotentials", "calculator"),
     "cp2k": ("pseudopotentials", "pseudo_dir", "calculator"),
     "ase": (*_FILES, *_DFT),
-    "chgnet": (*_FILES, *_DFT, "calculator", "magnetic_moments", "parameters"),
-    "sevennet": (*_FILES, *_DFT, "calculator", "magnetic_moments", "parameters"),
+    **{name: (*_FILES, *_DFT, "calculator", "magnetic_moments", "parameters") for name in PRETRAINED},
 }
 """Settings that have no effect on an engine; setting them is an error, so that no setting is silently ignored."""
 
@@ -35,7 +35,7 @@ def make_reference(settings: ReferenceSettings) -> Reference:
         from nucleate.reference.gpaw import GPAWReference
 
         return GPAWReference(settings)
-    if settings.engine in ("chgnet", "sevennet"):
+    if settings.engine in PRETRAINED:
         from nucleate.reference.surrogates import SurrogateReference
 
         return SurrogateReference(settings.engine)

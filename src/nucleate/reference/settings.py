@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.errors import quoted
 from nucleate.persist.toml import Line
+from nucleate.pretrained import NAMES, PRETRAINED, canonical_name
 
+ENGINES = ("gpaw", "espresso", "vasp", "cp2k", "ase")
+"""Engines of a reference beside the pretrained potentials."""
 Moment = Annotated[float, Field(ge=-20, le=20)]
 
 
@@ -19,8 +22,9 @@ class ReferenceSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    engine: Literal["gpaw", "espresso", "vasp", "cp2k", "ase", "chgnet", "sevennet"] = Field(
-        "gpaw", description="Engine of the reference. chgnet and sevennet are surrogates that replace a reference in tests."
+    engine: Line = Field(
+        "gpaw",
+        description=f"Engine of the reference: {', '.join(ENGINES)}, or a pretrained potential as a surrogate in tests: {NAMES}.",
     )
     preset: Literal["fast", "standard", "accurate"] = Field(
         "standard", description="Preset of cutoff, k-points and smearing, which depend on the elements."
@@ -50,6 +54,16 @@ class ReferenceSettings(BaseModel):
     pseudo_dir: Line | None = Field(None, description="Folder of the pseudopotential files (espresso).")
     calculator: Line | None = Field(None, description="ASE calculator as 'module:Class' (ase).")
     parameters: dict[str, Any] = Field(default_factory=dict, description="Further keywords, passed to the calculator unchanged.")
+
+    @field_validator("engine")
+    @classmethod
+    def _of_the_list(cls, value: str) -> str:
+        name = canonical_name(value)
+        if name in PRETRAINED:
+            return name
+        if value.lower() not in ENGINES:
+            raise ValueError(f"choose {', '.join(ENGINES)}, {NAMES}")
+        return value.lower()
 
     @field_validator("magnetic_moments", "pseudopotentials")
     @classmethod

@@ -1,8 +1,6 @@
-"""Pretrained potentials as surrogates of a reference, for tests and benchmarks.
+"""Evaluation of pretrained potentials, which are surrogates of a reference in tests and benchmarks.
 
-CHGNet: B. Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi 10.1038/s42256-023-00716-3.
-7net-0: Y. Park et al., J. Chem. Theory Comput. 20, 4857 (2024), doi 10.1021/acs.jctc.4c00190.
-MACE: I. Batatia et al., NeurIPS 2022, arXiv:2206.07697.
+`nucleate.pretrained` lists their names and sources. MACE: I. Batatia et al., NeurIPS 2022, arXiv:2206.07697.
 """
 
 from __future__ import annotations
@@ -14,23 +12,23 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from nucleate.errors import BadInput, MissingDependency, ReferenceFailed
-from nucleate.reference.base import Label
+from nucleate.errors import BadInput, MissingDependency, ReferenceFailed, quoted
+from nucleate.pretrained import PRETRAINED, check_elements, check_installed, check_name
+from nucleate.reference.base import Label, Reference
+from nucleate.reference.settings import ReferenceSettings
 
 Evaluate = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray]]
 """Energy (eV), forces (n_atoms, 3) in eV/Å and stress (3, 3) or (6,) in eV/Å³ of a structure."""
 
 
-def _load_chgnet() -> Evaluate:
-    """Return CHGNet with one backward pass, where its own calculator takes two that both keep the graph for second derivatives.
+def _load_chgnet(**loader: Any) -> Evaluate:
+    """Return a CHGNet with one backward pass, where its own calculator takes two that both keep the graph for second derivatives.
 
     The results are those of `CHGNetCalculator` to single precision, in half the time.
     """
@@ -38,7 +36,7 @@ def _load_chgnet() -> Evaluate:
     from chgnet.model import CHGNet
     from pymatgen.core import Lattice, Structure
 
-    model = CHGNet.load(verbose=False, use_device="cpu").eval().requires_grad_(False)
+    model = CHGNet.load(**loader, verbose=False, use_device="cpu").eval().requires_grad_(False)
     # An atom without neighbours has the energy of a free atom and no force, so the warning is not needed.
     model.graph_converter.set_isolated_atom_response("ignore")
 
@@ -59,11 +57,11 @@ def _load_chgnet() -> Evaluate:
     return evaluate
 
 
-def _load_sevennet() -> Evaluate:
-    """Return 7net-0 with its own calculator."""
+def _load_sevennet(**loader: Any) -> Evaluate:
+    """Return a SevenNet model with its own calculator."""
     from sevenn.calculator import SevenNetCalculator
 
-    calculator = SevenNetCalculator("7net-0", device="cpu")
+    calculator = SevenNetCalculator(**loader, device="cpu")
 
     def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
         calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
@@ -80,10 +78,10 @@ def mace_calculator(file: str) -> Any:
     A MACE model file is a pickled module, so opening it can run code. Only files that the user names are opened.
 
     Raises:
+        MissingDependency: MACE is not installed.
         BadInput: the file does not exist or is not a MACE model.
     """
-    if not Path(file).is_file():
-        raise BadInput(f"mace:{file}: no such model file; write mace:FILE with a model trained by mace_run_train or downloaded")
+    check_installed(f"mace:{file}")
     with _quiet():
         from mace.calculators import MACECalculator
 
@@ -113,39 +111,57 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@lru_cache(maxsize=4)
+_LOADERS: dict[str, Callable[..., Evaluate]] = {"chgnet": _load_chgnet, "sevenn": _load_sevennet}
+
+
+@lru_cache(maxsize=8)
 def _load(name: str) -> Evaluate:
     """Load a potential, once per process."""
-    kind, _, file = name.partition(":")
     with _quiet():
-        if kind == "mace":
-            return _load_mace(file)
-        return _load_chgnet() if kind == "chgnet" else _load_sevennet()
+        if name not in PRETRAINED:
+            return _load_mace(name.partition(":")[2])
+        known = PRETRAINED[name]
+        return _LOADERS[known.package](**known.loader)
 
 
-PACKAGES = {"chgnet": "chgnet", "sevennet": "sevenn", "mace": "mace"}
-EXTRAS = {"mace": "mace"}
-"""Extra that installs a package, if it is not `surrogates`; mace-torch and sevenn need different versions of e3nn."""
+def pretrained_reference(name: str) -> Reference:
+    """Return a pretrained potential with the interface of a reference; it is loaded at its first evaluation.
+
+    Args:
+        name: name of a pretrained potential, `mace:FILE`, or `ase:MODULE:CLASS` for an ASE calculator without arguments.
+
+    Raises:
+        BadInput: the name is unknown, the model file does not exist, or the calculator cannot be used.
+        MissingDependency: the package is not installed.
+    """
+    name = check_name(name, calculators=True)
+    if not name.startswith("ase:"):
+        return SurrogateReference(name)
+    from nucleate.reference.engines import AseReference
+
+    try:
+        return AseReference(ReferenceSettings(engine="ase", calculator=name.removeprefix("ase:")))
+    except (BadInput, MissingDependency) as error:
+        raise type(error)(str(error).replace("reference.calculator", quoted(name))) from error
 
 
 class SurrogateReference:
-    """CHGNet, 7net-0 or a MACE model as a reference.
+    """A pretrained potential or a MACE model as a reference.
 
     Args:
-        name: `chgnet`, `sevennet` or `mace:FILE`.
+        name: a name of `nucleate.pretrained`, or `mace:FILE`.
 
     Raises:
+        BadInput: the name is unknown, or the MACE file does not exist.
         MissingDependency: the package is not installed.
     """
 
     surrogate = True
 
     def __init__(self, name: str):
-        self.name = name
-        kind = name.partition(":")[0]
-        if find_spec(PACKAGES[kind]) is None:
-            raise MissingDependency(f"{PACKAGES[kind]} is not installed; run: pip install 'nucleate[{EXTRAS.get(kind, 'surrogates')}]'")
-        self._version = version("mace-torch" if kind == "mace" else PACKAGES[kind])
+        self.name = check_name(name)
+        check_installed(self.name)
+        self._version = version(PRETRAINED[self.name].package if self.name in PRETRAINED else "mace-torch")
 
     def settings(self) -> dict[str, Any]:
         """Return name and version of the potential."""
@@ -158,16 +174,19 @@ class SurrogateReference:
         """Evaluate the potential.
 
         Raises:
-            ReferenceFailed: the package raised an exception, or a result is not finite.
+            ReferenceFailed: the potential does not know an element, the package raised an exception, or a result is not finite.
         """
         started = time.process_time()
         try:
+            check_elements(self.name, atoms.numbers)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 energy, forces, stress = _load(self.name)(atoms)
             if stress.shape == (3, 3):
                 stress = full_3x3_to_voigt_6_stress(stress)
             label = Label(energy, forces, stress, core_seconds=time.process_time() - started)
+        except BadInput as error:
+            raise ReferenceFailed(str(error)) from error
         except Exception as error:  # the packages raise bare exceptions, for instance for isolated atoms
             raise ReferenceFailed(f"{self.name}: {type(error).__name__}: {error}") from error
         if not (np.isfinite(label.energy) and np.isfinite(label.forces).all() and np.isfinite(label.stress).all()):

@@ -23,6 +23,7 @@ from nucleate.crystals.neighbours import Edges
 from nucleate.errors import BadInput, InputNote, ReferenceFailed, quoted
 from nucleate.fingerprints.matching import space_group
 from nucleate.potentials.base import Prediction
+from nucleate.pretrained import check_elements
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference, has_moments
@@ -135,6 +136,7 @@ def relax_on_reference(
         problem = error.errors()[0]
         raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None
     given = reference or make_reference(settings)
+    check_elements(given.name, {int(z) for atoms in frames for z in atoms.numbers})
     if given.surrogate and any(has_moments(atoms) for atoms in frames):
         warnings.warn(InputNote(f"{path}: starting moments are ignored, because {given.name} does not use them"), stacklevel=2)
     workers = settings.workers

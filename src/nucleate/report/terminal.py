@@ -24,13 +24,13 @@ from nucleate.csp.events import (
 )
 from nucleate.csp.run_data import lower_label_text, not_resolved_text
 from nucleate.errors import quoted
+from nucleate.pretrained import title_of
 from nucleate.progress import Event, Note, Step
 
 
 def surrogate_warning(engine: str) -> str:
     """Return the warning that results of a surrogate carry."""
-    name = {"chgnet": "CHGNet", "sevennet": "7net-0"}.get(engine, engine)
-    return f"{quoted(name)} is a surrogate, not a reference: these results are not from first principles"
+    return f"{quoted(title_of(engine))} is a surrogate, not a reference: these results are not from first principles"
 
 
 def plain(text: object) -> str:

@@ -22,6 +22,7 @@ from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput, NucleateError, quoted
 from nucleate.persist.files import write_whole
 from nucleate.persist.toml import read_settings, resolved, validated
+from nucleate.pretrained import PRETRAINED
 from nucleate.progress import Progress, silent
 from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
 from nucleate.reference.build import WITHOUT_EFFECT
@@ -52,7 +53,6 @@ AnyPath = str | PathLike[str]
 Structure = Atoms | AnyPath
 """A structure, or the path of a file that holds one."""
 METHODS = ("collinear", "four-state", "liechtenstein", "tb2j")
-SURROGATES = ("chgnet", "sevennet")
 FORMATS = (".csv", ".out", ".cfg")
 FEW_DECIMALS = 0.02
 """meV; TB2J's format has four decimals, which leave two digits of a coupling of this size."""
@@ -178,7 +178,7 @@ def _energies(
 ) -> Coupled:
     how = validated(MappingSettings, mapping, "options")
     engine = validated(ReferenceSettings, reference, where)
-    if engine.engine in SURROGATES:
+    if engine.engine in PRETRAINED:
         raise BadInput(
             f"{where}: energies of engine {engine.engine} do not depend on magnetic moments; choose an engine that supports spin states"
         )

@@ -15,6 +15,7 @@ from nucleate.errors import BadInput
 from nucleate.persist.files import append_line, read_lines
 from nucleate.potentials.base import Potential
 from nucleate.potentials.prior import PriorPotential, prior_digest
+from nucleate.pretrained import same_model
 from nucleate.progress import Progress, Step, silent
 from nucleate.training.labelled import LabelledStructure
 
@@ -47,7 +48,7 @@ class PriorAnswers:
         Raises:
             BadInput: a structure was labelled by the prior itself, or the prior cannot evaluate it; the message names the row.
         """
-        own = next((item for item in data if item.info.get("reference") == self.prior.name), None)
+        own = next((item for item in data if same_model(str(item.info.get("reference", "")), self.prior.name)), None)
         if own is not None:
             raise BadInput(f"{own.where}: the structure was labelled by the prior '{self.prior.name}' itself; choose another prior")
         left = []

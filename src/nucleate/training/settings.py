@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.persist.toml import Line
+from nucleate.pretrained import NAMES, canonical_name
 from nucleate.training.label_keys import LabelKeys
 
 
@@ -27,9 +28,7 @@ class FitSettings(BaseModel):
 
     model: Line = Field("manybody", description="Family of the potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the family.")
-    prior: Line | None = Field(
-        None, description="Pretrained potential to which the learned one is a correction: chgnet, sevennet or mace:FILE."
-    )
+    prior: Line | None = Field(None, description=f"Pretrained potential to which the learned one is a correction: {NAMES} or mace:FILE.")
     seed: int = Field(0, ge=0, lt=2**63, description="Random seed of weights, split, minibatches and bootstrap.")
     steps: int = Field(2000, ge=1, le=100_000_000, description="Number of optimiser steps.")
     stages: list[Stage] = Field(default_factory=list, max_length=1000, description="Consecutive stages, in place of steps.")
@@ -72,6 +71,11 @@ class FitSettings(BaseModel):
     dtype: Literal["float32", "float64"] = Field("float32", description="Precision of the weights.")
     device: Line = Field("cpu", description="Device of torch: cpu, cuda or another.")
     threads: int = Field(1, ge=1, le=4_096, description="Number of threads.")
+
+    @field_validator("prior")
+    @classmethod
+    def _canonical(cls, value: str | None) -> str | None:
+        return None if value is None else canonical_name(value)
 
     @property
     def all_stages(self) -> list[Stage]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nucleate.crystals.checks import refuse_constraints, refuse_moments
 from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput
+from nucleate.pretrained import NAMES, PRETRAINED, canonical_name
 from nucleate.progress import Progress, Step, silent
 
 MELTING = 3.0
@@ -37,7 +38,7 @@ class DynamicsSettings(BaseModel):
     volume: float | None = Field(None, gt=0, description="Volume per atom in Å³; default: that of the crystal.")
     strain: float = Field(0.0, ge=0, lt=0.2, description="Maximum random strain of each snapshot's cell.")
     snapshots: int = Field(10, ge=1, description="Number of structures.")
-    potential: str = Field("emt", description="Potential: emt, chgnet, sevennet, or a nucleate model file.")
+    potential: str = Field("emt", description=f"Potential: emt, {NAMES}, mace:FILE, or a nucleate model file.")
     step: float = Field(2.0, gt=0, description="Time step in fs.")
     equilibration: int = Field(1000, ge=0, description="Number of steps before the first structure.")
     interval: int = Field(200, ge=1, description="Number of steps between structures.")
@@ -82,12 +83,13 @@ def make_potential(name: str, atoms: Atoms) -> Any:
     if name == "emt":
         unknown = sorted(set(atoms.get_chemical_symbols()) - set(emt_parameters))
         if unknown:
-            raise BadInput(f"emt does not support {', '.join(unknown)}; use --potential sevennet, chgnet, or a trained model")
+            raise BadInput(f"emt does not support {', '.join(unknown)}; use --potential 7net-0, chgnet, or a trained model")
         return EMT()
     from nucleate.potentials.calculator import NucleateCalculator
-    from nucleate.potentials.prior import PRIORS, PriorPotential
+    from nucleate.potentials.prior import pretrained_potential
 
-    return NucleateCalculator(PriorPotential(name) if name in PRIORS else name)
+    known = canonical_name(name) in PRETRAINED or name.lower().startswith("mace:")
+    return NucleateCalculator(pretrained_potential(name, atoms.numbers, role="potential") if known else name)
 
 
 def draw_structures(settings: DynamicsSettings, progress: Progress = silent) -> list[Atoms]:
