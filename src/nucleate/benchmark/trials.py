@@ -76,7 +76,9 @@ def trial_settings(system: str, reference: str, seed: int, budget: int, override
     data = {**json.loads(json.dumps(overrides)), "formula": system, "seed": seed}
     data.setdefault("reference", {})["engine"] = reference
     data.setdefault("search", {}).update(budget=budget, proof=False, check=False, accurate=False)
+    # Several searches run side by side, each in one process.
     data.setdefault("generate", {}).setdefault("workers", 1)
+    data.setdefault("relax", {}).setdefault("workers", 1)
     return settings_from_dict(data, "benchmark settings")
 
 

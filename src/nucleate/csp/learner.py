@@ -10,7 +10,6 @@ import torch
 from ase import Atoms
 
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
-from nucleate.potentials.base import Potential
 from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import PriorPotential
@@ -69,7 +68,7 @@ class Learner:
             make_model(model.family, species, self.options, seed, torch.float32)
 
     @property
-    def potential(self) -> Potential:
+    def potential(self) -> Learned | CorrectedPotential:
         """Current potential, including the prior."""
         assert self._learned is not None
         return self._learned if self.prior is None else CorrectedPotential(self.prior.prior, self._learned)

@@ -12,7 +12,7 @@ from nucleate.errors import BadInput
 from nucleate.generate import MixtureGenerator, make_generator
 from nucleate.pretrained import check_elements
 from nucleate.reference.base import Reference
-from nucleate.reference.build import WITHOUT_EFFECT, make_reference
+from nucleate.reference.build import make_reference, without_effect
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
     if reference is not None:
         return Plan(settings, reference)
     standard = make_reference(settings.reference)
-    if "preset" in WITHOUT_EFFECT[settings.reference.engine]:
+    if "preset" in without_effect(settings.reference.engine):
         return Plan(settings, standard)
     accurate = make_reference(settings.reference.model_copy(update={"preset": "accurate"}))
     return Plan(settings, standard, None if accurate.settings() == standard.settings() else accurate)

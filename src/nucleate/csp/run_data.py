@@ -24,9 +24,9 @@ from nucleate.fingerprints.matching import standard_cell
 from nucleate.persist.json_data import SCHEMA, finite
 from nucleate.persist.locks import is_locked
 from nucleate.persist.toml import read_settings
-from nucleate.pretrained import PRETRAINED
-from nucleate.reference.build import WITHOUT_EFFECT
+from nucleate.reference.build import without_effect
 from nucleate.reference.ledger import LedgerRow, database_errors
+from nucleate.reference.settings import ENGINES
 
 
 @dataclass
@@ -101,7 +101,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
         state = folder.loop_state() or LoopState()
         rows = list(folder.ledger.rows())
         engine = settings.reference.engine
-        reference = folder.reference() or SavedReference(name=engine, surrogate=engine in PRETRAINED)
+        reference = folder.reference() or SavedReference(name=engine, surrogate=engine not in ENGINES)
         known = {(round(p.energy, 9), p.calls) for p in state.polymorphs}
         pending = {(round(event.energy, 9), event.calls): event for event in folder.polymorph_events() if event.round > state.round}
     return RunData(
@@ -246,7 +246,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "reference": {
             "name": run.reference,
             "engine": settings.reference.engine,
-            "preset": None if "preset" in WITHOUT_EFFECT[settings.reference.engine] else settings.reference.preset,
+            "preset": None if "preset" in without_effect(settings.reference.engine) else settings.reference.preset,
             "surrogate": run.surrogate,
         },
         "status": run.status,

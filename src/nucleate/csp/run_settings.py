@@ -27,6 +27,9 @@ class PoolRelaxSettings(RelaxSettings):
     patience: int = Field(
         40, ge=1, le=1_000_000, description="Number of consecutive steps without progress after which a relaxation stops."
     )
+    workers: int | None = Field(
+        None, ge=0, le=4096, description="Number of processes that relax the pool; unset: all available cores; 0 or 1: the search itself."
+    )
 
 
 OF_THE_SEARCH = ("relax.pressure", "relax.sigma_stop")
@@ -42,7 +45,7 @@ class RunSettings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="Random seed; the same seed and settings reproduce the run.")
     pressure: float = Field(0.0, ge=-1e3, le=1e5, description="External pressure, GPa; the search minimises the enthalpy.")
     seeds_from: Line | None = Field(None, description="File of structures to include in the first pool.")
-    threads: int = Field(1, ge=1, le=4096, description="Number of threads for training and for relaxation on the committee.")
+    threads: int = Field(1, ge=1, le=4096, description="Number of threads for training; relaxation uses relax.workers processes.")
     reference: ReferenceSettings = Field(default_factory=ReferenceSettings, description="Reference method.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="Search loop.")
     generate: GenerateSettings = Field(default_factory=GenerateSettings, description="Generators of candidates.")

@@ -24,7 +24,7 @@ class ReferenceSettings(BaseModel):
 
     engine: Line = Field(
         "gpaw",
-        description=f"Engine of the reference: {', '.join(ENGINES)}, or a pretrained potential as a surrogate in tests: {NAMES}.",
+        description=f"Engine of the reference: {', '.join(ENGINES)}, or, as a surrogate in tests, {NAMES} or mace:FILE.",
     )
     preset: Literal["fast", "standard", "accurate"] = Field(
         "standard", description="Preset of cutoff, k-points and smearing, which depend on the elements."
@@ -59,10 +59,10 @@ class ReferenceSettings(BaseModel):
     @classmethod
     def _of_the_list(cls, value: str) -> str:
         name = canonical_name(value)
-        if name in PRETRAINED:
+        if name in PRETRAINED or (name.startswith("mace:") and name != "mace:"):
             return name
         if value.lower() not in ENGINES:
-            raise ValueError(f"choose {', '.join(ENGINES)}, {NAMES}")
+            raise ValueError(f"choose {', '.join(ENGINES)}, {NAMES} or mace:FILE")
         return value.lower()
 
     @field_validator("magnetic_moments", "pseudopotentials")

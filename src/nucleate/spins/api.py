@@ -25,7 +25,7 @@ from nucleate.persist.toml import read_settings, resolved, validated
 from nucleate.pretrained import PRETRAINED
 from nucleate.progress import Progress, silent
 from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
-from nucleate.reference.build import WITHOUT_EFFECT
+from nucleate.reference.build import without_effect
 from nucleate.reference.ledger import ledger_file
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.dft.espresso_tb2j import WannierSettings, wannier_couplings
@@ -182,7 +182,7 @@ def _energies(
         raise BadInput(
             f"{where}: energies of engine {engine.engine} do not depend on magnetic moments; choose an engine that supports spin states"
         )
-    if "smearing" not in {*reference, *WITHOUT_EFFECT[engine.engine]}:
+    if "smearing" not in {*reference, *without_effect(engine.engine)}:
         # All states use the same smearing width, whatever the preset; engines with their own smearing parameters keep them.
         engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
     _make_folder(out)

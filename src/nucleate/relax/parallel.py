@@ -1,0 +1,202 @@
+"""Relaxation of many structures on a learned potential in several processes, which are kept from call to call.
+
+Structures are divided into chunks that depend on the structures alone, so the results do not depend on the number of processes. A process
+takes the next chunk when it has finished one.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Self
+
+from ase import Atoms
+
+from nucleate.potentials.base import Potential
+from nucleate.potentials.corrected import CorrectedPotential
+from nucleate.potentials.prior import PriorPotential
+from nucleate.potentials.registry import Learned
+from nucleate.processes.interrupts import check, listening
+from nucleate.processes.limits import available_cores
+from nucleate.processes.workers import become_worker, interrupts_held
+from nucleate.progress import Event, Progress, Step, silent
+from nucleate.relax.batched import Relaxed, relax
+from nucleate.relax.settings import RelaxSettings
+
+log = logging.getLogger(__name__)
+
+CHUNK_ATOMS = 500
+"""Number of atoms in a chunk: several chunks a core for a usual pool, each large enough that overheads of a batch do not count."""
+WORTH_A_POOL = 300_000
+"""Number of atoms times largest number of steps (some seconds of calculation) above which worker processes are started."""
+
+
+class RelaxPool:
+    """Worker processes that relax structures, each with one thread; they are started by the first large call.
+
+    Args:
+        workers: Number of processes; None for all available cores, or none inside a worker process. With 0 or 1 structures are relaxed in
+            this process.
+    """
+
+    def __init__(self, workers: int | None = None):
+        if workers is None:
+            workers = 1 if multiprocessing.parent_process() is not None else available_cores()
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def relax(
+        self,
+        structures: Sequence[Atoms],
+        potential: Learned | CorrectedPotential,
+        settings: RelaxSettings | None = None,
+        sigma_factor: float = 1.0,
+        progress: Progress = silent,
+    ) -> list[Relaxed]:
+        """Relax structures; see `nucleate.relax.batched.relax`.
+
+        Args:
+            structures: Starting points, any mixture of sizes.
+            potential: A learned potential, alone or as the correction of a prior.
+            settings: See `RelaxSettings`.
+            sigma_factor: Calibration factor of the committee's standard deviation.
+            progress: Called with a `Step` when structures finish.
+
+        Returns:
+            One `Relaxed` per structure, in order.
+
+        Raises:
+            KeyboardInterrupt: There was an interrupt; all workers are ended.
+        """
+        settings = settings or RelaxSettings()
+        chunks = make_chunks(structures, min(CHUNK_ATOMS, settings.capacity))
+        parts: dict[int, list[Relaxed]] = {}
+        with listening():
+            large = settings.max_steps * sum(len(atoms) for atoms in structures) > WORTH_A_POOL
+            if self.workers > 1 and len(chunks) > 1 and large:
+                try:
+                    for k, ends in self._in_processes(chunks, structures, potential, settings, sigma_factor):
+                        parts[k] = ends
+                        progress(Step("relaxing", sum(len(part) for part in parts.values()), len(structures)))
+                except BrokenProcessPool:
+                    # The cause is a script without `if __name__ == '__main__'`, or a worker killed for lack of memory.
+                    log.warning("the worker processes ended early; relaxing in this process")
+                    self.workers = 1
+                except BaseException:
+                    self._end()
+                    raise
+            for k, chunk in enumerate(chunks):
+                if k not in parts:
+                    done = sum(len(part) for part in parts.values())
+                    following = _following(progress, done, len(structures))
+                    parts[k] = relax([structures[i] for i in chunk], potential, settings, sigma_factor, following)
+                    check()
+        results = {i: end for k, chunk in enumerate(chunks) for i, end in zip(chunk, parts[k], strict=True)}
+        return [results[i] for i in range(len(structures))]
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._pool, self._processes = None, []
+
+    def _in_processes(
+        self,
+        chunks: list[list[int]],
+        structures: Sequence[Atoms],
+        potential: Learned | CorrectedPotential,
+        settings: RelaxSettings,
+        sigma_factor: float,
+    ) -> Iterator[tuple[int, list[Relaxed]]]:
+        """Relax chunks in the workers; yield the number and the results of each as it finishes."""
+        # A prior is not sent but loaded by name in each worker: the packages' models are large, and some cannot be pickled. The rest is
+        # sent as bytes, because torch would pass its tensors through shared memory and file descriptors.
+        base = potential.base if isinstance(potential, CorrectedPotential) else None
+        model = pickle.dumps((base.name if isinstance(base, PriorPotential) else base, potential.learned))
+        futures: dict[Future[list[Relaxed]], int] = {}
+        for k, chunk in enumerate(chunks):
+            task = (model, [structures[i] for i in chunk], settings, sigma_factor)
+            futures[self._started().submit(_work, *task)] = k
+        for future in as_completed(futures):
+            check()
+            yield futures[future], future.result()
+
+    def _started(self) -> ProcessPoolExecutor:
+        """Return the pool of running workers."""
+        if self._pool is None:
+            others = set(multiprocessing.active_children())
+            # Processes are spawned, because forking a process with threads (torch, BLAS) can deadlock.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=become_worker, initargs=(os.getpid(),))
+            with interrupts_held():
+                self._pool.submit(int)
+                self._processes = [process for process in multiprocessing.active_children() if process not in others]
+        return self._pool
+
+    def _end(self) -> None:
+        """End the workers without waiting for their current chunks."""
+        for process in self._processes:
+            process.terminate()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool, self._processes = None, []
+
+
+def make_chunks(structures: Sequence[Atoms], atoms: int) -> list[list[int]]:
+    """Divide structures into chunks of similar sizes, the largest structures first.
+
+    Args:
+        structures: The structures.
+        atoms: Largest number of atoms in a chunk of more than one structure.
+
+    Returns:
+        Indices of the structures of each chunk.
+    """
+    chunks: list[list[int]] = []
+    room = 0
+    for k in sorted(range(len(structures)), key=lambda k: -len(structures[k])):
+        if not chunks or len(structures[k]) > room:
+            chunks.append([])
+            room = atoms
+        chunks[-1].append(k)
+        room -= len(structures[k])
+    return chunks
+
+
+def _following(progress: Progress, done: int, total: int) -> Progress:
+    """Return a progress callable that counts structures after the first `done`."""
+
+    def counted(event: Event, /) -> None:
+        progress(Step(event.phase, done + event.done, total) if isinstance(event, Step) else event)
+
+    return counted
+
+
+_model = b""
+_potential: Potential | None = None
+_priors: dict[str, PriorPotential] = {}
+
+
+def _work(model: bytes, structures: list[Atoms], settings: RelaxSettings, sigma_factor: float) -> list[Relaxed]:
+    """Relax a chunk in a worker, which keeps the potential while the model is the same."""
+    global _model, _potential
+    if _potential is None or model != _model:
+        base, learned = pickle.loads(model)
+        if isinstance(base, str):
+            if base not in _priors:
+                _priors[base] = PriorPotential(base)
+            base = _priors[base]
+        _model, _potential = model, learned if base is None else CorrectedPotential(base, learned)
+    return relax(structures, _potential, settings, sigma_factor)
