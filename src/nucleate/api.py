@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from os import PathLike
@@ -19,13 +19,13 @@ from typing import Any
 
 from nucleate.crystals.formula import formula_text
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
-from nucleate.csp.loop import Search
 from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
 from nucleate.csp.result_files import write_structures, write_table
 from nucleate.csp.run_data import RunData, read_run, show_data
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
+from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml
 from nucleate.potentials.prior import resolved_prior
@@ -102,9 +102,17 @@ def resolve_settings(
     # Paths are checked first, because the operating system does not accept null bytes.
     refuse_odd_data(data, source)
     # Relative paths are resolved, because a search may be resumed from another working directory.
-    for table, entry in ((data, "seeds_from"), (data.get("reference"), "pseudo_dir")):
+    teacher = data.get("teacher")
+    places = ((data, "seeds_from"), (data.get("reference"), "pseudo_dir"), (teacher, "labels_settings"), (teacher, "model_from"))
+    for table, entry in places:
         if isinstance(table, dict) and isinstance(table.get(entry), str):
             table[entry] = _resolved_path(table[entry], entry)
+    if isinstance(teacher, dict):
+        if isinstance(teacher.get("labels_from"), list):
+            paths = teacher["labels_from"]
+            teacher["labels_from"] = [_resolved_path(path, "labels_from") if isinstance(path, str) else path for path in paths]
+        if isinstance(teacher.get("name"), str):
+            teacher["name"] = resolved_prior(teacher["name"])
     if isinstance(data.get("model"), dict) and isinstance(data["model"].get("prior"), str):
         data["model"]["prior"] = resolved_prior(data["model"]["prior"])
     return settings_from_dict(data, source)
@@ -135,6 +143,10 @@ def search(
     seeds_from: AnyPath | None = None,
     model: str | None = None,
     prior: str | None = None,
+    teacher: str | None = None,
+    labels_from: Sequence[AnyPath] = (),
+    labels_settings: AnyPath | None = None,
+    model_from: AnyPath | None = None,
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: Executor | None = None,
@@ -155,6 +167,10 @@ def search(
         seeds_from: File of structures to include in the first pool.
         model: Family of the learned potential, such as `a2a`.
         prior: Pretrained potential to correct.
+        teacher: Pretrained potential whose surface is searched before the reference is asked.
+        labels_from: Run folders, ledgers or files of labelled structures that the committee also learns from.
+        labels_settings: TOML file whose table [reference] states the settings of the labels in files.
+        model_from: Model file of a trained committee that the search corrects.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.
         executor: Any `concurrent.futures.Executor`, on which reference calculations run instead of local processes.
@@ -183,11 +199,16 @@ def search(
         seeds_from=None if seeds_from is None else str(seeds_from),
         model__family=model,
         model__prior=prior,
+        teacher__name=teacher,
+        teacher__labels_from=[str(path) for path in labels_from] or None,
+        teacher__labels_settings=None if labels_settings is None else str(labels_settings),
+        teacher__model_from=None if model_from is None else str(model_from),
     )
     given = None if reference is None or isinstance(reference, str) else reference
     plan = prepare(resolved, given)
     # Settings that cannot work are refused before a folder is created.
     check_start(plan)
+    check_known(plan)
     path = Path(out) if out is not None else default_folder(resolved)
     with RunFolder.create(path, to_toml(resolved)) as folder:
         return _run(folder, plan, executor, progress)
@@ -252,7 +273,8 @@ def what_starts(settings: RunSettings) -> str:
         text = f"the command '{quoted(reference.command)}' as {engine}"
     else:
         text = engine
-    return text if settings.model.prior is None else f"{text}, and the pretrained model {quoted(settings.model.prior)}"
+    models = [name for name in (settings.model.prior, settings.teacher.name) if name is not None]
+    return text if not models else f"{text}, and the pretrained model {quoted(models[0])}"
 
 
 def _is_own(path: Path) -> bool:
@@ -299,7 +321,7 @@ def _run(
         progress(EngineStarts(starts))
     try:
         with listening():
-            state = Search(folder, plan, executor, watched).run()
+            state = run_search(folder, plan, executor, watched)
     except BaseException:
         # The error that stopped the search is raised, not one of a file that could not be written after it.
         _try(lambda: write_outputs(folder.path))

@@ -21,11 +21,11 @@ from ase import Atoms
 
 from nucleate.benchmark.targets import HIT_ENERGY, Target
 from nucleate.csp.leads import NEARLY_SYMMETRIC
-from nucleate.csp.loop import Search
 from nucleate.csp.plan import prepare
 from nucleate.csp.records import Polymorph, atoms_to_dict
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
+from nucleate.csp.stages import run_search
 from nucleate.errors import BudgetExhausted, ReferenceFailed
 from nucleate.fingerprints.matching import symmetrised
 from nucleate.generate import make_generator
@@ -98,7 +98,7 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
         return bool(hits)
 
     with tempfile.TemporaryDirectory() as folder, RunFolder.create(Path(folder) / "run", to_toml(settings)) as run:
-        state = Search(run, prepare(settings), ends_search=is_hit).run()
+        state = run_search(run, prepare(settings), ends_search=is_hit)
         calls = run.ledger.count() + repeated(run.ledger, settings.reference.engine)
     energies = sorted(polymorph.energy for polymorph in state.polymorphs)
     return SeedResult(

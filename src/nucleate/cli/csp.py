@@ -26,6 +26,7 @@ from nucleate.cli.common import (
     reader_is_gone,
 )
 from nucleate.errors import BadInput, quoted
+from nucleate.pretrained import NAMES
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +50,17 @@ def search(
         str | None, typer.Option(help="Family of the learned potential: manybody, a2a, molcnn, schnet, painn or soap-krr.")
     ] = None,
     prior: Prior = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help=f"Pretrained potential that is searched before the reference: {NAMES}, mace:FILE or ase:MODULE:CLASS."),
+    ] = None,
+    labels_from: Annotated[
+        list[Path] | None, typer.Option(help="Run folder or file of labelled structures that the committee also learns from; repeatable.")
+    ] = None,
+    labels_settings: Annotated[
+        Path | None, typer.Option(help="TOML file whose [reference] states the settings of the labels in files.")
+    ] = None,
+    model_from: Annotated[Path | None, typer.Option(help="Model file of a trained committee that the search corrects.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
@@ -60,7 +72,9 @@ def search(
     _searching(
         lambda progress: api.search(
             formula, settings=settings, reference=reference, preset=preset, pressure=pressure, budget=budget,
-            top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, workers=workers, out=out, progress=progress,
+            top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, teacher=teacher,
+            labels_from=labels_from or (), labels_settings=labels_settings, model_from=model_from, workers=workers, out=out,
+            progress=progress,
         ),
         quiet, as_json,
     )  # fmt: skip

@@ -36,6 +36,63 @@ class EngineStarts(Event):
 
 
 @dataclass(frozen=True)
+class TeacherBegins(Event):
+    """The search on the teacher begins.
+
+    Attributes:
+        name: Name of the teacher.
+        budget: Largest number of its evaluations.
+    """
+
+    name: str
+    budget: int
+
+
+@dataclass(frozen=True)
+class TeacherDone(LoggedEvent):
+    """The search on the teacher ended; its minima are no results, but structures that the reference labels first.
+
+    Attributes:
+        name: Name of the teacher.
+        evaluations: Number of its evaluations, which are not reference calls.
+        core_seconds: Their core time in s.
+        seconds: Wall time of the search on the teacher in s.
+        minima: Space group and energy on the teacher (eV/atom) of each of its minima, lowest first.
+    """
+
+    kind: ClassVar[str] = "teacher"
+    name: str
+    evaluations: int
+    core_seconds: float
+    seconds: float
+    minima: list[list[Any]]
+
+
+@dataclass(frozen=True)
+class TeacherJudged(LoggedEvent):
+    """The surface of a teacher, of labels or of a model was compared with labels of the reference.
+
+    Attributes:
+        source: Name of the teacher or file.
+        kept: Whether the search keeps it.
+        labels: Number of labels.
+        energy: Error of the energy after a constant shift, eV/atom.
+        force: Error of the forces, eV/Å.
+        stress: Error of the stress times the volume per atom, eV.
+        round: Round of the search.
+    """
+
+    kind: ClassVar[str] = "teacher_judged"
+    source: str
+    kept: bool
+    labels: int
+    energy: float
+    force: float
+    stress: float
+    round: int
+
+
+@dataclass(frozen=True)
 class SearchResumed(LoggedEvent):
     """The search continues after a committed round; `calls` counts reference calls so far."""
 

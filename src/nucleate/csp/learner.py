@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from ase import Atoms
 
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.potentials.corrected import CorrectedPotential
@@ -17,13 +16,13 @@ from nucleate.potentials.registry import CLASSES, Learned, Trainable, make_model
 from nucleate.potentials.soap_krr import SoapKrrSettings
 from nucleate.pretrained import check_elements
 from nucleate.progress import Progress, silent
-from nucleate.reference.base import Label, Reference
+from nucleate.reference.base import Reference
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import solve
-from nucleate.training.data import from_labels
 from nucleate.training.fitting import errors_on, fit_model
+from nucleate.training.labelled import LabelledStructure
 from nucleate.training.loss import Errors
-from nucleate.training.prior import PriorAnswers
+from nucleate.training.prior import PriorAnswers, minus_potential
 from nucleate.training.settings import TrainingSettings
 
 
@@ -39,6 +38,7 @@ class Learner:
         answers: file that stores the predictions of the prior; None does not store them.
 
     Attributes:
+        base: committee of another method that the learned potential corrects; None: there is none.
         left_out: number of labels that the last training did not use, because the prior cannot evaluate their structures.
 
     Raises:
@@ -59,6 +59,7 @@ class Learner:
         if model.prior is not None:
             refuse_own_prior(model.prior, reference.name)
         self.prior = None if model.prior is None else PriorAnswers(PriorPotential(model.prior), answers)
+        self.base: Learned | None = None
         self._learned: Learned | None = None
         self.left_out = 0
         # A model that cannot be built must raise its error here, before reference calls are made.
@@ -69,21 +70,33 @@ class Learner:
 
     @property
     def potential(self) -> Learned | CorrectedPotential:
-        """Current potential, including the prior."""
+        """Current potential, including the prior or base."""
         assert self._learned is not None
-        return self._learned if self.prior is None else CorrectedPotential(self.prior.prior, self._learned)
+        base = self.base if self.prior is None else self.prior.prior
+        return self._learned if base is None else CorrectedPotential(base, self._learned)
 
-    def fit(self, structures: Sequence[Atoms], labels: Sequence[Label], progress: Progress = silent) -> Errors:
+    @property
+    def trained(self) -> bool:
+        """Whether there is a learned potential."""
+        return self._learned is not None
+
+    def set_base(self, base: Learned | None) -> None:
+        """Replace the committee that the learned potential corrects; the next training starts from random weights."""
+        self.base, self._learned = base, None
+
+    def fit(self, labelled: Sequence[LabelledStructure], progress: Progress = silent) -> Errors:
         """Train on all labels, starting from the previous weights if there are any; return the training errors."""
-        data = from_labels(structures, labels)
+        data = list(labelled)
         if self.prior is not None:
             data = self.prior.taken_off(data, leave_out=True)
-        self.left_out = len(structures) - len(data)
+        elif self.base is not None:
+            data = minus_potential(data, self.base)
+        self.left_out = len(labelled) - len(data)
         if CLASSES[self.settings.family].closed_form:
             options = cast(SoapKrrSettings, self.options)
             self._learned = solve(self.species, options, data, self.training.of_round(self.seed, warm=False))
-            labelled = LabelledSet(data, self._learned.cutoff, torch.ones(1, len(data)), "cpu")
-            return errors_on(self._learned, labelled, range(len(data)))
+            prepared = LabelledSet(data, self._learned.cutoff, torch.ones(1, len(data)), "cpu")
+            return errors_on(self._learned, prepared, range(len(data)))
         warm = self._learned is not None
         if self._learned is None:
             self._learned = make_model(self.settings.family, self.species, self.options, self.seed, torch.float32)
@@ -92,9 +105,11 @@ class Learner:
     def save(self, path: Path, sigma_factor: float) -> None:
         """Save the model of a round to a file."""
         assert self._learned is not None
-        save_committee(path, self._learned, sigma_factor, self.settings.prior)
+        save_committee(path, self._learned, sigma_factor, self.settings.prior, self.base)
 
     def load(self, path: Path) -> None:
         """Load the model of a round from a file."""
         potential, _ = load_potential(path)
+        base = potential.base if isinstance(potential, CorrectedPotential) else None
+        self.base = None if isinstance(base, PriorPotential) else base
         self._learned = potential.learned

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ from nucleate.csp.events import (
     RoundDone,
     SearchFinished,
     SearchResumed,
+    TeacherJudged,
 )
+from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.plan import Plan
 from nucleate.csp.records import (
@@ -47,7 +49,7 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.select import lowest_unknown, select
 from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
-from nucleate.fingerprints.power_spectrum import farthest_points, fingerprints
+from nucleate.fingerprints.power_spectrum import distinct, farthest_points, fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
 from nucleate.processes.limits import available_cores
@@ -59,12 +61,20 @@ from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.parallel import RelaxPool
 from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
+from nucleate.training.data import from_labels
 
 HISTORY = 16
 """Number of previous ratios of error to spread that enter the calibration."""
 FAILURE_ROUNDS = 3
 """Number of rounds for which structures similar to a failed calculation are not labelled; afterwards they are, because a time limit or a
 killed worker says nothing about the structure."""
+KNOWN = "known"
+"""Origin of structures that were minima of the teacher, of a given model or of an earlier search."""
+ON_REQUEST = "ended on request"
+ENOUGH = 4
+"""Smallest number of new labels on which two potentials are compared."""
+MUCH_BETTER = 0.5
+"""Ratio of losses below which a committee without the base replaces the one with it."""
 MOST_FORCE = 60.0
 """Largest force in eV/Å of labels in the training data; larger forces belong to strongly compressed cells."""
 
@@ -78,6 +88,7 @@ class Search:
         executor: Executor on which reference calculations run, instead of local processes.
         progress: Called with the events of `nucleate.csp.events` and with `Step` for every part of a phase.
         ends_search: Called with each confirmed polymorph; returning True ends the search.
+        known: What is known before the first call; see `stages.what_is_known`.
     """
 
     def __init__(
@@ -87,12 +98,14 @@ class Search:
         executor: Executor | None = None,
         progress: Progress = silent,
         ends_search: Callable[[Polymorph], bool] = lambda polymorph: False,
+        known: Known | None = None,
     ):
         self.folder = folder
         self.plan = plan
         self.settings = settings = plan.settings
         self.counts, self.species = settings.counts, settings.species
         self.progress = progress
+        self.known = known or Known()
         self.reference = plan.reference
         workers = settings.reference.workers
         if workers is None:
@@ -193,23 +206,27 @@ class Search:
         return made
 
     def _first_round(self) -> None:
-        search = self.settings.search
+        """Label what is known to be promising, or else structures as different as possible; then train for the first time."""
+        search, known = self.settings.search, self.known
         self._seconds = {}
         self.dispatcher.begin_round(0)
+        self.learner.set_base(known.base)
         with self._timed("generate"):
             pool = self._generate(search.pool, 0)
-            pool += self._generate_small(0)
-            own = [candidate for candidate in pool if candidate.origin == "seed"]
-            structures = [candidate.atoms for candidate in pool]
-            vectors = fingerprints(structures, self.species)
-        count = min(search.first_batch, self.dispatcher.remaining() or search.first_batch)
-        first = int(self._rng(0, 2).integers(len(pool)))
-        far = [pool[k] for k in farthest_points(vectors, max(1, count - len(own)), first)]
-        batch = (own + [candidate for candidate in far if candidate.origin != "seed"])[:count]
+        batch = self._promising(pool)
         chosen = [candidate.atoms for candidate in batch]
-        with self._timed("label"):
-            answers = self._label(chosen, "train", 0)
-        if not any(isinstance(answer, Label) for answer in answers):
+        answers: list[Answer] = []
+        if known.base is not None:
+            with self._timed("label"):
+                answers = self._label(chosen, "train", 0)
+            self._judge_base(chosen, answers)
+        if self.learner.base is None:
+            wanted = search.first_batch - (len(known.labels) if covers(known.labels, self.species) else 0)
+            batch += self._far_apart(pool, batch, wanted - len(batch), len(answers))
+            with self._timed("label"):
+                answers += self._label([candidate.atoms for candidate in batch[len(answers) :]], "train", 0)
+            chosen = [candidate.atoms for candidate in batch]
+        if answers and not any(isinstance(answer, Label) for answer in answers):
             # The cause is the set-up and not the structures, which are labelled again once it is repaired.
             self.folder.ledger.forget_failures()
             raise NucleateError(
@@ -218,7 +235,97 @@ class Search:
         self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
         training = self._train()
         self.state.round = 0
+        ended = False
+        if self.learner.base is not None or known.minima:
+            with self._timed("confirm"):
+                ended = self.follower.follow(self.state, self.learner.potential, 0, search.leads, search.lead_steps)
+            self.state.top = [polymorph.energy for polymorph in self.state.minima()[: search.top]]
         self._record(0, [], 0, None, training)
+        if ended:
+            self._finish(ON_REQUEST)
+
+    def _promising(self, pool: list[Candidate]) -> list[Candidate]:
+        """Return the structures of the first batch that are not chosen at random: those of the user, and the lowest known minima."""
+        own = [candidate for candidate in pool if candidate.origin == "seed"]
+        found = [Candidate(atoms, KNOWN) for atoms in self.known.minima]
+        if self.known.base is not None:
+            carried = self.known.pool or self._relaxed_on_base(pool)
+            self.state.carried = list(carried)
+            found += [Candidate(item.atoms, KNOWN) for item in carried]
+        places = distinct([candidate.atoms for candidate in found], self.species) if found else []
+        batch = own + [found[k] for k in places[: self.settings.teacher.first_labels]]
+        left = self.dispatcher.remaining()
+        return batch if left is None else batch[:left]
+
+    def _relaxed_on_base(self, pool: list[Candidate]) -> list[Carried]:
+        """Relax the first pool on the base, whose minima are not known; return the distinct minima, the best first."""
+        search, base = self.settings.search, self.known.base
+        assert base is not None
+        with self._timed("relax"):
+            ends = self.relax_pool.relax(
+                [candidate.atoms for candidate in pool], base, self.pool_relax, 1.0, in_phase("relaxing the pool", self.progress)
+            )
+        vectors = fingerprints([end.atoms for end in ends], self.species)
+        heads = select(ends, vectors, vectors[:0], search, 0).heads
+        return [Carried(ends[k].atoms, pool[k].origin) for k in heads[: min(search.keep, search.pool // 2)]]
+
+    def _far_apart(self, pool: list[Candidate], batch: list[Candidate], count: int, asked: int) -> list[Candidate]:
+        """Return up to `count` candidates that differ as much as possible from each other.
+
+        Args:
+            pool: candidates of the search cell.
+            batch: structures of the first batch that are already chosen.
+            count: number of structures.
+            asked: number of structures of the batch that are already labelled.
+        """
+        left = self.dispatcher.remaining()
+        if left is not None:
+            count = min(count, left - (len(batch) - asked))
+        if count <= 0:
+            return []
+        with self._timed("generate"):
+            pool = [candidate for candidate in pool if candidate.origin != "seed"] + self._generate_small(0)
+            vectors = fingerprints([candidate.atoms for candidate in pool], self.species)
+        first = int(self._rng(0, 2).integers(len(pool)))
+        return [pool[k] for k in farthest_points(vectors, count, first)]
+
+    def _judge_base(self, chosen: list[Atoms], answers: list[Answer]) -> None:
+        """Compare the base with the first labels; drop it if it is too far from them, else set the first calibration factor."""
+        pairs = [(atoms, answer) for atoms, answer in zip(chosen, answers, strict=True) if isinstance(answer, Label)]
+        base = self.learner.base
+        assert base is not None
+        if not pairs:
+            return
+        found = deviation(base, *zip(*pairs, strict=True))
+        self._keep_base(found.loss <= self.settings.teacher.most_error, found, 0)
+        if self.learner.base is not None:
+            batch = CrystalBatch.from_atoms([atoms for atoms, _ in pairs])
+            prediction = base.energy_forces_stress(batch)
+            energies = np.array([label.energy for _, label in pairs])
+            errors = (energies - prediction.energy.mean(0).numpy()) / batch.counts.numpy() - found.shift
+            self.state.sigma_factor = calibrate(errors, prediction.energy_sigma(batch).numpy(), 1.0, found.force).factor
+
+    def _keep_base(self, kept: bool, found: Deviation, round: int) -> None:
+        """Record whether the search keeps the base; without it, nothing of the teacher remains in the search."""
+        event = TeacherJudged(self.known.source, kept, found.labels, found.energy, found.force, found.stress, round)
+        self.state.base = {**event.facts()}
+        self._log(event)
+        if not kept:
+            self.learner.set_base(None)
+            self.state.carried = []
+
+    def _compare_base(self, chosen: list[Relaxed], answers: list[Answer], round: int) -> None:
+        """Drop the base if a committee that learned from the reference alone predicts the new labels much better."""
+        rows = [row for row in self.folder.ledger.rows() if row.round < round and row.label is not None]
+        pairs = [(end.atoms, answer) for end, answer in zip(chosen, answers, strict=True) if isinstance(answer, Label)]
+        if len(rows) < self.settings.search.first_batch or len(pairs) < ENOUGH:
+            return
+        rival = self.plan.learner()
+        with self._timed("train"):
+            rival.fit(from_labels([row.atoms for row in rows], [cast(Label, row.label) for row in rows]))
+        mine, other = (deviation(potential, *zip(*pairs, strict=True)) for potential in (self.learner.potential, rival.potential))
+        if other.loss < MUCH_BETTER * mine.loss:
+            self._keep_base(False, mine, round)
 
     def _round(self, round: int) -> None:
         search, state = self.settings.search, self.state
@@ -258,15 +365,20 @@ class Search:
         with self._timed("label"):
             answers = self._label([end.atoms for end in chosen], "explore", round)
         calibration = self._calibrate(chosen, answers)
+        if self.learner.base is not None:
+            self._compare_base(chosen, answers, round)
+            if self.learner.base is None:
+                self._train()
         self._add_leads([end.atoms for end in chosen], answers, origins, round)
         ended = False
         with self._timed("confirm"):
             ended = self.follower.follow(state, self.learner.potential, round, search.leads, search.lead_steps)
         state.round = round
         training = {} if ended else self._train()
+        self._update_sigma()
         self._record(round, ends, len(selection.heads), calibration, training)
         if ended:
-            self._finish("ended on request")
+            self._finish(ON_REQUEST)
         else:
             self._judge(round, bool(chosen))
 
@@ -325,14 +437,11 @@ class Search:
         return result
 
     def _train(self) -> dict[str, float | None]:
-        known = [(row.atoms, row.label) for row in self.folder.ledger.rows() if row.label is not None]
-        known = [pair for pair in known if np.abs(pair[1].forces).max() < MOST_FORCE] or known
+        rows = [row for row in self.folder.ledger.rows() if row.label is not None]
+        known = self.known.labels + from_labels([row.atoms for row in rows], [cast(Label, row.label) for row in rows])
+        known = [item for item in known if item.forces is None or np.abs(item.forces).max() < MOST_FORCE] or known
         with self._timed("train"):
-            report = self.learner.fit(
-                [atoms for atoms, _ in known],
-                [label for _, label in known],
-                in_phase("training the committee", self.progress),
-            )
+            report = self.learner.fit(known, in_phase("training the committee", self.progress))
         return {
             "labels": len(known) - self.learner.left_out,
             "left_out": self.learner.left_out,
@@ -340,6 +449,15 @@ class Search:
             "force_rmse": report.force_rmse,
             "stress_rmse": report.stress_rmse,
         }
+
+    def _update_sigma(self) -> None:
+        """Update the uncertainty of each polymorph, which has decreased since its confirmation."""
+        polymorphs = self.state.polymorphs
+        if polymorphs and self.learner.trained:
+            batch = CrystalBatch.from_atoms([polymorph.atoms for polymorph in polymorphs])
+            spreads = self.learner.potential.energy_forces_stress(batch).energy_sigma(batch)
+            for polymorph, spread in zip(polymorphs, spreads.tolist(), strict=True):
+                polymorph.sigma = self.state.sigma_factor * spread
 
     def _record(
         self,
@@ -378,12 +496,16 @@ class Search:
         pending |= len(top) > 0 and lowest < top[0] - tolerance
         state.quiet = state.quiet + 1 if same and not pending else 0
         state.top = top
-        settled = state.quiet >= search.quiet_rounds or round >= search.max_rounds
+        # One round is enough where the search on the reference only confirms what the teacher knew.
+        agrees = self.learner.base is not None and bool(top) and state.minima()[0].origin == KNOWN
+        quiet_rounds = 1 if agrees else search.quiet_rounds
+        settled = state.quiet >= quiet_rounds or round >= search.max_rounds
         if settled and search.check and self._check(round):
             # A polymorph was a saddle: the search continues below it, unless this was the last round.
             state.quiet = 0
-        if state.quiet >= search.quiet_rounds:
-            self._finish(f"the lowest {len(top)} polymorphs stayed the same for {state.quiet} rounds")
+        if state.quiet >= quiet_rounds:
+            why = f"the lowest {len(top)} polymorphs stayed the same for {state.quiet} round{'' if state.quiet == 1 else 's'}"
+            self._finish(why + (f", and the lowest is a minimum of {self.state.base['source']}" if agrees and self.state.base else ""))
         elif round >= search.max_rounds:
             self._finish(out_of_rounds(round))
         elif self.dispatcher.remaining() == 0:

@@ -10,9 +10,11 @@ from nucleate.csp.learner import Learner
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
 from nucleate.generate import MixtureGenerator, make_generator
-from nucleate.pretrained import check_elements
+from nucleate.potentials.prior import pretrained_potential
+from nucleate.pretrained import check_elements, same_model, shown_name
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference, without_effect
+from nucleate.reference.surrogates import pretrained_reference
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,13 @@ class Plan:
         settings: resolved settings.
         reference: reference that labels structures.
         accurate: the same reference with the preset `accurate`; None if it has no presets, or this one already.
+        teacher: pretrained potential that is searched first; None: there is none.
     """
 
     settings: RunSettings
     reference: Reference
     accurate: Reference | None = None
+    teacher: Reference | None = None
 
     def generator(self, with_seeds: bool = False) -> MixtureGenerator:
         """Return a generator of candidates for the search cell.
@@ -60,16 +64,18 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
         reference: a reference in place of the one that the settings describe.
 
     Raises:
-        MissingDependency: a package or program that the reference needs is not installed.
-        BadInput: settings of the reference contradict each other.
+        MissingDependency: a package or program that the reference or the teacher needs is not installed.
+        BadInput: settings of the reference contradict each other, or the teacher is unknown or the reference itself.
     """
-    if reference is not None:
-        return Plan(settings, reference)
-    standard = make_reference(settings.reference)
-    if "preset" in without_effect(settings.reference.engine):
-        return Plan(settings, standard)
+    name = settings.teacher.name
+    standard = make_reference(settings.reference) if reference is None else reference
+    if name is not None and (same_model(name, standard.name) or same_model(name, f"ase:{settings.reference.calculator}")):
+        raise BadInput(f"the teacher and the reference are both '{shown_name(name)}'; choose another teacher")
+    teacher = None if name is None else pretrained_reference(name)
+    if reference is not None or "preset" in without_effect(settings.reference.engine):
+        return Plan(settings, standard, None, teacher)
     accurate = make_reference(settings.reference.model_copy(update={"preset": "accurate"}))
-    return Plan(settings, standard, None if accurate.settings() == standard.settings() else accurate)
+    return Plan(settings, standard, None if accurate.settings() == standard.settings() else accurate, teacher)
 
 
 def check_start(plan: Plan) -> None:
@@ -81,6 +87,8 @@ def check_start(plan: Plan) -> None:
         MissingDependency: a package that the prior needs is not installed.
     """
     check_elements(plan.reference.name, plan.settings.species)
+    if plan.settings.teacher.name is not None:
+        pretrained_potential(plan.settings.teacher.name, plan.settings.species)
     plan.learner()
     own, pool = plan.generator(with_seeds=True).seeds, plan.settings.search.pool
     if own is not None and own.left > pool:

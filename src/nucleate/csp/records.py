@@ -264,6 +264,7 @@ class LoopState:
         finished: why the loop ended, or None.
         proof: result of the full relaxation of the best polymorph on the reference.
         accurate: cost of the accurate energies, see `rank_accurately`; None: not calculated.
+        base: deviation of the surface of the teacher from labels, see `TeacherJudged`; None: there is no teacher.
     """
 
     round: int = -1
@@ -278,6 +279,7 @@ class LoopState:
     finished: str | None = None
     proof: dict[str, Any] | None = None
     accurate: dict[str, Any] | None = None
+    base: dict[str, Any] | None = None
 
     def ranking(self) -> list[Polymorph]:
         """Return the polymorphs sorted by energy, by accurate energy where they have one; saddles come after all others."""
@@ -292,7 +294,7 @@ class LoopState:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
-        plain = {k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof", "accurate")}
+        plain = {k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof", "accurate", "base")}
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists}
 
@@ -302,6 +304,7 @@ class LoopState:
         return cls(
             **{k: data[k] for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")},
             accurate=data.get("accurate"),
+            base=data.get("base"),
             carried=[Carried.from_dict(item) for item in data["carried"]],
             leads=[Lead.from_dict(item) for item in data["leads"]],
             polymorphs=[Polymorph.from_dict(item) for item in data["polymorphs"]],

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from nucleate.crystals.formula import parse_formula
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.csp.settings import SearchSettings
+from nucleate.csp.teacher_settings import TeacherSettings, check_teacher
 from nucleate.errors import BadInput
 from nucleate.generate.settings import GenerateSettings
 from nucleate.persist.toml import Line, validated
@@ -55,6 +56,7 @@ class RunSettings(BaseModel):
         default_factory=PoolRelaxSettings,
         description="Relaxation of the pool on the committee; the search sets pressure and sigma_stop.",
     )
+    teacher: TeacherSettings = Field(default_factory=TeacherSettings, description="What is known before the reference is asked.")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -95,4 +97,5 @@ def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSet
                 raise BadInput(f"training.{name} has no effect on the family 'soap-krr', which is fitted in closed form; remove it")
     if settings.model.prior is not None:
         refuse_own_prior(settings.model.prior, settings.reference.engine, settings.reference.calculator)
+    check_teacher(settings.teacher, settings.model.prior)
     return settings

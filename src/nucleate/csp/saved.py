@@ -149,6 +149,18 @@ class SavedAccurate(_Saved):
     ranked: bool = True
 
 
+class SavedBase(_Saved):
+    """Deviation of the surface of the teacher from labels of the reference."""
+
+    source: Text
+    kept: bool
+    labels: Count
+    energy: Finite
+    force: Finite
+    stress: Finite
+    round: Count
+
+
 class SavedState(_Saved):
     """Saved form of `LoopState`."""
 
@@ -161,6 +173,7 @@ class SavedState(_Saved):
     finished: Text | None
     proof: SavedProof | None
     accurate: SavedAccurate | None = None
+    base: SavedBase | None = None
     carried: list[SavedCarried] = Field(max_length=100_000)
     leads: list[SavedLead] = Field(max_length=100_000)
     polymorphs: list[SavedPolymorph] = Field(max_length=100_000)

@@ -6,6 +6,7 @@ loses at most the calculations that were running.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -280,6 +281,32 @@ class Ledger:
             yield _row(row)
 
 
+def is_ledger(path: Path) -> bool:
+    """Return whether a file is an SQLite database with a ledger."""
+    if not path.is_file() or path.open("rb").read(15) != b"SQLite format 3":
+        return False
+    with database_errors(path), contextlib.closing(_read_only(path)) as connection:
+        return connection.execute("SELECT 1 FROM sqlite_master WHERE name='ledger'").fetchone() is not None
+
+
+def read_references(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and settings of each reference whose labels a ledger contains; another process may write to the file meanwhile.
+
+    Raises:
+        RunFolderError: the file is not a database, is damaged, or has no ledger.
+    """
+    with database_errors(path), contextlib.closing(_read_only(path)) as connection:
+        rows = connection.execute("SELECT DISTINCT reference, settings FROM ledger WHERE status='ok'").fetchall()
+    try:
+        return [(str(name), dict(json.loads(settings))) for name, settings in rows]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path}: the settings of a row are damaged ({quoted(str(error), 80)})") from None
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
+
+
 def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
     """Return number, reference, structure and label of all successful rows; another process may write to the file meanwhile.
 
@@ -287,7 +314,7 @@ def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
         RunFolderError: the file is not a database, is damaged, or has no ledger.
     """
     with database_errors(path):
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
+        connection = _read_only(path)
         try:
             columns = _COLUMNS
             if "moments" not in {row[1] for row in connection.execute("PRAGMA table_info(ledger)")}:

@@ -13,7 +13,7 @@ from nucleate.crystals.checks import check_atoms, check_structure, settle_period
 from nucleate.crystals.formats import read_frames
 from nucleate.errors import BadInput, quoted
 from nucleate.reference.base import Label
-from nucleate.reference.ledger import read_labels
+from nucleate.reference.ledger import is_ledger, read_labels
 from nucleate.training.label_keys import LabelKeys
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.suspicions import refuse_outliers
@@ -26,7 +26,8 @@ def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledS
     """Read all labelled structures of a file or run folder.
 
     Args:
-        path: extended XYZ file (or another format that ASE reads with energies), an ASE database (`.db`), or the folder of a search.
+        path: extended XYZ file (or another format that ASE reads with energies), an ASE database (`.db`), a ledger, or the folder of a
+            search.
         keys: entries of the file that contain the labels; None uses the names of ASE.
 
     Raises:
@@ -41,6 +42,8 @@ def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledS
         frames = _from_run(path / "run.db")
     elif not path.is_file():
         raise BadInput(f"{path}: no such file; give extended XYZ, an ASE database or the folder of a search")
+    elif is_ledger(path):
+        frames = _from_run(path)
     elif path.suffix == ".db":
         frames = _from_database(path, keys)
     else:

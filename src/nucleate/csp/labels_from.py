@@ -1,0 +1,107 @@
+"""Labels from other calculations: run folders and ledgers, which state the settings of their reference, and files, which do not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from nucleate.csp.known import Known, covers
+from nucleate.csp.run_data import read_run
+from nucleate.csp.run_settings import RunSettings
+from nucleate.errors import BadInput, quoted
+from nucleate.persist.toml import read_settings, validated
+from nucleate.reference.base import Reference
+from nucleate.reference.build import make_reference
+from nucleate.reference.ledger import is_ledger, read_references
+from nucleate.reference.settings import ReferenceSettings
+from nucleate.training.data import read_data
+from nucleate.training.labelled import LabelledStructure
+
+
+def labels_known(settings: RunSettings, reference: Reference) -> tuple[Known, list[LabelledStructure]]:
+    """Read the labels of `teacher.labels_from`.
+
+    Args:
+        settings: settings of the search.
+        reference: reference of the search.
+
+    Returns:
+        Labels of the reference and confirmed polymorphs of the same cell, and the labels of another method, with unknown settings.
+
+    Raises:
+        BadInput: a path cannot be read, its labels were calculated with other settings (the message names them), or none of its structures
+            consists of elements of the search.
+    """
+    teacher = settings.teacher
+    labels: list[LabelledStructure] = []
+    others: list[LabelledStructure] = []
+    minima: list[Atoms] = []
+    for name in teacher.labels_from:
+        path = Path(name)
+        ledger = path / "run.db" if path.is_dir() else path
+        if is_ledger(ledger):
+            for stored in read_references(ledger):
+                _refuse_other_settings(path, *stored, reference)
+            labels += _of_elements(read_data(path), settings.species, path)
+            if path.is_dir():
+                minima += _minima(path, settings)
+        elif teacher.labels_settings is not None:
+            stated = _stated(Path(teacher.labels_settings))
+            _refuse_other_settings(Path(teacher.labels_settings), stated.name, stated.settings(), reference)
+            labels += _of_elements(read_data(path), settings.species, path)
+        else:
+            others += _of_elements(read_data(path), settings.species, path)
+    if others:
+        _refuse_missing_elements(others, settings.species, teacher.labels_from)
+    return Known(labels=labels, minima=minima), others
+
+
+def _refuse_other_settings(path: Path, name: str, then: dict[str, Any], reference: Reference) -> None:
+    """Raise `BadInput`, naming the settings that differ, unless labels were calculated with those of the reference."""
+    now = json.loads(json.dumps(reference.settings(), sort_keys=True, default=str))
+    then = json.loads(json.dumps(then, sort_keys=True, default=str))
+    if name != reference.name:
+        raise BadInput(
+            f"{path}: the labels are by {quoted(name)}, but the reference is {quoted(reference.name)}; their energies cannot be mixed"
+        )
+    changed = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+    if changed:
+        parts = ", ".join(f"{key} ({quoted(then.get(key), 40)}, the search has {quoted(now.get(key), 40)})" for key in changed[:3])
+        raise BadInput(f"{path}: the labels were calculated with another {parts}; use the same settings, or give the labels as a file")
+
+
+def _of_elements(data: list[LabelledStructure], species: Sequence[int], path: Path) -> list[LabelledStructure]:
+    """Return the structures that consist of elements of the search; raise `BadInput` if there are none."""
+    kept = [item for item in data if set(item.atoms.numbers.tolist()) <= set(species)]
+    if not kept:
+        symbols = ", ".join(chemical_symbols[z] for z in species)
+        raise BadInput(f"{path}: none of its {len(data)} structures consists of {symbols} only; leave it out")
+    return kept
+
+
+def _refuse_missing_elements(data: list[LabelledStructure], species: Sequence[int], paths: Sequence[str]) -> None:
+    """Raise `BadInput` unless labels of another method contain all elements of the search."""
+    if not covers(data, species):
+        present = {int(z) for item in data for z in item.atoms.numbers}
+        missing = ", ".join(chemical_symbols[z] for z in species if z not in present)
+        raise BadInput(f"{', '.join(paths)}: none of the structures contains {missing}; a surface to correct needs all elements")
+
+
+def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
+    """Return the confirmed polymorphs of a run folder that have the composition of the search cell, lowest first."""
+    own = Counter(settings.counts)
+    return [p.atoms for p in read_run(path).state.minima() if Counter(p.atoms.get_chemical_symbols()) == own]
+
+
+def _stated(path: Path) -> Reference:
+    """Return the reference that the table [reference] of a TOML file describes."""
+    data = read_settings(path)
+    if set(data) != {"reference"}:
+        raise BadInput(f"{path}: must contain the table [reference] with the settings of the labels, and nothing else")
+    return make_reference(validated(ReferenceSettings, data["reference"], f"{path}: [reference]"))
