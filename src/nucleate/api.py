@@ -29,7 +29,7 @@ from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml
 from nucleate.potentials.prior import resolved_prior
-from nucleate.pretrained import title_of
+from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
@@ -252,7 +252,7 @@ def what_starts(settings: RunSettings) -> str:
         text = f"the command '{quoted(reference.command)}' as {engine}"
     else:
         text = engine
-    return text if settings.model.prior is None else f"{text}, and the pretrained model {quoted(settings.model.prior)}"
+    return text if settings.model.prior is None else f"{text}, and the pretrained model {quoted(shown_name(settings.model.prior))}"
 
 
 def _is_own(path: Path) -> bool:
