@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/performance/pretrained/run.py [--labels 20]
 
-The cells are Si8 (diamond) and Al4O6 (corundum) with Gaussian displacements of 0.1 Å, a new one for each label; the first label, which loads
-the weights, is not counted. `mirror` is the largest difference between the force on an atom and on its mirror image, which is zero for a
-potential that is invariant under inversion.
+The cells are Si8 (diamond) and Al4O6 (corundum) with Gaussian displacements of 0.1 Å, new ones for each label; the first label, which
+loads the weights, is not counted. `mirror` is the largest difference between a component of the forces on the crystal and of those on its
+mirror image, which is zero for a potential that is invariant under inversion.
 """
 
 from __future__ import annotations

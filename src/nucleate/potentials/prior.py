@@ -87,7 +87,7 @@ def prior_digest(name: str) -> str:
 class PriorPotential:
     """A pretrained potential as a `Potential`, evaluated one structure at a time.
 
-    The SevenNet models are not parity invariant: their forces on a crystal and its mirror image differ by some meV/Å.
+    The SevenNet models are not parity invariant: their forces on a crystal and its mirror image differ by some 10 meV/Å.
 
     Args:
         name: name of a pretrained potential, `mace:FILE`, or `ase:MODULE:CLASS` (any element, since calculators do not list theirs).
