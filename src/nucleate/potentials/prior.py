@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
 from nucleate.crystals.strain import full_from_voigt
-from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.errors import BadInput, ReferenceFailed, quoted
 from nucleate.potentials.base import Prediction
 from nucleate.potentials.registry import Learned
 from nucleate.pretrained import PRETRAINED, canonical_name, check_elements, check_name, same_model, shown_name
@@ -30,6 +31,8 @@ from nucleate.reference.surrogates import mace_calculator, pretrained_reference
 
 LIST_CUTOFF = 1.0
 """Cutoff radius (Å) of a calculator that finds its own neighbours; it only keeps the lists of the callers short."""
+SPACING = 3.0
+"""Distance (Å) of the atoms in the crystal on which a calculator is tried."""
 
 
 def check_prior(name: str) -> None:
@@ -48,10 +51,12 @@ def resolved_prior(name: str) -> str:
 
 
 def pretrained_potential(name: str, species: Iterable[int], reference: str | None = None, role: str = "teacher") -> PriorPotential:
-    """Return a pretrained potential, after all checks that do not need an evaluation; its weights are loaded at the first evaluation.
+    """Return a pretrained potential after all checks; the weights of those in packages are loaded at the first evaluation.
+
+    An ASE calculator does not list its elements, so it evaluates one crystal that contains all of them.
 
     Args:
-        name: name of a pretrained potential, `mace:FILE` (the only one that is loaded here), or `ase:MODULE:CLASS`.
+        name: name of a pretrained potential, `mace:FILE`, or `ase:MODULE:CLASS`.
         species: atomic numbers of the structures to evaluate.
         reference: name of the reference, which must not be the same model; None: it is not compared.
         role: what the potential is used for, for messages.
@@ -66,6 +71,8 @@ def pretrained_potential(name: str, species: Iterable[int], reference: str | Non
         raise BadInput(f"the {role} and the reference are both '{shown_name(name)}'; choose another {role}")
     potential = PriorPotential(name)
     check_elements(name, species, potential.species)
+    if name.startswith("ase:"):
+        potential.check_calculator(species)
     return potential
 
 
@@ -110,6 +117,16 @@ class PriorPotential:
             calculator = mace_calculator(self.name.partition(":")[2])
             self.cutoff = float(calculator.r_max)
             self.species = tuple(int(z) for z in calculator.z_table.zs)
+
+    def check_calculator(self, species: Iterable[int]) -> None:
+        """Raise `BadInput` if the potential cannot evaluate a simple crystal of some elements, with energy, forces and stress."""
+        numbers = sorted(set(species))
+        line = [[SPACING * k, 0, 0] for k in range(len(numbers))]
+        try:
+            self._reference.label(Atoms(numbers=numbers, positions=line, cell=[SPACING * len(numbers), SPACING, SPACING], pbc=True))
+        except ReferenceFailed as error:
+            symbols = ", ".join(chemical_symbols[z] for z in numbers)
+            raise BadInput(f"{quoted(self.name)} cannot evaluate crystals of {symbols}: {quoted(error.reason, 160)}") from error
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> None:
         """Return None, since a prior has no such tables; see `Potential`."""
