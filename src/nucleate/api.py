@@ -29,7 +29,7 @@ from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml
 from nucleate.potentials.prior import resolved_prior
-from nucleate.pretrained import title_of
+from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
@@ -274,7 +274,7 @@ def what_starts(settings: RunSettings) -> str:
     else:
         text = engine
     models = [name for name in (settings.model.prior, settings.teacher.name) if name is not None]
-    return text if not models else f"{text}, and the pretrained model {quoted(models[0])}"
+    return text if not models else f"{text}, and the pretrained model {quoted(shown_name(models[0]))}"
 
 
 def _is_own(path: Path) -> bool:

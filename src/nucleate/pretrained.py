@@ -4,7 +4,8 @@ A name is accepted wherever a pretrained potential is: as a reference in tests, 
 Names are not case-sensitive. Beside those of `PRETRAINED` there are `mace:FILE`, a model file of the user, and, for teachers only,
 `ase:MODULE:CLASS`, a calculator of ASE.
 
-The weights of `PRETRAINED` are parts of the packages. A MACE file is the only file that is unpickled, and only if the user names it.
+The weights of `PRETRAINED` are parts of the installed packages. A MACE file is the only other file that is unpickled, and only if the user
+names it.
 """
 
 from __future__ import annotations

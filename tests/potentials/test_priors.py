@@ -206,6 +206,9 @@ def test_a_calculator_is_a_teacher_and_not_a_prior(tmp_path):
     np.testing.assert_allclose(said.energy[0], [atoms.get_potential_energy() for atoms in crystals])
     np.testing.assert_allclose(said.forces[0], np.concatenate([atoms.get_forces() for atoms in crystals]), atol=1e-9)
     np.testing.assert_allclose(said.stress[0], [atoms.get_stress(voigt=False) for atoms in crystals], atol=1e-9)
+    # EMT has no parameters of silicon.
+    with pytest.raises(BadInput, match="cannot evaluate crystals of Si"):
+        pretrained_potential("ase:ase.calculators.emt:EMT", (14,))
     with pytest.raises(BadInput, match="no class"):
         pretrained_potential("ase:ase.calculators.emt:ETM", (29,))
     with pytest.raises(BadInput, match="unknown prior"):

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
 from nucleate.crystals.strain import full_from_voigt
-from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.errors import BadInput, ReferenceFailed, quoted
 from nucleate.potentials.base import Prediction
 from nucleate.pretrained import PRETRAINED, canonical_name, check_elements, check_name, same_model, shown_name
 from nucleate.reference.base import Label
@@ -29,6 +30,8 @@ from nucleate.reference.surrogates import mace_calculator, pretrained_reference
 
 LIST_CUTOFF = 1.0
 """Cutoff radius (Å) of a calculator that finds its own neighbours; it only keeps the lists of the callers short."""
+SPACING = 3.0
+"""Distance (Å) of the atoms in the crystal on which a calculator is tried."""
 
 
 def check_prior(name: str) -> None:
@@ -47,10 +50,12 @@ def resolved_prior(name: str) -> str:
 
 
 def pretrained_potential(name: str, species: Iterable[int], reference: str | None = None, role: str = "teacher") -> PriorPotential:
-    """Return a pretrained potential, after all checks that do not need an evaluation; its weights are loaded at the first evaluation.
+    """Return a pretrained potential after all checks; the weights of those in packages are loaded at the first evaluation.
+
+    An ASE calculator does not list its elements, so it evaluates one crystal that contains all of them.
 
     Args:
-        name: name of a pretrained potential, `mace:FILE` (the only one that is loaded here), or `ase:MODULE:CLASS`.
+        name: name of a pretrained potential, `mace:FILE`, or `ase:MODULE:CLASS`.
         species: atomic numbers of the structures to evaluate.
         reference: name of the reference, which must not be the same model; None: it is not compared.
         role: what the potential is used for, for messages.
@@ -65,6 +70,8 @@ def pretrained_potential(name: str, species: Iterable[int], reference: str | Non
         raise BadInput(f"the {role} and the reference are both '{shown_name(name)}'; choose another {role}")
     potential = PriorPotential(name)
     check_elements(name, species, potential.species)
+    if name.startswith("ase:"):
+        potential.check_calculator(species)
     return potential
 
 
@@ -86,7 +93,7 @@ def prior_digest(name: str) -> str:
 class PriorPotential:
     """A pretrained potential as a `Potential`, evaluated one structure at a time.
 
-    The SevenNet models are not parity invariant: their forces on a crystal and its mirror image differ by some meV/Å.
+    The SevenNet models are not parity invariant: their forces on a crystal and its mirror image differ by some 10 meV/Å.
 
     Args:
         name: name of a pretrained potential, `mace:FILE`, or `ase:MODULE:CLASS` (any element, since calculators do not list theirs).
@@ -109,6 +116,16 @@ class PriorPotential:
             calculator = mace_calculator(self.name.partition(":")[2])
             self.cutoff = float(calculator.r_max)
             self.species = tuple(int(z) for z in calculator.z_table.zs)
+
+    def check_calculator(self, species: Iterable[int]) -> None:
+        """Raise `BadInput` if the potential cannot evaluate a simple crystal of some elements, with energy, forces and stress."""
+        numbers = sorted(set(species))
+        line = [[SPACING * k, 0, 0] for k in range(len(numbers))]
+        try:
+            self._reference.label(Atoms(numbers=numbers, positions=line, cell=[SPACING * len(numbers), SPACING, SPACING], pbc=True))
+        except ReferenceFailed as error:
+            symbols = ", ".join(chemical_symbols[z] for z in numbers)
+            raise BadInput(f"{quoted(self.name)} cannot evaluate crystals of {symbols}: {quoted(error.reason, 160)}") from error
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> None:
         """Return None, since a prior has no such tables; see `Potential`."""

@@ -24,7 +24,7 @@ from nucleate.csp.events import (
 )
 from nucleate.csp.run_data import lower_label_text, not_resolved_text
 from nucleate.errors import quoted
-from nucleate.pretrained import title_of
+from nucleate.pretrained import shown_name, title_of
 from nucleate.progress import Event, Note, Step
 
 
@@ -122,7 +122,7 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
     reference = data["reference"]
     state = {"finished": "finished", "running": "running now", "stopped": "stopped"}[data["status"]]
     failed = sum(n for status, n in data["calls_by_status"].items() if status not in ("ok", "running", "interrupted"))
-    line = f"{data['formula']} on {reference['name']}"
+    line = f"{data['formula']} on {shown_name(reference['name'])}"
     if data["pressure"]:
         line += f" at {data['pressure']:g} GPa"
     line += f": {state}, {data['calls']} of {data['budget']} reference calls"
@@ -277,7 +277,9 @@ def show_benchmark(report: dict[str, Any]) -> None:
     """Print the results of `nucleate benchmark search`; see docs/json.md."""
     console = make_console()
     aim = report["target"]
-    console.print(f"{report['system']} on {report['reference']}, {aim['space_group']}; lowest known energy {aim['lowest']:.4f} eV/atom")
+    console.print(
+        f"{report['system']} on {shown_name(report['reference'])}, {aim['space_group']}; lowest known energy {aim['lowest']:.4f} eV/atom"
+    )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "hit", "hits", "expected calls to a hit", "95 % interval", "times nucleate's"):
         table.add_column(name, justify="left" if name in ("", "hit") else "right")
@@ -300,7 +302,7 @@ def event_line(event: Event) -> tuple[str, str | None]:
     """Return the line that reports an event of a search, empty for none, and its style."""
     match event:
         case FolderOpened():
-            text = f"searching {event.formula} on {event.reference}, at most {event.budget} calls, in {event.path}"
+            text = f"searching {event.formula} on {shown_name(event.reference)}, at most {event.budget} calls, in {event.path}"
             return (f"{text}\n{surrogate_warning(event.reference)}" if event.surrogate else text), None
         case SearchResumed():
             return f"resumed after round {event.round}, {event.calls} calls", None
