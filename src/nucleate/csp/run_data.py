@@ -44,6 +44,7 @@ class RunData:
         reference: name of the reference.
         surrogate: whether the reference is a surrogate.
         pending: polymorphs confirmed in the current round, as events.
+        teacher: summary of the search on the teacher, see `events.TeacherDone`; None: there is none, or it has not ended.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class RunData:
     reference: str
     surrogate: bool
     pending: list[dict[str, Any]] = field(default_factory=list)
+    teacher: dict[str, Any] | None = None
 
     @property
     def calls(self) -> int:
@@ -100,6 +102,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
     with RunFolder(path, memory, os.open(os.devnull, os.O_RDONLY)) as folder:
         state = folder.loop_state() or LoopState()
         rows = list(folder.ledger.rows())
+        taught = folder.teacher()
         engine = settings.reference.engine
         reference = folder.reference() or SavedReference(name=engine, surrogate=engine not in ENGINES)
         known = {(round(p.energy, 9), p.calls) for p in state.polymorphs}
@@ -109,6 +112,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
         is_locked(path / "lock") if running is None else running,
         reference.name, reference.surrogate,
         [event.model_dump() for key, event in pending.items() if key not in known],
+        None if taught is None else taught.model_dump(),
     )  # fmt: skip
 
 
@@ -249,6 +253,8 @@ def show_data(run: RunData) -> dict[str, Any]:
             "preset": None if "preset" in without_effect(settings.reference.engine) else settings.reference.preset,
             "surrogate": run.surrogate,
         },
+        "teacher": None if run.teacher is None else {**run.teacher, "minima": [list(minimum) for minimum in run.teacher["minima"]]},
+        "teacher_error": state.base,
         "status": run.status,
         "finished": state.finished,
         "round": state.round if state.round >= 0 else None,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.csp.records import LoopState
-from nucleate.csp.saved import PolymorphEvent, SavedReference, SavedState, unpacked
+from nucleate.csp.saved import PolymorphEvent, SavedReference, SavedState, SavedTeacher, unpacked
 from nucleate.errors import RunFolderError, quoted
 from nucleate.persist.checked import checked
 from nucleate.persist.files import append_line, read_lines, write_whole
@@ -216,6 +216,20 @@ class RunFolder:
             return checked(SavedReference, data)
         except ValueError as error:
             raise self._damaged("the stored value 'reference'", error) from error
+
+    def teacher(self) -> SavedTeacher | None:
+        """Return the summary of the search on the teacher; None if there is no teacher, or before that search has ended.
+
+        Raises:
+            RunFolderError: the stored value is damaged.
+        """
+        data = self.fact("teacher")
+        if data is None:
+            return None
+        try:
+            return checked(SavedTeacher, data)
+        except ValueError as error:
+            raise self._damaged("the stored value 'teacher'", error) from error
 
     # -- files ------------------------------------------------------------------------------------------------
 

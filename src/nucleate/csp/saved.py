@@ -190,6 +190,18 @@ class SavedReference(BaseModel):
     settings: dict[str, Any] | None = None
 
 
+class SavedTeacher(BaseModel):
+    """Saved summary of the search on the teacher, see `events.TeacherDone`."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: Text
+    evaluations: Count
+    core_seconds: Finite
+    seconds: Finite
+    minima: list[tuple[Symbol, Finite]] = Field(max_length=100_000)
+
+
 class PolymorphEvent(BaseModel):
     """Line of events.jsonl about a confirmed polymorph."""
 

@@ -19,7 +19,7 @@ from nucleate.csp.run_data import RunData, lower_label_text, not_resolved_text, 
 from nucleate.persist.files import write_whole
 from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, all_figures, energy_name
-from nucleate.report.terminal import accurate_line, proof_line, surrogate_warning
+from nucleate.report.terminal import accurate_line, proof_line, surrogate_warning, teacher_lines
 
 PICTURES = 24
 """Largest number of polymorphs with a picture."""
@@ -89,6 +89,7 @@ def render(run: RunData) -> str:
         purposes=purposes(run),
         warning=surrogate_warning(run.reference) if run.surrogate else None,
         accurate=accurate_line(run.state.accurate) if run.state.accurate else None,
+        teacher=teacher_lines(run.teacher, run.state.base),
         proof=proof_line(run.state.proof) if run.state.proof else None,
         proof_settings=run.settings.search,
         lower=lower_label_text(data),

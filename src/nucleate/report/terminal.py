@@ -21,6 +21,9 @@ from nucleate.csp.events import (
     RoundDone,
     SearchFinished,
     SearchResumed,
+    TeacherBegins,
+    TeacherDone,
+    TeacherJudged,
 )
 from nucleate.csp.run_data import lower_label_text, not_resolved_text
 from nucleate.errors import quoted
@@ -131,6 +134,9 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
     if data["round"]:
         line += f", {data['round']} round{'' if data['round'] == 1 else 's'}"
     say(line)
+    if not watched:
+        for text in teacher_lines(data["teacher"], data["teacher_error"]):
+            say(text)
     if data["finished"] and not watched:
         say(f"ended because {data['finished']}")
     if reference["surrogate"]:
@@ -163,6 +169,22 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
         say(proof_line(proof))
     if data["status"] == "stopped":
         say(f"resume with: nucleate resume {data['folder']}")
+
+
+def teacher_lines(teacher: dict[str, Any] | None, judged: dict[str, Any] | None) -> list[str]:
+    """Return lines on the teacher: the cost of its search, and its deviation from the first labels of the reference."""
+    lines = []
+    if teacher is not None:
+        lowest = ", ".join(f"{group}" for group, _ in teacher["minima"][:5]) or "none"
+        lines.append(
+            f"teacher {shown_name(teacher['name'])}: {teacher['evaluations']} evaluations ({teacher['core_seconds']:.0f} core-s, "
+            f"{teacher['seconds']:.0f} s in all), which are not reference calls; its lowest minima: {lowest}"
+        )
+    if judged is not None:
+        text = f"{shown_name(judged['source'])} deviates from {judged['labels']} labels by {1e3 * judged['energy']:.0f} meV/atom "
+        text += f"(after a shift) and {judged['force']:.2f} eV/Å"
+        lines.append(text + ("" if judged["kept"] else "; the search goes on without it"))
+    return lines
 
 
 def accurate_line(accurate: dict[str, Any]) -> str:
@@ -304,6 +326,12 @@ def event_line(event: Event) -> tuple[str, str | None]:
         case FolderOpened():
             text = f"searching {event.formula} on {shown_name(event.reference)}, at most {event.budget} calls, in {event.path}"
             return (f"{text}\n{surrogate_warning(event.reference)}" if event.surrogate else text), None
+        case TeacherBegins():
+            return f"first searching {event.name}, at most {event.budget} evaluations, which are not reference calls", None
+        case TeacherDone():
+            return teacher_lines(event.facts(), None)[0], None
+        case TeacherJudged():
+            return teacher_lines(None, event.facts())[0], None if event.kept else "yellow"
         case SearchResumed():
             return f"resumed after round {event.round}, {event.calls} calls", None
         case LabelDone(failed=str(failed)):
