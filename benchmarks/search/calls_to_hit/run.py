@@ -20,8 +20,10 @@ from nucleate.persist.toml import read_settings
 from nucleate.progress import Event
 from nucleate.report.terminal import benchmark_cells
 
-KEPT = ("seed", "first", "first_low", "calls", "seconds", "best", "ended")
+KEPT = ("seed", "first", "first_low", "calls", "seconds", "best", "ended", "core_seconds")
 """Entries of a search in the result file."""
+TAUGHT = ("teacher_evaluations", "teacher_core_seconds", "teacher_seconds")
+"""Entries of a search with a teacher."""
 SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
 
 
@@ -70,11 +72,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"))
     parser.add_argument("--json", type=Path, help="also write all reports here")
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
+    parser.add_argument("--teacher", help="pretrained potential that is searched before the reference")
     a = parser.parse_args()
     reports = []
-    result = ResultFile(
-        a.result, {"reference": a.reference, "budget": a.budget, "settings": read_settings(a.settings)}, ("chgnet", "sevenn")
-    )
+    settings = read_settings(a.settings)
+    if a.teacher is not None:
+        settings.setdefault("teacher", {})["name"] = a.teacher
+    result = ResultFile(a.result, {"reference": a.reference, "budget": a.budget, "settings": settings}, ("chgnet", "sevenn", "gpaw"))
 
     def progress(event: Event) -> None:
         if isinstance(event, UnitDone):
@@ -83,15 +87,13 @@ def main() -> None:
     for system in a.systems:
         seeds = list(range(a.first_seed, a.first_seed + a.seeds))
         report = benchmark(
-            system, a.reference, seeds, a.budget, read_settings(a.settings), a.cells, a.ablation, a.pretrained, a.workers, a.out,
+            system, a.reference, seeds, a.budget, settings, a.cells, a.ablation, a.pretrained, a.workers, a.out,
             progress,
         )  # fmt: skip
         reports.append(report)
         for run in report["nucleate"]["runs"]:
             if result.find(system=system, seed=run["seed"]) is None:
-                result.add(
-                    system=system, **{name: run[name] for name in ("seed", "first", "first_low", "calls", "seconds", "best", "ended")}
-                )
+                result.add(system=system, **{name: run[name] for name in (KEPT if a.teacher is None else KEPT + TAUGHT)})
         if a.json is not None:
             a.json.write_text(json.dumps(reports, indent=1))
     print("| search | hit | hits | calls to a hit (ERT) | 95 % | times nucleate's |\n|---|---|---|---|---|---|")

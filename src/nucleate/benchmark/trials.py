@@ -54,6 +54,10 @@ class SeedResult:
         seconds: wall time, s.
         best: lowest confirmed energy, eV/atom.
         ended: why the search ended.
+        core_seconds: core time of the reference calls, s.
+        teacher_evaluations: number of evaluations of the teacher; 0 without one.
+        teacher_core_seconds: core time of these evaluations, s.
+        teacher_seconds: wall time of the search on the teacher, s.
         lower: energies of structures confirmed more than 5 meV/atom below the lowest known energy: a new ground state.
     """
 
@@ -65,6 +69,10 @@ class SeedResult:
     best: float | None
     ended: str
     lower: list[float]
+    core_seconds: float = 0.0
+    teacher_evaluations: int = 0
+    teacher_core_seconds: float = 0.0
+    teacher_seconds: float = 0.0
 
 
 def trial_settings(system: str, reference: str, seed: int, budget: int, overrides: dict[str, Any]) -> RunSettings:
@@ -100,6 +108,8 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
     with tempfile.TemporaryDirectory() as folder, RunFolder.create(Path(folder) / "run", to_toml(settings)) as run:
         state = run_search(run, prepare(settings), ends_search=is_hit)
         calls = run.ledger.count() + repeated(run.ledger, settings.reference.engine)
+        core_seconds = sum(row.core_seconds for row in run.ledger.rows())
+        taught = run.teacher()
     energies = sorted(polymorph.energy for polymorph in state.polymorphs)
     return SeedResult(
         settings.seed,
@@ -110,6 +120,8 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
         float(energies[0]) if energies else None,
         "hit" if hits else str(state.finished),
         [float(e) for e in energies if e < target.lowest - HIT_ENERGY],
+        core_seconds,
+        *((0, 0.0, 0.0) if taught is None else (taught.evaluations, taught.core_seconds, taught.seconds)),
     )
 
 
