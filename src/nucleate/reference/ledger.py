@@ -283,8 +283,11 @@ class Ledger:
 
 def is_ledger(path: Path) -> bool:
     """Return whether a file is an SQLite database with a ledger."""
-    if not path.is_file() or path.open("rb").read(15) != b"SQLite format 3":
+    if not path.is_file():
         return False
+    with path.open("rb") as stream:
+        if stream.read(15) != b"SQLite format 3":
+            return False
     with database_errors(path), contextlib.closing(_read_only(path)) as connection:
         return connection.execute("SELECT 1 FROM sqlite_master WHERE name='ledger'").fetchone() is not None
 
