@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +39,9 @@ DEEPEST = 5.0
 
 CHUNK_ATOMS = 300
 """Number of atoms in a chunk of the networks at inference, chosen for the same cache."""
+
+HAS_KERNELS = find_spec("numba") is not None
+"""Whether predictions with mean forces use the kernels of `potentials.fused`, which need numba."""
 
 
 class ManyBodyCommittee(LearnedModel):
@@ -272,6 +276,12 @@ class ManyBodyCommittee(LearnedModel):
         check_input(self.species, self.cutoff, batch, edges)
         if edges is None:
             edges = neighbour_edges(batch, self.cutoff)
+        single_on_cpu = self.dtype == torch.float32 and self.energy_scale.device.type == "cpu"
+        if HAS_KERNELS and mean_forces and not create_graph and single_on_cpu:
+            # numba is imported here, because it takes a quarter of a second and training does not need it.
+            from nucleate.potentials.fused.committee import mean_prediction
+
+            return mean_prediction(self, batch, edges, DEEPEST)
         if layout is None:
             layout = self.layout(batch, edges)
         with torch.no_grad():
