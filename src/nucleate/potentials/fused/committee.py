@@ -16,8 +16,8 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
 from nucleate.potentials.base import Prediction
 from nucleate.potentials.basis import L_MAX, N_LM
-from nucleate.potentials.fused import edges as kernels
 from nucleate.potentials.fused.invariants import KINDS, invariant_slopes, invariants
+from nucleate.potentials.fused.surroundings import BatchArrays, Surroundings
 
 if TYPE_CHECKING:
     from nucleate.potentials.manybody import ManyBodyCommittee
@@ -38,15 +38,11 @@ def mean_prediction(model: ManyBodyCommittee, batch: CrystalBatch, edges: Edges,
         A prediction whose forces and stress have a committee axis of length one.
     """
     with torch.no_grad():
-        n_atoms = len(batch.numbers)
         kind = model.species_index[batch.numbers]
-        positions, cells = batch.positions.detach().double().numpy(), batch.cells.detach().double().numpy()
-        structure, kinds = batch.structure.numpy(), kind.numpy()
-        neighbour, shift = edges.neighbour.numpy(), edges.shift.double().numpy()
-        starts = kernels.row_starts(edges.centre.numpy(), n_atoms)
-        atomic = torch.zeros(model.members, n_atoms, dtype=model.dtype)
-        forces, virial = torch.zeros(n_atoms, 3, dtype=model.dtype), torch.zeros(len(batch), 3, 3, dtype=torch.float64)
-        reach = float(model.wall_reach.max()) if model.settings.wall_strength else 0.0
+        arrays = BatchArrays(batch, edges, kind)
+        atomic = torch.zeros(model.members, arrays.n_atoms, dtype=model.dtype)
+        forces = torch.zeros(1, arrays.n_atoms, 3, dtype=model.dtype)
+        virial = torch.zeros(1, arrays.n_structures, 3, 3, dtype=torch.float64)
         near: list[np.ndarray] = []
         for species in range(len(model.species)):
             own = (kind == species).nonzero().flatten()
@@ -54,36 +50,38 @@ def mean_prediction(model: ManyBodyCommittee, batch: CrystalBatch, edges: Edges,
                 continue
             network = _Network(model, species, deepest)
             for chosen in own.split(CHUNK_ATOMS):
-                atoms = chosen.numpy()
-                most = int((starts[atoms + 1] - starts[atoms]).sum()) + 1
-                first, other, number = np.empty(len(atoms) + 1, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
-                vectors, distance = np.empty((3, most), np.float32), np.empty(most, np.float32)
-                count = kernels.edges_within(
-                    atoms, starts, neighbour, shift, positions, cells, structure, model.cutoff, first, other, vectors, distance, number
-                )
-                near.append(number[:count][distance[:count] < reach])
-                value, slope = np.empty((2, model.settings.radial, most), np.float32)
-                kernels.radial_values(distance, count, model.cutoff, value)
-                basis = torch.empty(N_LM, len(atoms), len(model.species), model.settings.radial)
-                kernels.atomic_basis(first, other, kinds, vectors, value, kernels.NORMS, basis.numpy())
-                atomic[:, chosen], gradient = network.energy_gradient(basis)
-                kernels.radial_slopes(distance, count, model.cutoff, value, slope)
-                kernels.forces_and_virial(
-                    atoms, first, other, kinds, structure, vectors, distance, value, slope,
-                    kernels.NORMS, gradient.numpy(), forces.numpy(), virial.numpy(),
-                )  # fmt: skip
-        energy = atomic.new_zeros(model.members, len(batch)).index_add(1, batch.structure, atomic).double()
-        close = torch.from_numpy(np.concatenate(near) if near else np.zeros(0, np.int64))
-        if len(close):
-            pairs = Edges(edges.centre[close], edges.neighbour[close], edges.shift[close], edges.reach)
-            wall_energy, wall_forces, wall_virial = model.wall(batch, pairs, pairs.vectors(batch).to(model.dtype))
-            energy, forces, virial = energy + wall_energy.double(), forces + wall_forces, virial + wall_virial
-        stress = (virial / batch.volumes.double().view(-1, 1, 1)).to(model.dtype)
-        return Prediction(
-            energy + model.shifts(batch),
-            forces.unsqueeze(0),
-            (0.5 * (stress + stress.transpose(1, 2))).unsqueeze(0),
-        )
+                around = Surroundings(arrays, chosen, model.settings.radial, model.cutoff)
+                near.append(around.closer_than(wall_reach(model)))
+                atomic[:, chosen], gradient = network.energy_gradient(around.basis(len(model.species)))
+                around.add_forces(gradient.unsqueeze(0), forces, virial)
+        return assemble(model, batch, edges, atomic, forces, virial, near)
+
+
+def wall_reach(model: ManyBodyCommittee) -> float:
+    """Return the largest distance at which a pair has a wall, Å."""
+    return float(model.wall_reach.max()) if model.settings.wall_strength else 0.0
+
+
+def assemble(
+    model: ManyBodyCommittee, batch: CrystalBatch, edges: Edges, atomic: Tensor, forces: Tensor, virial: Tensor, near: list[np.ndarray]
+) -> Prediction:
+    """Return the prediction from atomic energies, forces and strain derivatives of the networks, adding shifts and wall.
+
+    Args:
+        model: the committee.
+        batch, edges: structures and neighbour list.
+        atomic: (m, n_atoms) energies, eV.
+        forces, virial: (m or 1, n_atoms, 3), eV/Å, and (m or 1, n_structures, 3, 3), eV.
+        near: places in the neighbour list of the edges that have a wall.
+    """
+    energy = atomic.new_zeros(model.members, len(batch)).index_add(1, batch.structure, atomic).double()
+    close = torch.from_numpy(np.concatenate(near) if near else np.zeros(0, np.int64))
+    if len(close):
+        pairs = Edges(edges.centre[close], edges.neighbour[close], edges.shift[close], edges.reach)
+        wall_energy, wall_forces, wall_virial = model.wall(batch, pairs, pairs.vectors(batch).to(model.dtype))
+        energy, forces, virial = energy + wall_energy.double(), forces + wall_forces, virial + wall_virial
+    stress = (virial / batch.volumes.double().view(-1, 1, 1)).to(model.dtype)
+    return Prediction(energy + model.shifts(batch), forces, 0.5 * (stress + stress.transpose(-1, -2)))
 
 
 class _Network:

@@ -1,4 +1,4 @@
-"""Atomic basis from the edges of a neighbour list, and its derivatives, as numba kernels.
+"""Atomic basis from the edges of a neighbour list, as numba kernels.
 
 The formulas are those of `potentials.basis`. Edges beyond the cutoff, which a list with a skin contains, are left out first. Loops over
 edges are vectorised for the radial functions, and over the 16 harmonics for the sums.
@@ -16,7 +16,7 @@ from nucleate.potentials.fused.options import INLINE, OPTIONS, single
 SHORTEST = 1e-3
 """Smallest distance of an edge, Å, as in the evaluation without kernels."""
 
-_ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX, _EIGHT = (single(n) for n in (1, 2, 3, 4, 5, 6, 8))
+_ONE, _TWO, _THREE, _FIVE, _SIX = (single(n) for n in (1, 2, 3, 5, 6))
 _HALF = single(0.5)
 # Polynomials of sin(pi t)/t and cos(pi t) in t^2, for |t| <= 1/2: Taylor series to single precision.
 _S0, _S1, _S2, _S3, _S4, _S5 = (single((-1) ** n * math.pi ** (2 * n + 1) / math.factorial(2 * n + 1)) for n in range(6))
@@ -40,7 +40,7 @@ _N = [
     math.sqrt(35 / (32 * math.pi)),
 ]
 NORMS = np.array(_N, dtype=np.float32)
-"""(16,) factors of the polynomials in `_harmonics`, which are applied to the sums over edges instead of to every edge."""
+"""(16,) factors of the polynomials in `harmonics`, which are applied to the sums over edges instead of to every edge."""
 
 
 @njit(**OPTIONS)
@@ -172,7 +172,7 @@ def _product_rule(slope, value, ratio, frequency, count):
 
 
 @njit(**INLINE)
-def _harmonics(x, y, z):
+def harmonics(x, y, z):
     """Return the polynomials of degree 2 and 3 in a unit vector, without factors and in the order of `basis.harmonics`."""
     xx, yy, zz = x * x, y * y, z * z
     five = _FIVE * zz - _ONE
@@ -198,7 +198,7 @@ def atomic_basis(first, other, kind, vectors, value, norms, out):
         total[:] = 0
         for e in range(first[row], first[row + 1]):
             x, y, z = vectors[0, e], vectors[1, e], vectors[2, e]
-            h4, h5, h6, h7, h8, h9, h10, h11, h12, h13, h14, h15 = _harmonics(x, y, z)
+            h4, h5, h6, h7, h8, h9, h10, h11, h12, h13, h14, h15 = harmonics(x, y, z)
             own = total[kind[other[e]]]
             for k in range(n_radial):
                 v = value[k, e]
@@ -222,122 +222,3 @@ def atomic_basis(first, other, kind, vectors, value, norms, out):
             for s in range(species):
                 for k in range(n_radial):
                     out[lm, row, s, k] = norms[lm] * total[s, k, lm]
-
-
-@njit(**OPTIONS)
-def forces_and_virial(atoms, first, other, kind, structure, vectors, distance, value, slope, norms, gradient, forces, virial):
-    """Add the forces and strain derivatives of the edges of some atoms.
-
-    Args:
-        atoms, first, other, kind, vectors, distance, value, norms: as for the atomic basis.
-        structure: (n_atoms,) structure of every atom.
-        slope: (k, most + 1) derivatives of the radial functions.
-        gradient: (16, n, s, k) derivatives of the energy with respect to the atomic basis, eV.
-        forces: (n_atoms, 3), eV/Å; the forces are added.
-        virial: (n_structures, 3, 3), eV; the strain derivatives are added.
-    """
-    _, n, species, n_radial = gradient.shape
-    table = np.empty((species, n_radial, 16), np.float32)
-    p, q = np.empty(16, np.float32), np.empty(16, np.float32)
-    for row in range(n):
-        for s in range(species):
-            for k in range(n_radial):
-                for lm in range(16):
-                    table[s, k, lm] = norms[lm] * gradient[lm, row, s, k]
-        fx = fy = fz = single(0)
-        vxx = vxy = vxz = vyx = vyy = vyz = vzx = vzy = vzz = single(0)
-        for e in range(first[row], first[row + 1]):
-            own = table[kind[other[e]]]
-            r = distance[e]
-            p[:] = 0
-            q[:] = 0
-            for k in range(n_radial):
-                v, w = value[k, e], slope[k, e]
-                p[0] += v * own[k, 0]
-                p[1] += v * own[k, 1]
-                p[2] += v * own[k, 2]
-                p[3] += v * own[k, 3]
-                p[4] += v * own[k, 4]
-                p[5] += v * own[k, 5]
-                p[6] += v * own[k, 6]
-                p[7] += v * own[k, 7]
-                p[8] += v * own[k, 8]
-                p[9] += v * own[k, 9]
-                p[10] += v * own[k, 10]
-                p[11] += v * own[k, 11]
-                p[12] += v * own[k, 12]
-                p[13] += v * own[k, 13]
-                p[14] += v * own[k, 14]
-                p[15] += v * own[k, 15]
-                q[0] += w * own[k, 0]
-                q[1] += w * own[k, 1]
-                q[2] += w * own[k, 2]
-                q[3] += w * own[k, 3]
-                q[4] += w * own[k, 4]
-                q[5] += w * own[k, 5]
-                q[6] += w * own[k, 6]
-                q[7] += w * own[k, 7]
-                q[8] += w * own[k, 8]
-                q[9] += w * own[k, 9]
-                q[10] += w * own[k, 10]
-                q[11] += w * own[k, 11]
-                q[12] += w * own[k, 12]
-                q[13] += w * own[k, 13]
-                q[14] += w * own[k, 14]
-                q[15] += w * own[k, 15]
-            x, y, z = vectors[0, e], vectors[1, e], vectors[2, e]
-            h4, h5, h6, h7, h8, h9, h10, h11, h12, h13, h14, h15 = _harmonics(x, y, z)
-            xx, yy, zz = x * x, y * y, z * z
-            over = _ONE / r
-            # Along the edge: the slope of the radial functions, less what the gradients of the solid harmonics have along the edge.
-            along = q[0] + q[1] * y + q[2] * z + q[3] * x
-            along += q[4] * h4 + q[5] * h5 + q[6] * h6 + q[7] * h7 + q[8] * h8
-            along += q[9] * h9 + q[10] * h10 + q[11] * h11 + q[12] * h12 + q[13] * h13 + q[14] * h14 + q[15] * h15
-            one = p[1] * y + p[2] * z + p[3] * x
-            two = p[4] * h4 + p[5] * h5 + p[6] * h6 + p[7] * h7 + p[8] * h8
-            three = p[9] * h9 + p[10] * h10 + p[11] * h11 + p[12] * h12 + p[13] * h13 + p[14] * h14 + p[15] * h15
-            along -= over * (one + _TWO * two + _THREE * three)
-            # Gradients of the solid harmonics at the unit vector; those of degree 2 and 3 are homogeneous polynomials.
-            gx = p[3] + p[4] * y - _TWO * p[6] * x + p[7] * z + _TWO * p[8] * x
-            gy = p[1] + p[4] * x + p[5] * z - _TWO * p[6] * y - _TWO * p[8] * y
-            gz = p[2] + p[5] * y + _FOUR * p[6] * z + p[7] * x
-            gx += _SIX * p[9] * x * y + p[10] * y * z - _TWO * p[11] * x * y - _SIX * p[12] * x * z
-            gx += p[13] * (_FOUR * zz - _THREE * xx - yy) + _TWO * p[14] * x * z + _THREE * p[15] * (xx - yy)
-            gy += _THREE * p[9] * (xx - yy) + p[10] * x * z + p[11] * (_FOUR * zz - xx - _THREE * yy) - _SIX * p[12] * y * z
-            gy += -_TWO * p[13] * x * y - _TWO * p[14] * y * z - _SIX * p[15] * x * y
-            gz += p[10] * x * y + _EIGHT * p[11] * y * z + p[12] * (_SIX * zz - _THREE * xx - _THREE * yy)
-            gz += _EIGHT * p[13] * x * z + p[14] * (xx - yy)
-            gx = over * gx + along * x
-            gy = over * gy + along * y
-            gz = over * gz + along * z
-            j = other[e]
-            fx += gx
-            fy += gy
-            fz += gz
-            forces[j, 0] -= gx
-            forces[j, 1] -= gy
-            forces[j, 2] -= gz
-            x, y, z = x * r, y * r, z * r
-            vxx += gx * x
-            vxy += gx * y
-            vxz += gx * z
-            vyx += gy * x
-            vyy += gy * y
-            vyz += gy * z
-            vzx += gz * x
-            vzy += gz * y
-            vzz += gz * z
-        i = atoms[row]
-        forces[i, 0] += fx
-        forces[i, 1] += fy
-        forces[i, 2] += fz
-        own_virial = virial[structure[i]]
-        own_virial[0, 0] += vxx
-        own_virial[0, 1] += vxy
-        own_virial[0, 2] += vxz
-        own_virial[1, 0] += vyx
-        own_virial[1, 1] += vyy
-        own_virial[1, 2] += vyz
-        own_virial[2, 0] += vzx
-        own_virial[2, 1] += vzy
-        own_virial[2, 2] += vzz
