@@ -7,8 +7,9 @@ from ase.build import bulk
 
 from nucleate.crystals import CrystalBatch
 from nucleate.potentials.base import Prediction
+from nucleate.relax import optimisers
 from nucleate.relax.batched import LESS_KNOWN, CommitteeSurface, relax
-from nucleate.relax.optimisers import Fire
+from nucleate.relax.optimisers import Fire, Lbfgs
 from nucleate.relax.settings import RelaxSettings
 from nucleate.relax.state import State, evaluate, start
 from nucleate.units import GPA
@@ -283,3 +284,24 @@ def test_select_and_concatenate_keep_every_field(argon, starts):
     surface.neighbours.reset()
     expected = evaluate(optimiser.move(state), surface, 0.0, True)
     assert torch.allclose(after.enthalpy, expected.enthalpy, atol=1e-12)
+
+
+def test_lbfgs_by_kernel_takes_the_steps_of_torch(argon, starts, monkeypatch):
+    pytest.importorskip("numba")
+    surface = CommitteeSurface(argon, skin=0.0)
+    # A short memory, so that it is overwritten, and steps from which the curvature is sometimes negative.
+    optimiser = Lbfgs(history=4, maxstep=0.5)
+    state = optimiser.init(start(CrystalBatch.from_atoms(starts), surface, 0.0, True))
+    scarce = 0
+    for step in range(15):
+        monkeypatch.setattr(optimisers, "HAS_KERNELS", True)
+        ours = optimiser.move(state)
+        monkeypatch.setattr(optimisers, "HAS_KERNELS", False)
+        theirs = optimiser.move(state)
+        torch.testing.assert_close(ours.coordinates, theirs.coordinates, rtol=1e-9, atol=1e-12)
+        for name, value in theirs.memory.items():
+            torch.testing.assert_close(ours.memory[name], value, rtol=1e-9, atol=1e-12)
+        assert torch.equal(ours.steps, theirs.steps)
+        state = evaluate(ours, surface, 0.0, True)
+        scarce += int((ours.memory["rho"][-1] == 0).sum()) if step else 0
+    assert scarce > 0

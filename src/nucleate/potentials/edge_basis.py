@@ -6,7 +6,9 @@ is a dense array with little padding that fits into the processor's cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -15,26 +17,40 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import Edges
 from nucleate.potentials.basis import DEGREES, N_LM, harmonics, radial, solid_gradient
 
+Blocks = list[tuple[Tensor, Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
 class Layout:
     """Position of each edge in dense blocks; it depends only on the list of pairs.
 
     Attributes:
-        blocks: (rows, slots, padding) of each block: (n_rows,) row indices, (n_rows, width) edge indices, and a (n_rows, width) mask of
-            slots without an edge.
+        make: function that makes the blocks, which is called when they are first used.
         n_rows: number of atoms times number of species.
     """
 
-    blocks: list[tuple[Tensor, Tensor, Tensor]]
+    make: Callable[[], Blocks]
     n_rows: int
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """(rows, slots, padding) of each block.
+
+        These are (n_rows,) row indices, (n_rows, width) edge indices, and a (n_rows, width) mask of slots without an edge.
+        """
+        return self.make()
 
 
 def make_layout(batch: CrystalBatch, edges: Edges, species_index: Tensor, n_species: int, block_edges: int) -> Layout:
     """Sort edges into rows and rows into blocks of about `block_edges` edges."""
-    device = edges.centre.device
     n_rows = len(batch.numbers) * n_species
-    row = edges.centre * n_species + species_index[batch.numbers[edges.neighbour]]
+    return Layout(partial(_make_blocks, batch.numbers, edges, species_index, n_species, n_rows, block_edges), n_rows)
+
+
+def _make_blocks(numbers: Tensor, edges: Edges, species_index: Tensor, n_species: int, n_rows: int, block_edges: int) -> Blocks:
+    """Return the blocks of a layout."""
+    device = edges.centre.device
+    row = edges.centre * n_species + species_index[numbers[edges.neighbour]]
     order = torch.argsort(row, stable=True) if n_species > 1 else torch.arange(len(row), device=device)
     counts = torch.bincount(row, minlength=n_rows)
     starts = torch.cumsum(counts, 0) - counts
@@ -51,7 +67,7 @@ def make_layout(batch: CrystalBatch, edges: Edges, species_index: Tensor, n_spec
         slots = order[slots.clamp_max(len(row) - 1)]
         blocks.append((rows, slots, padding))
         first = last
-    return Layout(blocks, n_rows)
+    return blocks
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +39,9 @@ DEEPEST = 5.0
 
 CHUNK_ATOMS = 300
 """Number of atoms in a chunk of the networks at inference, chosen for the same cache."""
+
+HAS_KERNELS = find_spec("numba") is not None
+"""Whether training, and predictions with mean forces, use the kernels of `potentials.fused`, which need numba."""
 
 
 class ManyBodyCommittee(LearnedModel):
@@ -196,7 +200,11 @@ class ManyBodyCommittee(LearnedModel):
 
     def output(self, basis: Tensor, species: int) -> Tensor:
         """Return the (m, n) output of the network for atoms of one species."""
-        hidden = self.hidden(self.features(basis, species), species)
+        return self.from_features(self.features(basis, species), species)
+
+    def from_features(self, features: Tensor, species: int) -> Tensor:
+        """Return the (m, n) output of the network for the (m, n, n_features) invariants of atoms of one species."""
+        hidden = self.hidden(features, species)
         output = torch.baddbmm(self.bias3[species], hidden, self.weight3[species]).squeeze(-1)
         return output if self.settings.activation == "tanh" else DEEPEST * torch.tanh(output / DEEPEST)
 
@@ -272,6 +280,16 @@ class ManyBodyCommittee(LearnedModel):
         check_input(self.species, self.cutoff, batch, edges)
         if edges is None:
             edges = neighbour_edges(batch, self.cutoff)
+        single_on_cpu = self.dtype == torch.float32 and self.energy_scale.device.type == "cpu"
+        if HAS_KERNELS and single_on_cpu and (mean_forces or create_graph):
+            # numba is imported only here, because that takes a quarter of a second.
+            if create_graph:
+                from nucleate.potentials.fused.graph import graph_prediction
+
+                return graph_prediction(self, batch, edges)
+            from nucleate.potentials.fused.committee import mean_prediction
+
+            return mean_prediction(self, batch, edges, DEEPEST)
         if layout is None:
             layout = self.layout(batch, edges)
         with torch.no_grad():

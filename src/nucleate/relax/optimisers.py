@@ -6,11 +6,15 @@ Defaults and formulas follow ASE's optimisers of the same names, so that a batch
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Protocol
 
 import torch
 
 from nucleate.relax.state import State
+
+HAS_KERNELS = find_spec("numba") is not None
+"""Whether L-BFGS on the CPU uses the kernel of `lbfgs_kernel`, which needs numba."""
 
 
 class Optimiser(Protocol):
@@ -118,6 +122,8 @@ class Lbfgs:
 
     def move(self, state: State) -> State:
         """Take one quasi-Newton step for every structure."""
+        if HAS_KERNELS and state.coordinates.device.type == "cpu":
+            return self._move_by_kernel(state)
         m = state.memory
         owner = state.owner
         s_new = state.coordinates - m["row_last_x"]
@@ -156,3 +162,23 @@ class Lbfgs:
             "moved": m["moved"] + 1,
         }
         return replace(state, coordinates=state.coordinates + scale[owner, None] * step, memory=memory, steps=state.steps + 1)
+
+    def _move_by_kernel(self, state: State) -> State:
+        """Take the same step by the kernel."""
+        # numba is imported only here, because that takes a quarter of a second.
+        from nucleate.relax.lbfgs_kernel import lbfgs_step
+
+        m = state.memory
+        s, y, rho, x = (torch.empty_like(tensor) for tensor in (m["row_s"], m["row_y"], m["rho"], state.coordinates))
+        old = (state.coordinates, state.gradient_force, m["row_last_x"], m["row_last_f"], m["row_s"], m["row_y"], m["rho"], m["moved"])
+        arrays = [tensor.contiguous().numpy() for tensor in (*old, state.batch.counts)]
+        lbfgs_step(*arrays, self.alpha, self.maxstep, s.numpy(), y.numpy(), rho.numpy(), x.numpy())
+        memory = {
+            "row_s": s,
+            "row_y": y,
+            "rho": rho,
+            "row_last_x": state.coordinates,
+            "row_last_f": state.gradient_force,
+            "moved": m["moved"] + 1,
+        }
+        return replace(state, coordinates=x, memory=memory, steps=state.steps + 1)

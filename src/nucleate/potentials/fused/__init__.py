@@ -1,0 +1,1 @@
+"""Evaluation of the many-body committee without a graph, by numba kernels and matrix products."""

@@ -1,0 +1,16 @@
+"""Options of the numba kernels of the fused evaluation, which calculate in single precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+single = np.float32
+"""Type of every constant in a kernel: a Python number would convert the calculation to double precision."""
+
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+"""Sums may be reordered and fused; NaN and infinity stay, because relaxations recognise exploded structures by them."""
+
+INLINE: dict[str, Any] = {"inline": "always", "error_model": "numpy", "fastmath": OPTIONS["fastmath"]}
+"""Options of functions inside a vectorised loop: LLVM does not vectorise a loop that calls functions."""
