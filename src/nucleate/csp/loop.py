@@ -63,6 +63,9 @@ from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 from nucleate.training.data import from_labels
 
+FIRST_FACTOR = 3.0
+"""Calibration factor before the first labels that the committee has not been trained on: committees of four members underestimate their
+errors by 2 to 4."""
 HISTORY = 16
 """Number of previous ratios of error to spread that enter the calibration."""
 FAILURE_ROUNDS = 3
@@ -221,6 +224,7 @@ class Search:
                 answers = self._label(chosen, "train", 0)
             self._judge_base(chosen, answers)
         if self.learner.base is None:
+            self.state.sigma_factor = FIRST_FACTOR
             wanted = search.first_batch - (len(known.labels) if covers(known.labels, self.species) else 0)
             batch += self._far_apart(pool, batch, wanted - len(batch), len(answers))
             with self._timed("label"):
