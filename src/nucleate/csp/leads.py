@@ -23,6 +23,8 @@ from nucleate.reference.dispatch import Dispatcher
 
 MOST_CALLS = 14
 """Number of calls after which a lead that has not converged is dropped."""
+NEARLY, MORE_STEPS = 4.0, 3
+"""Ratio to the thresholds below which a lead has nearly converged, and the number of further steps that such leads take in a round."""
 SHORTEST = 0.01
 """Smallest trust radius, Å; a lead whose trust radius is smaller is dropped."""
 NEARLY_SYMMETRIC = 0.3
@@ -68,6 +70,9 @@ class LeadFollower:
         """Return whether the best label meets the convergence criteria."""
         return lead.fmax <= self.settings.fmax and lead.smax <= self.settings.smax
 
+    def _nearly_settled(self, lead: Lead) -> bool:
+        return lead.fmax <= NEARLY * self.settings.fmax and lead.smax <= NEARLY * self.settings.smax
+
     def follow(self, state: LoopState, model: Potential, round: int, count: int, steps: int) -> bool:
         """Make up to `steps` reference calls for each of the `count` most promising leads.
 
@@ -82,7 +87,7 @@ class LeadFollower:
             Whether `on_polymorph` returned True.
         """
         chosen = self.urgent(state, count)
-        for step in range(steps + 1):
+        for step in range(steps + MORE_STEPS + 1):
             for lead in chosen:
                 if lead.status != "open" or not self.settled(lead):
                     continue
@@ -91,7 +96,10 @@ class LeadFollower:
                 if self._confirm(state, lead, model, round):
                     return True
             chosen = [lead for lead in chosen if lead.status == "open" and lead.calls < MOST_CALLS]
-            if step == steps or not chosen:
+            if step >= steps:
+                # A lead that has nearly converged is not left for another round of exploration.
+                chosen = [lead for lead in chosen if self._nearly_settled(lead)]
+            if step == steps + MORE_STEPS or not chosen:
                 break
             if not self._step(state, chosen, model, round):
                 break

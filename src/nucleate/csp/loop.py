@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -49,6 +50,7 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.select import lowest_unknown, select
 from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
+from nucleate.fingerprints.matching import idealised
 from nucleate.fingerprints.power_spectrum import distinct, farthest_points, fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
@@ -57,15 +59,18 @@ from nucleate.progress import Event, LoggedEvent, Progress, Step, in_phase, sile
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Answered, Dispatcher
 from nucleate.reference.ledger import ledger_file
-from nucleate.relax.batched import Relaxed, relax
+from nucleate.relax.batched import CONVERGED, Relaxed, relax
 from nucleate.relax.parallel import RelaxPool
 from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 from nucleate.training.data import from_labels
+from nucleate.units import GPA
 
 FIRST_FACTOR = 3.0
 """Calibration factor before the first labels that the committee has not been trained on: committees of four members underestimate their
 errors by 2 to 4."""
+RISE = 0.002
+"""Largest rise of the energy on the committee when the symmetry of a structure is made exact, eV/atom."""
 HISTORY = 16
 """Number of previous ratios of error to spread that enter the calibration."""
 FAILURE_ROUNDS = 3
@@ -257,7 +262,8 @@ class Search:
             self.state.carried = list(carried)
             found += [Candidate(item.atoms, KNOWN) for item in carried]
         places = distinct([candidate.atoms for candidate in found], self.species) if found else []
-        batch = own + [found[k] for k in places[: self.settings.teacher.first_labels]]
+        lowest = [found[k] for k in places[: self.settings.teacher.first_labels]]
+        batch = own + [Candidate(idealised(candidate.atoms), KNOWN) for candidate in lowest]
         left = self.dispatcher.remaining()
         return batch if left is None else batch[:left]
 
@@ -365,6 +371,7 @@ class Search:
             selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads))
             state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: min(search.keep, search.pool // 2)]]
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
+        chosen = self._idealised(chosen)
         origins = [pool[choice.index].origin for choice in selection.choices] + [small[k].origin for k in small_heads]
         with self._timed("label"):
             answers = self._label([end.atoms for end in chosen], "explore", round)
@@ -385,6 +392,23 @@ class Search:
             self._finish(ON_REQUEST)
         else:
             self._judge(round, bool(chosen))
+
+    def _idealised(self, ends: list[Relaxed]) -> list[Relaxed]:
+        """Make the symmetry of relaxed candidates exact where their energy on the committee does not rise.
+
+        Relaxations end within their thresholds of a minimum. Exact symmetry removes most of the remaining forces and stresses, and
+        calculations of symmetric cells are faster.
+        """
+        if not ends:
+            return ends
+        exact = [idealised(end.atoms) for end in ends]
+        batch = CrystalBatch.from_atoms(exact)
+        volume = batch.volumes.numpy() * self.settings.pressure * GPA
+        energy = self.learner.potential.energy_forces_stress(batch).energy.mean(0).numpy() + volume
+        return [
+            replace(end, atoms=atoms) if end.stop == CONVERGED and value < end.energy + RISE * len(atoms) else end
+            for end, atoms, value in zip(ends, exact, energy, strict=True)
+        ]
 
     def _known_structures(self, round: int) -> list[Atoms]:
         """Return structures that are not labelled again: labelled ones, polymorphs, and for some rounds those that failed."""

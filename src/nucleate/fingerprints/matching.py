@@ -13,6 +13,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 SYMPREC = 0.1
 """Tolerance for the space group of a relaxed structure, Å."""
+EXACT = 1e-5
+"""Tolerance of a symmetry that is exact up to rounding, Å."""
 
 
 def matcher() -> StructureMatcher:
@@ -53,12 +55,31 @@ def symmetrised(atoms: Atoms, symprec: float) -> tuple[Atoms, int] | None:
     """
     if _operations(atoms, symprec) <= _operations(atoms, SYMPREC):
         return None
+    refined = _refined(atoms, symprec)
+    return None if refined is None else (refined, space_group(refined)[1])
+
+
+def idealised(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
+    """Return a structure in its own cell with the symmetry that it has within `symprec` (Å) made exact.
+
+    A structure without symmetry, or one for which this fails, is returned as a copy.
+    """
+    refined = _refined(atoms, symprec) if _operations(atoms, symprec) > _operations(atoms, EXACT) else None
+    if refined is None or not np.isfinite(refined.positions).all() or not np.isclose(refined.get_volume(), atoms.get_volume(), rtol=0.05):
+        copy: Atoms = atoms.copy()
+        return copy
+    return refined
+
+
+def _refined(atoms: Atoms, symprec: float) -> Atoms | None:
+    """Return the structure symmetrised at a tolerance, in its own cell; None if this fails."""
     try:
-        refined, _ = get_symmetrized_atoms(atoms, symprec, SYMPREC)
+        refined, _ = get_symmetrized_atoms(atoms, symprec, min(symprec, SYMPREC))
     except Exception:
         # At a loose tolerance the operations need not form a group; ASE and spglib then raise exceptions of many types.
         return None
-    return refined, space_group(refined)[1]
+    plain = Atoms(numbers=refined.numbers, cell=refined.cell.array, positions=refined.positions, pbc=True)
+    return plain
 
 
 def _operations(atoms: Atoms, symprec: float) -> int:
