@@ -20,10 +20,8 @@ from nucleate.persist.toml import read_settings
 from nucleate.progress import Event
 from nucleate.report.terminal import benchmark_cells
 
-KEPT = ("seed", "first", "first_low", "calls", "seconds", "best", "ended", "core_seconds")
+KEPT = ("seed", "first", "first_low", "calls", "seconds", "best", "ended")
 """Entries of a search in the result file."""
-TAUGHT = ("teacher_evaluations", "teacher_core_seconds", "teacher_seconds")
-"""Entries of a search with a teacher."""
 SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
 
 
@@ -72,13 +70,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"))
     parser.add_argument("--json", type=Path, help="also write all reports here")
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
-    parser.add_argument("--teacher", help="pretrained potential that is searched before the reference")
     a = parser.parse_args()
     reports = []
     settings = read_settings(a.settings)
-    if a.teacher is not None:
-        settings.setdefault("teacher", {})["name"] = a.teacher
-    result = ResultFile(a.result, {"reference": a.reference, "budget": a.budget, "settings": settings}, ("chgnet", "sevenn", "gpaw"))
+    result = ResultFile(a.result, {"reference": a.reference, "budget": a.budget, "settings": settings}, ("chgnet", "sevenn"))
 
     def progress(event: Event) -> None:
         if isinstance(event, UnitDone):

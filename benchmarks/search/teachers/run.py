@@ -1,0 +1,82 @@
+"""Reference calls to the known ground state when a pretrained potential is searched first.
+
+    python benchmarks/search/teachers/run.py --reference gpaw --teacher 7net-mf-0:PBE --systems Si8 Na4Cl4 Al4O6 --seeds 3 --budget 60
+    python benchmarks/search/teachers/run.py --reference chgnet:r2scan --teacher 7net-0
+
+Every finished search is kept in --out, and a stopped run resumes. Each search ends at its first hit. Default settings beside the teacher. The
+data set on which the teachers were trained contains all of these crystals.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from nucleate.benchmark.result_file import ResultFile
+from nucleate.benchmark.run import UnitDone, benchmark
+from nucleate.benchmark.statistics import search_summary
+from nucleate.persist.toml import read_settings
+from nucleate.progress import Event
+from nucleate.report.terminal import benchmark_cells
+
+KEPT = (
+    "seed", "first", "first_low", "calls", "seconds", "best", "ended", "core_seconds",
+    "teacher_evaluations", "teacher_core_seconds", "teacher_seconds",
+)  # fmt: skip
+"""Entries of a search in the result file."""
+SYSTEMS = ["Si8", "Na8Cl8", "Al4O6", "Ga8As8", "Si16"]
+
+
+def table(data: dict[str, Any]) -> str:
+    """Return the table of the results page; seconds are means over the seeds."""
+    lines = [
+        "| reference | teacher | system | seeds | named crystal: hits | ERT | 95 % | lowest energy: ERT | core-s of the reference to the hit | "
+        "teacher: evaluations | core-s | wall time of its search, s | calls of the seeds |",
+        "|" + "---|" * 13,
+    ]
+    for key in dict.fromkeys((row["reference"], row["teacher"], row["system"]) for row in data["rows"]):
+        runs = [row for row in data["rows"] if (row["reference"], row["teacher"], row["system"]) == key]
+        runs.sort(key=lambda row: row["seed"])
+        summary = search_summary(runs)
+        means = [sum(row[name] for row in runs) / len(runs) for name in ("core_seconds", *KEPT[-3:])]
+        calls = ", ".join(str(row["first"] or f"none in {row['calls']}") for row in runs)
+        cells = (f"{summary['hits']} of {len(runs)}", *benchmark_cells(summary)[:2], benchmark_cells(summary["low"])[0])
+        seeds = f"{runs[0]['seed']}-{runs[-1]['seed']}"
+        lines.append(f"| {' | '.join((*key, seeds, *cells))} | {' | '.join(f'{mean:.0f}' for mean in means)} | {calls} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--systems", nargs="+", default=SYSTEMS)
+    parser.add_argument("--reference", required=True)
+    parser.add_argument("--teacher", help="pretrained potential; none: the same searches without a teacher")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=100)
+    parser.add_argument("--budget", type=int, default=300)
+    parser.add_argument("--settings", type=Path, help="TOML file of further settings")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/teachers"))
+    parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
+    a = parser.parse_args()
+    settings = {} if a.settings is None else read_settings(a.settings)
+    if a.teacher is not None:
+        settings.setdefault("teacher", {})["name"] = a.teacher
+    result = ResultFile(a.result, {"settings": {} if a.settings is None else read_settings(a.settings)}, ("chgnet", "sevenn", "gpaw"))
+    teacher = a.teacher or "none"
+
+    def progress(event: Event) -> None:
+        if isinstance(event, UnitDone):
+            print(event.name, event.result["first"], flush=True)
+
+    for system in a.systems:
+        seeds = list(range(a.first_seed, a.first_seed + a.seeds))
+        out = a.out / teacher.replace(":", "-").replace("/", "-")
+        report = benchmark(system, a.reference, seeds, a.budget, settings, workers=a.workers, out=out, progress=progress)
+        for run in report["nucleate"]["runs"]:
+            if result.find(reference=a.reference, teacher=teacher, system=system, seed=run["seed"]) is None:
+                result.add(reference=a.reference, teacher=teacher, system=system, **{name: run[name] for name in KEPT})
+    print(table({"rows": result.rows}))
+
+
+if __name__ == "__main__":
+    main()
