@@ -88,7 +88,7 @@ def main() -> None:
         reports.append(report)
         for run in report["nucleate"]["runs"]:
             if result.find(system=system, seed=run["seed"]) is None:
-                result.add(system=system, **{name: run[name] for name in (KEPT if a.teacher is None else KEPT + TAUGHT)})
+                result.add(system=system, **{name: run[name] for name in KEPT})
         if a.json is not None:
             a.json.write_text(json.dumps(reports, indent=1))
     print("| search | hit | hits | calls to a hit (ERT) | 95 % | times nucleate's |\n|---|---|---|---|---|---|")

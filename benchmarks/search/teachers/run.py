@@ -3,8 +3,8 @@
     python benchmarks/search/teachers/run.py --reference gpaw --teacher 7net-mf-0:PBE --systems Si8 Na4Cl4 Al4O6 --seeds 3 --budget 60
     python benchmarks/search/teachers/run.py --reference chgnet:r2scan --teacher 7net-0
 
-Every finished search is kept in --out, and a stopped run resumes. Each search ends at its first hit. Default settings beside the teacher. The
-data set on which the teachers were trained contains all of these crystals.
+Every finished search is kept in --out, and a stopped run resumes. Each search ends at its first hit. The settings are the defaults, except for
+the teacher. The data set on which the teachers were trained contains all of these crystals.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SYSTEMS = ["Si8", "Na8Cl8", "Al4O6", "Ga8As8", "Si16"]
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page; seconds are means over the seeds."""
     lines = [
-        "| reference | teacher | system | seeds | named crystal: hits | ERT | 95 % | lowest energy: ERT | core-s of the reference to the hit | "
+        "| reference | teacher | system | seeds | named crystal: hits | ERT | 95 % | lowest energy: ERT | core-s of the reference | "
         "teacher: evaluations | core-s | wall time of its search, s | calls of the seeds |",
         "|" + "---|" * 13,
     ]
