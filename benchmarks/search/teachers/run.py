@@ -3,8 +3,8 @@
     python benchmarks/search/teachers/run.py --reference gpaw --teacher 7net-mf-0:PBE --systems Si8 Na4Cl4 Al4O6 --seeds 3 --budget 60
     python benchmarks/search/teachers/run.py --reference chgnet:r2scan --teacher 7net-0
 
-Every finished search is kept in --out, and a stopped run resumes. Each search ends at its first hit. The settings are the defaults, except for
-the teacher. The data set on which the teachers were trained contains all of these crystals.
+Every finished search is kept in --out, and a stopped run resumes. Each search ends at its first hit. The settings are the defaults,
+except for the teacher. The data set on which the teachers were trained contains all of these crystals.
 """
 
 import argparse
