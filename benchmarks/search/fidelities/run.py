@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/search/fidelities/run.py --systems Si8 Al4O6
 
 The teacher (7net-0) is searched twice, with seeds 0 and 1. Its labels of seed 0 train the committees. The labels of the reference
-(CHGNet-r2SCAN) are those of the lowest structures of seed 0. The errors are those of structures of seed 1: end points of relaxations on the teacher's
-committee, and the same structures with 2 % strain and displacements of 0.07 Å a component.
+(CHGNet-r2SCAN) are those of the lowest structures of seed 0. The errors are those of structures of seed 1: end points of relaxations on the
+teacher's committee, and half of them with 2 % strain and displacements of 0.07 Å a component.
 """
 
 import argparse
