@@ -29,8 +29,9 @@ from nucleate.relax.settings import RelaxSettings
 
 log = logging.getLogger(__name__)
 
-CHUNK_ATOMS = 500
-"""Number of atoms in a chunk: several chunks a core for a usual pool, each large enough that overheads of a batch do not count."""
+CHUNK_ATOMS = 1000
+"""Number of atoms in a chunk: several chunks for a usual pool. Each step of a batch has a constant cost as well, and the last structures
+of a chunk are relaxed in small batches, so that chunks of half this size take a third more time."""
 WORTH_A_POOL = 300_000
 """Number of atoms times largest number of steps (some seconds of calculation) above which worker processes are started."""
 
