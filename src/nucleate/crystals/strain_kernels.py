@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+from nucleate.crystals.kernel_options import OPTIONS
+
 TERMS = 14
 """Number of terms of the Taylor series, which for matrices of norm 1/2 has an error below 1e-16."""
 
