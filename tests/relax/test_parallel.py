@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -112,3 +114,19 @@ def test_lost_workers_cost_no_result(committee, starts, small_chunks):
     assert len(pool.relax(starts, committee, settings)) == len(starts)
     assert pool.workers == 1
     pool.close()
+
+
+def test_a_script_without_guard_relaxes_in_its_own_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from ase.build import bulk\nfrom nucleate.potentials.manybody import ManyBodyCommittee\n"
+        "from nucleate.relax import parallel\nfrom nucleate.relax.settings import RelaxSettings\n"
+        "parallel.WORTH_A_POOL, parallel.CHUNK_ATOMS = 0, 2\n"
+        "ends = parallel.RelaxPool(2).relax([bulk('Si')] * 3, ManyBodyCommittee((14,)), RelaxSettings(max_steps=1))\n"
+        "print(len(ends), 'relaxed')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    # The script ran once: its workers ended before they repeated the calculation.
+    assert done.stdout.split() == ["3", "relaxed"]
+    assert "__main__" in done.stderr

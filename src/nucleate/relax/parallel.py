@@ -17,6 +17,7 @@ from typing import Self
 
 from ase import Atoms
 
+from nucleate.errors import NucleateError
 from nucleate.potentials.base import Potential
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
 from nucleate.potentials.registry import Learned
@@ -42,9 +43,15 @@ class RelaxPool:
     Args:
         workers: Number of processes; None for all available cores, or none inside a worker process. With 0 or 1 structures are relaxed in
             this process.
+
+    Raises:
+        NucleateError: A worker that has just started runs a script that lacks `if __name__ == '__main__'`.
     """
 
     def __init__(self, workers: int | None = None):
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            # A new worker imports the script that started it. Without this error it would run the whole script again.
+            raise NucleateError("this script starts processes; put its calculation into a function called under if __name__ == '__main__'")
         if workers is None:
             workers = 1 if multiprocessing.parent_process() is not None else available_cores()
         self.workers = workers
