@@ -29,7 +29,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from nucleate.benchmark.result_file import ResultFile
-from nucleate.crystals import CrystalBatch, SkinNeighbours, neighbour_edges, strain
+from nucleate.crystals import CrystalBatch, SkinNeighbours, neighbour_edges, neighbours, strain
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.generate import GenerateSettings, make_generator
 from nucleate.potentials import manybody
@@ -95,12 +95,12 @@ def time_ours(model: ManyBodyCommittee, structures: list[Atoms], steps: int, opt
 @contextmanager
 def without_kernels() -> Iterator[None]:
     """As if numba were not installed."""
-    for module in (manybody, optimisers, strain):
+    for module in (manybody, neighbours, optimisers, strain):
         module.HAS_KERNELS = False
     try:
         yield
     finally:
-        for module in (manybody, optimisers, strain):
+        for module in (manybody, neighbours, optimisers, strain):
             module.HAS_KERNELS = True
 
 
