@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 from ase import Atoms
 
 from nucleate.errors import NucleateError
 from nucleate.potentials.base import Potential
+from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import CorrectedPotential, PriorPotential
 from nucleate.potentials.registry import Learned
 from nucleate.processes.interrupts import check, listening
@@ -128,28 +130,24 @@ class RelaxPool:
         sigma_factor: float,
     ) -> Iterator[tuple[int, list[Relaxed]]]:
         """Relax chunks in the workers; yield the number and the results of each as it finishes."""
-        # A prior is not sent but loaded by name in each worker: the packages' models are large, and some cannot be pickled. The rest is
-        # sent as bytes, because torch would pass its tensors through shared memory and file descriptors.
-        model = pickle.dumps((potential.prior_name, potential.learned))
         futures: dict[Future[list[Relaxed]], int] = {}
-        for k, chunk in enumerate(chunks):
-            task = (model, [structures[i] for i in chunk], settings, sigma_factor)
-            futures[self._started().submit(_work, *task)] = k
-        for future in as_completed(futures):
-            check()
-            yield futures[future], future.result()
-
-    def _started(self) -> ProcessPoolExecutor:
-        """Return the pool of running workers."""
         if self._pool is None:
-            others = set(multiprocessing.active_children())
             # Processes are spawned, because forking a process with threads (torch, BLAS) can deadlock.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=become_worker, initargs=(os.getpid(),))
+        others = set(multiprocessing.active_children())
+        with TemporaryDirectory(prefix="nucleate-") as folder:
+            model = Path(folder) / "model.safetensors"
+            save_committee(model, potential.learned)
+            # The pool starts a process with a task for which none is idle.
             with interrupts_held():
-                self._pool.submit(int)
-                self._processes = [process for process in multiprocessing.active_children() if process not in others]
-        return self._pool
+                for k, chunk in enumerate(chunks):
+                    task = (str(model), potential.prior_name, [structures[i] for i in chunk], settings, sigma_factor)
+                    futures[self._pool.submit(_work, *task)] = k
+                self._processes += [process for process in multiprocessing.active_children() if process not in others]
+            for future in as_completed(futures):
+                check()
+                yield futures[future], future.result()
 
     def _end(self) -> None:
         """End the workers without waiting for their current chunks."""
@@ -190,17 +188,18 @@ def _following(progress: Progress, done: int, total: int) -> Progress:
     return counted
 
 
-_model = b""
+_model = ""
 _potential: Potential | None = None
 _priors: dict[str, PriorPotential] = {}
 
 
-def _work(model: bytes, structures: list[Atoms], settings: RelaxSettings, sigma_factor: float) -> list[Relaxed]:
-    """Relax a chunk in a worker, which keeps the potential while the model is the same."""
+def _work(model: str, prior: str | None, structures: list[Atoms], settings: RelaxSettings, sigma_factor: float) -> list[Relaxed]:
+    """Relax a chunk in a worker, which keeps the potential while the model file is the same."""
     global _model, _potential
     if _potential is None or model != _model:
-        prior, learned = pickle.loads(model)
+        loaded, _ = load_potential(model)
+        # The prior is loaded by name once for all models, because that takes seconds.
         if prior is not None and prior not in _priors:
             _priors[prior] = PriorPotential(prior)
-        _model, _potential = model, learned if prior is None else CorrectedPotential(_priors[prior], learned)
+        _model, _potential = model, loaded.learned if prior is None else CorrectedPotential(_priors[prior], loaded.learned)
     return relax(structures, _potential, settings, sigma_factor)
