@@ -8,7 +8,14 @@ import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from nucleate.crystals import CrystalBatch, SkinNeighbours, neighbour_edges
+from nucleate.crystals import CrystalBatch, SkinNeighbours, neighbour_edges, neighbours
+
+
+@pytest.fixture(params=[True, False], ids=["kernel", "vesin"], autouse=True)
+def kernels(request, monkeypatch):
+    if request.param:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(neighbours, "HAS_KERNELS", request.param)
 
 
 def pairs_of(edges, batch, cutoff):

@@ -1,9 +1,27 @@
 import numpy as np
+import pytest
 import torch
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from scipy.linalg import expm, expm_frechet
 
+from nucleate.crystals import strain
 from nucleate.crystals.strain import frechet_adjoint, full_from_voigt, voigt_from_full
+
+
+@pytest.fixture(params=[True, False], ids=["kernels", "torch"], autouse=True)
+def kernels(request, monkeypatch):
+    if request.param:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(strain, "HAS_KERNELS", request.param)
+
+
+def test_deformation_against_scipy():
+    rng = np.random.default_rng(3)
+    log = rng.normal(size=(6, 3, 3)) * np.array([0.0, 1e-9, 0.01, 0.3, 2.0, 8.0])[:, None, None]
+    found = strain.deformation(torch.as_tensor(log)).numpy()
+    for one, expected in zip(found, map(expm, log), strict=True):
+        assert np.allclose(one, expected, rtol=1e-11, atol=1e-13 * np.abs(expected).max())
+    assert not np.isfinite(strain.deformation(torch.full((1, 3, 3), torch.nan, dtype=torch.float64)).numpy()).any()
 
 
 def test_frechet_adjoint_against_scipy():

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from nucleate.potentials.manybody import ManyBodyCommittee
+from nucleate.potentials.registry import family_settings, make_model
 from nucleate.potentials.settings import ModelSettings
 from nucleate.progress import Step
 from nucleate.relax import parallel
@@ -64,19 +67,20 @@ def test_results_do_not_depend_on_the_number_of_processes(committee, starts, sma
     together = relax(starts, committee, settings, 2.0)
     with RelaxPool(2) as pool:
         heard = []
-        # The second call has another model, which the same workers must use.
-        changed = ManyBodyCommittee(committee.species, committee.settings, seed=1, dtype=torch.float64)
-        first, second = pool.relax(starts, committee, settings, 2.0, heard.append), pool.relax(starts, changed, settings)
+        # The second call has a model of another family, which the same workers must use.
+        network = make_model("schnet", committee.species, family_settings("schnet", {"members": 2}), 0, torch.float64)
+        first, second = pool.relax(starts, committee, settings, 2.0, heard.append), pool.relax(starts, network, settings)
         workers = len(multiprocessing.active_children())
     assert workers == 2
     assert alive() == 0
     assert heard[-1] == Step("relaxing", len(starts), len(starts))
-    for one, two, batched, other, begin in zip(alone, first, together, second, starts, strict=True):
+    for one, two in zip(RelaxPool(1).relax(starts, network, settings), second, strict=True):
+        assert (one.energy, one.steps) == (two.energy, two.steps)
+    for one, two, batched, begin in zip(alone, first, together, starts, strict=True):
         assert (one.energy, one.sigma, one.fmax, one.stop, one.steps) == (two.energy, two.sigma, two.fmax, two.stop, two.steps)
         assert np.array_equal(one.atoms.positions, two.atoms.positions)
         assert np.array_equal(one.atoms.numbers, begin.numbers)
         assert one.energy == pytest.approx(batched.energy, abs=1e-6)
-        assert other.energy != pytest.approx(one.energy, abs=1e-3)
 
 
 def test_small_jobs_start_no_process(committee, starts):
@@ -112,3 +116,19 @@ def test_lost_workers_cost_no_result(committee, starts, small_chunks):
     assert len(pool.relax(starts, committee, settings)) == len(starts)
     assert pool.workers == 1
     pool.close()
+
+
+def test_a_script_without_guard_relaxes_in_its_own_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from ase.build import bulk\nfrom nucleate.potentials.manybody import ManyBodyCommittee\n"
+        "from nucleate.relax import parallel\nfrom nucleate.relax.settings import RelaxSettings\n"
+        "parallel.WORTH_A_POOL, parallel.CHUNK_ATOMS = 0, 2\n"
+        "ends = parallel.RelaxPool(2).relax([bulk('Si')] * 3, ManyBodyCommittee((14,)), RelaxSettings(max_steps=1))\n"
+        "print(len(ends), 'relaxed')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    # The script ran once: its workers ended before they repeated the calculation.
+    assert done.stdout.split() == ["3", "relaxed"]
+    assert "__main__" in done.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -43,18 +44,43 @@ class Edges:
         return torch.baddbmm(apart.unsqueeze(1), self.shift.to(apart.dtype).unsqueeze(1), cells).squeeze(1)
 
 
+HAS_KERNELS = find_spec("numba") is not None
+"""Whether the pairs of small cells are found by the kernel of `neighbour_kernel`, which needs numba."""
+MOST_IN_KERNEL = 100
+"""Largest number of atoms of such a cell; the time of the kernel is proportional to its square."""
 MOST_IMAGES = 1e8
 """Largest number of atom images within the cutoff of a cell; strongly sheared or flat cells exceed it."""
 
 
 def _pairs(positions: np.ndarray, cell: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return centre, neighbour and shift of all directed pairs of one structure."""
-    images = len(positions) * np.prod(2 * np.ceil(cutoff * np.linalg.norm(np.linalg.inv(cell), axis=0)) + 1)
+    inverse = np.linalg.inv(cell)
+    images = len(positions) * np.prod(2 * np.ceil(cutoff * np.linalg.norm(inverse, axis=0)) + 1)
     if not images < MOST_IMAGES:
         raise BadInput(f"the cell of {abs(np.linalg.det(cell)):.3g} Å³ is too flat: it has {images:.2g} atom images within {cutoff:g} Å")
+    if HAS_KERNELS and len(positions) <= MOST_IN_KERNEL:
+        return _pairs_by_kernel(positions, cell, inverse, cutoff)
     finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
     i, j, shift = finder.compute(points=positions, box=cell, periodic=True, quantities="ijS")
     return i.astype(np.int64), j.astype(np.int64), shift.astype(np.float64)
+
+
+def _pairs_by_kernel(
+    positions: np.ndarray, cell: np.ndarray, inverse: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the same as `_pairs`, by the kernel for small cells."""
+    # numba is imported only here, because that takes a quarter of a second.
+    from nucleate.crystals.neighbour_kernel import find_pairs
+
+    # First guess: the pairs of atoms with the mean density, and a third more.
+    n = len(positions)
+    most = int(1.3 * n * n * abs(np.linalg.det(inverse)) * 4 / 3 * math.pi * cutoff**3) + 8 * n
+    while True:
+        centre, neighbour, shift = np.empty(most, np.int64), np.empty(most, np.int64), np.empty((most, 3))
+        count = find_pairs(np.ascontiguousarray(positions), np.ascontiguousarray(cell), inverse, cutoff, centre, neighbour, shift)
+        if count <= most:
+            return centre[:count], neighbour[:count], shift[:count]
+        most = count
 
 
 _List = tuple[Tensor, Tensor, Tensor]

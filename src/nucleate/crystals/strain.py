@@ -8,6 +8,7 @@ respect to L needs the Fréchet derivative of the matrix exponential (A. H. Al-M
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -16,6 +17,10 @@ from nucleate.crystals.batch import CrystalBatch
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Row and column of each component in ASE's Voigt order xx, yy, zz, yz, xz, xy."""
+
+
+HAS_KERNELS = find_spec("numba") is not None
+"""Whether exponentials on the CPU use the kernels of `strain_kernels`, which need numba."""
 
 
 def deform(batch: CrystalBatch, gradient: Tensor) -> CrystalBatch:
@@ -43,14 +48,38 @@ def frechet_adjoint(log_strain: Tensor, outer: Tensor) -> Tensor:
     Returns:
         (n, 3, 3): the adjoint Fréchet derivative of expm at L applied to `outer`.
     """
+    transposed = log_strain.transpose(1, 2)
+    if _by_kernel(log_strain) and _by_kernel(outer):
+        return _exponentials(transposed, outer)[1]
     n = log_strain.shape[0]
     block = log_strain.new_zeros(n, 6, 6)
-    transposed = log_strain.transpose(1, 2)
     block[:, :3, :3] = transposed
     block[:, 3:, 3:] = transposed
     block[:, :3, 3:] = outer
     result: Tensor = torch.linalg.matrix_exp(block)[:, :3, 3:]
     return result
+
+
+def deformation(log_strain: Tensor) -> Tensor:
+    """Return the (n, 3, 3) deformation gradients expm(L) of logarithmic strains L."""
+    if _by_kernel(log_strain):
+        return _exponentials(log_strain, torch.zeros_like(log_strain))[0]
+    result: Tensor = torch.linalg.matrix_exp(log_strain)
+    return result
+
+
+def _by_kernel(tensor: Tensor) -> bool:
+    return HAS_KERNELS and tensor.device.type == "cpu" and tensor.dtype == torch.float64 and not tensor.requires_grad
+
+
+def _exponentials(matrices: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return exponentials and their derivatives along the directions, computed by the kernel."""
+    # numba is imported only here, because that takes a quarter of a second.
+    from nucleate.crystals.strain_kernels import exponentials
+
+    values, derivatives = torch.empty(matrices.shape, dtype=torch.float64), torch.empty(matrices.shape, dtype=torch.float64)
+    exponentials(matrices.contiguous().numpy(), directions.contiguous().numpy(), values.numpy(), derivatives.numpy())
+    return values, derivatives
 
 
 def voigt_from_full(stress: Tensor) -> Tensor:

@@ -130,7 +130,7 @@ class Search:
         self._ends_search = ends_search
         self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self._polymorph)
         self.pool_relax = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
-        self.relax_pool = RelaxPool(settings.relax.workers)
+        self.relaxer = RelaxPool(settings.relax.workers)
         self.state = LoopState()
         self.learner = plan.learner(folder.path / "prior.jsonl")
         self._seconds: dict[str, float] = {}
@@ -166,7 +166,7 @@ class Search:
                 self._prove()
                 self._commit()
         finally:
-            self.relax_pool.close()
+            self.relaxer.close()
             self.dispatcher.close()
         return self.state
 
@@ -351,7 +351,7 @@ class Search:
             small = self._generate_small(round) if search.train_slots else []
         pool = [*state.carried, *(Carried(candidate.atoms, candidate.origin) for candidate in fresh)]
         with self._timed("relax"):
-            relaxed = self.relax_pool.relax(
+            relaxed = self.relaxer.relax(
                 [item.atoms for item in pool] + [candidate.atoms for candidate in small],
                 self.learner.potential,
                 self.pool_relax,

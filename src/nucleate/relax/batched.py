@@ -199,19 +199,16 @@ def _judge(
     volume = state.batch.volumes / volume0
     low, high = settings.volume_range
     finite = torch.isfinite(state.enthalpy) & torch.isfinite(fmax) & torch.isfinite(residual)
-    stop = torch.full_like(state.steps, -1)
-
-    def mark(where: Tensor, reason: str) -> None:
-        stop[where & (stop < 0)] = _STOPS.index(reason)
-
-    mark(~finite | (fmax > MOST_FORCE) | (volume > high) | (_flatness(state.batch.cells) < FLATTEST), EXPLODED)
-    mark(volume < low, COLLAPSED)
-    mark(settled, CONVERGED)
+    exploded = ~finite | (fmax > MOST_FORCE) | (volume > high) | (_flatness(state.batch.cells) < FLATTEST)
+    reasons = {EXPLODED: exploded, COLLAPSED: volume < low, CONVERGED: settled}
     if settings.sigma_stop is not None:
         # Random cells have a large uncertainty from the start, so a relaxation stops only if its uncertainty has also grown.
-        mark((state.sigma > settings.sigma_stop) & (state.sigma > LESS_KNOWN * sigma0), UNCERTAIN)
-    mark(since >= settings.patience, STALLED)
-    mark(state.steps >= settings.max_steps, OUT_OF_STEPS)
+        reasons[UNCERTAIN] = (state.sigma > settings.sigma_stop) & (state.sigma > LESS_KNOWN * sigma0)
+    reasons |= {STALLED: since >= settings.patience, OUT_OF_STEPS: state.steps >= settings.max_steps}
+    stop = torch.full_like(state.steps, -1)
+    # The first reason that applies is the one that is reported, so it is written last.
+    for reason, where in reversed(reasons.items()):
+        stop = stop.masked_fill(where, _STOPS.index(reason))
     return stop, best, since
 
 

@@ -6,12 +6,11 @@ In torch a step consists of some 200 small operations, which for small batches t
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import njit
 
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+from nucleate.crystals.kernel_options import OPTIONS
 
 
 @njit(**OPTIONS)

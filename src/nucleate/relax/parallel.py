@@ -9,16 +9,19 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 from ase import Atoms
 
+from nucleate.errors import NucleateError
 from nucleate.potentials.base import Potential
 from nucleate.potentials.corrected import CorrectedPotential
+from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import PriorPotential
 from nucleate.potentials.registry import Learned
 from nucleate.processes.interrupts import check, listening
@@ -30,8 +33,9 @@ from nucleate.relax.settings import RelaxSettings
 
 log = logging.getLogger(__name__)
 
-CHUNK_ATOMS = 500
-"""Number of atoms in a chunk: several chunks a core for a usual pool, each large enough that overheads of a batch do not count."""
+CHUNK_ATOMS = 1000
+"""Number of atoms in a chunk: several chunks for a usual pool. Each step of a batch has a constant cost as well, and the last structures
+of a chunk are relaxed in small batches, so that chunks of half this size take a third more time."""
 WORTH_A_POOL = 300_000
 """Number of atoms times largest number of steps (some seconds of calculation) above which worker processes are started."""
 
@@ -42,9 +46,15 @@ class RelaxPool:
     Args:
         workers: Number of processes; None for all available cores, or none inside a worker process. With 0 or 1 structures are relaxed in
             this process.
+
+    Raises:
+        NucleateError: A worker that has just started runs a script that lacks `if __name__ == '__main__'`.
     """
 
     def __init__(self, workers: int | None = None):
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            # A new worker imports the script that started it. Without this error it would run the whole script again.
+            raise NucleateError("this script starts processes; put its calculation into a function called under if __name__ == '__main__'")
         if workers is None:
             workers = 1 if multiprocessing.parent_process() is not None else available_cores()
         self.workers = workers
@@ -121,29 +131,26 @@ class RelaxPool:
         sigma_factor: float,
     ) -> Iterator[tuple[int, list[Relaxed]]]:
         """Relax chunks in the workers; yield the number and the results of each as it finishes."""
-        # A prior is not sent but loaded by name in each worker: the packages' models are large, and some cannot be pickled. The rest is
-        # sent as bytes, because torch would pass its tensors through shared memory and file descriptors.
-        base = potential.base if isinstance(potential, CorrectedPotential) else None
-        model = pickle.dumps((base.name if isinstance(base, PriorPotential) else base, potential.learned))
         futures: dict[Future[list[Relaxed]], int] = {}
-        for k, chunk in enumerate(chunks):
-            task = (model, [structures[i] for i in chunk], settings, sigma_factor)
-            futures[self._started().submit(_work, *task)] = k
-        for future in as_completed(futures):
-            check()
-            yield futures[future], future.result()
-
-    def _started(self) -> ProcessPoolExecutor:
-        """Return the pool of running workers."""
         if self._pool is None:
-            others = set(multiprocessing.active_children())
             # Processes are spawned, because forking a process with threads (torch, BLAS) can deadlock.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=become_worker, initargs=(os.getpid(),))
+        others = set(multiprocessing.active_children())
+        with TemporaryDirectory(prefix="nucleate-") as folder:
+            model = Path(folder) / "model.safetensors"
+            # A prior is loaded by name in each worker, because the packages' models are large; a committee is part of the file.
+            base = potential.base if isinstance(potential, CorrectedPotential) else None
+            save_committee(model, potential.learned, base=None if isinstance(base, PriorPotential) else base)
+            # The pool starts a process with a task for which none is idle.
             with interrupts_held():
-                self._pool.submit(int)
-                self._processes = [process for process in multiprocessing.active_children() if process not in others]
-        return self._pool
+                for k, chunk in enumerate(chunks):
+                    task = (str(model), potential.prior_name, [structures[i] for i in chunk], settings, sigma_factor)
+                    futures[self._pool.submit(_work, *task)] = k
+                self._processes += [process for process in multiprocessing.active_children() if process not in others]
+            for future in as_completed(futures):
+                check()
+                yield futures[future], future.result()
 
     def _end(self) -> None:
         """End the workers without waiting for their current chunks."""
@@ -184,19 +191,18 @@ def _following(progress: Progress, done: int, total: int) -> Progress:
     return counted
 
 
-_model = b""
+_model = ""
 _potential: Potential | None = None
 _priors: dict[str, PriorPotential] = {}
 
 
-def _work(model: bytes, structures: list[Atoms], settings: RelaxSettings, sigma_factor: float) -> list[Relaxed]:
-    """Relax a chunk in a worker, which keeps the potential while the model is the same."""
+def _work(model: str, prior: str | None, structures: list[Atoms], settings: RelaxSettings, sigma_factor: float) -> list[Relaxed]:
+    """Relax a chunk in a worker, which keeps the potential while the model file is the same."""
     global _model, _potential
     if _potential is None or model != _model:
-        base, learned = pickle.loads(model)
-        if isinstance(base, str):
-            if base not in _priors:
-                _priors[base] = PriorPotential(base)
-            base = _priors[base]
-        _model, _potential = model, learned if base is None else CorrectedPotential(base, learned)
+        loaded, _ = load_potential(model)
+        # The prior is loaded by name once for all models, because that takes seconds.
+        if prior is not None and prior not in _priors:
+            _priors[prior] = PriorPotential(prior)
+        _model, _potential = model, loaded if prior is None else CorrectedPotential(_priors[prior], loaded.learned)
     return relax(structures, _potential, settings, sigma_factor)

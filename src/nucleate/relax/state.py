@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch, ragged_arange
-from nucleate.crystals.strain import frechet_adjoint
+from nucleate.crystals.strain import deformation, frechet_adjoint
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def evaluate(state: State, surface: Surface, pressure: float, variable_cell: boo
     n, n_atoms = len(state.batch), len(state.batch.numbers)
     counts = state.batch.counts.to(state.coordinates.dtype).view(-1, 1, 1)
     log_strain = state.coordinates[n_atoms:].view(n, 3, 3) / counts
-    gradient = torch.linalg.matrix_exp(log_strain)
+    gradient = deformation(log_strain)
     per_atom = gradient.index_select(0, state.batch.structure)
     positions = (state.coordinates[:n_atoms].unsqueeze(1) @ per_atom).squeeze(1)
     batch = replace(state.batch, positions=positions, cells=state.cells0 @ gradient)

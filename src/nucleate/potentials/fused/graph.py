@@ -119,11 +119,12 @@ class _Forces(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, around: Surroundings, shape: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[Tensor, Tensor]:
         ctx.around, ctx.species = around, gradient.shape[3]
-        forces, virial = torch.zeros(shape[0]), torch.zeros(shape[1])
+        # Strain derivatives are in double precision, as in predictions without a graph, which use the same compiled kernel.
+        forces, virial = torch.zeros(shape[0]), torch.zeros(shape[1], dtype=torch.float64)
         around.add_forces(gradient.detach().contiguous(), forces, virial)
         return forces, virial
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, forces: Tensor, virial: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.around.transposed(forces.contiguous(), virial.contiguous(), ctx.species), None, None
+        return ctx.around.transposed(forces.contiguous(), virial.float().contiguous(), ctx.species), None, None
