@@ -272,7 +272,7 @@ class Search:
         search, base = self.settings.search, self.known.base
         assert base is not None
         with self._timed("relax"):
-            ends = self.relax_pool.relax(
+            ends = self.relaxer.relax(
                 [candidate.atoms for candidate in pool], base, self.pool_relax, 1.0, in_phase("relaxing the pool", self.progress)
             )
         vectors = fingerprints([end.atoms for end in ends], self.species)
