@@ -16,6 +16,7 @@ from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.toml import read_settings, validated
+from nucleate.pretrained import shown_name
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
 from nucleate.reference.ledger import is_ledger, read_references
@@ -67,9 +68,8 @@ def _refuse_other_settings(path: Path, name: str, then: dict[str, Any], referenc
     now = json.loads(json.dumps(reference.settings(), sort_keys=True, default=str))
     then = json.loads(json.dumps(then, sort_keys=True, default=str))
     if name != reference.name:
-        raise BadInput(
-            f"{path}: the labels are by {quoted(name)}, but the reference is {quoted(reference.name)}; their energies cannot be mixed"
-        )
+        names = f"{quoted(shown_name(name))}, but the reference is {quoted(shown_name(reference.name))}"
+        raise BadInput(f"{path}: the labels are by {names}; their energies cannot be mixed")
     changed = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
     if changed:
         parts = ", ".join(f"{key} ({quoted(then.get(key), 40)}, the search has {quoted(now.get(key), 40)})" for key in changed[:3])
