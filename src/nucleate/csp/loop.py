@@ -532,7 +532,8 @@ class Search:
             # A polymorph was a saddle: the search continues below it, unless this was the last round.
             state.quiet = 0
         if state.quiet >= quiet_rounds:
-            why = f"the lowest {len(top)} polymorphs stayed the same for {state.quiet} round{'' if state.quiet == 1 else 's'}"
+            which = "the lowest polymorph" if len(top) == 1 else f"the lowest {len(top)} polymorphs"
+            why = f"{which} stayed the same for {state.quiet} round{'' if state.quiet == 1 else 's'}"
             self._finish(why + (f", and the lowest is a minimum of {self.state.base['source']}" if agrees and self.state.base else ""))
         elif round >= search.max_rounds:
             self._finish(out_of_rounds(round))
