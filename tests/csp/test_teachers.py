@@ -268,3 +268,30 @@ def test_a_deviation_ignores_a_constant_and_one_bad_structure():
     assert found.shift == pytest.approx(0.7)
     assert found.loss == pytest.approx(0.0, abs=1e-9)
     assert deviation(potential, [Atoms("Cu", cell=[3, 3, 3], pbc=True)], [labels[2]]).energy == 0.0
+
+
+def test_the_first_batch_is_no_larger_than_asked_with_many_structures_of_the_user(tmp_path):
+    cells = [bulk("Cu", "fcc", 3.3 + 0.05 * k).repeat((2, 1, 1)) for k in range(12)]
+    write(tmp_path / "own.extxyz", cells)
+    given = settings(search={"max_rounds": 1, "first_batch": 5})
+    result = api.search("Cu2", settings=given, reference=Shifted(), seeds_from=tmp_path / "own.extxyz", out=tmp_path / "run")
+    assert sum(row.purpose == "train" for row in Ledger(result.folder / "run.db").rows()) == 5
+
+
+def test_structures_with_other_elements_are_said_to_be_left_out(tmp_path):
+    from nucleate.csp.labels_from import labels_known
+    from nucleate.csp.run_settings import settings_from_dict
+    from nucleate.progress import Note
+
+    frames = []
+    for symbols in ("CuCu", "CuAu"):
+        atoms = Atoms(symbols, positions=[[0, 0, 0], [1.9, 1.9, 1.9]], cell=[3.8] * 3, pbc=True)
+        atoms.calc = EMT()
+        atoms.get_potential_energy(), atoms.get_stress()
+        frames.append(atoms)
+    write(tmp_path / "labels.extxyz", frames)
+    notes = []
+    given = settings_from_dict({"formula": "Cu2", "teacher": {"labels_from": [str(tmp_path / "labels.extxyz")]}})
+    _, others = labels_known(given, Shifted(), notes.append)
+    assert len(others) == 1
+    assert [type(note) for note in notes] == [Note]

@@ -17,6 +17,7 @@ from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.toml import read_settings, validated
 from nucleate.pretrained import shown_name
+from nucleate.progress import Note, Progress, silent
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
 from nucleate.reference.ledger import is_ledger, read_references
@@ -25,12 +26,13 @@ from nucleate.training.data import read_data
 from nucleate.training.labelled import LabelledStructure
 
 
-def labels_known(settings: RunSettings, reference: Reference) -> tuple[Known, list[LabelledStructure]]:
+def labels_known(settings: RunSettings, reference: Reference, progress: Progress = silent) -> tuple[Known, list[LabelledStructure]]:
     """Read the labels of `teacher.labels_from`.
 
     Args:
         settings: settings of the search.
         reference: reference of the search.
+        progress: called with a `Note` for each path of which some structures contain other elements and are not used.
 
     Returns:
         Labels of the reference and confirmed polymorphs of the same cell, and the labels of another method, with unknown settings.
@@ -49,15 +51,15 @@ def labels_known(settings: RunSettings, reference: Reference) -> tuple[Known, li
         if is_ledger(ledger):
             for stored in read_references(ledger):
                 _refuse_other_settings(path, *stored, reference)
-            labels += _of_elements(read_data(path), settings.species, path)
+            labels += _of_elements(read_data(path), settings.species, path, progress)
             if path.is_dir():
                 minima += _minima(path, settings)
         elif teacher.labels_settings is not None:
             stated = _stated(Path(teacher.labels_settings))
             _refuse_other_settings(Path(teacher.labels_settings), stated.name, stated.settings(), reference)
-            labels += _of_elements(read_data(path), settings.species, path)
+            labels += _of_elements(read_data(path), settings.species, path, progress)
         else:
-            others += _of_elements(read_data(path), settings.species, path)
+            others += _of_elements(read_data(path), settings.species, path, progress)
     if others:
         _refuse_missing_elements(others, settings.species, teacher.labels_from)
     return Known(labels=labels, minima=minima), others
@@ -76,12 +78,14 @@ def _refuse_other_settings(path: Path, name: str, then: dict[str, Any], referenc
         raise BadInput(f"{path}: the labels were calculated with another {parts}; use the same settings, or give the labels as a file")
 
 
-def _of_elements(data: list[LabelledStructure], species: Sequence[int], path: Path) -> list[LabelledStructure]:
+def _of_elements(data: list[LabelledStructure], species: Sequence[int], path: Path, progress: Progress) -> list[LabelledStructure]:
     """Return the structures that consist of elements of the search; raise `BadInput` if there are none."""
     kept = [item for item in data if set(item.atoms.numbers.tolist()) <= set(species)]
     if not kept:
         symbols = ", ".join(chemical_symbols[z] for z in species)
         raise BadInput(f"{path}: none of its {len(data)} structures consists of {symbols} only; leave it out")
+    if len(kept) < len(data):
+        progress(Note(f"{path}: {len(data) - len(kept)} of {len(data)} structures contain other elements and are not used"))
     return kept
 
 

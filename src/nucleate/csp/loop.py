@@ -255,7 +255,7 @@ class Search:
 
     def _promising(self, pool: list[Candidate]) -> list[Candidate]:
         """Return the structures of the first batch that are not chosen at random: those of the user, and the lowest known minima."""
-        own = [candidate for candidate in pool if candidate.origin == "seed"]
+        own = [candidate for candidate in pool if candidate.origin == "seed"][: self.settings.search.first_batch]
         found = [Candidate(atoms, KNOWN) for atoms in self.known.minima]
         if self.known.base is not None:
             carried = self.known.pool or self._relaxed_on_base(pool)
@@ -317,7 +317,9 @@ class Search:
 
     def _keep_base(self, kept: bool, found: Deviation, round: int) -> None:
         """Record whether the search keeps the base; without it, nothing of the teacher remains in the search."""
-        event = TeacherJudged(self.known.source, kept, found.labels, found.energy, found.force, found.stress, round)
+        # A resumed search reads its base from the saved model, and the name from the saved state.
+        source = self.known.source or (self.state.base or {}).get("source", "")
+        event = TeacherJudged(source, kept, found.labels, found.energy, found.force, found.stress, round)
         self.state.base = {**event.facts()}
         self._log(event)
         if not kept:

@@ -65,7 +65,7 @@ def what_is_known(folder: RunFolder, plan: Plan, progress: Progress = silent) ->
         BadInput: labels or a model do not fit the search.
     """
     settings, teacher = plan.settings, plan.settings.teacher
-    known, others = labels_known(settings, plan.reference) if teacher.labels_from else (Known(), [])
+    known, others = labels_known(settings, plan.reference, progress) if teacher.labels_from else (Known(), [])
     if folder.loop_state() is not None:
         # The saved model contains the base.
         return known

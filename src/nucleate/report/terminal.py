@@ -326,6 +326,8 @@ def event_line(event: Event) -> tuple[str, str | None]:
         case FolderOpened():
             text = f"searching {event.formula} on {shown_name(event.reference)}, at most {event.budget} calls, in {event.path}"
             return (f"{text}\n{surrogate_warning(event.reference)}" if event.surrogate else text), None
+        case Note():
+            return event.text, "yellow"
         case TeacherBegins():
             return f"first searching {event.name}, at most {event.budget} evaluations, which are not reference calls", None
         case TeacherDone():
