@@ -27,7 +27,7 @@ SMALL = {
 def settings(**model):
     return {
         "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
-        "search": {"pool": 8, "first_batch": 5, "batch": 3, "max_rounds": 2, "lead_fmax": 5.0, "proof": False},
+        "search": {"pool": 8, "first_batch": 5, "first_symmetric": 0, "batch": 3, "max_rounds": 2, "lead_fmax": 5.0, "proof": False},
         "generate": {"workers": 1},
         "model": model,
         "training": {} if model.get("family") == "soap-krr" else {"steps": 30, "warm_steps": 10},

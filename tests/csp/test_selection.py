@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.spacegroup import crystal
 
-from nucleate.csp.select import score, select
+from nucleate.csp.select import score, select, simplest
 from nucleate.csp.settings import SearchSettings
 from nucleate.relax.batched import COLLAPSED, CONVERGED, EXPLODED, UNCERTAIN, Relaxed
 
@@ -108,3 +109,15 @@ def test_diverse_choices_are_far_from_each_other():
     chosen = select(ends, vectors, spots(0.0), settings, 2).choices
     # 1.4 and 1.3 are further from what is known than 0.5, but close to 1.5, which is taken.
     assert [c.index for c in chosen] == [2, 0]
+
+
+def test_the_simplest_structures_have_few_inequivalent_atoms_and_high_symmetry():
+    diamond, layered = bulk("Si", cubic=True), bulk("Mg")
+    sheared = diamond.copy()
+    sheared.set_cell(np.diag([5.4, 5.6, 5.9]), scale_atoms=True)
+    corundum = crystal(["Al", "O"], [(0, 0, 0.352), (0.306, 0, 0.25)], spacegroup=167, cellpar=[4.76, 4.76, 12.99, 90, 90, 120])
+    # Point groups of order 8 and 12, one and two inequivalent atoms, among 27 structures without symmetry.
+    structures = [low_symmetry(seed) for seed in range(27)] + [corundum, sheared, diamond, layered]
+    assert simplest(structures) == [29, 30, 28, 27]
+    assert simplest(structures[:29]) == [28, 27]
+    assert simplest([low_symmetry()]) == simplest([]) == []

@@ -150,7 +150,11 @@ def test_a_search_stopped_during_the_search_on_the_teacher(tmp_path):
 def test_labels_of_a_run_with_the_same_settings(taught, tmp_path):
     result, _ = taught
     again = api.search(
-        "Cu2", settings=settings(search={"max_rounds": 1}), reference=Shifted(), labels_from=[result.folder], out=tmp_path / "run"
+        "Cu2",
+        settings=settings(search={"max_rounds": 1, "lead_steps": 3}),
+        reference=Shifted(),
+        labels_from=[result.folder],
+        out=tmp_path / "run",
     )
     first = [row for row in Ledger(again.folder / "run.db").rows() if row.round == 0]
     # Eight labels or more are at hand, so that no structure is chosen at random.

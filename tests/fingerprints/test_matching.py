@@ -3,7 +3,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from nucleate.fingerprints.matching import same_crystal, space_group, standard_cell, symmetrised, symmetry_order
+from nucleate.fingerprints.matching import same_crystal, space_group, standard_cell, symmetrised, symmetry
 
 
 def test_same_crystal_in_other_clothes():
@@ -39,20 +39,20 @@ def test_another_density_is_another_polymorph():
 )
 def test_space_groups(atoms, symbol, number, order):
     assert space_group(atoms) == (symbol, number)
-    assert symmetry_order(atoms) == order
+    assert symmetry(atoms).order == order
 
 
 def test_no_symmetry():
     rng = np.random.default_rng(0)
     atoms = Atoms("Cu3", scaled_positions=rng.random((3, 3)), cell=np.eye(3) * 4 + rng.normal(size=(3, 3)) / 2, pbc=True)
     assert space_group(atoms) == ("P1", 1)
-    assert symmetry_order(atoms) == 1
+    assert symmetry(atoms).order == 1
 
 
 def test_coinciding_atoms_are_no_crash():
     atoms = Atoms("Cu2", cell=[3, 3, 3], pbc=True)
     assert space_group(atoms) == ("P1", 1)
-    assert symmetry_order(atoms) == 1
+    assert symmetry(atoms).order == 1
     assert len(standard_cell(atoms)) == 2
 
 

@@ -47,7 +47,7 @@ from nucleate.csp.records import (
     residuals,
 )
 from nucleate.csp.run_folder import RunFolder
-from nucleate.csp.select import lowest_unknown, select
+from nucleate.csp.select import lowest_unknown, select, simplest
 from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.fingerprints.matching import idealised
@@ -280,7 +280,7 @@ class Search:
         return [Carried(ends[k].atoms, pool[k].origin) for k in heads[: min(search.keep, search.pool // 2)]]
 
     def _far_apart(self, pool: list[Candidate], batch: list[Candidate], count: int, asked: int) -> list[Candidate]:
-        """Return up to `count` candidates that differ as much as possible from each other.
+        """Return up to `count` candidates: some of the most symmetric, then any others; in each part they differ as much as possible.
 
         Args:
             pool: candidates of the search cell.
@@ -296,8 +296,15 @@ class Search:
         with self._timed("generate"):
             pool = [candidate for candidate in pool if candidate.origin != "seed"] + self._generate_small(0)
             vectors = fingerprints([candidate.atoms for candidate in pool], self.species)
-        first = int(self._rng(0, 2).integers(len(pool)))
-        return [pool[k] for k in farthest_points(vectors, count, first)]
+            symmetric = simplest([candidate.atoms for candidate in pool])
+        chosen: list[int] = []
+        for k, (places, most) in enumerate(((symmetric, self.settings.search.first_symmetric), (range(len(pool)), count))):
+            left_over = [place for place in places if place not in chosen]
+            slots = min(most, count - len(chosen))
+            if slots > 0 and left_over:
+                first = int(self._rng(0, 2 + k).integers(len(left_over)))
+                chosen += [left_over[place] for place in farthest_points(vectors[left_over], slots, first)]
+        return [pool[k] for k in chosen]
 
     def _judge_base(self, chosen: list[Atoms], answers: list[Answer]) -> None:
         """Compare the base with the first labels; drop it if it is too far from them, else set the first calibration factor."""

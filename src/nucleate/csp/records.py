@@ -54,6 +54,18 @@ class Carried:
         return cls(atoms_from_dict(data["atoms"]), data["origin"])
 
 
+def _left_to_gain(atoms: Atoms, forces: np.ndarray, smax: float) -> float:
+    """Return the energy above the minimum, by force constants of 8 eV/Å² and a bulk modulus of 100 GPa, eV/atom.
+
+    Args:
+        atoms: structure.
+        forces: (n, 3) forces, eV/Å.
+        smax: largest component of stress plus pressure, GPa.
+    """
+    atomic = float((np.asarray(forces) ** 2).sum(1).mean()) / (2 * 8.0)
+    return atomic + atoms.get_volume() / len(atoms) * (smax * GPA) ** 2 / (2 * 100 * GPA)
+
+
 _PLAIN = ("energy", "fmax", "smax", "origin", "calls", "status", "trust", "best", "tried")
 
 
@@ -100,13 +112,11 @@ class Lead:
 
     @property
     def estimate(self) -> float:
-        """Harmonic estimate of the energy of the minimum, with 8 eV/Å² for atoms and a bulk modulus of 100 GPa, eV/atom."""
-        atomic = float((self.forces**2).sum(1).mean()) / (2 * 8.0)
-        volume = self.atoms.get_volume() / len(self.atoms)
-        return self.energy - atomic - volume * (self.smax * GPA) ** 2 / (2 * 100 * GPA)
+        """Harmonic estimate of the energy of the minimum, eV/atom."""
+        return self.energy - _left_to_gain(self.atoms, self.forces, self.smax)
 
     def offer(self, atoms: Atoms, label: Label, pressure: float) -> bool:
-        """Accept a new label if its energy is lower, or if its residuals are smaller at almost the same energy; else reduce `trust`.
+        """Accept a new label if its energy is lower, or if less is left to gain at almost the same energy; else reduce `trust`.
 
         Args:
             atoms: geometry of the label.
@@ -119,7 +129,7 @@ class Lead:
         self.calls += 1
         energy = enthalpy_per_atom(atoms, label, pressure)
         fmax, smax = residuals(label, pressure)
-        calmer = fmax <= self.fmax and smax <= self.smax
+        calmer = _left_to_gain(atoms, label.forces, smax) < self.energy - self.estimate
         if not (energy < self.energy - 1e-5 or (calmer and energy < self.energy + 1e-3)):
             self.trust *= 0.4
             return False

@@ -1,4 +1,4 @@
-"""Selection of relaxed candidates for reference calls."""
+"""Selection of candidates for reference calls."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
 from nucleate.csp.settings import SearchSettings
-from nucleate.fingerprints.matching import symmetry_order
+from nucleate.fingerprints.matching import symmetry
 from nucleate.fingerprints.power_spectrum import leaders, nearest
 from nucleate.relax.batched import UNCERTAIN, Relaxed
-
-HIGH_SYMMETRY = 8
-"""Smallest order of the point group of a highly symmetric structure."""
-LOOKED_AT = 150
-"""Number of cluster heads whose symmetry is determined."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +87,9 @@ def select(
                 choices.append(Choice(int(k), why))
                 slots -= 1
 
-    looked_at = sorted(fresh, key=lambda k: energy[k])[:LOOKED_AT]
-    symmetric = [k for k in looked_at if symmetry_order(relaxed[k].atoms) >= HIGH_SYMMETRY]
-    take(symmetric, settings.symmetric_slots, "symmetric")
+    if settings.symmetric_slots:
+        simple = [fresh[k] for k in simplest([relaxed[k].atoms for k in fresh])]
+        take(sorted(simple, key=lambda k: energy[k]), settings.symmetric_slots, "symmetric")
     take([k for k in fresh if relaxed[k].stop == UNCERTAIN], settings.uncertain_slots, "uncertain")
     left = [k for k in fresh if k not in taken]
     take(_far_apart(left, energy, vectors, known, settings.diverse_slots), settings.diverse_slots, "diverse")
@@ -127,3 +123,15 @@ def _far_apart(heads: Sequence[int], energy: np.ndarray, vectors: np.ndarray, kn
         chosen.append(lower[best])
         distance = np.minimum(distance, np.linalg.norm(vectors[lower] - vectors[lower[best]], axis=1))
     return chosen
+
+
+def simplest(structures: Sequence[Atoms]) -> list[int]:
+    """Return the tenth of the structures with the fewest inequivalent atoms and, among equals, the highest symmetry.
+
+    Structures without symmetry are left out. Most ground states are among the simplest, whereas a committee trained on few labels often
+    predicts them far above disordered structures.
+    """
+    symmetries = [symmetry(atoms) for atoms in structures]
+    symmetric = [k for k, item in enumerate(symmetries) if item.order > 1]
+    symmetric.sort(key=lambda k: (symmetries[k].sites, -symmetries[k].order))
+    return symmetric[: -(-len(structures) // 10)]

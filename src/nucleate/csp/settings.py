@@ -31,9 +31,12 @@ class SearchSettings(BaseModel):
     train_pool: int = Field(100, ge=1, le=100_000, description="Number of these smaller cells relaxed on the committee in each round.")
     train_slots: int = Field(2, ge=0, le=10_000, description="Labels in each batch for the lowest unlabelled minima of the smaller cells.")
     first_batch: int = Field(
-        20, ge=2, le=10_000, description="Number of labels before the first training, chosen to be as different as possible."
+        8, ge=2, le=10_000, description="Number of labels before the first training, chosen to be as different as possible."
     )
-    batch: int = Field(8, ge=1, le=10_000, description="Number of labels in each round for relaxed candidates of the pool.")
+    first_symmetric: int = Field(
+        4, ge=0, le=10_000, description="Number of these labels for the most symmetric candidates; the others are for any candidates."
+    )
+    batch: int = Field(4, ge=1, le=10_000, description="Number of labels in each round for relaxed candidates of the pool.")
     score: Literal["published", "lcb"] = Field(
         "published",
         description="Score that ranks the pool, lowest first: published, E/atom - w max|F|; or lcb, E/atom - kappa sigma.",
@@ -43,16 +46,16 @@ class SearchSettings(BaseModel):
         2,
         ge=0,
         le=10_000,
-        description="Labels in each batch for the lowest highly symmetric minima, which early models bind too weakly.",
+        description="Labels in each batch for the lowest of the most symmetric tenth of the minima, which early models bind too weakly.",
     )
     diverse_slots: int = Field(
-        2,
+        1,
         ge=0,
         le=10_000,
         description="Labels in each batch for the minima least similar to any labelled structure, from the lower half of the pool.",
     )
     uncertain_slots: int = Field(
-        1, ge=0, le=10_000, description="Labels in each batch for structures whose relaxation stopped because of the uncertainty."
+        0, ge=0, le=10_000, description="Labels in each batch for structures whose relaxation stopped because of the uncertainty."
     )
     sigma_stop: float | None = Field(
         1.0, gt=0, le=1e4, description="Calibrated uncertainty at which a relaxation on the committee stops, eV/atom."
@@ -63,7 +66,7 @@ class SearchSettings(BaseModel):
     leads: int = Field(
         3, ge=1, le=1_000, description="Number of leads, the lowest labelled minima, converged on the reference in each round."
     )
-    lead_steps: int = Field(3, ge=1, le=10_000, description="Number of consecutive reference calls for one lead.")
+    lead_steps: int = Field(1, ge=1, le=10_000, description="Number of consecutive reference calls for one lead.")
     lead_fmax: float = Field(
         0.6,
         gt=0,
@@ -84,7 +87,7 @@ class SearchSettings(BaseModel):
         description="Energy difference (meV/atom) below which the stop rule treats two polymorphs as equal and the report as not resolved.",
     )
     quiet_rounds: int = Field(
-        2,
+        4,
         ge=1,
         le=100_000,
         description="Number of consecutive rounds without a change among the lowest polymorphs after which the search stops.",

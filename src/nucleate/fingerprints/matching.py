@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import spglib
@@ -36,10 +37,19 @@ def space_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
     return ("P1", 1) if dataset is None else (dataset.international, int(dataset.number))
 
 
-def symmetry_order(atoms: Atoms, symprec: float = SYMPREC) -> int:
-    """Return the order of the crystal's point group, 1 to 48."""
+class Symmetry(NamedTuple):
+    """Order of the point group of a crystal, 1 to 48, and number of symmetry-inequivalent atoms of its cell."""
+
+    order: int
+    sites: int
+
+
+def symmetry(atoms: Atoms, symprec: float = SYMPREC) -> Symmetry:
+    """Return how symmetric a crystal is; if spglib fails, it has no symmetry."""
     dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
-    return 1 if dataset is None else _point_group_order(dataset.hall_number)
+    if dataset is None:
+        return Symmetry(1, len(atoms))
+    return Symmetry(_point_group_order(dataset.hall_number), len(np.unique(dataset.crystallographic_orbits)))
 
 
 @lru_cache(maxsize=600)
