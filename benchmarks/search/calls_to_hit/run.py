@@ -3,8 +3,8 @@
     python benchmarks/search/calls_to_hit/run.py --out runs/benchmark                 # searches alone
     python benchmarks/search/calls_to_hit/run.py --out runs/benchmark --cells 200     # and the two random-search baselines
 
-Every finished search and cell is kept in --out: a stopped run resumes, and more seeds or cells are added. The rows of the searches are kept
-in result.json. Settings: settings.toml beside this file.
+Every finished search and cell is kept in --out: a stopped run resumes, and more seeds or cells are added. The searches, and the sums of the
+random searches, are kept in result.json. Settings: settings.toml beside this file.
 Default settings were chosen on Si8, Na8Cl8 and Al4O6 with seeds 0-4; seeds 100-109 are reported.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.benchmark.result_file import ResultFile
-from nucleate.benchmark.run import UnitDone, benchmark
+from nucleate.benchmark.run import SHARES, UnitDone, benchmark
 from nucleate.benchmark.statistics import search_summary
 from nucleate.persist.toml import read_settings
 from nucleate.progress import Event
@@ -26,21 +26,35 @@ SYSTEMS = ["Si8", "Na8Cl8", "Ga8As8", "Si16", "Al4O6"]
 
 
 def table(data: dict[str, Any]) -> str:
-    """Return the table of the results page: the searches, by both definitions of a hit."""
+    """Return the table of the results page: searches and random searches, by both definitions of a hit, then the calls of each seed."""
     lines = [
-        "| system | seeds | named crystal: hits | ERT | 95 % | lowest energy: hits | ERT | 95 % | calls of the seeds (named crystal) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| system | search | seeds or cells | named crystal: hits | calls to a hit (ERT) | 95 % | times nucleate's "
+        "| lowest energy: hits | ERT | times nucleate's |",
+        "|" + "---|" * 10,
     ]
+    calls = []
     for system in dict.fromkeys(row["system"] for row in data["rows"]):
-        runs = sorted((row for row in data["rows"] if row["system"] == system), key=lambda row: row["seed"])
+        mine = [row for row in data["rows"] if row["system"] == system]
+        runs = sorted((row for row in mine if "seed" in row), key=lambda row: row["seed"])
         summary = search_summary(runs)
-        cells = [
-            cell for result in (summary, summary["low"]) for cell in (f"{result['hits']} of {len(runs)}", *benchmark_cells(result)[:2])
-        ]
-        seeds = f"{runs[0]['seed']}-{runs[-1]['seed']}"
-        calls = ", ".join(str(run["first"] or f"none in {run['calls']}") for run in runs)
-        lines.append(f"| {system} | {seeds} | {' | '.join(cells)} | {calls} |")
-    return "\n".join(lines)
+        found = [("nucleate", f"{runs[0]['seed']}-{runs[-1]['seed']}", summary)]
+        found += [(row["search"], str(row["cells"]), row) for row in mine if "cells" in row]
+        for name, trials, result in found:
+            of = len(runs) if name == "nucleate" else result["cells"]
+            cells = [name, trials]
+            for definition, own, interval in ((result, summary, True), (result["low"], summary["low"], False)):
+                ratio = "" if name == "nucleate" else times(definition, own)
+                cells += [f"{definition['hits']} of {of}", *benchmark_cells(definition)[: 1 + interval], ratio]
+            lines.append(f"| {system} | {' | '.join(cells)} |")
+        each = [str(run["first"] or f"none in {run['calls']}") for run in runs]
+        calls.append(f"{system}: {', '.join(each)}.")
+    return "\n".join(lines) + "\n\nCalls of the seeds until the named crystal. " + " ".join(calls)
+
+
+def times(other: dict[str, Any], own: dict[str, Any]) -> str:
+    """Return the expected calls of a random search divided by those of nucleate; a lower bound if it has no hit."""
+    ratio = other["ert_at_least"] / own["ert"]
+    return f"{'' if other['hits'] else '>= '}{ratio:.0f}"
 
 
 def rows(report: dict[str, Any]) -> list[str]:
@@ -89,6 +103,11 @@ def main() -> None:
         for run in report["nucleate"]["runs"]:
             if result.find(system=system, seed=run["seed"]) is None:
                 result.add(system=system, **{name: run[name] for name in KEPT})
+        for name in SHARES:
+            if name in report and result.find(system=system, search=name.replace("_", " ")) is None:
+                summary = {key: value for key, value in report[name].items() if key != "ratio"}
+                summary["low"].pop("ratio", None)
+                result.add(system=system, search=name.replace("_", " "), **summary)
         if a.json is not None:
             a.json.write_text(json.dumps(reports, indent=1))
     print("| search | hit | hits | calls to a hit (ERT) | 95 % | times nucleate's |\n|---|---|---|---|---|---|")
