@@ -3,7 +3,7 @@ import pytest
 from ase.build import bulk
 from ase.spacegroup import crystal
 
-from nucleate.csp.select import score, select, simplest
+from nucleate.csp.select import first_candidates, score, select, simplest
 from nucleate.csp.settings import SearchSettings
 from nucleate.relax.batched import COLLAPSED, CONVERGED, EXPLODED, UNCERTAIN, Relaxed
 
@@ -121,3 +121,28 @@ def test_the_simplest_structures_have_few_inequivalent_atoms_and_high_symmetry()
     assert simplest(structures) == [29, 30, 28, 27]
     assert simplest(structures[:29]) == [28, 27]
     assert simplest([low_symmetry()]) == simplest([]) == []
+
+
+def test_the_first_batch_is_symmetric_in_part():
+    structures = [low_symmetry(seed) for seed in range(36)] + [bulk("Si"), bulk("Mg"), bulk("Ti"), bulk("Cu")]
+    angles = np.linspace(0, 3, 40)
+
+    def batch(count, symmetric, seed=0):
+        return first_candidates(
+            structures, spots(*angles), count, symmetric, (np.random.default_rng(seed), np.random.default_rng(seed + 1))
+        )
+
+    chosen = batch(6, 2)
+    assert len(set(chosen)) == 6
+    assert sorted(k >= 36 for k in chosen[:2]) == [True, True]
+    # The two are as far apart as the symmetric candidates can be from the first of them.
+    assert abs(chosen[0] - chosen[1]) >= 2
+    # The other four cover the whole range.
+    assert np.ptp(angles[chosen[2:]]) > 2.5
+    assert batch(6, 2) == chosen
+    # There are four symmetric candidates, so that the others fill the batch.
+    assert sum(k >= 36 for k in batch(8, 6)[:4]) == 4
+    assert len(batch(8, 6)) == 8
+    assert len(batch(3, 6)) == 3
+    assert batch(0, 6) == []
+    assert len(batch(60, 0)) == 40

@@ -47,11 +47,11 @@ from nucleate.csp.records import (
     residuals,
 )
 from nucleate.csp.run_folder import RunFolder
-from nucleate.csp.select import lowest_unknown, select, simplest
+from nucleate.csp.select import first_candidates, lowest_unknown, select
 from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.fingerprints.matching import idealised
-from nucleate.fingerprints.power_spectrum import distinct, farthest_points, fingerprints
+from nucleate.fingerprints.power_spectrum import distinct, fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
 from nucleate.processes.limits import available_cores
@@ -296,14 +296,9 @@ class Search:
         with self._timed("generate"):
             pool = [candidate for candidate in pool if candidate.origin != "seed"] + self._generate_small(0)
             vectors = fingerprints([candidate.atoms for candidate in pool], self.species)
-            symmetric = simplest([candidate.atoms for candidate in pool])
-        chosen: list[int] = []
-        for k, (places, most) in enumerate(((symmetric, self.settings.search.first_symmetric), (range(len(pool)), count))):
-            left_over = [place for place in places if place not in chosen]
-            slots = min(most, count - len(chosen))
-            if slots > 0 and left_over:
-                first = int(self._rng(0, 2 + k).integers(len(left_over)))
-                chosen += [left_over[place] for place in farthest_points(vectors[left_over], slots, first)]
+            rngs = self._rng(0, 2), self._rng(0, 3)
+            structures = [candidate.atoms for candidate in pool]
+            chosen = first_candidates(structures, vectors, count, self.settings.search.first_symmetric, rngs)
         return [pool[k] for k in chosen]
 
     def _judge_base(self, chosen: list[Atoms], answers: list[Answer]) -> None:

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from nucleate.csp.settings import SearchSettings
 from nucleate.fingerprints.matching import symmetry
-from nucleate.fingerprints.power_spectrum import leaders, nearest
+from nucleate.fingerprints.power_spectrum import farthest_points, leaders, nearest
 from nucleate.relax.batched import UNCERTAIN, Relaxed
 
 
@@ -122,6 +122,27 @@ def _far_apart(heads: Sequence[int], energy: np.ndarray, vectors: np.ndarray, kn
         best = int(np.argmax(distance))
         chosen.append(lower[best])
         distance = np.minimum(distance, np.linalg.norm(vectors[lower] - vectors[lower[best]], axis=1))
+    return chosen
+
+
+def first_candidates(
+    structures: Sequence[Atoms], vectors: np.ndarray, count: int, symmetric: int, rngs: tuple[np.random.Generator, np.random.Generator]
+) -> list[int]:
+    """Choose unrelaxed candidates for the first batch: some of the simplest, then any others; each part by farthest-point sampling.
+
+    Args:
+        structures: candidates.
+        vectors: (n, d) fingerprints of the candidates.
+        count: number of candidates to choose.
+        symmetric: largest number of them from the simplest candidates.
+        rngs: generators for the first point of each part.
+    """
+    chosen: list[int] = []
+    for places, most, rng in zip((simplest(structures), range(len(structures))), (symmetric, count), rngs, strict=True):
+        left = [place for place in places if place not in chosen]
+        slots = min(most, count - len(chosen))
+        if slots > 0 and left:
+            chosen += [left[k] for k in farthest_points(vectors[left], slots, int(rng.integers(len(left))))]
     return chosen
 
 
