@@ -10,7 +10,9 @@ from nucleate.csp.settings import SearchSettings
 from nucleate.errors import ReferenceFailed
 from nucleate.fingerprints.matching import space_group
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
+from nucleate.reference.base import Label
 from nucleate.relax.reference_surface import ReferencePotential
+from nucleate.units import GPA
 
 EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")
 
@@ -65,6 +67,27 @@ def test_symmetry_that_costs_energy_is_given_up(dispatcher, model):
     lead.offer_symmetrised(squeezed, label, 0.0)
     assert lead.atoms is before
     assert lead.calls == 2
+
+
+def test_a_step_that_leaves_less_to_gain_is_accepted_in_a_flat_minimum():
+    atoms = bulk("Cu", cubic=True)
+    stretched = atoms.copy()
+    stretched.set_cell(1.001 * atoms.cell.array, scale_atoms=True)
+
+    def offered(force, pressure_left, energy):
+        """Return whether a lead at 0.03 eV/Å and 0.09 GPa accepts a label."""
+        forces = np.full((4, 3), 0.03 / np.sqrt(3))
+        lead = Lead(atoms, atoms, -3.0, 0.03, 0.09, "p1", forces, np.zeros(6))
+        stress = np.array([pressure_left * GPA, 0, 0, 0, 0, 0])
+        accepted = lead.offer(stretched, Label(4 * energy, forces * force / 0.03, stress), 0.0)
+        assert (lead.trust < 0.3) == (not accepted)
+        return accepted
+
+    # Half the force at a slightly larger stress and almost the same energy.
+    assert offered(0.015, 0.095, -2.9999)
+    assert not offered(0.015, 0.095, -2.99)
+    assert not offered(0.03, 2.0, -2.9999)
+    assert offered(0.03, 2.0, -3.001)
 
 
 def test_leads_survive_the_file(dispatcher):
