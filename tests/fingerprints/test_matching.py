@@ -77,3 +77,15 @@ def test_a_sheared_crystal_is_symmetrised_in_its_own_cell():
     assert atoms.get_volume() == pytest.approx(sheared.get_volume(), rel=0.02)
     assert space_group(atoms, 1e-4)[1] == 216
     assert symmetrised(zincblende, 0.3) is None
+
+
+def test_a_cubic_crystal_is_symmetrised_in_a_cell_that_is_not_cubic():
+    # Two conventional cells side by side, stretched by 3 %: the rotations of the cell are the same before and after.
+    atoms = bulk("GaAs", "zincblende", 5.65, cubic=True).repeat((2, 1, 1))
+    atoms.set_cell(atoms.cell.array @ np.diag([1.03, 1, 1]), scale_atoms=True)
+    assert space_group(atoms)[0] == "I-4m2"
+    exact = symmetrised(atoms, 0.3)
+    assert exact is not None
+    assert exact[1] == 216
+    assert len(exact[0]) == 16
+    assert space_group(exact[0], 1e-4)[1] == 216

@@ -93,9 +93,15 @@ def _refined(atoms: Atoms, symprec: float) -> Atoms | None:
 
 
 def _operations(atoms: Atoms, symprec: float) -> int:
-    """Return the number of symmetry operations; 1 if spglib fails."""
+    """Return the number of symmetry operations in the volume of the cell; 1 if spglib fails.
+
+    Those that the shape of the cell does not allow count as well: a 16-atom cell of a cubic crystal need not be cubic.
+    """
     dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
-    return 1 if dataset is None else len(dataset.rotations)
+    if dataset is None:
+        return 1
+    lattice_points = len(atoms) // (int(dataset.mapping_to_primitive.max()) + 1)
+    return _point_group_order(dataset.hall_number) * lattice_points
 
 
 def standard_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
