@@ -2,14 +2,20 @@
 
     python benchmarks/search/teachers/run.py --reference gpaw --teacher 7net-mf-0:PBE --systems Si8 Na4Cl4 Al4O6 --seeds 3 --budget 60
     python benchmarks/search/teachers/run.py --reference chgnet:r2scan --teacher 7net-0
+    python benchmarks/search/teachers/run.py --reference gpaw --teacher 7net-mf-0:PBE --compressed --seeds 2 --budget 60
 
 Every finished search is kept in --out, and a stopped run resumes. Each search ends at its first hit. The settings are the defaults,
-except for the teacher. The data set on which the teachers were trained contains all of these crystals.
+except for the teacher. The data set on which the teachers were trained contains all of these crystals; with --compressed, the targets are
+crystals that are stable at a pressure at which the data set has no cells.
 """
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import Any
+
+from ase import Atoms
+from ase.build import bulk
 
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.run import UnitDone, benchmark
@@ -24,6 +30,12 @@ KEPT = (
 )  # fmt: skip
 """Entries of a search in the result file."""
 SYSTEMS = ["Si8", "Na8Cl8", "Al4O6", "Ga8As8", "Si16"]
+
+COMPRESSED: dict[str, tuple[float, Atoms]] = {
+    "Na4Cl4": (60.0, bulk("NaCl", "cesiumchloride", 2.9)),
+    "Al4N4": (50.0, bulk("AlN", "rocksalt", 3.9)),
+}
+"""Pressure (GPa) and stable crystal: NaCl in the caesium chloride structure, and AlN in that of rocksalt (wurtzite without pressure)."""
 
 
 def table(data: dict[str, Any]) -> str:
@@ -47,7 +59,8 @@ def table(data: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--systems", nargs="+", default=SYSTEMS)
+    parser.add_argument("--systems", nargs="+", help=f"default: {' '.join(SYSTEMS)}, or {' '.join(COMPRESSED)} with --compressed")
+    parser.add_argument("--compressed", action="store_true", help="crystals that are stable at high pressure")
     parser.add_argument("--reference", required=True)
     parser.add_argument("--teacher", help="pretrained potential; none: the same searches without a teacher")
     parser.add_argument("--seeds", type=int, default=10)
@@ -68,13 +81,21 @@ def main() -> None:
         if isinstance(event, UnitDone):
             print(event.name, event.result["first"], flush=True)
 
-    for system in a.systems:
+    for system in a.systems or (COMPRESSED if a.compressed else SYSTEMS):
         seeds = list(range(a.first_seed, a.first_seed + a.seeds))
         out = a.out / teacher.replace(":", "-").replace("/", "-")
-        report = benchmark(system, a.reference, seeds, a.budget, settings, workers=a.workers, out=out, progress=progress)
+        name, file = system, None
+        with tempfile.TemporaryDirectory() as folder:
+            if a.compressed:
+                settings["pressure"], crystal = COMPRESSED[system]
+                name, out, file = f"{system} at {settings['pressure']:g} GPa", out / "compressed", Path(folder) / f"{system}.cif"
+                crystal.write(file)
+            report = benchmark(
+                system, a.reference, seeds, a.budget, settings, workers=a.workers, out=out, progress=progress, target_file=file,
+            )  # fmt: skip
         for run in report["nucleate"]["runs"]:
-            if result.find(reference=a.reference, teacher=teacher, system=system, seed=run["seed"]) is None:
-                result.add(reference=a.reference, teacher=teacher, system=system, **{name: run[name] for name in KEPT})
+            if result.find(reference=a.reference, teacher=teacher, system=name, seed=run["seed"]) is None:
+                result.add(reference=a.reference, teacher=teacher, system=name, **{key: run[key] for key in KEPT})
     print(table({"rows": result.rows}))
 
 
