@@ -34,6 +34,7 @@ from nucleate.csp.events import (
 from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.plan import Plan
+from nucleate.csp.proof import on_reference, prove
 from nucleate.csp.records import (
     SPENT,
     Carried,
@@ -49,7 +50,7 @@ from nucleate.csp.records import (
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.select import first_candidates, lowest_unknown, select
 from nucleate.csp.softest_modes import SoftestModeCheck
-from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
+from nucleate.errors import NucleateError, ReferenceFailed
 from nucleate.fingerprints.matching import idealised
 from nucleate.fingerprints.power_spectrum import distinct, fingerprints
 from nucleate.generate.base import Candidate
@@ -59,10 +60,8 @@ from nucleate.progress import Event, LoggedEvent, Progress, Step, in_phase, sile
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Answered, Dispatcher
 from nucleate.reference.ledger import ledger_file
-from nucleate.relax.batched import CONVERGED, Relaxed, relax
+from nucleate.relax.batched import CONVERGED, Relaxed
 from nucleate.relax.parallel import RelaxPool
-from nucleate.relax.reference_surface import ReferencePotential
-from nucleate.relax.settings import RelaxSettings
 from nucleate.training.data import from_labels
 from nucleate.units import GPA
 
@@ -571,7 +570,7 @@ class Search:
         polymorphs = candidates(state.minima())
         if accurate is None or not search.accurate or not polymorphs:
             return False
-        settings = self._proof_settings()
+        settings = on_reference(self.settings)
         with (
             ledger_file(self.folder.path / "accurate.db") as ledger,
             Dispatcher(accurate, ledger, self.dispatcher.workers, self._executor, self.settings.reference.timeout) as dispatcher,
@@ -580,36 +579,11 @@ class Search:
         self._log(RankedAccurately(**state.accurate))
         return True
 
-    def _proof_settings(self) -> RelaxSettings:
-        """Return the settings of relaxations on the reference alone."""
-        search = self.settings.search
-        return self.settings.relax.model_copy(
-            update={
-                "fmax": search.fmax, "smax": search.smax, "max_steps": search.proof_steps, "patience": search.proof_steps,
-                "pressure": self.settings.pressure, "sigma_stop": None,
-            }
-        )  # fmt: skip
-
     def _prove(self) -> None:
-        """Relax the lowest polymorph on the reference alone, from the geometry of its first label."""
         state = self.state
-        winner = state.minima()[0]
         self.dispatcher.begin_round(state.round + 1)
-        potential = ReferencePotential(self.dispatcher, "proof", state.round + 1)
-        settings = self._proof_settings()
-        before = self.dispatcher.calls()
         started = time.monotonic()
-        try:
-            (end,) = relax([winner.start], potential, settings)
-            state.proof = {
-                "stop": end.stop,
-                "energy": end.energy_per_atom,
-                "difference": end.energy_per_atom - winner.energy,
-                "steps": end.steps,
-            }
-        except (ReferenceFailed, BudgetExhausted) as failure:
-            state.proof = {"stop": str(failure), "energy": None, "difference": None, "steps": None}
-        state.proof["calls"] = self.dispatcher.calls() - before
+        state.proof = prove(state.minima()[0], self.dispatcher, on_reference(self.settings), state.round + 1)
         state.proof["seconds"] = round_seconds(time.monotonic() - started)
         self._log(ProofDone(**state.proof))
 
