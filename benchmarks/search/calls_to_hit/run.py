@@ -104,10 +104,10 @@ def main() -> None:
             if result.find(system=system, seed=run["seed"]) is None:
                 result.add(system=system, **{name: run[name] for name in KEPT})
         for name in SHARES:
-            if name in report and result.find(system=system, search=name.replace("_", " ")) is None:
+            if name in report and result.find(system=system, search=name.replace("_", " ").replace("p1", "P1")) is None:
                 summary = {key: value for key, value in report[name].items() if key != "ratio"}
                 summary["low"].pop("ratio", None)
-                result.add(system=system, search=name.replace("_", " "), **summary)
+                result.add(system=system, search=name.replace("_", " ").replace("p1", "P1"), **summary)
         if a.json is not None:
             a.json.write_text(json.dumps(reports, indent=1))
     print("| search | hit | hits | calls to a hit (ERT) | 95 % | times nucleate's |\n|---|---|---|---|---|---|")

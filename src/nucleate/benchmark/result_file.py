@@ -128,8 +128,9 @@ def run_line(data: dict[str, Any]) -> str:
     for run in data["runs"]:
         versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
         commit = f", commit {run['commit']}" if run.get("commit") else ""
+        load = "" if run.get("load") is None else f" at load {run['load']:g}"
         texts.append(
-            f"{run['date']}{commit}: `{run['command']}` on {run['cores']} cores of {run['processor']} "
-            f"at load {run['load']:g} (Python {run['python']}, {versions})"
+            f"{run['date']}{commit}: `{run['command']}` on {run['cores']} cores of {run['processor']}{load} "
+            f"(Python {run['python']}, {versions})"
         )
     return "; ".join(texts) + "."
