@@ -121,7 +121,11 @@ def forked(work, folder):
         # As the interpreter ends: the pools' threads are joined.
         import concurrent.futures.process as pools
 
-        pools._python_exit()
+        try:
+            pools._python_exit()
+        except OSError:
+            # In CPython 3.11 the thread of a pool may close its pipe between the check and the wake-up; a second call finds it closed.
+            pools._python_exit()
         os._exit(code)
 
 
