@@ -65,12 +65,12 @@ def table(data: dict[str, Any]) -> str:
 def compressed_model(system: str, out: Path) -> Path:
     """Return the model of a search on CHGNet at high pressure, which is run if there is none yet."""
     folder = out / "compressed" / system
-    if not (folder / "table.csv").exists():
+    if folder.exists():
+        # A finished search is not continued.
+        api.resume(folder)
+    else:
         given = {"reference": {"engine": "chgnet"}, "pressure": PRESSURE, "search": {"budget": 100, "check": False, "proof": False}}
-        if (folder / "run.db").exists():
-            api.resume(folder)
-        else:
-            api.search(system, settings=given, out=folder)
+        api.search(system, settings=given, out=folder)
     return sorted((folder / "models").glob("*.safetensors"))[-1]
 
 

@@ -5,7 +5,7 @@
 
 Every finished search and cell is kept in --out: a stopped run resumes, and more seeds or cells are added. The searches, and the sums of the
 random searches, are kept in result.json. Settings: settings.toml beside this file.
-Default settings were chosen on Si8, Na8Cl8 and Al4O6 with seeds 0-4; seeds 100-109 are reported.
+Default settings were chosen on Si8 and Al4O6 with seeds 0-9; seeds 100-109 are reported.
 """
 
 import argparse
@@ -52,7 +52,9 @@ def table(data: dict[str, Any]) -> str:
 
 
 def times(other: dict[str, Any], own: dict[str, Any]) -> str:
-    """Return the expected calls of a random search divided by those of nucleate; a lower bound if it has no hit."""
+    """Return the expected calls of a random search divided by those of nucleate; a lower bound without a hit, empty without ours."""
+    if own["ert"] is None:
+        return ""
     ratio = other["ert_at_least"] / own["ert"]
     return f"{'' if other['hits'] else '>= '}{ratio:.0f}"
 
@@ -104,10 +106,15 @@ def main() -> None:
             if result.find(system=system, seed=run["seed"]) is None:
                 result.add(system=system, **{name: run[name] for name in KEPT})
         for name in SHARES:
-            if name in report and result.find(system=system, search=name.replace("_", " ").replace("p1", "P1")) is None:
-                summary = {key: value for key, value in report[name].items() if key != "ratio"}
-                summary["low"].pop("ratio", None)
-                result.add(system=system, search=name.replace("_", " ").replace("p1", "P1"), **summary)
+            if name in report:
+                key = {"system": system, "search": name.replace("_", " ").replace("p1", "P1")}
+                before = result.find(**key)
+                if before is not None and before["cells"] < report[name]["cells"]:
+                    result.rows.remove(before)
+                if before not in result.rows:
+                    low = {entry: value for entry, value in report[name]["low"].items() if entry != "ratio"}
+                    summary = {entry: value for entry, value in report[name].items() if entry != "ratio"}
+                    result.add(**key, **{**summary, "low": low})
         if a.json is not None:
             a.json.write_text(json.dumps(reports, indent=1))
     print("| search | hit | hits | calls to a hit (ERT) | 95 % | times nucleate's |\n|---|---|---|---|---|---|")

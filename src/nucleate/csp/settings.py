@@ -34,7 +34,10 @@ class SearchSettings(BaseModel):
         8, ge=2, le=10_000, description="Number of labels before the first training, chosen to be as different as possible."
     )
     first_symmetric: int = Field(
-        4, ge=0, le=10_000, description="Number of these labels for the most symmetric candidates; the others are for any candidates."
+        4,
+        ge=0,
+        le=10_000,
+        description="Largest number of these labels for the most symmetric candidates; the others are for any candidates.",
     )
     batch: int = Field(4, ge=1, le=10_000, description="Number of labels in each round for relaxed candidates of the pool.")
     score: Literal["published", "lcb"] = Field(

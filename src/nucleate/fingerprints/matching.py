@@ -31,9 +31,14 @@ def same_crystal(a: Atoms, b: Atoms) -> bool:
     return bool(matcher().fit(AseAtomsAdaptor.get_structure(a), AseAtomsAdaptor.get_structure(b)))
 
 
+def _dataset(atoms: Atoms, symprec: float) -> spglib.SpglibDataset | None:
+    """Return spglib's description of the symmetry within `symprec` (Å); None if spglib fails."""
+    return spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+
+
 def space_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
     """Return international symbol and number of the space group; ('P1', 1) if spglib fails."""
-    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    dataset = _dataset(atoms, symprec)
     return ("P1", 1) if dataset is None else (dataset.international, int(dataset.number))
 
 
@@ -46,7 +51,7 @@ class Symmetry(NamedTuple):
 
 def symmetry(atoms: Atoms, symprec: float = SYMPREC) -> Symmetry:
     """Return how symmetric a crystal is; if spglib fails, it has no symmetry."""
-    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    dataset = _dataset(atoms, symprec)
     if dataset is None:
         return Symmetry(1, len(atoms))
     return Symmetry(_point_group_order(dataset.hall_number), len(np.unique(dataset.crystallographic_orbits)))
@@ -97,7 +102,7 @@ def _operations(atoms: Atoms, symprec: float) -> int:
 
     Those that the shape of the cell does not allow count as well: a 16-atom cell of a cubic crystal need not be cubic.
     """
-    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    dataset = _dataset(atoms, symprec)
     if dataset is None:
         return 1
     lattice_points = len(atoms) // (int(dataset.mapping_to_primitive.max()) + 1)
