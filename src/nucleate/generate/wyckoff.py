@@ -8,7 +8,7 @@ drawn uniformly at random by traversing the tables backwards, without enumeratin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -77,9 +77,17 @@ Combination = tuple[tuple[int, int], ...]
 """Sorted pairs (species, site)."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=128)
 def space_group_sites(largest: int) -> tuple[GroupSites, ...]:
     """Return all 230 space groups with their sites of at most `largest` atoms in the primitive cell."""
+    # A search of many compositions asks for many sizes; PyXtal is read only once for all up to the next power of two.
+    groups = _groups_read(max(16, 1 << (largest - 1).bit_length()))
+    return tuple(replace(group, sites=tuple(site for site in group.sites if site.size <= largest)) for group in groups)
+
+
+@lru_cache(maxsize=4)
+def _groups_read(largest: int) -> tuple[GroupSites, ...]:
+    """Read the space groups, with their sites of at most `largest` atoms in the primitive cell."""
     from pyxtal.symmetry import Group
 
     groups = []
