@@ -17,7 +17,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from nucleate.crystals.formula import formula_text
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
 from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
@@ -348,7 +347,7 @@ def write_outputs(folder: AnyPath) -> RunData:
 
 def default_folder(settings: RunSettings) -> Path:
     """Return a folder named after the formula, with a number if a folder of that name contains something else."""
-    name = formula_text(settings.counts)
+    name = settings.name
     text = to_toml(settings)
     for number in range(1, 10000):
         path = Path(name if number == 1 else f"{name}-{number}")

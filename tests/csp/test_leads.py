@@ -6,7 +6,9 @@ from ase.build import bulk
 
 from nucleate.csp.leads import LeadFollower
 from nucleate.csp.records import Lead, LoopState, enthalpy_per_atom, residuals
+from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.settings import SearchSettings
+from nucleate.csp.space import FormulaSpace
 from nucleate.errors import ReferenceFailed
 from nucleate.fingerprints.matching import space_group
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
@@ -38,7 +40,9 @@ def lead_at(atoms, dispatcher):
 def follow(atoms, dispatcher, model, **settings):
     state = LoopState(round=0, leads=[lead_at(atoms, dispatcher)])
     found = []
-    follower = LeadFollower(dispatcher, SearchSettings(lead_steps=8, **settings), 0.0, (29,), found.append)
+    follower = LeadFollower(
+        dispatcher, SearchSettings(lead_steps=8, **settings), 0.0, (29,), FormulaSpace(RunSettings(formula="Cu4")), found.append
+    )
     follower.follow(state, model, 1, 1, 8)
     return state.leads[0], found
 
@@ -153,7 +157,9 @@ def test_a_lead_outlives_a_failed_call(tmp_path, model):
     state = LoopState(round=0, leads=[lead_at(atoms, dispatcher)])
     state.leads[0].tried = [225]  # straight to the quasi-Newton steps
     found = []
-    follower = LeadFollower(dispatcher, SearchSettings(lead_steps=12, fmax=0.1, smax=1.0), 0.0, (29,), found.append)
+    follower = LeadFollower(
+        dispatcher, SearchSettings(lead_steps=12, fmax=0.1, smax=1.0), 0.0, (29,), FormulaSpace(RunSettings(formula="Cu4")), found.append
+    )
     follower.follow(state, model, 1, 1, 12)
     assert [row.status for row in dispatcher.ledger.rows()].count("timeout") == 1
     assert state.leads[0].status == "confirmed"
@@ -174,7 +180,7 @@ def test_of_two_geometries_of_one_crystal_the_lower_stands(dispatcher, model):
     sheared = bulk("Cu", cubic=True)
     sheared.set_cell(np.diag([3.50, 3.59, 3.68]), scale_atoms=True)
     state, told = LoopState(round=0), []
-    follower = LeadFollower(dispatcher, SearchSettings(smax=30.0), 0.0, (29,), told.append)
+    follower = LeadFollower(dispatcher, SearchSettings(smax=30.0), 0.0, (29,), FormulaSpace(RunSettings(formula="Cu4")), told.append)
     for atoms in (sheared, bulk("Cu", cubic=True, a=3.59), sheared):
         follower._confirm(state, lead_at(atoms, dispatcher), model, 1)
     assert [p.number for p in told] == [139, 225]

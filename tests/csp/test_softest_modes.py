@@ -7,8 +7,10 @@ from ase.build import bulk
 from nucleate.csp.leads import LeadFollower
 from nucleate.csp.newton import Frame
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom, residuals
+from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.settings import SearchSettings
 from nucleate.csp.softest_modes import SoftestModeCheck, softest_modes
+from nucleate.csp.space import FormulaSpace
 from nucleate.fingerprints.matching import space_group
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
 from nucleate.relax.reference_surface import ReferencePotential
@@ -47,7 +49,9 @@ def confirmed(atoms, dispatcher, model):
     fmax, smax = residuals(label, 0.0)
     lead = Lead(atoms, atoms, enthalpy_per_atom(atoms, label, 0.0), fmax, smax, "symmetric", np.array(label.forces), np.array(label.stress))
     state = LoopState(round=0, leads=[lead])
-    LeadFollower(dispatcher, SearchSettings(lead_steps=8), 0.0, (29,), lambda polymorph: False).follow(state, model, 1, 1, 8)
+    LeadFollower(
+        dispatcher, SearchSettings(lead_steps=8), 0.0, (29,), FormulaSpace(RunSettings(formula="Cu4")), lambda polymorph: False
+    ).follow(state, model, 1, 1, 8)
     (polymorph,) = state.polymorphs
     return state, polymorph
 
@@ -80,7 +84,9 @@ def test_bcc_copper_is_a_saddle_and_leads_to_fcc(dispatcher, model):
     lead = check.lead(0.0)
     assert lead.energy < polymorph.energy
     state.leads.append(lead)
-    follower = LeadFollower(dispatcher, SearchSettings(lead_steps=14), 0.0, (29,), lambda polymorph: False)
+    follower = LeadFollower(
+        dispatcher, SearchSettings(lead_steps=14), 0.0, (29,), FormulaSpace(RunSettings(formula="Cu4")), lambda polymorph: False
+    )
     follower.follow(state, model, 2, 1, 14)
     assert lead.status == "confirmed"
     assert space_group(lead.atoms)[1] == 225

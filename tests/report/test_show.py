@@ -137,7 +137,7 @@ def test_which_energies_are_not_resolved(make):
         accurate = None
 
         def __init__(self, energy):
-            self.energy = energy
+            self.height = energy
 
     close = unresolved([P(0.0), P(0.002), P(0.0045), P(0.1)], 3.0)
     assert close == [[2], [1, 3], [2], []]

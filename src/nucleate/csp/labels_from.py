@@ -99,8 +99,11 @@ def _refuse_missing_elements(data: list[LabelledStructure], species: Sequence[in
 
 def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
     """Return the confirmed polymorphs of a run folder that have the composition of the search cell, lowest first."""
+    minima = [polymorph.atoms for polymorph in read_run(path).state.minima()]
+    if settings.system is not None:
+        return [atoms for atoms in minima if len(atoms) <= settings.hull.max_atoms and settings.system.contains(atoms)]
     own = Counter(settings.counts)
-    return [p.atoms for p in read_run(path).state.minima() if Counter(p.atoms.get_chemical_symbols()) == own]
+    return [atoms for atoms in minima if Counter(atoms.get_chemical_symbols()) == own]
 
 
 def _stated(path: Path) -> Reference:

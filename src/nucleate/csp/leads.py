@@ -15,6 +15,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.csp.newton import Frame, bfgs, longest_move, newton_step
 from nucleate.csp.records import Lead, LoopState, Polymorph
 from nucleate.csp.settings import SearchSettings
+from nucleate.csp.space import Space
 from nucleate.errors import ReferenceFailed
 from nucleate.fingerprints.matching import same_crystal, space_group, symmetrised
 from nucleate.fingerprints.power_spectrum import fingerprints, nearest
@@ -49,6 +50,7 @@ class LeadFollower:
         settings: settings of the search.
         pressure: external pressure, GPa.
         species: atomic numbers of the search.
+        space: compositions of the search, whose levels are updated.
         on_polymorph: called with each newly confirmed polymorph; the relaxation of leads ends if it returns True.
     """
 
@@ -58,12 +60,14 @@ class LeadFollower:
         settings: SearchSettings,
         pressure: float,
         species: tuple[int, ...],
+        space: Space,
         on_polymorph: Callable[[Polymorph], bool],
     ):
         self.dispatcher = dispatcher
         self.settings = settings
         self.pressure = pressure
         self.species = species
+        self.space = space
         self.on_polymorph = on_polymorph
 
     def settled(self, lead: Lead) -> bool:
@@ -113,17 +117,27 @@ class LeadFollower:
     def urgent(self, state: LoopState, count: int) -> list[Lead]:
         """Return leads that may end below the best polymorph; if there are none, the lowest lead."""
         leads = self.promising(state)
-        best = min((p.energy for p in state.minima()), default=-np.inf)
-        below = [lead for lead in leads if lead.estimate < best + self.settings.resolution * 1e-3]
+        best = self.space.best(state)
+        if best is None:
+            return leads[:1]
+        heights = self._heights(leads)
+        below = [lead for lead, height in zip(leads, heights, strict=True) if height < best + self.settings.resolution * 1e-3]
         return below[:count] if below else leads[:1]
 
     def promising(self, state: LoopState) -> list[Lead]:
         """Return open leads within the energy window, lowest estimate first; drop those above it."""
-        best = min((p.energy for p in state.minima()), default=np.inf)
-        for lead in state.leads:
-            if lead.status == "open" and lead.estimate > best + self.settings.window:
+        self.space.update(state)
+        best = self.space.best(state)
+        leads = [lead for lead in state.leads if lead.status == "open"]
+        heights = self._heights(leads)
+        for lead, height in zip(leads, heights, strict=True):
+            if best is not None and height > best + self.settings.window:
                 lead.status = "dropped"
-        return sorted((lead for lead in state.leads if lead.status == "open"), key=lambda lead: lead.estimate)
+        return [leads[k] for k in np.argsort(heights, kind="stable") if leads[k].status == "open"]
+
+    def _heights(self, leads: list[Lead]) -> np.ndarray:
+        """Return the (n,) estimated energies of leads above the levels of their compositions, eV/atom."""
+        return np.array([lead.estimate for lead in leads]) - self.space.levels([lead.atoms for lead in leads])
 
     def _step(self, state: LoopState, leads: list[Lead], model: Potential, round: int) -> bool:
         """Take one quasi-Newton step and one label for each lead; return False if no call was made."""
@@ -147,6 +161,7 @@ class LeadFollower:
             return False
         like = [lead.frame if isinstance(how, Step) else None for lead, (_, how) in zip(stepped, ends, strict=True)]
         answers = self.dispatcher.label_many([atoms for atoms, _ in ends], "confirm", round, like=like)
+        self.space.add([atoms for atoms, _ in ends], answers)
         for lead, (atoms, how), answer in zip(stepped, ends, answers, strict=True):
             if isinstance(how, int):
                 lead.tried.append(how)
@@ -240,6 +255,7 @@ class LeadFollower:
             self.dispatcher.calls(), lead.calls, round, found, frame=lead.frame,
         )  # fmt: skip
         state.polymorphs.append(polymorph)
+        self.space.update(state)
         return self.on_polymorph(polymorph)
 
 

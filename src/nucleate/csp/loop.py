@@ -43,7 +43,6 @@ from nucleate.csp.records import (
     Polymorph,
     RoundRecord,
     enthalpy_per_atom,
-    lowest_enthalpy,
     out_of_rounds,
     residuals,
 )
@@ -110,7 +109,8 @@ class Search:
         self.folder = folder
         self.plan = plan
         self.settings = settings = plan.settings
-        self.counts, self.species = settings.counts, settings.species
+        self.species = settings.species
+        self.space = plan.space
         self.progress = progress
         self.known = known or Known()
         self.reference = plan.reference
@@ -127,7 +127,7 @@ class Search:
             budget=settings.search.budget,
         )
         self._ends_search = ends_search
-        self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self._polymorph)
+        self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self.space, self._polymorph)
         self.pool_relax = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
         self.relaxer = RelaxPool(settings.relax.workers)
         self.state = LoopState()
@@ -202,7 +202,7 @@ class Search:
         if count <= 0:
             return []
         # Structures of the user enter the first pool only; later rounds keep them among the carried minima.
-        return self.plan.generator(with_seeds=round <= 1).propose(count, self._rng(round, 1))
+        return self.space.propose(count, self._rng(round, 1), with_seeds=round <= 1)
 
     def _generate_small(self, round: int) -> list[Candidate]:
         """Generate smaller cells of the same composition, which are training data for the committee."""
@@ -217,6 +217,7 @@ class Search:
         search, known = self.settings.search, self.known
         self._seconds = {}
         self.dispatcher.begin_round(0)
+        self.space.begin([], self.state)
         self.learner.set_base(known.base)
         with self._timed("generate"):
             pool = self._generate(search.pool, 0)
@@ -230,7 +231,9 @@ class Search:
         if self.learner.base is None:
             self.state.sigma_factor = FIRST_FACTOR
             wanted = search.first_batch - (len(known.labels) if covers(known.labels, self.species) else 0)
-            batch += self._far_apart(pool, batch, wanted - len(batch), len(answers))
+            ends = self._of_the_ends(pool)
+            batch += ends
+            batch += self._far_apart(pool, batch, wanted + len(ends) - len(batch), len(answers))
             with self._timed("label"):
                 answers += self._label([candidate.atoms for candidate in batch[len(answers) :]], "train", 0)
             chosen = [candidate.atoms for candidate in batch]
@@ -247,7 +250,7 @@ class Search:
         if self.learner.base is not None or known.minima:
             with self._timed("confirm"):
                 ended = self.follower.follow(self.state, self.learner.potential, 0, search.leads, search.lead_steps)
-            self.state.top = [polymorph.energy for polymorph in self.state.minima()[: search.top]]
+            self.state.top = [polymorph.energy for polymorph in self.space.lowest(self.state)]
         self._record(0, [], 0, None, training)
         if ended:
             self._finish(ON_REQUEST)
@@ -277,6 +280,21 @@ class Search:
         vectors = fingerprints([end.atoms for end in ends], self.species)
         heads = select(ends, vectors, vectors[:0], search, 0).heads
         return [Carried(ends[k].atoms, pool[k].origin) for k in heads[: min(search.keep, search.pool // 2)]]
+
+    def _of_the_ends(self, pool: list[Candidate]) -> list[Candidate]:
+        """Return candidates of the compositions of which the first batch must contain labels: for each one of the simplest, then others."""
+        groups = self.space.groups([candidate.atoms for candidate in pool])
+        chosen: list[Candidate] = []
+        for formula in self.space.ends:
+            mine = [
+                candidate for candidate, group in zip(pool, groups or [], strict=True) if group == formula and candidate.origin != "seed"
+            ]
+            structures = [candidate.atoms for candidate in mine]
+            rngs = self._rng(0, 4), self._rng(0, 5)
+            places = first_candidates(structures, fingerprints(structures, self.species), self.settings.hull.end_labels, 1, rngs)
+            chosen += [mine[k] for k in places]
+        left = self.dispatcher.remaining()
+        return chosen if left is None else chosen[:left]
 
     def _far_apart(self, pool: list[Candidate], batch: list[Candidate], count: int, asked: int) -> list[Candidate]:
         """Return up to `count` candidates: some of the most symmetric, then any others; in each part they differ as much as possible.
@@ -345,6 +363,7 @@ class Search:
         self._seconds = {}
         # A proof is made after the last round; if its search continues, its calls have the number of this round.
         self.dispatcher.begin_round(round, settled="proof")
+        self.space.begin([row for row in self.folder.ledger.rows() if row.round < round], state)
         left = self.dispatcher.remaining()
         if left == 0:
             self._finish(SPENT)
@@ -364,15 +383,18 @@ class Search:
         ends, small_ends = relaxed[: len(pool)], relaxed[len(pool) :]
         with self._timed("select"):
             known = self._known_structures(round)
-            mine = [atoms for atoms in known if len(atoms) == len(pool[0].atoms)]
+            mine = [atoms for atoms in known if self.space.holds(atoms)]
             count = search.batch if left is None else min(search.batch, left)
             # A small cell must be unknown to the reference; a cell of the searched size may be similar to a labelled small cell.
             small_heads = lowest_unknown(
                 small_ends, fingerprints([end.atoms for end in small_ends], self.species), fingerprints(known, self.species), search
             )[: min(search.train_slots, count)]
             vectors = fingerprints([end.atoms for end in ends], self.species)
-            selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads))
+            structures = [end.atoms for end in ends]
+            levels, groups = self.space.levels(structures), self.space.groups(structures)
+            selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads), levels, groups)
             state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: min(search.keep, search.pool // 2)]]
+            state.chance = self.space.chance([ends[k] for k in selection.left])
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
         chosen = self._idealised(chosen)
         origins = [pool[choice.index].origin for choice in selection.choices] + [small[k].origin for k in small_heads]
@@ -432,13 +454,15 @@ class Search:
             failed = event.answer.reason if isinstance(event.answer, ReferenceFailed) else None
             self._log(LabelDone(round, purpose, self.dispatcher.calls(), failed))
 
-        return self.dispatcher.label_many(structures, purpose, round, answered)
+        answers = self.dispatcher.label_many(structures, purpose, round, answered)
+        self.space.add(structures, answers)
+        return answers
 
     def _add_leads(self, structures: list[Atoms], answers: list[Answer], origins: list[str], round: int) -> None:
         pressure = self.settings.pressure
         labelled: list[Lead] = []
         for atoms, answer, origin in zip(structures, answers, origins, strict=True):
-            if isinstance(answer, Label) and len(atoms) == sum(self.counts.values()):
+            if isinstance(answer, Label) and self.space.holds(atoms):
                 fmax, smax = residuals(answer, pressure)
                 labelled.append(
                     Lead(
@@ -517,14 +541,11 @@ class Search:
     def _judge(self, round: int, asked: bool) -> None:
         """Stop when the lowest `top` polymorphs have not changed for `quiet_rounds` rounds and no label is below them."""
         search, state = self.settings.search, self.state
-        top = [polymorph.energy for polymorph in state.minima()[: search.top]]
+        top = [polymorph.energy for polymorph in self.space.lowest(state)]
         tolerance = search.resolution * 1e-3
         same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
-        # The ranking is not settled while an open lead, or a label below the best polymorph, may become one of the lowest.
-        threshold = top[-1] if len(top) == search.top else np.inf
-        pending = any(lead.estimate < threshold for lead in state.leads if lead.status == "open")
-        lowest = lowest_enthalpy(self.folder.ledger.rows(), sum(self.counts.values()), self.settings.pressure)
-        pending |= len(top) > 0 and lowest < top[0] - tolerance
+        # The ranking is not settled while an open lead, a label or a likely candidate may change it.
+        pending = self.space.pending(state) or state.chance > self.settings.hull.probability
         state.quiet = state.quiet + 1 if same and not pending else 0
         state.top = top
         # One round is enough where the search on the reference only confirms what the teacher knew.
@@ -535,7 +556,7 @@ class Search:
             # A polymorph was a saddle: the search continues below it, unless this was the last round.
             state.quiet = 0
         if state.quiet >= quiet_rounds:
-            which = "the lowest polymorph" if len(top) == 1 else f"the lowest {len(top)} polymorphs"
+            which = self.space.shown(len(top))
             why = f"{which} stayed the same for {state.quiet} round{'' if state.quiet == 1 else 's'}"
             self._finish(why + (f", and the lowest is a minimum of {self.state.base['source']}" if agrees and self.state.base else ""))
         elif round >= search.max_rounds:
@@ -547,8 +568,8 @@ class Search:
 
     def _check(self, round: int) -> bool:
         """Check the lowest polymorphs along their softest modes; return whether one of them was a saddle."""
-        state, search = self.state, self.settings.search
-        unchecked = [polymorph for polymorph in state.minima()[: search.top] if polymorph.check == "unchecked"]
+        state = self.state
+        unchecked = [polymorph for polymorph in self.space.lowest(state) if polymorph.check == "unchecked"]
         started = time.monotonic()
         checks = SoftestModeCheck(self.dispatcher, self.settings.pressure).run(unchecked, self.learner.potential, round)
         for check in checks:
@@ -568,7 +589,7 @@ class Search:
         """Calculate the accurate energies of the lowest polymorphs; return whether there was anything to calculate."""
         accurate, search, state = self.plan.accurate, self.settings.search, self.state
         polymorphs = candidates(state.minima())
-        if accurate is None or not search.accurate or not polymorphs:
+        if accurate is None or not search.accurate or not polymorphs or self.settings.system is not None:
             return False
         settings = on_reference(self.settings)
         with (

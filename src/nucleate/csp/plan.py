@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from nucleate.crystals.formula import scale_formula
 from nucleate.csp.learner import Learner
 from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.space import FormulaSpace, SystemSpace, make_space
 from nucleate.errors import BadInput
 from nucleate.generate import MixtureGenerator, make_generator
 from nucleate.potentials.prior import pretrained_potential
@@ -33,18 +35,15 @@ class Plan:
     accurate: Reference | None = None
     teacher: Reference | None = None
 
-    def generator(self, with_seeds: bool = False) -> MixtureGenerator:
-        """Return a generator of candidates for the search cell.
-
-        Args:
-            with_seeds: whether it proposes the structures of the user first.
-        """
-        return make_generator(self.settings.counts, self.settings.generate, self.settings.seeds_from if with_seeds else None)
+    @cached_property
+    def space(self) -> FormulaSpace | SystemSpace:
+        """What the search covers."""
+        return make_space(self.settings)
 
     def small_generators(self) -> list[MixtureGenerator]:
         """Return generators for the smaller cells of `search.train_units`, one for each."""
-        counts = self.settings.counts
-        return [make_generator(scale_formula(counts, units), self.settings.generate) for units in self.settings.search.train_units]
+        units = self.settings.search.train_units
+        return [make_generator(scale_formula(self.settings.counts, n), self.settings.generate) for n in units]
 
     def learner(self, answers: Path | None = None) -> Learner:
         """Return an untrained learner.
@@ -90,6 +89,6 @@ def check_start(plan: Plan) -> None:
     if plan.settings.teacher.name is not None:
         pretrained_potential(plan.settings.teacher.name, plan.settings.species)
     plan.learner()
-    own, pool = plan.generator(with_seeds=True).seeds, plan.settings.search.pool
-    if own is not None and own.left > pool:
-        raise BadInput(f"{plan.settings.seeds_from}: contains {own.left} structures, but search.pool is {pool}; increase search.pool")
+    own, pool = plan.space.seeds, plan.settings.search.pool
+    if own > pool:
+        raise BadInput(f"{plan.settings.seeds_from}: contains {own} structures, but search.pool is {pool}; increase search.pool")

@@ -195,6 +195,7 @@ class Polymorph:
         check: result of the softest-mode check: `minimum`, `saddle` or `unchecked`.
         frame: structure whose k-point grid its label has; None: its own.
         accurate: enthalpy with converged sampling, eV/atom; None: not calculated.
+        level: energy of the convex hull at its composition, eV/atom; 0 in a search of one formula.
     """
 
     atoms: Atoms
@@ -213,6 +214,12 @@ class Polymorph:
     check: str = "unchecked"
     frame: Atoms | None = None
     accurate: float | None = None
+    level: float = 0.0
+
+    @property
+    def height(self) -> float:
+        """Enthalpy above the level of its composition, eV/atom."""
+        return self.energy - self.level
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
@@ -269,12 +276,13 @@ class LoopState:
         sigma_factor: calibration factor of the committee's standard deviation.
         ratios: |error|/spread of the labels of recent rounds.
         quiet: number of consecutive rounds without a change among the lowest polymorphs.
-        top: energies of the lowest polymorphs at the end of the last round, eV/atom.
+        top: energies of the lowest polymorphs at the end of the last round, or of the phases on the hull, eV/atom.
         records: statistics of each round.
         finished: why the loop ended, or None.
         proof: result of the full relaxation of the best polymorph on the reference.
         accurate: cost of the accurate energies, see `rank_accurately`; None: not calculated.
         base: deviation of the surface of the teacher from labels, see `TeacherJudged`; None: there is no teacher.
+        chance: largest probability of an unlabelled candidate of the last round to lie below the hull; 0 in a search of one formula.
     """
 
     round: int = -1
@@ -290,10 +298,12 @@ class LoopState:
     proof: dict[str, Any] | None = None
     accurate: dict[str, Any] | None = None
     base: dict[str, Any] | None = None
+    chance: float = 0.0
 
     def ranking(self) -> list[Polymorph]:
-        """Return the polymorphs sorted by energy, by accurate energy where they have one; saddles come after all others."""
-        plain = sorted(self.polymorphs, key=lambda p: (p.check == "saddle", p.energy))
+        """Return the polymorphs sorted by their height, by accurate energy where they have one; saddles come after all others."""
+        # Phases on the hull have the height zero up to rounding.
+        plain = sorted(self.polymorphs, key=lambda p: (p.check == "saddle", round(p.height, 9), p.energy))
         # The polymorphs with accurate energies are the lowest ones.
         accurate = sorted((p.accurate, place) for place, p in enumerate(plain) if p.accurate is not None)
         return [plain[place] for _, place in accurate] + [p for p in plain if p.accurate is None]
@@ -304,7 +314,10 @@ class LoopState:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
-        plain = {k: getattr(self, k) for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof", "accurate", "base")}
+        plain = {
+            k: getattr(self, k)
+            for k in ("round", "sigma_factor", "ratios", "quiet", "top", "chance", "finished", "proof", "accurate", "base")
+        }
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists}
 
@@ -313,6 +326,7 @@ class LoopState:
         """Create a record from the result of `as_dict`."""
         return cls(
             **{k: data[k] for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")},
+            chance=data.get("chance", 0.0),
             accurate=data.get("accurate"),
             base=data.get("base"),
             carried=[Carried.from_dict(item) for item in data["carried"]],

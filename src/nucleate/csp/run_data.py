@@ -161,7 +161,7 @@ def difference(one: Polymorph, other: Polymorph) -> float:
     """Return the energy of a polymorph minus that of another, eV/atom; with accurate energies if both have one."""
     if one.accurate is not None and other.accurate is not None:
         return one.accurate - other.accurate
-    return one.energy - other.energy
+    return one.height - other.height
 
 
 def unresolved(ranking: list[Polymorph], resolution: float) -> list[list[int]]:
@@ -245,7 +245,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "schema": SCHEMA,
         "nucleate": package_version(),
         "folder": str(run.path),
-        "formula": formula_text(settings.counts),
+        "formula": settings.name,
         "pressure": settings.pressure,
         "reference": {
             "name": run.reference,
@@ -266,7 +266,9 @@ def show_data(run: RunData) -> dict[str, Any]:
         "core_seconds": sum(row.core_seconds for row in run.rows),
         "wall_seconds": wall_seconds(run.state),
         "resolution": settings.search.resolution,
-        "lowest_label": lowest_enthalpy(run.rows, sum(settings.counts.values()), settings.pressure),
+        "lowest_label": None
+        if settings.system is not None
+        else lowest_enthalpy(run.rows, sum(settings.counts.values()), settings.pressure),
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
         "accurate": state.accurate,

@@ -7,7 +7,9 @@ from typing import Any
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from nucleate.crystals.formula import parse_formula
+from nucleate.crystals.compositions import ChemicalSystem, is_system, parse_system
+from nucleate.crystals.formula import formula_text, parse_formula
+from nucleate.csp.hull_settings import HullSettings
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.csp.settings import SearchSettings
 from nucleate.csp.teacher_settings import TeacherSettings, check_teacher
@@ -42,7 +44,10 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    formula: str = Field("Si8", description="Chemical formula of the search cell with its exact number of atoms, such as Si8.")
+    formula: str = Field(
+        "Si8",
+        description="Chemical formula of the search cell with its exact number of atoms, such as Si8, or a chemical system, such as Mg-Si.",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Random seed; the same seed and settings reproduce the run.")
     pressure: float = Field(0.0, ge=-1e3, le=1e5, description="External pressure, GPa; the search minimises the enthalpy.")
     seeds_from: Line | None = Field(None, description="File of structures to include in the first pool.")
@@ -57,16 +62,27 @@ class RunSettings(BaseModel):
         description="Relaxation of the pool on the committee; the search sets pressure and sigma_stop.",
     )
     teacher: TeacherSettings = Field(default_factory=TeacherSettings, description="What is known before the reference is asked.")
+    hull: HullSettings = Field(default_factory=HullSettings, description="Search over the compositions of a chemical system.")
+
+    @property
+    def system(self) -> ChemicalSystem | None:
+        """Chemical system whose compositions are searched; None: one formula is."""
+        return parse_system(self.formula) if is_system(self.formula) else None
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of atoms of each element in the search cell."""
+        """Number of atoms of each element in the search cell of one formula."""
         return parse_formula(self.formula)
 
     @property
+    def name(self) -> str:
+        """Formula of the search cell, or name of the chemical system."""
+        return formula_text(self.counts) if self.system is None else self.system.name
+
+    @property
     def species(self) -> tuple[int, ...]:
-        """Atomic numbers in the search cell, ascending."""
-        return tuple(sorted(atomic_numbers[symbol] for symbol in self.counts))
+        """Atomic numbers in the search, ascending."""
+        return tuple(sorted(atomic_numbers[symbol] for symbol in self.counts)) if self.system is None else self.system.species
 
     @field_validator("relax")
     @classmethod
@@ -89,7 +105,13 @@ def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSet
         BadInput: a key is unknown (the message names the closest known one), a value is wrong, or settings contradict each other.
     """
     settings = validated(RunSettings, data, source)
-    settings.counts  # noqa: B018 - raises BadInput for an invalid formula
+    settings.name  # noqa: B018 - raises BadInput for an invalid formula
+    if settings.system is None:
+        for name in sorted(settings.hull.model_fields_set):
+            if getattr(settings.hull, name) != HullSettings.model_fields[name].get_default(call_default_factory=True):
+                raise BadInput(
+                    f"hull.{name} has no effect on the formula {settings.name}; give a chemical system such as Mg-Si, or remove it"
+                )
     settings.model.family_options()
     if settings.model.family == "soap-krr":
         for name, field in TrainingSettings.model_fields.items():

@@ -113,6 +113,7 @@ class SavedPolymorph(_Saved):
     start: SavedAtoms
     frame: SavedAtoms | None = None
     accurate: Finite | None = None
+    level: Finite = 0.0
 
 
 class SavedRound(_Saved):
@@ -170,6 +171,7 @@ class SavedState(_Saved):
     ratios: list[float] = Field(max_length=10_000)
     quiet: Count
     top: list[Finite] = Field(max_length=10_000)
+    chance: Annotated[float, Field(ge=0, le=1)] = 0.0
     finished: Text | None
     proof: SavedProof | None
     accurate: SavedAccurate | None = None

@@ -29,10 +29,12 @@ class Selection:
     Attributes:
         choices: relaxed candidates to label.
         heads: indices of the cluster heads, best score first.
+        left: heads of clusters without a label that were not chosen.
     """
 
     choices: list[Choice]
     heads: list[int]
+    left: list[int]
 
 
 def score(relaxed: Sequence[Relaxed], settings: SearchSettings) -> np.ndarray:
@@ -58,10 +60,13 @@ def select(
     known: np.ndarray,
     settings: SearchSettings,
     count: int,
+    levels: np.ndarray | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Selection:
     """Choose relaxed candidates, at most one from each cluster and none from clusters with a label.
 
-    The last rule also prevents a stalled candidate from being chosen in every round.
+    The last rule also prevents a stalled candidate from being chosen in every round. Of several compositions, each is chosen once before
+    any is chosen again.
 
     Args:
         relaxed: relaxed candidates of the round.
@@ -69,23 +74,30 @@ def select(
         known: (k, d) fingerprints of all labelled structures and polymorphs.
         settings: slots and tolerance.
         count: largest number of candidates to choose.
+        levels: (n,) energies of the hull at the compositions of the candidates, above which they are ranked, eV/atom; None: zero.
+        groups: compositions of the candidates; None: all have the same.
     """
-    scores = score(relaxed, settings)
+    levels = np.zeros(len(relaxed)) if levels is None else levels
+    scores = score(relaxed, settings) - levels
     heads = _heads(scores, vectors, settings)
     unseen = nearest(vectors, known) > settings.cluster_tolerance
     fresh = [k for k in heads if unseen[k]]
-    energy = np.array([end.energy_per_atom for end in relaxed])
+    energy = np.array([end.energy_per_atom for end in relaxed]) - levels
     choices: list[Choice] = []
     taken: set[int] = set()
+    used: set[str] = set()
 
-    def take(candidates: Sequence[int], slots: int, why: str) -> None:
+    def take(candidates: Sequence[int], slots: int, why: str, again: bool = groups is None) -> None:
         for k in candidates:
             if slots <= 0 or len(choices) >= count:
                 return
-            if k not in taken:
-                taken.add(k)
-                choices.append(Choice(int(k), why))
-                slots -= 1
+            if k in taken or (not again and groups is not None and groups[k] in used):
+                continue
+            taken.add(k)
+            if groups is not None:
+                used.add(groups[k])
+            choices.append(Choice(int(k), why))
+            slots -= 1
 
     if settings.symmetric_slots:
         simple = [fresh[k] for k in simplest([relaxed[k].atoms for k in fresh])]
@@ -94,7 +106,8 @@ def select(
     left = [k for k in fresh if k not in taken]
     take(_far_apart(left, energy, vectors, known, settings.diverse_slots), settings.diverse_slots, "diverse")
     take(fresh, count, "score")
-    return Selection(choices, heads)
+    take(fresh, count, "score", again=True)
+    return Selection(choices, heads, [k for k in fresh if k not in taken])
 
 
 def lowest_unknown(relaxed: Sequence[Relaxed], vectors: np.ndarray, known: np.ndarray, settings: SearchSettings) -> list[int]:
@@ -147,12 +160,14 @@ def first_candidates(
 
 
 def simplest(structures: Sequence[Atoms]) -> list[int]:
-    """Return the tenth of the structures with the fewest inequivalent atoms and, among equals, the highest symmetry.
+    """Return the tenth of the structures with the fewest inequivalent atoms beyond one of each element, and the highest symmetry.
 
     Structures without symmetry are left out. Most ground states are among the simplest, whereas a committee trained on few labels often
     predicts them far above disordered structures.
     """
     symmetries = [symmetry(atoms) for atoms in structures]
     symmetric = [k for k, item in enumerate(symmetries) if item.order > 1]
-    symmetric.sort(key=lambda k: (symmetries[k].sites, -symmetries[k].order))
+    # At least one inequivalent atom of each element is necessary.
+    more = [item.sites - len(set(atoms.numbers.tolist())) for item, atoms in zip(symmetries, structures, strict=True)]
+    symmetric.sort(key=lambda k: (more[k], -symmetries[k].order))
     return symmetric[: -(-len(structures) // 10)]

@@ -28,6 +28,7 @@ class SeedGenerator:
     Args:
         sources: a structure or a file (of which all frames are used), or several of them.
         counts: number of atoms of each species in the cell.
+        primitive: whether primitive cells are proposed, whatever their number of atoms.
 
     Raises:
         BadInput: a file cannot be read, or a structure does not have this composition; the message names file and frame.
@@ -35,9 +36,10 @@ class SeedGenerator:
 
     name = "seed"
 
-    def __init__(self, sources: str | Path | Atoms | Sequence[str | Path | Atoms], counts: dict[str, int]):
+    def __init__(self, sources: str | Path | Atoms | Sequence[str | Path | Atoms], counts: dict[str, int], primitive: bool = False):
         self.counts = dict(counts)
-        self.candidates = [Candidate(_fit(atoms, self.counts, where), "seed", -1, details) for atoms, where, details in _read_all(sources)]
+        fit = _in_primitive_cell if primitive else _fit
+        self.candidates = [Candidate(fit(atoms, self.counts, where), "seed", -1, details) for atoms, where, details in read_seeds(sources)]
         self.handed_out = 0
 
     @property
@@ -57,7 +59,7 @@ class SeedGenerator:
         return [Candidate(c.atoms.copy(), c.origin, c.seed, dict(c.details)) for c in chosen]
 
 
-def _read_all(sources) -> list[tuple[Atoms, str, dict]]:
+def read_seeds(sources: str | Path | Atoms | Sequence[str | Path | Atoms]) -> list[tuple[Atoms, str, dict]]:
     """Return all structures with their place for error messages and their details."""
     if isinstance(sources, str | Path | Atoms):
         sources = [sources]
@@ -76,10 +78,7 @@ def _read_all(sources) -> list[tuple[Atoms, str, dict]]:
 
 def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
     """Return the structure in a cell with exactly `counts` atoms; raise `BadInput` if that is impossible."""
-    check_structure(atoms, where)
-    refuse_constraints(atoms, where)
-    refuse_moments(atoms, where, "a search starts every calculation from reference.magnetic_moments")
-    bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    bare = _bare(atoms, where)
     own = _counts(bare)
     if scale_formula(own, 1) != {s: scale_formula(counts, 1).get(s) for s in own} or len(own) != len(counts):
         raise BadInput(
@@ -87,7 +86,7 @@ def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
         )
     wanted = sum(counts.values())
     if wanted % len(bare):
-        bare = _primitive(bare)
+        bare = primitive_cell(bare)
     if wanted % len(bare):
         raise BadInput(
             f"{where}: the primitive cell has {len(bare)} atoms, which does not divide the "
@@ -97,8 +96,26 @@ def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
     if wanted > len(bare):
         repeats = _most_compact(np.array(bare.cell), wanted // len(bare))
         bare = _on_short_vectors(make_supercell(bare, repeats))
+    return _in_order(bare, counts)
+
+
+def _in_primitive_cell(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
+    """Return the structure in its primitive cell; raise `BadInput` if it cannot be searched."""
+    return _in_order(_on_short_vectors(primitive_cell(_bare(atoms, where))), counts)
+
+
+def _bare(atoms: Atoms, where: str) -> Atoms:
+    """Return the atoms and the cell alone; raise `BadInput` for what a search does not use."""
+    check_structure(atoms, where)
+    refuse_constraints(atoms, where)
+    refuse_moments(atoms, where, "a search starts every calculation from reference.magnetic_moments")
+    return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+
+
+def _in_order(atoms: Atoms, counts: dict[str, int]) -> Atoms:
+    """Return the structure with its atoms in the order of the species in `counts`."""
     rank = {symbol: i for i, symbol in enumerate(counts)}
-    return bare[np.argsort([rank[s] for s in bare.get_chemical_symbols()], kind="stable")]
+    return atoms[np.argsort([rank[s] for s in atoms.get_chemical_symbols()], kind="stable")]
 
 
 def _on_short_vectors(atoms: Atoms) -> Atoms:
@@ -112,7 +129,7 @@ def _counts(atoms: Atoms) -> dict[str, int]:
     return {str(s): int(n) for s, n in zip(symbols, numbers, strict=True)}
 
 
-def _primitive(atoms: Atoms) -> Atoms:
+def primitive_cell(atoms: Atoms) -> Atoms:
     """Return the primitive cell; the structure itself if spglib fails."""
     import spglib
 
