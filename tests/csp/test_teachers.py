@@ -117,6 +117,8 @@ def test_a_wrong_teacher_is_dropped(tmp_path):
     )  # fmt: skip
     judged = next(event for event in events if isinstance(event, TeacherJudged))
     assert not judged.kept
+    # Two labels show it; no further minimum of the teacher is labelled.
+    assert judged.labels == 2
     model, _ = load_potential(sorted((tmp_path / "run" / "models").glob("*.safetensors"))[-1])
     assert not isinstance(model, CorrectedPotential)
     first = [row for row in Ledger(result.folder / "run.db").rows() if row.round == 0 and row.purpose == "train"]

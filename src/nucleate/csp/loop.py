@@ -54,6 +54,7 @@ from nucleate.fingerprints.matching import idealised
 from nucleate.fingerprints.power_spectrum import distinct, fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
+from nucleate.potentials.registry import Learned
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, LoggedEvent, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
@@ -76,6 +77,8 @@ FAILURE_ROUNDS = 3
 killed worker says nothing about the structure."""
 KNOWN = "known"
 """Origin of structures that were minima of the teacher, of a given model or of an earlier search."""
+FIRST_JUDGED = 2
+"""Number of labels after which a useless teacher is recognised, before further minima of it are labelled."""
 ON_REQUEST = "ended on request"
 ENOUGH = 4
 """Smallest number of new labels on which two potentials are compared."""
@@ -225,9 +228,8 @@ class Search:
         chosen = [candidate.atoms for candidate in batch]
         answers: list[Answer] = []
         if known.base is not None:
-            with self._timed("label"):
-                answers = self._label(chosen, "train", 0)
-            self._judge_base(chosen, answers)
+            answers = self._label_and_judge_base(chosen)
+            batch, chosen = batch[: len(answers)], chosen[: len(answers)]
         if self.learner.base is None:
             self.state.sigma_factor = FIRST_FACTOR
             wanted = search.first_batch - (len(known.labels) if covers(known.labels, self.species) else 0)
@@ -317,6 +319,20 @@ class Search:
             structures = [candidate.atoms for candidate in pool]
             chosen = first_candidates(structures, vectors, count, self.settings.search.first_symmetric, rngs)
         return [pool[k] for k in chosen]
+
+    def _label_and_judge_base(self, chosen: list[Atoms]) -> list[Answer]:
+        """Label minima of the base and judge it by them; return the answers, which are fewer if the first ones show that it is useless."""
+        answers: list[Answer] = []
+        for count in (min(FIRST_JUDGED, len(chosen)), len(chosen)):
+            if count <= len(answers):
+                continue
+            with self._timed("label"):
+                answers += self._label(chosen[len(answers) : count], "train", 0)
+            pairs = [(atoms, answer) for atoms, answer in zip(chosen, answers, strict=False) if isinstance(answer, Label)]
+            if pairs and deviation(cast(Learned, self.learner.base), *zip(*pairs, strict=True)).loss > self.settings.teacher.most_error:
+                break
+        self._judge_base(chosen[: len(answers)], answers)
+        return answers
 
     def _judge_base(self, chosen: list[Atoms], answers: list[Answer]) -> None:
         """Compare the base with the first labels; drop it if it is too far from them, else set the first calibration factor."""
