@@ -17,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from nucleate.crystals.compositions import between
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
 from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
@@ -102,6 +103,10 @@ def resolve_settings(
     refuse_odd_data(data, source)
     # Relative paths are resolved, because a search may be resumed from another working directory.
     teacher = data.get("teacher")
+    hull = data.get("hull")
+    for name in ("known", "elements_from"):
+        if isinstance(hull, dict) and isinstance(hull.get(name), list):
+            hull[name] = [_resolved_path(path, name) if isinstance(path, str) else path for path in hull[name]]
     places = ((data, "seeds_from"), (data.get("reference"), "pseudo_dir"), (teacher, "labels_settings"), (teacher, "model_from"))
     for table, entry in places:
         if isinstance(table, dict) and isinstance(table.get(entry), str):
@@ -146,15 +151,20 @@ def search(
     labels_from: Sequence[AnyPath] = (),
     labels_settings: AnyPath | None = None,
     model_from: AnyPath | None = None,
+    max_atoms: int | None = None,
+    reactants: Sequence[str] = (),
+    known: Sequence[AnyPath] = (),
+    elements_from: Sequence[AnyPath] = (),
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: Executor | None = None,
     progress: Progress = silent,
 ) -> SearchResult:
-    """Search the crystal structures of a formula.
+    """Search the crystal structures of a formula, or the stable compounds of a chemical system.
 
     Args:
-        formula: Formula of the search cell with its number of atoms, such as `Al4O6`; None: the formula of the settings.
+        formula: Formula of the search cell with its number of atoms, such as `Al4O6`, or a chemical system, such as `Mg-Si` or
+            `MgO-Al2O3`; None: the formula of the settings.
         settings: TOML file, dictionary as in run.toml, or resolved settings; the options override them.
         reference: Name of an engine, or any object that satisfies the `Reference` protocol.
         preset: Accuracy of the reference: `fast`, `standard` or `accurate`.
@@ -170,6 +180,10 @@ def search(
         labels_from: Run folders, ledgers or files of labelled structures that the committee also learns from.
         labels_settings: TOML file whose table [reference] states the settings of the labels in files.
         model_from: Model file of a trained committee that the search corrects.
+        max_atoms: Largest number of atoms in a cell, for a chemical system.
+        reactants: Compounds between which compositions are searched, instead of a system as `formula`.
+        known: Files of known phases, which are relaxed on the reference and compete on the hull.
+        elements_from: Run folders of earlier searches with the same reference, whose phases enter the hull without further calls.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.
         executor: Any `concurrent.futures.Executor`, on which reference calculations run instead of local processes.
@@ -185,8 +199,11 @@ def search(
     """
     engine = reference if isinstance(reference, str) else None
     resolved = resolve_settings(
-        formula,
+        between(reactants, formula) if reactants else formula,
         settings,
+        hull__max_atoms=max_atoms,
+        hull__known=[str(path) for path in known] or None,
+        hull__elements_from=[str(path) for path in elements_from] or None,
         reference__engine=engine,
         reference__preset=preset,
         reference__workers=workers,

@@ -36,7 +36,9 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    formula: Annotated[str | None, typer.Argument(help="Chemical formula of the search cell, such as Si8 or Al4O6.")] = None,
+    formula: Annotated[
+        str | None, typer.Argument(help="Chemical formula of the search cell, such as Si8 or Al4O6, or a chemical system, such as Mg-Si.")
+    ] = None,
     settings: SettingsFile = None,
     reference: Engine = None,
     preset: Preset = None,
@@ -61,20 +63,31 @@ def search(
         Path | None, typer.Option(help="TOML file whose [reference] states the settings of the labels in files.")
     ] = None,
     model_from: Annotated[Path | None, typer.Option(help="Model file of a trained committee that the search corrects.")] = None,
+    max_atoms: Annotated[int | None, typer.Option(help="Largest number of atoms in a cell, for a chemical system.")] = None,
+    reactants: Annotated[
+        str | None, typer.Option(help="Compounds between which compositions are searched, separated by commas, such as MgO,Al2O3.")
+    ] = None,
+    known: Annotated[
+        list[Path] | None, typer.Option(help="File of known phases that compete on the hull: CIF, pymatgen JSON, OPTIMADE; repeatable.")
+    ] = None,
+    elements_from: Annotated[
+        list[Path] | None, typer.Option(help="Run folder whose phases enter the hull without further calls; repeatable.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Search the crystal structures of a formula."""
+    """Search the crystal structures of a formula, or the stable compounds of a chemical system."""
     from nucleate import api
 
     _searching(
         lambda progress: api.search(
             formula, settings=settings, reference=reference, preset=preset, pressure=pressure, budget=budget,
             top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, teacher=teacher,
-            labels_from=labels_from or (), labels_settings=labels_settings, model_from=model_from, workers=workers, out=out,
-            progress=progress,
+            labels_from=labels_from or (), labels_settings=labels_settings, model_from=model_from, max_atoms=max_atoms,
+            reactants=reactants.split(",") if reactants else (), known=known or (), elements_from=elements_from or (),
+            workers=workers, out=out, progress=progress,
         ),
         quiet, as_json,
     )  # fmt: skip

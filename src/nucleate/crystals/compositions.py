@@ -147,3 +147,21 @@ def parse_system(text: str) -> ChemicalSystem:
     if np.linalg.matrix_rank(system._columns) < len(members):
         raise BadInput(f"{name}: the end members are not independent, because one of them is a mixture of the others; remove it")
     return system
+
+
+def between(reactants: Sequence[str], system: str | None = None) -> str:
+    """Return the chemical system between reactants, such as `MgO-Al2O3`.
+
+    Args:
+        reactants: formulas of the end members.
+        system: system of all their elements, if the user gives one as well.
+
+    Raises:
+        BadInput: the reactants are not independent compounds, or `system` has other elements.
+    """
+    found = parse_system("-".join(reactants))
+    if system is not None:
+        given = parse_system(system) if is_system(system) else ChemicalSystem((parse_formula(system),))
+        if given.species != found.species:
+            raise BadInput(f"the reactants {found.name} do not consist of the elements of '{quoted(system)}'; give one of the two")
+    return found.name

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -19,6 +20,7 @@ from ase.io.formats import UnknownFileTypeError, filetype
 from nucleate.crystals.cif import read_cif
 from nucleate.crystals.extxyz import read_extxyz
 from nucleate.crystals.magnetic_cif import along_one_axis
+from nucleate.crystals.optimade import is_optimade, read_optimade
 from nucleate.crystals.shelx import read_res
 from nucleate.errors import BadInput, InputNote, quoted
 
@@ -152,13 +154,23 @@ def _moments_of_incar(path: Path, atoms: Atoms) -> None:
 
 
 def _read_json(path: Path, text: str) -> list[Atoms]:
-    """Read JSON of a pymatgen `Structure`, or of ASE."""
+    """Read JSON of a pymatgen `Structure` or entry, a list of them, a saved OPTIMADE answer, or JSON of ASE."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: is not valid JSON ({quoted(str(error))})") from None
-    if not isinstance(data, dict) or "lattice" not in data:
+    if is_optimade(data):
+        return read_optimade(path, data)
+    parts = data if isinstance(data, list) else [data]
+    # Entries of the Materials Project contain the structure beside its energy, which is that of other settings.
+    parts = [part["structure"] if isinstance(part, dict) and isinstance(part.get("structure"), dict) else part for part in parts]
+    if not parts or not all(isinstance(part, dict) and "lattice" in part for part in parts):
         return _by_ase(path, path, "json")
+    return [_from_pymatgen(path if len(parts) == 1 else f"{path}, structure {number + 1}", part) for number, part in enumerate(parts)]
+
+
+def _from_pymatgen(path: Path | str, data: dict[str, Any]) -> Atoms:
+    """Convert a pymatgen `Structure` as a dictionary; `path` is the name for error messages."""
     from pymatgen.core import Structure
 
     try:
@@ -182,7 +194,7 @@ def _read_json(path: Path, text: str) -> list[Atoms]:
             atoms.set_initial_magnetic_moments([float(moment or 0.0) for moment in moments])
         except (TypeError, ValueError):
             raise BadInput(f"{path}: moments (magmom) are not numbers; give one number per atom (collinear moments)") from None
-    return [atoms]
+    return atoms
 
 
 def _read_espresso(path: Path, text: str) -> list[Atoms]:

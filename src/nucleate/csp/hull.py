@@ -28,6 +28,7 @@ class Hull:
     Attributes:
         ends: (K,) lowest energy of each end member, eV/atom.
         vertices: indices of the phases on the hull, in the order of the input.
+        facets: indices of the K phases of each facet.
 
     Raises:
         ValueError: an end member has no phase.
@@ -57,8 +58,8 @@ class Hull:
         # Each facet is the plane energy = slopes . fractions[1:] + offset.
         self._slopes = -equations[lower, :-2] / equations[lower, -2:-1] * depth
         self._offsets = -equations[lower, -1] / equations[lower, -2] * depth
-        self._facets = [[used[m] for m in hull.simplices[n]] for n in lower]
-        self.vertices = sorted({n for facet in self._facets for n in facet})
+        self.facets = [[used[m] for m in hull.simplices[n]] for n in lower]
+        self.vertices = sorted({n for facet in self.facets for n in facet})
 
     def formation(self, fractions: np.ndarray, energies: np.ndarray) -> np.ndarray:
         """Return the (m,) energies of formation from the end members, eV/atom."""
@@ -82,6 +83,6 @@ class Hull:
         """
         planes = self._slopes @ np.asarray(fractions)[1:] + self._offsets
         # Facets that share a vertex have the same energy there, up to rounding; any of them gives the same phases.
-        facet = self._facets[int(np.argmax(planes))]
+        facet = self.facets[int(np.argmax(planes))]
         shares = np.linalg.lstsq(self.fractions[facet].T, np.asarray(fractions), rcond=None)[0]
         return [(n, float(share)) for n, share in zip(facet, shares, strict=True) if share > 1e-6]

@@ -50,13 +50,13 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
         ledger = path / "run.db" if path.is_dir() else path
         if is_ledger(ledger):
             for stored in read_references(ledger):
-                _refuse_other_settings(path, *stored, reference)
+                refuse_other_settings(path, *stored, reference)
             labels += _of_elements(read_data(path), settings.species, path, progress)
             if path.is_dir():
                 minima += _minima(path, settings)
         elif teacher.labels_settings is not None:
             stated = _stated(Path(teacher.labels_settings))
-            _refuse_other_settings(Path(teacher.labels_settings), stated.name, stated.settings(), reference)
+            refuse_other_settings(Path(teacher.labels_settings), stated.name, stated.settings(), reference)
             labels += _of_elements(read_data(path), settings.species, path, progress)
         else:
             others += _of_elements(read_data(path), settings.species, path, progress)
@@ -65,7 +65,7 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
     return Known(labels=labels, minima=minima), others
 
 
-def _refuse_other_settings(path: Path, name: str, then: dict[str, Any], reference: Reference) -> None:
+def refuse_other_settings(path: Path, name: str, then: dict[str, Any], reference: Reference) -> None:
     """Raise `BadInput`, naming the settings that differ, unless labels were calculated with those of the reference."""
     now = json.loads(json.dumps(reference.settings(), sort_keys=True, default=str))
     then = json.loads(json.dumps(then, sort_keys=True, default=str))

@@ -237,7 +237,7 @@ class LeadFollower:
     def _confirm(self, state: LoopState, lead: Lead, model: Potential, round: int) -> bool:
         """Add a converged lead to the polymorphs unless it is a duplicate; return whether `on_polymorph` returned True."""
         lead.status = "confirmed"
-        found = 1
+        found, known = 1, None
         for place, polymorph in enumerate(state.polymorphs):
             if abs(polymorph.energy - lead.energy) < DUPLICATE_ENERGY and same_crystal(polymorph.atoms, lead.atoms):
                 polymorph.found += 1
@@ -245,14 +245,15 @@ class LeadFollower:
                     lead.status = "duplicate"
                     return False
                 # The polymorph is represented by the geometry with the lower energy.
-                found = state.polymorphs.pop(place).found
+                replaced = state.polymorphs.pop(place)
+                found, known = replaced.found, replaced.known
                 break
         symbol, number = space_group(lead.atoms)
         batch = CrystalBatch.from_atoms([lead.atoms])
         sigma = state.sigma_factor * float(model.energy_forces_stress(batch).energy_sigma(batch)[0])
         polymorph = Polymorph(
             lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, lead.origin,
-            self.dispatcher.calls(), lead.calls, round, found, frame=lead.frame,
+            self.dispatcher.calls(), lead.calls, round, found, frame=lead.frame, known=known,
         )  # fmt: skip
         state.polymorphs.append(polymorph)
         self.space.update(state)

@@ -32,6 +32,7 @@ from nucleate.csp.events import (
     TeacherJudged,
 )
 from nucleate.csp.known import Deviation, Known, covers, deviation
+from nucleate.csp.known_phases import phases_given, read_known, relax_known
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.plan import Plan
 from nucleate.csp.proof import on_reference, prove
@@ -56,7 +57,7 @@ from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
 from nucleate.potentials.registry import Learned
 from nucleate.processes.limits import available_cores
-from nucleate.progress import Event, LoggedEvent, Progress, Step, in_phase, silent
+from nucleate.progress import Event, LoggedEvent, Note, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Answered, Dispatcher
 from nucleate.reference.ledger import ledger_file
@@ -221,6 +222,9 @@ class Search:
         self._seconds = {}
         self.dispatcher.begin_round(0)
         self.space.begin([], self.state)
+        if self.settings.system is not None:
+            with self._timed("known"):
+                self._place_known()
         self.learner.set_base(known.base)
         with self._timed("generate"):
             pool = self._generate(search.pool, 0)
@@ -256,6 +260,20 @@ class Search:
         self._record(0, [], 0, None, training)
         if ended:
             self._finish(ON_REQUEST)
+
+    def _place_known(self) -> None:
+        """Enter the phases of earlier searches, and relax the known phases on the reference."""
+        self.state.polymorphs += phases_given(self.settings, self.reference)
+        phases = read_known(self.settings)
+        for done, phase in enumerate(phases):
+            self.progress(Step("relaxing known phases", done, len(phases)))
+            result = relax_known(phase, self.dispatcher, on_reference(self.settings))
+            if isinstance(result, str):
+                self.progress(Note(f"the known phase {phase.name} is left out: {result}"))
+                continue
+            self.state.polymorphs.append(result)
+            self._polymorph(result)
+        self.space.update(self.state)
 
     def _promising(self, pool: list[Candidate]) -> list[Candidate]:
         """Return the structures of the first batch that are not chosen at random: those of the user, and the lowest known minima."""

@@ -196,6 +196,7 @@ class Polymorph:
         frame: structure whose k-point grid its label has; None: its own.
         accurate: enthalpy with converged sampling, eV/atom; None: not calculated.
         level: energy of the convex hull at its composition, eV/atom; 0 in a search of one formula.
+        known: name of the known phase that it is, or None.
     """
 
     atoms: Atoms
@@ -215,6 +216,7 @@ class Polymorph:
     frame: Atoms | None = None
     accurate: float | None = None
     level: float = 0.0
+    known: str | None = None
 
     @property
     def height(self) -> float:

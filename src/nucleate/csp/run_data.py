@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.crystals.formula import formula_text
+from nucleate.csp.phases import EQUAL, Phase, formula_of, phases, warnings_on
 from nucleate.csp.records import SPENT, LoopState, Polymorph, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
@@ -213,6 +214,11 @@ def show_data(run: RunData) -> dict[str, Any]:
     settings, state = run.settings, run.state
     ranking = state.ranking()
     close = unresolved(ranking, settings.search.resolution)
+    places = None if settings.system is None else phases(settings.system, ranking, settings.search.resolution * 1e-3)
+    if settings.system is not None:
+        # Only phases of the same composition compete for one place.
+        formulas = [formula_of(settings.system, polymorph.atoms) for polymorph in ranking]
+        close = [[rank for rank in ranks if formulas[rank - 1] == formulas[k]] for k, ranks in enumerate(close)]
     polymorphs = []
     for k, polymorph in enumerate(ranking):
         cell = standard_cell(polymorph.atoms)
@@ -225,7 +231,9 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "space_group_number": polymorph.number,
                 "energy": polymorph.energy,
                 "accurate_energy": polymorph.accurate,
-                "above_best": 1e3 * difference(polymorph, ranking[0]),
+                "above_best": 1e3 * (difference(polymorph, ranking[0]) if places is None else places[k].above),
+                "hull": None if places is None else phase_data(places[k]),
+                "known": polymorph.known,
                 "volume": polymorph.atoms.get_volume() / len(polymorph.atoms),
                 "sigma": 1e3 * polymorph.sigma,
                 "check": polymorph.check,
@@ -271,11 +279,52 @@ def show_data(run: RunData) -> dict[str, Any]:
         else lowest_enthalpy(run.rows, sum(settings.counts.values()), settings.pressure),
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
+        "hull": None if settings.system is None else hull_data(run, ranking, places),
         "accurate": state.accurate,
         "proof": state.proof,
         "rounds": [record.as_dict() for record in state.records],
     }
     return finite(content)
+
+
+def phase_data(phase: Phase) -> dict[str, Any]:
+    """Return the place of a polymorph on the hull as JSON data, energies in meV/atom."""
+    return {
+        "formula": phase.formula,
+        "fractions": phase.fractions.tolist(),
+        "formation_energy": 1e3 * phase.formation,
+        "above": 1e3 * phase.above,
+        "error": 1e3 * phase.error,
+        "reaction": phase.reaction,
+        "gain": None if phase.gain is None else 1e3 * phase.gain,
+    }
+
+
+def hull_data(run: RunData, ranking: list[Polymorph], places: list[Phase] | None) -> dict[str, Any]:
+    """Return the hull of a chemical system as JSON data.
+
+    Args:
+        run: the run.
+        ranking: its polymorphs.
+        places: their places on the hull; None: an end member is not confirmed.
+    """
+    settings = run.settings
+    assert settings.system is not None
+    have = {formula_of(settings.system, polymorph.atoms) for polymorph in ranking if polymorph.check != "saddle"}
+    members = [settings.system.formula(member) for member in settings.system.end_members]
+    on = [
+        k + 1 for k, (p, phase) in enumerate(zip(ranking, places or [], strict=bool(places))) if phase.above < EQUAL and p.check != "saddle"
+    ]
+    spinless = None if run.surrogate else bool(settings.reference.magnetic_moments)
+    return {
+        "end_members": members,
+        "missing": [member for member in members if member not in have],
+        "max_atoms": settings.hull.max_atoms,
+        "phases": on,
+        "chance": run.state.chance,
+        "too_large": [f"{p.known}, {len(p.atoms)} atoms" for p in ranking if p.known and len(p.atoms) > settings.hull.max_atoms],
+        "warnings": warnings_on(settings.system, spinless),
+    }
 
 
 def wall_seconds(state: LoopState) -> dict[str, float]:

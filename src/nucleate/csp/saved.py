@@ -114,6 +114,7 @@ class SavedPolymorph(_Saved):
     frame: SavedAtoms | None = None
     accurate: Finite | None = None
     level: Finite = 0.0
+    known: Text | None = None
 
 
 class SavedRound(_Saved):

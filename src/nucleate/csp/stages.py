@@ -18,6 +18,7 @@ from pathlib import Path
 
 from nucleate.csp.events import TeacherBegins, TeacherDone
 from nucleate.csp.known import Known
+from nucleate.csp.known_phases import phases_given, read_known
 from nucleate.csp.labels_from import labels_known
 from nucleate.csp.learner import Learner
 from nucleate.csp.loop import Search
@@ -87,6 +88,9 @@ def check_known(plan: Plan) -> None:
         BadInput: labels or a model do not fit the search, or contradict the teacher.
     """
     settings, teacher = plan.settings, plan.settings.teacher
+    if settings.system is not None:
+        read_known(settings)
+        phases_given(settings, plan.reference)
     if teacher.model_from is not None:
         model_known(Path(teacher.model_from), settings)
     if teacher.labels_from and labels_known(settings, plan.reference)[1]:

@@ -101,7 +101,12 @@ def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
 
 def _in_primitive_cell(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
     """Return the structure in its primitive cell; raise `BadInput` if it cannot be searched."""
-    return _in_order(_on_short_vectors(primitive_cell(_bare(atoms, where))), counts)
+    return _in_order(searchable(atoms, where), counts)
+
+
+def searchable(atoms: Atoms, where: str) -> Atoms:
+    """Return a structure in its primitive cell on short lattice vectors; raise `BadInput` if it cannot be searched."""
+    return _on_short_vectors(primitive_cell(_bare(atoms, where)))
 
 
 def _bare(atoms: Atoms, where: str) -> Atoms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from nucleate.csp.records import RoundRecord, enthalpy_per_atom
 from nucleate.csp.run_data import RunData
+from nucleate.report.hull_figures import phases_against_calls
 from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg, words
 
 STOP_COLOURS = {
@@ -22,6 +24,7 @@ STOP_COLOURS = {
 }
 PHASES = {
     "generate": "generating",
+    "known": "known phases",
     "relax": "relaxing the pool",
     "select": "selecting",
     "label": "reference: labels",
@@ -30,7 +33,7 @@ PHASES = {
     "train": "training",
     "proof": "proof of the best polymorph",
 }
-PHASE_COLOURS = ("#8d99ae", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#90a955", "#4c72b0", "#6d597a")
+PHASE_COLOURS = ("#8d99ae", "#b56576", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b", "#90a955", "#4c72b0", "#6d597a")
 
 
 def _labelled(run: RunData) -> list[tuple[int, float, float]]:
@@ -236,18 +239,15 @@ def seconds(run: RunData) -> str | None:
 
 def all_figures(run: RunData) -> list[dict[str, Any]]:
     """Return heading, caption and SVG of all figures that have data."""
+    counted = "A call is one reference calculation; failed calculations and confirmations are included."
+    caption = f"The {energy_name(run)} of every labelled structure against its volume; numbers are ranks."
+    of_the_search: tuple[tuple[str, str, Callable[[RunData], str | None]], ...]
+    of_the_search = (("Landscape", caption, landscape), ("Cost of discovery", counted, best_against_calls))
+    if run.settings.system is not None:
+        of_the_search = (("Cost of discovery", counted, phases_against_calls),)
     figures = []
     for heading, caption, draw in (
-        (
-            "Landscape",
-            f"The {energy_name(run)} of every labelled structure against its volume; numbers are ranks.",
-            landscape,
-        ),
-        (
-            "Cost of discovery",
-            "A call is one reference calculation; failed calculations and confirmations are included.",
-            best_against_calls,
-        ),
+        *of_the_search,
         ("Learning", "Errors on the labels of each round before they are used in the training.", learning),
         ("Calibration", "A well calibrated 90 % interval contains nine of ten errors.", calibration),
         ("Relaxations", "Stop reasons of the relaxations of the pool on the committee.", stops),

@@ -19,6 +19,7 @@ from nucleate.csp.run_data import RunData, lower_label_text, not_resolved_text, 
 from nucleate.persist.files import write_whole
 from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, all_figures, energy_name
+from nucleate.report.hull_figures import hull_diagram
 from nucleate.report.terminal import accurate_line, proof_line, surrogate_warning, teacher_lines
 
 PICTURES = 24
@@ -58,6 +59,7 @@ def _environment() -> Environment:
     environment.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
     environment.filters["symbol"] = symbol
     environment.filters["subscripts"] = subscripts
+    environment.filters["subscripts_of_reaction"] = subscripts_of_reaction
     return environment
 
 
@@ -81,6 +83,8 @@ def render(run: RunData) -> str:
     numbers = {int(z) for polymorph in ranking for z in polymorph.atoms.numbers}
     return _environment().get_template("report.html.j2").render(
         run=data,
+        known_given=bool(run.settings.hull.known),
+        diagram=Markup((hull_diagram(run) if run.settings.system is not None else None) or ""),
         polymorphs=polymorphs,
         energy=energy_name(run),
         gradients=Markup(gradients(numbers)),
@@ -114,6 +118,7 @@ def failures(run: RunData) -> list[tuple[str, str, int]]:
 def purposes(run: RunData) -> list[dict[str, Any]]:
     """Return number and cost of the reference calls for each purpose."""
     names = {
+        "known": "relaxing known phases",
         "train": "first training set",
         "explore": "relaxed candidates of the pool",
         "confirm": "confirming polymorphs",
@@ -140,6 +145,11 @@ def symbol(text: str) -> Markup:
 def subscripts(formula: str) -> Markup:
     """Return a formula as HTML with subscripts."""
     return Markup(re.sub(r"(\d+)", r"<sub>\1</sub>", str(escape(formula))))
+
+
+def subscripts_of_reaction(text: str) -> Markup:
+    """Return a reaction as HTML; numbers after a letter or parenthesis are subscripts, others are amounts."""
+    return Markup(re.sub(r"(?<=[A-Za-z)])(\d+)", r"<sub>\1</sub>", str(escape(text))))
 
 
 def duration(seconds: float) -> str:

@@ -99,11 +99,13 @@ class Bar:
 def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     """Return a table of the polymorphs of `show_data`, lowest first, with sigma in meV/atom and the calls until confirmation."""
     table = Table(box=None, pad_edge=False, header_style="bold")
+    above = "meV/atom" if data["hull"] is None else "above hull"
     for name, right in (
-        ("#", True), ("formula", False), ("atoms", True), ("space group", False), ("meV/atom", True),
+        ("#", True), ("formula", False), ("atoms", True), ("space group", False), (above, True),
         ("Å³/atom", True), ("sigma", True), ("check", False), ("origin", False), ("calls", True),
     ):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", overflow="fold")
+    winners = [1] if data["hull"] is None else data["hull"]["phases"]
     for p in data["polymorphs"][:top]:
         cells = (
             p["rank"], p["formula"], p["atoms"], f"{p['space_group']} ({p['space_group_number']})", f"{p['above_best']:.1f}",
@@ -111,7 +113,7 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
         )  # fmt: skip
         table.add_row(
             *(Text(plain(cell)) for cell in cells),
-            style="green" if p["rank"] == 1 else None,
+            style="green" if p["rank"] in winners else None,
         )  # fmt: skip
     return table
 
@@ -149,7 +151,12 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
         left = len(data["polymorphs"]) - (top or len(data["polymorphs"]))
         if left > 0:
             say(f"and {left} more: nucleate show {data['folder']}")
-        say(f"\n{kind} of rank 1: {best['energy']:.6f} eV/atom")
+        if data["hull"] is None:
+            say(f"\n{kind} of rank 1: {best['energy']:.6f} eV/atom")
+        else:
+            say("")
+            for text in hull_lines(data):
+                say(text)
         for p in data["polymorphs"][:top]:
             text = not_resolved_text(p["not_resolved_from"], p["rank"])
             if text:
@@ -169,6 +176,27 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
         say(proof_line(proof))
     if data["status"] == "stopped":
         say(f"resume with: nucleate resume {data['folder']}")
+
+
+def hull_lines(data: dict[str, Any]) -> list[str]:
+    """Return lines on the phases of a chemical system: formation energies, reactions, and what must be known about them."""
+    hull = data["hull"]
+    missing = hull["missing"]
+    lines = (
+        [f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not confirmed yet: the hull is not complete"] if missing else []
+    )
+    for rank in hull["phases"]:
+        p = data["polymorphs"][rank - 1]
+        phase = p["hull"]
+        text = f"{phase['formula']} ({p['space_group']}) is on the hull"
+        if phase["gain"] is not None:
+            text += f": formation {phase['formation_energy']:.1f} meV/atom, {phase['gain']:.1f} +- {phase['error']:.1f} meV/atom against "
+            text += phase["reaction"].partition(" -> ")[2]
+        lines.append(text + (f"; known: {p['known']}" if p["known"] else ""))
+    lines += [
+        f"too large for the search (at most {hull['max_atoms']} atoms), but on the hull diagram: {name}" for name in hull["too_large"]
+    ]
+    return lines + hull["warnings"]
 
 
 def teacher_lines(teacher: dict[str, Any] | None, judged: dict[str, Any] | None) -> list[str]:
