@@ -1,6 +1,6 @@
 """Run one small search whole, and the same search again and again with `kill -9` at random moments; report as JSON.
 
-    python killed_runs.py FOLDER KILLS SEED BUDGET
+    python killed_runs.py FOLDER KILLS SEED BUDGET [SYSTEM]
 
 Children are forked from this process, which has imported everything and read the space groups but never differentiated
 (autograd refuses to work after a fork of one that has): a start then costs milliseconds.
@@ -56,7 +56,7 @@ class PaidReference:
 
     def __init__(self, invoices):
         self.invoices = invoices
-        self.potential = PairPotential((29,), bond=2.6, depth=(0.4,), cutoff=6.0)
+        self.potential = PairPotential((29, 79), bond=2.6, depth=(0.4,), cutoff=6.0)
 
     def settings(self):
         return {"engine": "pairs", "bond": 2.6}
@@ -176,8 +176,10 @@ def killed(folder, random_moments, most, longest):
 def main():
     folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     SETTINGS["search"]["budget"] = int(sys.argv[4])
+    if len(sys.argv) > 5:
+        SETTINGS.update(formula=sys.argv[5], hull={"max_atoms": 2})
     settings = settings_from_dict(SETTINGS)
-    make_generator(parse_formula(settings.formula), settings.generate)
+    make_generator(parse_formula("Cu2"), settings.generate)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     began = time.monotonic()
     code = forked(folder / "whole")

@@ -11,10 +11,10 @@ import pytest
 SCRIPT = Path(__file__).with_name("killed_runs.py")
 
 
-def killed_runs(folder, kills, seed, budget=80):
+def killed_runs(folder, kills, seed, budget=80, *system):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), str(kills), str(seed), str(budget)],
+        [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), str(kills), str(seed), str(budget), *system],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -43,6 +43,13 @@ def test_three_kills(tmp_path):
     result = killed_runs(tmp_path, 3, seed=1)
     check(result, 3)
     assert "proof" in {row[2] for row in result["whole"]["ledger"]}
+
+
+def test_kills_of_the_search_of_a_system(tmp_path):
+    """The hulls of a round are those of its own labels, also after a kill, when the ledger has later ones."""
+    result = killed_runs(tmp_path, 3, 5, 120, "Cu-Au")
+    check(result, 3)
+    assert {tuple(sorted(set(p["atoms"]["numbers"]))) for p in result["whole"]["polymorphs"]} >= {(29,), (79,)}
 
 
 @pytest.mark.slow

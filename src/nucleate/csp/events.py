@@ -207,6 +207,7 @@ class ProofDone(LoggedEvent):
         steps: Number of steps; None after a failure.
         calls: Number of reference calls of the relaxation.
         seconds: Wall time in s.
+        phases: Number of phases that were relaxed; the other values are those of the largest difference, with the steps and calls of all.
     """
 
     kind: ClassVar[str] = "proof"
@@ -216,3 +217,4 @@ class ProofDone(LoggedEvent):
     steps: int | None
     calls: int
     seconds: float
+    phases: int = 1

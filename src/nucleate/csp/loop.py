@@ -35,7 +35,7 @@ from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.known_phases import phases_given, read_known, relax_known
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.plan import Plan
-from nucleate.csp.proof import on_reference, prove
+from nucleate.csp.proof import on_reference, prove, worst
 from nucleate.csp.records import (
     SPENT,
     Carried,
@@ -165,7 +165,7 @@ class Search:
             # A search whose proof is done was finished; resuming it writes its files and calculates nothing.
             if self.state.proof is None and self.state.accurate is None and self._rank_accurately():
                 self._commit()
-            if self.state.proof is None and self.settings.search.proof and self.state.minima():
+            if self.state.proof is None and self.settings.search.proof and self.space.winners(self.state):
                 self._prove()
                 self._commit()
         finally:
@@ -566,6 +566,7 @@ class Search:
             calibration.as_dict() if calibration is not None else {},
             training,
             {name: round_seconds(value) for name, value in self._seconds.items()},
+            None if self.settings.system is None else len(self.space.lowest(self.state)),
         )
         self.state.records.append(record)
         self._log(RoundDone(record))
@@ -638,8 +639,9 @@ class Search:
         state = self.state
         self.dispatcher.begin_round(state.round + 1)
         started = time.monotonic()
-        state.proof = prove(state.minima()[0], self.dispatcher, on_reference(self.settings), state.round + 1)
-        state.proof["seconds"] = round_seconds(time.monotonic() - started)
+        winners = self.space.winners(state)
+        results = [prove(winner, self.dispatcher, on_reference(self.settings), state.round + 1) for winner in winners]
+        state.proof = {**worst(results), "phases": len(winners), "seconds": round_seconds(time.monotonic() - started)}
         self._log(ProofDone(**state.proof))
 
 

@@ -105,7 +105,7 @@ def reaction_text(atoms: Atoms, formula: str, products: Sequence[tuple[Atoms, st
     """
     size = _atoms_in(atoms, formula)
     terms = []
-    for product, name, share in sorted(products, key=lambda item: -item[2]):
+    for product, name, share in sorted(products, key=lambda item: (-round(item[2], 6), item[1])):
         amount = share * size / _atoms_in(product, name)
         terms.append(name if abs(amount - 1) < 1e-6 else f"{amount:.4g} {name}")
     return f"{formula} -> {' + '.join(terms)}"

@@ -1,7 +1,9 @@
-"""Proof: relaxation of the best polymorph on the reference alone, without the committee."""
+"""Proof: relaxation of the best polymorphs on the reference alone, without the committee."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from nucleate.csp.records import Polymorph
@@ -45,3 +47,10 @@ def prove(winner: Polymorph, dispatcher: Dispatcher, settings: RelaxSettings, ro
     except (ReferenceFailed, BudgetExhausted) as failure:
         stop = str(failure)
     return {"stop": stop, "energy": energy, "difference": difference, "steps": steps, "calls": dispatcher.calls() - before}
+
+
+def worst(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of several proofs with the largest difference, or a failed one, with the steps and calls of all."""
+    found = max(results, key=lambda result: math.inf if result["difference"] is None else abs(result["difference"]))
+    steps = None if found["steps"] is None else sum(result["steps"] or 0 for result in results)
+    return {**found, "steps": steps, "calls": sum(result["calls"] for result in results)}

@@ -219,6 +219,11 @@ class Polymorph:
     known: str | None = None
 
     @property
+    def own(self) -> bool:
+        """Whether the search has found the polymorph itself."""
+        return self.known is None and self.own_calls > 0
+
+    @property
     def height(self) -> float:
         """Enthalpy above the level of its composition, eV/atom."""
         return self.energy - self.level
@@ -250,6 +255,7 @@ class RoundRecord:
         calibration: see `Calibration`.
         training: errors on the training labels.
         seconds: wall time of each phase, s.
+        phases: number of confirmed phases on the hull of a chemical system; None in a search of one formula.
     """
 
     round: int
@@ -260,6 +266,7 @@ class RoundRecord:
     calibration: dict[str, Any] = field(default_factory=dict)
     training: dict[str, float | None] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    phases: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""

@@ -68,7 +68,7 @@ class RunData:
     @property
     def status(self) -> str:
         """`running`, `finished` or `stopped`."""
-        proven = self.state.proof is not None or not (self.settings.search.proof and self.state.minima())
+        proven = self.state.proof is not None or not (self.settings.search.proof and any(p.own for p in self.state.minima()))
         if self.state.finished is not None and proven:
             return "finished"
         return "running" if self.running else "stopped"

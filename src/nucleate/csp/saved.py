@@ -128,6 +128,7 @@ class SavedRound(_Saved):
     calibration: dict[Text, float | None] = Field(max_length=100)
     training: dict[Text, float | None] = Field(max_length=100)
     seconds: dict[Text, Finite] = Field(max_length=100)
+    phases: Count | None = None
 
 
 class SavedProof(_Saved):
@@ -139,6 +140,7 @@ class SavedProof(_Saved):
     steps: Count | None
     calls: Count
     seconds: Finite = 0.0
+    phases: Count = 1
 
 
 class SavedAccurate(_Saved):

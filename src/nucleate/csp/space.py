@@ -90,6 +90,10 @@ class Space(Protocol):
         """Return the polymorphs whose change resets the stop rule."""
         ...
 
+    def winners(self, state: LoopState) -> list[Polymorph]:
+        """Return the polymorphs that are relaxed on the reference alone at the end."""
+        ...
+
     def pending(self, state: LoopState) -> bool:
         """Return whether an open lead or a label may change these polymorphs."""
         ...
@@ -167,6 +171,10 @@ class FormulaSpace:
     def lowest(self, state: LoopState) -> list[Polymorph]:
         """Return the `top` lowest polymorphs."""
         return state.minima()[: self.settings.search.top]
+
+    def winners(self, state: LoopState) -> list[Polymorph]:
+        """Return the best polymorph."""
+        return state.minima()[:1]
 
     def pending(self, state: LoopState) -> bool:
         """Return whether an open lead may become one of the lowest polymorphs, or a label is below the best one."""
@@ -310,6 +318,10 @@ class SystemSpace:
         on = [polymorph for polymorph in state.minima() if polymorph.energy < polymorph.level + 1e-7]
         places = self._fractions([polymorph.atoms for polymorph in on])
         return [on[k] for k in np.lexsort(places.T)]
+
+    def winners(self, state: LoopState) -> list[Polymorph]:
+        """Return the phases on the hull that this search has found; the others were relaxed on the reference alone already."""
+        return [polymorph for polymorph in self.lowest(state) if polymorph.own] or [p for p in state.minima() if p.own][:1]
 
     def pending(self, state: LoopState) -> bool:
         """Return whether a lead or a label is below the hull of the confirmed polymorphs."""

@@ -231,14 +231,21 @@ def proof_line(proof: dict[str, Any]) -> str:
         return f"proof failed: {proof['stop']}"
     how = "" if proof["stop"] == "converged" else f" ({proof['stop']})"
     difference = round(1e3 * proof["difference"], 2)
+    phases = proof.get("phases", 1)
     where = f"{abs(difference):.2f} meV/atom {'lower' if difference < 0 else 'higher'}" if difference else "at the same energy"
+    if phases > 1:
+        most = "all at the same energy" if not difference else f"the least well confirmed {where}"
+        return f"proof: relaxed on the reference alone, {phases} phases of the hull end {most} after {proof['steps']} steps in all{how}"
     return f"proof: relaxed on the reference alone, the lowest polymorph ends {where} after {proof['steps']} steps{how}"
 
 
 def round_line(record: dict[str, Any]) -> str:
     """Return one line that summarises a round."""
     parts = [f"round {record['round']}: {record['calls']} calls"]
-    parts.append("none confirmed" if record["best"] is None else f"best {record['best']:.4f} eV/atom")
+    if record["phases"] is not None:
+        parts.append("an end member is not confirmed" if not record["phases"] else f"{record['phases']} phases on the hull")
+    else:
+        parts.append("none confirmed" if record["best"] is None else f"best {record['best']:.4f} eV/atom")
     if record["clusters"]:
         parts.append(f"{record['clusters']} clusters")
     total = sum(record["stops"].values())
