@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/search/hulls/run.py --systems Mg-Si Na-Cl --seeds 5
 
-The surrogate's own hull consists of the lowest structures among the AFLOW prototypes with up to 24 atoms in the primitive cell (from
+The surrogate's own hull consists of the lowest structures among the AFLOW prototypes with up to 16 atoms in the primitive cell (from
 pymatgen) with all assignments of the elements, the known phases below, and the polymorphs of all searches. A phase counts as confirmed when
 the search has confirmed a structure of its composition within 5 meV/atom. Phases that do not fit into the largest cell of the searches are
 left out of the hull and named. Relaxed prototypes and searches are kept in --out, and a stopped run resumes.
@@ -44,7 +44,7 @@ from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 
 SYSTEMS = ["Mg-Si", "Li-O", "Na-Cl", "Li-Al"]
-MOST_ATOMS = 24
+MOST_ATOMS = 16
 SAME = 0.005
 """Energy above a phase of the hull up to which a polymorph of its composition counts as this phase, eV/atom."""
 

@@ -9,10 +9,14 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.generate.base import Candidate, Generator
+from nucleate.generate.diatomic import DiatomicGenerator, is_diatomic
 from nucleate.generate.p1 import P1Generator
 from nucleate.generate.seeds import SeedGenerator
 from nucleate.generate.settings import GenerateSettings
 from nucleate.generate.symmetric import SymmetricGenerator
+
+DIATOMIC_SHARE = 0.5
+"""Fraction of molecular candidates among those of an element that forms diatomic molecules."""
 
 
 class MixtureGenerator:
@@ -73,5 +77,7 @@ def make_generator(
         parts.append((SymmetricGenerator(counts, settings), settings.symmetric_share))
     if settings.symmetric_share < 1.0:
         parts.append((P1Generator(counts, settings), 1.0 - settings.symmetric_share))
+    if is_diatomic(counts) and settings.space_groups is None and not settings.min_distance:
+        parts = [*((part, share * (1 - DIATOMIC_SHARE)) for part, share in parts), (DiatomicGenerator(counts, settings), DIATOMIC_SHARE)]
     own = SeedGenerator(seeds, counts) if seeds is not None else None
     return MixtureGenerator(parts, own)
