@@ -1,5 +1,6 @@
 """Searches of a chemical system on a pair potential: the hull that they find, known phases, and what is refused before they start."""
 
+import csv
 import json
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_reports_show_the_hull(searched, capsys):
     assert "CuAu" in printed
     assert "is on the hull: formation" in printed
     assert "against Au + Cu" in printed
+
+
+def test_the_table_has_the_reactions(searched):
+    result, data = searched
+    with (result.folder / "table.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["reaction"] for row in rows] == [p["hull"]["reaction"] for p in data["polymorphs"]]
+    assert [float(row["formation_energy (meV/atom)"]) for row in rows] == pytest.approx(
+        [p["hull"]["formation_energy"] for p in data["polymorphs"]], abs=1e-5
+    )
 
 
 def test_the_proof_is_of_the_phases_that_the_search_found(searched):

@@ -20,9 +20,11 @@ COLUMNS = (
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "volume",
     "sigma", "not_resolved_from", "fmax", "smax", "origin", "found", "calls", "own_calls", "round", "reference", "file",
 )  # fmt: skip
+HULL_COLUMNS = ("phase", "formation_energy", "reaction", "gain", "known")
+"""Further columns for a chemical system."""
 UNITS = {
     "energy": "eV/atom", "above_best": "meV/atom", "volume": "A^3/atom", "sigma": "meV/atom",
-    "fmax": "eV/A", "smax": "GPa",
+    "fmax": "eV/A", "smax": "GPa", "formation_energy": "meV/atom", "gain": "meV/atom",
 }  # fmt: skip
 
 
@@ -80,10 +82,15 @@ def write_table(run: RunData) -> Path:
     """Write table.csv with one line per polymorph and units in the heading; return its path."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in COLUMNS])
-    for polymorph in show_data(run)["polymorphs"]:
+    data = show_data(run)
+    columns = COLUMNS if data["hull"] is None else (*COLUMNS, *HULL_COLUMNS)
+    writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in columns])
+    for polymorph in data["polymorphs"]:
         cells = dict(polymorph, reference=run.reference, not_resolved_from=" ".join(map(str, polymorph["not_resolved_from"])))
-        writer.writerow([f"{x:.6f}" if isinstance(x, float) else x for x in (cells[name] for name in COLUMNS)])
+        if data["hull"] is not None:
+            place = polymorph["hull"] or dict.fromkeys(("formula", "formation_energy", "reaction", "gain"))
+            cells.update(phase=place["formula"], **{name: place[name] for name in ("formation_energy", "reaction", "gain")})
+        writer.writerow([f"{x:.6f}" if isinstance(x, float) else x for x in (cells[name] for name in columns)])
     path = run.path / "table.csv"
     write_whole(path, stream.getvalue())
     return path
