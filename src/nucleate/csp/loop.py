@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ from nucleate.csp.events import (
     SearchResumed,
     TeacherJudged,
 )
+from nucleate.csp.first_batch import KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.known_phases import phases_given, read_known, relax_known
 from nucleate.csp.leads import LeadFollower, new_leads
@@ -48,11 +50,11 @@ from nucleate.csp.records import (
     residuals,
 )
 from nucleate.csp.run_folder import RunFolder
-from nucleate.csp.select import first_candidates, lowest_unknown, select
+from nucleate.csp.select import lowest_unknown, select
 from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.errors import NucleateError, ReferenceFailed
 from nucleate.fingerprints.matching import idealised
-from nucleate.fingerprints.power_spectrum import distinct, fingerprints
+from nucleate.fingerprints.power_spectrum import fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.calibration import Calibration, calibrate
 from nucleate.potentials.registry import Learned
@@ -76,8 +78,6 @@ HISTORY = 16
 FAILURE_ROUNDS = 3
 """Number of rounds for which structures similar to a failed calculation are not labelled; afterwards they are, because a time limit or a
 killed worker says nothing about the structure."""
-KNOWN = "known"
-"""Origin of structures that were minima of the teacher, of a given model or of an earlier search."""
 FIRST_JUDGED = 2
 """Number of labels after which a useless teacher is recognised, before further minima of it are labelled."""
 ON_REQUEST = "ended on request"
@@ -228,7 +228,9 @@ class Search:
         self.learner.set_base(known.base)
         with self._timed("generate"):
             pool = self._generate(search.pool, 0)
-        batch = self._promising(pool)
+        first = FirstBatch(self.settings, self.space, known, pool, partial(self._rng, 0), self.dispatcher.remaining)
+        self.state.carried = list(known.pool or self._relaxed_on_base(pool)) if known.base is not None else []
+        batch = first.promising(self.state.carried)
         chosen = [candidate.atoms for candidate in batch]
         answers: list[Answer] = []
         if known.base is not None:
@@ -237,9 +239,10 @@ class Search:
         if self.learner.base is None:
             self.state.sigma_factor = FIRST_FACTOR
             wanted = search.first_batch - (len(known.labels) if covers(known.labels, self.species) else 0)
-            ends = self._of_the_ends(pool)
-            batch += ends
-            batch += self._far_apart(pool, batch, wanted + len(ends) - len(batch), len(answers))
+            with self._timed("generate"):
+                random = wanted - len(batch)
+                batch += first.of_the_ends()
+                batch += first.far_apart(self._generate_small(0), random, len(batch) - len(answers))
             with self._timed("label"):
                 answers += self._label([candidate.atoms for candidate in batch[len(answers) :]], "train", 0)
             chosen = [candidate.atoms for candidate in batch]
@@ -275,20 +278,6 @@ class Search:
             self._polymorph(result)
         self.space.update(self.state)
 
-    def _promising(self, pool: list[Candidate]) -> list[Candidate]:
-        """Return the structures of the first batch that are not chosen at random: those of the user, and the lowest known minima."""
-        own = [candidate for candidate in pool if candidate.origin == "seed"][: self.settings.search.first_batch]
-        found = [Candidate(atoms, KNOWN) for atoms in self.known.minima]
-        if self.known.base is not None:
-            carried = self.known.pool or self._relaxed_on_base(pool)
-            self.state.carried = list(carried)
-            found += [Candidate(item.atoms, KNOWN) for item in carried]
-        places = distinct([candidate.atoms for candidate in found], self.species) if found else []
-        lowest = [found[k] for k in places[: self.settings.teacher.first_labels]]
-        batch = own + [Candidate(idealised(candidate.atoms), KNOWN) for candidate in lowest]
-        left = self.dispatcher.remaining()
-        return batch if left is None else batch[:left]
-
     def _relaxed_on_base(self, pool: list[Candidate]) -> list[Carried]:
         """Relax the first pool on the base, whose minima are not known; return the distinct minima, the best first."""
         search, base = self.settings.search, self.known.base
@@ -297,46 +286,11 @@ class Search:
             ends = self.relaxer.relax(
                 [candidate.atoms for candidate in pool], base, self.pool_relax, 1.0, in_phase("relaxing the pool", self.progress)
             )
-        vectors = fingerprints([end.atoms for end in ends], self.species)
-        heads = select(ends, vectors, vectors[:0], search, 0).heads
+        structures = [end.atoms for end in ends]
+        vectors = fingerprints(structures, self.species)
+        levels = self.space.predicted_levels(ends)
+        heads = select(ends, vectors, vectors[:0], search, 0, levels).heads
         return [Carried(ends[k].atoms, pool[k].origin) for k in heads[: min(search.keep, search.pool // 2)]]
-
-    def _of_the_ends(self, pool: list[Candidate]) -> list[Candidate]:
-        """Return candidates of the compositions of which the first batch must contain labels: for each one of the simplest, then others."""
-        groups = self.space.groups([candidate.atoms for candidate in pool])
-        chosen: list[Candidate] = []
-        for formula in self.space.ends:
-            mine = [
-                candidate for candidate, group in zip(pool, groups or [], strict=True) if group == formula and candidate.origin != "seed"
-            ]
-            structures = [candidate.atoms for candidate in mine]
-            rngs = self._rng(0, 4), self._rng(0, 5)
-            places = first_candidates(structures, fingerprints(structures, self.species), self.settings.hull.end_labels, 1, rngs)
-            chosen += [mine[k] for k in places]
-        left = self.dispatcher.remaining()
-        return chosen if left is None else chosen[:left]
-
-    def _far_apart(self, pool: list[Candidate], batch: list[Candidate], count: int, asked: int) -> list[Candidate]:
-        """Return up to `count` candidates: some of the most symmetric, then any others; in each part they differ as much as possible.
-
-        Args:
-            pool: candidates of the search cell.
-            batch: structures of the first batch that are already chosen.
-            count: number of structures.
-            asked: number of structures of the batch that are already labelled.
-        """
-        left = self.dispatcher.remaining()
-        if left is not None:
-            count = min(count, left - (len(batch) - asked))
-        if count <= 0:
-            return []
-        with self._timed("generate"):
-            pool = [candidate for candidate in pool if candidate.origin != "seed"] + self._generate_small(0)
-            vectors = fingerprints([candidate.atoms for candidate in pool], self.species)
-            rngs = self._rng(0, 2), self._rng(0, 3)
-            structures = [candidate.atoms for candidate in pool]
-            chosen = first_candidates(structures, vectors, count, self.settings.search.first_symmetric, rngs)
-        return [pool[k] for k in chosen]
 
     def _label_and_judge_base(self, chosen: list[Atoms]) -> list[Answer]:
         """Label minima of the base and judge it by them; return the answers, which are fewer if the first ones show that it is useless."""

@@ -78,6 +78,10 @@ class Space(Protocol):
         """Return the (n,) levels of structures, eV/atom."""
         ...
 
+    def predicted_levels(self, ends: Sequence[Relaxed]) -> np.ndarray:
+        """Return the (n,) levels of relaxed candidates before anything is calculated, eV/atom."""
+        ...
+
     def groups(self, structures: Sequence[Atoms]) -> list[str] | None:
         """Return the composition of each structure, or None if there is only one."""
         ...
@@ -159,6 +163,10 @@ class FormulaSpace:
     def levels(self, structures: Sequence[Atoms]) -> np.ndarray:
         """Return (n,) zeros."""
         return np.zeros(len(structures))
+
+    def predicted_levels(self, ends: Sequence[Relaxed]) -> np.ndarray:
+        """Return (n,) zeros."""
+        return np.zeros(len(ends))
 
     def groups(self, structures: Sequence[Atoms]) -> list[str] | None:
         """Return None: there is one composition."""
@@ -298,6 +306,13 @@ class SystemSpace:
         fractions = self._fractions(structures)
         result: np.ndarray = fractions @ self._plane if self._hull is None else self._hull.energy(fractions)
         return result
+
+    def predicted_levels(self, ends: Sequence[Relaxed]) -> np.ndarray:
+        """Return the (n,) energies of the hull of the candidates themselves at their compositions, eV/atom."""
+        fractions = self._fractions([end.atoms for end in ends])
+        usable = np.array([end.usable for end in ends])
+        hull = _hull(fractions[usable], np.array([end.energy_per_atom for end in ends])[usable])
+        return np.zeros(len(ends)) if hull is None else hull.energy(fractions)
 
     def groups(self, structures: Sequence[Atoms]) -> list[str]:
         """Return the reduced formulas of structures."""
