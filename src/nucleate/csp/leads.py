@@ -117,12 +117,8 @@ class LeadFollower:
     def urgent(self, state: LoopState, count: int) -> list[Lead]:
         """Return leads that may end below the best polymorph; if there are none, the lowest lead."""
         leads = self.promising(state)
-        best = self.space.best(state)
-        if best is None:
-            return leads[:1]
-        heights = self._heights(leads)
-        below = [lead for lead, height in zip(leads, heights, strict=True) if height < best + self.settings.resolution * 1e-3]
-        return below[:count] if below else leads[:1]
+        urgent = self.space.urgent(leads, state)
+        return urgent[:count] if urgent else leads[:1]
 
     def promising(self, state: LoopState) -> list[Lead]:
         """Return open leads within the energy window, lowest estimate first; drop those above it."""

@@ -288,8 +288,7 @@ class Search:
             )
         structures = [end.atoms for end in ends]
         vectors = fingerprints(structures, self.species)
-        levels = self.space.predicted_levels(ends)
-        heads = select(ends, vectors, vectors[:0], search, 0, levels).heads
+        heads = select(ends, vectors, vectors[:0], search, 0, self.space.merits(ends)).heads
         return [Carried(ends[k].atoms, pool[k].origin) for k in heads[: min(search.keep, search.pool // 2)]]
 
     def _label_and_judge_base(self, chosen: list[Atoms]) -> list[Answer]:
@@ -379,8 +378,8 @@ class Search:
             )[: min(search.train_slots, count)]
             vectors = fingerprints([end.atoms for end in ends], self.species)
             structures = [end.atoms for end in ends]
-            levels, groups = self.space.levels(structures), self.space.groups(structures)
-            selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads), levels, groups)
+            merits, groups = self.space.merits(ends), self.space.groups(structures)
+            selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads), merits, groups)
             state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: min(search.keep, search.pool // 2)]]
             state.chance = self.space.chance([ends[k] for k in selection.left])
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]

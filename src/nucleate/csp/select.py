@@ -60,7 +60,7 @@ def select(
     known: np.ndarray,
     settings: SearchSettings,
     count: int,
-    levels: np.ndarray | None = None,
+    merits: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
 ) -> Selection:
     """Choose relaxed candidates, at most one from each cluster and none from clusters with a label.
@@ -74,15 +74,15 @@ def select(
         known: (k, d) fingerprints of all labelled structures and polymorphs.
         settings: slots and tolerance.
         count: largest number of candidates to choose.
-        levels: (n,) energies of the hull at the compositions of the candidates, above which they are ranked, eV/atom; None: zero.
+        merits: (n,) numbers by which candidates are ranked instead of their scores and energies, lower is better; None: those.
         groups: compositions of the candidates; None: all have the same.
     """
-    levels = np.zeros(len(relaxed)) if levels is None else levels
-    scores = score(relaxed, settings) - levels
+    usable = np.array([end.usable for end in relaxed])
+    scores = score(relaxed, settings) if merits is None else np.where(usable, merits, np.inf)
     heads = _heads(scores, vectors, settings)
     unseen = nearest(vectors, known) > settings.cluster_tolerance
     fresh = [k for k in heads if unseen[k]]
-    energy = np.array([end.energy_per_atom for end in relaxed]) - levels
+    energy = np.array([end.energy_per_atom for end in relaxed]) if merits is None else merits
     choices: list[Choice] = []
     taken: set[int] = set()
     used: set[str] = set()
