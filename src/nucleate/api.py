@@ -48,7 +48,7 @@ class SearchResult:
     Attributes:
         folder: Run folder with structures/, table.csv and report.html.
         settings: Resolved settings.
-        polymorphs: Confirmed polymorphs, lowest energy first.
+        polymorphs: Confirmed polymorphs, lowest energy first; for a chemical system, those on the hull first.
         calls: Number of reference calls, failures included.
         finished: Reason for which the search ended; None: it was stopped.
         proof: Result of the relaxation of the lowest polymorph on the reference alone, or None.

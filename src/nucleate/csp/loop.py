@@ -36,6 +36,7 @@ from nucleate.csp.first_batch import KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.known_phases import phases_given, read_known, relax_known
 from nucleate.csp.leads import LeadFollower, new_leads
+from nucleate.csp.phases import warnings_on
 from nucleate.csp.plan import Plan
 from nucleate.csp.proof import on_reference, prove, worst
 from nucleate.csp.records import (
@@ -266,6 +267,10 @@ class Search:
 
     def _place_known(self) -> None:
         """Enter the phases of earlier searches, and relax the known phases on the reference."""
+        assert self.settings.system is not None
+        spin_polarised = None if self.reference.surrogate else bool(self.settings.reference.magnetic_moments)
+        for text in warnings_on(self.settings.system, spin_polarised):
+            self.progress(Note(text))
         self.state.polymorphs += phases_given(self.settings, self.reference)
         phases = read_known(self.settings)
         for done, phase in enumerate(phases):

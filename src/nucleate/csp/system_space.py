@@ -25,6 +25,8 @@ from nucleate.reference.dispatch import Answer
 from nucleate.reference.ledger import LedgerRow
 from nucleate.relax.batched import Relaxed
 
+UNUSABLE = 1e3
+"""Energy that stands for a relaxation that exploded or collapsed, eV/atom."""
 NEAR = 0.1
 """Height above the hull at which the frequency of a composition among the promising candidates has fallen to 1/e, eV/atom."""
 END_WEIGHT = 3.0
@@ -142,19 +144,26 @@ class SystemSpace:
         return result
 
     def merits(self, ends: Sequence[Relaxed]) -> np.ndarray:
-        """Return the (n,) heights above the hull in units of their uncertainty: the lower, the more probably a candidate changes the hull.
+        """Return minus the (n,) expected lowering of the hull by relaxed candidates, eV/atom."""
+        depths, sigma = self._predicted(ends)
+        z = depths / sigma
+        # Where the expected improvement underflows, the depth in units of sigma decides.
+        result: np.ndarray = -sigma * (np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) + z * ndtr(z)) - 1e-9 * z
+        return result
+
+    def _predicted(self, ends: Sequence[Relaxed]) -> tuple[np.ndarray, np.ndarray]:
+        """Return by how much relaxed candidates are below the hull minus the resolution, and the uncertainty, (n,) each, eV/atom.
 
         Before anything is calculated, the hull is that of the candidates.
         """
         fractions = self._fractions([end.atoms for end in ends])
         usable = np.array([end.usable for end in ends])
         # What is left of a relaxation that did not converge, by a force constant of 8 eV/Å².
-        energies = np.array([end.energy_per_atom - min(end.fmax, 1.0) ** 2 / 16.0 if end.usable else np.inf for end in ends])
+        energies = np.array([end.energy_per_atom - min(end.fmax, 1.0) ** 2 / 16.0 if end.usable else UNUSABLE for end in ends])
         hull = self._confirmed or self._hull or _hull(fractions[usable], energies[usable])
         levels = fractions @ self._plane if hull is None else hull.energy(fractions)
-        sigma = np.clip([end.sigma for end in ends], SMALLEST_SIGMA, LARGEST_SIGMA)
-        result: np.ndarray = (energies - levels + self.settings.search.resolution * 1e-3) / sigma
-        return result
+        sigma = np.clip([end.sigma if end.usable else LARGEST_SIGMA for end in ends], SMALLEST_SIGMA, LARGEST_SIGMA)
+        return levels - self.settings.search.resolution * 1e-3 - energies, sigma
 
     def groups(self, structures: Sequence[Atoms]) -> list[str]:
         """Return the reduced formulas of structures."""
@@ -170,13 +179,16 @@ class SystemSpace:
 
     def urgent(self, leads: Sequence[Lead], state: LoopState) -> list[Lead]:
         """Return the lowest lead of each composition that may end below the hull of the confirmed phases by more than the resolution."""
+        if not leads:
+            return []
+        formulas, heights = self.groups([lead.atoms for lead in leads]), self._heights(leads)
         chosen: dict[str, Lead] = {}
-        for lead, formula, height in zip(leads, self.groups([lead.atoms for lead in leads]), self._depths(leads), strict=True):
-            if height < -self.settings.search.resolution * 1e-3:
-                chosen.setdefault(formula, lead)
+        for k in np.argsort(heights, kind="stable"):
+            if heights[k] < -self.settings.search.resolution * 1e-3:
+                chosen.setdefault(formulas[k], leads[k])
         return list(chosen.values())
 
-    def _depths(self, leads: Sequence[Lead]) -> np.ndarray:
+    def _heights(self, leads: Sequence[Lead]) -> np.ndarray:
         """Return the (n,) estimated heights of leads above the hull of the confirmed phases, eV/atom; -infinity without a hull."""
         if self._confirmed is None or not leads:
             return np.full(len(leads), -np.inf)
@@ -199,7 +211,7 @@ class SystemSpace:
         if self._confirmed is None:
             return True
         tolerance = self.settings.search.resolution * 1e-3
-        if (self._depths([lead for lead in state.leads if lead.status == "open"]) < -tolerance).any():
+        if (self._heights([lead for lead in state.leads if lead.status == "open"]) < -tolerance).any():
             return True
         fractions = np.array([item[0] for item in self._labels.values()])
         heights = self._confirmed.above(fractions, np.array([item[1] for item in self._labels.values()]))
@@ -211,7 +223,10 @@ class SystemSpace:
 
     def chance(self, ends: Sequence[Relaxed]) -> float:
         """Return the largest probability of candidates to lie below the hull by more than the resolution."""
-        return float(ndtr(-self.merits(ends)).max()) if ends else 0.0
+        if not ends:
+            return 0.0
+        depths, sigma = self._predicted(ends)
+        return float(ndtr(depths / sigma).max())
 
 
 def _hull(fractions: np.ndarray, energies: np.ndarray) -> Hull | None:
