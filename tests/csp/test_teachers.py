@@ -88,6 +88,18 @@ def test_a_teacher_is_asked_first_and_its_minima_are_labelled_first(taught):
     assert sum(row.purpose == "train" for row in first) == 3
 
 
+def test_a_teacher_of_a_chemical_system(tmp_path):
+    """The phases on the hull of the teacher are labelled first, whatever their composition."""
+    given = settings(search={"max_rounds": 1}, teacher={"budget": 90, "first_labels": 5})
+    result = api.search("Cu-Au", settings=given, reference=Shifted(), teacher=TEACHER, max_atoms=2, out=tmp_path / "run")
+    with RunFolder.open(tmp_path / "run" / "teacher") as folder:
+        taught = folder.loop_state().minima()
+    first = [row.atoms for row in Ledger(result.folder / "run.db").rows() if row.purpose == "train"]
+    assert len(first) == 5
+    lowest = {tuple(np.bincount(p.atoms.numbers, minlength=80)[[29, 79]] > 0) for p in taught[:5]}
+    assert {tuple(np.bincount(atoms.numbers, minlength=80)[[29, 79]] > 0) for atoms in first} >= lowest
+
+
 def test_evaluations_of_the_teacher_are_counted_apart(taught):
     result, events = taught
     done = next(event for event in events if isinstance(event, TeacherDone))
