@@ -11,9 +11,10 @@ from ase.io import write
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from nucleate import api
+from nucleate.csp.plan import prepare
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import settings_from_dict
-from nucleate.errors import BadInput, NucleateError
+from nucleate.errors import BadInput, MissingDependency, NucleateError
 from tests.conftest import PairPotential, label
 
 CAESIUM_CHLORIDE = Atoms("CuAu", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=2.6 * np.eye(3), pbc=True)
@@ -153,6 +154,7 @@ def test_phases_of_earlier_searches_cost_no_call(tmp_path, searched):
         ({"formula": "Cu3Au-Au", "max_atoms": 3}, "Cu3Au has 4 atoms"),
         ({"formula": "Cu4", "max_atoms": 3}, "max_atoms has no effect on the formula Cu4"),
         ({"formula": "Cu-Au", "settings": {"search": {"train_units": [1]}}}, "train_units"),
+        ({"formula": "Cu-Au", "top": 3}, "search.top has no effect"),
         ({"formula": "Cu-Au", "known": ["missing.cif"]}, "missing.cif"),
         ({"formula": "Cu-Au", "elements_from": ["missing"]}, "missing"),
         ({"formula": "Cu-Ag", "reactants": ["Cu", "Au"]}, "elements"),
@@ -170,6 +172,21 @@ def test_a_known_phase_outside_the_system(tmp_path):
     write(tmp_path / "k.extxyz", bulk("NaCl", "rocksalt", a=5.6))
     with pytest.raises(BadInput, match="not a composition of Cu-Au"):
         api.search("Cu-Au", settings=settings(), reference=Pairs(), known=[tmp_path / "k.extxyz"], out=tmp_path / "run")
+
+
+def test_all_phases_of_a_system_have_one_cutoff():
+    """GPAW's presets have a lower cutoff for lithium than for its oxides, whose energies would not be comparable."""
+    pytest.importorskip("gpaw")
+    try:
+        mixed, soft, own = (
+            prepare(settings_from_dict({"formula": formula, "reference": {} if cutoff is None else {"cutoff": cutoff}})).reference
+            for formula, cutoff in (("Li-O", None), ("Mg-Si", None), ("Li-O", 800.0))
+        )
+    except MissingDependency as error:
+        pytest.skip(str(error))
+    assert mixed.cutoff(bulk("Li")) == mixed.cutoff(bulk("MgO", "rocksalt", a=4.2)) == 700
+    assert soft.cutoff(bulk("Mg")) == soft.cutoff(bulk("Si")) == 350
+    assert own.cutoff(bulk("Li")) == 800
 
 
 def test_settings_of_a_system_go_through_toml(tmp_path):

@@ -67,6 +67,7 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
         MissingDependency: a package or program that the reference or the teacher needs is not installed.
         BadInput: settings of the reference contradict each other, or the teacher is unknown or the reference itself.
     """
+    settings = _with_one_cutoff(settings)
     name = settings.teacher.name
     standard = make_reference(settings.reference) if reference is None else reference
     if name is not None and (same_model(name, standard.name) or same_model(name, f"ase:{settings.reference.calculator}")):
@@ -76,6 +77,19 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
         return Plan(settings, standard, None, teacher)
     accurate = make_reference(settings.reference.model_copy(update={"preset": "accurate"}))
     return Plan(settings, standard, None if accurate.settings() == standard.settings() else accurate, teacher)
+
+
+def _with_one_cutoff(settings: RunSettings) -> RunSettings:
+    """Return settings in which all phases of a chemical system have one cutoff; GPAW's presets have a lower one for some elements."""
+    system, reference = settings.system, settings.reference
+    if system is None or reference.engine != "gpaw" or reference.cutoff is not None:
+        return settings
+    from nucleate.reference.gpaw import HARD, PRESETS
+
+    if not HARD & set(system.symbols):
+        return settings
+    cutoff = PRESETS[reference.preset]["hard"]
+    return settings.model_copy(update={"reference": reference.model_copy(update={"cutoff": cutoff})})
 
 
 def check_start(plan: Plan) -> None:

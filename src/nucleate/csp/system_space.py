@@ -15,6 +15,7 @@ from nucleate.csp.hull import Hull
 from nucleate.csp.hull_settings import HullSettings
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom
 from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.settings import SearchSettings
 from nucleate.csp.space import FormulaSpace
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
@@ -245,6 +246,7 @@ def make_space(settings: RunSettings) -> FormulaSpace | SystemSpace:
     """
     if settings.system is None:
         return FormulaSpace(settings)
-    if settings.search.train_units:
-        raise BadInput("search.train_units has no effect on a chemical system, whose cells have all sizes; remove it")
+    for name, why in (("train_units", "whose cells have all sizes"), ("top", "whose stop rule watches the phases on the hull")):
+        if getattr(settings.search, name) != SearchSettings.model_fields[name].get_default(call_default_factory=True):
+            raise BadInput(f"search.{name} has no effect on the chemical system {settings.name}, {why}; remove it")
     return SystemSpace(settings)

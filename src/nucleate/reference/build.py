@@ -7,7 +7,7 @@ from nucleate.reference.base import Reference
 from nucleate.reference.settings import ENGINES, ReferenceSettings
 
 _FILES = ("command", "pseudopotentials", "pseudo_dir")
-_DFT = ("preset", "cutoff", "k_spacing", "smearing", "xc", "max_iterations")
+_DFT = ("preset", "cutoff", "k_spacing", "smearing", "xc", "dispersion", "max_iterations")
 _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "gpaw": (*_FILES, "calculator"),
     "espresso": ("calculator",),
@@ -35,6 +35,10 @@ def make_reference(settings: ReferenceSettings) -> Reference:
         if getattr(settings, name) != ReferenceSettings.model_fields[name].get_default(call_default_factory=True):
             hint = "use reference.parameters" if "parameters" not in idle else "remove it"
             raise BadInput(f"reference.{name} has no effect on engine '{settings.engine}'; {hint}")
+    if settings.dispersion is not None:
+        from nucleate.reference.dispersion import DispersionReference
+
+        return DispersionReference(make_reference(settings.model_copy(update={"dispersion": None})), settings.xc)
     if settings.engine == "gpaw":
         from nucleate.reference.gpaw import GPAWReference
 

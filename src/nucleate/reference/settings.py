@@ -38,6 +38,9 @@ class ReferenceSettings(BaseModel):
     )
     smearing: float | None = Field(None, ge=0, le=100, description="Width of the Fermi-Dirac distribution, eV; unset: from the preset.")
     xc: Line = Field("PBE", description="Exchange-correlation functional, named as in the engine.")
+    dispersion: Literal["d3bj"] | None = Field(
+        None, description="Dispersion correction: d3bj, D3 with Becke-Johnson damping and the parameters of xc; unset: none."
+    )
     magnetic_moments: dict[str, Moment] = Field(
         default_factory=dict, description="Initial magnetic moment of each element, Bohr magnetons; empty: not spin-polarised."
     )
