@@ -95,7 +95,7 @@ class SearchSettings(BaseModel):
         le=100_000,
         description="Number of consecutive rounds without a change among the lowest polymorphs after which the search stops.",
     )
-    max_rounds: int = Field(40, ge=1, le=100_000, description="Largest number of rounds.")
+    max_rounds: int = Field(100, ge=1, le=100_000, description="Largest number of rounds.")
     budget: int = Field(400, ge=1, le=10_000_000, description="Largest number of reference calls, including failed ones.")
     check: bool = Field(
         True,

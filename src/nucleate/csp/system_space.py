@@ -179,12 +179,17 @@ class SystemSpace:
         return 0.0
 
     def urgent(self, leads: Sequence[Lead], state: LoopState) -> list[Lead]:
-        """Return the lowest lead of each composition that may end below the hull of the confirmed phases by more than the resolution."""
+        """Return the lowest lead of each composition that may end below the hull of the confirmed phases by more than the resolution.
+
+        Until each end member is confirmed, those that are not come first.
+        """
         if not leads:
             return []
         formulas, heights = self.groups([lead.atoms for lead in leads]), self._heights(leads)
+        missing = set(self.ends) - set(self.groups([polymorph.atoms for polymorph in state.minima()]))
+        order = sorted(range(len(leads)), key=lambda k: (formulas[k] not in missing, heights[k]))
         chosen: dict[str, Lead] = {}
-        for k in np.argsort(heights, kind="stable"):
+        for k in order:
             if heights[k] < -self.settings.search.resolution * 1e-3:
                 chosen.setdefault(formulas[k], leads[k])
         return list(chosen.values())
