@@ -146,3 +146,12 @@ def test_compositions_near_the_hull_get_more_candidates(space, state):
     assert sum(share.values()) == 400
     assert share["Mg3Si"] > 1.5 * share["MgSi3"]
     assert min(share.values()) > 5
+
+
+def test_the_first_batch_contains_end_members_and_neutral_compounds():
+    def anchors(formula):
+        return SystemSpace(settings_from_dict({"formula": formula, "hull": {"max_atoms": 7}})).anchors
+
+    assert anchors("Mg-Si") == ["Mg", "Si"]
+    assert anchors("Li-O") == ["Li", "O", "Li2O"]
+    assert anchors("MgO-Al2O3") == ["MgO", "Al2O3", "MgAl2O4"]

@@ -7,6 +7,7 @@ member, in which the energy per atom of a mixture of phases is linear.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,12 +48,19 @@ class ChemicalSystem:
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
-        """Chemical symbols in the order of the name."""
-        return tuple(dict.fromkeys(symbol for member in self.end_members for symbol in member))
+        """Chemical symbols by ascending electronegativity, the order of formulas such as MgAl2O4."""
+        from pymatgen.core import Element
+
+        with warnings.catch_warnings():
+            # Noble gases have none.
+            warnings.simplefilter("ignore")
+            values = {z: Element.from_Z(z).X for z in self.species}
+        return tuple(chemical_symbols[z] for z in sorted(self.species, key=lambda z: values[z] if values[z] == values[z] else 9.0))
 
     def formula(self, counts: dict[str, int]) -> str:
-        """Return a composition as a reduced formula, with the elements in the order of the name."""
-        return formula_text({symbol: n for symbol in self.symbols if (n := reduced(counts).get(symbol, 0))})
+        """Return a composition as a reduced formula, with the elements by ascending electronegativity."""
+        divided = reduced(counts)
+        return formula_text({symbol: divided[symbol] for symbol in self.symbols if divided.get(symbol, 0)})
 
     @cached_property
     def _columns(self) -> np.ndarray:

@@ -56,11 +56,11 @@ class FirstBatch:
         batch = self.own[: self.settings.search.first_batch] + [Candidate(idealised(candidate.atoms), KNOWN) for candidate in lowest]
         return self._affordable(batch, 0)
 
-    def of_the_ends(self) -> list[Candidate]:
+    def of_the_anchors(self) -> list[Candidate]:
         """Return candidates of the compositions of which there must be labels: for each one of the simplest, then others."""
         groups = self.space.groups([candidate.atoms for candidate in self.random]) or []
         chosen: list[Candidate] = []
-        for formula in self.space.ends:
+        for formula in self.space.anchors:
             mine = [candidate for candidate, group in zip(self.random, groups, strict=True) if group == formula]
             structures = [candidate.atoms for candidate in mine]
             vectors = fingerprints(structures, self.settings.species)

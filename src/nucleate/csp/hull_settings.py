@@ -13,7 +13,12 @@ class HullSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     max_atoms: int = Field(12, ge=1, le=200, description="Largest number of atoms in a cell.")
-    end_labels: int = Field(2, ge=1, le=1000, description="Number of labels for each end member in the first batch, beside first_batch.")
+    end_labels: int = Field(
+        2,
+        ge=1,
+        le=1000,
+        description="Number of labels in the first batch, beside first_batch, of each end member and the smallest charge-neutral cells.",
+    )
     promising_share: float = Field(
         0.7,
         ge=0,

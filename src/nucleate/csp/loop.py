@@ -242,7 +242,7 @@ class Search:
             wanted = search.first_batch - (len(known.labels) if covers(known.labels, self.species) else 0)
             with self._timed("generate"):
                 random = wanted - len(batch)
-                batch += first.of_the_ends()
+                batch += first.of_the_anchors()
                 batch += first.far_apart(self._generate_small(0), random, len(batch) - len(answers))
             with self._timed("label"):
                 answers += self._label([candidate.atoms for candidate in batch[len(answers) :]], "train", 0)

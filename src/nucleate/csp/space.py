@@ -32,7 +32,7 @@ class Space(Protocol):
         ...
 
     @property
-    def ends(self) -> list[str]:
+    def anchors(self) -> list[str]:
         """Compositions of which the first batch must contain labels."""
         ...
 
@@ -119,7 +119,7 @@ class FormulaSpace:
         return 0 if seeds is None else seeds.left
 
     @property
-    def ends(self) -> list[str]:
+    def anchors(self) -> list[str]:
         """Compositions of which the first batch must contain labels: any label has the right one."""
         return []
 

@@ -9,7 +9,6 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from scipy.special import ndtr
 
-from nucleate.crystals.compositions import reduced
 from nucleate.crystals.formula import parse_formula
 from nucleate.csp.hull import Hull
 from nucleate.csp.hull_settings import HullSettings
@@ -32,8 +31,10 @@ NEAR = 0.1
 """Height above the hull at which the frequency of a composition among the promising candidates has fallen to 1/e, eV/atom."""
 END_WEIGHT = 3.0
 """Frequency of end members relative to other compositions: every formation energy depends on them."""
-NEUTRAL_WEIGHT = 2.0
+NEUTRAL_WEIGHT = 3.0
 """Frequency of charge-neutral compositions of ionic systems."""
+MOST_NEUTRAL = 3
+"""Largest number of charge-neutral compositions that the first batch must contain."""
 SMALLEST_SIGMA, LARGEST_SIGMA = 0.002, 0.1
 """Range to which the uncertainty of a predicted enthalpy is limited, eV/atom; those of structures unlike all labels are not reliable."""
 
@@ -50,7 +51,13 @@ class SystemSpace:
         self.settings, self.system = settings, settings.system
         self.hull_settings: HullSettings = settings.hull
         self.generator = SystemGenerator(self.system, settings.hull.max_atoms, settings.generate, settings.seeds_from)
-        self._weights = self._composition_weights()
+        compositions = [(formula, parse_formula(formula)) for formula in self.generator.compositions]
+        neutral = [(sum(counts.values()), formula) for formula, counts in compositions if len(counts) > 1 and oxidation_states(counts)]
+        self._neutral = [formula for _, formula in sorted(neutral) if formula not in self.ends]
+        weights = [
+            END_WEIGHT if formula in self.ends else NEUTRAL_WEIGHT if formula in self._neutral else 1.0 for formula, _ in compositions
+        ]
+        self._weights = np.array(weights) / sum(weights)
         self._labels: dict[str, tuple[np.ndarray, float]] = {}
         self._hull: Hull | None = None
         self._confirmed: Hull | None = None
@@ -66,6 +73,11 @@ class SystemSpace:
         """Formulas of the end members."""
         return [self.system.formula(member) for member in self.system.end_members]
 
+    @property
+    def anchors(self) -> list[str]:
+        """Compositions of which the first batch must contain labels: the end members, and the simplest charge-neutral compositions."""
+        return list(dict.fromkeys(self.ends + self._neutral[:MOST_NEUTRAL]))
+
     def holds(self, atoms: Atoms) -> bool:
         """Return whether the composition of a structure belongs to the system and its cell is not too large."""
         return len(atoms) <= self.hull_settings.max_atoms and self.system.contains(atoms)
@@ -73,16 +85,6 @@ class SystemSpace:
     def propose(self, n: int, rng: np.random.Generator, with_seeds: bool) -> list[Candidate]:
         """Return `n` candidates, more of compositions near the hull."""
         return self.generator.propose(n, rng, self._frequencies(), with_seeds)
-
-    def _composition_weights(self) -> np.ndarray:
-        """Return the (n,) relative frequencies of compositions before anything is calculated."""
-        ends = [reduced(member) for member in self.system.end_members]
-        weights = []
-        for formula in self.generator.compositions:
-            counts = parse_formula(formula)
-            neutral = len(counts) > 1 and bool(oxidation_states(counts))
-            weights.append(END_WEIGHT if counts in ends else NEUTRAL_WEIGHT if neutral else 1.0)
-        return np.array(weights) / sum(weights)
 
     def _frequencies(self) -> np.ndarray:
         """Return the (n,) frequencies of compositions among the candidates."""
