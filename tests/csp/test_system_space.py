@@ -117,6 +117,21 @@ def test_leads_of_end_members_that_are_not_confirmed_come_first(space):
     assert space.pending(state)
 
 
+def test_simple_candidates_of_compositions_with_few_labels_come_first(space, state):
+    space.add(*zip(*[label("Mg", -1.0 + 0.1 * k) for k in range(9)], strict=True))
+    space.add(*zip(label("Mg3Si", -1.9), strict=True))
+    space.update(state)
+    known, little, hopeless = space.coverage([end("Mg2", -1.0), end("Mg3Si", -2.0), end("MgSi3", -1.0)])
+    assert little < known < hopeless
+
+
+def test_where_no_lead_is_urgent_new_compositions_come_first(space, state):
+    leads = [lead("Mg2", -1.0), lead("Mg3Si", -2.0), lead("MgSi3", -4.0)]
+    assert space.urgent(leads, state) == []
+    assert space.spare(leads, state) == leads[1:2]
+    assert space.spare(leads[:1], state) == []
+
+
 def test_what_the_stop_rule_watches(space, state):
     assert [p.atoms.get_chemical_formula() for p in space.lowest(state)] == ["Mg", "MgSi", "Si2"]
     assert not space.pending(state)

@@ -118,7 +118,7 @@ class LeadFollower:
         """Return leads that may end below the best polymorph; if there are none, the lowest lead."""
         leads = self.promising(state)
         urgent = self.space.urgent(leads, state)
-        return urgent[:count] if urgent else leads[:1]
+        return urgent[:count] if urgent else self.space.spare(leads, state)
 
     def promising(self, state: LoopState) -> list[Lead]:
         """Return open leads within the energy window, lowest estimate first; drop those above it."""

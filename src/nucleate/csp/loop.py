@@ -383,8 +383,16 @@ class Search:
             )[: min(search.train_slots, count)]
             vectors = fingerprints([end.atoms for end in ends], self.species)
             structures = [end.atoms for end in ends]
-            merits, groups = self.space.merits(ends), self.space.groups(structures)
-            selection = select(ends, vectors, fingerprints(mine, self.species), search, count - len(small_heads), merits, groups)
+            selection = select(
+                ends,
+                vectors,
+                fingerprints(mine, self.species),
+                search,
+                count - len(small_heads),
+                self.space.merits(ends),
+                self.space.groups(structures),
+                self.space.coverage(ends),
+            )
             state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: min(search.keep, search.pool // 2)]]
             state.chance = self.space.chance([ends[k] for k in selection.left])
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]

@@ -62,6 +62,7 @@ def select(
     count: int,
     merits: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
+    coverage: np.ndarray | None = None,
 ) -> Selection:
     """Choose relaxed candidates, at most one from each cluster and none from clusters with a label.
 
@@ -76,6 +77,7 @@ def select(
         count: largest number of candidates to choose.
         merits: (n,) numbers by which candidates are ranked instead of their scores and energies, lower is better; None: those.
         groups: compositions of the candidates; None: all have the same.
+        coverage: (n,) numbers by which the simplest candidates are ranked, lower is better; None: their energies.
     """
     usable = np.array([end.usable for end in relaxed])
     scores = score(relaxed, settings) if merits is None else np.where(usable, merits, np.inf)
@@ -101,7 +103,8 @@ def select(
 
     if settings.symmetric_slots:
         simple = [fresh[k] for k in simplest([relaxed[k].atoms for k in fresh])]
-        take(sorted(simple, key=lambda k: energy[k]), settings.symmetric_slots, "symmetric")
+        order = energy if coverage is None else coverage
+        take(sorted(simple, key=lambda k: order[k]), settings.symmetric_slots, "symmetric")
     take([k for k in fresh if relaxed[k].stop == UNCERTAIN], settings.uncertain_slots, "uncertain")
     left = [k for k in fresh if k not in taken]
     take(_far_apart(left, energy, vectors, known, settings.diverse_slots), settings.diverse_slots, "diverse")

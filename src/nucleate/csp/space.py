@@ -60,6 +60,14 @@ class Space(Protocol):
         """Return the (n,) levels of structures, eV/atom."""
         ...
 
+    def coverage(self, ends: Sequence[Relaxed]) -> np.ndarray | None:
+        """Return (n,) numbers by which the simplest relaxed candidates are ranked, lower is better; None: their energies."""
+        ...
+
+    def spare(self, leads: Sequence[Lead], state: LoopState) -> list[Lead]:
+        """Return the leads that are relaxed where none is urgent."""
+        ...
+
     def merits(self, ends: Sequence[Relaxed]) -> np.ndarray | None:
         """Return (n,) numbers by which relaxed candidates are ranked, lower is better; None: their scores and energies."""
         ...
@@ -149,6 +157,14 @@ class FormulaSpace:
     def levels(self, structures: Sequence[Atoms]) -> np.ndarray:
         """Return (n,) zeros."""
         return np.zeros(len(structures))
+
+    def coverage(self, ends: Sequence[Relaxed]) -> np.ndarray | None:
+        """Return None: the simplest candidates of one composition are ranked by their energies."""
+        return None
+
+    def spare(self, leads: Sequence[Lead], state: LoopState) -> list[Lead]:
+        """Return the lowest lead."""
+        return list(leads[:1])
 
     def merits(self, ends: Sequence[Relaxed]) -> np.ndarray | None:
         """Return None: candidates of one composition are ranked by their scores and energies."""

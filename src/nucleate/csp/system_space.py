@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -29,10 +30,8 @@ UNUSABLE = 1e3
 """Energy that stands for a relaxation that exploded or collapsed, eV/atom."""
 NEAR = 0.1
 """Height above the hull at which the frequency of a composition among the promising candidates has fallen to 1/e, eV/atom."""
-END_WEIGHT = 3.0
-"""Frequency of end members relative to other compositions: every formation energy depends on them."""
-NEUTRAL_WEIGHT = 3.0
-"""Frequency of charge-neutral compositions of ionic systems."""
+PREFERRED = 3.0
+"""Frequency of end members that are not confirmed, and of charge-neutral compositions of ionic systems, relative to other compositions."""
 MOST_NEUTRAL = 3
 """Largest number of charge-neutral compositions that the first batch must contain."""
 SMALLEST_SIGMA, LARGEST_SIGMA = 0.002, 0.1
@@ -54,11 +53,9 @@ class SystemSpace:
         compositions = [(formula, parse_formula(formula)) for formula in self.generator.compositions]
         neutral = [(sum(counts.values()), formula) for formula, counts in compositions if len(counts) > 1 and oxidation_states(counts)]
         self._neutral = [formula for _, formula in sorted(neutral) if formula not in self.ends]
-        weights = [
-            END_WEIGHT if formula in self.ends else NEUTRAL_WEIGHT if formula in self._neutral else 1.0 for formula, _ in compositions
-        ]
-        self._weights = np.array(weights) / sum(weights)
         self._labels: dict[str, tuple[np.ndarray, float]] = {}
+        self._counts: Counter[str] = Counter()
+        self._missing = set(self.ends)
         self._hull: Hull | None = None
         self._confirmed: Hull | None = None
         self._plane = np.zeros(len(self.system.end_members))
@@ -88,7 +85,10 @@ class SystemSpace:
 
     def _frequencies(self) -> np.ndarray:
         """Return the (n,) frequencies of compositions among the candidates."""
-        share, weights = self.hull_settings.promising_share, self._weights
+        share = self.hull_settings.promising_share
+        preferred = self._missing | set(self._neutral)
+        weights = np.array([PREFERRED if formula in preferred else 1.0 for formula in self.generator.compositions])
+        weights /= weights.sum()
         if self._hull is None or not share:
             return weights
         heights = np.zeros(len(weights))
@@ -104,7 +104,7 @@ class SystemSpace:
 
     def begin(self, rows: Iterable[LedgerRow], state: LoopState) -> None:
         """Forget all labels except those of `rows`, and update the levels."""
-        self._labels = {}
+        self._labels, self._counts = {}, Counter()
         rows = list(rows)
         self.add([row.atoms for row in rows], [row.answer() for row in rows])
         self.update(state)
@@ -113,6 +113,7 @@ class SystemSpace:
         """Enter new labels; the lowest of each composition counts."""
         for atoms, answer in zip(structures, answers, strict=True):
             if isinstance(answer, Label) and self.system.contains(atoms):
+                self._counts[self.groups([atoms])[0]] += 1
                 self._enter(atoms, enthalpy_per_atom(atoms, answer, self.settings.pressure))
 
     def _enter(self, atoms: Atoms, energy: float) -> None:
@@ -128,6 +129,7 @@ class SystemSpace:
         minima = [polymorph for polymorph in state.polymorphs if polymorph.check != "saddle"]
         for polymorph in minima:
             self._enter(polymorph.atoms, polymorph.energy)
+        self._missing = set(self.ends) - set(self.groups([polymorph.atoms for polymorph in minima]))
         fractions = np.array([item[0] for item in self._labels.values()]).reshape(-1, len(self.system.end_members))
         energies = np.array([item[1] for item in self._labels.values()])
         self._hull = _hull(fractions, energies)
@@ -152,6 +154,17 @@ class SystemSpace:
         z = depths / sigma
         # Where the expected improvement underflows, the depth in units of sigma decides.
         result: np.ndarray = -sigma * (np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) + z * ndtr(z)) - 1e-9 * z
+        return result
+
+    def coverage(self, ends: Sequence[Relaxed]) -> np.ndarray:
+        """Return the (n,) numbers of labels of the compositions of candidates, multiplied by exp(height / NEAR).
+
+        A committee trained on few labels predicts simple structures far above others, so that their expected improvement is no guide.
+        """
+        depths, _ = self._predicted(ends)
+        heights = np.clip(-depths, 0.0, 10 * NEAR)
+        counts = np.array([self._counts[formula] for formula in self.groups([end.atoms for end in ends])])
+        result: np.ndarray = (counts + 1.0) * np.exp(heights / NEAR)
         return result
 
     def _predicted(self, ends: Sequence[Relaxed]) -> tuple[np.ndarray, np.ndarray]:
@@ -188,13 +201,17 @@ class SystemSpace:
         if not leads:
             return []
         formulas, heights = self.groups([lead.atoms for lead in leads]), self._heights(leads)
-        missing = set(self.ends) - set(self.groups([polymorph.atoms for polymorph in state.minima()]))
-        order = sorted(range(len(leads)), key=lambda k: (formulas[k] not in missing, heights[k]))
+        order = sorted(range(len(leads)), key=lambda k: (formulas[k] not in self._missing, heights[k]))
         chosen: dict[str, Lead] = {}
         for k in order:
             if heights[k] < -self.settings.search.resolution * 1e-3:
                 chosen.setdefault(formulas[k], leads[k])
         return list(chosen.values())
+
+    def spare(self, leads: Sequence[Lead], state: LoopState) -> list[Lead]:
+        """Return the lowest lead of a composition of which no polymorph is confirmed; further polymorphs do not change the hull."""
+        known = set(self.groups([polymorph.atoms for polymorph in state.polymorphs]))
+        return [lead for lead, formula in zip(leads, self.groups([lead.atoms for lead in leads]), strict=True) if formula not in known][:1]
 
     def _heights(self, leads: Sequence[Lead]) -> np.ndarray:
         """Return the (n,) estimated heights of leads above the hull of the confirmed phases, eV/atom; -infinity without a hull."""
