@@ -83,10 +83,12 @@ def test_reactions_and_errors():
 
 
 def test_what_must_be_known_about_a_hull():
-    assert warnings_on(parse_system("Mg-Si"), False) == []
-    gas, magnetic = warnings_on(parse_system("Fe-O"), False)
+    assert warnings_on(parse_system("Mg-Si"), {}) == []
+    gas, magnetic = warnings_on(parse_system("Fe-O"), {})
     assert "O2" in gas
-    assert "Fe" in magnetic
-    assert len(warnings_on(parse_system("Fe-O"), True)) == 1
+    assert "Fe and O2" in magnetic
+    # One element with a moment does not make the other spin-polarised.
+    assert warnings_on(parse_system("Fe-O"), {"Fe": 4.0, "O": 0.0})[1].startswith("O2 may be")
+    assert len(warnings_on(parse_system("Fe-O"), {"Fe": 4.0, "O": 1.0})) == 1
     # A compound as end member contains no gas.
     assert warnings_on(parse_system("MgO-Al2O3"), None) == []

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,9 +12,13 @@ from ase.io import write
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from nucleate import api
+from nucleate.csp.known_phases import enter
 from nucleate.csp.plan import prepare
+from nucleate.csp.records import Polymorph
 from nucleate.csp.run_data import read_run
+from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
+from nucleate.csp.stages import teacher_settings
 from nucleate.errors import BadInput, MissingDependency, NucleateError
 from tests.conftest import PairPotential, label
 
@@ -132,6 +137,37 @@ def test_the_proof_is_of_the_phases_that_the_search_found(searched):
         assert abs(data["proof"]["difference"]) < 0.02
 
 
+def test_a_search_killed_before_its_proof_proves_all_phases(tmp_path, searched):
+    result, data = searched
+    folder = shutil.copytree(result.folder, tmp_path / "run")
+    with RunFolder.open(folder) as opened:
+        round, state = opened.load_state()
+        opened.save_state(round, {**state, "proof": None})
+    api.resume(folder, reference=Pairs())
+    again = api.show(folder)["proof"]
+    assert {name: again[name] for name in ("phases", "difference", "steps")} == {
+        name: data["proof"][name] for name in ("phases", "difference", "steps")
+    }
+
+
+def test_one_phase_given_twice_is_entered_once_and_keeps_its_name():
+    def phase(energy, **more):
+        return Polymorph(CAESIUM_CHLORIDE, CAESIUM_CHLORIDE, energy, 0.0, 0.0, "Pm-3m", 221, 0.0, "given", 0, 0, 0, **more)
+
+    phases = []
+    assert enter(phase(-3.0), phases)
+    assert not enter(phase(-3.00001, known="CuAu (Pm-3m)"), phases)
+    assert enter(phase(-2.9, known="CuAu (high)"), phases)
+    assert [(p.energy, p.known, p.found) for p in phases] == [(-3.0, "CuAu (Pm-3m)", 2), (-2.9, "CuAu (high)", 1)]
+
+
+def test_a_teacher_does_not_read_the_phases_of_earlier_searches(searched):
+    result, _ = searched
+    hull = {"elements_from": [str(result.folder)], "known": ["x.cif"]}
+    given = settings_from_dict({"formula": "Cu-Au", "teacher": {"name": "ase:ase.calculators.emt:EMT"}, "hull": hull})
+    assert teacher_settings(given).hull.elements_from == teacher_settings(given).hull.known == []
+
+
 def test_phases_of_earlier_searches_cost_no_call(tmp_path, searched):
     result, _ = searched
     short = settings()
@@ -139,7 +175,7 @@ def test_phases_of_earlier_searches_cost_no_call(tmp_path, searched):
     second = api.search("Cu-Au", settings=short, reference=Pairs(), elements_from=[result.folder], out=tmp_path / "second")
     given = [p for p in second.polymorphs if p.origin == "given"]
     assert len(given) == len([p for p in result.polymorphs if p.check != "saddle"])
-    assert all(p.calls == 0 for p in given)
+    assert all(p.calls == 0 and p.accurate is None and p.known is None for p in given)
     with pytest.raises(BadInput, match="bond"):
         api.search("Cu-Au", settings=short, reference=Pairs(2.7), elements_from=[result.folder], out=tmp_path / "third")
     assert not (tmp_path / "third").exists()

@@ -81,7 +81,17 @@ def test_distances_of_pairs_hold_where_the_pair_is():
         SystemGenerator(parse_system("Mg-Si"), 3, GenerateSettings(min_distance={"Mg-O": 2.0}))
 
 
+def test_compositions_that_the_space_groups_exclude_are_left_out():
+    """Group 225 has sites of one, two and four atoms in its primitive cell, of which two can have one atom."""
+    generator = SystemGenerator(parse_system("Mg-Si"), 5, GenerateSettings(space_groups=(225,), workers=1))
+    made = generator.propose(60, np.random.default_rng(5))
+    assert len(made) == 60
+    formulas = {generator.system.formula(Counter(c.atoms.get_chemical_symbols())) for c in made}
+    assert {"Mg", "Si", "MgSi", "Mg2Si"} <= formulas
+    assert "Mg4Si" not in formulas
+
+
 def test_space_groups_that_fit_no_end_member():
-    # No site of group 1 to 230 with the centring of 227 holds a single atom.
-    with pytest.raises(BadInput, match="no cell of this composition"):
+    # No site of group 227 has a single atom in the primitive cell.
+    with pytest.raises(BadInput, match="no cell of this end member"):
         SystemGenerator(parse_system("Mg-Si"), 1, GenerateSettings(space_groups=(227,), workers=1))

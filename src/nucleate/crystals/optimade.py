@@ -2,54 +2,75 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from nucleate.errors import BadInput, quoted
+from nucleate.errors import BadInput, InputNote, quoted
 
 
 def is_optimade(data: Any) -> bool:
-    """Return whether parsed JSON is an answer with OPTIMADE structures."""
+    """Return whether parsed JSON is an answer with OPTIMADE entries; an answer without entries is one as well."""
     entries = data.get("data") if isinstance(data, dict) else None
-    entries = [entries] if isinstance(entries, dict) else entries
-    return isinstance(entries, list) and any(isinstance(entry, dict) and "attributes" in entry for entry in entries)
+    if isinstance(entries, dict):
+        return "attributes" in entries
+    return isinstance(entries, list) and (not entries or any(isinstance(entry, dict) and "attributes" in entry for entry in entries))
 
 
 def read_optimade(path: Path, data: dict[str, Any]) -> list[Atoms]:
-    """Return the structures of an answer.
+    """Return the structures of an answer; entries of other types are skipped. An `InputNote` says if the answer has further pages.
 
     Args:
         path: name of the file, for error messages.
         data: parsed JSON, for which `is_optimade` is true.
 
     Raises:
-        BadInput: an entry has no three-dimensional cell or no positions, or a site is disordered.
+        BadInput: there is no structure, or one of them has no three-dimensional cell or no positions, or is disordered.
     """
     entries = data["data"] if isinstance(data["data"], list) else [data["data"]]
-    return [_structure(f"{path}, entry {quoted(str(entry.get('id', number)), 40)}", entry) for number, entry in enumerate(entries)]
+    found = []
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise BadInput(f"{path}: entry {number + 1} is not an OPTIMADE entry; save the whole answer of the database")
+        if entry.get("type", "structures") == "structures":
+            found.append(_structure(f"{path}, entry {quoted(str(entry.get('id', number + 1)), 40)}", entry))
+    if not found:
+        raise BadInput(f"{path}: the OPTIMADE answer contains no structures")
+    meta, links = data.get("meta"), data.get("links")
+    if (isinstance(meta, dict) and meta.get("more_data_available") is True) or (isinstance(links, dict) and links.get("next")):
+        warnings.warn(InputNote(f"{path}: the database has further structures on the next page, which are not in this file"), stacklevel=2)
+    return found
 
 
-def _structure(where: str, entry: Any) -> Atoms:
-    attributes = entry.get("attributes") if isinstance(entry, dict) else None
+def _structure(where: str, entry: dict[str, Any]) -> Atoms:
+    """Return the structure of an entry."""
+    attributes = entry.get("attributes")
     if not isinstance(attributes, dict):
         raise BadInput(f"{where}: has no attributes; save the whole answer of the database")
     missing = [name for name in ("lattice_vectors", "cartesian_site_positions", "species_at_sites") if attributes.get(name) is None]
     if missing:
         raise BadInput(f"{where}: has no {', '.join(missing)}; ask the database for these fields (response_fields)")
-    elements = {}
-    for species in attributes.get("species") or []:
-        symbols = [symbol for symbol in species.get("chemical_symbols", []) if symbol != "vacancy"]
-        if len(species.get("chemical_symbols", [])) != 1 or len(symbols) != 1:
-            raise BadInput(f"{where}: the species '{quoted(str(species.get('name')), 20)}' is disordered; give an ordered structure")
-        elements[species.get("name")] = symbols[0]
     if attributes.get("dimension_types") not in (None, [1, 1, 1]):
         raise BadInput(f"{where}: is not periodic in three dimensions")
     try:
+        elements = dict(_element(where, species) for species in attributes.get("species") or [])
         symbols = [elements.get(name, name) for name in attributes["species_at_sites"]]
         positions = np.array(attributes["cartesian_site_positions"], dtype=float)
         return Atoms(symbols, positions=positions, cell=np.array(attributes["lattice_vectors"], dtype=float), pbc=True)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{where}: cannot be read ({quoted(str(error))})") from None
+
+
+def _element(where: str, species: dict[str, Any]) -> tuple[str, str]:
+    """Return name and element of a species."""
+    name, symbols = species["name"], list(species["chemical_symbols"])
+    if (
+        len(symbols) != 1
+        or symbols[0] in ("vacancy", "X")
+        or any(abs(float(share) - 1) > 1e-6 for share in species.get("concentration") or [])
+    ):
+        raise BadInput(f"{where}: the species '{quoted(str(name), 20)}' is disordered; give an ordered structure")
+    return name, symbols[0]

@@ -56,8 +56,12 @@ class FirstBatch:
         batch = self.own[: self.settings.search.first_batch] + [Candidate(idealised(candidate.atoms), KNOWN) for candidate in lowest]
         return self._affordable(batch, 0)
 
-    def of_the_anchors(self) -> list[Candidate]:
-        """Return candidates of the compositions of which there must be labels: for each one of the simplest, then others."""
+    def of_the_anchors(self, pending: int) -> list[Candidate]:
+        """Return candidates of the compositions of which there must be labels: for each one of the simplest, then others.
+
+        Args:
+            pending: number of structures that are chosen but not labelled yet.
+        """
         groups = self.space.groups([candidate.atoms for candidate in self.random]) or []
         chosen: list[Candidate] = []
         for formula in self.space.anchors:
@@ -66,17 +70,19 @@ class FirstBatch:
             vectors = fingerprints(structures, self.settings.species)
             places = first_candidates(structures, vectors, self.settings.hull.end_labels, 1, (self.rng(4), self.rng(5)))
             chosen += [mine[k] for k in places]
-        return self._affordable(chosen, 0)
+        return self._affordable(chosen, pending)
 
-    def far_apart(self, small: list[Candidate], count: int, pending: int) -> list[Candidate]:
+    def far_apart(self, small: list[Candidate], count: int, chosen: list[Candidate], pending: int) -> list[Candidate]:
         """Return up to `count` candidates: some of the simplest, then any others; in each part they differ as much as possible.
 
         Args:
             small: smaller cells that are training data.
             count: number of structures.
+            chosen: structures that are in the batch already.
             pending: number of structures that are chosen but not labelled yet.
         """
-        pool = self.random + small
+        taken = {id(candidate) for candidate in chosen}
+        pool = [candidate for candidate in self.random if id(candidate) not in taken] + small
         structures = [candidate.atoms for candidate in pool]
         vectors = fingerprints(structures, self.settings.species)
         rngs = self.rng(2), self.rng(3)

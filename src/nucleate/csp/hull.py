@@ -82,7 +82,12 @@ class Hull:
             fractions: (K,) composition.
         """
         planes = self._slopes @ np.asarray(fractions)[1:] + self._offsets
-        # Facets that share a vertex have the same energy there, up to rounding; any of them gives the same phases.
-        facet = self.facets[int(np.argmax(planes))]
-        shares = np.linalg.lstsq(self.fractions[facet].T, np.asarray(fractions), rcond=None)[0]
-        return [(n, float(share)) for n, share in zip(facet, shares, strict=True) if share > 1e-6]
+        # Facets that are coplanar have the same energy up to rounding; the composition lies inside one of them.
+        best = None
+        for place in np.flatnonzero(planes > planes.max() - ON_HULL):
+            facet = self.facets[int(place)]
+            shares = np.linalg.lstsq(self.fractions[facet].T, np.asarray(fractions), rcond=None)[0]
+            if best is None or shares.min() > best[1].min():
+                best = (facet, shares)
+        assert best is not None
+        return [(n, float(share)) for n, share in zip(*best, strict=True) if share > 1e-6]

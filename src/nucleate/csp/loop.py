@@ -34,7 +34,7 @@ from nucleate.csp.events import (
 )
 from nucleate.csp.first_batch import KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
-from nucleate.csp.known_phases import phases_given, read_known, relax_known
+from nucleate.csp.known_phases import enter, phases_given, read_known, relax_known
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.phases import warnings_on
 from nucleate.csp.plan import Plan
@@ -148,6 +148,7 @@ class Search:
         if saved is not None:
             self.state = saved
             self.learner.load(self._model_path(self.state.round))
+            self.space.begin([row for row in self.folder.ledger.rows() if row.round <= self.state.round], self.state)
             self._log(SearchResumed(self.state.round, self.dispatcher.calls()))
             spent, rounds = self.state.finished == SPENT, self.state.finished == out_of_rounds(self.state.round)
             raised = (spent and self.dispatcher.remaining() != 0) or (rounds and self.state.round < self.settings.search.max_rounds)
@@ -242,8 +243,8 @@ class Search:
             wanted = search.first_batch - (len(known.labels) if covers(known.labels, self.species) else 0)
             with self._timed("generate"):
                 random = wanted - len(batch)
-                batch += first.of_the_anchors()
-                batch += first.far_apart(self._generate_small(0), random, len(batch) - len(answers))
+                batch += first.of_the_anchors(len(batch) - len(answers))
+                batch += first.far_apart(self._generate_small(0), random, batch, len(batch) - len(answers))
             with self._timed("label"):
                 answers += self._label([candidate.atoms for candidate in batch[len(answers) :]], "train", 0)
             chosen = [candidate.atoms for candidate in batch]
@@ -268,19 +269,20 @@ class Search:
     def _place_known(self) -> None:
         """Enter the phases of earlier searches, and relax the known phases on the reference."""
         assert self.settings.system is not None
-        spin_polarised = None if self.reference.surrogate else bool(self.settings.reference.magnetic_moments)
-        for text in warnings_on(self.settings.system, spin_polarised):
+        moments = None if self.reference.surrogate else self.settings.reference.magnetic_moments
+        for text in warnings_on(self.settings.system, moments):
             self.progress(Note(text))
-        self.state.polymorphs += phases_given(self.settings, self.reference)
+        for polymorph in phases_given(self.settings, self.reference, self.progress):
+            enter(polymorph, self.state.polymorphs)
         phases = read_known(self.settings)
         for done, phase in enumerate(phases):
             self.progress(Step("relaxing known phases", done, len(phases)))
             result = relax_known(phase, self.dispatcher, on_reference(self.settings))
             if isinstance(result, str):
+                self.state.left_out.append(f"{phase.name}: {result}")
                 self.progress(Note(f"the known phase {phase.name} is left out: {result}"))
-                continue
-            self.state.polymorphs.append(result)
-            self._polymorph(result)
+            elif enter(result, self.state.polymorphs):
+                self._polymorph(result)
         self.space.update(self.state)
 
     def _relaxed_on_base(self, pool: list[Candidate]) -> list[Carried]:
@@ -550,7 +552,7 @@ class Search:
         state.quiet = state.quiet + 1 if same and not pending else 0
         state.top = top
         # One round is enough where the search on the reference only confirms what the teacher knew.
-        agrees = self.learner.base is not None and bool(top) and state.minima()[0].origin == KNOWN
+        agrees = self.learner.base is not None and bool(top) and self.settings.system is None and state.minima()[0].origin == KNOWN
         quiet_rounds = 1 if agrees else search.quiet_rounds
         settled = state.quiet >= quiet_rounds or round >= search.max_rounds
         if settled and search.check and self._check(round):

@@ -117,22 +117,20 @@ def _atoms_in(atoms: Atoms, formula: str) -> int:
     return len(atoms) // int(np.gcd.reduce([symbols.count(symbol) for symbol in set(symbols)]))
 
 
-def warnings_on(system: ChemicalSystem, spin_polarised: bool | None) -> list[str]:
+def warnings_on(system: ChemicalSystem, moments: dict[str, float] | None) -> list[str]:
     """Return what a user must know about the energies of a hull.
 
     Args:
         system: the chemical system.
-        spin_polarised: whether the reference is spin-polarised; None: not known.
+        moments: initial magnetic moment of each element of the reference, Bohr magnetons; None: the reference is a surrogate.
     """
     lines = []
     gases = [symbol for symbol in system.symbols if symbol in GASES and {symbol: 1} in [dict(member) for member in system.end_members]]
     if gases:
         names = " and ".join(f"{symbol}2" for symbol in gases)
         lines.append(f"the energy of {names} is that of the reference without a correction for gases; formation energies contain its error")
-    magnetic = [symbol for symbol in system.symbols if symbol in MAGNETIC]
-    if magnetic and spin_polarised is False:
-        lines.append(
-            f"the reference is not spin-polarised, but {', '.join(magnetic)} may be magnetic; set reference.magnetic_moments for formation "
-            "energies"
-        )
+    magnetic = [symbol for symbol in system.symbols if symbol in MAGNETIC and moments is not None and not moments.get(symbol)]
+    if magnetic:
+        names = " and ".join("O2" if symbol == "O" else symbol for symbol in magnetic)
+        lines.append(f"{names} may be magnetic, but starts without a moment; set reference.magnetic_moments for formation energies")
     return lines

@@ -292,6 +292,7 @@ class LoopState:
         accurate: cost of the accurate energies, see `rank_accurately`; None: not calculated.
         base: deviation of the surface of the teacher from labels, see `TeacherJudged`; None: there is no teacher.
         chance: largest probability of an unlabelled candidate of the last round to lie below the hull; 0 in a search of one formula.
+        left_out: known phases that could not be relaxed, each with the reason.
     """
 
     round: int = -1
@@ -308,6 +309,7 @@ class LoopState:
     accurate: dict[str, Any] | None = None
     base: dict[str, Any] | None = None
     chance: float = 0.0
+    left_out: list[str] = field(default_factory=list)
 
     def ranking(self) -> list[Polymorph]:
         """Return the polymorphs sorted by their height, by accurate energy where they have one; saddles come after all others."""
@@ -325,7 +327,7 @@ class LoopState:
         """Return the record as a JSON-serialisable dictionary."""
         plain = {
             k: getattr(self, k)
-            for k in ("round", "sigma_factor", "ratios", "quiet", "top", "chance", "finished", "proof", "accurate", "base")
+            for k in ("round", "sigma_factor", "ratios", "quiet", "top", "chance", "left_out", "finished", "proof", "accurate", "base")
         }
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists}
@@ -336,6 +338,7 @@ class LoopState:
         return cls(
             **{k: data[k] for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")},
             chance=data.get("chance", 0.0),
+            left_out=data.get("left_out", []),
             accurate=data.get("accurate"),
             base=data.get("base"),
             carried=[Carried.from_dict(item) for item in data["carried"]],

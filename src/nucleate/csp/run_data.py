@@ -14,9 +14,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nucleate.crystals.formula import formula_text
+from nucleate.csp.hull import Hull
 from nucleate.csp.phases import EQUAL, Phase, formula_of, phases, warnings_on
-from nucleate.csp.records import SPENT, LoopState, Polymorph, lowest_enthalpy, out_of_rounds
+from nucleate.csp.records import SPENT, LoopState, Polymorph, enthalpy_per_atom, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.saved import SavedReference
@@ -181,11 +184,15 @@ def not_resolved_text(ranks: list[int], own: int) -> str:
 
 def lower_label_text(data: dict[str, Any]) -> str:
     """Return advice if the energy of a label is below rank 1, else an empty text; `data` is the result of `show_data`."""
-    best, lowest = (p["energy"] for p in data["polymorphs"][:1]), data["lowest_label"]
-    below = 1e3 * (next(best, -math.inf) - (math.inf if lowest is None else lowest))
+    if data["hull"] is not None:
+        lowest = data["hull"]["lowest_label"]
+        below, what = (-math.inf if lowest is None else -lowest), "the hull"
+    else:
+        best, lowest = (p["energy"] for p in data["polymorphs"][:1]), data["lowest_label"]
+        below, what = 1e3 * (next(best, -math.inf) - (math.inf if lowest is None else lowest)), "rank 1"
     if below <= data["resolution"]:
         return ""
-    text = f"a structure that is not relaxed yet is {below:.0f} meV/atom below rank 1: the ranking is not final"
+    text = f"a structure that is not relaxed yet is {below:.0f} meV/atom below {what}: the ranking is not final"
     if data["status"] != "finished":
         return text
     if data["finished"] == SPENT:
@@ -315,7 +322,7 @@ def hull_data(run: RunData, ranking: list[Polymorph], places: list[Phase] | None
     on = [
         k + 1 for k, (p, phase) in enumerate(zip(ranking, places or [], strict=bool(places))) if phase.above < EQUAL and p.check != "saddle"
     ]
-    spinless = None if run.surrogate else bool(settings.reference.magnetic_moments)
+    moments = None if run.surrogate else settings.reference.magnetic_moments
     return {
         "end_members": members,
         "missing": [member for member in members if member not in have],
@@ -323,8 +330,23 @@ def hull_data(run: RunData, ranking: list[Polymorph], places: list[Phase] | None
         "phases": on,
         "chance": run.state.chance,
         "too_large": [f"{p.known}, {len(p.atoms)} atoms" for p in ranking if p.known and len(p.atoms) > settings.hull.max_atoms],
-        "warnings": warnings_on(settings.system, spinless),
+        "left_out": run.state.left_out,
+        "lowest_label": None if places is None else 1e3 * label_height(run, ranking),
+        "warnings": warnings_on(settings.system, moments),
     }
+
+
+def label_height(run: RunData, ranking: list[Polymorph]) -> float:
+    """Return the height of the label that is lowest relative to the hull of the confirmed phases, eV/atom; negative below it."""
+    system = run.settings.system
+    assert system is not None
+    sound = [polymorph for polymorph in ranking if polymorph.check != "saddle"]
+    hull = Hull(system.fractions(system.counts([p.atoms for p in sound])), [p.energy for p in sound])
+    rows = [(row.atoms, row.label) for row in run.rows if row.label is not None and row.purpose != "known" and system.contains(row.atoms)]
+    if not rows:
+        return math.inf
+    energies = np.array([enthalpy_per_atom(atoms, label, run.settings.pressure) for atoms, label in rows])
+    return float(hull.above(system.fractions(system.counts([atoms for atoms, _ in rows])), energies).min())
 
 
 def wall_seconds(state: LoopState) -> dict[str, float]:

@@ -175,6 +175,7 @@ class SavedState(_Saved):
     quiet: Count
     top: list[Finite] = Field(max_length=10_000)
     chance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    left_out: list[Text] = Field(default_factory=list, max_length=10_000)
     finished: Text | None
     proof: SavedProof | None
     accurate: SavedAccurate | None = None

@@ -140,6 +140,8 @@ def teacher_settings(settings: RunSettings) -> RunSettings:
         update={
             "reference": reference,
             "teacher": type(teacher)(),
+            # Known phases are phases of the reference.
+            "hull": settings.hull.model_copy(update={"known": [], "elements_from": []}),
             "search": search.model_copy(
                 update={
                     "first_batch": teacher.first_batch, "batch": teacher.batch, "max_rounds": teacher.max_rounds,

@@ -13,6 +13,7 @@ from scipy.special import ndtr
 from nucleate.crystals.formula import parse_formula
 from nucleate.csp.hull import Hull
 from nucleate.csp.hull_settings import HullSettings
+from nucleate.csp.known_phases import PURPOSE
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.settings import SearchSettings
@@ -32,6 +33,8 @@ NEAR = 0.1
 """Height above the hull at which the frequency of a composition among the promising candidates has fallen to 1/e, eV/atom."""
 PREFERRED = 3.0
 """Frequency of end members that are not confirmed, and of charge-neutral compositions of ionic systems, relative to other compositions."""
+FIRST_CANDIDATES = 10
+"""Smallest number of candidates of each composition of which the first batch must contain labels."""
 MOST_NEUTRAL = 3
 """Largest number of charge-neutral compositions that the first batch must contain."""
 SMALLEST_SIGMA, LARGEST_SIGMA = 0.002, 0.1
@@ -81,15 +84,20 @@ class SystemSpace:
 
     def propose(self, n: int, rng: np.random.Generator, with_seeds: bool) -> list[Candidate]:
         """Return `n` candidates, more of compositions near the hull."""
-        return self.generator.propose(n, rng, self._frequencies(), with_seeds)
+        return self.generator.propose(n, rng, self._frequencies(n), with_seeds)
 
-    def _frequencies(self) -> np.ndarray:
-        """Return the (n,) frequencies of compositions among the candidates."""
+    def _frequencies(self, n: int) -> np.ndarray:
+        """Return the relative frequencies of compositions among `n` candidates."""
         share = self.hull_settings.promising_share
         preferred = self._missing | set(self._neutral)
         weights = np.array([PREFERRED if formula in preferred else 1.0 for formula in self.generator.compositions])
         weights /= weights.sum()
-        if self._hull is None or not share:
+        if self._hull is None:
+            # The first batch takes labels of the anchors.
+            rare = [k for k, formula in enumerate(self.generator.compositions) if formula in self.anchors]
+            weights[rare] = np.maximum(weights[rare], FIRST_CANDIDATES / n)
+            return weights
+        if not share:
             return weights
         heights = np.zeros(len(weights))
         for k, formula in enumerate(self.generator.compositions):
@@ -105,7 +113,8 @@ class SystemSpace:
     def begin(self, rows: Iterable[LedgerRow], state: LoopState) -> None:
         """Forget all labels except those of `rows`, and update the levels."""
         self._labels, self._counts = {}, Counter()
-        rows = list(rows)
+        # Steps of the relaxations of known phases are not structures of the search; their end points are polymorphs.
+        rows = [row for row in rows if row.purpose != PURPOSE]
         self.add([row.atoms for row in rows], [row.answer() for row in rows])
         self.update(state)
 
@@ -190,8 +199,8 @@ class SystemSpace:
         ]
 
     def best(self, state: LoopState) -> float | None:
-        """Return zero, the height of the hull."""
-        return 0.0
+        """Return zero, the height of the hull, or None as long as an end member has no label."""
+        return None if self._hull is None else 0.0
 
     def urgent(self, leads: Sequence[Lead], state: LoopState) -> list[Lead]:
         """Return the lowest lead of each composition that may end below the hull of the confirmed phases by more than the resolution.
@@ -270,7 +279,13 @@ def make_space(settings: RunSettings) -> FormulaSpace | SystemSpace:
     """
     if settings.system is None:
         return FormulaSpace(settings)
-    for name, why in (("train_units", "whose cells have all sizes"), ("top", "whose stop rule watches the phases on the hull")):
+    ranked = "whose candidates are ranked by the expected lowering of the hull"
+    for name, why in (
+        ("train_units", "whose cells have all sizes"),
+        ("top", "whose stop rule watches the phases on the hull"),
+        ("score", ranked),
+        ("score_weight", ranked),
+    ):
         if getattr(settings.search, name) != SearchSettings.model_fields[name].get_default(call_default_factory=True):
             raise BadInput(f"search.{name} has no effect on the chemical system {settings.name}, {why}; remove it")
     return SystemSpace(settings)

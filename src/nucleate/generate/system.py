@@ -55,9 +55,11 @@ class SystemGenerator:
         self.compositions = list(self._cells)
         self.seeds = [] if seeds is None else [_fitted(system, max_atoms, *item) for item in read_seeds(seeds)]
         self._generators: dict[str, MixtureGenerator | None] = {}
-        # Settings that no cell fits are refused before a search starts.
+        self._refused = ""
+        # Settings that no cell of an end member fits are refused before a search starts.
         for formula in (system.formula(member) for member in system.end_members):
-            self._drawable(formula)
+            if not self._drawable(formula):
+                raise BadInput(f"{formula}: no cell of this end member fits the settings of [generate]: {self._refused}")
 
     def propose(self, n: int, rng: np.random.Generator, weights: np.ndarray | None = None, with_seeds: bool = False) -> list[Candidate]:
         """Return exactly `n` candidates.
@@ -82,36 +84,40 @@ class SystemGenerator:
         numbers = np.diff(marks).astype(int)
         numbers[-1] += left - numbers.sum()
         for formula, number in zip(self.compositions, numbers, strict=True):
-            cells = self._drawable(formula) if number > 0 else []
-            drawn = np.bincount(rng.integers(max(len(cells), 1), size=number), minlength=len(cells))
-            for counts, count in zip(cells, drawn, strict=True):
-                if count:
-                    generator = self._generator(counts)
-                    assert generator is not None
-                    made += generator.propose(int(count), rng)
+            made += self._of(formula, int(number), rng)
+        # Compositions that the settings do not allow leave their share to the end members.
+        ends = [self.system.formula(member) for member in self.system.end_members]
+        for k in range(n - len(made)):
+            made += self._of(ends[k % len(ends)], 1, rng)
+        return made
+
+    def _of(self, formula: str, number: int, rng: np.random.Generator) -> list[Candidate]:
+        """Return candidates of one composition, in any of its cells; none if the settings allow none of them."""
+        cells = self._drawable(formula) if number else []
+        if not cells:
+            return []
+        made: list[Candidate] = []
+        drawn = np.bincount(rng.integers(len(cells), size=number), minlength=len(cells))
+        for counts, count in zip(cells, drawn, strict=True):
+            generator = self._generator(counts)
+            if count and generator is not None:
+                made += generator.propose(int(count), rng)
         return made
 
     def _drawable(self, formula: str) -> list[dict[str, int]]:
         """Return the cells of a composition that the settings allow."""
-        cells = [counts for counts in self._cells[formula] if self._generator(counts) is not None]
-        if not cells:
-            raise BadInput(
-                f"{formula}: no cell of this composition fits the settings of [generate]; allow more space_groups or larger volumes"
-            )
-        return cells
+        return [counts for counts in self._cells[formula] if self._generator(counts) is not None]
 
     def _generator(self, counts: dict[str, int]) -> MixtureGenerator | None:
-        """Return the generator of a cell; None if the space groups of the user do not fit it."""
+        """Return the generator of a cell; None if the settings of the user do not fit it."""
         key = formula_text(counts)
         if key not in self._generators:
             own = {pair: value for pair, value in self.settings.min_distance.items() if set(pair.split("-")) <= set(counts)}
             settings = self.settings.model_copy(update={"min_distance": own})
             try:
                 self._generators[key] = make_generator(counts, settings)
-            except BadInput:
-                if settings.space_groups is None:
-                    raise
-                self._generators[key] = None
+            except BadInput as error:
+                self._generators[key], self._refused = None, str(error)
         return self._generators[key]
 
 

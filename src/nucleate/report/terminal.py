@@ -196,6 +196,7 @@ def hull_lines(data: dict[str, Any]) -> list[str]:
     lines += [
         f"too large for the search (at most {hull['max_atoms']} atoms), but on the hull diagram: {name}" for name in hull["too_large"]
     ]
+    lines += [f"known phase left out: {text}" for text in hull["left_out"]]
     return lines + hull["warnings"]
 
 
