@@ -7,9 +7,9 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition
 
 from nucleate.crystals.compositions import parse_system
-from nucleate.csp.hull import Hull
-from nucleate.csp.phases import phases, warnings_on
 from nucleate.csp.records import Polymorph
+from nucleate.csp.systems.hull import Hull
+from nucleate.csp.systems.phases import phases, warnings_on
 
 
 def cell(counts):

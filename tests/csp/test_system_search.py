@@ -12,13 +12,13 @@ from ase.io import write
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from nucleate import api
-from nucleate.csp.known_phases import enter
 from nucleate.csp.plan import prepare
 from nucleate.csp.records import Polymorph
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.csp.stages import teacher_settings
+from nucleate.csp.systems.known_phases import enter
 from nucleate.errors import BadInput, MissingDependency, NucleateError
 from tests.conftest import PairPotential, label
 

@@ -8,7 +8,7 @@ from ase import Atoms
 
 from nucleate.csp.records import Lead, LoopState, Polymorph
 from nucleate.csp.run_settings import settings_from_dict
-from nucleate.csp.system_space import SystemSpace
+from nucleate.csp.systems.space import SystemSpace
 from nucleate.reference.base import Label
 from nucleate.relax.batched import Relaxed
 

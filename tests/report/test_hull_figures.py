@@ -6,8 +6,8 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.crystals.compositions import parse_system
-from nucleate.csp.phases import phases
 from nucleate.csp.records import Polymorph
+from nucleate.csp.systems.phases import phases
 from nucleate.report.hull_figures import _triangle
 from nucleate.report.svg import draw_svg
 

@@ -34,9 +34,7 @@ from nucleate.csp.events import (
 )
 from nucleate.csp.first_batch import KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
-from nucleate.csp.known_phases import enter, phases_given, read_known, relax_known
 from nucleate.csp.leads import LeadFollower, new_leads
-from nucleate.csp.phases import warnings_on
 from nucleate.csp.plan import Plan
 from nucleate.csp.proof import on_reference, prove, worst
 from nucleate.csp.records import (
@@ -53,6 +51,8 @@ from nucleate.csp.records import (
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.select import lowest_unknown, select
 from nucleate.csp.softest_modes import SoftestModeCheck
+from nucleate.csp.systems.known_phases import enter, phases_given, read_known, relax_known
+from nucleate.csp.systems.phases import warnings_on
 from nucleate.errors import NucleateError, ReferenceFailed
 from nucleate.fingerprints.matching import idealised
 from nucleate.fingerprints.power_spectrum import fingerprints

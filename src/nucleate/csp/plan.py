@@ -10,7 +10,7 @@ from nucleate.crystals.formula import scale_formula
 from nucleate.csp.learner import Learner
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.space import FormulaSpace
-from nucleate.csp.system_space import SystemSpace, make_space
+from nucleate.csp.systems.space import SystemSpace, make_space
 from nucleate.errors import BadInput
 from nucleate.generate import MixtureGenerator, make_generator
 from nucleate.potentials.prior import pretrained_potential

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from nucleate.crystals.formula import formula_text
-from nucleate.csp.hull import Hull
-from nucleate.csp.phases import EQUAL, Phase, formula_of, phases, warnings_on
 from nucleate.csp.records import SPENT, LoopState, Polymorph, enthalpy_per_atom, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.saved import SavedReference
+from nucleate.csp.systems.hull import Hull
+from nucleate.csp.systems.phases import EQUAL, Phase, formula_of, phases, warnings_on
 from nucleate.errors import RunFolderError
 from nucleate.fingerprints.matching import standard_cell
 from nucleate.persist.json_data import SCHEMA, finite

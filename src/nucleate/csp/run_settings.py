@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.crystals.compositions import ChemicalSystem, is_system, parse_system
 from nucleate.crystals.formula import formula_text, parse_formula
-from nucleate.csp.hull_settings import HullSettings
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.csp.settings import SearchSettings
+from nucleate.csp.systems.settings import HullSettings
 from nucleate.csp.teacher_settings import TeacherSettings, check_teacher
 from nucleate.errors import BadInput
 from nucleate.generate.settings import GenerateSettings

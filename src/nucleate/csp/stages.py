@@ -18,7 +18,6 @@ from pathlib import Path
 
 from nucleate.csp.events import TeacherBegins, TeacherDone
 from nucleate.csp.known import Known
-from nucleate.csp.known_phases import phases_given, read_known
 from nucleate.csp.labels_from import labels_known
 from nucleate.csp.learner import Learner
 from nucleate.csp.loop import Search
@@ -27,6 +26,7 @@ from nucleate.csp.records import LoopState, Polymorph
 from nucleate.csp.run_data import wall_seconds
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.systems.known_phases import phases_given, read_known
 from nucleate.errors import BadInput
 from nucleate.persist.toml import to_toml
 from nucleate.potentials.base import check_species

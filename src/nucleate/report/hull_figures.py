@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 
-from nucleate.csp.hull import Hull
-from nucleate.csp.phases import EQUAL, Phase, phases
 from nucleate.csp.records import enthalpy_per_atom
 from nucleate.csp.run_data import RunData
+from nucleate.csp.systems.hull import Hull
+from nucleate.csp.systems.phases import EQUAL, Phase, phases
 from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg, words
 
 FRAME = 0.2

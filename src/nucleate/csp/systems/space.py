@@ -11,13 +11,13 @@ from ase.data import chemical_symbols
 from scipy.special import ndtr
 
 from nucleate.crystals.formula import parse_formula
-from nucleate.csp.hull import Hull
-from nucleate.csp.hull_settings import HullSettings
-from nucleate.csp.known_phases import PURPOSE
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.settings import SearchSettings
 from nucleate.csp.space import FormulaSpace
+from nucleate.csp.systems.hull import Hull
+from nucleate.csp.systems.known_phases import PURPOSE
+from nucleate.csp.systems.settings import HullSettings
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
 from nucleate.generate.packing import oxidation_states

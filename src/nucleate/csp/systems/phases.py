@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.crystals.compositions import ChemicalSystem
-from nucleate.csp.hull import Hull
 from nucleate.csp.records import Polymorph
+from nucleate.csp.systems.hull import Hull
 
 EQUAL = 1e-7
 """Height up to which a phase is on the hull, eV/atom."""

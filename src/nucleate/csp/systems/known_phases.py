@@ -10,10 +10,10 @@ from ase import Atoms
 
 from nucleate.csp.labels_from import refuse_other_settings
 from nucleate.csp.leads import DUPLICATE_ENERGY
-from nucleate.csp.phases import formula_of
 from nucleate.csp.records import Polymorph, enthalpy_per_atom, residuals
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.systems.phases import formula_of
 from nucleate.errors import BadInput, BudgetExhausted, ReferenceFailed
 from nucleate.fingerprints.matching import same_crystal, space_group
 from nucleate.generate.seeds import read_seeds, searchable
