@@ -84,9 +84,9 @@ def _with_one_cutoff(settings: RunSettings) -> RunSettings:
     system, reference = settings.system, settings.reference
     if system is None or reference.engine != "gpaw" or reference.cutoff is not None:
         return settings
-    from nucleate.reference.gpaw import HARD, PRESETS
+    from nucleate.reference.gpaw import PRESETS, SOFT
 
-    if not HARD & set(system.symbols):
+    if set(system.symbols) <= SOFT:
         return settings
     cutoff = PRESETS[reference.preset]["hard"]
     return settings.model_copy(update={"reference": reference.model_copy(update={"cutoff": cutoff})})
