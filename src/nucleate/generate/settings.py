@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -59,6 +59,14 @@ class GenerateSettings(BaseModel):
     space_groups: tuple[SpaceGroup, ...] | None = Field(
         default=None,
         description="International numbers of the space groups to draw from; unset: all that fit the formula, except P1.",
+    )
+    space_group_weights: Literal["nature", "uniform"] = Field(
+        default="nature",
+        description="Frequencies of the space groups of molecular crystals: nature, as among known organic crystals, or uniform.",
+    )
+    conformers: Literal["rigid", "flexible"] = Field(
+        default="rigid",
+        description="Conformers of molecules: rigid, the given or relaxed one, or flexible, with random torsions about single bonds.",
     )
     try_seconds: float = Field(default=5.0, gt=0.0, le=600.0, description="Time limit for generating one candidate, s.")
     workers: int | None = Field(

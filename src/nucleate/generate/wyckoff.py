@@ -56,11 +56,21 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class GroupSites:
-    """A space group and its sites that are small enough for the composition."""
+    """A space group and its sites that are small enough for the composition.
+
+    Attributes:
+        number: international number.
+        symbol: Hermann-Mauguin symbol.
+        sites: Wyckoff positions.
+        rotations, translations: (g, 3, 3) matrices W and (g, 3) vectors t of the operations x -> W x + t in fractional coordinates of the
+            primitive cell, without the lattice translations.
+    """
 
     number: int
     symbol: str
     sites: tuple[Site, ...]
+    rotations: np.ndarray
+    translations: np.ndarray
 
     @property
     def centring(self) -> str:
@@ -105,9 +115,10 @@ def _read_group(group, largest: int) -> GroupSites:
     to_primitive = np.linalg.inv(primitive).T
     copies = round(1.0 / np.linalg.det(primitive))
     sites = []
+    general = None
     for position in group.Wyckoff_positions:
         size = position.multiplicity // copies
-        if size > largest:
+        if size > largest and general is not None:
             continue
         matrices = np.array([op.affine_matrix for op in position.ops])
         rotations = to_primitive @ matrices[:, :3, :3]
@@ -119,6 +130,11 @@ def _read_group(group, largest: int) -> GroupSites:
         if len(first) != size:
             raise AssertionError(f"space group {group.number}, site {position.letter}: {len(first)} atoms, not {size}")
         first.sort()
+        if general is None:
+            # The general position comes first. From fractional coordinates of the conventional cell to those of the primitive one.
+            general = np.round(rotations[first] @ primitive.T, 8), translations[first]
+        if size > largest:
+            continue
         position.get_site_symmetry()
         sites.append(
             Site(
@@ -130,7 +146,8 @@ def _read_group(group, largest: int) -> GroupSites:
                 translations[first],
             )
         )
-    return GroupSites(group.number, group.symbol, tuple(reversed(sites)))
+    assert general is not None
+    return GroupSites(group.number, group.symbol, tuple(reversed(sites)), *general)
 
 
 @dataclass(eq=False)
@@ -224,7 +241,7 @@ class SiteFilling:
             for species in rng.permutation(len(self.counts)):
                 used = {site for _, site in taken if not self.group.sites[site].freedom}
                 free = [i for i in range(len(self.group.sites)) if i not in used]
-                rest = GroupSites(self.group.number, self.group.symbol, tuple(self.group.sites[i] for i in free))
+                rest = replace(self.group, sites=tuple(self.group.sites[i] for i in free))
                 own = SiteFilling(rest, (self.counts[species],)).draw(rng)
                 if own is None:
                     break

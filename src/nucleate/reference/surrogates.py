@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed, quoted
+from nucleate.molecules.topology import Topology, crystal_bonds, gathered, part_numbers, unwrapped
 from nucleate.pretrained import PRETRAINED, check_elements, check_installed, check_name
 from nucleate.reference.base import Label, Reference
 from nucleate.reference.settings import ReferenceSettings
@@ -71,6 +72,33 @@ def _load_sevennet(**loader: Any) -> Evaluate:
     return evaluate
 
 
+def _load_gfnff(**loader: Any) -> Evaluate:
+    """Return the force field GFN-FF with fixed molecules.
+
+    The molecules are those of `atoms.info["topology"]` where the order of the atoms fits, or else those that bonds connect. Without numbers
+    of the molecules the force field would connect those of crowded crystals. The molecules are given in one piece and near one another: the
+    energies of the package depend on the images (by up to 0.2 eV for a molecule of glycine one cell away), and it may end the process for
+    molecules that the cell cuts.
+    """
+    from gfnff import GFNFF
+
+    def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+        topology = atoms.info.get("topology")
+        fragments = None if topology is None else topology.fragments(atoms.numbers)
+        bonds = crystal_bonds(atoms).pairs if fragments is None else topology.bonds(atoms.numbers)
+        if fragments is None:
+            fragments = part_numbers(len(atoms), bonds)
+        # The package takes the sign of the volume for that of the stress; minus the lattice vectors are vectors of the same lattice.
+        cell = atoms.cell.array * np.sign(np.linalg.det(atoms.cell.array))
+        positions = gathered(unwrapped(atoms, fragments, bonds), fragments, cell)
+        whole = Atoms(numbers=atoms.numbers, positions=positions, cell=cell, pbc=True)
+        # The parameters follow from the structure, so each structure has its own calculator. The library counts molecules from one.
+        whole.calc = GFNFF(**loader, fragments=fragments + 1)
+        return float(whole.get_potential_energy()), whole.get_forces(), whole.get_stress()
+
+    return evaluate
+
+
 @lru_cache(maxsize=4)
 def mace_calculator(file: str) -> Any:
     """Return an ASE calculator of a MACE model.
@@ -111,7 +139,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-_LOADERS: dict[str, Callable[..., Evaluate]] = {"chgnet": _load_chgnet, "sevenn": _load_sevennet}
+_LOADERS: dict[str, Callable[..., Evaluate]] = {"chgnet": _load_chgnet, "sevenn": _load_sevennet, "gfnff": _load_gfnff}
 
 
 @lru_cache(maxsize=8)
@@ -124,11 +152,12 @@ def _load(name: str) -> Evaluate:
         return _LOADERS[known.package](**known.loader)
 
 
-def pretrained_reference(name: str) -> Reference:
+def pretrained_reference(name: str, topology: Topology | None = None) -> Reference:
     """Return a pretrained potential with the interface of a reference; it is loaded at its first evaluation.
 
     Args:
         name: name of a pretrained potential, `mace:FILE`, or `ase:MODULE:CLASS` for an ASE calculator without arguments.
+        topology: molecules of which crystals are built, for force fields.
 
     Raises:
         BadInput: the name is unknown, the model file does not exist, or the calculator cannot be used.
@@ -136,7 +165,7 @@ def pretrained_reference(name: str) -> Reference:
     """
     name = check_name(name, calculators=True)
     if not name.startswith("ase:"):
-        return SurrogateReference(name)
+        return SurrogateReference(name, topology)
     from nucleate.reference.engines import AseReference
 
     try:
@@ -150,6 +179,7 @@ class SurrogateReference:
 
     Args:
         name: a name of `nucleate.pretrained`, or `mace:FILE`.
+        topology: molecules of which crystals are built, for force fields; None: they are found by the distances of the atoms.
 
     Raises:
         BadInput: the name is unknown, or the MACE file does not exist.
@@ -158,9 +188,10 @@ class SurrogateReference:
 
     surrogate = True
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, topology: Topology | None = None):
         self.name = check_name(name)
         check_installed(self.name)
+        self.topology = topology
         self._version = version(PRETRAINED[self.name].package if self.name in PRETRAINED else "mace-torch")
 
     def settings(self) -> dict[str, Any]:
@@ -169,6 +200,13 @@ class SurrogateReference:
 
     def k_points(self, atoms: Atoms) -> None:
         """Return None, since a potential has no k-points."""
+
+    def _with_molecules(self, atoms: Atoms) -> Atoms:
+        if self.topology is None:
+            return atoms
+        known: Atoms = atoms.copy()
+        known.info["topology"] = self.topology
+        return known
 
     def label(self, atoms: Atoms) -> Label:
         """Evaluate the potential.
@@ -181,7 +219,7 @@ class SurrogateReference:
             check_elements(self.name, atoms.numbers)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                energy, forces, stress = _load(self.name)(atoms)
+                energy, forces, stress = _load(self.name)(self._with_molecules(atoms))
             if stress.shape == (3, 3):
                 stress = full_3x3_to_voigt_6_stress(stress)
             label = Label(energy, forces, stress, core_seconds=time.process_time() - started)

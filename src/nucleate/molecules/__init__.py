@@ -1,0 +1,1 @@
+"""Molecules: bonds, symmetry, and molecules inside crystals."""

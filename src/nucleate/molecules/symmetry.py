@@ -1,0 +1,263 @@
+"""Point groups of molecules, and orientations in which a molecule has the symmetry of a crystal site."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from nucleate.molecules.molecule import Molecule
+
+TOLERANCE = 0.25
+"""Largest displacement of an atom by a symmetry operation of a molecule, Å; molecules are made exactly symmetric where they are placed."""
+MOST_FRAMES = 20_000
+"""Largest number of pairs of atoms that are tried as images of the reference pair."""
+
+
+def mapping(numbers: np.ndarray, positions: np.ndarray, image: np.ndarray) -> np.ndarray | None:
+    """Return for each atom of `image` the atom of the molecule at its place; None if there is none within the tolerance.
+
+    Args:
+        numbers: (n,) atomic numbers.
+        positions, image: (n, 3) positions, Å.
+    """
+    distances = np.linalg.norm(image[:, None] - positions[None], axis=2)
+    distances = np.where(numbers[:, None] == numbers[None], distances, 1e3)
+    rows, columns = linear_sum_assignment(distances**2)
+    if distances[rows, columns].max() > TOLERANCE:
+        return None
+    return np.asarray(columns)
+
+
+def point_group(molecule: Molecule) -> np.ndarray:
+    """Return the (g, 3, 3) orthogonal matrices that map a molecule onto itself; those of a linear molecule are not complete.
+
+    The images of two atoms, chosen so that few others are equivalent, determine a proper operation and one times a reflection.
+    """
+    positions, numbers = molecule.positions, molecule.numbers
+    identity = np.eye(3)[None]
+    if len(molecule) == 1 or molecule.linear:
+        ops = [np.eye(3)]
+        if mapping(numbers, positions, -positions) is not None:
+            ops.append(-np.eye(3))
+        return np.array(ops)
+    radii = np.linalg.norm(positions, axis=1)
+    planar = np.linalg.svd(positions, compute_uv=False)[2] < TOLERANCE
+    # Two atoms that span a plane with the centroid, with the fewest candidates for their images.
+    count = np.array([((numbers == numbers[i]) & (abs(radii - radii[i]) < TOLERANCE)).sum() for i in range(len(molecule))])
+    best: tuple[float, int, int] | None = None
+    for i in range(len(molecule)):
+        for j in range(len(molecule)):
+            area = np.linalg.norm(np.cross(positions[i], positions[j]))
+            if i != j and area > 0.3:
+                cost = float(count[i] * count[j]) - 1e-3 * area
+                if best is None or cost < best[0]:
+                    best = (cost, i, j)
+    if best is None or best[0] > MOST_FRAMES:
+        return identity
+    _, i, j = best
+    frame = _frame(positions[i], positions[j])
+    ops = []
+    alike = [[k for k in range(len(molecule)) if numbers[k] == numbers[m] and abs(radii[k] - radii[m]) < TOLERANCE] for m in (i, j)]
+    for a in alike[0]:
+        for b in alike[1]:
+            if a == b or abs(np.linalg.norm(positions[a] - positions[b]) - np.linalg.norm(positions[i] - positions[j])) > 2 * TOLERANCE:
+                continue
+            if np.linalg.norm(np.cross(positions[a], positions[b])) < 0.1:
+                continue
+            for mirror in (1.0, -1.0):
+                op = _frame(positions[a], positions[b]) @ np.diag([1.0, 1.0, mirror]) @ frame.T
+                found = mapping(numbers, positions, positions @ op.T)
+                if found is not None:
+                    exact = _fitted(positions, positions[found], np.linalg.det(op), planar)
+                    if mapping(numbers, positions, positions @ exact.T) is not None:
+                        ops.append(exact)
+    return np.array(_distinct(ops)) if ops else identity
+
+
+def _frame(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Return an orthonormal frame as columns, whose first axis is u and whose plane contains v."""
+    e1 = u / np.linalg.norm(u)
+    e3 = np.cross(u, v)
+    e3 = e3 / np.linalg.norm(e3)
+    return np.stack([e1, np.cross(e3, e1), e3], axis=1)
+
+
+def _fitted(start: np.ndarray, end: np.ndarray, determinant: float, planar: bool) -> np.ndarray:
+    """Return the orthogonal matrix of a given determinant that maps `start` onto `end` best (W. Kabsch, doi 10.1107/S0567739476001873)."""
+    u, _, vt = np.linalg.svd(start.T @ end)
+    sign = np.sign(determinant) * np.sign(np.linalg.det(u @ vt))
+    return np.asarray((u @ np.diag([1.0, 1.0, sign]) @ vt).T)
+
+
+def _distinct(ops: list[np.ndarray]) -> list[np.ndarray]:
+    kept: list[np.ndarray] = []
+    for op in ops:
+        if all(np.abs(op - other).max() > 0.1 for other in kept):
+            kept.append(op)
+    return kept
+
+
+def axis_of(op: np.ndarray) -> np.ndarray | None:
+    """Return the unit vector of the axis of an orthogonal matrix (the normal of a mirror plane); None for 1 and -1."""
+    proper = op * np.sign(np.linalg.det(op))
+    if np.allclose(proper, np.eye(3), atol=1e-3):
+        return None
+    values, vectors = np.linalg.eig(proper)
+    axis = np.real(vectors[:, int(np.argmin(abs(values - 1.0)))])
+    return np.asarray(axis / np.linalg.norm(axis))
+
+
+def kind_of(op: np.ndarray) -> tuple[int, int]:
+    """Return determinant and rounded angle (degrees) of an orthogonal matrix, which are those of its conjugates."""
+    sign = round(float(np.linalg.det(op)))
+    cosine = np.clip((np.trace(op * sign) - 1) / 2, -1.0, 1.0)
+    return sign, round(float(np.degrees(np.arccos(cosine))) / 10)
+
+
+def random_rotation(rng: np.random.Generator) -> np.ndarray:
+    """Return a random proper rotation, uniform over all orientations (K. Shoemake, Graphics Gems III, 124 (1992))."""
+    q = rng.normal(size=4)
+    w, x, y, z = q / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def turned(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Return the rotation by an angle (radians) about a unit vector."""
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
+
+
+def rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return a proper rotation that maps one unit vector onto another."""
+    axis = np.cross(start, end)
+    length, cosine = float(np.linalg.norm(axis)), float(start @ end)
+    if length < 1e-9:
+        if cosine > 0:
+            return np.eye(3)
+        other = np.eye(3)[int(np.argmin(abs(start)))]
+        axis = np.cross(start, other)
+        return turned(axis / np.linalg.norm(axis), np.pi)
+    return turned(axis / length, float(np.arctan2(length, cosine)))
+
+
+class SiteOrientations:
+    """Orientations of a molecule that have the symmetry of a site.
+
+    Args:
+        molecule: the molecule.
+        group: its point group, from `point_group`.
+        site: (s, 3, 3) Cartesian matrices of the site symmetry, the identity included.
+    """
+
+    def __init__(self, molecule: Molecule, group: np.ndarray, site: np.ndarray):
+        self.molecule, self.site = molecule, site
+        self.others = [op for op in site if not np.allclose(op, np.eye(3), atol=1e-4)]
+        self.axes = [(op, axis_of(op)) for op in self.others]
+        self.linear = len(molecule) > 1 and molecule.linear
+        if self.linear:
+            self.starts: list[tuple[np.ndarray, np.ndarray | None]] = self._linear()
+        else:
+            self.starts = self._nonlinear(group)
+
+    @property
+    def possible(self) -> bool:
+        """Whether the molecule fits the site."""
+        return len(self.starts) > 0
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a random orientation as a (3, 3) matrix that is applied to the positions of the molecule as columns."""
+        start, axis = self.starts[int(rng.integers(len(self.starts)))]
+        if np.isnan(start).any():
+            return random_rotation(rng)
+        if axis is None:
+            return start
+        return turned(axis, rng.uniform(0, 2 * np.pi)) @ start
+
+    def _nonlinear(self, group: np.ndarray) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Return rotations, each with the axis about which the molecule may be turned; NaN: any orientation."""
+        free = (np.full((3, 3), np.nan), None)
+        with_axes = [(op, axis) for op, axis in self.axes if axis is not None]
+        if any(axis is None for _, axis in self.axes) and not any(np.allclose(op, -np.eye(3), atol=0.05) for op in group):
+            return []
+        if len(self.molecule) == 1 or not with_axes:
+            return [free]
+        # The site symmetry must be a subgroup of the point group: two of its axes are aligned, and all operations are checked.
+        first, u = with_axes[0]
+        rest = [(op, axis) for op, axis in with_axes if abs(axis @ u) < 0.99]
+        starts: list[tuple[np.ndarray, np.ndarray | None]] = []
+        axes = [(op, axis_of(op)) for op in group]
+        for p, a in axes:
+            if a is None or kind_of(p) != kind_of(first):
+                continue
+            for sign in (1.0, -1.0):
+                onto = rotation_between(sign * a, u)
+                if not rest:
+                    if self._holds(onto):
+                        starts.append((onto, u))
+                    continue
+                second, v = rest[0]
+                for q, b in axes:
+                    if b is None or kind_of(q) != kind_of(second):
+                        continue
+                    for other in (1.0, -1.0):
+                        c = onto @ (other * b)
+                        flat_c, flat_v = c - (c @ u) * u, v - (v @ u) * u
+                        if abs(c @ u - v @ u) > 0.1 or np.linalg.norm(flat_c) < 0.1:
+                            continue
+                        angle = np.arctan2(np.cross(flat_c, flat_v) @ u, flat_c @ flat_v)
+                        rotation = turned(u, float(angle)) @ onto
+                        if self._holds(rotation) and all(np.abs(rotation - known).max() > 0.05 for known, _ in starts):
+                            starts.append((rotation, None))
+        return starts
+
+    def _linear(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Return rotations of a linear molecule: along an axis of the site, or perpendicular to one."""
+        line = self.molecule.positions[int(np.argmax(np.linalg.norm(self.molecule.positions, axis=1)))]
+        line = line / np.linalg.norm(line)
+        axes = [axis for _, axis in self.axes if axis is not None]
+        if not axes:
+            held = self._holds(np.eye(3))
+            return [(np.full((3, 3), np.nan), None)] if held else []
+        starts: list[tuple[np.ndarray, np.ndarray | None]] = []
+        directions = [*axes, *(np.cross(a, b) for k, a in enumerate(axes) for b in axes[:k])]
+        # Sums and differences of axes are the other directions that a group of several axes can keep.
+        directions += [a + sign * b for k, a in enumerate(axes) for b in axes[:k] for sign in (1.0, -1.0)]
+        for direction in directions:
+            length = np.linalg.norm(direction)
+            if length > 0.1:
+                rotation = rotation_between(line, direction / length)
+                if self._holds(rotation) and all(np.abs(rotation - known).max() > 0.05 for known, _ in starts):
+                    starts.append((rotation, None))
+        for axis in axes:
+            across = np.cross(axis, np.eye(3)[int(np.argmin(abs(axis)))])
+            # Two directions in general position: if both hold, every direction perpendicular to the axis does.
+            some = [turned(axis, angle) @ rotation_between(line, across / np.linalg.norm(across)) for angle in (0.37, 1.21)]
+            if all(self._holds(rotation) for rotation in some):
+                starts.append((some[0], axis))
+        return starts
+
+    def _holds(self, rotation: np.ndarray) -> bool:
+        """Return whether the turned molecule has all operations of the site."""
+        positions = self.molecule.positions @ rotation.T
+        return all(mapping(self.molecule.numbers, positions, positions @ op.T) is not None for op in self.others)
+
+    def symmetrised(self, rotation: np.ndarray) -> np.ndarray:
+        """Return the (n, 3) positions of the turned molecule, averaged over the operations of the site."""
+        positions = self.molecule.positions @ rotation.T
+        total = np.zeros_like(positions)
+        for op in self.site:
+            image = positions @ op.T
+            found = mapping(self.molecule.numbers, positions, image)
+            assert found is not None
+            # Atom k of the image lies at the place of atom found[k].
+            total[found] += image
+        return np.asarray(total / len(self.site))
