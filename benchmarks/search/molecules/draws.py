@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -35,6 +36,7 @@ from nucleate.molecules.reading import read_molecule
 from nucleate.molecules.topology import Topology
 from nucleate.processes.workers import become_worker
 
+warnings.filterwarnings("ignore", message="logm result may be inaccurate")
 SAME_ENERGY = 0.001
 SAME = 0.05
 STEPS = 400
@@ -100,9 +102,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(options.workers, get_context("spawn"), become_worker, (os.getpid(),)) as pool:
-        for target in TARGETS:
-            if target.name in options.targets:
-                summary(target, options, pool)
+        for name in options.targets:
+            summary(next(target for target in TARGETS if target.name == name), options, pool)
 
 
 def summary(target: Target, options: argparse.Namespace, pool: ProcessPoolExecutor) -> None:
