@@ -17,8 +17,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from nucleate.crystals.compositions import between
+from nucleate.crystals.formula import formula_text
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
+from nucleate.csp.molecular.settings import MolecularSettings, entry_of, with_geometries
 from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
 from nucleate.csp.result_files import write_structures, write_table
@@ -27,7 +31,8 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
-from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml
+from nucleate.molecules.reading import read_molecule
+from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml, validated
 from nucleate.potentials.prior import resolved_prior
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
@@ -97,6 +102,10 @@ def resolve_settings(
             if not isinstance(place, dict):
                 raise BadInput(f"{source}: {section} must be a table, as in [{section}]")
         place[key] = value
+    molecules = data.get("molecules")
+    if isinstance(molecules, dict) and molecules.get("molecule"):
+        molecules["molecule"] = with_geometries(molecules["molecule"], source)
+        data.setdefault("formula", formula_text(validated(MolecularSettings, molecules, f"{source}: molecules").atoms))
     if "formula" not in data:
         raise BadInput("no formula is given; give one such as Si8, or settings with a formula")
     # Paths are checked first, because the operating system does not accept null bytes.
@@ -120,6 +129,19 @@ def resolve_settings(
     if isinstance(data.get("model"), dict) and isinstance(data["model"].get("prior"), str):
         data["model"]["prior"] = resolved_prior(data["model"]["prior"])
     return settings_from_dict(data, source)
+
+
+def _molecules(sources: Sequence[AnyPath | Atoms], ratio: Sequence[int] | None) -> list[dict[str, Any]] | None:
+    """Return the settings of molecules; None if none are given."""
+    if ratio is not None and len(ratio) != len(sources):
+        raise BadInput(f"the ratio {':'.join(map(str, ratio))} has {len(ratio)} numbers for {len(sources)} molecules; give one for each")
+    if not sources:
+        return None
+    counts = ratio if ratio is not None else [1] * len(sources)
+    return [
+        entry_of(read_molecule(source if isinstance(source, Atoms) else os.fspath(source)), int(count))
+        for source, count in zip(sources, counts, strict=True)
+    ]
 
 
 def _resolved_path(text: str, name: str) -> str:
@@ -155,6 +177,10 @@ def search(
     reactants: Sequence[str] = (),
     known: Sequence[AnyPath] = (),
     elements_from: Sequence[AnyPath] = (),
+    molecules: Sequence[AnyPath | Atoms] = (),
+    ratio: Sequence[int] | None = None,
+    units: int | None = None,
+    space_group_weights: str | None = None,
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: Executor | None = None,
@@ -184,6 +210,10 @@ def search(
         reactants: Compounds between which compositions are searched, instead of a system as `formula`.
         known: Files of known phases, which are relaxed on the reference and compete on the hull.
         elements_from: Run folders of earlier searches with the same reference, whose phases enter the hull without further calls.
+        molecules: Molecules of a molecular crystal instead of a formula: files, SMILES or ASE atoms.
+        ratio: Number of each of them in a formula unit; None: one of each.
+        units: Number of formula units in the primitive cell of a molecular crystal.
+        space_group_weights: `nature` or `uniform`, the frequencies of space groups among the candidates of molecular crystals.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.
         executor: Any `concurrent.futures.Executor`, on which reference calculations run instead of local processes.
@@ -198,6 +228,8 @@ def search(
         KeyboardInterrupt: The search was interrupted; the files of the results so far are written.
     """
     engine = reference if isinstance(reference, str) else None
+    if molecules and formula is not None:
+        raise BadInput(f"both a formula ({quoted(formula, 60)}) and molecules are given; leave the formula out")
     resolved = resolve_settings(
         between(reactants, formula) if reactants else formula,
         settings,
@@ -207,6 +239,9 @@ def search(
         reference__engine=engine,
         reference__preset=preset,
         reference__workers=workers,
+        molecules__molecule=_molecules(molecules, ratio),
+        molecules__units=units,
+        generate__space_group_weights=space_group_weights,
         pressure=pressure,
         search__budget=budget,
         search__top=top,

@@ -1,60 +1,91 @@
-"""Molecular convolution with 320 weights on distorted molecules, in four stages, beside a2a and painn on the same data.
+"""Searches of glycine on the force field mcGFN-FF, with the space groups of nature against uniform ones.
 
-    OMP_NUM_THREADS=1 python benchmarks/data/molecules.py --elements H C N O --out runs/molecules-hcno.extxyz
-    OMP_NUM_THREADS=1 python benchmarks/search/molecules/run.py
+    OMP_NUM_THREADS=1 python benchmarks/search/molecules/run.py --units 2 --seeds 10
 
-Labels are GFN2-xTB's, a semi-empirical stand-in. A tenth of the molecules is held back with all its distortions: errors are those on
-molecules never seen. Settings: molecules.toml beside this file. Every finished training is kept in --out.
+The molecule is the zwitterion from its SMILES. A hit is the confirmation of a polymorph within 1 meV/atom of the lowest one that any of the
+searches with this number of molecules has confirmed. Finished searches are kept in --out; those that were stopped are resumed.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from os import getpid
 from pathlib import Path
-from typing import Any
 
-from nucleate.persist.toml import read_settings
-from nucleate.training.folder import read_events
-from nucleate.training.run import fit
+from targets import GLYCINE
 
-HEAD = """| model | weights | seed | after step | energy RMSE, meV/atom (training) | force RMSE, eV/Å (training) | CPU-s |
-|---|---|---|---|---|---|---|"""
+from nucleate import api
+from nucleate.csp.run_data import read_run
+from nucleate.processes.workers import become_worker
+
+SAME = 0.001
+FIRST_SEED = 200
 
 
-def train(data: Path, out: Path, settings: dict[str, Any]) -> tuple[list[dict[str, Any]], float]:
-    """Events and CPU-seconds of a training; a finished one is not repeated."""
-    fit(data, out, settings)
-    events = read_events(out)
-    return events, next(event["cpu_seconds"] for event in events if event["event"] == "finished")
+def search(units: int, weights: str, seed: int, out: Path, budget: int, pool: int) -> Path:
+    """Run one search, or what is left of it; return its folder."""
+    folder = out / f"Z{units}-{weights}-{seed}"
+    settings = {"search": {"pool": pool, "budget": budget, "proof": False}, "relax": {"workers": 1}, "generate": {"workers": 1}}
+    api.search(
+        molecules=[GLYCINE], units=units, reference="gfnff", space_group_weights=weights, seed=seed, settings=settings, out=folder,
+    )  # fmt: skip
+    return folder
 
 
 def main() -> None:
+    """Run all searches and print the calls until the lowest form."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("runs/molecules-hcno.extxyz"))
-    parser.add_argument("--models", nargs="+", help="tables of the settings file; all if left out")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--settings", type=Path, default=Path(__file__).with_name("settings.toml"))
-    parser.add_argument("--out", type=Path, default=Path("runs/molecules"))
-    a = parser.parse_args()
-    settings = read_settings(a.settings)
-    print(HEAD)
-    for name in a.models or [name for name in settings if name != "common"]:
-        for seed in range(a.seeds):
-            own = {**settings["common"], **settings[name], "seed": seed}
-            digest = hashlib.sha256(str(sorted(own.items())).encode()).hexdigest()[:8]
-            events, spent = train(a.data, a.out / f"{name}-{seed}-{digest}", own)
-            start = next(event for event in events if event["event"] == "start")
-            found = [event for event in events if event["event"] == "evaluation"]
-            ends = [sum(stage["steps"] for stage in own["stages"][: k + 1]) for k in range(len(own["stages"]))] if "stages" in own else []
-            for event in found:
-                if event["step"] in (0, *ends, found[-1]["step"]):
-                    said = [event[part] for part in ("validation", "training")]
-                    energy = "{:.0f} ({:.0f})".format(*(1e3 * errors["energy_rmse"] for errors in said))
-                    force = "{:.2f} ({:.2f})".format(*(errors["force_rmse"] for errors in said))
-                    weights = start["parameters"] // start["members"]
-                    cells = (name, weights, seed, event["step"], energy, force, f"{spent:.0f}" if event is found[-1] else "")
-                    print("|", " | ".join(str(cell) for cell in cells), "|", flush=True)
+    parser.add_argument("--units", type=int, nargs="*", default=[2])
+    parser.add_argument("--weights", nargs="*", default=["nature", "uniform"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=300)
+    parser.add_argument("--pool", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/glycine"))
+    parser.add_argument("--result", type=Path, default=Path(__file__).parent / "result.json")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    tasks = [(units, weights, FIRST_SEED + k) for units in options.units for k in range(options.seeds) for weights in options.weights]
+    with ProcessPoolExecutor(options.workers, get_context("spawn"), become_worker, (getpid(),)) as pool:
+        futures = [pool.submit(search, *task, options.out, options.budget, options.pool) for task in tasks]
+        for task, future in zip(tasks, futures, strict=True):
+            print(*task, row_text(future.result()), flush=True)
+    rows = [row(*task, options.out / f"Z{task[0]}-{task[1]}-{task[2]}") for task in tasks]
+    options.result.write_text(json.dumps({"budget": options.budget, "pool": options.pool, "rows": rows}, indent=1) + "\n")
+    for units in options.units:
+        mine = [row for row in rows if row["units"] == units]
+        lowest = min(energy for row in mine for energy, *_ in row["confirmed"])
+        for weights in options.weights:
+            hits = [first_hit(row, lowest) for row in mine if row["weights"] == weights]
+            print(f"Z = {units}, {weights}: calls to {lowest:.4f} eV/atom: {hits}")
+
+
+def row(units: int, weights: str, seed: int, folder: Path) -> dict:
+    """Return the confirmed polymorphs of a search: energy (eV/atom), space group and calls at the confirmation."""
+    run = read_run(folder)
+    return {
+        "units": units, "weights": weights, "seed": seed, "calls": run.calls, "finished": run.state.finished,
+        "molecule_calls": sum(1 for item in run.rows if item.purpose == "molecule"),
+        "seconds": round(sum(sum(record.seconds.values()) for record in run.state.records), 1),
+        "confirmed": [[round(p.energy, 6), p.number, p.calls, p.check] for p in sorted(run.state.polymorphs, key=lambda p: p.calls)],
+    }  # fmt: skip
+
+
+def first_hit(row: dict, lowest: float) -> int | None:
+    """Return the calls at the first polymorph within 1 meV/atom of the lowest energy; None if there is none."""
+    return next((calls for energy, _, calls, _ in row["confirmed"] if energy < lowest + SAME), None)
+
+
+def row_text(folder: Path) -> str:
+    """Return a line about a search."""
+    run = read_run(folder)
+    best = min(run.state.polymorphs, key=lambda p: p.energy, default=None)
+    return f"{run.calls} calls, {len(run.state.polymorphs)} polymorphs, lowest " + (
+        "none" if best is None else f"{best.energy:.4f} {best.space_group} after {best.calls}"
+    )
 
 
 if __name__ == "__main__":

@@ -73,12 +73,21 @@ def search(
     elements_from: Annotated[
         list[Path] | None, typer.Option(help="Run folder whose phases enter the hull without further calls; repeatable.")
     ] = None,
+    molecule: Annotated[
+        list[str] | None,
+        typer.Option(help="File of a molecule, or SMILES with RDKit, for a molecular crystal instead of a formula; repeatable."),
+    ] = None,
+    ratio: Annotated[str | None, typer.Option(help="Number of each molecule in a formula unit, such as 1:2; default: one of each.")] = None,
+    units: Annotated[int | None, typer.Option(help="Number of formula units in the primitive cell of a molecular crystal.")] = None,
+    space_groups: Annotated[
+        str | None, typer.Option(help="Frequencies of the space groups of molecular crystals: nature or uniform.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Search the crystal structures of a formula, or the stable compounds of a chemical system."""
+    """Search the crystal structures of a formula or of molecules, or the stable compounds of a chemical system."""
     from nucleate import api
 
     _searching(
@@ -87,10 +96,25 @@ def search(
             top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, teacher=teacher,
             labels_from=labels_from or (), labels_settings=labels_settings, model_from=model_from, max_atoms=max_atoms,
             reactants=reactants.split(",") if reactants else (), known=known or (), elements_from=elements_from or (),
+            molecules=molecule or (), ratio=ratio_of(ratio), units=units, space_group_weights=space_groups,
             workers=workers, out=out, progress=progress,
         ),
         quiet, as_json,
     )  # fmt: skip
+
+
+def ratio_of(text: str | None) -> list[int] | None:
+    """Return the numbers of a ratio such as `1:2`.
+
+    Raises:
+        BadInput: the text is not a ratio.
+    """
+    if text is None:
+        return None
+    parts = text.split(":")
+    if not all(part.isdigit() and 0 < int(part) <= 100 for part in parts):
+        raise BadInput(f"--ratio {quoted(text, 40)}: give one positive number for each molecule, such as 1:2")
+    return [int(part) for part in parts]
 
 
 def resume(

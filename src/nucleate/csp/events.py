@@ -69,6 +69,26 @@ class TeacherDone(LoggedEvent):
 
 
 @dataclass(frozen=True)
+class MoleculeFitted(LoggedEvent):
+    """A molecule was relaxed alone on the reference, and its force field was fitted.
+
+    Attributes:
+        formula: Formula of the molecule.
+        energy: Energy of the isolated molecule, eV.
+        relaxed: Whether it was relaxed; otherwise the given geometry is used.
+        error: Root mean square error of the force components on the distorted geometries, eV/Å.
+        calls: Number of reference calls so far.
+    """
+
+    kind: ClassVar[str] = "molecule"
+    formula: str
+    energy: float
+    relaxed: bool
+    error: float
+    calls: int
+
+
+@dataclass(frozen=True)
 class TeacherJudged(LoggedEvent):
     """The surface of a teacher, of labels or of a model was compared with labels of the reference.
 

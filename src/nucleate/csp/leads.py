@@ -250,6 +250,7 @@ class LeadFollower:
         polymorph = Polymorph(
             lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, lead.origin,
             self.dispatcher.calls(), lead.calls, round, found, frame=lead.frame, known=known,
+            compound=self.space.compound(lead.atoms),
         )  # fmt: skip
         state.polymorphs.append(polymorph)
         self.space.update(state)

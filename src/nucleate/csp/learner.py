@@ -9,6 +9,7 @@ from typing import cast
 import torch
 
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
+from nucleate.potentials.bonded import BondedPotential
 from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import PriorPotential
@@ -39,6 +40,7 @@ class Learner:
 
     Attributes:
         base: committee of another method that the learned potential corrects; None: there is none.
+        molecules: force field of the molecules, which the learned potential corrects; None: the search is not one of molecular crystals.
         left_out: number of labels that the last training did not use, because the prior cannot evaluate their structures.
 
     Raises:
@@ -60,6 +62,7 @@ class Learner:
             refuse_own_prior(model.prior, reference.name)
         self.prior = None if model.prior is None else PriorAnswers(PriorPotential(model.prior), answers)
         self.base: Learned | None = None
+        self.molecules: BondedPotential | None = None
         self._learned: Learned | None = None
         self.left_out = 0
         # A model that cannot be built must raise its error here, before reference calls are made.
@@ -73,7 +76,15 @@ class Learner:
         """Current potential, including the prior or base."""
         assert self._learned is not None
         base = self.base if self.prior is None else self.prior.prior
-        return self._learned if base is None else CorrectedPotential(base, self._learned)
+        if base is None and self.molecules is None:
+            return self._learned
+        return CorrectedPotential(base, self._learned, self.molecules)
+
+    @property
+    def base_potential(self) -> Learned | CorrectedPotential:
+        """Potential of the base, with the force field of the molecules if there is one."""
+        assert self.base is not None
+        return self.base if self.molecules is None else CorrectedPotential(None, self.base, self.molecules)
 
     @property
     def trained(self) -> bool:
@@ -87,6 +98,8 @@ class Learner:
     def fit(self, labelled: Sequence[LabelledStructure], progress: Progress = silent) -> Errors:
         """Train on all labels, starting from the previous weights if there are any; return the training errors."""
         data = list(labelled)
+        if self.molecules is not None:
+            data = minus_potential(data, self.molecules)
         if self.prior is not None:
             data = self.prior.taken_off(data, leave_out=True)
         elif self.base is not None:
@@ -105,11 +118,12 @@ class Learner:
     def save(self, path: Path, sigma_factor: float) -> None:
         """Save the model of a round to a file."""
         assert self._learned is not None
-        save_committee(path, self._learned, sigma_factor, self.settings.prior, self.base)
+        save_committee(path, self._learned, sigma_factor, self.settings.prior, self.base, self.molecules)
 
     def load(self, path: Path) -> None:
         """Load the model of a round from a file."""
         potential, _ = load_potential(path)
         base = potential.base if isinstance(potential, CorrectedPotential) else None
         self.base = None if isinstance(base, PriorPotential) else base
+        self.molecules = potential.molecules if isinstance(potential, CorrectedPotential) else None
         self._learned = potential.learned

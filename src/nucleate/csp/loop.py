@@ -23,6 +23,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.csp.accurate import candidates, rank_accurately
 from nucleate.csp.events import (
     LabelDone,
+    MoleculeFitted,
     PolymorphChecked,
     PolymorphConfirmed,
     ProofDone,
@@ -35,6 +36,9 @@ from nucleate.csp.events import (
 from nucleate.csp.first_batch import KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.leads import LeadFollower, new_leads
+from nucleate.csp.molecular.alone import PURPOSE as ALONE
+from nucleate.csp.molecular.alone import fit_alone
+from nucleate.csp.molecular.space import MoleculeSpace
 from nucleate.csp.plan import Plan
 from nucleate.csp.proof import on_reference, prove, worst
 from nucleate.csp.records import (
@@ -57,13 +61,13 @@ from nucleate.errors import NucleateError, ReferenceFailed
 from nucleate.fingerprints.matching import idealised
 from nucleate.fingerprints.power_spectrum import fingerprints
 from nucleate.generate.base import Candidate
+from nucleate.potentials.bonded import BondedPotential
 from nucleate.potentials.calibration import Calibration, calibrate
-from nucleate.potentials.registry import Learned
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, LoggedEvent, Note, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Answered, Dispatcher
-from nucleate.reference.ledger import ledger_file
+from nucleate.reference.ledger import LedgerRow, ledger_file
 from nucleate.relax.batched import CONVERGED, Relaxed
 from nucleate.relax.parallel import RelaxPool
 from nucleate.training.data import from_labels
@@ -148,7 +152,9 @@ class Search:
         if saved is not None:
             self.state = saved
             self.learner.load(self._model_path(self.state.round))
-            self.space.begin([row for row in self.folder.ledger.rows() if row.round <= self.state.round], self.state)
+            if self.learner.molecules is not None:
+                self._use_molecules(self.learner.molecules)
+            self.space.begin([row for row in self._crystals() if row.round <= self.state.round], self.state)
             self._log(SearchResumed(self.state.round, self.dispatcher.calls()))
             spent, rounds = self.state.finished == SPENT, self.state.finished == out_of_rounds(self.state.round)
             raised = (spent and self.dispatcher.remaining() != 0) or (rounds and self.state.round < self.settings.search.max_rounds)
@@ -227,6 +233,9 @@ class Search:
         if self.settings.system is not None:
             with self._timed("known"):
                 self._place_known()
+        if self.settings.molecules.molecule:
+            with self._timed("molecules"):
+                self._place_molecules()
         self.learner.set_base(known.base)
         with self._timed("generate"):
             pool = self._generate(search.pool, 0)
@@ -285,10 +294,25 @@ class Search:
                 self._polymorph(result)
         self.space.update(self.state)
 
+    def _place_molecules(self) -> None:
+        """Relax each molecule alone on the reference and fit its force field; crystals are generated from the relaxed molecules."""
+        topology = self.settings.molecules.topology
+        assert topology is not None
+        fields = []
+        for k, molecule in enumerate(topology.molecules):
+            made = fit_alone(molecule, self.settings.molecules, self.dispatcher, self._rng(0, 20 + k), self.progress)
+            self._log(MoleculeFitted(molecule.formula, made.field.energy, made.relaxed, made.error, self.dispatcher.calls()))
+            fields.append(made.field)
+        self._use_molecules(BondedPotential(fields))
+
+    def _use_molecules(self, molecules: BondedPotential) -> None:
+        self.learner.molecules = molecules
+        assert isinstance(self.space, MoleculeSpace)
+        self.space.use(molecules.topology.molecules)
+
     def _relaxed_on_base(self, pool: list[Candidate]) -> list[Carried]:
         """Relax the first pool on the base, whose minima are not known; return the distinct minima, the best first."""
-        search, base = self.settings.search, self.known.base
-        assert base is not None
+        search, base = self.settings.search, self.learner.base_potential
         with self._timed("relax"):
             ends = self.relaxer.relax(
                 [candidate.atoms for candidate in pool], base, self.pool_relax, 1.0, in_phase("relaxing the pool", self.progress)
@@ -307,7 +331,7 @@ class Search:
             with self._timed("label"):
                 answers += self._label(chosen[len(answers) : count], "train", 0)
             pairs = [(atoms, answer) for atoms, answer in zip(chosen, answers, strict=False) if isinstance(answer, Label)]
-            if pairs and deviation(cast(Learned, self.learner.base), *zip(*pairs, strict=True)).loss > self.settings.teacher.most_error:
+            if pairs and deviation(self.learner.base_potential, *zip(*pairs, strict=True)).loss > self.settings.teacher.most_error:
                 break
         self._judge_base(chosen[: len(answers)], answers)
         return answers
@@ -315,10 +339,9 @@ class Search:
     def _judge_base(self, chosen: list[Atoms], answers: list[Answer]) -> None:
         """Compare the base with the first labels; drop it if it is too far from them, else set the first calibration factor."""
         pairs = [(atoms, answer) for atoms, answer in zip(chosen, answers, strict=True) if isinstance(answer, Label)]
-        base = self.learner.base
-        assert base is not None
         if not pairs:
             return
+        base = self.learner.base_potential
         found = deviation(base, *zip(*pairs, strict=True))
         self._keep_base(found.loss <= self.settings.teacher.most_error, found, 0)
         if self.learner.base is not None:
@@ -341,11 +364,12 @@ class Search:
 
     def _compare_base(self, chosen: list[Relaxed], answers: list[Answer], round: int) -> None:
         """Drop the base if a committee that learned from the reference alone predicts the new labels much better."""
-        rows = [row for row in self.folder.ledger.rows() if row.round < round and row.label is not None]
+        rows = [row for row in self._crystals() if row.round < round and row.label is not None]
         pairs = [(end.atoms, answer) for end, answer in zip(chosen, answers, strict=True) if isinstance(answer, Label)]
         if len(rows) < self.settings.search.first_batch or len(pairs) < ENOUGH:
             return
         rival = self.plan.learner()
+        rival.molecules = self.learner.molecules
         with self._timed("train"):
             rival.fit(from_labels([row.atoms for row in rows], [cast(Label, row.label) for row in rows]))
         mine, other = (deviation(potential, *zip(*pairs, strict=True)) for potential in (self.learner.potential, rival.potential))
@@ -357,7 +381,7 @@ class Search:
         self._seconds = {}
         # A proof is made after the last round; if its search continues, its calls have the number of this round.
         self.dispatcher.begin_round(round, settled="proof")
-        self.space.begin([row for row in self.folder.ledger.rows() if row.round < round], state)
+        self.space.begin([row for row in self._crystals() if row.round < round], state)
         left = self.dispatcher.remaining()
         if left == 0:
             self._finish(SPENT)
@@ -437,10 +461,14 @@ class Search:
             for end, atoms, value in zip(ends, exact, energy, strict=True)
         ]
 
+    def _crystals(self) -> list[LedgerRow]:
+        """Return the rows of the ledger without those of isolated molecules, whose energies the force field of the molecules contains."""
+        return [row for row in self.folder.ledger.rows() if row.purpose != ALONE]
+
     def _known_structures(self, round: int) -> list[Atoms]:
         """Return structures that are not labelled again: labelled ones, polymorphs, and for some rounds those that failed."""
         # Rows of this round exist if it is repeated after a kill; the round must then select the same structures again.
-        rows = [row for row in self.folder.ledger.rows() if row.round < round]
+        rows = [row for row in self._crystals() if row.round < round]
         known = [row.atoms for row in rows if row.label is not None or round - row.round <= FAILURE_ROUNDS]
         return known + [polymorph.atoms for polymorph in self.state.polymorphs]
 
@@ -494,7 +522,7 @@ class Search:
         return result
 
     def _train(self) -> dict[str, float | None]:
-        rows = [row for row in self.folder.ledger.rows() if row.label is not None]
+        rows = [row for row in self._crystals() if row.label is not None]
         known = self.known.labels + from_labels([row.atoms for row in rows], [cast(Label, row.label) for row in rows])
         known = [item for item in known if item.forces is None or np.abs(item.forces).max() < MOST_FORCE] or known
         with self._timed("train"):

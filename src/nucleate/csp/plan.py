@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nucleate.crystals.formula import scale_formula
 from nucleate.csp.learner import Learner
+from nucleate.csp.molecular.space import MoleculeSpace, check_molecular
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.space import FormulaSpace
 from nucleate.csp.systems.space import SystemSpace, make_space
@@ -37,13 +38,13 @@ class Plan:
     teacher: Reference | None = None
 
     @cached_property
-    def space(self) -> FormulaSpace | SystemSpace:
+    def space(self) -> FormulaSpace | SystemSpace | MoleculeSpace:
         """What the search covers."""
-        return make_space(self.settings)
+        return MoleculeSpace(self.settings) if self.settings.molecules.molecule else make_space(self.settings)
 
     def small_generators(self) -> list[MixtureGenerator]:
         """Return generators for the smaller cells of `search.train_units`, one for each."""
-        units = self.settings.search.train_units
+        units = self.settings.search.train_units if not self.settings.molecules.molecule else []
         return [make_generator(scale_formula(self.settings.counts, n), self.settings.generate) for n in units]
 
     def learner(self, answers: Path | None = None) -> Learner:
@@ -68,14 +69,15 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
         BadInput: settings of the reference contradict each other, or the teacher is unknown or the reference itself.
     """
     settings = _with_one_cutoff(settings)
-    name = settings.teacher.name
-    standard = make_reference(settings.reference) if reference is None else reference
+    check_molecular(settings)
+    name, topology = settings.teacher.name, settings.molecules.topology
+    standard = make_reference(settings.reference, topology) if reference is None else reference
     if name is not None and (same_model(name, standard.name) or same_model(name, f"ase:{settings.reference.calculator}")):
         raise BadInput(f"the teacher and the reference are both '{shown_name(name)}'; choose another teacher")
-    teacher = None if name is None else pretrained_reference(name)
+    teacher = None if name is None else pretrained_reference(name, topology)
     if reference is not None or "preset" in without_effect(settings.reference.engine):
         return Plan(settings, standard, None, teacher)
-    accurate = make_reference(settings.reference.model_copy(update={"preset": "accurate"}))
+    accurate = make_reference(settings.reference.model_copy(update={"preset": "accurate"}), topology)
     return Plan(settings, standard, None if accurate.settings() == standard.settings() else accurate, teacher)
 
 

@@ -197,6 +197,7 @@ class Polymorph:
         accurate: enthalpy with converged sampling, eV/atom; None: not calculated.
         level: energy of the convex hull at its composition, eV/atom; 0 in a search of one formula.
         known: name of the known phase that it is, or None.
+        compound: the molecules of which it consists if they are not those of the search; None: they are, or it is no search of molecules.
     """
 
     atoms: Atoms
@@ -217,6 +218,7 @@ class Polymorph:
     accurate: float | None = None
     level: float = 0.0
     known: str | None = None
+    compound: str | None = None
 
     @property
     def own(self) -> bool:
@@ -312,16 +314,16 @@ class LoopState:
     left_out: list[str] = field(default_factory=list)
 
     def ranking(self) -> list[Polymorph]:
-        """Return the polymorphs sorted by their height, by accurate energy where they have one; saddles come after all others."""
+        """Return the polymorphs sorted by their height, by accurate energy where they have one; saddles and other compounds come last."""
         # Phases on the hull have the height zero up to rounding.
-        plain = sorted(self.polymorphs, key=lambda p: (p.check == "saddle", round(p.height, 9), p.energy))
+        plain = sorted(self.polymorphs, key=lambda p: (p.compound is not None, p.check == "saddle", round(p.height, 9), p.energy))
         # The polymorphs with accurate energies are the lowest ones.
         accurate = sorted((p.accurate, place) for place, p in enumerate(plain) if p.accurate is not None)
         return [plain[place] for _, place in accurate] + [p for p in plain if p.accurate is None]
 
     def minima(self) -> list[Polymorph]:
-        """Return the polymorphs sorted by energy, without saddles."""
-        return [polymorph for polymorph in self.ranking() if polymorph.check != "saddle"]
+        """Return the polymorphs sorted by energy, without saddles and other compounds."""
+        return [polymorph for polymorph in self.ranking() if polymorph.check != "saddle" and polymorph.compound is None]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""

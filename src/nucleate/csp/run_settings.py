@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from nucleate.crystals.compositions import ChemicalSystem, is_system, parse_system
 from nucleate.crystals.formula import formula_text, parse_formula
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
+from nucleate.csp.molecular.settings import MolecularSettings
 from nucleate.csp.settings import SearchSettings
 from nucleate.csp.systems.settings import HullSettings
 from nucleate.csp.teacher_settings import TeacherSettings, check_teacher
@@ -64,6 +65,8 @@ class RunSettings(BaseModel):
     teacher: TeacherSettings = Field(default_factory=TeacherSettings, description="What is known before the reference is asked.")
     hull: HullSettings = Field(default_factory=HullSettings, description="Search over the compositions of a chemical system.")
 
+    molecules: MolecularSettings = Field(default_factory=MolecularSettings, description="Search of molecular crystals.")
+
     @property
     def system(self) -> ChemicalSystem | None:
         """Chemical system whose compositions are searched; None: one formula is."""
@@ -106,6 +109,9 @@ def settings_from_dict(data: dict[str, Any], source: str = "settings") -> RunSet
     """
     settings = validated(RunSettings, data, source)
     settings.name  # noqa: B018 - raises BadInput for an invalid formula
+    if settings.molecules.topology is not None and (settings.system is not None or settings.counts != settings.molecules.atoms):
+        wanted = formula_text(settings.molecules.atoms)
+        raise BadInput(f"formula {settings.formula}: the molecules of the search make {wanted}; leave the formula out")
     if settings.system is None:
         for name in sorted(settings.hull.model_fields_set):
             if getattr(settings.hull, name) != HullSettings.model_fields[name].get_default(call_default_factory=True):

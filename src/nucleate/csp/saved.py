@@ -115,6 +115,7 @@ class SavedPolymorph(_Saved):
     accurate: Finite | None = None
     level: Finite = 0.0
     known: Text | None = None
+    compound: Text | None = None
 
 
 class SavedRound(_Saved):

@@ -40,6 +40,10 @@ class Space(Protocol):
         """Return whether a structure is searched for; others are training data only."""
         ...
 
+    def compound(self, atoms: Atoms) -> str | None:
+        """Return of what a structure consists if it is another compound than the one searched for; else None."""
+        ...
+
     def propose(self, n: int, rng: np.random.Generator, with_seeds: bool) -> list[Candidate]:
         """Return `n` candidates."""
         ...
@@ -134,6 +138,10 @@ class FormulaSpace:
     def holds(self, atoms: Atoms) -> bool:
         """Return whether a structure has the size of the search cell; smaller cells are training data only."""
         return len(atoms) == self._size
+
+    def compound(self, atoms: Atoms) -> str | None:
+        """Return None: every structure of the cell is searched for."""
+        return None
 
     def propose(self, n: int, rng: np.random.Generator, with_seeds: bool) -> list[Candidate]:
         """Return `n` candidates."""

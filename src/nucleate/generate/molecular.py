@@ -291,7 +291,8 @@ class MolecularGenerator:
 
     def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
         """Return exactly `n` candidates; raise `GenerationFailed` if they cannot be generated."""
-        names = " and ".join(f"{count} {molecule.formula}" for molecule, count in zip(self.builder.molecules, self.builder.counts, strict=True))
+        own = self.builder
+        names = " and ".join(f"{count} {molecule.formula}" for molecule, count in zip(own.molecules, own.counts, strict=True))
         return make_many(
             self.builder,
             n,
@@ -303,9 +304,7 @@ class MolecularGenerator:
         )
 
 
-def holding_groups(
-    molecules: Sequence[Molecule], counts: Sequence[int], space_groups: tuple[int, ...] | None = None
-) -> list[GroupSites]:
+def holding_groups(molecules: Sequence[Molecule], counts: Sequence[int], space_groups: tuple[int, ...] | None = None) -> list[GroupSites]:
     """Return the space groups that can hold molecules on sites whose symmetry they have.
 
     Args:

@@ -12,7 +12,8 @@ from ase.data import covalent_radii
 from nucleate.errors import BadInput
 
 BOND = 1.25
-"""Largest length of a bond relative to the sum of the covalent radii (B. Cordero et al., Dalton Trans. 2008, 2832, doi 10.1039/b801115j)."""
+"""Largest length of a bond relative to the sum of the covalent radii of B. Cordero et al., Dalton Trans. 2008, 2832, doi
+10.1039/b801115j."""
 
 
 def bonds_of(atoms: Atoms) -> np.ndarray:
@@ -112,3 +113,9 @@ def connected(n: int, bonds: np.ndarray) -> list[np.ndarray]:
     graph = coo_matrix((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(n, n))
     count, labels = connected_components(graph, directed=False)
     return [np.nonzero(labels == k)[0] for k in range(count)]
+
+
+def same_pairs(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two lists of pairs contain the same pairs, each as often."""
+    a, b = np.sort(a, axis=1), np.sort(b, axis=1)
+    return len(a) == len(b) and bool((a[np.lexsort(a.T)] == b[np.lexsort(b.T)]).all())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -45,7 +47,9 @@ def _read(path: Path) -> Atoms:
         raise BadInput(f"{path}: cannot be read as a molecule ({type(error).__name__}: {quoted(str(error), 100)})") from error
     if len(images) != 1:
         raise BadInput(f"{path}: contains {len(images)} structures; give a file with one molecule")
-    return images[0]
+    (image,) = images
+    assert isinstance(image, Atoms)
+    return image
 
 
 def from_smiles(text: str) -> Molecule:
@@ -59,13 +63,15 @@ def from_smiles(text: str) -> Molecule:
         MissingDependency: RDKit is not installed.
     """
     try:
-        from rdkit import Chem, RDLogger
-        from rdkit.Chem import AllChem
+        # RDKit's modules are made of compiled parts, whose functions type checkers do not see.
+        Chem: Any = import_module("rdkit.Chem")
+        AllChem: Any = import_module("rdkit.Chem.AllChem")
+        log: Any = import_module("rdkit.RDLogger")
     except ImportError as error:
         raise MissingDependency(
             f"'{quoted(text)}' is not a file, and molecules from SMILES need RDKit; run: pip install 'nucleate[molecules]'"
         ) from error
-    RDLogger.DisableLog("rdApp.*")
+    log.DisableLog("rdApp.*")
     parsed = Chem.MolFromSmiles(text)
     if parsed is None or parsed.GetNumAtoms() == 0:
         raise BadInput(f"'{quoted(text)}' is neither a file nor a SMILES; give a file such as urea.xyz or a SMILES such as NC(=O)N")

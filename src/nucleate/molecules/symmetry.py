@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -49,7 +47,7 @@ def point_group(molecule: Molecule) -> np.ndarray:
     best: tuple[float, int, int] | None = None
     for i in range(len(molecule)):
         for j in range(len(molecule)):
-            area = np.linalg.norm(np.cross(positions[i], positions[j]))
+            area = float(np.linalg.norm(np.cross(positions[i], positions[j])))
             if i != j and area > 0.3:
                 cost = float(count[i] * count[j]) - 1e-3 * area
                 if best is None or cost < best[0]:

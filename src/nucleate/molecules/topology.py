@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ase.data import covalent_radii
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import neighbour_edges
 from nucleate.errors import BadInput
-from nucleate.molecules.molecule import BOND, Molecule, connected
+from nucleate.molecules.molecule import BOND, Molecule, connected, same_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,12 @@ class Topology:
         """
         kinds = tuple(tuple(int(z) for z in molecule.numbers) for molecule in self.molecules)
         return _blocks(kinds, tuple(int(z) for z in numbers))
+
+    @property
+    def digest(self) -> str:
+        """Hash of the elements and bonds of the molecules."""
+        text = repr([molecule.graph_key for molecule in self.molecules])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def bonds(self, numbers: np.ndarray) -> np.ndarray | None:
         """Return the (n_bonds, 2) pairs of bonded atoms of a structure by the order of its atoms; None if that is another one."""
@@ -185,12 +192,6 @@ def _winds(part: np.ndarray, pairs: np.ndarray, shifts: np.ndarray) -> bool:
             elif (cells[j] != cells[i] + shift).any():
                 return True
     return False
-
-
-def same_pairs(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return whether two lists of pairs contain the same pairs, each as often."""
-    a, b = np.sort(a, axis=1), np.sort(b, axis=1)
-    return len(a) == len(b) and bool((a[np.lexsort(a.T)] == b[np.lexsort(b.T)]).all())
 
 
 def _graph(numbers: np.ndarray, bonds: np.ndarray) -> nx.Graph:

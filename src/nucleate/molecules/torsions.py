@@ -21,8 +21,8 @@ def rotatable_bonds(molecule: Molecule) -> list[tuple[int, int, np.ndarray]]:
     for k, (i, j) in enumerate(molecule.bonds):
         if degree[i] < 2 or degree[j] < 2:
             continue
-        pair = tuple(sorted((int(molecule.numbers[i]), int(molecule.numbers[j]))))
-        if np.linalg.norm(molecule.positions[i] - molecule.positions[j]) < SINGLE.get(pair, 0.0):
+        low, high = sorted((int(molecule.numbers[i]), int(molecule.numbers[j])))
+        if np.linalg.norm(molecule.positions[i] - molecule.positions[j]) < SINGLE.get((low, high), 0.0):
             continue
         parts = connected(len(molecule), np.delete(molecule.bonds, k, axis=0))
         if len(parts) == 2:

@@ -5,7 +5,7 @@ The energy of a molecule is that of its relaxed geometry plus
     sum over bonds      a1 y + a2 y^2 + a3 y^3,                          y = 1 - exp(-(r - r0) / w), w = 0.5 Å
     sum over angles     b1 u + b2 u^2 + b3 u y + b4 u y',                                    u = cos(theta) - cos(theta0)
     sum over pairs of bonds at one atom     c y y'
-    sum over torsions   d1 t + d2 (2 t^2 - s) + d3 (4 t^3 - 3 t s),       t = sin(theta) sin(theta') cos(phi), s = (sin(theta) sin(theta'))^2
+    sum over torsions   d1 t + d2 (2 t^2 - s) + d3 (4 t^3 - 3 t s),       t = p cos(phi), s = p^2, p = sin(theta) sin(theta')
     sum over atoms with three neighbours    e v^2,                        v = the triple product of the unit vectors of the bonds
 
 which depends linearly on its coefficients. The terms of torsions are those of a Fourier series in cos(n phi), n = 1, 2, 3, times powers of
@@ -177,11 +177,12 @@ class _Places:
     atoms: dict[str, list[np.ndarray]] = field(default_factory=dict)
     values: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
-    def add(self, name: str, atoms: np.ndarray, *values: np.ndarray) -> None:
-        """Append the terms of one molecule."""
+    def add(self, name: str, atoms: np.ndarray, coefficients: np.ndarray, structure: int, **values: np.ndarray) -> None:
+        """Append the terms of one molecule, which belongs to a structure."""
         self.atoms.setdefault(name, []).append(atoms)
-        for k, value in enumerate(values):
-            self.values.setdefault(f"{name}{k}", []).append(value)
+        owner = np.full(len(atoms), structure)
+        for what, value in {"coefficients": coefficients, "owner": owner, **values}.items():
+            self.values.setdefault(f"{name} {what}", []).append(value)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all indices and values as tensors."""
@@ -264,14 +265,14 @@ def _enter(places: _Places, own: MoleculeField, offset: int, structure: int) -> 
         table = np.array(rows, dtype=int).reshape(-1, width, 2)
         return table[..., 0] + count, table[..., 1].astype(float)
 
-    places.add("bonds", terms.bonds + offset, terms.lengths, a.reshape(-1, 3), np.full(len(terms.bonds), structure))
+    places.add("bonds", terms.bonds + offset, a.reshape(-1, 3), structure, reference=terms.lengths)
     angle, signs = arms([[arm(j, i), arm(j, k)] for i, j, k in terms.angles.tolist()], 2)
-    places.add("angles", angle, signs, terms.cosines, b.reshape(-1, 4), np.full(len(angle), structure))
-    places.add("crossed", terms.crossed + count, c, np.full(len(terms.crossed), structure))
+    places.add("angles", angle, b.reshape(-1, 4), structure, signs=signs, reference=terms.cosines)
+    places.add("crossed", terms.crossed + count, c.reshape(-1, 1), structure)
     torsion, signs = arms([[arm(i, j), arm(j, k), arm(k, m)] for i, j, k, m in terms.torsions.tolist()], 3)
-    places.add("torsions", torsion, signs, d.reshape(-1, 3), np.full(len(torsion), structure))
+    places.add("torsions", torsion, d.reshape(-1, 3), structure, signs=signs)
     vertex, signs = arms([[arm(j, k) for k in others] for j, *others in terms.vertices.tolist()], 3)
-    places.add("vertices", vertex, signs, e, np.full(len(vertex), structure))
+    places.add("vertices", vertex, e.reshape(-1, 1), structure, signs=signs)
 
 
 def _energies(positions: Tensor, cells: Tensor, strain: Tensor, structure: Tensor, tables: dict[str, Tensor]) -> Tensor:
@@ -282,10 +283,8 @@ def _energies(positions: Tensor, cells: Tensor, strain: Tensor, structure: Tenso
     vectors = vectors + (vectors.unsqueeze(1) @ strain[owner]).squeeze(1)
     terms = _terms(vectors, tables)
     energy = positions.new_zeros(len(cells))
-    for name, coefficients in (("bonds", "bonds1"), ("angles", "angles2"), ("crossed", "crossed0"), ("torsions", "torsions1"), ("vertices", "vertices1")):
-        values = terms[name]
-        weights = tables[coefficients].reshape(values.shape)
-        owners = tables[{"bonds": "bonds2", "angles": "angles3", "crossed": "crossed1", "torsions": "torsions2", "vertices": "vertices2"}[name]]
+    for name, values in terms.items():
+        weights, owners = (tables[f"{name} {what}"] for what in ("coefficients", "owner"))
         energy = energy.index_add(0, owners, (values * weights).sum(1))
     return energy
 
@@ -294,15 +293,15 @@ def _terms(vectors: Tensor, tables: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the values of all terms, (n, number of coefficients of a term) each, from the (b, 3) vectors of the bonds, Å."""
     lengths = vectors.norm(dim=1)
     units = vectors / lengths.unsqueeze(1)
-    y = 1 - torch.exp(-(lengths - tables["bonds0"]) / WIDTH)
-    angle = units[tables["angles"]] * tables["angles0"].unsqueeze(2)
-    u = (angle[:, 0] * angle[:, 1]).sum(1) - tables["angles1"]
+    y = 1 - torch.exp(-(lengths - tables["bonds reference"]) / WIDTH)
+    angle = units[tables["angles"]] * tables["angles signs"].unsqueeze(2)
+    u = (angle[:, 0] * angle[:, 1]).sum(1) - tables["angles reference"]
     arms, crossed = y[tables["angles"]], y[tables["crossed"]]
-    torsion = units[tables["torsions"]] * tables["torsions0"].unsqueeze(2)
+    torsion = units[tables["torsions"]] * tables["torsions signs"].unsqueeze(2)
     first = torch.linalg.cross(torsion[:, 0], torsion[:, 1], dim=1)
     second = torch.linalg.cross(torsion[:, 1], torsion[:, 2], dim=1)
     t, s = (first * second).sum(1), (first**2).sum(1) * (second**2).sum(1)
-    vertex = units[tables["vertices"]] * tables["vertices0"].unsqueeze(2)
+    vertex = units[tables["vertices"]] * tables["vertices signs"].unsqueeze(2)
     v = (vertex[:, 0] * torch.linalg.cross(vertex[:, 1], vertex[:, 2], dim=1)).sum(1)
     return {
         "bonds": torch.stack([y, y**2, y**3], dim=1),

@@ -16,12 +16,14 @@ from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import TensorFile, Whole, check_version, read_tensor_file
 from nucleate.persist.text import from_json, stated
 from nucleate.potentials.base import check_species
+from nucleate.potentials.bonded import BondedPotential, MoleculeField
 from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.prior import PriorPotential, check_prior, prior_digest
 from nucleate.potentials.registry import CLASSES, Learned, family_settings
 
-VERSION = 3
-"""Newest version of model files. Committees of version 1 use tanh as activation; a file of version 3 also contains a base."""
+VERSION = 4
+"""Newest version of model files. Committees of version 1 use tanh as activation; a file of version 3 also contains a base, one of version 4
+also force fields of molecules."""
 BASE = "base."
 """Prefix of the tensors of the committee that the model corrects."""
 FORMAT = "nucleate-potential"
@@ -45,6 +47,7 @@ class _Header(BaseModel):
     base_family: str | None = None
     base_species: str = Field("", max_length=2000)
     base_settings: str = Field("", max_length=10**6)
+    molecules: str | None = Field(None, max_length=10**8)
 
 
 def _ascending(numbers: tuple[int, ...]) -> tuple[int, ...]:
@@ -61,7 +64,12 @@ class _Species(BaseModel):
 
 
 def save_committee(
-    path: Path | str, model: Learned, sigma_factor: float = 1.0, prior: str | None = None, base: Learned | None = None
+    path: Path | str,
+    model: Learned,
+    sigma_factor: float = 1.0,
+    prior: str | None = None,
+    base: Learned | None = None,
+    molecules: BondedPotential | None = None,
 ) -> None:
     """Write a potential of any family to a model file, atomically.
 
@@ -71,6 +79,7 @@ def save_committee(
         sigma_factor: calibration factor of the standard deviation.
         prior: name of the prior that the model corrects, if there is one.
         base: committee that the model corrects, if there is one; it is part of the file.
+        molecules: force field of molecules that the model corrects, if there is one; it is part of the file.
 
     Raises:
         StorageFailed: the file could not be written.
@@ -79,13 +88,15 @@ def save_committee(
     header = {
         "format": FORMAT,
         "family": model.family,
-        "version": "2" if base is None else str(VERSION),
+        "version": "4" if molecules is not None else "3" if base is not None else "2",
         "species": json.dumps(model.species),
         "settings": model.settings.model_dump_json(),
         "sigma_factor": repr(float(sigma_factor)),
     }
     if prior is not None:
         header |= {"prior": prior, "prior_digest": prior_digest(prior)}
+    if molecules is not None:
+        header["molecules"] = json.dumps([field.as_dict() for field in molecules.fields])
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     if base is not None:
         header |= {"base_family": base.family, "base_species": json.dumps(base.species), "base_settings": base.settings.model_dump_json()}
@@ -115,15 +126,25 @@ def load_potential(path: Path | str) -> tuple[Learned | CorrectedPotential, floa
         base = _model(replace(file, tensors=other), header.base_family, header.base_species, header.base_settings, header.version)
         check_species(base.species, model.species)
     factor = header.sigma_factor
+    molecules = None if header.molecules is None else _molecules(header.molecules, path)
     if base is not None:
-        return CorrectedPotential(base, model), factor
+        return CorrectedPotential(base, model, molecules), factor
     if header.prior is None:
-        return model, factor
+        return model if molecules is None else CorrectedPotential(None, model, molecules), factor
     check_prior(header.prior)
     # Compared before the file is opened, because a MACE file is unpickled.
     if prior_digest(header.prior) != header.prior_digest:
         raise BadInput(f"{path}: the file of the prior '{quoted(header.prior)}' has changed since training; restore it, or train again")
-    return CorrectedPotential(PriorPotential(header.prior), model), factor
+    return CorrectedPotential(PriorPotential(header.prior), model, molecules), factor
+
+
+def _molecules(text: str, path: Path) -> BondedPotential:
+    """Return the force field of the molecules of a file."""
+    data = from_json(text, f"{path}: header, molecules")
+    try:
+        return BondedPotential([MoleculeField.from_dict(item) for item in data])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BadInput(f"{path}: header: the force field of the molecules is damaged: {quoted(str(error), 120)}") from None
 
 
 def _model(file: TensorFile, family: str, species_text: str, settings_text: str, version: int) -> Learned:

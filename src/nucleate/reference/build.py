@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nucleate.errors import BadInput
+from nucleate.molecules.topology import Topology
 from nucleate.reference.base import Reference
 from nucleate.reference.settings import ENGINES, ReferenceSettings
 
@@ -23,8 +24,12 @@ def without_effect(engine: str) -> tuple[str, ...]:
     return _WITHOUT_EFFECT.get(engine, _NONE_FOR_POTENTIALS)
 
 
-def make_reference(settings: ReferenceSettings) -> Reference:
+def make_reference(settings: ReferenceSettings, topology: Topology | None = None) -> Reference:
     """Return the reference that the settings describe.
+
+    Args:
+        settings: settings of the reference.
+        topology: molecules of which crystals are built, for force fields; None: they are found by the distances of the atoms.
 
     Raises:
         MissingDependency: its program or package is not installed; the message names the command that installs it.
@@ -38,7 +43,7 @@ def make_reference(settings: ReferenceSettings) -> Reference:
     if settings.dispersion is not None:
         from nucleate.reference.dispersion import DispersionReference
 
-        return DispersionReference(make_reference(settings.model_copy(update={"dispersion": None})), settings.xc)
+        return DispersionReference(make_reference(settings.model_copy(update={"dispersion": None}), topology), settings.xc)
     if settings.engine == "gpaw":
         from nucleate.reference.gpaw import GPAWReference
 
@@ -46,7 +51,7 @@ def make_reference(settings: ReferenceSettings) -> Reference:
     if settings.engine not in ENGINES:
         from nucleate.reference.surrogates import SurrogateReference
 
-        return SurrogateReference(settings.engine)
+        return SurrogateReference(settings.engine, topology)
     from nucleate.reference.engines import AseReference
 
     return AseReference(settings)

@@ -83,10 +83,10 @@ def _load_gfnff(**loader: Any) -> Evaluate:
     from gfnff import GFNFF
 
     def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
-        topology = atoms.info.get("topology")
-        fragments = None if topology is None else topology.fragments(atoms.numbers)
-        bonds = crystal_bonds(atoms).pairs if fragments is None else topology.bonds(atoms.numbers)
-        if fragments is None:
+        topology: Topology = atoms.info.get("topology", Topology(()))
+        fragments, bonds = topology.fragments(atoms.numbers), topology.bonds(atoms.numbers)
+        if fragments is None or bonds is None:
+            bonds = crystal_bonds(atoms).pairs
             fragments = part_numbers(len(atoms), bonds)
         # The package takes the sign of the volume for that of the stress; minus the lattice vectors are vectors of the same lattice.
         cell = atoms.cell.array * np.sign(np.linalg.det(atoms.cell.array))
@@ -195,8 +195,9 @@ class SurrogateReference:
         self._version = version(PRETRAINED[self.name].package if self.name in PRETRAINED else "mace-torch")
 
     def settings(self) -> dict[str, Any]:
-        """Return name and version of the potential."""
-        return {"engine": self.name, "version": self._version}
+        """Return name and version of the potential, and the molecules of a force field, on which its energies depend."""
+        molecules = {} if self.topology is None or self.name != "gfnff" else {"molecules": self.topology.digest}
+        return {"engine": self.name, "version": self._version, **molecules}
 
     def k_points(self, atoms: Atoms) -> None:
         """Return None, since a potential has no k-points."""

@@ -140,8 +140,8 @@ class RelaxPool:
         with TemporaryDirectory(prefix="nucleate-") as folder:
             model = Path(folder) / "model.safetensors"
             # A prior is loaded by name in each worker, because the packages' models are large; a committee is part of the file.
-            base = potential.base if isinstance(potential, CorrectedPotential) else None
-            save_committee(model, potential.learned, base=None if isinstance(base, PriorPotential) else base)
+            base, molecules = (potential.base, potential.molecules) if isinstance(potential, CorrectedPotential) else (None, None)
+            save_committee(model, potential.learned, base=None if isinstance(base, PriorPotential) else base, molecules=molecules)
             # The pool starts a process with a task for which none is idle.
             with interrupts_held():
                 for k, chunk in enumerate(chunks):
@@ -191,6 +191,11 @@ def _following(progress: Progress, done: int, total: int) -> Progress:
     return counted
 
 
+def _with_prior(prior: PriorPotential, loaded: Learned | CorrectedPotential) -> CorrectedPotential:
+    """Return a loaded potential as the correction of a prior."""
+    return CorrectedPotential(prior, loaded.learned, loaded.molecules if isinstance(loaded, CorrectedPotential) else None)
+
+
 _model = ""
 _potential: Potential | None = None
 _priors: dict[str, PriorPotential] = {}
@@ -204,5 +209,5 @@ def _work(model: str, prior: str | None, structures: list[Atoms], settings: Rela
         # The prior is loaded by name once for all models, because that takes seconds.
         if prior is not None and prior not in _priors:
             _priors[prior] = PriorPotential(prior)
-        _model, _potential = model, loaded if prior is None else CorrectedPotential(_priors[prior], loaded.learned)
+        _model, _potential = model, loaded if prior is None else _with_prior(_priors[prior], loaded)
     return relax(structures, _potential, settings, sigma_factor)

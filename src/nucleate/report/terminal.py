@@ -14,6 +14,7 @@ from rich.text import Text
 from nucleate.csp.events import (
     FolderOpened,
     LabelDone,
+    MoleculeFitted,
     PolymorphChecked,
     PolymorphConfirmed,
     ProofDone,
@@ -370,6 +371,10 @@ def event_line(event: Event) -> tuple[str, str | None]:
             return teacher_lines(event.facts(), None)[0], None
         case TeacherJudged():
             return teacher_lines(None, event.facts())[0], None if event.kept else "yellow"
+        case MoleculeFitted():
+            how = "relaxed alone" if event.relaxed else "alone"
+            text = f"{event.formula} {how}: {event.energy:.4f} eV, bonds and angles fitted to {event.error:.2f} eV/Å, {event.calls} calls"
+            return text, None
         case SearchResumed():
             return f"resumed after round {event.round}, {event.calls} calls", None
         case LabelDone(failed=str(failed)):

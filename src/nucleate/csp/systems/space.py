@@ -82,6 +82,10 @@ class SystemSpace:
         """Return whether the composition of a structure belongs to the system and its cell is not too large."""
         return len(atoms) <= self.hull_settings.max_atoms and self.system.contains(atoms)
 
+    def compound(self, atoms: Atoms) -> str | None:
+        """Return None: all compounds of the system are searched for."""
+        return None
+
     def propose(self, n: int, rng: np.random.Generator, with_seeds: bool) -> list[Candidate]:
         """Return `n` candidates, more of compositions near the hull."""
         return self.generator.propose(n, rng, self._frequencies(n), with_seeds)

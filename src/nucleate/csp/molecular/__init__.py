@@ -1,0 +1,1 @@
+"""Search of molecular crystals: settings, isolated molecules, and the space of a search."""

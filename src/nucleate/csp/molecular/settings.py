@@ -1,0 +1,125 @@
+"""Settings of a search of molecular crystals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from nucleate.errors import BadInput, quoted
+from nucleate.molecules.molecule import Molecule, same_pairs
+from nucleate.molecules.reading import read_molecule
+from nucleate.molecules.topology import Topology
+from nucleate.persist.toml import Line
+
+Coordinate = Annotated[float, Field(ge=-1e3, le=1e3)]
+MOST_ATOMS = 500
+"""Largest number of atoms in a molecule."""
+
+
+class MoleculeSettings(BaseModel):
+    """One kind of molecule, with its geometry, so that a run folder does not depend on other files."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    name: Line = Field(description="Name of the molecule: the file or SMILES from which it was read.")
+    count: int = Field(1, ge=1, le=100, description="Number of these molecules in a formula unit.")
+    symbols: list[str] = Field(min_length=1, max_length=MOST_ATOMS, description="Elements of the atoms.")
+    positions: list[tuple[Coordinate, Coordinate, Coordinate]] = Field(description="Positions of the atoms, Å.")
+    bonds: list[tuple[int, int]] = Field(description="Pairs of bonded atoms, counted from 0.")
+
+    @field_validator("symbols")
+    @classmethod
+    def _elements(cls, value: list[str]) -> list[str]:
+        unknown = [symbol for symbol in value if not atomic_numbers.get(symbol)]
+        if unknown:
+            raise ValueError(f"'{quoted(unknown[0], 20)}' is not an element")
+        return value
+
+    @property
+    def molecule(self) -> Molecule:
+        """The molecule.
+
+        Raises:
+            BadInput: the numbers of symbols, positions and bonds do not fit, or they describe several molecules.
+        """
+        n = len(self.symbols)
+        if len(self.positions) != n or any(not (0 <= i < n and 0 <= j < n and i != j) for i, j in self.bonds):
+            raise BadInput(f"molecules: {self.name}: {n} symbols do not fit {len(self.positions)} positions and the bonds")
+        atoms = Atoms(self.symbols, positions=np.array(self.positions, dtype=float))
+        return Molecule.from_atoms(atoms, self.name, np.array(self.bonds, dtype=int).reshape(-1, 2))
+
+
+class MolecularSettings(BaseModel):
+    """Settings of a search of molecular crystals; they have no effect without molecules."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    units: int = Field(4, ge=1, le=500, description="Number of formula units in the primitive cell.")
+    relax: bool = Field(True, description="Whether each molecule is first relaxed alone on the reference.")
+    distortions: int = Field(
+        24, ge=4, le=1000, description="Number of distorted geometries of each isolated molecule to which its bonds and angles are fitted."
+    )
+    vacuum: float = Field(8.0, ge=4.0, le=100.0, description="Distance between the periodic images of an isolated molecule, Å.")
+    molecule: list[MoleculeSettings] = Field(
+        default_factory=list, max_length=10, description="Molecules; in a settings file, `source` names the file or SMILES of one."
+    )
+
+    @property
+    def topology(self) -> Topology | None:
+        """The molecules; None: the search is not one of molecular crystals."""
+        return Topology(tuple(entry.molecule for entry in self.molecule)) if self.molecule else None
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of molecules of each kind in the primitive cell."""
+        return tuple(entry.count * self.units for entry in self.molecule)
+
+    @property
+    def atoms(self) -> dict[str, int]:
+        """Number of atoms of each element in the primitive cell."""
+        total: Counter[str] = Counter()
+        for entry, count in zip(self.molecule, self.counts, strict=True):
+            for symbol in entry.symbols:
+                total[symbol] += count
+        # Hill's order: carbon and hydrogen first, if there is carbon, then the others by symbol.
+        first = ("C", "H") if "C" in total else ()
+        return {symbol: total[symbol] for symbol in sorted(total, key=lambda s: (s not in first, s))}
+
+
+def entry_of(molecule: Molecule, count: int) -> dict[str, Any]:
+    """Return the settings of a molecule as a dictionary."""
+    return {
+        "name": molecule.name, "count": count, "symbols": [chemical_symbols[z] for z in molecule.numbers],
+        "positions": [[round(float(x), 6) for x in row] for row in molecule.positions], "bonds": molecule.bonds.tolist(),
+    }  # fmt: skip
+
+
+def with_geometries(entries: Any, source: str) -> Any:
+    """Return the molecules of settings with the files and SMILES in `source` read.
+
+    Raises:
+        BadInput: a molecule cannot be read, or is given twice.
+        MissingDependency: a SMILES is given and RDKit is not installed.
+    """
+    if not isinstance(entries, list):
+        return entries
+    made = []
+    for entry in entries:
+        if isinstance(entry, dict) and isinstance(entry.get("source"), str):
+            more = sorted(set(entry) - {"source", "count"})
+            if more:
+                raise BadInput(f"{source}: molecules: {quoted(', '.join(more), 80)} cannot be given beside source; remove one of them")
+            entry = entry_of(read_molecule(entry["source"]), entry.get("count", 1))
+        made.append(entry)
+    known = [entry for entry in made if isinstance(entry, dict) and "symbols" in entry and "bonds" in entry]
+    for k, one in enumerate(known):
+        for other in known[:k]:
+            pairs, others = (np.array(entry["bonds"]).reshape(-1, 2) for entry in (one, other))
+            if one["symbols"] == other["symbols"] and same_pairs(pairs, others):
+                raise BadInput(f"{source}: the molecule {quoted(one.get('name', ''), 60)} is given twice; give it once, with count = 2")
+    return made
