@@ -18,10 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import numpy as np
 import torch
 
 from nucleate.crystals import parse_formula
 from nucleate.csp.loop import Search
+from nucleate.csp.molecular.space import MoleculeSpace
 from nucleate.csp.plan import prepare
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
@@ -64,22 +66,44 @@ class PaidReference:
     def k_points(self, atoms):
         return None
 
+    def energies(self, atoms):
+        return label(self.potential, atoms)
+
     def label(self, atoms):
         with Path(self.invoices).open("a") as stream:
             stream.write(content_hash(atoms, self.settings()) + "\n")
         # Long enough to be killed in.
         time.sleep(0.01)
-        found = label(self.potential, atoms)
+        found = self.energies(atoms)
         if found.energy > 20:
             raise ReferenceFailed("crushed")
         return found
 
 
+class PaidForceField(PaidReference):
+    """A force field of molecules, paid in the same way."""
+
+    def energies(self, atoms):
+        from nucleate.reference.surrogates import pretrained_reference
+
+        return pretrained_reference("gfnff", settings_from_dict(SETTINGS).molecules.topology).label(atoms)
+
+
+MOLECULES = {
+    "formula": "N4",
+    "molecules": {
+        "units": 2, "distortions": 6,
+        "molecule": [{"name": "N2", "symbols": ["N", "N"], "positions": [[0, 0, -0.55], [0, 0, 0.55]], "bonds": [[0, 1]]}],
+    },
+}  # fmt: skip
+
+
 def search(folder):
     """In a child: start or resume, to the end."""
     settings = settings_from_dict(SETTINGS)
+    paid = PaidForceField if settings.molecules.molecule else PaidReference
     with RunFolder.create(folder, to_toml(settings)) as run:
-        Search(run, prepare(settings, PaidReference(folder.with_suffix(".paid")))).run()
+        Search(run, prepare(settings, paid(folder.with_suffix(".paid")))).run()
 
 
 def forked(folder, seconds=None):
@@ -176,10 +200,16 @@ def killed(folder, random_moments, most, longest):
 def main():
     folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     SETTINGS["search"]["budget"] = int(sys.argv[4])
-    if len(sys.argv) > 5:
+    if sys.argv[5:] == ["molecules"]:
+        SETTINGS.update(MOLECULES)
+        SETTINGS["generate"] = {"workers": 1}
+    elif len(sys.argv) > 5:
         SETTINGS.update(formula=sys.argv[5], hull={"max_atoms": 2})
     settings = settings_from_dict(SETTINGS)
-    make_generator(parse_formula("Cu2"), settings.generate)
+    if settings.molecules.molecule:
+        MoleculeSpace(settings).propose(2, np.random.default_rng(0), False)
+    else:
+        make_generator(parse_formula("Cu2"), settings.generate)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     began = time.monotonic()
     code = forked(folder / "whole")

@@ -52,6 +52,14 @@ def test_kills_of_the_search_of_a_system(tmp_path):
     assert {tuple(sorted(set(p["atoms"]["numbers"]))) for p in result["whole"]["polymorphs"]} >= {(29,), (79,)}
 
 
+def test_kills_of_a_search_of_molecules(tmp_path):
+    pytest.importorskip("gfnff")
+    result = killed_runs(tmp_path, 3, 6, 80, "molecules")
+    check(result, 3)
+    assert "molecule" in {row[2] for row in result["whole"]["ledger"]}
+    assert {len(p["atoms"]["numbers"]) for p in result["whole"]["polymorphs"]} == {4}
+
+
 @pytest.mark.slow
 def test_thirty_kills(tmp_path):
     check(killed_runs(tmp_path, 30, seed=2), 30)

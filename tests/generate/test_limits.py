@@ -26,5 +26,5 @@ def test_own_settings_are_told_from_estimates():
 
 
 def test_a_group_without_sites_holds_nothing():
-    group = GroupSites(217, "I-43m", ())
+    group = GroupSites(217, "I-43m", (), np.eye(3)[None], np.zeros((1, 3)))
     assert SiteFilling(group, (1,)).draw(np.random.default_rng(0)) is None

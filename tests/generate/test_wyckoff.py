@@ -13,7 +13,7 @@ def toy(*sizes_and_freedoms: tuple[int, int]) -> GroupSites:
         Site(letter, size, "1", freedom, np.zeros((size, 3, 3)), np.zeros((size, 3)))
         for letter, (size, freedom) in zip("abcdefgh", sizes_and_freedoms, strict=False)
     )
-    return GroupSites(1, "P1", sites)
+    return GroupSites(1, "P1", sites, np.eye(3)[None], np.zeros((1, 3)))
 
 
 def test_the_number_of_ways_is_that_of_the_enumeration():

@@ -178,7 +178,7 @@ class SiteOrientations:
             return random_rotation(rng)
         if axis is None:
             return start
-        return turned(axis, rng.uniform(0, 2 * np.pi)) @ start
+        return np.asarray(turned(axis, rng.uniform(0, 2 * np.pi)) @ start)
 
     def _nonlinear(self, group: np.ndarray) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Return rotations, each with the axis about which the molecule may be turned; NaN: any orientation."""

@@ -213,7 +213,7 @@ def unwrapped(atoms: Atoms, fragments: np.ndarray, bonds: np.ndarray) -> np.ndar
         fragments: (n,) number of the molecule of each atom.
         bonds: (n_bonds, 2) pairs of bonded atoms.
     """
-    positions = atoms.positions.copy()
+    positions = np.array(atoms.positions)
     cell, inverse = atoms.cell.array, np.linalg.inv(atoms.cell.array)
     neighbours: dict[int, list[int]] = {}
     for i, j in bonds:
