@@ -222,6 +222,11 @@ class VaspInput(EngineInput):
         return len(re.findall(r"^(?:DAV|RMM|CGA?):\s+\d+", text, re.M))
 
 
+GFN1 = "GFN1-xTB"
+"""Value of xc for the semi-empirical method of S. Grimme, C. Bannwarth and P. Shushkov, J. Chem. Theory Comput. 13, 1989 (2017), doi
+10.1021/acs.jctc.7b00118, in CP2K."""
+
+
 class Cp2kInput(EngineInput):
     """CP2K's Quickstep through its shell; basis sets and potentials are read from $CP2K_DATA_DIR."""
 
@@ -233,11 +238,18 @@ class Cp2kInput(EngineInput):
 
     def __init__(self, settings: ReferenceSettings):
         super().__init__(settings, os.environ.get("ASE_CP2K_COMMAND", "cp2k.psmp -s"))
+        if settings.xc == GFN1:
+            for name in ("cutoff", "smearing", "magnetic_moments"):
+                if getattr(settings, name) != ReferenceSettings.model_fields[name].get_default(call_default_factory=True):
+                    raise BadInput(f"reference.{name} has no effect on {GFN1}; remove it")
         program = next((word for word in _words(self.command or "") if "cp2k" in word), "")
         self._version = _printed([program, "--version"], r"CP2K version\s*(\S+)") if program else ""
 
     def settings(self) -> dict[str, Any]:
         """Return the settings with the program's version and the folder of basis sets and potentials."""
+        if self.s.xc == GFN1:
+            kept = {name: value for name, value in super().settings().items() if name not in ("cutoff", "smearing")}
+            return kept | {"version": self._version}
         return super().settings() | {"version": self._version, "data_dir": os.environ.get("CP2K_DATA_DIR", "")}
 
     def correct(self, energy: float, text: str) -> float:
@@ -256,6 +268,12 @@ class Cp2kInput(EngineInput):
 
         assert grid is not None
         size = grid.size
+        if self.s.xc == GFN1:
+            options = {
+                "xc": None, "basis_set": None, "basis_set_file": None, "pseudo_potential": None, "potential_file": None, "cutoff": None,
+                "poisson_solver": None, "max_scf": self.s.max_iterations, "stress_tensor": True, "inp": _gfn1_input(size),
+            }  # fmt: skip
+            return CP2K(label=str(folder / "cp2k"), command=self.command, **(options | self.s.parameters))
         smearing = self.smearing
         smear = ""
         if smearing > 0:
@@ -269,6 +287,17 @@ class Cp2kInput(EngineInput):
             "inp": f"{section}&END FORCE_EVAL\n", "uks": bool(self.s.magnetic_moments),
         }  # fmt: skip
         return CP2K(label=str(folder / "cp2k"), command=self.command, **(options | self.s.parameters))
+
+
+def _gfn1_input(size: tuple[int, int, int]) -> str:
+    """Return CP2K's input of a periodic GFN1-xTB calculation; ASE adds the structure and the properties."""
+    points = "" if size == (1, 1, 1) else f"&KPOINTS\n SCHEME MONKHORST-PACK {size[0]} {size[1]} {size[2]}\n&END KPOINTS\n"
+    mixing = "&MIXING\n METHOD BROYDEN_MIXING\n ALPHA 0.2\n&END MIXING\n"
+    return (
+        "&FORCE_EVAL\n&DFT\n&QS\n METHOD XTB\n EPS_DEFAULT 1.0E-12\n&XTB\n DO_EWALD T\n CHECK_ATOMIC_CHARGES F\n&PARAMETER\n"
+        " DISPERSION_PARAMETER_FILE dftd3.dat\n PARAM_FILE_NAME xTB_parameters\n&END PARAMETER\n&END XTB\n&END QS\n"
+        f"&SCF\n EPS_SCF 1.0E-8\n SCF_GUESS MOPAC\n{mixing}&END SCF\n{points}&END DFT\n&END FORCE_EVAL\n"
+    )
 
 
 class AnyInput(EngineInput):

@@ -17,7 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.reference.base import Label, asked_of_engine, checked_answer, refuse_overlap, said, start_moments
-from nucleate.reference.engine_inputs import ENGINE_INPUTS, EngineInput
+from nucleate.reference.engine_inputs import ENGINE_INPUTS, GFN1, EngineInput
 from nucleate.reference.kpoints import KGrid
 from nucleate.reference.settings import ReferenceSettings
 
@@ -36,12 +36,12 @@ class AseReference:
         BadInput: pseudopotentials or the calculator cannot be found, or a setting does not fit the engine.
     """
 
-    surrogate = False
-
     def __init__(self, settings: ReferenceSettings):
         self._settings = settings
         self._input: EngineInput = ENGINE_INPUTS[settings.engine](settings)
-        self.name = f"ase:{settings.calculator}" if settings.engine == "ase" else settings.engine
+        # A semi-empirical method is named as one.
+        self.surrogate = settings.engine == "cp2k" and settings.xc == GFN1
+        self.name = f"cp2k:{GFN1}" if self.surrogate else f"ase:{settings.calculator}" if settings.engine == "ase" else settings.engine
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that determine the result."""

@@ -41,6 +41,8 @@ SPACINGS: dict[str, dict[str, float]] = {
     "accurate": {"metal": 0.11, "covalent": 0.15, "ionic": 0.30},
 }
 """Largest spacing of k-points of each preset, 1/Å, for all engines; see benchmarks/reference/convergence/README.md."""
+VACUUM = 6.0
+"""Width of an empty layer across which the electrons of both sides do not see one another, Å; there is one k-point along its normal."""
 OWN_VECTORS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
@@ -171,7 +173,8 @@ def _repeats(atoms: Atoms, cell: np.ndarray) -> np.ndarray:
 def k_grid(atoms: Atoms, spacing: float, primitive: bool = True) -> KGrid:
     """Return the smallest grid of the primitive lattice whose superlattice has no vector shorter than 2 pi / spacing.
 
-    For orthogonal vectors the divisions are n_i = ceil(2 pi / (a_i spacing)).
+    For orthogonal vectors the divisions are n_i = ceil(2 pi / (a_i spacing)). Along vectors that cross an empty layer of more than `VACUUM`,
+    as in cells of layers and isolated molecules, there is one k-point.
 
     Args:
         atoms: the crystal; its symmetry determines the number of irreducible points.
@@ -187,8 +190,19 @@ def k_grid(atoms: Atoms, spacing: float, primitive: bool = True) -> KGrid:
         described = KGrid(rows, (1, 1, 1), (False, False, False)).described(atoms)
     assert described is not None
     turns = _rotations(described[0])
-    size = _cheapest(described[0].cell.array, 2 * np.pi / spacing * (1 - SLACK), turns)
+    # A vector across vacuum counts as longer than any spacing.
+    stretched = described[0].cell.array * np.where(empty_directions(described[0]), 1e3, 1.0)[:, None]
+    size = _cheapest(stretched, 2 * np.pi / spacing * (1 - SLACK), turns)
     return KGrid(rows, size, _shifts(size, turns), cells)
+
+
+def empty_directions(atoms: Atoms, width: float = VACUUM) -> np.ndarray:
+    """Return for each lattice vector whether it crosses a layer without atoms of more than `width` (Å), as (3,) booleans."""
+    scaled = np.sort(atoms.get_scaled_positions() % 1.0, axis=0)
+    gaps = np.diff(np.concatenate([scaled, scaled[:1] + 1.0]), axis=0).max(axis=0)
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+    result: np.ndarray = gaps * heights > width
+    return result
 
 
 def plain_grid(atoms: Atoms, spacing: float) -> KGrid:
