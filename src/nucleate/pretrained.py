@@ -27,6 +27,7 @@ DENG = "B. Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi 10.1038/s42256-02
 HUANG = "X. Huang et al., npj Comput. Mater. (2025), doi 10.1038/s41524-025-01796-y"
 PARK = "Y. Park et al., J. Chem. Theory Comput. 20, 4857 (2024), doi 10.1021/acs.jctc.4c00190"
 GALE = "J. D. Gale et al., J. Chem. Theory Comput. 17, 7827 (2021), doi 10.1021/acs.jctc.1c00832"
+KABYLDA = "A. Kabylda et al., J. Am. Chem. Soc. 147, 33723 (2025), doi 10.1021/jacs.5c09558"
 KIM = "J. Kim et al., J. Am. Chem. Soc. 147, 1042 (2025), doi 10.1021/jacs.4c14455"
 
 
@@ -73,6 +74,7 @@ PRETRAINED = {
         Pretrained("sevennet", "7net-0", "sevenn", {"model": "7net-0"}, 5.0, MPTRJ, "PBE(+U)", PARK, "7net-0"),
         Pretrained("7net-l3i5", "7net-l3i5", "sevenn", {"model": "7net-l3i5"}, 5.0, MPTRJ, "PBE(+U)", PARK),
         Pretrained("7net-mf-0:PBE", "7net-mf-0 (PBE)", "sevenn", {"model": "7net-mf-0", "modal": "PBE"}, 5.0, MPTRJ, "PBE(+U)", KIM),
+        Pretrained("so3lr", "SO3LR", "so3krates_torch", {}, 12.0, (1, 6, 7, 8, 9, 15, 16, 17), "PBE0+MBD", KABYLDA, extra="molecules"),
         Pretrained("gfnff", "mcGFN-FF", "gfnff", {"version": "mcgfnff2023"}, 12.0, tuple(range(1, 87)), "GFN-FF", GALE, extra="molecules"),
         Pretrained(
             "7net-mf-0:R2SCAN", "7net-mf-0 (r2SCAN)", "sevenn", {"model": "7net-mf-0", "modal": "R2SCAN"}, 5.0, MP_R2SCAN, "r2SCAN", KIM

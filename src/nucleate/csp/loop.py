@@ -38,6 +38,7 @@ from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.molecular.alone import fit_alone
+from nucleate.csp.molecular.alone import warnings_on as warnings_on_molecules
 from nucleate.csp.molecular.space import MoleculeSpace
 from nucleate.csp.plan import Plan
 from nucleate.csp.proof import on_reference, prove, worst
@@ -298,6 +299,8 @@ class Search:
         """Relax each molecule alone on the reference and fit its force field; crystals are generated from the relaxed molecules."""
         topology = self.settings.molecules.topology
         assert topology is not None
+        for text in warnings_on_molecules(topology.molecules, [self.reference.name, self.settings.teacher.name or ""]):
+            self.progress(Note(text))
         fields = []
         for k, molecule in enumerate(topology.molecules):
             made = fit_alone(molecule, self.settings.molecules, self.dispatcher, self._rng(0, 20 + k), self.progress)

@@ -72,6 +72,20 @@ def _load_sevennet(**loader: Any) -> Evaluate:
     return evaluate
 
 
+def _load_so3lr(**loader: Any) -> Evaluate:
+    """Return SO3LR with its own calculator; its weights are a file of the package."""
+    from so3krates_torch.calculator.so3 import SO3LRCalculator
+
+    calculator = SO3LRCalculator(**loader, compute_stress=True, default_dtype="float64", device="cpu")
+
+    def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+        calculator.calculate(atoms)
+        results = calculator.results
+        return float(results["energy"]), np.array(results["forces"], dtype=float), np.array(results["stress"], dtype=float)
+
+    return evaluate
+
+
 def _load_gfnff(**loader: Any) -> Evaluate:
     """Return the force field GFN-FF with fixed molecules.
 
@@ -139,7 +153,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-_LOADERS: dict[str, Callable[..., Evaluate]] = {"chgnet": _load_chgnet, "sevenn": _load_sevennet, "gfnff": _load_gfnff}
+_LOADERS: dict[str, Callable[..., Evaluate]] = {"chgnet": _load_chgnet, "sevenn": _load_sevennet, "gfnff": _load_gfnff, "so3krates_torch": _load_so3lr}
 
 
 @lru_cache(maxsize=8)

@@ -92,6 +92,24 @@ def _relaxed(molecule: Molecule, settings: MolecularSettings, dispatcher: Dispat
     return Molecule.from_atoms(atoms, molecule.name, molecule.bonds), True
 
 
-def molecules_of(fields: Sequence[MoleculeField]) -> tuple[Molecule, ...]:
-    """Return the molecules of force fields."""
-    return tuple(field.molecule for field in fields)
+def warnings_on(molecules: Sequence[Molecule], names: Sequence[str]) -> list[str]:
+    """Return what is known to be wrong for some molecules with force fields and pretrained potentials.
+
+    Lattice energies of the crystals of X23 (A. M. Reilly and A. Tkatchenko, J. Chem. Phys. 139, 024705 (2013), doi 10.1063/1.4812819).
+
+    Args:
+        molecules: the molecules.
+        names: canonical names of the reference and the teacher.
+    """
+    texts = []
+    formulas = {molecule.formula for molecule in molecules}
+    if "so3lr" in names and "CO2" in formulas:
+        texts.append("SO3LR: the lattice energy of CO2 is wrong by 430 kJ/mol; do not use it for this molecule")
+    if "gfnff" in names:
+        texts.append(
+            "mcGFN-FF: its lattice energies are off by 7 kJ/mol on average, more than most polymorphs differ; use it to count calls or as a "
+            "teacher, not to rank"
+        )
+        if "C3H4N2" in formulas:
+            texts.append("mcGFN-FF: the lattice energy of pyrazole is wrong by 180 kJ/mol, because its bonds are not recognised")
+    return texts
