@@ -237,6 +237,7 @@ class Search:
         if self.settings.molecules.molecule:
             with self._timed("molecules"):
                 self._place_molecules()
+            known = self.known
         self.learner.set_base(known.base)
         with self._timed("generate"):
             pool = self._generate(search.pool, 0)
@@ -306,7 +307,12 @@ class Search:
             made = fit_alone(molecule, self.settings.molecules, self.dispatcher, self._rng(0, 20 + k), self.progress)
             self._log(MoleculeFitted(molecule.formula, made.field.energy, made.relaxed, made.error, self.dispatcher.calls()))
             fields.append(made.field)
-        self._use_molecules(BondedPotential(fields))
+        molecules = BondedPotential(fields)
+        self._use_molecules(molecules)
+        # Minima of a teacher have its bond lengths; with those of the reference, their labels show the forces between molecules.
+        own = molecules.topology
+        pool = [Carried(own.in_own_geometry(item.atoms), item.origin) for item in self.known.pool]
+        self.known = replace(self.known, minima=[own.in_own_geometry(atoms) for atoms in self.known.minima], pool=pool)
 
     def _use_molecules(self, molecules: BondedPotential) -> None:
         self.learner.molecules = molecules

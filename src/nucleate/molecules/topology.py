@@ -66,6 +66,26 @@ class Topology:
             result.positions = gathered(unwrapped(atoms, fragments, bonds), fragments, atoms.cell.array)
         return result
 
+    def in_own_geometry(self, atoms: Atoms) -> Atoms:
+        """Return a crystal in which each molecule, or its mirror image, has the geometry of the topology, at the same place.
+
+        Molecules whose shape is another one by more than `SHAPE`, such as other conformers, keep theirs, as does a crystal with another
+        order of its atoms.
+        """
+        result = self.whole(atoms)
+        blocks = self.blocks(atoms.numbers)
+        for kind, first in blocks or ():
+            own = self.molecules[kind].positions
+            here = slice(first, first + len(own))
+            found = result.positions[here]
+            centre = found.mean(0)
+            fitted = min(
+                (_laid_on(mirrored, found - centre) for mirrored in (own, -own)), key=lambda x: float(((x - found + centre) ** 2).sum())
+            )
+            if np.sqrt(((fitted - found + centre) ** 2).sum(1).mean()) < SHAPE:
+                result.positions[here] = fitted + centre
+        return result
+
     def others(self, atoms: Atoms) -> str | None:
         """Return the molecules of a crystal, such as `CO2, 2 H2O`, if they are not those of the topology; else None.
 
@@ -111,6 +131,20 @@ class Topology:
                 other = Atoms(atoms.numbers[part]).get_chemical_formula()
                 raise BadInput(f"{where}: contains {other}, which is not a molecule of the search ({names}); remove the structure")
         return atoms[order]
+
+
+SHAPE = 0.3
+"""Largest root mean square distance of the atoms of two geometries of one conformer, Å."""
+
+
+def _laid_on(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return (n, 3) positions rotated onto others, both with the centroid at the origin.
+
+    W. Kabsch, Acta Cryst. A 32, 922 (1976), doi 10.1107/S0567739476001873.
+    """
+    u, _, vt = np.linalg.svd(start.T @ end)
+    turn = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    return np.asarray(start @ turn)
 
 
 @lru_cache(maxsize=4096)

@@ -269,7 +269,7 @@ class Cp2kInput(EngineInput):
         assert grid is not None
         size = grid.size
         if self.s.xc == GFN1:
-            options = {
+            options: dict[str, Any] = {
                 "xc": None, "basis_set": None, "basis_set_file": None, "pseudo_potential": None, "potential_file": None, "cutoff": None,
                 "poisson_solver": None, "max_scf": self.s.max_iterations, "stress_tensor": True, "inp": _gfn1_input(size),
             }  # fmt: skip

@@ -173,8 +173,8 @@ def _repeats(atoms: Atoms, cell: np.ndarray) -> np.ndarray:
 def k_grid(atoms: Atoms, spacing: float, primitive: bool = True) -> KGrid:
     """Return the smallest grid of the primitive lattice whose superlattice has no vector shorter than 2 pi / spacing.
 
-    For orthogonal vectors the divisions are n_i = ceil(2 pi / (a_i spacing)). Along vectors that cross an empty layer of more than `VACUUM`,
-    as in cells of layers and isolated molecules, there is one k-point.
+    For orthogonal vectors the divisions are n_i = ceil(2 pi / (a_i spacing)). Along vectors that cross an empty layer of more than
+    `VACUUM`, as in cells of layers and isolated molecules, there is one k-point.
 
     Args:
         atoms: the crystal; its symmetry determines the number of irreducible points.

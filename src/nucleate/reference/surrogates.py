@@ -76,14 +76,30 @@ def _load_so3lr(**loader: Any) -> Evaluate:
     """Return SO3LR with its own calculator; its weights are a file of the package."""
     from so3krates_torch.calculator.so3 import SO3LRCalculator
 
-    calculator = SO3LRCalculator(**loader, compute_stress=True, default_dtype="float64", device="cpu")
+    with _default_type_kept():
+        calculator = SO3LRCalculator(**loader, compute_stress=True, default_dtype="float64", device="cpu")
 
     def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
-        calculator.calculate(atoms)
+        with _default_type_kept():
+            calculator.calculate(atoms)
         results = calculator.results
         return float(results["energy"]), np.array(results["forces"], dtype=float), np.array(results["stress"], dtype=float)
 
     return evaluate
+
+
+@contextlib.contextmanager
+def _default_type_kept() -> Iterator[None]:
+    """Context after which torch has its previous default type, which the package changes for the whole process."""
+    import torch
+
+    before = torch.get_default_dtype()
+    # The model computes in double precision.
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _load_gfnff(**loader: Any) -> Evaluate:
@@ -153,7 +169,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-_LOADERS: dict[str, Callable[..., Evaluate]] = {"chgnet": _load_chgnet, "sevenn": _load_sevennet, "gfnff": _load_gfnff, "so3krates_torch": _load_so3lr}
+_LOADERS: dict[str, Callable[..., Evaluate]] = {
+    "chgnet": _load_chgnet,
+    "sevenn": _load_sevennet,
+    "gfnff": _load_gfnff,
+    "so3krates_torch": _load_so3lr,
+}
 
 
 @lru_cache(maxsize=8)

@@ -107,8 +107,8 @@ def warnings_on(molecules: Sequence[Molecule], names: Sequence[str]) -> list[str
         texts.append("SO3LR: the lattice energy of CO2 is wrong by 430 kJ/mol; do not use it for this molecule")
     if "gfnff" in names:
         texts.append(
-            "mcGFN-FF: its lattice energies are off by 7 kJ/mol on average, more than most polymorphs differ; use it to count calls or as a "
-            "teacher, not to rank"
+            "mcGFN-FF: its lattice energies are off by 7 kJ/mol on average, more than most polymorphs differ; use it as a teacher or to "
+            "count calls, not to rank"
         )
         if "C3H4N2" in formulas:
             texts.append("mcGFN-FF: the lattice energy of pyrazole is wrong by 180 kJ/mol, because its bonds are not recognised")
