@@ -32,7 +32,7 @@ from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.molecules.reading import read_molecule
-from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml, validated
+from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml, validated, without_unset
 from nucleate.potentials.prior import resolved_prior
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
@@ -91,7 +91,7 @@ def resolve_settings(
     elif isinstance(settings, dict):
         data = _deep_copy(settings)
     else:
-        data, source = read_settings(Path(settings)), str(settings)
+        data, source = without_unset(read_settings(Path(settings))), str(settings)
     for name, value in {"formula": formula, **options}.items():
         if value is None:
             continue

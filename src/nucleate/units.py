@@ -13,6 +13,8 @@ HARTREE = units.Ha
 """One hartree in eV."""
 RYDBERG = units.Ry
 """One rydberg in eV."""
+KJ_PER_MOL = units.kJ / units.mol
+"""One kJ/mol in eV."""
 COULOMB = BOHR * HARTREE
 """e²/(4 pi epsilon_0) in eV Å: the energy of two unit charges 1 Å apart."""
 BOLTZMANN = 8.617333262e-5

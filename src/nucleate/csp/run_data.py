@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nucleate.crystals.formula import formula_text
+from nucleate.csp.molecular.report_data import isolated_energies, lattice_energy, molecules_data
 from nucleate.csp.records import SPENT, LoopState, Polymorph, enthalpy_per_atom, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
@@ -226,6 +227,8 @@ def show_data(run: RunData) -> dict[str, Any]:
         # Only phases of the same composition compete for one place.
         formulas = [formula_of(settings.system, polymorph.atoms) for polymorph in ranking]
         close = [[rank for rank in ranks if formulas[rank - 1] == formulas[k]] for k, ranks in enumerate(close)]
+    molecules = settings.molecules
+    alone = isolated_energies(molecules, run.rows)
     polymorphs = []
     for k, polymorph in enumerate(ranking):
         cell = standard_cell(polymorph.atoms)
@@ -241,6 +244,8 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "above_best": 1e3 * (difference(polymorph, ranking[0]) if places is None else places[k].above),
                 "hull": None if places is None else phase_data(places[k]),
                 "known": polymorph.known,
+                "compound": polymorph.compound,
+                "lattice_energy": lattice_energy(polymorph, molecules, alone) if molecules.molecule else None,
                 "volume": polymorph.atoms.get_volume() / len(polymorph.atoms),
                 "sigma": 1e3 * polymorph.sigma,
                 "check": polymorph.check,
@@ -287,6 +292,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
         "hull": None if settings.system is None else hull_data(run, ranking, places),
+        "molecules": molecules_data(molecules, run.rows) if molecules.molecule else None,
         "accurate": state.accurate,
         "proof": state.proof,
         "rounds": [record.as_dict() for record in state.records],

@@ -200,6 +200,12 @@ def to_toml(settings: BaseModel) -> str:
         raise BadInput(f"settings: a value cannot be written as TOML ({reason}); use numbers, texts, lists and tables") from None
 
 
+def without_unset(data: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings with None in place of the text `unset`."""
+    replaced: dict[str, Any] = _replaced(data, UNSET, None)
+    return replaced
+
+
 def _replaced(value: Any, old: Any, new: Any) -> Any:
     """Return nested data with every value `old` replaced by `new`."""
     if isinstance(value, dict):

@@ -119,6 +119,7 @@ def purposes(run: RunData) -> list[dict[str, Any]]:
     """Return number and cost of the reference calls for each purpose."""
     names = {
         "known": "relaxing known phases",
+        "molecule": "isolated molecules",
         "train": "first training set",
         "explore": "relaxed candidates of the pool",
         "confirm": "confirming polymorphs",

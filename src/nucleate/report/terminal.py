@@ -154,11 +154,15 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
             say(f"and {left} more: nucleate show {data['folder']}")
         if data["hull"] is None:
             say(f"\n{kind} of rank 1: {best['energy']:.6f} eV/atom")
+            if best["lattice_energy"] is not None:
+                say(f"lattice energy of rank 1: {best['lattice_energy']:.1f} kJ/mol of formula units, without vibrations")
         else:
             say("")
             for text in hull_lines(data):
                 say(text)
         for p in data["polymorphs"][:top]:
+            if p["compound"] is not None:
+                say(f"rank {p['rank']} is another compound: it consists of {p['compound']}", "yellow")
             text = not_resolved_text(p["not_resolved_from"], p["rank"])
             if text:
                 line = f"rank {p['rank']} is {text}: closer than {data['resolution']:g} meV/atom"

@@ -1,0 +1,89 @@
+"""`nucleate search --molecule`: bad input is one line with exit code 2, and nothing is started."""
+
+import pytest
+from ase.build import bulk, molecule
+from ase.io import write
+from typer.testing import CliRunner
+
+from nucleate import api
+from nucleate.cli.app import app
+from nucleate.csp.plan import check_start, prepare
+from nucleate.errors import BadInput, NucleateError
+from nucleate.persist.toml import to_toml
+
+pytest.importorskip("gfnff")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("water.xyz", molecule("H2O"))
+    write("ethanol.xyz", molecule("CH3CH2OH"))
+    other = molecule("H2O")
+    other.translate([5, 0, 0])
+    write("two.xyz", molecule("H2O") + other)
+    write("silicon.xyz", bulk("Si"), format="extxyz")
+    return tmp_path
+
+
+REFUSED = [
+    (["--molecule", "nowhere.xyz"], "nowhere.xyz: no such file"),
+    (["--molecule", "two.xyz"], "2 separate molecules"),
+    (["--molecule", "silicon.xyz"], "periodic cell"),
+    (["H2O", "--molecule", "water.xyz"], "leave the formula out"),
+    (["--molecule", "water.xyz", "--ratio", "1:2"], "2 numbers for 1 molecules"),
+    (["--molecule", "water.xyz", "--ratio", "none"], "--ratio none"),
+    (["--molecule", "water.xyz", "--molecule", "water.xyz"], "given twice"),
+    (["--molecule", "water.xyz", "--units", "0"], "units"),
+    (["--molecule", "water.xyz", "--space-groups", "csd"], "generate.space_group_weights"),
+    (["Si8", "--units", "2"], "molecules.units has no effect"),
+    (["--molecule", "ethanol.xyz", "--units", "1", "--settings", "p-1.toml"], "can hold 1 molecules of C2H6O"),
+    (["--molecule", "water.xyz", "--settings", "p1.toml"], "generate.symmetric_share has no effect"),
+    (["--molecule", "water.xyz", "--seeds-from", "silicon.xyz"], "composition"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[" ".join(arguments) for arguments, _ in REFUSED])
+def test_bad_input_is_one_line(here, arguments, words):
+    (here / "p-1.toml").write_text("[generate]\nspace_groups = [2]\n")
+    (here / "p1.toml").write_text("[generate]\nsymmetric_share = 0.5\n")
+    before = set(here.iterdir())
+    arguments = ["search", *arguments] if "--reference" in arguments else ["search", *arguments, "--reference", "gfnff"]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, BadInput) or result.exit_code == 2
+    text = str(result.exception) if isinstance(result.exception, NucleateError) else result.output
+    assert words in " ".join(text.split())
+    assert "\n" not in text.strip() or not isinstance(result.exception, NucleateError)
+    assert set(here.iterdir()) == before
+
+
+def test_run_toml_contains_the_molecules(here):
+    settings = api.resolve_settings(
+        molecules__molecule=[{"source": "water.xyz", "count": 2}], molecules__units=2, reference__engine="gfnff"
+    )
+    assert settings.formula == "H8O4"
+    assert settings.molecules.counts == (4,)
+    (here / "water.xyz").unlink()
+    (here / "run.toml").write_text(to_toml(settings))
+    again = api.resolve_settings(settings=here / "run.toml")
+    assert again == settings
+    plan = prepare(again)
+    check_start(plan)
+    assert plan.space.topology.molecules[0].formula == "H2O"
+
+
+def test_a_formula_that_contradicts_the_molecules_is_refused(here):
+    with pytest.raises(BadInput, match="the molecules of the search make H4O2"):
+        api.resolve_settings("H2O", molecules__molecule=[{"source": "water.xyz"}], molecules__units=2)
+
+
+def test_seeds_are_put_into_the_order_of_the_molecules(here):
+    first = api.resolve_settings(molecules__molecule=[{"source": "water.xyz"}], molecules__units=2, reference__engine="gfnff")
+    import numpy as np
+
+    atoms = prepare(first).space.propose(1, np.random.default_rng(0), False)[0].atoms
+    write("ice.extxyz", atoms[np.random.default_rng(1).permutation(len(atoms))])
+    settings = api.resolve_settings(settings=first, seeds_from=str(here / "ice.extxyz"))
+    own = prepare(settings).space.propose(1, np.random.default_rng(0), True)[0]
+    assert own.origin == "seed"
+    assert prepare(settings).space.topology.blocks(own.atoms.numbers) is not None
