@@ -181,6 +181,7 @@ def search(
     ratio: Sequence[int] | None = None,
     units: int | None = None,
     space_group_weights: str | None = None,
+    dimensions: int | None = None,
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: Executor | None = None,
@@ -213,6 +214,7 @@ def search(
         molecules: Molecules of a molecular crystal instead of a formula: files, SMILES or ASE atoms.
         ratio: Number of each of them in a formula unit; None: one of each.
         units: Number of formula units in the primitive cell of a molecular crystal.
+        dimensions: 2 for layers, with vacuum along the third lattice vector; 3 for crystals.
         space_group_weights: `nature` or `uniform`, the frequencies of space groups among the candidates of molecular crystals.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.
@@ -242,6 +244,7 @@ def search(
         molecules__molecule=_molecules(molecules, ratio),
         molecules__units=units,
         generate__space_group_weights=space_group_weights,
+        dimensions=dimensions,
         pressure=pressure,
         search__budget=budget,
         search__top=top,

@@ -82,6 +82,7 @@ def search(
     space_groups: Annotated[
         str | None, typer.Option(help="Frequencies of the space groups of molecular crystals: nature or uniform.")
     ] = None,
+    dimensions: Annotated[int | None, typer.Option(help="Number of periodic directions: 3, or 2 for layers.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
@@ -96,7 +97,7 @@ def search(
             top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, teacher=teacher,
             labels_from=labels_from or (), labels_settings=labels_settings, model_from=model_from, max_atoms=max_atoms,
             reactants=reactants.split(",") if reactants else (), known=known or (), elements_from=elements_from or (),
-            molecules=molecule or (), ratio=ratio_of(ratio), units=units, space_group_weights=space_groups,
+            molecules=molecule or (), ratio=ratio_of(ratio), units=units, space_group_weights=space_groups, dimensions=dimensions,
             workers=workers, out=out, progress=progress,
         ),
         quiet, as_json,

@@ -24,6 +24,8 @@ class CrystalBatch:
         structure: (n_atoms,) index of each atom's structure, ascending, int64.
         moments: (n_atoms,) starting moments, Bohr magnetons; zero where a structure has none.
         ids: (n_structures,) index of each structure in the list that the batch was created from, kept by `select`, int64.
+        layers: (n_structures,) whether a structure is a layer perpendicular to z with vacuum along its third lattice vector, bool. The cell
+            of a layer is relaxed in its plane alone.
     """
 
     positions: Tensor
@@ -32,18 +34,21 @@ class CrystalBatch:
     structure: Tensor
     moments: Tensor = field(default=None)  # type: ignore[assignment]
     ids: Tensor = field(default=None)  # type: ignore[assignment]
+    layers: Tensor = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.moments is None:
             object.__setattr__(self, "moments", self.positions.new_zeros(len(self.positions)))
         if self.ids is None:
             object.__setattr__(self, "ids", torch.arange(len(self.cells), device=self.cells.device))
+        if self.layers is None:
+            object.__setattr__(self, "layers", torch.zeros(len(self.cells), dtype=torch.bool, device=self.cells.device))
 
     @classmethod
     def from_atoms(
         cls, structures: Sequence[Atoms], dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> CrystalBatch:
-        """Create a batch from `ase.Atoms`; every structure is treated as periodic in three directions.
+        """Create a batch from `ase.Atoms`; structures are periodic in three directions, and those with pbc (T, T, F) are layers.
 
         Raises:
             BadInput: the starting moments of a structure are vectors.
@@ -64,19 +69,21 @@ class CrystalBatch:
             torch.as_tensor(numbers, dtype=torch.int64, device=device),
             torch.repeat_interleave(torch.arange(len(structures)), torch.tensor(counts, dtype=torch.int64)).to(device),
             torch.as_tensor(moments, dtype=dtype, device=device),
+            layers=torch.tensor([is_layer(atoms) for atoms in structures], dtype=torch.bool, device=device),
         )
 
     def to_atoms(self) -> list[Atoms]:
-        """Convert to a list of periodic `ase.Atoms` in double precision."""
+        """Convert to a list of periodic `ase.Atoms` in double precision; layers have pbc (T, T, F)."""
+        layers = self.layers.cpu().tolist()
         positions = self.positions.detach().cpu().double().numpy()
         cells = self.cells.detach().cpu().double().numpy()
         numbers = self.numbers.cpu().numpy()
         moments = self.moments.detach().cpu().double().numpy()
         counts = self.counts.cpu().numpy()
         structures = []
-        for end, count, cell in zip(np.cumsum(counts), counts, cells, strict=True):
+        for end, count, cell, layer in zip(np.cumsum(counts), counts, cells, layers, strict=True):
             own = slice(end - count, end)
-            structures.append(Atoms(numbers=numbers[own], positions=positions[own], cell=cell, pbc=True))
+            structures.append(Atoms(numbers=numbers[own], positions=positions[own], cell=cell, pbc=(True, True, not layer)))
             if moments[own].any():
                 structures[-1].set_initial_magnetic_moments(moments[own])
         return structures
@@ -108,6 +115,7 @@ class CrystalBatch:
             torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), picked),
             self.moments[atoms],
             self.ids[chosen],
+            self.layers[chosen],
         )
 
     @staticmethod
@@ -121,6 +129,7 @@ class CrystalBatch:
             torch.cat([batch.structure + int(o) for batch, o in zip(batches, offsets[:-1], strict=True)]),
             torch.cat([batch.moments for batch in batches]),
             torch.cat([batch.ids for batch in batches]),
+            torch.cat([batch.layers for batch in batches]),
         )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CrystalBatch:
@@ -130,7 +139,13 @@ class CrystalBatch:
             self.cells.to(device=device, dtype=dtype),
             self.numbers.to(device=device),
             self.structure.to(device=device),
+            layers=self.layers.to(device=device),
         )
+
+
+def is_layer(atoms: Atoms) -> bool:
+    """Return whether a structure is a layer: periodic along its first two lattice vectors and not along the third."""
+    return bool(atoms.pbc[0] and atoms.pbc[1] and not atoms.pbc[2])
 
 
 def ragged_arange(starts: Tensor, counts: Tensor) -> Tensor:

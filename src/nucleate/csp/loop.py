@@ -502,7 +502,7 @@ class Search:
         labelled: list[Lead] = []
         for atoms, answer, origin in zip(structures, answers, origins, strict=True):
             if isinstance(answer, Label) and self.space.holds(atoms):
-                fmax, smax = residuals(answer, pressure)
+                fmax, smax = residuals(atoms, answer, pressure)
                 labelled.append(
                     Lead(
                         atoms, atoms, enthalpy_per_atom(atoms, answer, pressure),

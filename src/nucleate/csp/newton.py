@@ -16,7 +16,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.strain import full_from_voigt
 from nucleate.potentials.base import Potential
 from nucleate.relax.batched import CommitteeSurface
-from nucleate.relax.state import Evaluation, State, evaluate, row_owner
+from nucleate.relax.state import Evaluation, State, evaluate, free_strain, row_owner
 from nucleate.units import GPA
 
 SOFTEST, STIFFEST = 1.0, 80.0
@@ -43,6 +43,7 @@ class Frame:
         self.origin = origin
         self.pressure = pressure * GPA
         self.n = len(origin)
+        self._free = free_strain(CrystalBatch.from_atoms([origin]))[0]
 
     def _states(self, vectors: Tensor) -> State:
         """Return the state of a batch of copies at the coordinates `vectors` (k, 3 n + 6), not evaluated."""
@@ -110,6 +111,9 @@ class Frame:
         gradient = -self._vectors(state.gradient_force, 2 * size)
         matrix = (gradient[:size] - gradient[size:]) / (2 * DISPLACEMENT)
         matrix = torch.nan_to_num(0.5 * (matrix + matrix.T))
+        # Strains that the structure does not have are stiff, so that no step and no soft mode contains them.
+        fixed = torch.cat([torch.zeros(3 * self.n, dtype=torch.bool), torch.einsum("kij,ij->k", _SYMMETRIC, 1 - self._free) > 0])
+        matrix[fixed, fixed] = STIFFEST
         result: np.ndarray = matrix.numpy()
         return result
 

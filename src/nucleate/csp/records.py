@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from nucleate.crystals.batch import is_layer
 from nucleate.reference.base import Label
 from nucleate.reference.ledger import LedgerRow
 from nucleate.units import GPA
@@ -17,16 +18,17 @@ from nucleate.units import GPA
 
 def atoms_to_dict(atoms: Atoms) -> dict[str, Any]:
     """Return numbers, cell and positions as lists; JSON preserves floating-point numbers exactly."""
-    return {
+    data = {
         "numbers": atoms.numbers.tolist(),
         "cell": atoms.cell.array.tolist(),
         "positions": atoms.positions.tolist(),
     }
+    return {**data, "layer": True} if is_layer(atoms) else data
 
 
 def atoms_from_dict(data: dict[str, Any]) -> Atoms:
     """Create atoms from the result of `atoms_to_dict`."""
-    return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=True)
+    return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=(True, True, not data.get("layer", False)))
 
 
 SPENT = "the budget of reference calls is spent"
@@ -128,7 +130,7 @@ class Lead:
         """
         self.calls += 1
         energy = enthalpy_per_atom(atoms, label, pressure)
-        fmax, smax = residuals(label, pressure)
+        fmax, smax = residuals(atoms, label, pressure)
         calmer = _left_to_gain(atoms, label.forces, smax) < self.energy - self.estimate
         if not (energy < self.energy - 1e-5 or (calmer and energy < self.energy + 1e-3)):
             self.trust *= 0.4
@@ -145,7 +147,7 @@ class Lead:
         if energy > self.energy + 1e-3:
             return
         self.atoms, self.energy = atoms, energy
-        self.fmax, self.smax = residuals(label, pressure)
+        self.fmax, self.smax = residuals(atoms, label, pressure)
         self.forces, self.stress = np.array(label.forces), np.array(label.stress)
         self.frame, self.path, self.best, self.trust = atoms, [], 0, 0.3
 
@@ -361,7 +363,9 @@ def lowest_enthalpy(rows: Iterable[LedgerRow], size: int, pressure: float) -> fl
     return min((enthalpy_per_atom(atoms, label, pressure) for atoms, label in known if label is not None), default=math.inf)
 
 
-def residuals(label: Label, pressure: float) -> tuple[float, float]:
-    """Return the largest force on an atom (eV/Å) and the largest component of stress plus `pressure` (GPa)."""
+def residuals(atoms: Atoms, label: Label, pressure: float) -> tuple[float, float]:
+    """Return the largest force on an atom (eV/Å) and the largest component of stress plus `pressure` (GPa), for layers in the plane."""
     stress = np.array(label.stress) + pressure * GPA * np.array([1, 1, 1, 0, 0, 0])
+    if is_layer(atoms):
+        stress = stress * np.array([1, 1, 0, 0, 0, 1])
     return float(np.linalg.norm(label.forces, axis=1).max()), float(np.abs(stress).max() / GPA)

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from nucleate.crystals.batch import is_layer
 from nucleate.crystals.formula import formula_text
+from nucleate.crystals.layers import area, thickness
 from nucleate.csp.molecular.report_data import isolated_energies, lattice_energy, molecules_data
 from nucleate.csp.records import SPENT, LoopState, Polymorph, enthalpy_per_atom, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
@@ -246,6 +248,8 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "known": polymorph.known,
                 "compound": polymorph.compound,
                 "lattice_energy": lattice_energy(polymorph, molecules, alone) if molecules.molecule else None,
+                "area": area(polymorph.atoms) if is_layer(polymorph.atoms) else None,
+                "thickness": thickness(polymorph.atoms) if is_layer(polymorph.atoms) else None,
                 "volume": polymorph.atoms.get_volume() / len(polymorph.atoms),
                 "sigma": 1e3 * polymorph.sigma,
                 "check": polymorph.check,
@@ -266,6 +270,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "nucleate": package_version(),
         "folder": str(run.path),
         "formula": settings.name,
+        "dimensions": settings.dimensions,
         "pressure": settings.pressure,
         "reference": {
             "name": run.reference,

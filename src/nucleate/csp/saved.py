@@ -42,6 +42,7 @@ class SavedAtoms(_Saved):
     numbers: list[Number] = Field(min_length=1, max_length=MOST_ATOMS)
     cell: list[Point] = Field(min_length=3, max_length=3)
     positions: list[Point] = Field(max_length=MOST_ATOMS)
+    layer: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> SavedAtoms:

@@ -128,7 +128,7 @@ class Check:
         if not found:
             return None
         atoms, label, energy = min(found, key=lambda item: item[2])
-        fmax, smax = residuals(label, pressure)
+        fmax, smax = residuals(atoms, label, pressure)
         # Symmetrisation would lead back to the saddle.
         return Lead(
             atoms, atoms, energy, fmax, smax, self.polymorph.origin, np.array(label.forces), np.array(label.stress),

@@ -12,8 +12,13 @@ from ase.spacegroup.symmetrize import get_symmetrized_atoms
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from nucleate.crystals.batch import is_layer
+from nucleate.crystals.layers import heights as layer_heights
+
 SYMPREC = 0.1
 """Tolerance for the space group of a relaxed structure, Å."""
+GAP = 3.0
+"""Distance of the images of a layer where two layers are compared, Å."""
 EXACT = 1e-5
 """Tolerance of a symmetry that is exact up to rounding, Å."""
 
@@ -25,10 +30,34 @@ def matcher() -> StructureMatcher:
 
 def same_crystal(a: Atoms, b: Atoms) -> bool:
     """Return whether two structures match and their volumes per atom agree within 10 %."""
+    if is_layer(a) != is_layer(b):
+        return False
+    a, b = stacked(a), stacked(b)
     va, vb = a.get_volume() / len(a), b.get_volume() / len(b)
     if abs(va - vb) > 0.1 * min(va, vb):
         return False
-    return bool(matcher().fit(AseAtomsAdaptor.get_structure(a), AseAtomsAdaptor.get_structure(b)))
+    one, other = (AseAtomsAdaptor.get_structure(atoms) for atoms in (a, b))
+    return bool(matcher().fit(one, other))
+
+
+def periodic(atoms: Atoms) -> Atoms:
+    """Return a copy that is periodic in three directions; layers become cells with vacuum."""
+    copy: Atoms = atoms.copy()
+    copy.pbc = True
+    return copy
+
+
+def stacked(atoms: Atoms) -> Atoms:
+    """Return a crystal of a layer, whose images are `GAP` apart; other structures are copied.
+
+    The tolerance of the matcher grows with the volume, which for layers is mostly vacuum.
+    """
+    copy = periodic(atoms)
+    if is_layer(atoms):
+        heights = layer_heights(atoms)
+        copy.set_cell([*atoms.cell.array[:2], [0.0, 0.0, float(heights.max()) + GAP]], scale_atoms=False)
+        copy.positions[:, 2] = heights
+    return copy
 
 
 def _dataset(atoms: Atoms, symprec: float) -> spglib.SpglibDataset | None:
@@ -37,9 +66,20 @@ def _dataset(atoms: Atoms, symprec: float) -> spglib.SpglibDataset | None:
 
 
 def space_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
-    """Return international symbol and number of the space group; ('P1', 1) if spglib fails."""
+    """Return international symbol and number of the space group, or of the layer group of a layer; ('P1', 1) if spglib fails."""
+    if is_layer(atoms):
+        return layer_group(atoms, symprec)
     dataset = _dataset(atoms, symprec)
     return ("P1", 1) if dataset is None else (dataset.international, int(dataset.number))
+
+
+def layer_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
+    """Return symbol and number, 1 to 80, of the layer group of a layer whose third lattice vector is perpendicular to it.
+
+    The numbers are those of the International Tables, volume E.
+    """
+    found = spglib.get_layergroup((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), aperiodic_dir=2, symprec=symprec)
+    return ("p1", 1) if found is None else (str(found.international), int(found.number))
 
 
 class Symmetry(NamedTuple):
@@ -89,11 +129,11 @@ def idealised(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
 def _refined(atoms: Atoms, symprec: float) -> Atoms | None:
     """Return the structure symmetrised at a tolerance, in its own cell; None if this fails."""
     try:
-        refined, _ = get_symmetrized_atoms(atoms, symprec, min(symprec, SYMPREC))
+        refined, _ = get_symmetrized_atoms(periodic(atoms), symprec, min(symprec, SYMPREC))
     except Exception:
         # At a loose tolerance the operations need not form a group; ASE and spglib then raise exceptions of many types.
         return None
-    plain = Atoms(numbers=refined.numbers, cell=refined.cell.array, positions=refined.positions, pbc=True)
+    plain = Atoms(numbers=refined.numbers, cell=refined.cell.array, positions=refined.positions, pbc=atoms.pbc)
     return plain
 
 

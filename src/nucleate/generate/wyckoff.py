@@ -110,10 +110,22 @@ def _groups_read(largest: int) -> tuple[GroupSites, ...]:
 
 
 def _read_group(group, largest: int) -> GroupSites:
-    """Convert the Wyckoff positions of a PyXtal group to the primitive cell."""
-    primitive = PRIMITIVE[group.symbol[0]]
+    """Convert the Wyckoff positions of a PyXtal space group to the primitive cell."""
+    return read_sites(group, group.number, PRIMITIVE[group.symbol[0]], largest)
+
+
+def read_sites(group, number: int, primitive: np.ndarray, largest: int, periodic: int = 3) -> GroupSites:
+    """Convert the Wyckoff positions of a PyXtal group to a primitive cell.
+
+    Args:
+        group: the group of PyXtal.
+        number: its number.
+        primitive: (3, 3) primitive vectors as rows, in units of the conventional ones.
+        largest: largest number of atoms of a site in the primitive cell.
+        periodic: number of periodic directions, 3 or 2; translations along the others are not reduced.
+    """
     to_primitive = np.linalg.inv(primitive).T
-    copies = round(1.0 / np.linalg.det(primitive))
+    copies = round(1.0 / abs(np.linalg.det(primitive)))
     sites = []
     general = None
     for position in group.Wyckoff_positions:
@@ -122,13 +134,13 @@ def _read_group(group, largest: int) -> GroupSites:
             continue
         matrices = np.array([op.affine_matrix for op in position.ops])
         rotations = to_primitive @ matrices[:, :3, :3]
-        translations = matrices[:, :3, 3] @ to_primitive.T
-        translations = np.round(translations, 8) % 1.0
+        translations = np.round(matrices[:, :3, 3] @ to_primitive.T, 8)
+        translations[:, :periodic] %= 1.0
         # Operations that differ by a centring vector are equal in the primitive cell.
         keys = np.round(np.concatenate([rotations.reshape(-1, 9), translations], axis=1) * 1e4).astype(int)
         _, first = np.unique(keys, axis=0, return_index=True)
         if len(first) != size:
-            raise AssertionError(f"space group {group.number}, site {position.letter}: {len(first)} atoms, not {size}")
+            raise AssertionError(f"group {number}, site {position.letter}: {len(first)} atoms, not {size}")
         first.sort()
         if general is None:
             # The general position comes first. From fractional coordinates of the conventional cell to those of the primitive one.
@@ -147,7 +159,7 @@ def _read_group(group, largest: int) -> GroupSites:
             )
         )
     assert general is not None
-    return GroupSites(group.number, group.symbol, tuple(reversed(sites)), *general)
+    return GroupSites(number, group.symbol, tuple(reversed(sites)), *general)
 
 
 @dataclass(eq=False)

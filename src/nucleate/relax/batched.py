@@ -18,7 +18,7 @@ from nucleate.potentials.base import Potential
 from nucleate.progress import Progress, Step, silent
 from nucleate.relax.optimisers import Fire, Lbfgs, Optimiser
 from nucleate.relax.settings import RelaxSettings
-from nucleate.relax.state import Evaluation, State, evaluate, start
+from nucleate.relax.state import Evaluation, State, evaluate, free_strain, start
 from nucleate.units import GPA
 
 CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS = (
@@ -192,7 +192,7 @@ def _judge(
     since = torch.where(progress, torch.zeros_like(since), since + 1)
     fmax = state.largest_force()
     identity = torch.eye(3, dtype=state.stress.dtype, device=state.stress.device)
-    residual = (state.stress + settings.pressure * GPA * identity).abs().amax((1, 2))
+    residual = ((state.stress + settings.pressure * GPA * identity) * free_strain(state.batch)).abs().amax((1, 2))
     settled = fmax <= settings.fmax
     if settings.variable_cell:
         settled &= residual <= settings.smax * GPA

@@ -159,6 +159,14 @@ def start(batch: CrystalBatch, surface: Surface, pressure: float, variable_cell:
     return evaluate(state, surface, pressure, variable_cell)
 
 
+def free_strain(batch: CrystalBatch) -> Tensor:
+    """Return (n, 3, 3) ones, with zeros for the components of strain that layers do not have: all that contain z."""
+    free = torch.ones_like(batch.cells)
+    free[batch.layers, 2, :] = 0.0
+    free[batch.layers, :, 2] = 0.0
+    return free
+
+
 def evaluate(state: State, surface: Surface, pressure: float, variable_cell: bool) -> State:
     """Evaluate the energy surface at the coordinates of a state; return the state with forces in these coordinates.
 
@@ -185,7 +193,7 @@ def evaluate(state: State, surface: Surface, pressure: float, variable_cell: boo
         work = volumes.view(-1, 1, 1) * (stress + pressure * identity)
         outer = torch.linalg.solve(gradient.transpose(1, 2), work)
         cell_force = -frechet_adjoint(log_strain, outer) / counts
-        cell_rows = (0.5 * (cell_force + cell_force.transpose(1, 2))).reshape(3 * n, 3)
+        cell_rows = (0.5 * (cell_force + cell_force.transpose(1, 2)) * free_strain(batch)).reshape(3 * n, 3)
     else:
         cell_rows = positions.new_zeros(3 * n, 3)
     return replace(

@@ -100,17 +100,19 @@ class Bar:
 def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     """Return a table of the polymorphs of `show_data`, lowest first, with sigma in meV/atom and the calls until confirmation."""
     table = Table(box=None, pad_edge=False, header_style="bold")
+    flat = data["dimensions"] == 2
+    size = "area" if flat else "volume"
     above = "meV/atom" if data["hull"] is None else "above hull"
     for name, right in (
-        ("#", True), ("formula", False), ("atoms", True), ("space group", False), (above, True),
-        ("Å³/atom", True), ("sigma", True), ("check", False), ("origin", False), ("calls", True),
+        ("#", True), ("formula", False), ("atoms", True), ("layer group" if flat else "space group", False), (above, True),
+        ("Å²/atom" if flat else "Å³/atom", True), ("sigma", True), ("check", False), ("origin", False), ("calls", True),
     ):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     winners = [1] if data["hull"] is None else data["hull"]["phases"]
     for p in data["polymorphs"][:top]:
         cells = (
             p["rank"], p["formula"], p["atoms"], f"{p['space_group']} ({p['space_group_number']})", f"{p['above_best']:.1f}",
-            f"{p['volume']:.2f}", "" if p["sigma"] is None else f"{p['sigma']:.1f}", p["check"], p["origin"], p["calls"],
+            f"{p[size]:.2f}", "" if p["sigma"] is None else f"{p['sigma']:.1f}", p["check"], p["origin"], p["calls"],
         )  # fmt: skip
         table.add_row(
             *(Text(plain(cell)) for cell in cells),

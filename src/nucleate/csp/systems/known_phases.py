@@ -78,7 +78,7 @@ def relax_known(phase: KnownPhase, dispatcher: Dispatcher, settings: RelaxSettin
         return str(failure)
     if not isinstance(label, Label):
         return str(label)
-    fmax, smax = residuals(label, settings.pressure)
+    fmax, smax = residuals(end.atoms, label, settings.pressure)
     symbol, number = space_group(end.atoms)
     return Polymorph(
         end.atoms, phase.atoms, enthalpy_per_atom(end.atoms, label, settings.pressure), fmax, smax, symbol, number, np.nan, ORIGIN,

@@ -1,0 +1,1 @@
+"""Search of layers: settings and the space of a search."""

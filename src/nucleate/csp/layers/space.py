@@ -1,0 +1,127 @@
+"""Space of a search of layers: the cell of one formula, with vacuum along the third lattice vector."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.crystals.formula import formula_text
+from nucleate.crystals.layers import heights, thickness
+from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.space import FormulaSpace
+from nucleate.errors import BadInput
+from nucleate.generate.base import Candidate
+from nucleate.generate.layered import LayerGenerator, reduced_plane
+from nucleate.generate.mixture import MixtureGenerator
+from nucleate.generate.seeds import read_seeds
+from nucleate.pretrained import PRETRAINED
+from nucleate.reference.kpoints import VACUUM
+
+SWELLING = 1.0
+"""Thickness that a layer may gain in a relaxation beyond `layers.thickness`, Å."""
+PERPENDICULAR = 1e-3
+"""Largest component of the third lattice vector of a layer along the others, relative to its length."""
+
+
+class LayerSpace(FormulaSpace):
+    """Layers of one formula.
+
+    Args:
+        settings: settings of the search, with two dimensions.
+
+    Raises:
+        BadInput: no layer group can hold the atoms, or a structure of the user is not a layer of this formula.
+    """
+
+    def __init__(self, settings: RunSettings):
+        super().__init__(settings)
+        own = settings.layers
+        self.height = own.thickness + own.vacuum
+        self._made = LayerGenerator(self.counts, own.thickness, own.vacuum, settings.generate)
+        self._seeds = [] if settings.seeds_from is None else self._read(settings.seeds_from)
+
+    def _read(self, source: str) -> list[Candidate]:
+        """Return the structures of the user with the height of the search, and the layer in the middle."""
+        made = []
+        for atoms, where, details in read_seeds(source):
+            cell = atoms.cell.array
+            tilt = np.abs(cell[2] @ cell[:2].T) / (np.linalg.norm(cell[2]) * np.linalg.norm(cell[:2], axis=1))
+            if np.linalg.matrix_rank(cell) < 3 or tilt.max() > PERPENDICULAR:
+                raise BadInput(f"{where}: is not a layer: its third lattice vector is not perpendicular to the others; give layers only")
+            counts = {s: atoms.get_chemical_symbols().count(s) for s in self.counts}
+            if counts != self.counts or len(atoms) != sum(counts.values()):
+                found = atoms.get_chemical_formula()
+                raise BadInput(f"{where}: contains {found} and not {formula_text(self.counts)}; give layers with the atoms of the search")
+            thick, limit = thickness(atoms), self.settings.layers.thickness
+            if thick > limit + SWELLING:
+                raise BadInput(f"{where}: is {thick:.1f} Å thick, more than layers.thickness = {limit:g}; increase it")
+            made.append(Candidate(self._standing(atoms), "seed", -1, details))
+        return made
+
+    def _standing(self, atoms: Atoms) -> Atoms:
+        """Return a layer in the plane of x and y, in a cell of the height of the search."""
+        a, b = atoms.cell.array[0], atoms.cell.array[1]
+        ex = a / np.linalg.norm(a)
+        ez = np.cross(a, b) / np.linalg.norm(np.cross(a, b))
+        frame = np.array([ex, np.cross(ez, ex), ez])
+        plane = reduced_plane(np.array([*(frame @ np.array([a, b]).T).T, [0.0, 0.0, self.height]]))
+        positions = atoms.positions @ frame.T
+        sign = 1.0 if ez @ atoms.cell.array[2] > 0 else -1.0
+        own = heights(atoms)
+        positions[:, 2] = sign * (own - 0.5 * (own.max() + own.min())) + 0.5 * self.height
+        layer = Atoms(numbers=atoms.numbers, positions=positions, cell=plane, pbc=(True, True, False))
+        scaled = layer.get_scaled_positions(wrap=False)
+        scaled[:, :2] %= 1.0
+        layer.set_scaled_positions(scaled)
+        order = np.argsort([list(self.counts).index(symbol) for symbol in layer.get_chemical_symbols()], kind="stable")
+        return layer[order]
+
+    @property
+    def seeds(self) -> int:
+        """Number of structures of the user."""
+        return len(self._seeds)
+
+    def holds(self, atoms: Atoms) -> bool:
+        """Return whether a structure has the size of the search cell and is not thicker than the search allows."""
+        return super().holds(atoms) and thickness(atoms) <= self.settings.layers.thickness + SWELLING
+
+    def propose(self, n: int, rng: np.random.Generator, with_seeds: bool) -> list[Candidate]:
+        """Return `n` candidates."""
+        own = [Candidate(c.atoms.copy(), c.origin, c.seed, dict(c.details)) for c in self._seeds[:n]] if with_seeds else []
+        return own + (MixtureGenerator([(self._made, 1.0)]).propose(n - len(own), rng) if n > len(own) else [])
+
+
+def check_layers(settings: RunSettings) -> None:
+    """Refuse settings that do not fit a search of layers, or have no effect without one.
+
+    Raises:
+        BadInput: such a setting is given; the message names it.
+    """
+    defaults = RunSettings()
+    if settings.dimensions == 3:
+        for name in ("thickness", "vacuum"):
+            if getattr(settings.layers, name) != getattr(defaults.layers, name):
+                raise BadInput(f"layers.{name} has no effect in three dimensions; give --dimensions 2, or remove it")
+        return
+    if settings.system is not None:
+        raise BadInput(f"a chemical system ({settings.name}) is searched in three dimensions; give a formula for a search of layers")
+    if settings.molecules.molecule:
+        raise BadInput("crystals of molecules are searched in three dimensions; remove --dimensions")
+    if settings.pressure:
+        raise BadInput(f"pressure {settings.pressure:g}: a layer in vacuum has no pressure; remove it")
+    for name, why in (
+        ("symmetric_share", "whose candidates all have a layer group"),
+        ("space_groups", "whose candidates have layer groups"),
+        ("space_group_weights", "whose candidates have layer groups"),
+        ("conformers", "which have no molecules"),
+    ):
+        if getattr(settings.generate, name) != getattr(defaults.generate, name):
+            raise BadInput(f"generate.{name} has no effect on layers, {why}; remove it")
+    if settings.search.train_units:
+        raise BadInput("search.train_units has no effect on layers; remove it")
+    known = PRETRAINED.get(settings.reference.engine)
+    reach = max(VACUUM, settings.model.cutoff, 0.0 if known is None else known.cutoff)
+    if settings.layers.vacuum <= reach:
+        raise BadInput(
+            f"layers.vacuum = {settings.layers.vacuum:g} Å is not more than {reach:g} Å, within which periodic images interact; increase it"
+        )

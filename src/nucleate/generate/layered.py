@@ -1,0 +1,248 @@
+"""Random layers: two-dimensional crystals with one of the 80 layer groups, and vacuum along the third lattice vector.
+
+A structure is generated as a symmetric crystal is: a layer group is drawn uniformly from those that fit, then a distribution over its
+Wyckoff positions, a random lattice in the plane and a thickness, and finally the orbits are placed one after another. Only the tables are
+taken from PyXtal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from nucleate.crystals.formula import formula_text
+from nucleate.errors import BadInput
+from nucleate.generate.base import Candidate
+from nucleate.generate.distances import closest_fit, image_shifts, squared_distances
+from nucleate.generate.packing import Packing, make_packing
+from nucleate.generate.settings import GenerateSettings
+from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
+from nucleate.generate.wyckoff import Combination, GroupSites, SiteFilling, read_sites
+from nucleate.processes.interrupts import check, listening
+
+PICKS, LATTICES, POINTS = 300, 4, 24
+"""Largest numbers of distributions for one structure, of lattices for a distribution and of points for an orbit, as for crystals."""
+FLAT = 0.3
+"""Fraction of candidates whose free coordinates along the normal are small, because many layers are flat or slightly buckled."""
+BUCKLED = 0.8
+"""Thickness of these candidates, Å."""
+CENTRED = np.array([[0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+"""Primitive vectors of a centred layer, in units of the conventional ones."""
+ANGLES = (60.0, 120.0)
+"""Range of the angle of an oblique lattice, degrees."""
+
+
+@lru_cache(maxsize=4)
+def layer_groups(largest: int) -> tuple[GroupSites, ...]:
+    """Return the 80 layer groups with their sites of at most `largest` atoms in the primitive cell."""
+    groups = _groups_read(max(16, 1 << (largest - 1).bit_length()))
+    return tuple(replace(group, sites=tuple(site for site in group.sites if site.size <= largest)) for group in groups)
+
+
+@lru_cache(maxsize=4)
+def _groups_read(largest: int) -> tuple[GroupSites, ...]:
+    from pyxtal.symmetry import Group
+
+    groups = []
+    # PyXtal catches all exceptions in some places and then calls sys.exit(), which would lose an interrupt.
+    with listening():
+        for number in range(1, 81):
+            group = Group(number, dim=2)
+            primitive = CENTRED if group.symbol[0] == "c" else np.eye(3)
+            groups.append(read_sites(group, number, primitive, largest, periodic=2))
+            check()
+    return tuple(groups)
+
+
+def random_plane(number: int, area: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a random conventional lattice of a layer group.
+
+    Args:
+        number: number of the layer group.
+        area: area of the conventional cell, Å².
+        ratio: largest ratio of the free lengths.
+        rng: random number generator.
+
+    Returns:
+        (2, 2) lattice vectors as rows, Å.
+    """
+    longer = np.exp(rng.uniform(0.0, np.log(ratio)))
+    if rng.random() < 0.5:
+        longer = 1 / longer
+    angle = 90.0
+    if number <= 7:
+        angle = rng.uniform(*ANGLES)
+    elif number >= 49:
+        longer, angle = 1.0, 90.0 if number <= 64 else 120.0
+    cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    cell = np.array([[1.0, 0.0], [longer * cosine, longer * sine]])
+    return np.asarray(cell * np.sqrt(area / abs(np.linalg.det(cell))))
+
+
+def reduced_plane(cell: np.ndarray) -> np.ndarray:
+    """Return the (3, 3) cell of a layer with the shortest vectors in its plane, right-handed; the third vector is kept."""
+    a, b = cell[0].copy(), cell[1].copy()
+    while True:
+        if a @ a > b @ b:
+            a, b = b, a
+        steps = round(float(a @ b / (a @ a)))
+        if steps == 0:
+            break
+        b = b - steps * a
+    reduced = np.array([a, b, cell[2]])
+    if np.linalg.det(reduced) < 0:
+        reduced[1] = -reduced[1]
+    return reduced
+
+
+@dataclass(eq=False)
+class LayerBuilder:
+    """Builder of one layer from a random seed.
+
+    Attributes:
+        packing: distances and volume.
+        volume_range: smallest and largest factor of the area.
+        length_ratio: largest ratio of the free cell lengths.
+        fillings: distributions over the Wyckoff positions of each compatible layer group.
+        thickness: largest distance of two atoms along the normal, Å.
+        height: length of the third lattice vector, Å.
+    """
+
+    packing: Packing
+    volume_range: tuple[float, float]
+    length_ratio: float
+    fillings: list[SiteFilling]
+    thickness: float
+    height: float
+    _warm: list[SiteFilling] = field(default_factory=list, repr=False)
+
+    def __call__(self, seed: int) -> Candidate:
+        """Return the candidate of a seed; raise `NotPlaced` if the atoms could not be placed."""
+        rng = np.random.default_rng(seed)
+        for _ in range(PICKS):
+            filling = self.fillings[int(rng.integers(len(self.fillings)))]
+            combination = filling.draw(rng)
+            if combination is None:
+                continue
+            for _ in range(LATTICES):
+                candidate = self.place(filling, combination, rng)
+                if candidate is not None:
+                    candidate.seed = seed
+                    return candidate
+        raise NotPlaced(f"the atoms could not be placed in {PICKS} random choices of layer group and sites")
+
+    def place(self, filling: SiteFilling, combination: Combination, rng: np.random.Generator) -> Candidate | None:
+        """Place the atoms on a combination of sites in a random lattice; return None if atoms are too close."""
+        group, packing = filling.group, self.packing
+        thickness = rng.uniform(0.0, BUCKLED if rng.random() < FLAT else self.thickness)
+        factor = rng.uniform(*self.volume_range)
+        # A flat layer is as thick as an atom.
+        own = packing.volume_per_atom ** (1 / 3)
+        area = packing.volume_per_atom * packing.n_atoms * factor / (thickness + own)
+        primitive = CENTRED if group.symbol[0] == "c" else np.eye(3)
+        plane = random_plane(group.number, area / abs(np.linalg.det(primitive)), self.length_ratio, rng)
+        cell = primitive @ np.array([[*plane[0], 0.0], [*plane[1], 0.0], [0.0, 0.0, self.height]])
+        shifts = image_shifts(cell, float(packing.min_distances.max()))
+        placed = np.empty((0, 3))
+        species: list[int] = []
+        order = sorted(combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size))
+        for kind, index in order:
+            site = group.sites[index]
+            points = rng.random((POINTS if site.freedom else 1, 3))
+            points[:, 2] = (points[:, 2] - 0.5) * thickness / self.height
+            orbits = np.einsum("mij,tj->tmi", site.rotations, points) + site.translations
+            kinds = np.array([kind] * site.size + species)
+            others = np.concatenate([orbits, np.broadcast_to(placed, (len(points), *placed.shape))], axis=1)
+            squared = squared_distances(orbits[:, :1], others, cell, shifts)[:, 0]
+            squared[:, 0, 0] = np.inf
+            good = (squared >= packing.min_distances[kind, kinds][None, :, None] ** 2).all(axis=(1, 2))
+            if not good.any():
+                return None
+            placed = np.concatenate([placed, orbits[int(np.argmax(good))]])
+            species += [kind] * site.size
+        rank = np.argsort(species, kind="stable")
+        return self._finish(filling, combination, placed[rank], np.array(species)[rank], cell, factor)
+
+    def _finish(self, filling, combination, scaled, species, cell, factor) -> Candidate:
+        """Return the candidate in its reduced cell with the layer in the middle, after a final check of composition and distances."""
+        packing, group = self.packing, filling.group
+        reduced = reduced_plane(cell)
+        scaled = scaled @ cell @ np.linalg.inv(reduced)
+        scaled[:, :2] %= 1.0
+        scaled[:, 2] += 0.5
+        counts = tuple(int(n) for n in np.bincount(species, minlength=len(packing.symbols)))
+        if counts != packing.counts:
+            raise AssertionError(f"layer group {group.number}: {counts} atoms were placed instead of {packing.counts}")
+        if closest_fit(scaled, reduced, packing.min_distances[np.ix_(species, species)]) < 1.0 - 1e-6:
+            raise AssertionError(f"layer group {group.number}: atoms are too close in the reduced cell")
+        numbers = np.array([atomic_numbers[s] for s in packing.symbols])[species]
+        details = {
+            "layer_group": group.number,
+            "layer_group_symbol": group.symbol,
+            "sites": [{"element": packing.symbols[s], "site": group.sites[i].label} for s, i in combination],
+            "thickness": float(np.ptp(scaled[:, 2]) * self.height),
+            "area_factor": float(factor),
+        }
+        atoms = Atoms(numbers=numbers, scaled_positions=scaled, cell=reduced, pbc=(True, True, False))
+        return Candidate(atoms, "layer", -1, details)
+
+
+class LayerGenerator:
+    """Generator of random layers with an exact number of atoms in the primitive cell.
+
+    Args:
+        counts: number of atoms of each species in the primitive cell.
+        thickness: largest distance of two atoms along the normal, Å.
+        vacuum: smallest distance between periodic images of the layer, Å.
+        settings: volumes, distances, time limit and workers.
+
+    Raises:
+        BadInput: the composition does not fit the volume or any layer group.
+    """
+
+    name = "layer"
+
+    def __init__(self, counts: dict[str, int], thickness: float, vacuum: float, settings: GenerateSettings | None = None):
+        self.counts = dict(counts)
+        self.settings = settings or GenerateSettings()
+        fillings = list(_fitting(self.counts))
+        if not fillings:
+            raise BadInput(f"{formula_text(self.counts)}: no layer group can hold these atoms in the primitive cell")
+        self.builder = LayerBuilder(
+            make_packing(self.counts, self.settings), self.settings.volume_range, self.settings.max_length_ratio, fillings, thickness,
+            thickness + vacuum,
+        )  # fmt: skip
+
+    def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
+        """Return exactly `n` candidates; raise `GenerationFailed` if they cannot be generated."""
+        return make_many(
+            self.builder,
+            n,
+            rng,
+            what=f"layers of {formula_text(self.counts)}",
+            advice="increase volume_per_atom, volume_range or layers.thickness, or reduce distance_factor or min_distance",
+            try_seconds=self.settings.try_seconds,
+            workers=self.settings.workers,
+            patience=math.inf if self.settings.estimated else PATIENCE,
+        )
+
+
+def _fitting(counts: dict[str, int]) -> Iterator[SiteFilling]:
+    """Return the layer groups other than p1 that can hold the atoms; p1 if there are no others."""
+    sizes = tuple(counts.values())
+    groups = layer_groups(max(sizes))
+    found = False
+    for group in groups[1:]:
+        filling = SiteFilling(group, sizes)
+        if group.sites and filling.number() > 0:
+            filling.forget()
+            found = True
+            yield filling
+    if not found:
+        yield SiteFilling(groups[0], sizes)
