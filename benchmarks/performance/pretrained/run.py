@@ -26,7 +26,6 @@ from nucleate.benchmark.result_file import ResultFile
 from nucleate.pretrained import PRETRAINED, title_of
 from nucleate.reference.surrogates import SurrogateReference
 
-
 NAMES = [name for name, potential in PRETRAINED.items() if potential.extra == "surrogates"]
 """Potentials of inorganic crystals."""
 
