@@ -11,6 +11,7 @@ from typing import Any
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from nucleate.crystals.batch import is_layer
 from nucleate.csp.known import Known, covers
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
@@ -51,15 +52,15 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
         if is_ledger(ledger):
             for stored in read_references(ledger):
                 refuse_other_settings(path, *stored, reference)
-            labels += _of_elements(read_data(path), settings.species, path, progress)
+            labels += _usable(read_data(path), settings, path, progress)
             if path.is_dir():
                 minima += _minima(path, settings)
         elif teacher.labels_settings is not None:
             stated = _stated(Path(teacher.labels_settings))
             refuse_other_settings(Path(teacher.labels_settings), stated.name, stated.settings(), reference)
-            labels += _of_elements(read_data(path), settings.species, path, progress)
+            labels += _usable(read_data(path), settings, path, progress)
         else:
-            others += _of_elements(read_data(path), settings.species, path, progress)
+            others += _usable(read_data(path), settings, path, progress)
     if others:
         _refuse_missing_elements(others, settings.species, teacher.labels_from)
     return Known(labels=labels, minima=minima), others
@@ -76,6 +77,25 @@ def refuse_other_settings(path: Path, name: str, then: dict[str, Any], reference
     if changed:
         parts = ", ".join(f"{key} ({quoted(then.get(key), 40)}, the search has {quoted(now.get(key), 40)})" for key in changed[:3])
         raise BadInput(f"{path}: the labels were calculated with another {parts}; use the same settings, or give the labels as a file")
+
+
+def _usable(data: list[LabelledStructure], settings: RunSettings, path: Path, progress: Progress) -> list[LabelledStructure]:
+    """Return the structures of which the committee can learn: those of the elements and, if there are molecules, of the molecules.
+
+    Raises:
+        BadInput: there are none.
+    """
+    kept = _of_elements(data, settings.species, path, progress)
+    topology = settings.molecules.topology
+    if topology is None:
+        return kept
+    made = [item for item in kept if topology.blocks(item.atoms.numbers) is not None]
+    if not made:
+        names = " and ".join(molecule.formula for molecule in topology.molecules)
+        raise BadInput(f"{path}: none of its structures consists of {names} with their atoms one after another; leave it out")
+    if len(made) < len(kept):
+        progress(Note(f"{path}: {len(kept) - len(made)} of {len(kept)} structures consist of other molecules and are not used"))
+    return made
 
 
 def _of_elements(data: list[LabelledStructure], species: Sequence[int], path: Path, progress: Progress) -> list[LabelledStructure]:
@@ -102,8 +122,14 @@ def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
     minima = [polymorph.atoms for polymorph in read_run(path).state.minima()]
     if settings.system is not None:
         return [atoms for atoms in minima if len(atoms) <= settings.hull.max_atoms and settings.system.contains(atoms)]
-    own = Counter(settings.counts)
-    return [atoms for atoms in minima if Counter(atoms.get_chemical_symbols()) == own]
+    own, topology = Counter(settings.counts), settings.molecules.topology
+    minima = [atoms for atoms in minima if Counter(atoms.get_chemical_symbols()) == own]
+    if topology is not None:
+        return [atoms for atoms in minima if topology.others(atoms) is None and topology.blocks(atoms.numbers) is not None]
+    # Crystals and layers are not searched together, and layers of one search have one height.
+    height = settings.layers.thickness + settings.layers.vacuum
+    flat = settings.dimensions == 2
+    return [atoms for atoms in minima if is_layer(atoms) == flat and (not flat or abs(atoms.cell.array[2, 2] - height) < 1e-6)]
 
 
 def _stated(path: Path) -> Reference:
