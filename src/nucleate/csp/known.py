@@ -26,6 +26,7 @@ class Known:
         base: committee that was trained on another method, which the learned potential corrects; None: there is none.
         labels: labels of the reference from other calculations with the same settings.
         minima: structures of the search cell to be labelled first, the most promising first.
+        own_minima: number of the first of these that are minima of the reference itself.
         pool: relaxed candidates, added to the first pool.
         source: name of the method of the base, for messages.
     """
@@ -33,6 +34,7 @@ class Known:
     base: Learned | None = None
     labels: list[LabelledStructure] = field(default_factory=list)
     minima: list[Atoms] = field(default_factory=list)
+    own_minima: int = 0
     pool: list[Carried] = field(default_factory=list)
     source: str = ""
 

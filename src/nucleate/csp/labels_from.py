@@ -63,7 +63,7 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
             others += _usable(read_data(path), settings, path, progress)
     if others:
         _refuse_missing_elements(others, settings.species, teacher.labels_from)
-    return Known(labels=labels, minima=minima), others
+    return Known(labels=labels, minima=minima, own_minima=len(minima)), others
 
 
 def refuse_other_settings(path: Path, name: str, then: dict[str, Any], reference: Reference) -> None:

@@ -312,7 +312,8 @@ class Search:
         # Minima of a teacher have its bond lengths; with those of the reference, their labels show the forces between molecules.
         own = molecules.topology
         pool = [Carried(own.in_own_geometry(item.atoms), item.origin) for item in self.known.pool]
-        self.known = replace(self.known, minima=[own.in_own_geometry(atoms) for atoms in self.known.minima], pool=pool)
+        others = [own.in_own_geometry(atoms) for atoms in self.known.minima[self.known.own_minima :]]
+        self.known = replace(self.known, minima=self.known.minima[: self.known.own_minima] + others, pool=pool)
 
     def _use_molecules(self, molecules: BondedPotential) -> None:
         self.learner.molecules = molecules
