@@ -65,6 +65,10 @@ def test_layers_keep_their_kind_on_the_way():
     assert is_layer(exact)
     assert exact.cell.array[2] == pytest.approx([0, 0, 20.0], abs=1e-6)
     assert space_group(exact, 1e-4)[1] == 78
+    buckled = layer(graphene("Si2", a=3.87, vacuum=8))
+    buckled.positions[0, 2] += 0.45
+    buckled.set_cell(buckled.cell.array @ np.array([[1.001, 2e-4, 0], [2e-4, 0.999, 0], [0, 0, 1]]), scale_atoms=True)
+    assert idealised(buckled).cell.array[2] == pytest.approx([0, 0, 20.0], abs=1e-9)
     rattled.rattle(0.08, seed=1)
     loose = symmetrised(rattled, 0.4)
     assert loose is None or is_layer(loose[0])

@@ -134,6 +134,9 @@ def _refined(atoms: Atoms, symprec: float) -> Atoms | None:
         # At a loose tolerance the operations need not form a group; ASE and spglib then raise exceptions of many types.
         return None
     plain = Atoms(numbers=refined.numbers, cell=refined.cell.array, positions=refined.positions, pbc=atoms.pbc)
+    if is_layer(atoms):
+        # The symmetric cell may have a slightly different height; all layers of a search have the same one.
+        plain.set_cell([*plain.cell.array[:2], atoms.cell.array[2]], scale_atoms=False)
     return plain
 
 
