@@ -32,7 +32,7 @@ def model(tmp_path):
 
 def lead_at(atoms, dispatcher):
     (label,) = dispatcher.label_many([atoms], "explore", 0)
-    fmax, smax = residuals(label, 0.0)
+    fmax, smax = residuals(atoms, label, 0.0)
     energy = enthalpy_per_atom(atoms, label, 0.0)
     return Lead(atoms, atoms, energy, fmax, smax, "symmetric", np.array(label.forces), np.array(label.stress))
 

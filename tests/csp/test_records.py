@@ -103,7 +103,7 @@ def test_enthalpy_and_residuals():
     stress = np.array([-5.0, -5.0, -5.2, 0.1, 0.0, 0.0]) * GPA
     label = Label(-8.0, forces, stress)
     assert enthalpy_per_atom(atoms, label, 5.0) == pytest.approx((-8.0 + 5 * GPA * atoms.get_volume()) / 4)
-    fmax, smax = residuals(label, 5.0)
+    fmax, smax = residuals(atoms, label, 5.0)
     assert fmax == pytest.approx(0.5)
     assert smax == pytest.approx(0.2)
     assert np.array_equal(stress, label.stress)

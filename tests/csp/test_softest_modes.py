@@ -46,7 +46,7 @@ class Wrong:
 def confirmed(atoms, dispatcher, model):
     """The polymorph at which a symmetric structure converges."""
     (label,) = dispatcher.label_many([atoms], "explore", 0)
-    fmax, smax = residuals(label, 0.0)
+    fmax, smax = residuals(atoms, label, 0.0)
     lead = Lead(atoms, atoms, enthalpy_per_atom(atoms, label, 0.0), fmax, smax, "symmetric", np.array(label.forces), np.array(label.stress))
     state = LoopState(round=0, leads=[lead])
     LeadFollower(

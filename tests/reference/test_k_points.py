@@ -113,9 +113,9 @@ def test_no_vector_of_the_superlattice_is_shorter_than_the_spacing_asks(name):
 
 
 def test_orthogonal_cells_are_divided_by_the_spacing():
-    cell = Atoms("Si", cell=[5, 6, 7], pbc=True)
-    assert k_grid(cell, 0.30).size == tuple(np.ceil(2 * np.pi / 0.30 / np.array([5, 6, 7])).astype(int))
-    assert k_grid(cell, 1.3).size == (1, 1, 1)
+    cell = Atoms("Si", cell=[3.5, 4.5, 5.5], pbc=True)
+    assert k_grid(cell, 0.30).size == tuple(np.ceil(2 * np.pi / 0.30 / np.array([3.5, 4.5, 5.5])).astype(int))
+    assert k_grid(cell, 1.9).size == (1, 1, 1)
     assert plain_grid(cell, 0.30).size == k_grid(cell, 0.30).size
 
 

@@ -1,7 +1,8 @@
-"""mcGFN-FF as a surrogate: stress, molecules wherever the cell cuts them, molecules by order and by distance."""
+"""mcGFN-FF and SO3LR as surrogates: stress, molecules wherever the cell cuts them, molecules by order and by distance."""
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import molecule
 
@@ -33,8 +34,11 @@ def test_energies_do_not_depend_on_the_images_of_the_molecules():
     assert by_distance.energy == pytest.approx(label.energy, abs=1e-6)
 
 
-def test_stress_is_the_derivative_of_the_energy():
-    reference = pretrained_reference("gfnff", TOPOLOGY)
+@pytest.mark.parametrize("name", ["gfnff", "so3lr"])
+def test_stress_is_the_derivative_of_the_energy(name):
+    if name == "so3lr":
+        pytest.importorskip("so3krates_torch")
+    reference = pretrained_reference(name, TOPOLOGY)
     atoms = crystal()
     step = 1e-4
 
@@ -51,6 +55,12 @@ def test_stress_is_the_derivative_of_the_energy():
         slope = (energy(strain) - energy(-strain)) / (2 * step * atoms.get_volume())
         # The parameters change a little with the geometry at which they are set up, so differences agree to a per cent or so.
         assert stress[voigt] == pytest.approx(slope, abs=0.03 * np.abs(stress).max())
+
+
+def test_so3lr_leaves_the_default_type_of_torch():
+    pytest.importorskip("so3krates_torch")
+    pretrained_reference("so3lr").label(crystal())
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_left_handed_cells_have_the_same_stress():
