@@ -266,7 +266,7 @@ class Search:
                 f"all {len(answers)} calculations of the first batch failed; fix the cause, then resume; the first failure: {answers[0]}"
             )
         self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
-        training = self._train()
+        training = self._train(0)
         self.state.round = 0
         ended = False
         if self.learner.base is not None or known.minima:
@@ -440,13 +440,13 @@ class Search:
         if self.learner.base is not None:
             self._compare_base(chosen, answers, round)
             if self.learner.base is None:
-                self._train()
+                self._train(round)
         self._add_leads([end.atoms for end in chosen], answers, origins, round)
         ended = False
         with self._timed("confirm"):
             ended = self.follower.follow(state, self.learner.potential, round, search.leads, search.lead_steps)
         state.round = round
-        training = {} if ended else self._train()
+        training = {} if ended else self._train(round)
         self._update_sigma()
         self._record(round, ends, len(selection.heads), calibration, training)
         if ended:
@@ -531,8 +531,9 @@ class Search:
         state.sigma_factor = result.factor
         return result
 
-    def _train(self) -> dict[str, float | None]:
-        rows = [row for row in self._crystals() if row.label is not None]
+    def _train(self, round: int) -> dict[str, float | None]:
+        # A round that is repeated after a kill may find labels of its own checks, which follow the training.
+        rows = [row for row in self._crystals() if row.label is not None and (row.round < round or row.purpose != "check")]
         known = self.known.labels + from_labels([row.atoms for row in rows], [cast(Label, row.label) for row in rows])
         known = [item for item in known if item.forces is None or np.abs(item.forces).max() < MOST_FORCE] or known
         with self._timed("train"):

@@ -336,7 +336,8 @@ def fit_field(molecule: Molecule, structures: Sequence[Atoms], labels: Sequence[
     penalty = RIDGE * max(float(np.mean(np.diag(gram))), 1e-12)
     coefficients = np.linalg.solve(gram + penalty * np.eye(len(gram)), matrix.T @ target)
     errors = (matrix @ coefficients - target).reshape(len(structures), -1)[:, 1:]
-    return MoleculeField(molecule, energy, spread @ coefficients), float(np.sqrt(np.mean(errors**2)))
+    # Rounding removes the last digits, which may differ when a search repeats the fit after a kill.
+    return MoleculeField(molecule, energy, np.round(spread @ coefficients, 8)), float(np.sqrt(np.mean(errors**2)))
 
 
 def _columns(field: MoleculeField, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
