@@ -103,7 +103,7 @@ def test_volume_increments():
     # Ice Ih has 32.5 Å^3 a molecule, more than the average of water in crystals of molecules.
     assert molecular_volume(MOLECULES["H2O"]) == pytest.approx(2 * 5.08 + 11.39)
     with pytest.raises(BadInput, match="volume of Xe"):
-        molecular_volume(Molecule.from_atoms(Atoms("Xe"), "xenon"))
+        molecular_volume(Molecule.from_atoms(Atoms("Xe2", positions=[[0, 0, 0], [0, 0, 2.5]]), "xenon"))
 
 
 def test_hydrogen_bonds_may_be_short():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -113,7 +114,7 @@ def ratio_of(text: str | None) -> list[int] | None:
     if text is None:
         return None
     parts = text.split(":")
-    if not all(part.isdigit() and 0 < int(part) <= 100 for part in parts):
+    if not all(re.fullmatch("[0-9]{1,3}", part) and 0 < int(part) <= 100 for part in parts):
         raise BadInput(f"--ratio {quoted(text, 40)}: give one positive number for each molecule, such as 1:2")
     return [int(part) for part in parts]
 

@@ -113,6 +113,8 @@ class Frame:
         matrix = torch.nan_to_num(0.5 * (matrix + matrix.T))
         # Strains that the structure does not have are stiff, so that no step and no soft mode contains them.
         fixed = torch.cat([torch.zeros(3 * self.n, dtype=torch.bool), torch.einsum("kij,ij->k", _SYMMETRIC, 1 - self._free) > 0])
+        matrix[fixed] = 0.0
+        matrix[:, fixed] = 0.0
         matrix[fixed, fixed] = STIFFEST
         result: np.ndarray = matrix.numpy()
         return result

@@ -170,7 +170,7 @@ def _teach(folder: RunFolder, plan: Plan, progress: Progress) -> Known:
         state = Search(own, Plan(settings, plan.teacher), progress=steps_only).run()
         rows = list(own.ledger.rows())
         model, _ = load_potential(own.path / "models" / f"round_{state.round:03d}.safetensors")
-    ranking = state.ranking()
+    ranking = [polymorph for polymorph in state.ranking() if polymorph.compound is None]
     done = TeacherDone(
         name, len(rows), sum(row.core_seconds for row in rows), sum(wall_seconds(state).values()),
         [[polymorph.space_group, float(polymorph.energy)] for polymorph in ranking],

@@ -2,7 +2,7 @@
 
 A structure is generated in four steps: a space group is drawn, then a distribution of the molecules over those of its Wyckoff positions
 whose symmetry the molecules have, then a random lattice, and finally the molecules are placed one after another, with random centres and
-orientations that respect the smallest distances. If this fails many times, the volume is increased, so that a structure is always found.
+orientations that respect the smallest distances. If this fails many times, the volume is increased.
 """
 
 from __future__ import annotations
@@ -81,7 +81,6 @@ class MolecularBuilder:
     def __post_init__(self) -> None:
         self.fitter = SiteFitter(self.molecules)
         self.limits = contact_distances(self.molecules)
-        self.reach = [float(np.linalg.norm(molecule.positions, axis=1).max()) for molecule in self.molecules]
         self.order = sum(self.counts)
 
     def __call__(self, seed: int) -> Candidate:
@@ -151,14 +150,15 @@ class MolecularBuilder:
     def _apart(self, orbit: list[tuple[int, np.ndarray, np.ndarray]], placed: list, cell: np.ndarray) -> bool:
         """Return whether the first molecule of an orbit is far enough from all others; the others of the orbit are equivalent to it."""
         kind, centre, own = orbit[0]
-        largest = max(float(self.limits[kind][other].max()) + self.reach[kind] + self.reach[other] for other in range(len(self.molecules)))
+        reach = max(float(np.linalg.norm(shape, axis=1).max()) for _, _, shape in [*orbit, *placed])
+        largest = max(float(limits.max()) for limits in self.limits[kind]) + 2 * reach
         shifts = lattice_translations(cell, largest) @ cell
         inverse = np.linalg.inv(cell)
         for other, place, shape in [*orbit, *placed]:
             difference = place - centre
             difference = difference - np.round(difference @ inverse) @ cell
             vectors = difference + shifts
-            near = np.linalg.norm(vectors, axis=1) < self.limits[kind][other].max() + self.reach[kind] + self.reach[other]
+            near = np.linalg.norm(vectors, axis=1) < self.limits[kind][other].max() + 2 * reach
             if other == kind and shape is own:
                 near &= np.linalg.norm(vectors, axis=1) > 1e-6
             vectors = vectors[near]
@@ -313,7 +313,7 @@ def holding_groups(molecules: Sequence[Molecule], counts: Sequence[int], space_g
         space_groups: numbers of the space groups to consider; None: all.
 
     Raises:
-        BadInput: none of them can; the message names the smallest number of molecules that one of them holds.
+        BadInput: none of them can.
     """
     wanted = space_groups or tuple(range(1, 231))
     every = space_group_sites(max(counts))

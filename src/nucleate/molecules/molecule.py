@@ -61,6 +61,8 @@ class Molecule:
             raise BadInput(f"{name}: the file contains a periodic cell; give an isolated molecule, for instance as .xyz or .mol")
         if len(atoms) == 0:
             raise BadInput(f"{name}: the file contains no atoms")
+        if len(atoms) == 1:
+            raise BadInput(f"{name}: is a single atom; search its crystals by their formula")
         distances = atoms.get_all_distances() + 10 * np.eye(len(atoms))
         if len(atoms) > 1 and distances.min() < 0.5:
             i, j = np.unravel_index(int(distances.argmin()), distances.shape)

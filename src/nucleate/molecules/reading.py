@@ -29,7 +29,8 @@ def read_molecule(source: str | Path | Atoms) -> Molecule:
     if isinstance(source, Atoms):
         return Molecule.from_atoms(source, source.get_chemical_formula())
     path = Path(source)
-    if path.is_file():
+    # A long SMILES is not a valid file name.
+    if len(str(source)) < 250 and path.is_file():
         return Molecule.from_atoms(_read(path), str(source))
     text = str(source)
     # File names have an ending or a folder; a SMILES has neither, since its slashes and dots are parts of bonds.
@@ -75,6 +76,8 @@ def from_smiles(text: str) -> Molecule:
     parsed = Chem.MolFromSmiles(text)
     if parsed is None or parsed.GetNumAtoms() == 0:
         raise BadInput(f"'{quoted(text)}' is neither a file nor a SMILES; give a file such as urea.xyz or a SMILES such as NC(=O)N")
+    if any(atom.GetAtomicNum() == 0 for atom in parsed.GetAtoms()):
+        raise BadInput(f"'{quoted(text)}' contains a placeholder for an atom; name all elements")
     full = Chem.AddHs(parsed)
     if len(Chem.GetMolFrags(full)) > 1:
         raise BadInput(f"'{quoted(text)}' describes several molecules; give each with a --molecule of its own")

@@ -229,7 +229,7 @@ class SiteOrientations:
         directions = [*axes, *(np.cross(a, b) for k, a in enumerate(axes) for b in axes[:k])]
         # Sums and differences of axes are the other directions that a group of several axes can keep.
         directions += [a + sign * b for k, a in enumerate(axes) for b in axes[:k] for sign in (1.0, -1.0)]
-        for direction in directions:
+        for direction in [sign * vector for vector in directions for sign in (1.0, -1.0)]:
             length = np.linalg.norm(direction)
             if length > 0.1:
                 rotation = rotation_between(line, direction / length)

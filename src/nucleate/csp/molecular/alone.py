@@ -74,6 +74,10 @@ def fit_alone(
     structures = [boxed(relaxed, shape, settings.vacuum) for shape in shapes]
     answers = dispatcher.label_many(structures, PURPOSE, 0)
     pairs = [(atoms, answer) for atoms, answer in zip(structures, answers, strict=True) if isinstance(answer, Label)]
+    if len(pairs) < settings.distortions // 2:
+        raise NucleateError(
+            f"{len(structures) - len(pairs)} of {len(structures)} calculations of distorted {molecule.formula} failed; fix the cause"
+        )
     field, error = fit_field(relaxed, [atoms for atoms, _ in pairs], [label for _, label in pairs], answer.energy)
     return Fitted(field, error, moved)
 
