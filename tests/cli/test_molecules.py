@@ -33,7 +33,7 @@ REFUSED = [
     (["H2O", "--molecule", "water.xyz"], "leave the formula out"),
     (["--molecule", "water.xyz", "--ratio", "1:2"], "2 numbers for 1 molecules"),
     (["--molecule", "water.xyz", "--ratio", "none"], "--ratio none"),
-    (["--molecule", "water.xyz", "--molecule", "water.xyz"], "given twice"),
+    (["--molecule", "water.xyz", "--molecule", "water.xyz"], "same elements in the same order"),
     (["--molecule", "water.xyz", "--units", "0"], "units"),
     (["--molecule", "water.xyz", "--space-groups", "csd"], "generate.space_group_weights"),
     (["Si8", "--units", "2"], "molecules.units has no effect"),

@@ -78,6 +78,8 @@ def from_smiles(text: str) -> Molecule:
         raise BadInput(f"'{quoted(text)}' is neither a file nor a SMILES; give a file such as urea.xyz or a SMILES such as NC(=O)N")
     if any(atom.GetAtomicNum() == 0 for atom in parsed.GetAtoms()):
         raise BadInput(f"'{quoted(text)}' contains a placeholder for an atom; name all elements")
+    if Chem.GetFormalCharge(parsed) != 0:
+        raise BadInput(f"'{quoted(text)}' is an ion; references calculate neutral molecules, so crystals of ions are searched by formula")
     full = Chem.AddHs(parsed)
     if len(Chem.GetMolFrags(full)) > 1:
         raise BadInput(f"'{quoted(text)}' describes several molecules; give each with a --molecule of its own")

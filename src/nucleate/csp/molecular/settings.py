@@ -11,7 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.errors import BadInput, quoted
-from nucleate.molecules.molecule import Molecule, same_pairs
+from nucleate.molecules.molecule import Molecule
 from nucleate.molecules.reading import read_molecule
 from nucleate.molecules.topology import Topology
 from nucleate.persist.toml import Line
@@ -119,7 +119,11 @@ def with_geometries(entries: Any, source: str) -> Any:
     known = [entry for entry in made if isinstance(entry, dict) and "symbols" in entry and "bonds" in entry]
     for k, one in enumerate(known):
         for other in known[:k]:
-            pairs, others = (np.array(entry["bonds"]).reshape(-1, 2) for entry in (one, other))
-            if one["symbols"] == other["symbols"] and same_pairs(pairs, others):
-                raise BadInput(f"{source}: the molecule {quoted(one.get('name', ''), 60)} is given twice; give it once, with count = 2")
+            if one["symbols"] == other["symbols"]:
+                # The molecules of a crystal are told apart by the order of their elements.
+                names = " and ".join(quoted(entry.get("name", ""), 40) for entry in (other, one))
+                raise BadInput(
+                    f"{source}: the molecules {names} have the same elements in the same order; give one molecule once, with count = 2, or "
+                    "the atoms of an isomer in another order"
+                )
     return made
