@@ -23,7 +23,7 @@ def killed_runs(folder, kills, seed, budget=80, *system):
     return result
 
 
-def check(result, kills, same=True):
+def check(result, kills):
     whole = result["whole"]
     # The search must be one worth killing.
     assert whole["polymorphs"]
@@ -34,7 +34,7 @@ def check(result, kills, same=True):
         assert run["wrong"] == []
         # Only a call in flight may be paid again: at most one a kill.
         assert run["repeated"] <= run["kills"]
-    for run in result["killed"] if same else ():
+    for run in result["killed"]:
         for name, value in whole.items():
             assert run[name] == value, f"{name} differs after {run['kills']} kills"
 
@@ -53,13 +53,9 @@ def test_kills_of_the_search_of_a_system(tmp_path):
 
 
 def test_kills_of_a_search_of_molecules(tmp_path):
-    """Nothing is lost or paid twice. Energies may differ in the last digits, after which two searches can take different courses."""
     pytest.importorskip("gfnff")
     result = killed_runs(tmp_path, 3, 6, 80, "molecules")
-    check(result, 3, same=False)
-    for run in result["killed"]:
-        assert run["finished"] is not None
-        assert run["polymorphs"]
+    check(result, 3)
     assert "molecule" in {row[2] for row in result["whole"]["ledger"]}
     assert {len(p["atoms"]["numbers"]) for p in result["whole"]["polymorphs"]} == {4}
 

@@ -62,6 +62,15 @@ def test_the_same_seed_gives_the_same_crystals():
         assert np.array_equal(one.atoms.positions, other.atoms.positions)
 
 
+def test_a_candidate_does_not_depend_on_those_before_it():
+    """A search that is resumed begins with an empty generator in the middle of its candidates."""
+    whole = MolecularGenerator([MOLECULES["CO2"]], [4], ONE.model_copy(update={"space_group_weights": "uniform"}))
+    whole.propose(40, np.random.default_rng(1))
+    fresh = MolecularGenerator([MOLECULES["CO2"]], [4], ONE.model_copy(update={"space_group_weights": "uniform"}))
+    for one, other in zip(whole.propose(20, np.random.default_rng(2)), fresh.propose(20, np.random.default_rng(2)), strict=True):
+        assert np.array_equal(one.atoms.positions, other.atoms.positions)
+
+
 def test_conventional_cells_are_not_counted():
     # Cc has two lattice points in its conventional cell of four molecules.
     candidate = made(["CH3CH2OH"], [2], n=1, space_groups=(9,))[0]

@@ -227,10 +227,12 @@ class SiteFitter:
 
     def _orientations(self, stabiliser: np.ndarray) -> list[SiteOrientations | None]:
         """Return the orientations of each molecule on a site; many sites have the same symmetry."""
-        rounded = np.round(stabiliser, 4) + 0.0
-        key = rounded[np.lexsort(rounded.reshape(len(rounded), 9).T)].tobytes()
+        # Rounding and sorting remove what differs between space groups, so that candidates do not depend on which group came first.
+        rounded = np.round(stabiliser, 12) + 0.0
+        canonical = rounded[np.lexsort(np.round(rounded, 4).reshape(len(rounded), 9).T)]
+        key = (np.round(canonical, 4) + 0.0).tobytes()
         if key not in self._known:
-            found = [SiteOrientations(molecule, own, stabiliser) for molecule, own in zip(self.molecules, self.groups, strict=True)]
+            found = [SiteOrientations(molecule, own, canonical) for molecule, own in zip(self.molecules, self.groups, strict=True)]
             self._known[key] = [orientations if orientations.possible else None for orientations in found]
         return self._known[key]
 
