@@ -131,8 +131,10 @@ def resolve_settings(
     return settings_from_dict(data, source)
 
 
-def _molecules(sources: Sequence[AnyPath | Atoms], ratio: Sequence[int] | None) -> list[dict[str, Any]] | None:
+def _molecules(sources: Sequence[AnyPath | Atoms] | AnyPath | Atoms, ratio: Sequence[int] | None) -> list[dict[str, Any]] | None:
     """Return the settings of molecules; None if none are given."""
+    if isinstance(sources, str | PathLike | Atoms):
+        sources = [sources]
     if ratio is not None and len(ratio) != len(sources):
         raise BadInput(f"the ratio {':'.join(map(str, ratio))} has {len(ratio)} numbers for {len(sources)} molecules; give one for each")
     if not sources:
@@ -177,7 +179,7 @@ def search(
     reactants: Sequence[str] = (),
     known: Sequence[AnyPath] = (),
     elements_from: Sequence[AnyPath] = (),
-    molecules: Sequence[AnyPath | Atoms] = (),
+    molecules: Sequence[AnyPath | Atoms] | AnyPath | Atoms = (),
     ratio: Sequence[int] | None = None,
     units: int | None = None,
     space_group_weights: str | None = None,

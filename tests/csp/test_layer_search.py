@@ -9,9 +9,12 @@ from ase.io import write
 from nucleate import api
 from nucleate.crystals.batch import CrystalBatch, is_layer
 from nucleate.crystals.layers import area, thickness
-from nucleate.csp.newton import Frame
+from nucleate.crystals.strain import voigt_from_full
+from nucleate.csp.newton import Frame, newton_step
 from nucleate.csp.plan import prepare
 from nucleate.csp.records import atoms_from_dict, atoms_to_dict, residuals
+from nucleate.csp.result_files import cif_text
+from nucleate.csp.softest_modes import softest_modes
 from nucleate.errors import BadInput
 from nucleate.fingerprints.matching import idealised, same_crystal, space_group, symmetrised
 from nucleate.reference.base import Label
@@ -110,6 +113,49 @@ def test_gradients_of_a_lead_have_no_strain_out_of_the_plane():
     assert residuals(upright, label, 0.0)[1] > 100
 
 
+def test_residual_stress_does_not_depend_on_the_vacuum():
+    """The stress of the cell is the force on its edge divided by its height."""
+    values = []
+    for height in (15.0, 30.0):
+        label = Label(0.0, np.zeros((3, 3)), np.array([0.3, 0.1, 0, 0, 0, 0.2]) / height)
+        values.append(residuals(layer(one_h(), height), label, 0.0)[1])
+    assert values[0] == pytest.approx(values[1])
+    ends = []
+    for height in (14.0, 28.0):
+        start = lattice()
+        start.set_cell([*start.cell.array[:2], [0, 0, height]], scale_atoms=False)
+        ends.append(relax([start], PairPotential(bond=3.0), RelaxSettings(fmax=0.05, smax=0.3, max_steps=600))[0])
+    assert ends[0].steps == ends[1].steps
+    assert ends[0].energy == pytest.approx(ends[1].energy, abs=1e-6)
+
+
+def test_written_layers_are_accepted_as_seeds(tmp_path):
+    """An oblique layer, whose standard cell as a crystal would have its vacuum along the second vector."""
+    oblique = Atoms("MoS2", scaled_positions=[(0, 0, 0.5), (0.3, 0.4, 0.58), (0.7, 0.6, 0.42)], cell=[[4, 0, 0], [-1.1, 5, 0], [0, 0, 20]])
+    oblique.pbc = (True, True, False)
+    (tmp_path / "layer.cif").write_text(cif_text(oblique))
+    settings = api.resolve_settings("MoS2", dimensions=2, reference__engine="chgnet", seeds_from=str(tmp_path / "layer.cif"))
+    own = prepare(settings).space.propose(1, np.random.default_rng(0), True)[0].atoms
+    assert thickness(own) == pytest.approx(thickness(oblique), abs=1e-6)
+    assert same_crystal(own, oblique)
+
+
+def test_steps_keep_the_height():
+    """The z strain couples to the heights of the atoms, but is no part of a step or a soft mode."""
+    buckled = lattice(3)
+    buckled.positions[:, 2] += [0.4, -0.3, 0.2, -0.1]
+    frame = Frame(buckled, 0.0)
+    here = frame.beginning()
+    potential = PairPotential(bond=3.0)
+    label = potential.energy_forces_stress(CrystalBatch.from_atoms([buckled]))
+    gradient = frame.gradient(here, label.forces[0].numpy(), voigt_from_full(label.stress[0])[0].numpy())
+    step = newton_step(frame.hessian(potential, here), gradient, 0.3)
+    assert np.abs(step[:-6]).max() > 0.01
+    assert frame.atoms(here + step).cell.array[2] == pytest.approx([0, 0, 18], abs=1e-12)
+    for mode in softest_modes(frame.curvature(potential, here), 4, 3):
+        assert mode[-6:][[2, 3, 4]] == pytest.approx(0, abs=1e-9)
+
+
 def test_one_k_point_along_the_normal():
     grid = k_grid(one_h(), 0.2)
     assert sorted(grid.size)[0] == 1
@@ -154,7 +200,7 @@ def test_seeds_are_turned_into_the_plane(tmp_path):
 
 
 REFUSED = [
-    ({"layers__vacuum": 4.0}, r"layers.vacuum = 4 Å is not more than 6 Å"),
+    ({"layers__vacuum": 4.0}, r"layers.vacuum = 4 Å is not more than 7 Å"),
     ({"pressure": 1.0}, "a layer in vacuum has no pressure"),
     ({"generate__space_groups": [1]}, "generate.space_groups has no effect on layers"),
     ({"dimensions": 3, "layers__thickness": 2.0}, "layers.thickness has no effect in three dimensions"),

@@ -14,6 +14,8 @@ from nucleate.generate.settings import GenerateSettings
 from nucleate.generate.space_group_shares import shares_in_nature
 from nucleate.generate.wyckoff import space_group_sites
 from nucleate.molecules.molecule import Molecule
+from nucleate.molecules.reading import read_molecule
+from nucleate.molecules.symmetry import SiteOrientations, point_group
 from nucleate.molecules.topology import Topology
 
 ONE = GenerateSettings(workers=1)
@@ -106,6 +108,36 @@ def test_shares_in_nature():
     # P2_1/c has half of nature's share, and more among the groups that hold four molecules; five standard deviations of a fair coin are 19.
     assert drawn.count(14) > 30 - 19
     assert other.count(14) < 11
+
+
+def test_flexible_molecules_keep_their_distance():
+    """Conformers may be longer than the molecule as it was given."""
+    pytest.importorskip("rdkit")
+    folded = read_molecule("OC(=O)CCCC(=O)O")
+    topology = Topology((folded,))
+    generator = MolecularGenerator([folded], [2], ONE.model_copy(update={"conformers": "flexible", "space_groups": (1, 2, 4)}))
+    limits = contact_distances([folded])[0][0]
+    shapes = []
+    for candidate in generator.propose(15, np.random.default_rng(1)):
+        atoms = candidate.atoms
+        assert topology.others(atoms) is None
+        whole = topology.whole(atoms)
+        shapes.append(np.linalg.norm(whole.positions[0] - whole.positions[8]))
+        fragments = topology.fragments(atoms.numbers)
+        i, j, d = neighbor_list("ijd", atoms, 4.0)
+        apart = fragments[i] != fragments[j]
+        assert (d[apart] > limits[i[apart] % len(folded), j[apart] % len(folded)] - 1e-6).all()
+    assert np.ptp(shapes) > 0.3
+
+
+def test_polar_linear_molecules_point_both_ways():
+    cyanide = Molecule.from_atoms(molecule("HCN"), "HCN")
+    turn = np.diag([-1.0, -1.0, 1.0])
+    orientations = SiteOrientations(cyanide, point_group(cyanide), np.array([np.eye(3), turn]))
+    rng = np.random.default_rng(0)
+    heights = {round(float((orientations.draw(rng) @ (cyanide.positions[0] - cyanide.positions[1]))[2]), 3) for _ in range(30)}
+    assert len(heights) == 2
+    assert sum(heights) == pytest.approx(0)
 
 
 def test_volume_increments():

@@ -133,7 +133,17 @@ def test_files_that_are_no_molecule(tmp_path, atoms, words):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("nowhere.xyz", "no such file"), ("C(", "neither a file nor a SMILES"), ("O.O", "several molecules")]
+    ("text", "words"),
+    [
+        ("nowhere.xyz", "no such file"),
+        ("C(", "neither a file nor a SMILES"),
+        ("O.O", "several molecules"),
+        ("[NH4+]", "is an ion"),
+        ("*C", "placeholder"),
+        ("[Ar]", "single atom"),
+        ("ClP(Cl)(Cl)(Cl)Cl", "not those by distance"),
+        ("C" * 300 + "(", "neither a file nor a SMILES"),
+    ],
 )
 def test_texts_that_are_no_molecule(text, words):
     pytest.importorskip("rdkit")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
+HEIGHT = 5.0
+"""Height to which the stress of a layer refers, Å, whatever its vacuum: 0.1 GPa are then 0.05 N/m."""
+
 
 def area(atoms: Atoms) -> float:
     """Return the area of a layer per atom, Å²."""

@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 
 from nucleate.crystals.batch import is_layer
 from nucleate.csp.known import Known, covers
+from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
@@ -61,6 +62,11 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
             labels += _usable(read_data(path), settings, path, progress)
         else:
             others += _usable(read_data(path), settings, path, progress)
+    if others and settings.molecules.molecule:
+        raise BadInput(
+            f"{', '.join(teacher.labels_from)}: labels of another method contain the energies of its molecules, which a search of "
+            "molecular crystals does not subtract; give labels_settings, or use the method as a teacher"
+        )
     if others:
         _refuse_missing_elements(others, settings.species, teacher.labels_from)
     return Known(labels=labels, minima=minima, own_minima=len(minima)), others
@@ -89,6 +95,8 @@ def _usable(data: list[LabelledStructure], settings: RunSettings, path: Path, pr
     topology = settings.molecules.topology
     if topology is None:
         return kept
+    # The force field of the molecules contains the energies of isolated ones.
+    kept = [item for item in kept if item.info.get("purpose") != ALONE]
     made = [item for item in kept if topology.blocks(item.atoms.numbers) is not None]
     if not made:
         names = " and ".join(molecule.formula for molecule in topology.molecules)

@@ -302,11 +302,14 @@ class Search:
         assert topology is not None
         for text in warnings_on_molecules(topology.molecules, [self.reference.name, self.settings.teacher.name or ""]):
             self.progress(Note(text))
-        fields = []
+        fields, facts = [], []
         for k, molecule in enumerate(topology.molecules):
             made = fit_alone(molecule, self.settings.molecules, self.dispatcher, self._rng(0, 20 + k), self.progress)
-            self._log(MoleculeFitted(molecule.formula, made.field.energy, made.relaxed, made.error, self.dispatcher.calls()))
+            event = MoleculeFitted(molecule.formula, made.field.energy, made.relaxed, made.error, self.dispatcher.calls())
+            self._log(event)
+            facts.append(event.facts())
             fields.append(made.field)
+        self.folder.set_fact("molecules", facts)
         molecules = BondedPotential(fields)
         self._use_molecules(molecules)
         # Minima of a teacher have its bond lengths; with those of the reference, their labels show the forces between molecules.

@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.crystals.batch import is_layer
+from nucleate.crystals.layers import HEIGHT
 from nucleate.reference.base import Label
 from nucleate.reference.ledger import LedgerRow
 from nucleate.units import GPA
@@ -364,8 +365,11 @@ def lowest_enthalpy(rows: Iterable[LedgerRow], size: int, pressure: float) -> fl
 
 
 def residuals(atoms: Atoms, label: Label, pressure: float) -> tuple[float, float]:
-    """Return the largest force on an atom (eV/Å) and the largest component of stress plus `pressure` (GPa), for layers in the plane."""
+    """Return the largest force on an atom (eV/Å) and the largest component of stress plus `pressure` (GPa).
+
+    For layers only the components in the plane count, for a cell of the height `layers.HEIGHT` instead of that with the vacuum.
+    """
     stress = np.array(label.stress) + pressure * GPA * np.array([1, 1, 1, 0, 0, 0])
     if is_layer(atoms):
-        stress = stress * np.array([1, 1, 0, 0, 0, 1])
+        stress = stress * np.array([1, 1, 0, 0, 0, 1]) * np.linalg.norm(atoms.cell.array[2]) / HEIGHT
     return float(np.linalg.norm(label.forces, axis=1).max()), float(np.abs(stress).max() / GPA)

@@ -22,9 +22,14 @@ COLUMNS = (
 )  # fmt: skip
 HULL_COLUMNS = ("phase", "formation_energy", "reaction", "gain", "known")
 """Further columns for a chemical system."""
+MOLECULE_COLUMNS = ("lattice_energy", "compound")
+"""Further columns for molecular crystals."""
+LAYER_COLUMNS = ("area", "thickness")
+"""Further columns for layers."""
 UNITS = {
     "energy": "eV/atom", "above_best": "meV/atom", "volume": "A^3/atom", "sigma": "meV/atom",
     "fmax": "eV/A", "smax": "GPa", "formation_energy": "meV/atom", "gain": "meV/atom",
+    "lattice_energy": "kJ/mol", "area": "A^2/atom", "thickness": "A",
 }  # fmt: skip
 
 
@@ -83,7 +88,13 @@ def write_table(run: RunData) -> Path:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     data = show_data(run)
-    columns = COLUMNS if data["hull"] is None else (*COLUMNS, *HULL_COLUMNS)
+    columns = [*COLUMNS]
+    for wanted, more in (
+        (data["hull"] is not None, HULL_COLUMNS),
+        (data["molecules"] is not None, MOLECULE_COLUMNS),
+        (data["dimensions"] == 2, LAYER_COLUMNS),
+    ):
+        columns += more if wanted else ()
     writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in columns])
     for polymorph in data["polymorphs"]:
         cells = dict(polymorph, reference=run.reference, not_resolved_from=" ".join(map(str, polymorph["not_resolved_from"])))

@@ -19,7 +19,8 @@ import numpy as np
 from nucleate.crystals.batch import is_layer
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.layers import area, thickness
-from nucleate.csp.molecular.report_data import isolated_energies, lattice_energy, molecules_data
+from nucleate.csp.molecular.alone import PURPOSE as ALONE
+from nucleate.csp.molecular.report_data import lattice_energy, molecules_data
 from nucleate.csp.records import SPENT, LoopState, Polymorph, enthalpy_per_atom, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
@@ -52,6 +53,7 @@ class RunData:
         surrogate: whether the reference is a surrogate.
         pending: polymorphs confirmed in the current round, as events.
         teacher: summary of the search on the teacher, see `events.TeacherDone`; None: there is none, or it has not ended.
+        molecules: summaries of the isolated molecules, see `events.MoleculeFitted`.
     """
 
     path: Path
@@ -65,6 +67,12 @@ class RunData:
     surrogate: bool
     pending: list[dict[str, Any]] = field(default_factory=list)
     teacher: dict[str, Any] | None = None
+    molecules: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def crystals(self) -> list[LedgerRow]:
+        """Rows of the ledger without those of isolated molecules."""
+        return [row for row in self.rows if row.purpose != ALONE]
 
     @property
     def calls(self) -> int:
@@ -109,7 +117,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
     with RunFolder(path, memory, os.open(os.devnull, os.O_RDONLY)) as folder:
         state = folder.loop_state() or LoopState()
         rows = list(folder.ledger.rows())
-        taught = folder.teacher()
+        taught, alone = folder.teacher(), folder.molecules()
         engine = settings.reference.engine
         reference = folder.reference() or SavedReference(name=engine, surrogate=engine not in ENGINES)
         known = {(round(p.energy, 9), p.calls) for p in state.polymorphs}
@@ -120,6 +128,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
         reference.name, reference.surrogate,
         [event.model_dump() for key, event in pending.items() if key not in known],
         None if taught is None else taught.model_dump(),
+        [item.model_dump() for item in alone],
     )  # fmt: skip
 
 
@@ -229,8 +238,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         # Only phases of the same composition compete for one place.
         formulas = [formula_of(settings.system, polymorph.atoms) for polymorph in ranking]
         close = [[rank for rank in ranks if formulas[rank - 1] == formulas[k]] for k, ranks in enumerate(close)]
-    molecules = settings.molecules
-    alone = isolated_energies(molecules, run.rows)
+    molecules = molecules_data(settings.molecules, run.molecules) if settings.molecules.molecule else None
     polymorphs = []
     for k, polymorph in enumerate(ranking):
         cell = standard_cell(polymorph.atoms)
@@ -247,7 +255,7 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "hull": None if places is None else phase_data(places[k]),
                 "known": polymorph.known,
                 "compound": polymorph.compound,
-                "lattice_energy": lattice_energy(polymorph, molecules, alone) if molecules.molecule else None,
+                "lattice_energy": None if molecules is None else lattice_energy(polymorph, molecules),
                 "area": area(polymorph.atoms) if is_layer(polymorph.atoms) else None,
                 "thickness": thickness(polymorph.atoms) if is_layer(polymorph.atoms) else None,
                 "volume": polymorph.atoms.get_volume() / len(polymorph.atoms),
@@ -293,11 +301,11 @@ def show_data(run: RunData) -> dict[str, Any]:
         "resolution": settings.search.resolution,
         "lowest_label": None
         if settings.system is not None
-        else lowest_enthalpy(run.rows, sum(settings.counts.values()), settings.pressure),
+        else lowest_enthalpy(run.crystals, sum(settings.counts.values()), settings.pressure),
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
         "hull": None if settings.system is None else hull_data(run, ranking, places),
-        "molecules": molecules_data(molecules, run.rows) if molecules.molecule else None,
+        "molecules": molecules,
         "accurate": state.accurate,
         "proof": state.proof,
         "rounds": [record.as_dict() for record in state.records],

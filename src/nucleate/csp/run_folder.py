@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.csp.records import LoopState
-from nucleate.csp.saved import PolymorphEvent, SavedReference, SavedState, SavedTeacher, unpacked
+from nucleate.csp.saved import PolymorphEvent, SavedMolecule, SavedReference, SavedState, SavedTeacher, unpacked
 from nucleate.errors import RunFolderError, quoted
 from nucleate.persist.checked import checked
 from nucleate.persist.files import append_line, read_lines, write_whole
@@ -230,6 +230,18 @@ class RunFolder:
             return checked(SavedTeacher, data)
         except ValueError as error:
             raise self._damaged("the stored value 'teacher'", error) from error
+
+    def molecules(self) -> list[SavedMolecule]:
+        """Return the summaries of the isolated molecules; empty before they are calculated, and for other searches.
+
+        Raises:
+            RunFolderError: the stored value is damaged.
+        """
+        data = self.fact("molecules", [])
+        try:
+            return [checked(SavedMolecule, item) for item in data]
+        except (TypeError, ValueError) as error:
+            raise self._damaged("the stored value 'molecules'", error) from error
 
     # -- files ------------------------------------------------------------------------------------------------
 

@@ -210,6 +210,18 @@ class SavedTeacher(BaseModel):
     minima: list[tuple[Symbol, Finite]] = Field(max_length=100_000)
 
 
+class SavedMolecule(BaseModel):
+    """Saved summary of an isolated molecule, see `events.MoleculeFitted`."""
+
+    model_config = ConfigDict(strict=True)
+
+    formula: Text
+    energy: Finite
+    relaxed: bool
+    error: Finite
+    calls: Count
+
+
 class PolymorphEvent(BaseModel):
     """Line of events.jsonl about a confirmed polymorph."""
 

@@ -153,7 +153,12 @@ def _operations(atoms: Atoms, symprec: float) -> int:
 
 
 def standard_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
-    """Return the symmetrised conventional cell, for files and pictures; a copy of the structure if spglib fails."""
+    """Return the symmetrised conventional cell, for files and pictures; a copy of the structure if spglib fails.
+
+    A layer keeps its own cell, whose third vector is its normal.
+    """
+    if is_layer(atoms):
+        return periodic(idealised(atoms, symprec))
     standard = spglib.standardize_cell((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
     if standard is None:
         result: Atoms = atoms.copy()

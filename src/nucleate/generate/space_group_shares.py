@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections import Counter
-from functools import lru_cache
-from pathlib import Path
-
 import numpy as np
 
+COUNTS = {
+    14: 53, 61: 12, 4: 11, 2: 9, 15: 3, 29: 2, 33: 2, 9: 1, 13: 1, 18: 1, 19: 1, 31: 1, 64: 1, 113: 1, 161: 1,
+}  # fmt: skip
+"""Number of crystals of each space group, by its number, among the hundred experimental organic crystals in the database `test.db` of
+PyXtal 1.1.5 (Q. Zhu, github.com/MaterSim/PyXtal)."""
 
-@lru_cache(maxsize=1)
+
 def shares_in_nature() -> np.ndarray:
     """Return the (231,) shares of the space groups among organic crystals, by number; the first entry is zero.
 
-    They are counted in the hundred experimental crystals of PyXtal's database `test.db` (Q. Zhu, github.com/MaterSim/PyXtal), 55 of which
-    have P2_1/c. Groups that do not occur share the part that the number of groups with a single crystal suggests, after I. J. Good,
+    Groups that do not occur among `COUNTS` share the part that the number of groups with a single crystal suggests, after I. J. Good,
     Biometrika 40, 237 (1953), doi 10.1093/biomet/40.3-4.237, so that none is excluded.
     """
-    import pyxtal
-
-    file = Path(pyxtal.__file__).parent / "database" / "test.db"
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
-        numbers = [int(row[0]) for row in database.execute("SELECT value FROM number_key_values WHERE key = 'spg_num'")]
-    counts = Counter(numbers)
-    unseen = sum(1 for count in counts.values() if count == 1) / len(numbers)
+    total = sum(COUNTS.values())
+    unseen = sum(1 for count in COUNTS.values() if count == 1) / total
     result = np.zeros(231)
-    for number, count in counts.items():
-        result[number] = (1 - unseen) * count / len(numbers)
-    others = [number for number in range(1, 231) if number not in counts]
+    others = [number for number in range(1, 231) if number not in COUNTS]
     result[others] = unseen / len(others)
+    for number, count in COUNTS.items():
+        result[number] = (1 - unseen) * count / total
     return result

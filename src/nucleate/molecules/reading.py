@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.errors import BadInput, MissingDependency, quoted
-from nucleate.molecules.molecule import Molecule
+from nucleate.molecules.molecule import Molecule, bonds_of, same_pairs
 
 SEED = 1
 """Random seed of the conformer that is built from a SMILES, so that the same text always gives the same geometry."""
@@ -91,6 +91,8 @@ def from_smiles(text: str) -> Molecule:
         AllChem.MMFFOptimizeMolecule(full, maxIters=2000)
     else:
         AllChem.UFFOptimizeMolecule(full, maxIters=2000)
-    symbols = [atom.GetSymbol() for atom in full.GetAtoms()]
+    atoms = Atoms([atom.GetSymbol() for atom in full.GetAtoms()], positions=full.GetConformer().GetPositions())
     bonds = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in full.GetBonds()])
-    return Molecule.from_atoms(Atoms(symbols, positions=full.GetConformer().GetPositions()), text, bonds)
+    if not same_pairs(bonds_of(atoms), bonds):
+        raise BadInput(f"'{quoted(text)}': its bonds are not those by distance, by which molecules are recognised in crystals")
+    return Molecule.from_atoms(atoms, text, bonds)

@@ -310,8 +310,8 @@ def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
 
 
-def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
-    """Return number, reference, structure and label of all successful rows; another process may write to the file meanwhile.
+def read_labels(path: Path) -> list[tuple[str, LedgerRow, Label]]:
+    """Return reference, row and label of all successful rows; another process may write to the file meanwhile.
 
     Raises:
         RunFolderError: the file is not a database, is damaged, or has no ledger.
@@ -326,7 +326,7 @@ def read_labels(path: Path) -> list[tuple[int, str, Atoms, Label]]:
         finally:
             connection.close()
     rows = [(name, _row(tuple(row))) for name, *row in results]
-    return [(row.number, name, row.atoms, row.label) for name, row in rows if row.label is not None]
+    return [(name, row, row.label) for name, row in rows if row.label is not None]
 
 
 _COLUMNS = (

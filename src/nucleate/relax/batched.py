@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.checks import FLATTEST
+from nucleate.crystals.layers import HEIGHT
 from nucleate.crystals.neighbours import SkinNeighbours
 from nucleate.potentials.base import Potential
 from nucleate.progress import Progress, Step, silent
@@ -193,6 +194,8 @@ def _judge(
     fmax = state.largest_force()
     identity = torch.eye(3, dtype=state.stress.dtype, device=state.stress.device)
     residual = ((state.stress + settings.pressure * GPA * identity) * free_strain(state.batch)).abs().amax((1, 2))
+    # The stress of a layer refers to a fixed height, since that of its cell depends on the vacuum.
+    residual = torch.where(state.batch.layers, residual * state.batch.cells[:, 2].norm(dim=1) / HEIGHT, residual)
     settled = fmax <= settings.fmax
     if settings.variable_cell:
         settled &= residual <= settings.smax * GPA

@@ -25,6 +25,7 @@ STOP_COLOURS = {
 PHASES = {
     "generate": "generating",
     "known": "known phases",
+    "molecules": "isolated molecules",
     "relax": "relaxing the pool",
     "select": "selecting",
     "label": "reference: labels",
@@ -44,7 +45,7 @@ def _labelled(run: RunData) -> list[tuple[int, float, float]]:
             enthalpy_per_atom(row.atoms, row.label, run.settings.pressure),
             row.atoms.get_volume() / len(row.atoms),
         )
-        for row in run.rows
+        for row in run.crystals
         if row.label is not None
     ]
 

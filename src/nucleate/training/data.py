@@ -57,8 +57,9 @@ def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledS
 
 def _from_run(path: Path) -> Iterator[LabelledStructure]:
     """Iterate over the labels of a search."""
-    for number, reference, atoms, label in read_labels(path):
-        yield _plain(atoms, label.energy, label.forces, label.stress, f"{path}, row {number}", {"reference": reference})
+    for reference, row, label in read_labels(path):
+        info = {"reference": reference, "purpose": row.purpose}
+        yield _plain(row.atoms, label.energy, label.forces, label.stress, f"{path}, row {row.number}", info)
 
 
 def _from_database(path: Path, keys: LabelKeys) -> Iterator[LabelledStructure]:

@@ -119,9 +119,10 @@ def check_layers(settings: RunSettings) -> None:
             raise BadInput(f"generate.{name} has no effect on layers, {why}; remove it")
     if settings.search.train_units:
         raise BadInput("search.train_units has no effect on layers; remove it")
-    known = PRETRAINED.get(settings.reference.engine)
-    reach = max(VACUUM, settings.model.cutoff, 0.0 if known is None else known.cutoff)
+    names = (settings.reference.engine, settings.teacher.name, settings.model.prior)
+    cutoffs = [PRETRAINED[name].cutoff for name in names if name in PRETRAINED]
+    reach = max(VACUUM, settings.model.cutoff, *cutoffs) + SWELLING
     if settings.layers.vacuum <= reach:
         raise BadInput(
-            f"layers.vacuum = {settings.layers.vacuum:g} Å is not more than {reach:g} Å, within which periodic images interact; increase it"
+            f"layers.vacuum = {settings.layers.vacuum:g} Å is not more than {reach:g} Å, within which images may interact; increase it"
         )

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.csp.molecular.settings import MolecularSettings
-from nucleate.errors import NucleateError, ReferenceFailed
+from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.molecules.molecule import Molecule, bonds_of, same_pairs
 from nucleate.potentials.bonded import MoleculeField, fit_field
 from nucleate.progress import Note, Progress, Step
@@ -61,9 +61,22 @@ def fit_alone(
         progress: called with a `Note` if the molecule could not be relaxed, and with a `Step` for each part.
 
     Raises:
-        NucleateError: the calculation of the molecule failed.
+        NucleateError: the calculation of the molecule failed, or the budget ends before it is complete.
     """
     progress(Step(f"relaxing {molecule.formula} alone", 0, 1))
+    try:
+        return _fitted(molecule, settings, dispatcher, rng, progress)
+    except BudgetExhausted as error:
+        raise NucleateError(
+            f"the budget of reference calls ends before the isolated molecule {molecule.formula} is calculated, which takes some "
+            f"{2 * settings.distortions + 10} calls; resume with a larger --budget"
+        ) from error
+
+
+def _fitted(
+    molecule: Molecule, settings: MolecularSettings, dispatcher: Dispatcher, rng: np.random.Generator, progress: Progress
+) -> Fitted:
+    """Return the molecule relaxed alone, with its force field; see `fit_alone`."""
     relaxed, moved = _relaxed(molecule, settings, dispatcher) if settings.relax else (molecule, False)
     if settings.relax and not moved:
         progress(Note(f"{molecule.formula}: the isolated molecule does not keep its bonds on the reference; the given geometry is used"))

@@ -15,6 +15,7 @@ from nucleate.molecules.molecule import Molecule
 from nucleate.molecules.reading import read_molecule
 from nucleate.molecules.topology import Topology
 from nucleate.persist.toml import Line
+from nucleate.reference.kpoints import VACUUM
 
 Coordinate = Annotated[float, Field(ge=-1e3, le=1e3)]
 MOST_ATOMS = 500
@@ -64,7 +65,7 @@ class MolecularSettings(BaseModel):
     distortions: int = Field(
         24, ge=4, le=1000, description="Number of distorted geometries of each isolated molecule to which its bonds and angles are fitted."
     )
-    vacuum: float = Field(8.0, ge=4.0, le=100.0, description="Distance between the periodic images of an isolated molecule, Å.")
+    vacuum: float = Field(8.0, gt=VACUUM, le=100.0, description="Distance between the periodic images of an isolated molecule, Å.")
     molecule: list[MoleculeSettings] = Field(
         default_factory=list, max_length=10, description="Molecules; in a settings file, `source` names the file or SMILES of one."
     )

@@ -83,6 +83,12 @@ def check_molecular(settings: RunSettings) -> None:
         ):
             if getattr(getattr(settings, table), name) != getattr(getattr(defaults, table), name):
                 raise BadInput(f"{table}.{name} has no effect on a search of molecular crystals, {why}; remove it")
+        for name, value in (("model.prior", settings.model.prior), ("teacher.model_from", settings.teacher.model_from)):
+            if value is not None:
+                raise BadInput(
+                    f"{name} and molecules are both given, but the force field of the molecules would count their bonds twice; "
+                    "use a teacher instead"
+                )
         return
     own = [("molecules", key) for key in ("units", "relax", "distortions", "vacuum")]
     for table, name in (("generate", "space_group_weights"), ("generate", "conformers"), *own):
