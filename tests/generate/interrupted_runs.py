@@ -16,7 +16,7 @@ import numpy as np
 
 from nucleate.generate import make_generator
 from nucleate.generate.settings import GenerateSettings
-from nucleate.generate.wyckoff import space_group_sites
+from nucleate.generate.wyckoff import read_groups
 from nucleate.processes.interrupts import check, listening
 
 LATE = 5.0  # seconds; what is no longer one call of a package
@@ -26,7 +26,7 @@ def generate():
     """Without end; as a search does, which hears at its next event what a package or a destructor swallowed."""
     with listening():
         while True:
-            space_group_sites.cache_clear()
+            read_groups.cache_clear()
             make_generator({"Al": 2, "O": 3}, GenerateSettings(workers=1)).propose(10, np.random.default_rng(0))
             check()
 

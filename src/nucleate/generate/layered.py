@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -19,45 +18,25 @@ from ase.data import atomic_numbers
 from nucleate.crystals.formula import formula_text
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
-from nucleate.generate.distances import closest_fit, image_shifts, squared_distances
+from nucleate.generate.lattices import PRIMITIVE
+from nucleate.generate.orbits import check_placed, place_orbits
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.settings import GenerateSettings
+from nucleate.generate.symmetric import LATTICES, PICKS
 from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
-from nucleate.generate.wyckoff import Combination, GroupSites, SiteFilling, read_sites
-from nucleate.processes.interrupts import check, listening
+from nucleate.generate.wyckoff import Combination, GroupSites, SiteFilling, read_groups
 
-PICKS, LATTICES, POINTS = 300, 4, 24
-"""Largest numbers of distributions for one structure, of lattices for a distribution and of points for an orbit, as for crystals."""
 FLAT = 0.3
 """Fraction of candidates whose free coordinates along the normal are small, because many layers are flat or slightly buckled."""
 BUCKLED = 0.8
 """Thickness of these candidates, Å."""
-CENTRED = np.array([[0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
-"""Primitive vectors of a centred layer, in units of the conventional ones."""
 ANGLES = (60.0, 120.0)
 """Range of the angle of an oblique lattice, degrees."""
 
 
-@lru_cache(maxsize=4)
 def layer_groups(largest: int) -> tuple[GroupSites, ...]:
     """Return the 80 layer groups with their sites of at most `largest` atoms in the primitive cell."""
-    groups = _groups_read(max(16, 1 << (largest - 1).bit_length()))
-    return tuple(replace(group, sites=tuple(site for site in group.sites if site.size <= largest)) for group in groups)
-
-
-@lru_cache(maxsize=4)
-def _groups_read(largest: int) -> tuple[GroupSites, ...]:
-    from pyxtal.symmetry import Group
-
-    groups = []
-    # PyXtal catches all exceptions in some places and then calls sys.exit(), which would lose an interrupt.
-    with listening():
-        for number in range(1, 81):
-            group = Group(number, dim=2)
-            primitive = CENTRED if group.symbol[0] == "c" else np.eye(3)
-            groups.append(read_sites(group, number, primitive, largest, periodic=2))
-            check()
-    return tuple(groups)
+    return read_groups(largest, periodic=2)
 
 
 def random_plane(number: int, area: float, ratio: float, rng: np.random.Generator) -> np.ndarray:
@@ -120,7 +99,6 @@ class LayerBuilder:
     fillings: list[SiteFilling]
     thickness: float
     height: float
-    _warm: list[SiteFilling] = field(default_factory=list, repr=False)
 
     def __call__(self, seed: int) -> Candidate:
         """Return the candidate of a seed; raise `NotPlaced` if the atoms could not be placed."""
@@ -145,29 +123,11 @@ class LayerBuilder:
         # A flat layer is as thick as an atom.
         own = packing.volume_per_atom ** (1 / 3)
         area = packing.volume_per_atom * packing.n_atoms * factor / (thickness + own)
-        primitive = CENTRED if group.symbol[0] == "c" else np.eye(3)
+        primitive = PRIMITIVE[group.centring]
         plane = random_plane(group.number, area / abs(np.linalg.det(primitive)), self.length_ratio, rng)
         cell = primitive @ np.array([[*plane[0], 0.0], [*plane[1], 0.0], [0.0, 0.0, self.height]])
-        shifts = image_shifts(cell, float(packing.min_distances.max()))
-        placed = np.empty((0, 3))
-        species: list[int] = []
-        order = sorted(combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size))
-        for kind, index in order:
-            site = group.sites[index]
-            points = rng.random((POINTS if site.freedom else 1, 3))
-            points[:, 2] = (points[:, 2] - 0.5) * thickness / self.height
-            orbits = np.einsum("mij,tj->tmi", site.rotations, points) + site.translations
-            kinds = np.array([kind] * site.size + species)
-            others = np.concatenate([orbits, np.broadcast_to(placed, (len(points), *placed.shape))], axis=1)
-            squared = squared_distances(orbits[:, :1], others, cell, shifts)[:, 0]
-            squared[:, 0, 0] = np.inf
-            good = (squared >= packing.min_distances[kind, kinds][None, :, None] ** 2).all(axis=(1, 2))
-            if not good.any():
-                return None
-            placed = np.concatenate([placed, orbits[int(np.argmax(good))]])
-            species += [kind] * site.size
-        rank = np.argsort(species, kind="stable")
-        return self._finish(filling, combination, placed[rank], np.array(species)[rank], cell, factor)
+        placed = place_orbits(group, combination, packing, cell, rng, thickness / self.height)
+        return None if placed is None else self._finish(filling, combination, *placed, cell, factor)
 
     def _finish(self, filling, combination, scaled, species, cell, factor) -> Candidate:
         """Return the candidate in its reduced cell with the layer in the middle, after a final check of composition and distances."""
@@ -176,11 +136,7 @@ class LayerBuilder:
         scaled = scaled @ cell @ np.linalg.inv(reduced)
         scaled[:, :2] %= 1.0
         scaled[:, 2] += 0.5
-        counts = tuple(int(n) for n in np.bincount(species, minlength=len(packing.symbols)))
-        if counts != packing.counts:
-            raise AssertionError(f"layer group {group.number}: {counts} atoms were placed instead of {packing.counts}")
-        if closest_fit(scaled, reduced, packing.min_distances[np.ix_(species, species)]) < 1.0 - 1e-6:
-            raise AssertionError(f"layer group {group.number}: atoms are too close in the reduced cell")
+        check_placed(f"layer group {group.number}", packing, scaled, species, reduced)
         numbers = np.array([atomic_numbers[s] for s in packing.symbols])[species]
         details = {
             "layer_group": group.number,

@@ -18,8 +18,8 @@ from ase.data import atomic_numbers
 from nucleate.crystals.formula import formula_text
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
-from nucleate.generate.distances import closest_fit, image_shifts, squared_distances
 from nucleate.generate.lattices import PRIMITIVE, compact, random_conventional
+from nucleate.generate.orbits import check_placed, place_orbits
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.settings import GenerateSettings
 from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
@@ -31,8 +31,6 @@ PICKS = 300
 """Largest number of space groups and distributions tried for one structure."""
 LATTICES = 4
 """Number of lattices tried for one distribution."""
-POINTS = 24
-"""Number of random points tried for one orbit."""
 KEPT_TABLES = 64
 """Number of space groups whose tables are kept in memory."""
 
@@ -85,38 +83,14 @@ class SymmetricBuilder:
         primitive = PRIMITIVE[group.centring]
         conventional = random_conventional(group.system, group.centring, volume / np.linalg.det(primitive), self.length_ratio, rng)
         cell = primitive @ conventional
-        shifts = image_shifts(cell, float(packing.min_distances.max()))
-        # Orbits without free coordinates are placed first, then the most constrained ones.
-        order = sorted(combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size))
-        placed = np.empty((0, 3))
-        species: list[int] = []
-        for kind, index in order:
-            site = group.sites[index]
-            points = rng.random((POINTS if site.freedom else 1, 3))
-            orbits = np.einsum("mij,tj->tmi", site.rotations, points) + site.translations
-            kinds = np.array([kind] * site.size + species)
-            others = np.concatenate([orbits, np.broadcast_to(placed, (len(points), *placed.shape))], axis=1)
-            # All atoms of an orbit have equivalent neighbourhoods, so it is sufficient to check the first one.
-            squared = squared_distances(orbits[:, :1], others, cell, shifts)[:, 0]
-            squared[:, 0, 0] = np.inf
-            limits = packing.min_distances[kind, kinds] ** 2
-            good = (squared >= limits[None, :, None]).all(axis=(1, 2))
-            if not good.any():
-                return None
-            placed = np.concatenate([placed, orbits[int(np.argmax(good))]])
-            species += [kind] * site.size
-        rank = np.argsort(species, kind="stable")
-        return self._finish(filling, combination, placed[rank], np.array(species)[rank], cell, factor)
+        placed = place_orbits(group, combination, packing, cell, rng)
+        return None if placed is None else self._finish(filling, combination, *placed, cell, factor)
 
     def _finish(self, filling, combination, scaled, species, cell, factor) -> Candidate:
         """Return the candidate in its reduced cell, after a final check of composition and distances."""
         packing, group = self.packing, filling.group
         scaled, cell = compact(scaled, cell)
-        counts = tuple(int(n) for n in np.bincount(species, minlength=len(packing.symbols)))
-        if counts != packing.counts:
-            raise AssertionError(f"space group {group.number}: {counts} atoms were placed instead of {packing.counts}")
-        if closest_fit(scaled, cell, packing.min_distances[np.ix_(species, species)]) < 1.0 - 1e-6:
-            raise AssertionError(f"space group {group.number}: atoms are too close in the reduced cell")
+        check_placed(f"space group {group.number}", packing, scaled, species, cell)
         numbers = np.array([atomic_numbers[s] for s in packing.symbols])[species]
         sites = [{"element": packing.symbols[s], "site": group.sites[i].label, "symmetry": group.sites[i].symmetry} for s, i in combination]
         details = {

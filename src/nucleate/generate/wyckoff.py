@@ -75,7 +75,7 @@ class GroupSites:
     @property
     def centring(self) -> str:
         """Centring letter: P, A, C, I, F or R."""
-        return self.symbol[0]
+        return self.symbol[0].upper()
 
     @property
     def system(self) -> str:
@@ -87,43 +87,49 @@ Combination = tuple[tuple[int, int], ...]
 """Sorted pairs (species, site)."""
 
 
-@lru_cache(maxsize=128)
 def space_group_sites(largest: int) -> tuple[GroupSites, ...]:
     """Return all 230 space groups with their sites of at most `largest` atoms in the primitive cell."""
+    return read_groups(largest, periodic=3)
+
+
+@lru_cache(maxsize=128)
+def read_groups(largest: int, periodic: int) -> tuple[GroupSites, ...]:
+    """Return the 230 space groups or the 80 layer groups with their sites of at most `largest` atoms in the primitive cell.
+
+    Args:
+        largest: number of atoms.
+        periodic: number of periodic directions, 3 or 2.
+    """
     # A search of many compositions asks for many sizes; PyXtal is read only once for all up to the next power of two.
-    groups = _groups_read(max(16, 1 << (largest - 1).bit_length()))
+    groups = _groups_read(max(16, 1 << (largest - 1).bit_length()), periodic)
     return tuple(replace(group, sites=tuple(site for site in group.sites if site.size <= largest)) for group in groups)
 
 
 @lru_cache(maxsize=4)
-def _groups_read(largest: int) -> tuple[GroupSites, ...]:
-    """Read the space groups, with their sites of at most `largest` atoms in the primitive cell."""
+def _groups_read(largest: int, periodic: int) -> tuple[GroupSites, ...]:
+    """Read the groups, with their sites of at most `largest` atoms in the primitive cell."""
     from pyxtal.symmetry import Group
 
     groups = []
     # PyXtal catches all exceptions in some places and then calls sys.exit(), which would lose an interrupt.
     with listening():
-        for number in range(1, 231):
-            groups.append(_read_group(Group(number), largest))
+        for number in range(1, 231 if periodic == 3 else 81):
+            groups.append(_read_group(Group(number, dim=periodic), number, largest, periodic))
             check()
     return tuple(groups)
 
 
-def _read_group(group, largest: int) -> GroupSites:
-    """Convert the Wyckoff positions of a PyXtal space group to the primitive cell."""
-    return read_sites(group, group.number, PRIMITIVE[group.symbol[0]], largest)
-
-
-def read_sites(group, number: int, primitive: np.ndarray, largest: int, periodic: int = 3) -> GroupSites:
-    """Convert the Wyckoff positions of a PyXtal group to a primitive cell.
+def _read_group(group, number: int, largest: int, periodic: int) -> GroupSites:
+    """Convert the Wyckoff positions of a PyXtal group to the primitive cell.
 
     Args:
         group: the group of PyXtal.
         number: its number.
-        primitive: (3, 3) primitive vectors as rows, in units of the conventional ones.
         largest: largest number of atoms of a site in the primitive cell.
         periodic: number of periodic directions, 3 or 2; translations along the others are not reduced.
     """
+    # Layer groups have lower-case centring letters.
+    primitive = PRIMITIVE[group.symbol[0].upper()]
     to_primitive = np.linalg.inv(primitive).T
     copies = round(1.0 / abs(np.linalg.det(primitive)))
     sites = []

@@ -62,7 +62,11 @@ def _load_sevennet(**loader: Any) -> Evaluate:
     """Return a SevenNet model with its own calculator."""
     from sevenn.calculator import SevenNetCalculator
 
-    calculator = SevenNetCalculator(**loader, device="cpu")
+    return _evaluator(SevenNetCalculator(**loader, device="cpu"))
+
+
+def _evaluator(calculator: Any) -> Evaluate:
+    """Return the evaluation of a structure by the calculator of a package."""
 
     def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
         calculator.calculate(atoms, ["energy", "forces", "stress"], ["positions"])
@@ -77,13 +81,11 @@ def _load_so3lr(**loader: Any) -> Evaluate:
     from so3krates_torch.calculator.so3 import SO3LRCalculator
 
     with _default_type_kept():
-        calculator = SO3LRCalculator(**loader, compute_stress=True, default_dtype="float64", device="cpu")
+        own = _evaluator(SO3LRCalculator(**loader, compute_stress=True, default_dtype="float64", device="cpu"))
 
     def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
         with _default_type_kept():
-            calculator.calculate(atoms)
-        results = calculator.results
-        return float(results["energy"]), np.array(results["forces"], dtype=float), np.array(results["stress"], dtype=float)
+            return own(atoms)
 
     return evaluate
 
@@ -151,14 +153,7 @@ def mace_calculator(file: str) -> Any:
 
 def _load_mace(file: str) -> Evaluate:
     """Return a MACE model with its own calculator."""
-    calculator = mace_calculator(file)
-
-    def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
-        calculator.calculate(atoms)
-        results = calculator.results
-        return float(results["energy"]), np.array(results["forces"], dtype=float), np.array(results["stress"], dtype=float)
-
-    return evaluate
+    return _evaluator(mace_calculator(file))
 
 
 @contextlib.contextmanager

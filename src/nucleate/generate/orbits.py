@@ -1,0 +1,66 @@
+"""Placing atoms on the orbits of a symmetry group, in three dimensions or in a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nucleate.generate.distances import closest_fit, image_shifts, squared_distances
+from nucleate.generate.packing import Packing
+from nucleate.generate.wyckoff import Combination, GroupSites
+
+POINTS = 24
+"""Number of random points tried for one orbit."""
+
+
+def place_orbits(
+    group: GroupSites,
+    combination: Combination,
+    packing: Packing,
+    cell: np.ndarray,
+    rng: np.random.Generator,
+    thickness: float | None = None,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Place atoms on a combination of sites, one orbit after another, at random free coordinates.
+
+    Args:
+        group: the space group or layer group.
+        combination: pairs (species, site).
+        packing: smallest distances.
+        cell: (3, 3) primitive lattice vectors as rows, Å.
+        rng: random number generator.
+        thickness: range of the third coordinate about zero in units of the third lattice vector, for layers; None: all of the cell.
+
+    Returns:
+        (N, 3) fractional positions and (N,) species, sorted by species; None if atoms are too close.
+    """
+    shifts = image_shifts(cell, float(packing.min_distances.max()))
+    placed = np.empty((0, 3))
+    species: list[int] = []
+    # Orbits without free coordinates are placed first, then the most constrained ones.
+    for kind, index in sorted(combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size)):
+        site = group.sites[index]
+        points = rng.random((POINTS if site.freedom else 1, 3))
+        if thickness is not None:
+            points[:, 2] = (points[:, 2] - 0.5) * thickness
+        orbits = np.einsum("mij,tj->tmi", site.rotations, points) + site.translations
+        kinds = np.array([kind] * site.size + species)
+        others = np.concatenate([orbits, np.broadcast_to(placed, (len(points), *placed.shape))], axis=1)
+        # All atoms of an orbit have equivalent neighbourhoods, so it is sufficient to check the first one.
+        squared = squared_distances(orbits[:, :1], others, cell, shifts)[:, 0]
+        squared[:, 0, 0] = np.inf
+        good = (squared >= packing.min_distances[kind, kinds][None, :, None] ** 2).all(axis=(1, 2))
+        if not good.any():
+            return None
+        placed = np.concatenate([placed, orbits[int(np.argmax(good))]])
+        species += [kind] * site.size
+    rank = np.argsort(species, kind="stable")
+    return placed[rank], np.array(species)[rank]
+
+
+def check_placed(what: str, packing: Packing, scaled: np.ndarray, species: np.ndarray, cell: np.ndarray) -> None:
+    """Raise `AssertionError` if a structure does not have the atoms of the packing, or some are too close."""
+    counts = tuple(int(n) for n in np.bincount(species, minlength=len(packing.symbols)))
+    if counts != packing.counts:
+        raise AssertionError(f"{what}: {counts} atoms were placed instead of {packing.counts}")
+    if closest_fit(scaled, cell, packing.min_distances[np.ix_(species, species)]) < 1.0 - 1e-6:
+        raise AssertionError(f"{what}: atoms are too close in the reduced cell")
