@@ -2,8 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/search/layers/run.py --seeds 10
 
-The layers are named by their layer groups, which identify them among the layers of these formulas that the searches confirm below the limits
-of energy. Finished searches are kept in --out; those that were stopped are resumed.
+The layers are recognised by their layer groups. Finished searches are kept in --out; those that were stopped are resumed.
 """
 
 from __future__ import annotations

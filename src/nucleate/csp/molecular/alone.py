@@ -121,7 +121,7 @@ def warnings_on(molecules: Sequence[Molecule], names: Sequence[str]) -> list[str
     texts = []
     formulas = {molecule.formula for molecule in molecules}
     if "so3lr" in names and "CO2" in formulas:
-        texts.append("SO3LR: the lattice energy of CO2 is wrong by 430 kJ/mol; do not use it for this molecule")
+        texts.append("SO3LR: molecules of CO2 repel one another by some 400 kJ/mol; do not use it for this molecule")
     if "gfnff" in names:
         texts.append(
             "mcGFN-FF: its lattice energies are off by 7 kJ/mol on average, more than most polymorphs differ; use it as a teacher or to "
