@@ -20,20 +20,18 @@ from typing import Any
 from ase import Atoms
 
 from nucleate.crystals.compositions import between
-from nucleate.crystals.formula import formula_text
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
-from nucleate.csp.molecular.settings import MolecularSettings, entry_of, with_geometries
+from nucleate.csp.molecular.settings import molecule_entries
 from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
+from nucleate.csp.resolve import resolve_settings
 from nucleate.csp.result_files import write_structures, write_table
 from nucleate.csp.run_data import RunData, read_run, show_data
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
-from nucleate.molecules.reading import read_molecule
-from nucleate.persist.toml import read_settings, refuse_odd_data, to_toml, validated, without_unset
-from nucleate.potentials.prior import resolved_prior
+from nucleate.persist.toml import read_settings, to_toml
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
 from nucleate.progress import Event, Progress, silent
@@ -65,96 +63,6 @@ class SearchResult:
     calls: int
     finished: str | None
     proof: dict[str, Any] | None
-
-
-def resolve_settings(
-    formula: str | None = None,
-    settings: RunSettings | AnyPath | dict[str, Any] | None = None,
-    **options: Any,
-) -> RunSettings:
-    """Combine defaults, `settings` and options; later ones override earlier ones.
-
-    Args:
-        formula: Formula of the search cell; None: the formula of the settings.
-        settings: TOML file, dictionary as in run.toml, or resolved settings.
-        options: Single settings, with `__` between table and name, such as `search__budget=200`; None leaves a setting as it is.
-
-    Raises:
-        BadInput: A setting is unknown or has an invalid value, or there is no formula.
-    """
-    source = "settings"
-    data: dict[str, Any]
-    if settings is None:
-        data = {}
-    elif isinstance(settings, RunSettings):
-        data = settings.model_dump(mode="json")
-    elif isinstance(settings, dict):
-        data = _deep_copy(settings)
-    else:
-        data, source = without_unset(read_settings(Path(settings))), str(settings)
-    for name, value in {"formula": formula, **options}.items():
-        if value is None:
-            continue
-        *sections, key = name.split("__")
-        place = data
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise BadInput(f"{source}: {section} must be a table, as in [{section}]")
-        place[key] = value
-    molecules = data.get("molecules")
-    if isinstance(molecules, dict) and molecules.get("molecule"):
-        molecules["molecule"] = with_geometries(molecules["molecule"], source)
-        data.setdefault("formula", formula_text(validated(MolecularSettings, molecules, f"{source}: molecules").atoms))
-    if "formula" not in data:
-        raise BadInput("no formula is given; give one such as Si8, or settings with a formula")
-    # Paths are checked first, because the operating system does not accept null bytes.
-    refuse_odd_data(data, source)
-    # Relative paths are resolved, because a search may be resumed from another working directory.
-    teacher = data.get("teacher")
-    hull = data.get("hull")
-    for name in ("known", "elements_from"):
-        if isinstance(hull, dict) and isinstance(hull.get(name), list):
-            hull[name] = [_resolved_path(path, name) if isinstance(path, str) else path for path in hull[name]]
-    places = ((data, "seeds_from"), (data.get("reference"), "pseudo_dir"), (teacher, "labels_settings"), (teacher, "model_from"))
-    for table, entry in places:
-        if isinstance(table, dict) and isinstance(table.get(entry), str):
-            table[entry] = _resolved_path(table[entry], entry)
-    if isinstance(teacher, dict):
-        if isinstance(teacher.get("labels_from"), list):
-            paths = teacher["labels_from"]
-            teacher["labels_from"] = [_resolved_path(path, "labels_from") if isinstance(path, str) else path for path in paths]
-        if isinstance(teacher.get("name"), str):
-            teacher["name"] = resolved_prior(teacher["name"])
-    if isinstance(data.get("model"), dict) and isinstance(data["model"].get("prior"), str):
-        data["model"]["prior"] = resolved_prior(data["model"]["prior"])
-    return settings_from_dict(data, source)
-
-
-def _molecules(sources: Sequence[AnyPath | Atoms] | AnyPath | Atoms, ratio: Sequence[int] | None) -> list[dict[str, Any]] | None:
-    """Return the settings of molecules; None if none are given."""
-    if isinstance(sources, str | PathLike | Atoms):
-        sources = [sources]
-    if ratio is not None and len(ratio) != len(sources):
-        raise BadInput(f"the ratio {':'.join(map(str, ratio))} has {len(ratio)} numbers for {len(sources)} molecules; give one for each")
-    if not sources:
-        return None
-    counts = ratio if ratio is not None else [1] * len(sources)
-    return [
-        entry_of(read_molecule(source if isinstance(source, Atoms) else os.fspath(source)), int(count))
-        for source, count in zip(sources, counts, strict=True)
-    ]
-
-
-def _resolved_path(text: str, name: str) -> str:
-    try:
-        return str(Path(text).expanduser().resolve())
-    except (OSError, RuntimeError) as error:  # An unknown user's home folder, or a link to itself.
-        raise BadInput(f"{name}: '{quoted(text)}' is not a valid path: {quoted(str(error))}") from error
-
-
-def _deep_copy(value: Any) -> Any:
-    return {key: _deep_copy(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def search(
@@ -243,7 +151,7 @@ def search(
         reference__engine=engine,
         reference__preset=preset,
         reference__workers=workers,
-        molecules__molecule=_molecules(molecules, ratio),
+        molecules__molecule=molecule_entries(molecules, ratio),
         molecules__units=units,
         generate__space_group_weights=space_group_weights,
         dimensions=dimensions,

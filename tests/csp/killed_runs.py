@@ -203,6 +203,7 @@ def main():
     if sys.argv[5:] == ["molecules"]:
         SETTINGS.update(MOLECULES)
         SETTINGS["generate"] = {"workers": 1}
+        SETTINGS["search"].update(fmax=0.01, smax=0.1)
     elif len(sys.argv) > 5:
         SETTINGS.update(formula=sys.argv[5], hull={"max_atoms": 2})
     settings = settings_from_dict(SETTINGS)

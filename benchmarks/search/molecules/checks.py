@@ -5,8 +5,8 @@
 1. mcGFN-FF: change of the energy when molecules are moved by lattice vectors, and of the energy a molecule in a doubled cell, without the
    treatment of `nucleate.reference.surrogates`; largest of ten random moves.
 2. Energies of the crystals minus those of the molecules, at the experimental geometry of dry ice: the molecule is the one of the crystal.
-3. Forces of the field of bonds, angles and torsions on distorted molecules (0.05 Å), fitted to 24 and tested on 20 others, relative to the root mean
-   square of the forces. Labels of GFN-FF.
+3. Forces of the field of bonds, angles and torsions on distorted molecules (0.05 Å), fitted to 24 and tested on 20 others, relative to the
+   root mean square of the forces. Labels of GFN-FF.
 4. With --xtb: alpha- and gamma-glycine at their experimental geometries with GFN1-xTB in CP2K.
 """
 

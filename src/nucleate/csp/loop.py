@@ -23,7 +23,6 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.csp.accurate import candidates, rank_accurately
 from nucleate.csp.events import (
     LabelDone,
-    MoleculeFitted,
     PolymorphChecked,
     PolymorphConfirmed,
     ProofDone,
@@ -37,8 +36,7 @@ from nucleate.csp.first_batch import KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
-from nucleate.csp.molecular.alone import fit_alone
-from nucleate.csp.molecular.alone import warnings_on as warnings_on_molecules
+from nucleate.csp.molecular.alone import fit_molecules
 from nucleate.csp.molecular.space import MoleculeSpace
 from nucleate.csp.plan import Plan
 from nucleate.csp.proof import on_reference, prove, worst
@@ -298,19 +296,10 @@ class Search:
 
     def _place_molecules(self) -> None:
         """Relax each molecule alone on the reference and fit its force field; crystals are generated from the relaxed molecules."""
-        topology = self.settings.molecules.topology
-        assert topology is not None
-        for text in warnings_on_molecules(topology.molecules, [self.reference.name, self.settings.teacher.name or ""]):
-            self.progress(Note(text))
-        fields, facts = [], []
-        for k, molecule in enumerate(topology.molecules):
-            made = fit_alone(molecule, self.settings.molecules, self.dispatcher, self._rng(0, 20 + k), self.progress)
-            event = MoleculeFitted(molecule.formula, made.field.energy, made.relaxed, made.error, self.dispatcher.calls())
+        molecules, events = fit_molecules(self.settings, self.dispatcher, lambda k: self._rng(0, 20 + k), self.progress)
+        for event in events:
             self._log(event)
-            facts.append(event.facts())
-            fields.append(made.field)
-        self.folder.set_fact("molecules", facts)
-        molecules = BondedPotential(fields)
+        self.folder.set_fact("molecules", [event.facts() for event in events])
         self._use_molecules(molecules)
         # Minima of a teacher have its bond lengths; with those of the reference, their labels show the forces between molecules.
         own = molecules.topology

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
 
+from nucleate.csp.events import MoleculeFitted
 from nucleate.csp.molecular.settings import MolecularSettings
+from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.molecules.molecule import Molecule, bonds_of, same_pairs
-from nucleate.potentials.bonded import MoleculeField, fit_field
+from nucleate.potentials.bonded import BondedPotential, MoleculeField, fit_field
 from nucleate.progress import Note, Progress, Step
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Dispatcher
+from nucleate.reference.engine_inputs import GFN1
+from nucleate.reference.settings import ReferenceSettings
 from nucleate.relax.batched import relax
 from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
@@ -23,6 +27,8 @@ PURPOSE = "molecule"
 """Purpose of the calculations of isolated molecules in the ledger."""
 DISPLACEMENT = 0.05
 """Standard deviation of the displacements of the atoms in distorted geometries, Å."""
+SUFFICIENT = 1000.0
+"""Plane-wave cutoff for stresses of molecular crystals with GPAW, eV."""
 FMAX, STEPS = 0.02, 100
 """Threshold of the force on an atom (eV/Å) and number of steps of the relaxation of a molecule."""
 
@@ -109,17 +115,52 @@ def _relaxed(molecule: Molecule, settings: MolecularSettings, dispatcher: Dispat
     return Molecule.from_atoms(atoms, molecule.name, molecule.bonds), True
 
 
-def warnings_on(molecules: Sequence[Molecule], names: Sequence[str]) -> list[str]:
-    """Return what is known to be wrong for some molecules with force fields and pretrained potentials.
+def fit_molecules(
+    settings: RunSettings, dispatcher: Dispatcher, rng: Callable[[int], np.random.Generator], progress: Progress
+) -> tuple[BondedPotential, list[MoleculeFitted]]:
+    """Relax all molecules of a search alone on the reference, and fit their force field.
+
+    Args:
+        settings: settings of the search.
+        dispatcher: runs the calculations, which are those of round 0.
+        rng: returns the random number generator of the distortions of each molecule, by its number.
+        progress: called with a `Note` for what is known to be wrong with the reference or teacher, and as by `fit_alone`.
+
+    Returns:
+        The force field, and an event for each molecule.
+
+    Raises:
+        NucleateError: the calculation of a molecule failed, or the budget ends before it is complete.
+    """
+    topology = settings.molecules.topology
+    assert topology is not None
+    for text in warnings_on(topology.molecules, settings.reference, settings.teacher.name):
+        progress(Note(text))
+    fields, events = [], []
+    for k, molecule in enumerate(topology.molecules):
+        made = fit_alone(molecule, settings.molecules, dispatcher, rng(k), progress)
+        events.append(MoleculeFitted(molecule.formula, made.field.energy, made.relaxed, made.error, dispatcher.calls()))
+        fields.append(made.field)
+    return BondedPotential(fields), events
+
+
+def warnings_on(molecules: Sequence[Molecule], reference: ReferenceSettings, teacher: str | None) -> list[str]:
+    """Return what is known to be wrong for molecular crystals with a reference and a teacher.
 
     Lattice energies of the crystals of X23 (A. M. Reilly and A. Tkatchenko, J. Chem. Phys. 139, 024705 (2013), doi 10.1063/1.4812819).
 
     Args:
         molecules: the molecules.
-        names: canonical names of the reference and the teacher.
+        reference: settings of the reference.
+        teacher: name of the teacher, or None.
     """
     texts = []
-    formulas = {molecule.formula for molecule in molecules}
+    names, formulas = (reference.engine, teacher), {molecule.formula for molecule in molecules}
+    semilocal = reference.xc != GFN1 and not any(word in reference.xc.lower() for word in ("vdw", "vv10", "df", "d3", "d4"))
+    if reference.engine in ("gpaw", "espresso", "vasp", "cp2k") and reference.dispersion is None and semilocal:
+        texts.append(f'{reference.xc} without a dispersion correction hardly binds molecules; set reference.dispersion = "d3bj"')
+    if reference.engine == "gpaw" and (reference.cutoff or 0) < SUFFICIENT:
+        texts.append(f"GPAW: stresses of molecular crystals need a cutoff of some {SUFFICIENT:g} eV; set reference.cutoff")
     if "so3lr" in names and "CO2" in formulas:
         texts.append("SO3LR: molecules of CO2 repel one another by some 400 kJ/mol; do not use it for this molecule")
     if "gfnff" in names:

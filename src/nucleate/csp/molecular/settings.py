@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Sequence
+from os import PathLike
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from nucleate.persist.toml import Line
 from nucleate.reference.kpoints import VACUUM
 
 Coordinate = Annotated[float, Field(ge=-1e3, le=1e3)]
+Source = str | PathLike[str] | Atoms
+"""File, SMILES or atoms of a molecule."""
 MOST_ATOMS = 500
 """Largest number of atoms in a molecule."""
 
@@ -128,3 +133,27 @@ def with_geometries(entries: Any, source: str) -> Any:
                     "the atoms of an isomer in another order"
                 )
     return made
+
+
+def molecule_entries(sources: Sequence[Source] | Source, ratio: Sequence[int] | None) -> list[dict[str, Any]] | None:
+    """Return the settings of molecules as dictionaries; None if none are given.
+
+    Args:
+        sources: files, SMILES or atoms; one of them is one molecule.
+        ratio: number of each molecule in a formula unit; None: one.
+
+    Raises:
+        BadInput: a molecule cannot be read, or the ratio has another number of molecules.
+        MissingDependency: a SMILES is given and RDKit is not installed.
+    """
+    if isinstance(sources, str | PathLike | Atoms):
+        sources = [sources]
+    if ratio is not None and len(ratio) != len(sources):
+        raise BadInput(f"the ratio {':'.join(map(str, ratio))} has {len(ratio)} numbers for {len(sources)} molecules; give one for each")
+    if not sources:
+        return None
+    counts = ratio if ratio is not None else [1] * len(sources)
+    return [
+        entry_of(read_molecule(source if isinstance(source, Atoms) else os.fspath(source)), int(count))
+        for source, count in zip(sources, counts, strict=True)
+    ]
