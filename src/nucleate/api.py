@@ -124,7 +124,7 @@ def search(
         molecules: Molecules of a molecular crystal instead of a formula: files, SMILES or ASE atoms.
         ratio: Number of each of them in a formula unit; None: one of each.
         units: Number of formula units in the primitive cell of a molecular crystal.
-        dimensions: 2 for layers, with vacuum along the third lattice vector; 3 for crystals.
+        dimensions: 3 for crystals, 2 for layers, with vacuum along the third lattice vector, or 0 for clusters, in a box with vacuum.
         space_group_weights: `nature` or `uniform`, the frequencies of space groups among the candidates of molecular crystals.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.

@@ -1,6 +1,6 @@
 """Run one small search whole, and the same search again and again with `kill -9` at random moments; report as JSON.
 
-    python killed_runs.py FOLDER KILLS SEED BUDGET [SYSTEM]
+    python killed_runs.py FOLDER KILLS SEED BUDGET [SYSTEM or molecules, layers, clusters]
 
 Children are forked from this process, which has imported everything and read the space groups but never differentiated
 (autograd refuses to work after a fork of one that has): a start then costs milliseconds.
@@ -204,11 +204,17 @@ def main():
         SETTINGS.update(MOLECULES)
         SETTINGS["generate"] = {"workers": 1}
         SETTINGS["search"].update(fmax=0.01, smax=0.1)
+    elif sys.argv[5:] in (["layers"], ["clusters"]):
+        SETTINGS.update(formula="Cu4", dimensions=2 if sys.argv[5] == "layers" else 0, generate={"workers": 1})
+        # The images of a layer interact through the long cutoff of the model otherwise.
+        SETTINGS[sys.argv[5]] = {"vacuum": 9.0}
     elif len(sys.argv) > 5:
         SETTINGS.update(formula=sys.argv[5], hull={"max_atoms": 2})
     settings = settings_from_dict(SETTINGS)
     if settings.molecules.molecule:
         MoleculeSpace(settings).propose(2, np.random.default_rng(0), False)
+    elif settings.dimensions != 3:
+        prepare(settings, PaidReference(folder)).space.propose(2, np.random.default_rng(0), False)
     else:
         make_generator(parse_formula("Cu2"), settings.generate)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])

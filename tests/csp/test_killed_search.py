@@ -60,6 +60,13 @@ def test_kills_of_a_search_of_molecules(tmp_path):
     assert {len(p["atoms"]["numbers"]) for p in result["whole"]["polymorphs"]} == {4}
 
 
+@pytest.mark.parametrize("kind", ["layers", "clusters"])
+def test_kills_of_a_search_in_vacuum(tmp_path, kind):
+    result = killed_runs(tmp_path, 3, 7, 80, kind)
+    check(result, 3)
+    assert {p["atoms"]["periodic"] for p in result["whole"]["polymorphs"]} == {2 if kind == "layers" else 0}
+
+
 @pytest.mark.slow
 def test_thirty_kills(tmp_path):
     check(killed_runs(tmp_path, 30, seed=2), 30)

@@ -192,7 +192,7 @@ def test_labels_of_a_file_are_another_method(tmp_path):
     write(tmp_path / "labels.extxyz", frames)
     events = []
     result = api.search(
-        "Cu2", settings=settings(search={"max_rounds": 2}), reference=Shifted(), labels_from=[tmp_path / "labels.extxyz"],
+        "Cu2", settings=settings(search={"max_rounds": 12}), reference=Shifted(), labels_from=[tmp_path / "labels.extxyz"],
         out=tmp_path / "run", progress=events.append,
     )  # fmt: skip
     judged = next(event for event in events if isinstance(event, TeacherJudged))

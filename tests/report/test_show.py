@@ -26,7 +26,8 @@ TOP = {
 }  # fmt: skip
 POLYMORPH = {
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "hull", "known", "compound",
-    "lattice_energy", "area", "thickness", "volume", "sigma", "check", "accurate_energy", "not_resolved_from", "fmax", "smax", "origin",
+    "lattice_energy", "area", "thickness", "extent",
+    "volume", "sigma", "check", "accurate_energy", "not_resolved_from", "fmax", "smax", "origin",
     "found", "calls", "own_calls", "round", "conventional_cell", "file",
 }  # fmt: skip
 

@@ -83,7 +83,7 @@ def search(
     space_groups: Annotated[
         str | None, typer.Option(help="Frequencies of the space groups of molecular crystals: nature or uniform.")
     ] = None,
-    dimensions: Annotated[int | None, typer.Option(help="Number of periodic directions: 3, or 2 for layers.")] = None,
+    dimensions: Annotated[int | None, typer.Option(help="Number of periodic directions: 3, 2 for layers, or 0 for clusters.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,

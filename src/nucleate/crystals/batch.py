@@ -12,6 +12,9 @@ from torch import Tensor
 
 from nucleate.errors import BadInput
 
+PBC = {3: (True, True, True), 2: (True, True, False), 0: (False, False, False)}
+"""Periodic directions by their number."""
+
 
 @dataclass(frozen=True)
 class CrystalBatch:
@@ -24,8 +27,8 @@ class CrystalBatch:
         structure: (n_atoms,) index of each atom's structure, ascending, int64.
         moments: (n_atoms,) starting moments, Bohr magnetons; zero where a structure has none.
         ids: (n_structures,) index of each structure in the list that the batch was created from, kept by `select`, int64.
-        layers: (n_structures,) whether a structure is a layer perpendicular to z with vacuum along its third lattice vector, bool. The cell
-            of a layer is relaxed in its plane alone.
+        periodic: (n_structures,) number of periodic directions, int64: 3; 2 for a layer perpendicular to z with vacuum along its third
+            lattice vector, whose cell is relaxed in its plane alone; 0 for a cluster in a box with vacuum, whose cell is kept.
     """
 
     positions: Tensor
@@ -34,21 +37,21 @@ class CrystalBatch:
     structure: Tensor
     moments: Tensor = field(default=None)  # type: ignore[assignment]
     ids: Tensor = field(default=None)  # type: ignore[assignment]
-    layers: Tensor = field(default=None)  # type: ignore[assignment]
+    periodic: Tensor = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.moments is None:
             object.__setattr__(self, "moments", self.positions.new_zeros(len(self.positions)))
         if self.ids is None:
             object.__setattr__(self, "ids", torch.arange(len(self.cells), device=self.cells.device))
-        if self.layers is None:
-            object.__setattr__(self, "layers", torch.zeros(len(self.cells), dtype=torch.bool, device=self.cells.device))
+        if self.periodic is None:
+            object.__setattr__(self, "periodic", torch.full((len(self.cells),), 3, device=self.cells.device))
 
     @classmethod
     def from_atoms(
         cls, structures: Sequence[Atoms], dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> CrystalBatch:
-        """Create a batch from `ase.Atoms`; structures are periodic in three directions, and those with pbc (T, T, F) are layers.
+        """Create a batch from `ase.Atoms`; structures with pbc (T, T, F) are layers, those without periodic directions clusters.
 
         Raises:
             BadInput: the starting moments of a structure are vectors.
@@ -69,21 +72,21 @@ class CrystalBatch:
             torch.as_tensor(numbers, dtype=torch.int64, device=device),
             torch.repeat_interleave(torch.arange(len(structures)), torch.tensor(counts, dtype=torch.int64)).to(device),
             torch.as_tensor(moments, dtype=dtype, device=device),
-            layers=torch.tensor([is_layer(atoms) for atoms in structures], dtype=torch.bool, device=device),
+            periodic=torch.tensor([periodic_directions(atoms) for atoms in structures], dtype=torch.int64, device=device),
         )
 
     def to_atoms(self) -> list[Atoms]:
-        """Convert to a list of periodic `ase.Atoms` in double precision; layers have pbc (T, T, F)."""
-        layers = self.layers.cpu().tolist()
+        """Convert to a list of `ase.Atoms` in double precision; layers have pbc (T, T, F), clusters (F, F, F)."""
+        periodic = self.periodic.cpu().tolist()
         positions = self.positions.detach().cpu().double().numpy()
         cells = self.cells.detach().cpu().double().numpy()
         numbers = self.numbers.cpu().numpy()
         moments = self.moments.detach().cpu().double().numpy()
         counts = self.counts.cpu().numpy()
         structures = []
-        for end, count, cell, layer in zip(np.cumsum(counts), counts, cells, layers, strict=True):
+        for end, count, cell, directions in zip(np.cumsum(counts), counts, cells, periodic, strict=True):
             own = slice(end - count, end)
-            structures.append(Atoms(numbers=numbers[own], positions=positions[own], cell=cell, pbc=(True, True, not layer)))
+            structures.append(Atoms(numbers=numbers[own], positions=positions[own], cell=cell, pbc=PBC[directions]))
             if moments[own].any():
                 structures[-1].set_initial_magnetic_moments(moments[own])
         return structures
@@ -115,7 +118,7 @@ class CrystalBatch:
             torch.repeat_interleave(torch.arange(len(chosen), device=chosen.device), picked),
             self.moments[atoms],
             self.ids[chosen],
-            self.layers[chosen],
+            self.periodic[chosen],
         )
 
     @staticmethod
@@ -129,7 +132,7 @@ class CrystalBatch:
             torch.cat([batch.structure + int(o) for batch, o in zip(batches, offsets[:-1], strict=True)]),
             torch.cat([batch.moments for batch in batches]),
             torch.cat([batch.ids for batch in batches]),
-            torch.cat([batch.layers for batch in batches]),
+            torch.cat([batch.periodic for batch in batches]),
         )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CrystalBatch:
@@ -139,13 +142,23 @@ class CrystalBatch:
             self.cells.to(device=device, dtype=dtype),
             self.numbers.to(device=device),
             self.structure.to(device=device),
-            layers=self.layers.to(device=device),
+            periodic=self.periodic.to(device=device),
         )
 
 
 def is_layer(atoms: Atoms) -> bool:
     """Return whether a structure is a layer: periodic along its first two lattice vectors and not along the third."""
     return bool(atoms.pbc[0] and atoms.pbc[1] and not atoms.pbc[2])
+
+
+def is_cluster(atoms: Atoms) -> bool:
+    """Return whether a structure is a cluster: not periodic along any lattice vector."""
+    return not atoms.pbc.any()
+
+
+def periodic_directions(atoms: Atoms) -> int:
+    """Return the number of periodic directions: 2 for layers, 0 for clusters, and 3 for all others, which are treated as crystals."""
+    return 2 if is_layer(atoms) else 0 if is_cluster(atoms) else 3
 
 
 def ragged_arange(starts: Tensor, counts: Tensor) -> Tensor:

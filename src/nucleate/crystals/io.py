@@ -7,6 +7,7 @@ from pathlib import Path
 from ase import Atoms
 
 from nucleate.crystals.checks import check_structure, settle_periodicity
+from nucleate.crystals.clusters import in_a_box
 from nucleate.crystals.formats import read_frames
 from nucleate.errors import BadInput
 
@@ -16,12 +17,16 @@ MOST_FRAMES = 100_000
 """Largest number of structures in one file."""
 
 
-def read_structures(path: str | Path) -> list[Atoms]:
+def read_structures(path: str | Path, isolated: bool = False) -> list[Atoms]:
     """Read all structures of a file.
 
     Formats are CIF, extended XYZ, POSCAR, pymatgen JSON, SHELX .res, CASTEP .cell, pw.x input, and those that ASE recognises. Starting
     moments (`initial_magmoms`, magnetic CIF, MAGMOM in an INCAR beside a POSCAR) and constraints are kept; moments that are results
     (`magmoms`) are not used as starting moments. An `InputNote` reports values that are interpreted differently from the text of the file.
+
+    Args:
+        path: the file.
+        isolated: whether structures without periodic directions are accepted, in a box of their own instead of the cell that they may have.
 
     Raises:
         BadInput: the file does not exist, is ambiguous or cannot be parsed, or a structure does not pass `check_structure`.
@@ -36,6 +41,8 @@ def read_structures(path: str | Path) -> list[Atoms]:
         raise BadInput(f"{path}: contains {len(frames)} structures; at most {MOST_FRAMES} can be read")
     for number, atoms in enumerate(frames):
         where = f"{path}, structure {number + 1}" if len(frames) > 1 else str(path)
+        if isolated and not atoms.pbc.any():
+            in_a_box(atoms)
         settle_periodicity(atoms, where)
         check_structure(atoms, where)
         # Energies and forces in a file were calculated with other settings than the reference's.

@@ -11,12 +11,13 @@ from typing import Any
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from nucleate.crystals.batch import is_layer
+from nucleate.crystals.batch import periodic_directions
 from nucleate.csp.known import Known, covers
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
+from nucleate.generate.clusters import ClusterGenerator
 from nucleate.persist.toml import read_settings, validated
 from nucleate.pretrained import shown_name
 from nucleate.progress import Note, Progress, silent
@@ -134,10 +135,15 @@ def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
     minima = [atoms for atoms in minima if Counter(atoms.get_chemical_symbols()) == own]
     if topology is not None:
         return [atoms for atoms in minima if topology.others(atoms) is None and topology.blocks(atoms.numbers) is not None]
-    # Crystals and layers are not searched together, and layers of one search have one height.
+    # Crystals, layers and clusters are not searched together; layers of one search have one height, and clusters one box.
+    minima = [atoms for atoms in minima if periodic_directions(atoms) == settings.dimensions]
+    if settings.dimensions == 3:
+        return minima
     height = settings.layers.thickness + settings.layers.vacuum
-    flat = settings.dimensions == 2
-    return [atoms for atoms in minima if is_layer(atoms) == flat and (not flat or abs(atoms.cell.array[2, 2] - height) < 1e-6)]
+    if settings.dimensions == 0:
+        clusters = settings.clusters
+        height = ClusterGenerator(settings.counts, clusters.diameter, clusters.vacuum, settings.generate).builder.box
+    return [atoms for atoms in minima if abs(atoms.cell.array[2, 2] - height) < 1e-6]
 
 
 def _stated(path: Path) -> Reference:

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from nucleate.crystals.formula import scale_formula
-from nucleate.csp.layers.space import LayerSpace, check_layers
+from nucleate.csp.clusters.space import ClusterSpace
+from nucleate.csp.dimensions import check_dimensions
+from nucleate.csp.layers.space import LayerSpace
 from nucleate.csp.learner import Learner
 from nucleate.csp.molecular.space import MoleculeSpace, check_molecular
 from nucleate.csp.run_settings import RunSettings
@@ -39,10 +41,12 @@ class Plan:
     teacher: Reference | None = None
 
     @cached_property
-    def space(self) -> FormulaSpace | SystemSpace | MoleculeSpace | LayerSpace:
+    def space(self) -> FormulaSpace | SystemSpace | MoleculeSpace | LayerSpace | ClusterSpace:
         """What the search covers."""
         if self.settings.dimensions == 2:
             return LayerSpace(self.settings)
+        if self.settings.dimensions == 0:
+            return ClusterSpace(self.settings)
         return MoleculeSpace(self.settings) if self.settings.molecules.molecule else make_space(self.settings)
 
     def small_generators(self) -> list[MixtureGenerator]:
@@ -73,7 +77,7 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
     """
     settings = _with_one_cutoff(settings)
     check_molecular(settings)
-    check_layers(settings)
+    check_dimensions(settings)
     name, topology = settings.teacher.name, settings.molecules.topology
     standard = make_reference(settings.reference, topology) if reference is None else reference
     if name is not None and (same_model(name, standard.name) or same_model(name, f"ase:{settings.reference.calculator}")):

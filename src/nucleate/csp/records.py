@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.crystals.batch import is_layer
+from nucleate.crystals.batch import PBC, is_cluster, is_layer, periodic_directions
 from nucleate.crystals.layers import HEIGHT
 from nucleate.reference.base import Label
 from nucleate.reference.ledger import LedgerRow
@@ -24,12 +24,13 @@ def atoms_to_dict(atoms: Atoms) -> dict[str, Any]:
         "cell": atoms.cell.array.tolist(),
         "positions": atoms.positions.tolist(),
     }
-    return {**data, "layer": True} if is_layer(atoms) else data
+    directions = periodic_directions(atoms)
+    return data if directions == 3 else {**data, "periodic": directions}
 
 
 def atoms_from_dict(data: dict[str, Any]) -> Atoms:
     """Create atoms from the result of `atoms_to_dict`."""
-    return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=(True, True, not data.get("layer", False)))
+    return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=PBC[data.get("periodic", 3)])
 
 
 SPENT = "the budget of reference calls is spent"
@@ -188,7 +189,7 @@ class Polymorph:
         start: first labelled geometry of its lead.
         energy: enthalpy, eV/atom.
         fmax, smax: residual force (eV/Å) and stress plus pressure (GPa).
-        space_group, number: symbol and number of the space group at symprec 0.1 Å.
+        space_group, number: symbol and number of the space group or layer group, or symbol and order of the point group, at 0.1 Å.
         sigma: calibrated uncertainty of the committee for this structure, eV/atom.
         origin: generator of the first candidate that reached the polymorph.
         calls: number of rows of the ledger at the confirmation.
@@ -367,9 +368,12 @@ def lowest_enthalpy(rows: Iterable[LedgerRow], size: int, pressure: float) -> fl
 def residuals(atoms: Atoms, label: Label, pressure: float) -> tuple[float, float]:
     """Return the largest force on an atom (eV/Å) and the largest component of stress plus `pressure` (GPa).
 
-    For layers only the components in the plane count, for a cell of the height `layers.HEIGHT` instead of that with the vacuum.
+    For layers only the components in the plane count, for a cell of the height `layers.HEIGHT` instead of that with the vacuum. Clusters
+    have no stress.
     """
     stress = np.array(label.stress) + pressure * GPA * np.array([1, 1, 1, 0, 0, 0])
-    if is_layer(atoms):
+    if is_cluster(atoms):
+        stress = np.zeros(6)
+    elif is_layer(atoms):
         stress = stress * np.array([1, 1, 0, 0, 0, 1]) * np.linalg.norm(atoms.cell.array[2]) / HEIGHT
     return float(np.linalg.norm(label.forces, axis=1).max()), float(np.abs(stress).max() / GPA)

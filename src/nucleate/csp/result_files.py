@@ -26,10 +26,12 @@ MOLECULE_COLUMNS = ("lattice_energy", "compound")
 """Further columns for molecular crystals."""
 LAYER_COLUMNS = ("area", "thickness")
 """Further columns for layers."""
+CLUSTER_COLUMNS = ("extent",)
+"""Further columns for clusters."""
 UNITS = {
     "energy": "eV/atom", "above_best": "meV/atom", "volume": "A^3/atom", "sigma": "meV/atom",
     "fmax": "eV/A", "smax": "GPa", "formation_energy": "meV/atom", "gain": "meV/atom",
-    "lattice_energy": "kJ/mol", "area": "A^2/atom", "thickness": "A",
+    "lattice_energy": "kJ/mol", "area": "A^2/atom", "thickness": "A", "extent": "A",
 }  # fmt: skip
 
 
@@ -93,6 +95,7 @@ def write_table(run: RunData) -> Path:
         (data["hull"] is not None, HULL_COLUMNS),
         (data["molecules"] is not None, MOLECULE_COLUMNS),
         (data["dimensions"] == 2, LAYER_COLUMNS),
+        (data["dimensions"] == 0, CLUSTER_COLUMNS),
     ):
         columns += more if wanted else ()
     writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in columns])

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nucleate.crystals.batch import is_layer
+from nucleate.crystals.batch import is_cluster, is_layer
+from nucleate.crystals.clusters import extent
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.layers import area, thickness
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
@@ -258,7 +259,8 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "lattice_energy": None if molecules is None else lattice_energy(polymorph, molecules),
                 "area": area(polymorph.atoms) if is_layer(polymorph.atoms) else None,
                 "thickness": thickness(polymorph.atoms) if is_layer(polymorph.atoms) else None,
-                "volume": polymorph.atoms.get_volume() / len(polymorph.atoms),
+                "volume": None if is_cluster(polymorph.atoms) else polymorph.atoms.get_volume() / len(polymorph.atoms),
+                "extent": extent(polymorph.atoms.positions) if is_cluster(polymorph.atoms) else None,
                 "sigma": 1e3 * polymorph.sigma,
                 "check": polymorph.check,
                 "not_resolved_from": close[k],

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nucleate.crystals.compositions import ChemicalSystem, is_system, parse_system
 from nucleate.crystals.formula import formula_text, parse_formula
+from nucleate.csp.clusters.settings import ClusterSettings
 from nucleate.csp.layers.settings import LayerSettings
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.csp.molecular.settings import MolecularSettings
@@ -66,8 +67,9 @@ class RunSettings(BaseModel):
     teacher: TeacherSettings = Field(default_factory=TeacherSettings, description="What is known before the reference is asked.")
     hull: HullSettings = Field(default_factory=HullSettings, description="Search over the compositions of a chemical system.")
 
-    dimensions: Literal[3, 2] = Field(3, description="Number of periodic directions: 3, or 2 for layers.")
+    dimensions: Literal[3, 2, 0] = Field(3, description="Number of periodic directions: 3, 2 for layers, or 0 for clusters.")
     layers: LayerSettings = Field(default_factory=LayerSettings, description="Search of layers.")
+    clusters: ClusterSettings = Field(default_factory=ClusterSettings, description="Search of clusters.")
     molecules: MolecularSettings = Field(default_factory=MolecularSettings, description="Search of molecular crystals.")
 
     @property

@@ -42,7 +42,7 @@ class SavedAtoms(_Saved):
     numbers: list[Number] = Field(min_length=1, max_length=MOST_ATOMS)
     cell: list[Point] = Field(min_length=3, max_length=3)
     positions: list[Point] = Field(max_length=MOST_ATOMS)
-    layer: bool = False
+    periodic: Literal[3, 2, 0] = 3
 
     @model_validator(mode="after")
     def _fits(self) -> SavedAtoms:
@@ -102,7 +102,7 @@ class SavedPolymorph(_Saved):
     fmax: Finite
     smax: Finite
     space_group: Symbol
-    number: Annotated[int, Field(ge=1, le=230)]
+    number: Annotated[int, Field(ge=0, le=230)]
     sigma: float
     origin: Text
     calls: Count

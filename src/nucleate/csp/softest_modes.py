@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
+from nucleate.crystals.batch import is_cluster
 from nucleate.csp.newton import Frame, longest_move
 from nucleate.csp.records import Lead, Polymorph, enthalpy_per_atom, residuals
 from nucleate.errors import BudgetExhausted
@@ -56,19 +57,26 @@ class Mode:
     slopes: dict[float, float] = field(default_factory=dict)
 
 
-def softest_modes(hessian: np.ndarray, n: int, count: int = MODES) -> list[np.ndarray]:
-    """Return the modes with the lowest eigenvalues, translations of the crystal excluded.
+def softest_modes(hessian: np.ndarray, atoms: Atoms, count: int = MODES) -> list[np.ndarray]:
+    """Return the modes with the lowest eigenvalues, translations excluded, and rotations and strains of clusters.
 
     Args:
         hessian: (3 n + 6, 3 n + 6) Hessian in the coordinates of `Frame`.
-        n: number of atoms.
+        atoms: the structure.
         count: number of modes.
     """
-    translations = np.zeros((3 * n + 6, 3))
-    for axis in range(3):
-        translations[axis : 3 * n : 3, axis] = n**-0.5
-    # An orthonormal basis of the complement of the translations.
-    basis = np.linalg.svd(translations, full_matrices=True)[0][:, 3:]
+    n = len(atoms)
+    rigid = np.zeros((3 * n + 6, 12))
+    arms = atoms.positions - atoms.positions.mean(0)
+    for axis, vector in enumerate(np.eye(3)):
+        rigid[axis : 3 * n : 3, axis] = 1.0
+        if is_cluster(atoms):
+            rigid[: 3 * n, 3 + axis] = np.cross(vector, arms).flatten()
+    if is_cluster(atoms):
+        rigid[3 * n :, 6:] = np.eye(6)
+    # An orthonormal basis of the complement of these motions; linear clusters have one rotation less.
+    left, sizes, _ = np.linalg.svd(rigid, full_matrices=True)
+    basis = left[:, int((sizes > 1e-6 * sizes[0]).sum()) :]
     _, modes = np.linalg.eigh(basis.T @ hessian @ basis)
     return [basis @ mode for mode in modes.T[:count]]
 
@@ -193,5 +201,5 @@ class SoftestModeCheck:
             return None
         if not isinstance(label, Label):
             return None
-        modes = [Mode(vector) for vector in softest_modes(frame.curvature(model, origin), frame.n)]
+        modes = [Mode(vector) for vector in softest_modes(frame.curvature(model, origin), polymorph.atoms)]
         return Check(polymorph, frame, origin, frame.gradient(origin, label.forces, label.stress), modes)

@@ -1,4 +1,4 @@
-"""Structure matching by pymatgen's StructureMatcher, and space groups by spglib."""
+"""Structure matching by pymatgen's StructureMatcher, and space groups by spglib; clusters have rules of their own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ase.spacegroup.symmetrize import get_symmetrized_atoms
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from nucleate.crystals.batch import is_layer
+from nucleate.crystals.batch import is_cluster, is_layer, periodic_directions
 from nucleate.crystals.layers import heights as layer_heights
+from nucleate.fingerprints.clusters import cluster_group, cluster_order, cluster_sites, same_cluster, symmetric_cluster
 
 SYMPREC = 0.1
 """Tolerance for the space group of a relaxed structure, Å."""
@@ -30,8 +31,10 @@ def matcher() -> StructureMatcher:
 
 def same_crystal(a: Atoms, b: Atoms) -> bool:
     """Return whether two structures match and their volumes per atom agree within 10 %."""
-    if is_layer(a) != is_layer(b):
+    if periodic_directions(a) != periodic_directions(b):
         return False
+    if is_cluster(a):
+        return same_cluster(a, b)
     a, b = stacked(a), stacked(b)
     va, vb = a.get_volume() / len(a), b.get_volume() / len(b)
     if abs(va - vb) > 0.1 * min(va, vb):
@@ -41,7 +44,7 @@ def same_crystal(a: Atoms, b: Atoms) -> bool:
 
 
 def periodic(atoms: Atoms) -> Atoms:
-    """Return a copy that is periodic in three directions; layers become cells with vacuum."""
+    """Return a copy that is periodic in three directions; layers and clusters become cells with vacuum."""
     copy: Atoms = atoms.copy()
     copy.pbc = True
     return copy
@@ -66,7 +69,12 @@ def _dataset(atoms: Atoms, symprec: float) -> spglib.SpglibDataset | None:
 
 
 def space_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
-    """Return international symbol and number of the space group, or of the layer group of a layer; ('P1', 1) if spglib fails."""
+    """Return international symbol and number of the space group, or of the layer group of a layer; ('P1', 1) if spglib fails.
+
+    For a cluster they are the Schoenflies symbol and the order of the point group.
+    """
+    if is_cluster(atoms):
+        return cluster_group(atoms, symprec)
     if is_layer(atoms):
         return layer_group(atoms, symprec)
     dataset = _dataset(atoms, symprec)
@@ -83,14 +91,16 @@ def layer_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
 
 
 class Symmetry(NamedTuple):
-    """Order of the point group of a crystal, 1 to 48, and number of symmetry-inequivalent atoms of its cell."""
+    """Order of the point group of a structure, and number of its symmetry-inequivalent atoms."""
 
     order: int
     sites: int
 
 
 def symmetry(atoms: Atoms, symprec: float = SYMPREC) -> Symmetry:
-    """Return how symmetric a crystal is; if spglib fails, it has no symmetry."""
+    """Return how symmetric a structure is; if spglib fails, it has no symmetry."""
+    if is_cluster(atoms):
+        return Symmetry(cluster_order(atoms, symprec), cluster_sites(atoms, symprec))
     dataset = _dataset(atoms, symprec)
     if dataset is None:
         return Symmetry(1, len(atoms))
@@ -128,6 +138,8 @@ def idealised(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
 
 def _refined(atoms: Atoms, symprec: float) -> Atoms | None:
     """Return the structure symmetrised at a tolerance, in its own cell; None if this fails."""
+    if is_cluster(atoms):
+        return symmetric_cluster(atoms, symprec)
     try:
         refined, _ = get_symmetrized_atoms(periodic(atoms), symprec, min(symprec, SYMPREC))
     except Exception:
@@ -145,6 +157,8 @@ def _operations(atoms: Atoms, symprec: float) -> int:
 
     Those that the shape of the cell does not allow count as well: a 16-atom cell of a cubic crystal need not be cubic.
     """
+    if is_cluster(atoms):
+        return cluster_order(atoms, symprec)
     dataset = _dataset(atoms, symprec)
     if dataset is None:
         return 1
@@ -155,9 +169,9 @@ def _operations(atoms: Atoms, symprec: float) -> int:
 def standard_cell(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
     """Return the symmetrised conventional cell, for files and pictures; a copy of the structure if spglib fails.
 
-    A layer keeps its own cell, whose third vector is its normal.
+    A layer keeps its own cell, whose third vector is its normal, and a cluster its box.
     """
-    if is_layer(atoms):
+    if is_layer(atoms) or is_cluster(atoms):
         return periodic(idealised(atoms, symprec))
     standard = spglib.standardize_cell((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
     if standard is None:

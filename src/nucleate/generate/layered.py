@@ -64,6 +64,12 @@ def random_plane(number: int, area: float, ratio: float, rng: np.random.Generato
     return np.asarray(cell * np.sqrt(area / abs(np.linalg.det(cell))))
 
 
+def _near_plane(points: np.ndarray, range: float) -> np.ndarray:
+    """Return random points whose third coordinates have a range about zero, in units of the third lattice vector."""
+    points[:, 2] = (points[:, 2] - 0.5) * range
+    return points
+
+
 def reduced_plane(cell: np.ndarray) -> np.ndarray:
     """Return the (3, 3) cell of a layer with the shortest vectors in its plane, right-handed; the third vector is kept."""
     a, b = cell[0].copy(), cell[1].copy()
@@ -126,7 +132,7 @@ class LayerBuilder:
         primitive = PRIMITIVE[group.centring]
         plane = random_plane(group.number, area / abs(np.linalg.det(primitive)), self.length_ratio, rng)
         cell = primitive @ np.array([[*plane[0], 0.0], [*plane[1], 0.0], [0.0, 0.0, self.height]])
-        placed = place_orbits(group, combination, packing, cell, rng, thickness / self.height)
+        placed = place_orbits(group, combination, packing, cell, rng, lambda n: _near_plane(rng.random((n, 3)), thickness / self.height))
         return None if placed is None else self._finish(filling, combination, *placed, cell, factor)
 
     def _finish(self, filling, combination, scaled, species, cell, factor) -> Candidate:

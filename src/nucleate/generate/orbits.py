@@ -1,6 +1,8 @@
-"""Placing atoms on the orbits of a symmetry group, in three dimensions or in a layer."""
+"""Placing atoms on the orbits of a symmetry group: of a crystal, a layer or a cluster."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,17 +20,17 @@ def place_orbits(
     packing: Packing,
     cell: np.ndarray,
     rng: np.random.Generator,
-    thickness: float | None = None,
+    draw: Callable[[int], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Place atoms on a combination of sites, one orbit after another, at random free coordinates.
 
     Args:
-        group: the space group or layer group.
+        group: the space group, layer group or point group.
         combination: pairs (species, site).
         packing: smallest distances.
         cell: (3, 3) primitive lattice vectors as rows, Å.
         rng: random number generator.
-        thickness: range of the third coordinate about zero in units of the third lattice vector, for layers; None: all of the cell.
+        draw: returns a number of random points, (n, 3) fractional; None: points of the whole cell.
 
     Returns:
         (N, 3) fractional positions and (N,) species, sorted by species; None if atoms are too close.
@@ -39,9 +41,8 @@ def place_orbits(
     # Orbits without free coordinates are placed first, then the most constrained ones.
     for kind, index in sorted(combination, key=lambda pair: (group.sites[pair[1]].freedom, -group.sites[pair[1]].size)):
         site = group.sites[index]
-        points = rng.random((POINTS if site.freedom else 1, 3))
-        if thickness is not None:
-            points[:, 2] = (points[:, 2] - 0.5) * thickness
+        wanted = POINTS if site.freedom else 1
+        points = rng.random((wanted, 3)) if draw is None else draw(wanted)
         orbits = np.einsum("mij,tj->tmi", site.rotations, points) + site.translations
         kinds = np.array([kind] * site.size + species)
         others = np.concatenate([orbits, np.broadcast_to(placed, (len(points), *placed.shape))], axis=1)

@@ -3,108 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from nucleate.crystals import point_groups
+from nucleate.crystals.point_groups import axis_of, rotation_between, turned
 from nucleate.molecules.molecule import Molecule
 
 TOLERANCE = 0.25
 """Largest displacement of an atom by a symmetry operation of a molecule, Å; molecules are made exactly symmetric where they are placed."""
-MOST_FRAMES = 20_000
-"""Largest number of pairs of atoms that are tried as images of the reference pair."""
 
 
 def mapping(numbers: np.ndarray, positions: np.ndarray, image: np.ndarray) -> np.ndarray | None:
-    """Return for each atom of `image` the atom of the molecule at its place; None if there is none within the tolerance.
-
-    Args:
-        numbers: (n,) atomic numbers.
-        positions, image: (n, 3) positions, Å.
-    """
-    distances = np.linalg.norm(image[:, None] - positions[None], axis=2)
-    distances = np.where(numbers[:, None] == numbers[None], distances, 1e3)
-    rows, columns = linear_sum_assignment(distances**2)
-    if distances[rows, columns].max() > TOLERANCE:
-        return None
-    return np.asarray(columns)
+    """Return for each atom of `image` the atom of the molecule at its place; None if there is none within `TOLERANCE`."""
+    return point_groups.mapping(numbers, positions, image, TOLERANCE)
 
 
 def point_group(molecule: Molecule) -> np.ndarray:
-    """Return the (g, 3, 3) orthogonal matrices that map a molecule onto itself; those of a linear molecule are not complete.
-
-    The images of two atoms, chosen so that few others are equivalent, determine a proper operation and one times a reflection.
-    """
-    positions, numbers = molecule.positions, molecule.numbers
-    identity = np.eye(3)[None]
-    if len(molecule) == 1 or molecule.linear:
-        ops = [np.eye(3)]
-        if mapping(numbers, positions, -positions) is not None:
-            ops.append(-np.eye(3))
-        return np.array(ops)
-    radii = np.linalg.norm(positions, axis=1)
-    planar = np.linalg.svd(positions, compute_uv=False)[2] < TOLERANCE
-    # Two atoms that span a plane with the centroid, with the fewest candidates for their images.
-    count = np.array([((numbers == numbers[i]) & (abs(radii - radii[i]) < TOLERANCE)).sum() for i in range(len(molecule))])
-    best: tuple[float, int, int] | None = None
-    for i in range(len(molecule)):
-        for j in range(len(molecule)):
-            area = float(np.linalg.norm(np.cross(positions[i], positions[j])))
-            if i != j and area > 0.3:
-                cost = float(count[i] * count[j]) - 1e-3 * area
-                if best is None or cost < best[0]:
-                    best = (cost, i, j)
-    if best is None or best[0] > MOST_FRAMES:
-        return identity
-    _, i, j = best
-    frame = _frame(positions[i], positions[j])
-    ops = []
-    alike = [[k for k in range(len(molecule)) if numbers[k] == numbers[m] and abs(radii[k] - radii[m]) < TOLERANCE] for m in (i, j)]
-    for a in alike[0]:
-        for b in alike[1]:
-            if a == b or abs(np.linalg.norm(positions[a] - positions[b]) - np.linalg.norm(positions[i] - positions[j])) > 2 * TOLERANCE:
-                continue
-            if np.linalg.norm(np.cross(positions[a], positions[b])) < 0.1:
-                continue
-            for mirror in (1.0, -1.0):
-                op = _frame(positions[a], positions[b]) @ np.diag([1.0, 1.0, mirror]) @ frame.T
-                found = mapping(numbers, positions, positions @ op.T)
-                if found is not None:
-                    exact = _fitted(positions, positions[found], np.linalg.det(op), planar)
-                    if mapping(numbers, positions, positions @ exact.T) is not None:
-                        ops.append(exact)
-    return np.array(_distinct(ops)) if ops else identity
-
-
-def _frame(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return an orthonormal frame as columns, whose first axis is u and whose plane contains v."""
-    e1 = u / np.linalg.norm(u)
-    e3 = np.cross(u, v)
-    e3 = e3 / np.linalg.norm(e3)
-    return np.stack([e1, np.cross(e3, e1), e3], axis=1)
-
-
-def _fitted(start: np.ndarray, end: np.ndarray, determinant: float, planar: bool) -> np.ndarray:
-    """Return the orthogonal matrix of a given determinant that maps `start` onto `end` best (W. Kabsch, doi 10.1107/S0567739476001873)."""
-    u, _, vt = np.linalg.svd(start.T @ end)
-    sign = np.sign(determinant) * np.sign(np.linalg.det(u @ vt))
-    return np.asarray((u @ np.diag([1.0, 1.0, sign]) @ vt).T)
-
-
-def _distinct(ops: list[np.ndarray]) -> list[np.ndarray]:
-    kept: list[np.ndarray] = []
-    for op in ops:
-        if all(np.abs(op - other).max() > 0.1 for other in kept):
-            kept.append(op)
-    return kept
-
-
-def axis_of(op: np.ndarray) -> np.ndarray | None:
-    """Return the unit vector of the axis of an orthogonal matrix (the normal of a mirror plane); None for 1 and -1."""
-    proper = op * np.sign(np.linalg.det(op))
-    if np.allclose(proper, np.eye(3), atol=1e-3):
-        return None
-    values, vectors = np.linalg.eig(proper)
-    axis = np.real(vectors[:, int(np.argmin(abs(values - 1.0)))])
-    return np.asarray(axis / np.linalg.norm(axis))
+    """Return the (g, 3, 3) orthogonal matrices that map a molecule onto itself; those of a linear molecule are not complete."""
+    return point_groups.point_group(molecule.numbers, molecule.positions, TOLERANCE)
 
 
 def kind_of(op: np.ndarray) -> tuple[int, int]:
@@ -125,26 +40,6 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
-
-
-def turned(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Return the rotation by an angle (radians) about a unit vector."""
-    x, y, z = axis
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
-
-
-def rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Return a proper rotation that maps one unit vector onto another."""
-    axis = np.cross(start, end)
-    length, cosine = float(np.linalg.norm(axis)), float(start @ end)
-    if length < 1e-9:
-        if cosine > 0:
-            return np.eye(3)
-        other = np.eye(3)[int(np.argmin(abs(start)))]
-        axis = np.cross(start, other)
-        return turned(axis / np.linalg.norm(axis), np.pi)
-    return turned(axis / length, float(np.arctan2(length, cosine)))
 
 
 class SiteOrientations:

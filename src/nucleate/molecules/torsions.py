@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from ase.data import covalent_radii
 
+from nucleate.crystals.point_groups import turned
 from nucleate.molecules.molecule import BOND, Molecule, connected
-from nucleate.molecules.symmetry import turned
 
 SINGLE = {(6, 6): 1.42, (6, 7): 1.40, (6, 8): 1.32, (6, 16): 1.70, (7, 7): 1.36, (7, 8): 1.32, (8, 8): 1.35, (14, 14): 2.2, (16, 16): 1.95}
 """Shortest single bond of pairs of elements, Å; bonds that are shorter do not rotate, such as those of amides and rings."""

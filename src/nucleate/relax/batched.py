@@ -195,7 +195,7 @@ def _judge(
     identity = torch.eye(3, dtype=state.stress.dtype, device=state.stress.device)
     residual = ((state.stress + settings.pressure * GPA * identity) * free_strain(state.batch)).abs().amax((1, 2))
     # The stress of a layer refers to a fixed height, since that of its cell depends on the vacuum.
-    residual = torch.where(state.batch.layers, residual * state.batch.cells[:, 2].norm(dim=1) / HEIGHT, residual)
+    residual = torch.where(state.batch.periodic == 2, residual * state.batch.cells[:, 2].norm(dim=1) / HEIGHT, residual)
     settled = fmax <= settings.fmax
     if settings.variable_cell:
         settled &= residual <= settings.smax * GPA

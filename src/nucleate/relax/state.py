@@ -160,10 +160,12 @@ def start(batch: CrystalBatch, surface: Surface, pressure: float, variable_cell:
 
 
 def free_strain(batch: CrystalBatch) -> Tensor:
-    """Return (n, 3, 3) ones, with zeros for the components of strain that layers do not have: all that contain z."""
+    """Return (n, 3, 3) ones, with zeros for the components of strain that are fixed: all that contain z in layers, all in clusters."""
     free = torch.ones_like(batch.cells)
-    free[batch.layers, 2, :] = 0.0
-    free[batch.layers, :, 2] = 0.0
+    layers = batch.periodic == 2
+    free[layers, 2, :] = 0.0
+    free[layers, :, 2] = 0.0
+    free[batch.periodic == 0] = 0.0
     return free
 
 

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from nucleate.crystals.batch import is_cluster, is_layer
+from nucleate.crystals.clusters import extent
+from nucleate.crystals.layers import area
 from nucleate.csp.records import RoundRecord, enthalpy_per_atom
 from nucleate.csp.run_data import RunData
 from nucleate.report.hull_figures import phases_against_calls
@@ -38,16 +42,27 @@ PHASE_COLOURS = ("#8d99ae", "#b56576", "#2a9d8f", "#c9ada7", "#d1495b", "#e9a23b
 
 
 def _labelled(run: RunData) -> list[tuple[int, float, float]]:
-    """Return call number, enthalpy (eV/atom) and volume (Å³/atom) of every label."""
+    """Return call number, enthalpy (eV/atom) and size (see `size_of`) of every label."""
     return [
         (
             row.number,
             enthalpy_per_atom(row.atoms, row.label, run.settings.pressure),
-            row.atoms.get_volume() / len(row.atoms),
+            size_of(row.atoms),
         )
         for row in run.crystals
         if row.label is not None
     ]
+
+
+SIZES = {3: ("volume", "Å³/atom"), 2: ("area", "Å²/atom"), 0: ("extent", "Å")}
+"""Name and unit of the size of a structure, by the number of periodic directions."""
+
+
+def size_of(atoms: Atoms) -> float:
+    """Return the volume of a crystal (Å³/atom), the area of a layer (Å²/atom) or the largest distance of two atoms of a cluster (Å)."""
+    if is_cluster(atoms):
+        return extent(atoms.positions)
+    return area(atoms) if is_layer(atoms) else atoms.get_volume() / len(atoms)
 
 
 def energy_name(run: RunData) -> str:
@@ -56,13 +71,14 @@ def energy_name(run: RunData) -> str:
 
 
 def landscape(run: RunData) -> str | None:
-    """Plot energy against volume, with polymorphs marked among labelled structures."""
+    """Plot energy against the size of the structures, with polymorphs marked among labelled structures."""
     labelled = _labelled(run)
     if not labelled:
         return None
     ranking = run.state.ranking()
     energies = np.array([energy for _, energy, _ in labelled])
-    volumes = np.array([volume for _, _, volume in labelled])
+    sizes = np.array([size for _, _, size in labelled])
+    name, unit = SIZES[run.settings.dimensions]
     best = ranking[0].energy if ranking else energies.min()
     above = energies - best
     high = max([0.25, *(p.energy - best for p in ranking)]) * 1.15
@@ -71,7 +87,7 @@ def landscape(run: RunData) -> str | None:
 
     def draw(axes: Axes) -> None:
         axes.plot(
-            volumes[shown],
+            sizes[shown],
             above[shown],
             "o",
             color=MUTED,
@@ -81,11 +97,11 @@ def landscape(run: RunData) -> str | None:
             label="labelled",
         )
         for k, p in enumerate(ranking):
-            x, y = p.atoms.get_volume() / len(p.atoms), p.energy - best
+            x, y = size_of(p.atoms), p.energy - best
             axes.plot(x, y, "o", color=ACCENT, markersize=7, mec=CARD, mew=1, label="polymorph" if k == 0 else None)
             if k < 10:
                 axes.annotate(f"{k + 1}", (x, y), (5, 4), textcoords="offset points", fontsize=9, color=INK)
-        axes.set_xlabel("volume (Å³/atom)")
+        axes.set_xlabel(f"{name} ({unit})")
         axes.set_ylabel(f"{energy_name(run)} above best (eV/atom)")
         axes.set_ylim(min(-0.03 * high, float(above.min()) * 1.05), high)
         hidden = int((~shown).sum())
@@ -93,7 +109,7 @@ def landscape(run: RunData) -> str | None:
             axes.set_title(f"{hidden} labels are above the frame", fontsize=9, loc="right", color=MUTED)
         axes.legend(loc="best")
 
-    return draw_svg(draw, "Energy against volume of all labelled structures and polymorphs")
+    return draw_svg(draw, f"Energy against {name} of all labelled structures and polymorphs")
 
 
 def best_against_calls(run: RunData) -> str | None:
@@ -241,7 +257,7 @@ def seconds(run: RunData) -> str | None:
 def all_figures(run: RunData) -> list[dict[str, Any]]:
     """Return heading, caption and SVG of all figures that have data."""
     counted = "A call is one reference calculation; failed calculations and confirmations are included."
-    caption = f"The {energy_name(run)} of every labelled structure against its volume; numbers are ranks."
+    caption = f"The {energy_name(run)} of every labelled structure against its {SIZES[run.settings.dimensions][0]}; numbers are ranks."
     of_the_search: tuple[tuple[str, str, Callable[[RunData], str | None]], ...]
     of_the_search = (("Landscape", caption, landscape), ("Cost of discovery", counted, best_against_calls))
     if run.settings.system is not None:

@@ -18,7 +18,7 @@ from nucleate.csp.result_files import cif_text
 from nucleate.csp.run_data import RunData, lower_label_text, not_resolved_text, read_run, show_data, structure_name, wall_seconds
 from nucleate.persist.files import write_whole
 from nucleate.report.drawing import draw_crystal, gradients
-from nucleate.report.figures import PHASES, all_figures, energy_name
+from nucleate.report.figures import PHASES, SIZES, all_figures, energy_name
 from nucleate.report.hull_figures import hull_diagram
 from nucleate.report.terminal import accurate_line, proof_line, surrogate_warning, teacher_lines
 
@@ -87,6 +87,8 @@ def render(run: RunData) -> str:
         diagram=Markup((hull_diagram(run) if run.settings.system is not None else None) or ""),
         polymorphs=polymorphs,
         energy=energy_name(run),
+        size=SIZES[run.settings.dimensions],
+        group={3: "Space", 2: "Layer", 0: "Point"}[run.settings.dimensions],
         gradients=Markup(gradients(numbers)),
         figures=[{**figure, "svg": Markup(figure["svg"])} for figure in all_figures(run)],
         failures=failures(run),

@@ -100,18 +100,18 @@ class Bar:
 def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     """Return a table of the polymorphs of `show_data`, lowest first, with sigma in meV/atom and the calls until confirmation."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    flat = data["dimensions"] == 2
-    size = "area" if flat else "volume"
+    group = {3: "space group", 2: "layer group", 0: "point group"}[data["dimensions"]]
+    size, unit = {3: ("volume", "Å³/atom"), 2: ("area", "Å²/atom"), 0: ("extent", "extent, Å")}[data["dimensions"]]
     above = "meV/atom" if data["hull"] is None else "above hull"
     for name, right in (
-        ("#", True), ("formula", False), ("atoms", True), ("layer group" if flat else "space group", False), (above, True),
-        ("Å²/atom" if flat else "Å³/atom", True), ("sigma", True), ("check", False), ("origin", False), ("calls", True),
+        ("#", True), ("formula", False), ("atoms", True), (group, False), (above, True),
+        (unit, True), ("sigma", True), ("check", False), ("origin", False), ("calls", True),
     ):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     winners = [1] if data["hull"] is None else data["hull"]["phases"]
     for p in data["polymorphs"][:top]:
         cells = (
-            p["rank"], p["formula"], p["atoms"], f"{p['space_group']} ({p['space_group_number']})", f"{p['above_best']:.1f}",
+            p["rank"], p["formula"], p["atoms"], named_group(p), f"{p['above_best']:.1f}",
             f"{p[size]:.2f}", "" if p["sigma"] is None else f"{p['sigma']:.1f}", p["check"], p["origin"], p["calls"],
         )  # fmt: skip
         table.add_row(
@@ -119,6 +119,12 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
             style="green" if p["rank"] in winners else None,
         )  # fmt: skip
     return table
+
+
+def named_group(polymorph: dict[str, Any]) -> str:
+    """Return symbol and number of the space or layer group of a polymorph, or the symbol of its point group."""
+    symbol = str(polymorph["space_group"])
+    return symbol if polymorph["extent"] is not None else f"{symbol} ({polymorph['space_group_number']})"
 
 
 def show_run(data: dict[str, Any], console: Console, top: int | None = None, watched: bool = False) -> None:

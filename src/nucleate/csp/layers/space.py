@@ -14,8 +14,6 @@ from nucleate.generate.base import Candidate
 from nucleate.generate.layered import LayerGenerator, reduced_plane
 from nucleate.generate.mixture import MixtureGenerator
 from nucleate.generate.seeds import read_seeds
-from nucleate.pretrained import PRETRAINED
-from nucleate.reference.kpoints import VACUUM
 
 SWELLING = 1.0
 """Thickness that a layer may gain in a relaxation beyond `layers.thickness`, Å."""
@@ -89,40 +87,3 @@ class LayerSpace(FormulaSpace):
         """Return `n` candidates."""
         own = [Candidate(c.atoms.copy(), c.origin, c.seed, dict(c.details)) for c in self._seeds[:n]] if with_seeds else []
         return own + (MixtureGenerator([(self._made, 1.0)]).propose(n - len(own), rng) if n > len(own) else [])
-
-
-def check_layers(settings: RunSettings) -> None:
-    """Refuse settings that do not fit a search of layers, or have no effect without one.
-
-    Raises:
-        BadInput: such a setting is given; the message names it.
-    """
-    defaults = RunSettings()
-    if settings.dimensions == 3:
-        for name in ("thickness", "vacuum"):
-            if getattr(settings.layers, name) != getattr(defaults.layers, name):
-                raise BadInput(f"layers.{name} has no effect in three dimensions; give --dimensions 2, or remove it")
-        return
-    if settings.system is not None:
-        raise BadInput(f"a chemical system ({settings.name}) is searched in three dimensions; give a formula for a search of layers")
-    if settings.molecules.molecule:
-        raise BadInput("crystals of molecules are searched in three dimensions; remove --dimensions")
-    if settings.pressure:
-        raise BadInput(f"pressure {settings.pressure:g}: a layer in vacuum has no pressure; remove it")
-    for name, why in (
-        ("symmetric_share", "whose candidates all have a layer group"),
-        ("space_groups", "whose candidates have layer groups"),
-        ("space_group_weights", "whose candidates have layer groups"),
-        ("conformers", "which have no molecules"),
-    ):
-        if getattr(settings.generate, name) != getattr(defaults.generate, name):
-            raise BadInput(f"generate.{name} has no effect on layers, {why}; remove it")
-    if settings.search.train_units:
-        raise BadInput("search.train_units has no effect on layers; remove it")
-    names = (settings.reference.engine, settings.teacher.name, settings.model.prior)
-    cutoffs = [PRETRAINED[name].cutoff for name in names if name in PRETRAINED]
-    reach = max(VACUUM, settings.model.cutoff, *cutoffs) + SWELLING
-    if settings.layers.vacuum <= reach:
-        raise BadInput(
-            f"layers.vacuum = {settings.layers.vacuum:g} Å is not more than {reach:g} Å, within which images may interact; increase it"
-        )

@@ -1,0 +1,48 @@
+"""Clusters: isolated sets of atoms in a box with vacuum in all directions."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from scipy.spatial.distance import pdist
+
+MARGIN = 5.0
+"""Vacuum beside isolated atoms that are read from a file without a cell, Å."""
+
+
+def extent(positions: np.ndarray) -> float:
+    """Return the largest distance of two of (n, 3) positions, Å; zero for one."""
+    return float(pdist(positions).max()) if len(positions) > 1 else 0.0
+
+
+def in_a_box(atoms: Atoms) -> None:
+    """Put isolated atoms in the middle of a periodic box with `MARGIN` on all sides, in place of the cell that they have."""
+    if len(atoms):
+        atoms.set_cell(np.eye(3) * (extent(atoms.positions) + 2 * MARGIN))
+        atoms.center()
+    atoms.pbc = True
+
+
+def gathered(atoms: Atoms) -> np.ndarray:
+    """Return the (n, 3) positions of a cluster, Å, with those atoms at their nearest images that the cell cuts off.
+
+    The atoms are placed one after another, each at its image nearest to the atoms placed before.
+    """
+    if atoms.cell.rank < 3:
+        return np.array(atoms.positions)
+    cell = atoms.cell.array
+    scaled = atoms.get_scaled_positions(wrap=False)
+    difference = scaled[:, None] - scaled[None]
+    distances = np.linalg.norm((difference - np.round(difference)) @ cell, axis=2)
+    placed, near = [0], np.zeros(len(atoms), dtype=int)
+    left = set(range(1, len(atoms)))
+    closest = distances[0].copy()
+    while left:
+        following = min(left, key=lambda k: closest[k])
+        base = near[following]
+        scaled[following] -= np.round(scaled[following] - scaled[base])
+        placed.append(following)
+        left.remove(following)
+        nearer = distances[following] < closest
+        near[nearer], closest[nearer] = following, distances[following][nearer]
+    return np.asarray(scaled @ cell)

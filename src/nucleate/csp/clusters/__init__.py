@@ -1,0 +1,1 @@
+"""Search of clusters: settings and the space of a search."""
