@@ -51,6 +51,16 @@ REFUSED = [
 ]  # fmt: skip
 
 
+def test_groups_of_the_relaxed_molecule(here):
+    """Urea from a SMILES is twisted and becomes planar in the relaxation; its crystal's group holds it on sites mm2 alone."""
+    pytest.importorskip("rdkit")
+    options = {"molecules__units": 2, "reference__engine": "gfnff", "generate__space_groups": [113]}
+    options["molecules__molecule"] = [{"source": "NC(=O)N"}]
+    check_start(prepare(api.resolve_settings(**options)))
+    with pytest.raises(BadInput, match="sites whose symmetry they have"):
+        check_start(prepare(api.resolve_settings(**options, molecules__relax=False)))
+
+
 @pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[" ".join(arguments) for arguments, _ in REFUSED])
 def test_bad_input_is_one_line(here, arguments, words):
     (here / "p-1.toml").write_text("[generate]\nspace_groups = [2]\n")

@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/search/clusters/run.py --runs 100
 
-Every candidate of the generator of clusters is relaxed on the pair potential, without a committee and without steps between minima, until the
-energy is that of the known minimum. Finished runs are kept in the result file; those that were stopped are repeated.
+Every candidate of the generator of clusters is relaxed on the pair potential, without a committee and without steps between minima, until
+the energy is that of the known minimum. Finished runs are kept in the result file; those that were stopped are repeated.
 
-The known energies are those in PyXtal's database. Beside them stand the figures of GMIN's own example for the same stopping rule: basin hopping
-from random starting points, and the same with symmetrisation (github.com/wales-group/GMIN, examples, mean first encounter times of LJ38).
+The known energies are those in PyXtal's database. Beside them stand the figures of GMIN's own example for the same stopping rule: basin
+hopping from random starting points, and the same with symmetrisation (mean first encounter times of LJ38, in GMIN's documentation).
 """
 
 from __future__ import annotations

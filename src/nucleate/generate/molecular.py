@@ -23,7 +23,7 @@ from nucleate.generate.space_group_shares import shares_in_nature
 from nucleate.generate.tries import NotPlaced, make_many
 from nucleate.generate.wyckoff import GroupSites, Site, SiteFilling, space_group_sites
 from nucleate.molecules.molecule import Molecule
-from nucleate.molecules.symmetry import SiteOrientations, point_group
+from nucleate.molecules.symmetry import TOLERANCE, SiteOrientations, point_group
 from nucleate.molecules.torsions import turn_bonds
 
 PICKS = 400
@@ -204,11 +204,12 @@ class SiteFitter:
 
     Args:
         molecules: distinct molecules.
+        tolerance: largest displacement of an atom by an operation of a site, Å.
     """
 
-    def __init__(self, molecules: Sequence[Molecule]):
-        self.molecules = tuple(molecules)
-        self.groups = [point_group(molecule) for molecule in self.molecules]
+    def __init__(self, molecules: Sequence[Molecule], tolerance: float = TOLERANCE):
+        self.molecules, self.tolerance = tuple(molecules), tolerance
+        self.groups = [point_group(molecule, tolerance) for molecule in self.molecules]
         self._known: dict[bytes, list[SiteOrientations | None]] = {}
 
     def choices(self, group: GroupSites) -> list[SiteChoice]:
@@ -232,7 +233,8 @@ class SiteFitter:
         canonical = rounded[np.lexsort(np.round(rounded, 4).reshape(len(rounded), 9).T)]
         key = (np.round(canonical, 4) + 0.0).tobytes()
         if key not in self._known:
-            found = [SiteOrientations(molecule, own, canonical) for molecule, own in zip(self.molecules, self.groups, strict=True)]
+            pairs = zip(self.molecules, self.groups, strict=True)
+            found = [SiteOrientations(molecule, own, canonical, self.tolerance) for molecule, own in pairs]
             self._known[key] = [orientations if orientations.possible else None for orientations in found]
         return self._known[key]
 
@@ -306,20 +308,23 @@ class MolecularGenerator:
         )
 
 
-def holding_groups(molecules: Sequence[Molecule], counts: Sequence[int], space_groups: tuple[int, ...] | None = None) -> list[GroupSites]:
+def holding_groups(
+    molecules: Sequence[Molecule], counts: Sequence[int], space_groups: tuple[int, ...] | None = None, tolerance: float = TOLERANCE
+) -> list[GroupSites]:
     """Return the space groups that can hold molecules on sites whose symmetry they have.
 
     Args:
         molecules: distinct molecules.
         counts: number of molecules of each kind in the primitive cell.
         space_groups: numbers of the space groups to consider; None: all.
+        tolerance: largest displacement of an atom by an operation of a site, Å.
 
     Raises:
         BadInput: none of them can.
     """
     wanted = space_groups or tuple(range(1, 231))
     every = space_group_sites(max(counts))
-    rng, fitter = np.random.default_rng(0), SiteFitter(molecules)
+    rng, fitter = np.random.default_rng(0), SiteFitter(molecules, tolerance)
     found = []
     for number in wanted:
         group = every[number - 1]

@@ -12,14 +12,14 @@ TOLERANCE = 0.25
 """Largest displacement of an atom by a symmetry operation of a molecule, Å; molecules are made exactly symmetric where they are placed."""
 
 
-def mapping(numbers: np.ndarray, positions: np.ndarray, image: np.ndarray) -> np.ndarray | None:
-    """Return for each atom of `image` the atom of the molecule at its place; None if there is none within `TOLERANCE`."""
-    return point_groups.mapping(numbers, positions, image, TOLERANCE)
+def mapping(numbers: np.ndarray, positions: np.ndarray, image: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray | None:
+    """Return for each atom of `image` the atom of the molecule at its place; None if there is none within the tolerance (Å)."""
+    return point_groups.mapping(numbers, positions, image, tolerance)
 
 
-def point_group(molecule: Molecule) -> np.ndarray:
+def point_group(molecule: Molecule, tolerance: float = TOLERANCE) -> np.ndarray:
     """Return the (g, 3, 3) orthogonal matrices that map a molecule onto itself; those of a linear molecule are not complete."""
-    return point_groups.point_group(molecule.numbers, molecule.positions, TOLERANCE)
+    return point_groups.point_group(molecule.numbers, molecule.positions, tolerance)
 
 
 def kind_of(op: np.ndarray) -> tuple[int, int]:
@@ -49,10 +49,11 @@ class SiteOrientations:
         molecule: the molecule.
         group: its point group, from `point_group`.
         site: (s, 3, 3) Cartesian matrices of the site symmetry, the identity included.
+        tolerance: largest displacement of an atom by an operation of the site, Å.
     """
 
-    def __init__(self, molecule: Molecule, group: np.ndarray, site: np.ndarray):
-        self.molecule, self.site = molecule, site
+    def __init__(self, molecule: Molecule, group: np.ndarray, site: np.ndarray, tolerance: float = TOLERANCE):
+        self.molecule, self.site, self.tolerance = molecule, site, tolerance
         self.others = [op for op in site if not np.allclose(op, np.eye(3), atol=1e-4)]
         self.axes = [(op, axis_of(op)) for op in self.others]
         self.linear = len(molecule) > 1 and molecule.linear
@@ -141,7 +142,7 @@ class SiteOrientations:
     def _holds(self, rotation: np.ndarray) -> bool:
         """Return whether the turned molecule has all operations of the site."""
         positions = self.molecule.positions @ rotation.T
-        return all(mapping(self.molecule.numbers, positions, positions @ op.T) is not None for op in self.others)
+        return all(mapping(self.molecule.numbers, positions, positions @ op.T, self.tolerance) is not None for op in self.others)
 
     def symmetrised(self, rotation: np.ndarray) -> np.ndarray:
         """Return the (n, 3) positions of the turned molecule, averaged over the operations of the site."""
@@ -149,7 +150,7 @@ class SiteOrientations:
         total = np.zeros_like(positions)
         for op in self.site:
             image = positions @ op.T
-            found = mapping(self.molecule.numbers, positions, image)
+            found = mapping(self.molecule.numbers, positions, image, self.tolerance)
             assert found is not None
             # Atom k of the image lies at the place of atom found[k].
             total[found] += image

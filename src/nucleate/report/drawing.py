@@ -7,7 +7,9 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from nucleate.fingerprints.matching import standard_cell
+from nucleate.crystals.batch import is_cluster, is_layer
+from nucleate.fingerprints.matching import idealised, stacked, standard_cell
+from nucleate.molecules.topology import centres, crystal_bonds, part_numbers, unwrapped
 
 SIZE = 100.0
 """Half the width of the picture, in SVG units."""
@@ -17,25 +19,30 @@ BOND = 1.18
 """Largest length of a bond, relative to the sum of the covalent radii."""
 
 
-def draw_crystal(atoms: Atoms) -> str:
-    """Draw the conventional cell with atoms, bonds and cell edges.
+def draw_crystal(atoms: Atoms, molecular: bool = False) -> str:
+    """Draw the conventional cell with atoms, bonds and cell edges; a layer without most of its vacuum, a cluster without its box.
+
+    Args:
+        atoms: the structure.
+        molecular: whether to draw whole molecules, with their centres in the cell.
 
     Circles have the attribute `data-p` (x, y, z), lines have `data-a` and `data-b`; z points at the reader. The script of the page rotates
     them and sorts them by depth.
     """
-    cell = standard_cell(atoms)
-    numbers, positions = _completed(cell)
+    cell = stacked(idealised(atoms)) if is_layer(atoms) else standard_cell(atoms)
+    alone = is_cluster(atoms)
+    numbers, positions = (cell.numbers, cell.positions) if alone else _whole(cell) if molecular else _completed(cell)
     corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    centre = 0.5 * cell.cell.array.sum(0)
+    centre = positions.mean(0) if alone else 0.5 * cell.cell.array.sum(0)
     turn = _first_view()
     points = (positions - centre) @ turn
     vertices = (corners @ cell.cell.array - centre) @ turn
-    reach = max(float(np.linalg.norm(vertices, axis=1).max()), 1.0) + 0.8
+    reach = max(float(np.linalg.norm(points if alone else vertices, axis=1).max()), 1.0) + 0.8
     scale = SIZE / reach
     parts: list[tuple[float, str]] = []
     for a in range(8):
         for b in range(a + 1, 8):
-            if np.abs(corners[a] - corners[b]).sum() == 1:
+            if np.abs(corners[a] - corners[b]).sum() == 1 and not alone:
                 parts.append(_line(vertices[a] * scale, vertices[b] * scale, "edge", 1.0))
     radii = 0.42 * covalent_radii[numbers]
     for a, b in _bonds(numbers, positions):
@@ -52,7 +59,7 @@ def draw_crystal(atoms: Atoms) -> str:
     return (
         f'<svg class="crystal" viewBox="{-SIZE:g} {-SIZE:g} {2 * SIZE:g} {2 * SIZE:g}" '
         f'role="img" '
-        f'aria-label="Conventional cell of {kind}">{body}</svg>'
+        f'aria-label="{"Cluster" if alone else "Conventional cell"} of {kind}">{body}</svg>'
     )
 
 
@@ -92,6 +99,15 @@ def _completed(cell: Atoms) -> tuple[np.ndarray, np.ndarray]:
             numbers.append(z)
             points.append(s + shift)
     return np.array(numbers[:MOST_ATOMS]), np.array(points[:MOST_ATOMS]) @ cell.cell.array
+
+
+def _whole(cell: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers and positions of whole molecules, whose centres are in the cell."""
+    bonds = crystal_bonds(cell).pairs
+    parts = part_numbers(len(cell), bonds)
+    positions = unwrapped(cell, parts, bonds)
+    middle = centres(positions, parts) @ np.linalg.inv(cell.cell.array)
+    return cell.numbers, positions - (np.floor(middle + 1e-6) @ cell.cell.array)[parts]
 
 
 def _bonds(numbers: np.ndarray, positions: np.ndarray) -> list[tuple[int, int]]:

@@ -10,7 +10,6 @@ from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from nucleate.crystals.batch import is_cluster, is_layer
 from nucleate.crystals.clusters import extent
 from nucleate.crystals.layers import area
 from nucleate.csp.records import RoundRecord, enthalpy_per_atom
@@ -47,7 +46,7 @@ def _labelled(run: RunData) -> list[tuple[int, float, float]]:
         (
             row.number,
             enthalpy_per_atom(row.atoms, row.label, run.settings.pressure),
-            size_of(row.atoms),
+            size_of(row.atoms, run.settings.dimensions),
         )
         for row in run.crystals
         if row.label is not None
@@ -58,11 +57,11 @@ SIZES = {3: ("volume", "Å³/atom"), 2: ("area", "Å²/atom"), 0: ("extent", "Å
 """Name and unit of the size of a structure, by the number of periodic directions."""
 
 
-def size_of(atoms: Atoms) -> float:
+def size_of(atoms: Atoms, dimensions: int) -> float:
     """Return the volume of a crystal (Å³/atom), the area of a layer (Å²/atom) or the largest distance of two atoms of a cluster (Å)."""
-    if is_cluster(atoms):
+    if dimensions == 0:
         return extent(atoms.positions)
-    return area(atoms) if is_layer(atoms) else atoms.get_volume() / len(atoms)
+    return area(atoms) if dimensions == 2 else atoms.get_volume() / len(atoms)
 
 
 def energy_name(run: RunData) -> str:
@@ -97,7 +96,7 @@ def landscape(run: RunData) -> str | None:
             label="labelled",
         )
         for k, p in enumerate(ranking):
-            x, y = size_of(p.atoms), p.energy - best
+            x, y = size_of(p.atoms, run.settings.dimensions), p.energy - best
             axes.plot(x, y, "o", color=ACCENT, markersize=7, mec=CARD, mew=1, label="polymorph" if k == 0 else None)
             if k < 10:
                 axes.annotate(f"{k + 1}", (x, y), (5, 4), textcoords="offset points", fontsize=9, color=INK)

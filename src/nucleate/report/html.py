@@ -75,7 +75,7 @@ def render(run: RunData) -> str:
             {
                 **entry,
                 "note": not_resolved_text(entry["not_resolved_from"], k + 1),
-                "picture": Markup(draw_crystal(polymorph.atoms)) if k < PICTURES else "",
+                "picture": Markup(draw_crystal(polymorph.atoms, molecular=bool(run.settings.molecules.molecule))) if k < PICTURES else "",
                 "cif_name": f"{structure_name(k + 1, polymorph)}.cif",
                 "cif": "data:chemical/x-cif;base64," + base64.b64encode(cif.encode()).decode(),
             }

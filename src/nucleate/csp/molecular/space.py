@@ -10,9 +10,13 @@ from nucleate.csp.space import FormulaSpace
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
 from nucleate.generate.mixture import MixtureGenerator
-from nucleate.generate.molecular import MolecularGenerator
+from nucleate.generate.molecular import MolecularGenerator, holding_groups
 from nucleate.generate.seeds import SeedGenerator
 from nucleate.molecules.molecule import Molecule
+from nucleate.molecules.symmetry import TOLERANCE
+
+UNRELAXED = 1.0
+"""Largest displacement of an atom by an operation of a site, Å, in a molecule that may become more symmetric in its relaxation."""
 
 
 class MoleculeSpace(FormulaSpace):
@@ -52,6 +56,14 @@ class MoleculeSpace(FormulaSpace):
             generator = MolecularGenerator(self._molecules, self.settings.molecules.counts, self.settings.generate)
             self._made = MixtureGenerator([(generator, 1.0)])
         return MixtureGenerator(self._made.parts, seeds)
+
+    @property
+    def seeds(self) -> int:
+        """Number of structures of the user; the space groups are checked as far as they can be before the molecules are relaxed."""
+        own = self.settings.molecules
+        # A molecule may become more symmetric, as urea from a SMILES does.
+        holding_groups(self._molecules, own.counts, self.settings.generate.space_groups, UNRELAXED if own.relax else TOLERANCE)
+        return 0 if self.settings.seeds_from is None else self._own_seeds().left
 
     def holds(self, atoms: Atoms) -> bool:
         """Return whether a structure has the size of the search cell and consists of the molecules of the search."""
