@@ -69,6 +69,7 @@ from nucleate.reference.dispatch import Answer, Answered, Dispatcher
 from nucleate.reference.ledger import LedgerRow, ledger_file
 from nucleate.relax.batched import CONVERGED, Relaxed
 from nucleate.relax.parallel import RelaxPool
+from nucleate.relax.rigid import RigidMolecules
 from nucleate.training.data import from_labels
 from nucleate.units import GPA
 
@@ -312,13 +313,20 @@ class Search:
         assert isinstance(self.space, MoleculeSpace)
         self.space.use(molecules.topology.molecules)
 
+    def _as_molecules(self, structures: list[Atoms]) -> tuple[list[Atoms], RigidMolecules | None]:
+        """Return structures with their molecules in one piece, and these molecules; in other searches the structures and None."""
+        own = self.settings.molecules
+        parts = None if own.topology is None else own.topology.fragments(structures[0].numbers)
+        if own.topology is None or parts is None or not own.rigid_steps:
+            return structures, None
+        return [own.topology.whole(atoms) for atoms in structures], RigidMolecules(parts, own.rigid_steps)
+
     def _relaxed_on_base(self, pool: list[Candidate]) -> list[Carried]:
         """Relax the first pool on the base, whose minima are not known; return the distinct minima, the best first."""
         search, base = self.settings.search, self.learner.base_potential
         with self._timed("relax"):
-            ends = self.relaxer.relax(
-                [candidate.atoms for candidate in pool], base, self.pool_relax, 1.0, in_phase("relaxing the pool", self.progress)
-            )
+            structures, rigid = self._as_molecules([candidate.atoms for candidate in pool])
+            ends = self.relaxer.relax(structures, base, self.pool_relax, 1.0, in_phase("relaxing the pool", self.progress), rigid)
         structures = [end.atoms for end in ends]
         vectors = fingerprints(structures, self.species)
         heads = select(ends, vectors, vectors[:0], search, 0, self.space.merits(ends)).heads
@@ -393,12 +401,9 @@ class Search:
             small = self._generate_small(round) if search.train_slots else []
         pool = [*state.carried, *(Carried(candidate.atoms, candidate.origin) for candidate in fresh)]
         with self._timed("relax"):
+            structures, rigid = self._as_molecules([item.atoms for item in pool] + [candidate.atoms for candidate in small])
             relaxed = self.relaxer.relax(
-                [item.atoms for item in pool] + [candidate.atoms for candidate in small],
-                self.learner.potential,
-                self.pool_relax,
-                state.sigma_factor,
-                in_phase("relaxing the pool", self.progress),
+                structures, self.learner.potential, self.pool_relax, state.sigma_factor, in_phase("relaxing the pool", self.progress), rigid
             )
         ends, small_ends = relaxed[: len(pool)], relaxed[len(pool) :]
         with self._timed("select"):

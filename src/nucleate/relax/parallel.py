@@ -29,6 +29,7 @@ from nucleate.processes.limits import available_cores
 from nucleate.processes.workers import become_worker, interrupts_held
 from nucleate.progress import Event, Progress, Step, silent
 from nucleate.relax.batched import Relaxed, relax
+from nucleate.relax.rigid import RigidMolecules, relax_rigid
 from nucleate.relax.settings import RelaxSettings
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class RelaxPool:
         settings: RelaxSettings | None = None,
         sigma_factor: float = 1.0,
         progress: Progress = silent,
+        rigid: RigidMolecules | None = None,
     ) -> list[Relaxed]:
         """Relax structures; see `nucleate.relax.batched.relax`.
 
@@ -83,6 +85,7 @@ class RelaxPool:
             settings: See `RelaxSettings`.
             sigma_factor: Calibration factor of the committee's standard deviation.
             progress: Called with a `Step` when structures finish.
+            rigid: Molecules that are relaxed as rigid bodies before all atoms; None: there are none.
 
         Returns:
             One `Relaxed` per structure, in order.
@@ -97,7 +100,7 @@ class RelaxPool:
             large = settings.max_steps * sum(len(atoms) for atoms in structures) > WORTH_A_POOL
             if self.workers > 1 and len(chunks) > 1 and large:
                 try:
-                    for k, ends in self._in_processes(chunks, structures, potential, settings, sigma_factor):
+                    for k, ends in self._in_processes(chunks, structures, potential, settings, sigma_factor, rigid):
                         parts[k] = ends
                         progress(Step("relaxing", sum(len(part) for part in parts.values()), len(structures)))
                 except BrokenProcessPool:
@@ -111,7 +114,7 @@ class RelaxPool:
                 if k not in parts:
                     done = sum(len(part) for part in parts.values())
                     following = _following(progress, done, len(structures))
-                    parts[k] = relax([structures[i] for i in chunk], potential, settings, sigma_factor, following)
+                    parts[k] = _relaxed([structures[i] for i in chunk], potential, settings, sigma_factor, rigid, following)
                     check()
         results = {i: end for k, chunk in enumerate(chunks) for i, end in zip(chunk, parts[k], strict=True)}
         return [results[i] for i in range(len(structures))]
@@ -129,6 +132,7 @@ class RelaxPool:
         potential: Learned | CorrectedPotential,
         settings: RelaxSettings,
         sigma_factor: float,
+        rigid: RigidMolecules | None,
     ) -> Iterator[tuple[int, list[Relaxed]]]:
         """Relax chunks in the workers; yield the number and the results of each as it finishes."""
         futures: dict[Future[list[Relaxed]], int] = {}
@@ -145,7 +149,7 @@ class RelaxPool:
             # The pool starts a process with a task for which none is idle.
             with interrupts_held():
                 for k, chunk in enumerate(chunks):
-                    task = (str(model), potential.prior_name, [structures[i] for i in chunk], settings, sigma_factor)
+                    task = (str(model), potential.prior_name, [structures[i] for i in chunk], settings, sigma_factor, rigid)
                     futures[self._pool.submit(_work, *task)] = k
                 self._processes += [process for process in multiprocessing.active_children() if process not in others]
             for future in as_completed(futures):
@@ -201,7 +205,22 @@ _potential: Potential | None = None
 _priors: dict[str, PriorPotential] = {}
 
 
-def _work(model: str, prior: str | None, structures: list[Atoms], settings: RelaxSettings, sigma_factor: float) -> list[Relaxed]:
+def _relaxed(
+    structures: list[Atoms],
+    potential: Potential,
+    settings: RelaxSettings,
+    sigma_factor: float,
+    rigid: RigidMolecules | None,
+    progress: Progress = silent,
+) -> list[Relaxed]:
+    """Relax a chunk: as rigid bodies first, where there are molecules, then all atoms."""
+    starts = structures if rigid is None else relax_rigid(structures, rigid, potential, settings)
+    return relax(starts, potential, settings, sigma_factor, progress)
+
+
+def _work(
+    model: str, prior: str | None, structures: list[Atoms], settings: RelaxSettings, sigma_factor: float, rigid: RigidMolecules | None
+) -> list[Relaxed]:
     """Relax a chunk in a worker, which keeps the potential while the model file is the same."""
     global _model, _potential
     if _potential is None or model != _model:
@@ -210,4 +229,4 @@ def _work(model: str, prior: str | None, structures: list[Atoms], settings: Rela
         if prior is not None and prior not in _priors:
             _priors[prior] = PriorPotential(prior)
         _model, _potential = model, loaded if prior is None else _with_prior(_priors[prior], loaded)
-    return relax(structures, _potential, settings, sigma_factor)
+    return _relaxed(structures, _potential, settings, sigma_factor, rigid)

@@ -66,6 +66,12 @@ class MolecularSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     units: int = Field(4, ge=1, le=500, description="Number of formula units in the primitive cell.")
+    rigid_steps: int = Field(
+        60,
+        ge=0,
+        le=10_000,
+        description="Largest number of steps of each relaxation on the committee with rigid molecules, before all atoms move.",
+    )
     relax: bool = Field(True, description="Whether each molecule is first relaxed alone on the reference.")
     distortions: int = Field(
         24, ge=4, le=1000, description="Number of distorted geometries of each isolated molecule to which its bonds and angles are fitted."
