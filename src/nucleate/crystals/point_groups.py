@@ -208,7 +208,7 @@ def _exact_group(operations: np.ndarray) -> np.ndarray | None:
     """Return the orthogonal matrices of a group near given ones; None if these are not near a group.
 
     Each matrix is replaced by the mean over the group of h^-1 (h g), which is exact for a group and otherwise reduces the error to its
-    square (K. Grove, H. Karcher and E. A. Ruh, Math. Ann. 211, 7 (1974), doi 10.1007/BF01344138).
+    square (K. Grove, H. Karcher and E. A. Ruh, Invent. Math. 23, 31 (1974), doi 10.1007/BF01405201).
     """
     count = len(operations)
     products = operations[:, None] @ operations[None]

@@ -84,7 +84,7 @@ def relax_rigid(structures: Sequence[Atoms], molecules: RigidMolecules, potentia
         structures: crystals whose molecules are in one piece.
         molecules: the molecules, and the number of steps.
         potential: a potential or committee.
-        settings: `volume_range`, thresholds `fmax` (for the force on a molecule divided by its number of atoms) and `smax`, `maxstep` and `pressure`.
+        settings: `volume_range`, `maxstep`, `pressure`, `smax`, and `fmax` for the force on a molecule divided by its number of atoms.
 
     Returns:
         The crystals with the lowest enthalpy of the relaxation, and a volume within `volume_range`.
