@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk, graphene
 from ase.calculators.lj import LennardJones
 from ase.cluster import Icosahedron
 from ase.io import read, write
@@ -206,6 +207,17 @@ def test_other_atoms_as_seeds_are_refused(tmp_path):
     write(tmp_path / "seed.xyz", Atoms("Ar13", stretched.positions), format="xyz")
     with pytest.raises(BadInput, match=r"more than clusters\.diameter = 11\.0"):
         _ = prepare(settings).space
+
+
+def test_crystals_and_layers_as_seeds_are_refused(tmp_path):
+    for name, atoms in (("crystal", bulk("Ar", cubic=True)), ("layer", graphene("Ar2", a=4.2, vacuum=8))):
+        atoms.pbc = True
+        write(tmp_path / f"{name}.extxyz", atoms)
+        settings = api.resolve_settings(
+            f"Ar{len(atoms)}", dimensions=0, reference__engine="chgnet", seeds_from=str(tmp_path / f"{name}.extxyz")
+        )
+        with pytest.raises(BadInput, match="is not a cluster: its periodic images are"):
+            _ = prepare(settings).space
 
 
 def test_the_calculator_of_the_tests_is_converged():

@@ -15,6 +15,13 @@ def extent(positions: np.ndarray) -> float:
     return float(pdist(positions).max()) if len(positions) > 1 else 0.0
 
 
+def image_distance(positions: np.ndarray, cell: np.ndarray) -> float:
+    """Return the smallest distance of (n, 3) positions from their periodic images, Å."""
+    shifts = np.array([shift for shift in np.ndindex(3, 3, 3) if shift != (1, 1, 1)]) - 1
+    differences = (positions[:, None] - positions[None])[:, :, None] + shifts @ cell
+    return float(np.linalg.norm(differences, axis=-1).min())
+
+
 def in_a_box(atoms: Atoms) -> None:
     """Put isolated atoms in the middle of a periodic box with `MARGIN` on all sides, in place of the cell that they have."""
     if len(atoms):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import minkowski_reduce
 
-from nucleate.crystals.clusters import extent, gathered
+from nucleate.crystals.clusters import extent, gathered, image_distance
 from nucleate.crystals.formula import formula_text
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.space import FormulaSpace
@@ -17,6 +18,10 @@ from nucleate.generate.seeds import read_seeds
 
 SWELLING = 1.0
 """Extent that a cluster may gain in a relaxation beyond `clusters.diameter`, Å."""
+
+
+NEAREST = 5.0
+"""Smallest distance of a cluster of the user from its periodic images in the file, Å."""
 
 
 class ClusterSpace(FormulaSpace):
@@ -46,6 +51,9 @@ class ClusterSpace(FormulaSpace):
                 found = atoms.get_chemical_formula()
                 raise BadInput(f"{where}: contains {found} and not {formula_text(self.counts)}; give clusters with the atoms of the search")
             positions = gathered(atoms)
+            gap = image_distance(positions, minkowski_reduce(atoms.cell.array)[0])
+            if gap < NEAREST:
+                raise BadInput(f"{where}: is not a cluster: its periodic images are {gap:.1f} Å apart; give isolated clusters only")
             if extent(positions) > self.diameter + SWELLING:
                 largest = f"clusters.diameter = {self.diameter:.1f}"
                 raise BadInput(f"{where}: two atoms are {extent(positions):.1f} Å apart, more than {largest}; increase it")
