@@ -70,6 +70,21 @@ def test_copies_are_superposed():
     assert superpositions(numbers, positions, other - other.mean(0), 0.05) == []
 
 
+@pytest.mark.parametrize("n", [3, 5, 8, 18, 24, 30])
+def test_rings(n):
+    angles = 2 * np.pi * np.arange(n) / n
+    ring = 1.4 * n / (2 * np.pi) * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1) @ rotation(n).T
+    assert symbol_of(point_group(np.full(n, 6), ring, 0.1)) == f"D{n}h"
+
+
+def test_large_shells_are_equal_to_themselves():
+    rng = np.random.default_rng(8)
+    shell = rng.normal(size=(160, 3))
+    shell *= 6.0 / np.linalg.norm(shell, axis=1)[:, None]
+    shell -= shell.mean(0)
+    assert superpositions(np.full(160, 6), shell, shell, 0.3, enough=1)
+
+
 def test_two_chains():
     line = np.outer([-1.5, 0.0, 1.5], [0, 0, 1.0])
     bent = np.array([[-1.5, 0, 0], [0, 0.6, 0], [1.5, 0, 0]])

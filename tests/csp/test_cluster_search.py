@@ -6,11 +6,13 @@ from ase import Atoms
 from ase.build import bulk, graphene
 from ase.calculators.lj import LennardJones
 from ase.cluster import Icosahedron
+from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from nucleate import api
 from nucleate.crystals.batch import CrystalBatch, is_cluster
 from nucleate.crystals.clusters import extent, gathered
+from nucleate.crystals.point_groups import number_of
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.csp.newton import Frame, newton_step
 from nucleate.csp.plan import prepare
@@ -18,6 +20,7 @@ from nucleate.csp.records import atoms_from_dict, atoms_to_dict, residuals
 from nucleate.csp.softest_modes import softest_modes
 from nucleate.errors import BadInput
 from nucleate.fingerprints.matching import idealised, same_crystal, space_group, symmetrised, symmetry
+from nucleate.generate.point_group_sites import point_group_sites
 from nucleate.reference.base import Label
 from nucleate.reference.kpoints import k_grid
 from nucleate.relax.batched import relax
@@ -45,14 +48,14 @@ def test_clusters_keep_their_kind_on_the_way():
     assert is_cluster(atoms_from_dict(atoms_to_dict(atoms)))
     rattled = atoms.copy()
     rattled.rattle(0.02, seed=1)
-    assert space_group(rattled) == ("Ih", 120)
+    assert space_group(rattled) == ("Ih", number_of("Ih"))
     assert symmetry(rattled) == (120, 2)
     exact = idealised(rattled)
     assert is_cluster(exact)
-    assert space_group(exact, 1e-6) == ("Ih", 120)
+    assert space_group(exact, 1e-6)[0] == "Ih"
     assert exact.cell.array == pytest.approx(atoms.cell.array)
     rattled.rattle(0.08, seed=2)
-    assert symmetrised(rattled, 0.5)[1] == 120
+    assert symmetrised(rattled, 0.5)[1] == number_of("Ih")
     assert space_group(boxed(Atoms("CO2", [[0, 0, 0], [0, 0, 1.2], [0, 0, -1.2]])))[0] == "Dinfh"
 
 
@@ -147,6 +150,7 @@ def test_minima_of_lennard_jones_clusters(tmp_path, n, energy, group):
     data = api.show(result.folder)
     assert data["dimensions"] == 0
     assert data["polymorphs"][0]["volume"] is None
+    assert data["polymorphs"][0]["space_group_number"] is None
     assert data["polymorphs"][0]["extent"] == pytest.approx(extent(best.atoms.positions))
     assert api.resume(result.folder).calls == result.calls
     page = (result.folder / "report.html").read_text()
@@ -207,6 +211,50 @@ def test_other_atoms_as_seeds_are_refused(tmp_path):
     write(tmp_path / "seed.xyz", Atoms("Ar13", stretched.positions), format="xyz")
     with pytest.raises(BadInput, match=r"more than clusters\.diameter = 11\.0"):
         _ = prepare(settings).space
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.02, 0.05, 0.07, 0.09])
+def test_nearly_straight_chains_are_straight(bend):
+    """The symbol has a tolerance of 0.1 Å from the line, whichever chain is compared with which."""
+    chain = boxed(Atoms("OCO", [[-1.2, 0, 0], [0, 1.5 * bend, 0], [1.2, 0, 0]]))
+    straight = boxed(Atoms("OCO", [[-1.2, 0, 0], [0, 0, 0], [1.2, 0, 0]]))
+    assert space_group(chain)[0] == "Dinfh"
+    assert same_crystal(chain, straight)
+    assert same_crystal(straight, chain)
+    assert space_group(idealised(chain), 1e-6)[0] == "Dinfh"
+    assert symmetry(chain) == (48, 2)
+
+
+@pytest.mark.parametrize("bend", [0.12, 0.2, 0.35, 0.6])
+def test_bent_chains_are_themselves(bend):
+    chain = boxed(Atoms("OCO", [[-1.2, 0, 0], [0, 1.5 * bend, 0], [1.2, 0, 0]]))
+    other = chain.copy()
+    other.rotate(40, (1, 1, 2))
+    assert space_group(chain)[0] == "C2v"
+    assert same_crystal(chain, other)
+
+
+def test_a_saved_search_of_a_linear_cluster_is_readable(tmp_path):
+    """The numbers of all groups are in the range of space groups, which the saved state accepts."""
+    symbols = [group.symbol for group in point_group_sites(1)] + ["Cinfv", "Dinfh", "D18h", "C30v"]
+    numbers = [number_of(symbol) for symbol in symbols]
+    assert len(set(numbers)) == len(symbols)
+    assert min(numbers) == 1
+    assert max(numbers) <= 230
+    assert number_of("D40h") == 230
+
+
+def test_moments_and_constraints_of_seeds_are_refused(tmp_path):
+    held, magnetic = thirteen(), thirteen()
+    held.set_constraint(FixAtoms([0]))
+    magnetic.set_initial_magnetic_moments([1.0] * 13)
+    held.pbc = magnetic.pbc = True
+    write(tmp_path / "held.extxyz", held, columns=["symbols", "positions", "move_mask"])
+    write(tmp_path / "magnetic.extxyz", magnetic)
+    for name, words in (("held", "constraints"), ("magnetic", "starting moments")):
+        settings = api.resolve_settings("Ar13", dimensions=0, reference__engine="chgnet", seeds_from=str(tmp_path / f"{name}.extxyz"))
+        with pytest.raises(BadInput, match=words):
+            _ = prepare(settings).space
 
 
 def test_crystals_and_layers_as_seeds_are_refused(tmp_path):

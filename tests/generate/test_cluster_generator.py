@@ -31,7 +31,7 @@ def test_properties_of_every_candidate(counts):
         # The same cluster through the periodic boundary is at least as far away as the vacuum.
         assert np.ptp(atoms.positions, axis=0).max() <= generator.diameter
         drawn.add(candidate.details["point_group"])
-    assert len(drawn) > 5
+    assert len(drawn) > 3
     assert drawn <= set(groups)
 
 

@@ -25,9 +25,16 @@ def image_distance(positions: np.ndarray, cell: np.ndarray) -> float:
 def in_a_box(atoms: Atoms) -> None:
     """Put isolated atoms in the middle of a periodic box with `MARGIN` on all sides, in place of the cell that they have."""
     if len(atoms):
-        atoms.set_cell(np.eye(3) * (extent(atoms.positions) + 2 * MARGIN))
+        size = float(np.linalg.norm(np.ptp(atoms.positions, axis=0)))
+        atoms.set_cell(np.eye(3) * ((size if np.isfinite(size) else 0.0) + 2 * MARGIN))
         atoms.center()
     atoms.pbc = True
+
+
+def in_box(atoms: Atoms, edge: float) -> Atoms:
+    """Return a cluster in the middle of a cubic box of an edge in Å."""
+    middle = 0.5 * (atoms.positions.max(0) + atoms.positions.min(0))
+    return Atoms(atoms.numbers, atoms.positions - middle + 0.5 * edge, cell=edge * np.eye(3), pbc=False)
 
 
 def gathered(atoms: Atoms) -> np.ndarray:

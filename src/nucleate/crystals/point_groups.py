@@ -6,13 +6,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 MOST_FRAMES = 20_000
-"""Largest number of pairs of atoms that are tried as images of the reference pair."""
+"""Largest number of operations that are compared with the atoms."""
 LONG = 0.5
 """Smallest distance of the two atoms from the centroid and of the second from the axis of the first, relative to the largest possible."""
 LEVER = 3.0
 """Largest displacement by an operation that two atoms determine, relative to the tolerance of the best operation with the same images."""
 STRAIGHT = 0.05
-"""Largest second singular value of the positions of a linear set of atoms, Å."""
+"""Largest distance of an atom of a linear molecule from its line, Å."""
 
 
 def mapping(numbers: np.ndarray, positions: np.ndarray, image: np.ndarray, tolerance: float) -> np.ndarray | None:
@@ -31,13 +31,26 @@ def mapping(numbers: np.ndarray, positions: np.ndarray, image: np.ndarray, toler
     return np.asarray(columns)
 
 
-def linear(positions: np.ndarray) -> bool:
-    """Return whether two or more atoms, with their centroid at the origin, lie on one line."""
-    return len(positions) > 1 and bool(np.linalg.svd(positions, compute_uv=False)[1] < STRAIGHT)
+def off_line(positions: np.ndarray) -> float:
+    """Return the largest distance of an atom from the line that fits (n, 3) positions with their centroid at the origin best, Å."""
+    if len(positions) < 3:
+        return 0.0
+    line = np.linalg.svd(positions)[2][0]
+    return float(np.linalg.norm(positions - np.outer(positions @ line, line), axis=1).max())
+
+
+def linear(positions: np.ndarray, tolerance: float = STRAIGHT) -> bool:
+    """Return whether two or more atoms, with their centroid at the origin, lie on one line within a tolerance in Å."""
+    return len(positions) > 1 and off_line(positions) <= tolerance
 
 
 def superpositions(
-    numbers: np.ndarray, positions: np.ndarray, others: np.ndarray, tolerance: float, enough: int | None = None
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    others: np.ndarray,
+    tolerance: float,
+    enough: int | None = None,
+    straight: float | None = None,
 ) -> list[np.ndarray]:
     """Return the orthogonal matrices that map a set of atoms onto another one with the same atomic numbers.
 
@@ -49,16 +62,18 @@ def superpositions(
         positions, others: (n, 3) positions, Å, with the centroids at the origin.
         tolerance: largest distance of two atoms at the same place, Å.
         enough: number of matrices after which the others are not searched for; None: all.
+        straight: largest distance of the atoms of a linear set from their line, Å; None: `tolerance`.
 
     Returns:
         (3, 3) matrices R with `positions @ R.T` near `others`.
     """
     if len(positions) == 1:
         return [np.eye(3)]
-    if linear(positions):
-        if not linear(others):
-            return []
+    bent = off_line(positions), off_line(others)
+    if max(bent) <= (tolerance if straight is None else straight):
         return _along_a_line(numbers, positions, others, tolerance)
+    if min(bent) < EXACT:
+        return []
     radii, other_radii = np.linalg.norm(positions, axis=1), np.linalg.norm(others, axis=1)
     alike = (numbers[:, None] == numbers[None]) & (abs(radii[:, None] - other_radii[None]) < tolerance)
     # Two atoms that span a plane with the centroid, with long arms and the fewest candidates for their images.
@@ -67,17 +82,19 @@ def superpositions(
     arms = np.minimum(radii[:, None], areas / np.maximum(radii[:, None], 1e-9))
     cost = np.where(arms > LONG * arms.max(), count[:, None] * count[None] - 1e-3 * arms, np.inf)
     i, j = np.unravel_index(int(np.argmin(cost)), cost.shape)
-    if cost[i, j] > MOST_FRAMES:
-        return []
     frame = _frame(positions[i], positions[j])
     separation = np.linalg.norm(positions[i] - positions[j])
     found: list[np.ndarray] = []
+    tried = 0
     for a in np.nonzero(alike[i])[0]:
         for b in np.nonzero(alike[j])[0]:
             if a == b or abs(np.linalg.norm(others[a] - others[b]) - separation) > 2 * tolerance:
                 continue
-            if np.linalg.norm(np.cross(others[a], others[b])) < 0.1:
+            if np.linalg.norm(np.cross(others[a], others[b])) < EXACT:
                 continue
+            tried += 2
+            if tried > MOST_FRAMES:
+                return found
             for mirror in (1.0, -1.0):
                 op = _frame(others[a], others[b]) @ np.diag([1.0, 1.0, mirror]) @ frame.T
                 # The displacements of two atoms turn the others further than the best operation does.
@@ -93,7 +110,7 @@ def superpositions(
     return found
 
 
-def point_group(numbers: np.ndarray, positions: np.ndarray, tolerance: float) -> np.ndarray:
+def point_group(numbers: np.ndarray, positions: np.ndarray, tolerance: float, straight: float | None = None) -> np.ndarray:
     """Return the (g, 3, 3) orthogonal matrices that map a set of atoms onto itself, the identity included.
 
     Those of a linear set are the identity and, where it has one, the inversion. Where the operations within the tolerance do not form a
@@ -103,9 +120,10 @@ def point_group(numbers: np.ndarray, positions: np.ndarray, tolerance: float) ->
         numbers: (n,) atomic numbers.
         positions: (n, 3) positions, Å, with the centroid at the origin.
         tolerance: largest displacement of an atom by an operation, Å.
+        straight: largest distance of the atoms of a linear set from their line, Å; None: `tolerance`.
     """
     for _ in range(REDUCTIONS):
-        found = superpositions(numbers, positions, positions, tolerance)
+        found = superpositions(numbers, positions, positions, tolerance, straight=straight)
         group = _completed(np.array(found), numbers, positions, GRACE * tolerance) if found else None
         if group is not None:
             return group
@@ -119,20 +137,27 @@ def _completed(operations: np.ndarray, numbers: np.ndarray, positions: np.ndarra
         products = (operations[:, None] @ operations[None]).reshape(-1, 3, 3)
         if len(operations) == 1:
             return operations
-        near = np.abs(products.reshape(-1, 1, 9) - operations.reshape(1, -1, 9)).max(axis=2).min(axis=1)
-        if near.max() < UNLIKE:
+        _, distances = _nearest(products, operations)
+        if distances.max() < UNLIKE:
             return operations
-        missing = products[int(near.argmax())]
+        missing = products[int(distances.argmax())]
         atoms = mapping(numbers, positions, positions @ missing.T, LEVER * tolerance)
         if atoms is None:
             return None
         best = _fitted(positions, positions[atoms], float(np.linalg.det(missing)))
         if mapping(numbers, positions, positions @ best.T, tolerance) is None:
             return None
-        if np.abs(operations - best).max(axis=(1, 2)).min() < UNLIKE:
+        if _nearest(best[None], operations)[1][0] < UNLIKE:
             return None
         operations = np.concatenate([operations, best[None]])
     return None
+
+
+def _nearest(matrices: np.ndarray, operations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each of (k, 3, 3) orthogonal matrices the nearest operation and the Frobenius norm of their difference."""
+    overlaps = matrices.reshape(-1, 9) @ operations.reshape(-1, 9).T
+    nearest = overlaps.argmax(axis=1)
+    return nearest, np.sqrt(np.maximum(6.0 - 2.0 * overlaps.max(axis=1), 0.0))
 
 
 def symbol_of(operations: np.ndarray, straight: bool = False) -> str:
@@ -142,23 +167,27 @@ def symbol_of(operations: np.ndarray, straight: bool = False) -> str:
         operations: all matrices of the group.
         straight: whether they are those of a linear set of atoms, whose groups are called Cinfv and Dinfh.
     """
+    if straight:
+        return "Dinfh" if len(operations) > 1 else "Cinfv"
+    exact = exact_group(operations)
+    operations = operations if exact is None else exact
     determinants = np.linalg.det(operations)
     inversion = any(np.allclose(op, -np.eye(3), atol=0.05) for op in operations)
-    if straight:
-        return "Dinfh" if inversion else "Cinfv"
     proper, improper = operations[determinants > 0], operations[determinants < 0]
-    orders = np.array([_order(op) for op in proper])
-    highest = int(orders.max())
-    axes = [axis for op in proper[orders == highest] if (axis := axis_of(op)) is not None]
-    mirrors = [axis for op in improper if abs(np.trace(op) - 1.0) < 0.1 and (axis := axis_of(op)) is not None]
-    if highest == 1:
+    turns = [axis for op in proper if (axis := axis_of(op)) is not None]
+    mirrors = [axis for op in improper if abs(np.trace(op) - 1.0) < 1e-3 and (axis := axis_of(op)) is not None]
+    if not turns:
         return "C1" if not len(improper) else "Ci" if inversion else "Cs"
-    several = any(abs(axes[0] @ axis) < 0.9 for axis in axes[1:])
+    # An axis of order n belongs to n - 1 rotations.
+    orders = (np.abs(np.array(turns) @ np.array(turns).T) > 1.0 - 1e-4).sum(axis=1) + 1
+    highest = int(orders.max())
+    axes = [axis for axis, order in zip(turns, orders, strict=True) if order == highest]
+    several = any(abs(axes[0] @ axis) < 0.99 for axis in axes[1:])
     if highest > 2 and several:
         if highest == 3:
             return "Th" if inversion else "Td" if len(improper) else "T"
         return {4: "O", 5: "I"}[highest] + ("h" if inversion else "")
-    across = any(abs(axis @ mirror) > 0.9 for axis in axes for mirror in mirrors)
+    across = any(abs(axis @ mirror) > 0.9999 for axis in axes for mirror in mirrors)
     family = "D" if len(proper) == 2 * highest else "C"
     if not len(improper):
         return f"{family}{highest}"
@@ -182,10 +211,10 @@ def symmetrised_positions(numbers: np.ndarray, positions: np.ndarray, operations
         The positions, or None if the operations do not form a group.
     """
     start = positions
-    if linear(positions):
+    if linear(positions, tolerance):
         line = np.linalg.svd(positions)[2][0]
         positions = (positions @ line)[:, None] * line
-    exact = _exact_group(operations)
+    exact = exact_group(operations)
     if exact is None:
         return None
     total = np.zeros_like(positions)
@@ -204,17 +233,16 @@ def symmetrised_positions(numbers: np.ndarray, positions: np.ndarray, operations
     return np.asarray(average)
 
 
-def _exact_group(operations: np.ndarray) -> np.ndarray | None:
+def exact_group(operations: np.ndarray) -> np.ndarray | None:
     """Return the orthogonal matrices of a group near given ones; None if these are not near a group.
 
     Each matrix is replaced by the mean over the group of h^-1 (h g), which is exact for a group and otherwise reduces the error to its
     square (K. Grove, H. Karcher and E. A. Ruh, Invent. Math. 23, 31 (1974), doi 10.1007/BF01405201).
     """
     count = len(operations)
-    products = operations[:, None] @ operations[None]
-    distances = np.abs(products.reshape(count * count, 1, 9) - operations.reshape(1, count, 9)).max(axis=2)
-    table = distances.argmin(axis=1).reshape(count, count)
-    if distances.min(axis=1).max() > UNLIKE or any(len(set(row)) < count for row in (*table, *table.T)):
+    nearest, distances = _nearest((operations[:, None] @ operations[None]).reshape(-1, 3, 3), operations)
+    table = nearest.reshape(count, count)
+    if distances.max() > UNLIKE or any(len(set(row)) < count for row in (*table, *table.T)):
         return None
     for _ in range(AVERAGES):
         mean = np.einsum("hji,hgjk->gik", operations, operations[table]) / count
@@ -229,12 +257,30 @@ REDUCTIONS = 6
 """Number of tolerances, each 0.7 times the one before, at which a group is looked for."""
 GRACE = 1.5
 """Tolerance of operations that complete a group, relative to that of the others."""
-LARGEST = 120
-"""Largest number of operations of a group, that of the icosahedral one."""
-UNLIKE = 0.3
-"""Largest difference of a matrix element between a product of two operations and an operation."""
+LARGEST = 160
+"""Largest number of operations of a group: more than the icosahedral one has, and enough for rings of 40 atoms."""
+UNLIKE = 0.4
+"""Largest Frobenius norm of the difference of a product of two operations from an operation."""
 EXACT = 1e-6
 """Largest displacement of an atom by an operation of an exact group, Å."""
+
+
+SEVERAL = ("T", "Td", "Th", "O", "Oh", "I", "Ih", "Cinfv", "Dinfh")
+"""Groups that are not of one family with a principal axis of finite order."""
+FAMILIES = ("C{}", "C{}v", "C{}h", "D{}", "D{}h", "D{}d", "S{}")
+
+
+def number_of(symbol: str) -> int:
+    """Return the number of a point group in the list of this package, from 1; groups with axes of more than 30-fold symmetry have 230."""
+    if symbol in ("C1", "Cs", "Ci"):
+        return ("C1", "Cs", "Ci").index(symbol) + 1
+    if symbol in SEVERAL:
+        return 4 + SEVERAL.index(symbol)
+    for n in range(2, 31):
+        names = [name.format(2 * n if name == "S{}" else n) for name in FAMILIES]
+        if symbol in names:
+            return 13 + 7 * (n - 2) + names.index(symbol)
+    return 230
 
 
 def axis_of(op: np.ndarray) -> np.ndarray | None:
@@ -247,23 +293,13 @@ def axis_of(op: np.ndarray) -> np.ndarray | None:
     return np.asarray(axis / np.linalg.norm(axis))
 
 
-def _order(rotation: np.ndarray) -> int:
-    """Return the smallest number of repetitions of a rotation about a crystal or other axis that give the identity."""
-    angle = float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1.0, 1.0))))
-    if angle < 10.0:
-        return 1
-    # A rotation by 144 degrees has the order five.
-    for order in range(2, 20):
-        if abs(order * angle - 360.0 * round(order * angle / 360.0)) < 2.0 * order:
-            return order
-    return 1
-
-
 def _along_a_line(numbers: np.ndarray, positions: np.ndarray, others: np.ndarray, tolerance: float) -> list[np.ndarray]:
     """Return matrices that map a linear set of atoms onto another one."""
     a, b = np.linalg.svd(positions)[2][0], np.linalg.svd(others)[2][0]
     first = rotation_between(a, b)
-    return [op for op in (first, -first) if mapping(numbers, others, positions @ op.T, tolerance) is not None]
+    on_line = np.outer(others @ b, b)
+    images = ((sign, np.outer(sign * (positions @ a), b)) for sign in (1.0, -1.0))
+    return [sign * first for sign, image in images if mapping(numbers, on_line, image, tolerance) is not None]
 
 
 def turned(axis: np.ndarray, angle: float) -> np.ndarray:

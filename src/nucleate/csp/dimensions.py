@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
+from nucleate.generate.clusters import SWELLING
 from nucleate.pretrained import PRETRAINED
 from nucleate.reference.kpoints import VACUUM
 
-SWELLING = 1.0
-"""Vacuum that a layer or cluster may lose in a relaxation, Å."""
 NAMES = {3: "crystals", 2: "layers", 0: "clusters"}
 """What is searched for, by the number of periodic directions."""
 

@@ -12,12 +12,13 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from nucleate.crystals.batch import periodic_directions
+from nucleate.crystals.clusters import extent, in_box
 from nucleate.csp.known import Known, covers
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
-from nucleate.generate.clusters import ClusterGenerator
+from nucleate.generate.clusters import SWELLING, diameter_of
 from nucleate.persist.toml import read_settings, validated
 from nucleate.pretrained import shown_name
 from nucleate.progress import Note, Progress, silent
@@ -135,14 +136,15 @@ def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
     minima = [atoms for atoms in minima if Counter(atoms.get_chemical_symbols()) == own]
     if topology is not None:
         return [atoms for atoms in minima if topology.others(atoms) is None and topology.blocks(atoms.numbers) is not None]
-    # Crystals, layers and clusters are not searched together; layers of one search have one height, and clusters one box.
+    # Crystals, layers and clusters are not searched together; layers of one search have one height.
     minima = [atoms for atoms in minima if periodic_directions(atoms) == settings.dimensions]
     if settings.dimensions == 3:
         return minima
     height = settings.layers.thickness + settings.layers.vacuum
     if settings.dimensions == 0:
-        clusters = settings.clusters
-        height = ClusterGenerator(settings.counts, clusters.diameter, clusters.vacuum, settings.generate).builder.box
+        diameter = diameter_of(settings.counts, settings.clusters.diameter, settings.generate)
+        box = diameter + settings.clusters.vacuum
+        return [in_box(atoms, box) for atoms in minima if extent(atoms.positions) <= diameter + SWELLING]
     return [atoms for atoms in minima if abs(atoms.cell.array[2, 2] - height) < 1e-6]
 
 

@@ -189,7 +189,7 @@ class Polymorph:
         start: first labelled geometry of its lead.
         energy: enthalpy, eV/atom.
         fmax, smax: residual force (eV/Å) and stress plus pressure (GPa).
-        space_group, number: symbol and number of the space group or layer group, or symbol and order of the point group, at 0.1 Å.
+        space_group, number: symbol and number of the space, layer or point group (`point_groups.number_of`) at a tolerance of 0.1 Å.
         sigma: calibrated uncertainty of the committee for this structure, eV/atom.
         origin: generator of the first candidate that reached the polymorph.
         calls: number of rows of the ledger at the confirmation.

@@ -30,6 +30,7 @@ from nucleate.csp.systems.hull import Hull
 from nucleate.csp.systems.phases import EQUAL, Phase, formula_of, phases, warnings_on
 from nucleate.errors import RunFolderError
 from nucleate.fingerprints.matching import standard_cell
+from nucleate.generate.clusters import SWELLING, diameter_of
 from nucleate.persist.json_data import SCHEMA, finite
 from nucleate.persist.locks import is_locked
 from nucleate.persist.toml import read_settings
@@ -215,6 +216,14 @@ def lower_label_text(data: dict[str, Any]) -> str:
     return f"{text}; start another search with a larger search.pool or another seed"
 
 
+def _searched(run: RunData) -> list[LedgerRow]:
+    """Return the labels of crystals, without clusters that are larger than the search allows."""
+    if run.settings.dimensions:
+        return run.crystals
+    limit = diameter_of(run.settings.counts, run.settings.clusters.diameter, run.settings.generate) + SWELLING
+    return [row for row in run.crystals if extent(row.atoms.positions) <= limit]
+
+
 def structure_name(rank: int, polymorph: Polymorph) -> str:
     """Return the file name of a polymorph without suffix: rank, space group, energy in eV/atom."""
     symbol = polymorph.space_group.replace("/", "_")
@@ -249,7 +258,7 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "formula": formula_text(dict(Counter(polymorph.atoms.get_chemical_symbols()))),
                 "atoms": len(polymorph.atoms),
                 "space_group": polymorph.space_group,
-                "space_group_number": polymorph.number,
+                "space_group_number": None if is_cluster(polymorph.atoms) else polymorph.number,
                 "energy": polymorph.energy,
                 "accurate_energy": polymorph.accurate,
                 "above_best": 1e3 * (difference(polymorph, ranking[0]) if places is None else places[k].above),
@@ -303,7 +312,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "resolution": settings.search.resolution,
         "lowest_label": None
         if settings.system is not None
-        else lowest_enthalpy(run.crystals, sum(settings.counts.values()), settings.pressure),
+        else lowest_enthalpy(_searched(run), sum(settings.counts.values()), settings.pressure),
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
         "hull": None if settings.system is None else hull_data(run, ranking, places),

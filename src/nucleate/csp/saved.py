@@ -102,7 +102,7 @@ class SavedPolymorph(_Saved):
     fmax: Finite
     smax: Finite
     space_group: Symbol
-    number: Annotated[int, Field(ge=0, le=230)]
+    number: Annotated[int, Field(ge=1, le=230)]
     sigma: float
     origin: Text
     calls: Count

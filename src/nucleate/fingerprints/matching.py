@@ -71,7 +71,7 @@ def _dataset(atoms: Atoms, symprec: float) -> spglib.SpglibDataset | None:
 def space_group(atoms: Atoms, symprec: float = SYMPREC) -> tuple[str, int]:
     """Return international symbol and number of the space group, or of the layer group of a layer; ('P1', 1) if spglib fails.
 
-    For a cluster they are the Schoenflies symbol and the order of the point group.
+    For a cluster they are the Schoenflies symbol of the point group and its number by `point_groups.number_of`.
     """
     if is_cluster(atoms):
         return cluster_group(atoms, symprec)

@@ -27,10 +27,14 @@ from nucleate.generate.symmetric import LATTICES, PICKS
 from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
 from nucleate.generate.wyckoff import Combination, SiteFilling
 
-SMALL_GROUP = 8
-"""Largest order of a point group in which linear clusters are generated; they have the same symmetry in all larger groups of one axis."""
+STRAIGHT = ("C2v", "D2h")
+"""Point groups in which linear clusters are generated; they have the same symmetry in the other groups with an axis."""
 SPREAD = 1.7
 """Largest extent of a cluster relative to the diameter of a sphere of its volume, where none is given."""
+CHAIN = 5
+"""Largest number of atoms of which a chain fits into the largest extent, where none is given."""
+SWELLING = 1.0
+"""Extent that a cluster may gain in a relaxation beyond the largest one of candidates, Å; images approach one another by as much."""
 
 
 @dataclass(eq=False)
@@ -82,7 +86,7 @@ class ClusterBuilder:
             return None
         scaled, species = placed
         positions = scaled * self.box
-        if extent(positions) > self.diameter or (len(group.rotations) > SMALL_GROUP and len(species) > 1 and _straight(positions)):
+        if extent(positions) > self.diameter or (group.symbol not in STRAIGHT and len(species) > 2 and _straight(positions)):
             return None
         scaled = (positions - 0.5 * (positions.max(0) + positions.min(0))) / self.box + 0.5
         check_placed(f"point group {group.symbol}", packing, scaled, species, cell)
@@ -106,9 +110,29 @@ def _straight(positions: np.ndarray) -> bool:
     return linear(positions - positions.mean(0))
 
 
-def estimated_diameter(packing: Packing) -> float:
-    """Return the largest distance of two atoms for a composition (Å): `SPREAD` times the diameter of a sphere of its volume."""
-    return SPREAD * 2.0 * (0.75 / math.pi * packing.n_atoms * packing.volume_per_atom) ** (1 / 3)
+def diameter_of(counts: dict[str, int], diameter: float | None, settings: GenerateSettings) -> float:
+    """Return the largest distance of two atoms of candidates, Å.
+
+    Args:
+        counts: number of atoms of each species.
+        diameter: the setting; None: `SPREAD` times the diameter of a sphere of the volume of the atoms, and at least the length of a chain
+            of up to `CHAIN` atoms.
+        settings: volumes and distances.
+
+    Raises:
+        BadInput: the diameter is smaller than that of the sphere.
+    """
+    packing = make_packing(counts, settings)
+    sphere = 2.0 * (0.75 / math.pi * packing.n_atoms * packing.volume_per_atom) ** (1 / 3)
+    if diameter is not None:
+        if diameter < sphere:
+            raise BadInput(
+                f"clusters.diameter = {diameter:g} Å is less than {sphere:.1f} Å, the diameter of a sphere of the volume of "
+                f"{formula_text(counts)}; increase it, or leave it out"
+            )
+        return diameter
+    bond = float(packing.min_distances.max()) / settings.distance_factor
+    return max(SPREAD * sphere, (packing.n_atoms - 1) * bond if packing.n_atoms <= CHAIN else 0.0)
 
 
 class ClusterGenerator:
@@ -116,7 +140,7 @@ class ClusterGenerator:
 
     Args:
         counts: number of atoms of each species.
-        diameter: largest distance of two atoms, Å; None: `estimated_diameter`.
+        diameter: largest distance of two atoms, Å; None: see `diameter_of`.
         vacuum: smallest distance between periodic images of the cluster, Å.
         settings: volumes, distances, time limit and workers.
 
@@ -130,13 +154,7 @@ class ClusterGenerator:
         self.counts = dict(counts)
         self.settings = settings or GenerateSettings()
         packing = make_packing(self.counts, self.settings)
-        wanted = estimated_diameter(packing)
-        if diameter is not None and diameter < wanted / SPREAD:
-            raise BadInput(
-                f"clusters.diameter = {diameter:g} Å is less than {wanted / SPREAD:.1f} Å, the diameter of a sphere of the volume of "
-                f"{formula_text(self.counts)}; increase it, or leave it out"
-            )
-        self.diameter = wanted if diameter is None else diameter
+        self.diameter = diameter_of(self.counts, diameter, self.settings)
         self.builder = ClusterBuilder(
             packing, self.settings.volume_range, self.settings.max_length_ratio, list(_fitting(self.counts)), self.diameter,
             self.diameter + vacuum,

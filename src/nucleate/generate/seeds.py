@@ -109,11 +109,16 @@ def searchable(atoms: Atoms, where: str) -> Atoms:
     return _on_short_vectors(primitive_cell(_bare(atoms, where)))
 
 
+def refuse_what_is_not_used(atoms: Atoms, where: str) -> None:
+    """Raise `BadInput` if a structure has constraints or starting moments, which a search does not use."""
+    refuse_constraints(atoms, where)
+    refuse_moments(atoms, where, "a search starts every calculation from reference.magnetic_moments")
+
+
 def _bare(atoms: Atoms, where: str) -> Atoms:
     """Return the atoms and the cell alone; raise `BadInput` for what a search does not use."""
     check_structure(atoms, where)
-    refuse_constraints(atoms, where)
-    refuse_moments(atoms, where, "a search starts every calculation from reference.magnetic_moments")
+    refuse_what_is_not_used(atoms, where)
     return Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
 
 

@@ -19,7 +19,7 @@ def mapping(numbers: np.ndarray, positions: np.ndarray, image: np.ndarray, toler
 
 def point_group(molecule: Molecule, tolerance: float = TOLERANCE) -> np.ndarray:
     """Return the (g, 3, 3) orthogonal matrices that map a molecule onto itself; those of a linear molecule are not complete."""
-    return point_groups.point_group(molecule.numbers, molecule.positions, tolerance)
+    return point_groups.point_group(molecule.numbers, molecule.positions, tolerance, point_groups.STRAIGHT)
 
 
 def kind_of(op: np.ndarray) -> tuple[int, int]:

@@ -240,7 +240,7 @@ class SurrogateReference:
         return known
 
     def label(self, atoms: Atoms) -> Label:
-        """Evaluate the potential.
+        """Evaluate the potential; the vacuum of layers and clusters is part of a periodic cell, to whose volume the stress refers.
 
         Raises:
             ReferenceFailed: the potential does not know an element, the package raised an exception, or a result is not finite.
@@ -248,9 +248,11 @@ class SurrogateReference:
         started = time.process_time()
         try:
             check_elements(self.name, atoms.numbers)
+            whole = self._with_molecules(atoms).copy()
+            whole.pbc = True
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                energy, forces, stress = _load(self.name)(self._with_molecules(atoms))
+                energy, forces, stress = _load(self.name)(whole)
             if stress.shape == (3, 3):
                 stress = full_3x3_to_voigt_6_stress(stress)
             label = Label(energy, forces, stress, core_seconds=time.process_time() - started)

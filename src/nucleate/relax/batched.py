@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,10 +12,11 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from nucleate.crystals.batch import CrystalBatch
-from nucleate.crystals.checks import FLATTEST
+from nucleate.crystals.batch import CrystalBatch, is_cluster
+from nucleate.crystals.checks import FLATTEST, vacuum
 from nucleate.crystals.layers import HEIGHT
 from nucleate.crystals.neighbours import SkinNeighbours
+from nucleate.errors import InputNote
 from nucleate.potentials.base import Potential
 from nucleate.progress import Progress, Step, silent
 from nucleate.relax.optimisers import Fire, Lbfgs, Optimiser
@@ -30,6 +32,8 @@ CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS = (
     "collapsed",
     "out of steps",
 )
+DENSE = 3.0
+"""Vacuum of a cell without periodic directions below which its structure may be meant as a crystal, Å."""
 LESS_KNOWN = 1.5
 """Growth of the uncertainty, relative to the initial structure, above which a relaxation may stop as `uncertain`."""
 MOST_FORCE = 1e4
@@ -103,6 +107,15 @@ class CommitteeSurface:
         )
 
 
+def _warn_of_dense_boxes(structures: Sequence[Atoms]) -> None:
+    """Issue an `InputNote` for structures without periodic directions whose cell has no vacuum: their authors may mean crystals."""
+    for number, atoms in enumerate(structures):
+        if is_cluster(atoms) and atoms.cell.rank == 3 and min(vacuum(atoms, axis) for axis in range(3)) < DENSE:
+            text = "pbc is F along all lattice vectors, so that the cell is kept; set pbc to T for a crystal"
+            warnings.warn(InputNote(f"structure {number}: {text}"), stacklevel=3)
+            return
+
+
 def make_optimiser(settings: RelaxSettings) -> Optimiser:
     """Return the optimiser that the settings name."""
     if settings.optimiser == "fire":
@@ -121,7 +134,8 @@ def relax(
     """Relax structures in batches.
 
     Args:
-        structures: starting points, any mixture of sizes.
+        structures: starting points, any mixture of sizes. The cells of layers (pbc T, T, F) are relaxed in their plane, those of clusters
+            (pbc F, F, F) not at all.
         potential: a potential or committee.
         settings: see `RelaxSettings`.
         sigma_factor: calibration factor of the committee's standard deviation.
@@ -132,6 +146,7 @@ def relax(
         One `Relaxed` per structure, in order.
     """
     settings = settings or RelaxSettings()
+    _warn_of_dense_boxes(structures)
     surface = CommitteeSurface(potential, sigma_factor)
     optimiser = make_optimiser(settings)
     pressure = settings.pressure * GPA

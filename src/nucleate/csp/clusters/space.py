@@ -6,19 +6,15 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from nucleate.crystals.clusters import extent, gathered, image_distance
+from nucleate.crystals.clusters import extent, gathered, image_distance, in_box
 from nucleate.crystals.formula import formula_text
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.space import FormulaSpace
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
-from nucleate.generate.clusters import ClusterGenerator
+from nucleate.generate.clusters import SWELLING, ClusterGenerator
 from nucleate.generate.mixture import MixtureGenerator
-from nucleate.generate.seeds import read_seeds
-
-SWELLING = 1.0
-"""Extent that a cluster may gain in a relaxation beyond `clusters.diameter`, Å."""
-
+from nucleate.generate.seeds import read_seeds, refuse_what_is_not_used
 
 NEAREST = 5.0
 """Smallest distance of a cluster of the user from its periodic images in the file, Å."""
@@ -46,6 +42,7 @@ class ClusterSpace(FormulaSpace):
         """Return the structures of the user in the middle of the box of the search."""
         made = []
         for atoms, where, details in read_seeds(source, isolated=True):
+            refuse_what_is_not_used(atoms, where)
             counts = {s: atoms.get_chemical_symbols().count(s) for s in self.counts}
             if counts != self.counts or len(atoms) != sum(counts.values()):
                 found = atoms.get_chemical_formula()
@@ -57,10 +54,8 @@ class ClusterSpace(FormulaSpace):
             if extent(positions) > self.diameter + SWELLING:
                 largest = f"clusters.diameter = {self.diameter:.1f}"
                 raise BadInput(f"{where}: two atoms are {extent(positions):.1f} Å apart, more than {largest}; increase it")
-            middle = 0.5 * (positions.max(0) + positions.min(0))
             order = np.argsort([list(self.counts).index(symbol) for symbol in atoms.get_chemical_symbols()], kind="stable")
-            cluster = Atoms(atoms.numbers, positions - middle + 0.5 * self.box, cell=self.box * np.eye(3), pbc=False)
-            made.append(Candidate(cluster[order], "seed", -1, details))
+            made.append(Candidate(in_box(Atoms(atoms.numbers, positions), self.box)[order], "seed", -1, details))
         return made
 
     @property

@@ -13,7 +13,7 @@ from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
 from nucleate.generate.layered import LayerGenerator, reduced_plane
 from nucleate.generate.mixture import MixtureGenerator
-from nucleate.generate.seeds import read_seeds
+from nucleate.generate.seeds import read_seeds, refuse_what_is_not_used
 
 SWELLING = 1.0
 """Thickness that a layer may gain in a relaxation beyond `layers.thickness`, Å."""
@@ -42,6 +42,7 @@ class LayerSpace(FormulaSpace):
         """Return the structures of the user with the height of the search, and the layer in the middle."""
         made = []
         for atoms, where, details in read_seeds(source):
+            refuse_what_is_not_used(atoms, where)
             cell = atoms.cell.array
             tilt = np.abs(cell[2] @ cell[:2].T) / (np.linalg.norm(cell[2]) * np.linalg.norm(cell[:2], axis=1))
             if np.linalg.matrix_rank(cell) < 3 or tilt.max() > PERPENDICULAR:
