@@ -7,7 +7,7 @@ from ase import Atoms
 from scipy.spatial.distance import pdist
 
 MARGIN = 5.0
-"""Vacuum beside isolated atoms that are read from a file without a cell, Å."""
+"""Vacuum on each side of clusters that are read from a file without a cell, Å."""
 
 
 def extent(positions: np.ndarray) -> float:
@@ -23,12 +23,15 @@ def image_distance(positions: np.ndarray, cell: np.ndarray) -> float:
 
 
 def in_a_box(atoms: Atoms) -> None:
-    """Put isolated atoms in the middle of a periodic box with `MARGIN` on all sides, in place of the cell that they have."""
-    if len(atoms):
+    """Move a cluster into the middle of its cell; without one it gets a box with `MARGIN` on all sides."""
+    if not len(atoms):
+        return
+    atoms.positions = gathered(atoms)
+    if atoms.cell.rank < 3:
         size = float(np.linalg.norm(np.ptp(atoms.positions, axis=0)))
         atoms.set_cell(np.eye(3) * ((size if np.isfinite(size) else 0.0) + 2 * MARGIN))
-        atoms.center()
-    atoms.pbc = True
+    middle = 0.5 * (atoms.positions.max(0) + atoms.positions.min(0))
+    atoms.positions += 0.5 * atoms.cell.array.sum(0) - middle
 
 
 def in_box(atoms: Atoms, edge: float) -> Atoms:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ase import Atoms
 
-from nucleate.crystals.checks import check_structure, settle_periodicity
+from nucleate.crystals.batch import is_cluster, is_layer
+from nucleate.crystals.checks import VACUUM, check_structure, settle_periodicity, vacuum
 from nucleate.crystals.clusters import in_a_box
 from nucleate.crystals.formats import read_frames
 from nucleate.errors import BadInput
@@ -17,7 +18,7 @@ MOST_FRAMES = 100_000
 """Largest number of structures in one file."""
 
 
-def read_structures(path: str | Path, isolated: bool = False) -> list[Atoms]:
+def read_structures(path: str | Path, open_directions: bool = False) -> list[Atoms]:
     """Read all structures of a file.
 
     Formats are CIF, extended XYZ, POSCAR, pymatgen JSON, SHELX .res, CASTEP .cell, pw.x input, and those that ASE recognises. Starting
@@ -26,7 +27,8 @@ def read_structures(path: str | Path, isolated: bool = False) -> list[Atoms]:
 
     Args:
         path: the file.
-        isolated: whether structures without periodic directions are accepted, in a box of their own instead of the cell that they may have.
+        open_directions: whether structures without periodic directions remain clusters, in the middle of their cell or, without one, of a
+            box, and structures that are periodic in the plane of x and y alone remain layers. Otherwise all become periodic.
 
     Raises:
         BadInput: the file does not exist, is ambiguous or cannot be parsed, or a structure does not pass `check_structure`.
@@ -41,13 +43,24 @@ def read_structures(path: str | Path, isolated: bool = False) -> list[Atoms]:
         raise BadInput(f"{path}: contains {len(frames)} structures; at most {MOST_FRAMES} can be read")
     for number, atoms in enumerate(frames):
         where = f"{path}, structure {number + 1}" if len(frames) > 1 else str(path)
-        if isolated and not atoms.pbc.any():
-            in_a_box(atoms)
-        settle_periodicity(atoms, where)
+        if not (open_directions and _keeps_open_directions(atoms)):
+            settle_periodicity(atoms, where)
         check_structure(atoms, where)
         # Energies and forces in a file were calculated with other settings than the reference's.
         atoms.calc = None
     return frames
+
+
+def _keeps_open_directions(atoms: Atoms) -> bool:
+    """Return whether a structure is a cluster or layer with enough vacuum; a cluster is moved into the middle of its cell or of a box."""
+    if is_cluster(atoms):
+        if atoms.cell.rank == 3 and min(vacuum(atoms, axis) for axis in range(3)) < VACUUM:
+            return False
+        in_a_box(atoms)
+        return True
+    cell = atoms.cell.array
+    upright = not cell[:2, 2].any() and not cell[2, :2].any()
+    return is_layer(atoms) and atoms.cell.rank == 3 and upright and vacuum(atoms, 2) >= VACUUM
 
 
 def read_structure(path: str | Path) -> Atoms:

@@ -59,8 +59,8 @@ class SeedGenerator:
         return [Candidate(c.atoms.copy(), c.origin, c.seed, dict(c.details)) for c in chosen]
 
 
-def read_seeds(sources: str | Path | Atoms | Sequence[str | Path | Atoms], isolated: bool = False) -> list[tuple[Atoms, str, dict]]:
-    """Return all structures with their place for error messages and their details; `isolated` is that of `read_structures`."""
+def read_seeds(sources: str | Path | Atoms | Sequence[str | Path | Atoms], open_directions: bool = False) -> list[tuple[Atoms, str, dict]]:
+    """Return all structures with their place for error messages and their details; `open_directions` is that of `read_structures`."""
     if isinstance(sources, str | Path | Atoms):
         sources = [sources]
     structures: list[tuple[Atoms, str, dict]] = []
@@ -69,7 +69,7 @@ def read_seeds(sources: str | Path | Atoms | Sequence[str | Path | Atoms], isola
             structures.append((source, f"seed structure {number}", {"structure": number}))
             continue
         path = Path(source)
-        for frame, atoms in enumerate(read_structures(path, isolated)):
+        for frame, atoms in enumerate(read_structures(path, open_directions)):
             structures.append((atoms, f"{path}, frame {frame}", {"file": str(path), "frame": frame}))
     if not structures:
         raise BadInput("no seed structures are given; name at least one file")

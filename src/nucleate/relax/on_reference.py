@@ -124,9 +124,11 @@ def relax_on_reference(
         BadInput: the file or a setting is invalid, or the output cannot be written.
     """
     target = out if out is not None else _relaxed_name(path)
-    frames = read_structures(path)
+    frames = read_structures(path, open_directions=True)
     for number, atoms in enumerate(frames, start=1):
         refuse_constraints(atoms, f"{path}, structure {number}")
+        if pressure and not atoms.pbc.all():
+            raise BadInput(f"{path}, structure {number}: pressure {pressure:g}: layers and clusters in vacuum have no pressure; remove it")
     _check_format(target, len(frames))
     if target.resolve() == path.resolve():
         raise BadInput(f"{path}: the input file would be overwritten; choose another --out")

@@ -41,7 +41,7 @@ class ClusterSpace(FormulaSpace):
     def _read(self, source: str) -> list[Candidate]:
         """Return the structures of the user in the middle of the box of the search."""
         made = []
-        for atoms, where, details in read_seeds(source, isolated=True):
+        for atoms, where, details in read_seeds(source, open_directions=True):
             refuse_what_is_not_used(atoms, where)
             counts = {s: atoms.get_chemical_symbols().count(s) for s in self.counts}
             if counts != self.counts or len(atoms) != sum(counts.values()):
