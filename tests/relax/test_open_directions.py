@@ -23,6 +23,7 @@ def test_a_molecule_without_a_cell(tmp_path):
     end = read(tmp_path / "out.extxyz")
     assert result.stop == "converged"
     assert result.space_group == "Td"
+    assert result.volume is None
     assert not end.pbc.any()
     own = Atoms(end.numbers, end.positions)
     own.calc = EMT()

@@ -234,7 +234,8 @@ def relax(
         if done.surrogate:
             typer.echo(surrogate_warning(done.reference))
         for s in done.structures:
-            energy = "" if s.energy is None else f" {s.energy:.6f} eV/atom, {s.volume:.3f} Å³/atom,"
+            volume = "" if s.volume is None else f" {s.volume:.3f} Å³/atom,"
+            energy = "" if s.energy is None else f" {s.energy:.6f} eV/atom,{volume}"
             typer.echo(
                 f"{s.number}: {s.formula} {s.space_group},{energy} {quoted(s.stop, 200)} ({s.steps} step{'' if s.steps == 1 else 's'})"
             )

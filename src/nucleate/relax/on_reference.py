@@ -49,7 +49,7 @@ class RelaxedStructure:
         space_group: international symbol after relaxation.
         energy: enthalpy, eV/atom; None if the reference failed.
         fmax: largest force on an atom, eV/Å; None if the reference failed.
-        volume: volume, Å³/atom.
+        volume: volume, Å³/atom; None for layers and clusters, whose cells contain vacuum.
         steps: number of steps taken.
         stop: stop reason (`converged`, `out of steps`, ...), or the reference's error message.
     """
@@ -59,7 +59,7 @@ class RelaxedStructure:
     space_group: str
     energy: float | None
     fmax: float | None
-    volume: float
+    volume: float | None
     steps: int
     stop: str
 
@@ -187,12 +187,16 @@ def _relaxed(number: int, atoms: Atoms, end: Relaxed | ReferenceFailed) -> Relax
     """Return the result of one structure."""
     formula = formula_text(dict(Counter(atoms.get_chemical_symbols())))
     if isinstance(end, ReferenceFailed):
-        volume = atoms.get_volume() / len(atoms)
+        volume = _volume(atoms)
         return RelaxedStructure(number, formula, space_group(atoms)[0], None, None, volume, 0, str(end))
-    volume = end.atoms.get_volume() / len(atoms)
+    volume = _volume(end.atoms)
     symbol = space_group(end.atoms)[0]
     stop = f"{end.stop}: {end.guard}" if end.guard else end.stop
     return RelaxedStructure(number, formula, symbol, end.energy_per_atom, end.fmax, volume, end.steps, stop)
+
+
+def _volume(atoms: Atoms) -> float | None:
+    return float(atoms.get_volume() / len(atoms)) if atoms.pbc.all() else None
 
 
 def _with_energy(end: Relaxed, reference: str) -> Atoms:
