@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/search/molecules/dft.py --targets "dry ice" urea --out runs/molecular-dft
 
-The crystals are relaxed from their experimental cells; a molecule is relaxed alone from its geometry in the crystal, in a box with 8 Å of
+The crystals are relaxed from their experimental cells; a molecule is relaxed alone from its geometry in the crystal, in a box with 9 Å of
 vacuum. Lattice energies are those of the relaxed crystals minus those of the relaxed molecules, without vibrations. All calculations are
 kept in a ledger in --out, so that a stopped run goes on where it was.
 """
@@ -25,7 +25,7 @@ from targets import TARGETS
 from nucleate import api
 from nucleate.molecules.topology import crystal_bonds, part_numbers, unwrapped
 
-VACUUM = 8.0
+VACUUM = 9.0
 """Distance of the periodic images of an isolated molecule, Å."""
 
 
