@@ -19,12 +19,11 @@ from nucleate.crystals.formula import formula_text
 from nucleate.crystals.point_groups import linear
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
-from nucleate.generate.orbits import check_placed, place_orbits
+from nucleate.generate.orbits import check_placed, place_orbits, random_placement
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.point_group_sites import point_group_sites
 from nucleate.generate.settings import GenerateSettings
-from nucleate.generate.symmetric import LATTICES, PICKS
-from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
+from nucleate.generate.tries import PATIENCE, make_many
 from nucleate.generate.wyckoff import Combination, SiteFilling
 
 STRAIGHT = ("C2v", "D2h")
@@ -59,18 +58,7 @@ class ClusterBuilder:
 
     def __call__(self, seed: int) -> Candidate:
         """Return the candidate of a seed; raise `NotPlaced` if the atoms could not be placed."""
-        rng = np.random.default_rng(seed)
-        for _ in range(PICKS):
-            filling = self.fillings[int(rng.integers(len(self.fillings)))]
-            combination = filling.draw(rng)
-            if combination is None:
-                continue
-            for _ in range(LATTICES):
-                candidate = self.place(filling, combination, rng)
-                if candidate is not None:
-                    candidate.seed = seed
-                    return candidate
-        raise NotPlaced(f"the atoms could not be placed in {PICKS} random choices of point group and sites")
+        return random_placement(self.fillings, self.place, seed, "point group")
 
     def place(self, filling: SiteFilling, combination: Combination, rng: np.random.Generator) -> Candidate | None:
         """Place the atoms on a combination of sites in a random ellipsoid; return None if they are too close or too far apart."""

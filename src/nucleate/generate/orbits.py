@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nucleate.generate.base import Candidate
 from nucleate.generate.distances import closest_fit, image_shifts, squared_distances
 from nucleate.generate.packing import Packing
-from nucleate.generate.wyckoff import Combination, GroupSites
+from nucleate.generate.tries import NotPlaced
+from nucleate.generate.wyckoff import Combination, GroupSites, SiteFilling
 
+PICKS = 300
+"""Largest number of groups and distributions tried for one structure."""
+LATTICES = 4
+"""Number of lattices or shapes tried for one distribution."""
 POINTS = 24
 """Number of random points tried for one orbit."""
+
+
+Place = Callable[[SiteFilling, Combination, np.random.Generator], Candidate | None]
+"""Places the atoms on a combination of sites; returns None if they are too close."""
+
+
+def random_placement(
+    fillings: Sequence[SiteFilling], place: Place, seed: int, what: str, drawn: Callable[[SiteFilling], None] | None = None
+) -> Candidate:
+    """Return a structure with a random group and random sites.
+
+    Args:
+        fillings: distributions over the sites of each group.
+        place: places the atoms.
+        seed: random seed of the structure.
+        what: kind of the groups, for the error.
+        drawn: called with the distributions of each group that is drawn.
+
+    Raises:
+        NotPlaced: the atoms could not be placed.
+    """
+    rng = np.random.default_rng(seed)
+    for _ in range(PICKS):
+        filling = fillings[int(rng.integers(len(fillings)))]
+        if drawn is not None:
+            drawn(filling)
+        combination = filling.draw(rng)
+        if combination is None:
+            continue
+        for _ in range(LATTICES):
+            candidate = place(filling, combination, rng)
+            if candidate is not None:
+                candidate.seed = seed
+                return candidate
+    raise NotPlaced(f"the atoms could not be placed in {PICKS} random choices of {what} and sites")
 
 
 def place_orbits(

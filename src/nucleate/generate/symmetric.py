@@ -19,18 +19,14 @@ from nucleate.crystals.formula import formula_text
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
 from nucleate.generate.lattices import PRIMITIVE, compact, random_conventional
-from nucleate.generate.orbits import check_placed, place_orbits
+from nucleate.generate.orbits import check_placed, place_orbits, random_placement
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.settings import GenerateSettings
-from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
+from nucleate.generate.tries import PATIENCE, make_many
 from nucleate.generate.wyckoff import Combination, SiteFilling, space_group_sites
 
 log = logging.getLogger(__name__)
 
-PICKS = 300
-"""Largest number of space groups and distributions tried for one structure."""
-LATTICES = 4
-"""Number of lattices tried for one distribution."""
 KEPT_TABLES = 64
 """Number of space groups whose tables are kept in memory."""
 
@@ -54,19 +50,7 @@ class SymmetricBuilder:
 
     def __call__(self, seed: int) -> Candidate:
         """Return the candidate of a seed; raise `NotPlaced` if the atoms could not be placed."""
-        rng = np.random.default_rng(seed)
-        for _ in range(PICKS):
-            filling = self.fillings[int(rng.integers(len(self.fillings)))]
-            self._keep_warm(filling)
-            combination = filling.draw(rng)
-            if combination is None:
-                continue
-            for _ in range(LATTICES):
-                candidate = self.place(filling, combination, rng)
-                if candidate is not None:
-                    candidate.seed = seed
-                    return candidate
-        raise NotPlaced(f"the atoms could not be placed in {PICKS} random choices of space group and sites")
+        return random_placement(self.fillings, self.place, seed, "space group", self._keep_warm)
 
     def _keep_warm(self, filling: SiteFilling) -> None:
         """Keep the tables of this space group, and free those of the oldest one if there are too many."""
