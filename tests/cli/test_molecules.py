@@ -41,6 +41,7 @@ REFUSED = [
     (["--molecule", "water.xyz", "--units", "0"], "units"),
     (["--molecule", "water.xyz", "--space-groups", "csd"], "generate.space_group_weights"),
     (["Si8", "--units", "2"], "molecules.units has no effect"),
+    (["Si8", "--settings", "rigid.toml"], "molecules.rigid_steps has no effect"),
     (["--molecule", "ethanol.xyz", "--units", "1", "--settings", "p-1.toml"], "can hold 1 molecules of C2H6O"),
     (["--molecule", "water.xyz", "--settings", "p1.toml"], "generate.symmetric_share has no effect"),
     (["--molecule", "water.xyz", "--prior", "chgnet"], "model.prior and molecules are both given"),
@@ -64,6 +65,7 @@ def test_groups_of_the_relaxed_molecule(here):
 @pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[" ".join(arguments) for arguments, _ in REFUSED])
 def test_bad_input_is_one_line(here, arguments, words):
     (here / "p-1.toml").write_text("[generate]\nspace_groups = [2]\n")
+    (here / "rigid.toml").write_text("[molecules]\nrigid_steps = 5\n")
     (here / "p1.toml").write_text("[generate]\nsymmetric_share = 0.5\n")
     ice = molecule("H2O", cell=[6, 6, 6], pbc=True)
     ice.calc = SinglePointCalculator(ice, energy=-14.0, forces=np.zeros((3, 3)), stress=np.zeros(6))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import molecule
 from ase.cluster import Icosahedron, Octahedron
 
@@ -95,7 +94,7 @@ def test_two_chains():
 
 
 def test_parity_with_pymatgen():
-    """The order of the group of random symmetric sets, beside another program's."""
+    """Symbols and orders beside those of another program."""
     from pymatgen.core import Molecule
     from pymatgen.symmetry.analyzer import PointGroupAnalyzer
 
@@ -113,4 +112,3 @@ def test_parity_with_pymatgen():
 def test_one_atom_has_one_operation():
     assert len(point_group(np.array([6]), np.zeros((1, 3)), 0.1)) == 1
     assert symbol_of(point_group(np.array([1, 1]), np.array([[0, 0, 0.4], [0, 0, -0.4]]), 0.1), straight=True) == "Dinfh"
-    assert Atoms("H").positions.shape == (1, 3)

@@ -234,8 +234,8 @@ def test_bent_chains_are_themselves(bend):
     assert same_crystal(chain, other)
 
 
-def test_a_saved_search_of_a_linear_cluster_is_readable(tmp_path):
-    """The numbers of all groups are in the range of space groups, which the saved state accepts."""
+def test_every_point_group_has_its_own_number():
+    """The numbers are in the range of those of space groups, which the saved state of a search accepts."""
     symbols = [group.symbol for group in point_group_sites(1)] + ["Cinfv", "Dinfh", "D18h", "C30v"]
     numbers = [number_of(symbol) for symbol in symbols]
     assert len(set(numbers)) == len(symbols)

@@ -51,14 +51,13 @@ def gathered(atoms: Atoms) -> np.ndarray:
     scaled = atoms.get_scaled_positions(wrap=False)
     difference = scaled[:, None] - scaled[None]
     distances = np.linalg.norm((difference - np.round(difference)) @ cell, axis=2)
-    placed, near = [0], np.zeros(len(atoms), dtype=int)
+    near = np.zeros(len(atoms), dtype=int)
     left = set(range(1, len(atoms)))
     closest = distances[0].copy()
     while left:
         following = min(left, key=lambda k: closest[k])
         base = near[following]
         scaled[following] -= np.round(scaled[following] - scaled[base])
-        placed.append(following)
         left.remove(following)
         nearer = distances[following] < closest
         near[nearer], closest[nearer] = following, distances[following][nearer]

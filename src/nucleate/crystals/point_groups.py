@@ -125,8 +125,9 @@ def point_group(numbers: np.ndarray, positions: np.ndarray, tolerance: float, st
     for _ in range(REDUCTIONS):
         found = superpositions(numbers, positions, positions, tolerance, straight=straight)
         group = _completed(np.array(found), numbers, positions, GRACE * tolerance) if found else None
-        if group is not None:
-            return group
+        exact = None if group is None else exact_group(group)
+        if exact is not None:
+            return exact
         tolerance *= 0.7
     return np.eye(3)[None]
 
@@ -169,8 +170,6 @@ def symbol_of(operations: np.ndarray, straight: bool = False) -> str:
     """
     if straight:
         return "Dinfh" if len(operations) > 1 else "Cinfv"
-    exact = exact_group(operations)
-    operations = operations if exact is None else exact
     determinants = np.linalg.det(operations)
     inversion = any(np.allclose(op, -np.eye(3), atol=0.05) for op in operations)
     proper, improper = operations[determinants > 0], operations[determinants < 0]

@@ -102,7 +102,7 @@ def check_molecular(settings: RunSettings) -> None:
                     "use a teacher instead"
                 )
         return
-    own = [("molecules", key) for key in ("units", "relax", "distortions", "vacuum")]
+    own = [("molecules", key) for key in type(defaults.molecules).model_fields if key != "molecule"]
     for table, name in (("generate", "space_group_weights"), ("generate", "conformers"), *own):
         if getattr(getattr(settings, table), name) != getattr(getattr(defaults, table), name):
             raise BadInput(f"{table}.{name} has no effect without molecules; give --molecule, or remove it")
