@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from nucleate.crystals.formula import formula_text
 from nucleate.crystals.layers import heights, thickness
 from nucleate.csp.run_settings import RunSettings
-from nucleate.csp.space import FormulaSpace
+from nucleate.csp.seeded_space import SeededSpace
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
 from nucleate.generate.layered import LayerGenerator, reduced_plane
-from nucleate.generate.mixture import MixtureGenerator
-from nucleate.generate.seeds import read_seeds, refuse_what_is_not_used
 
 SWELLING = 1.0
 """Thickness that a layer may gain in a relaxation beyond `layers.thickness`, Å."""
@@ -21,7 +18,7 @@ PERPENDICULAR = 1e-3
 """Largest component of the third lattice vector of a layer along the others, relative to its length."""
 
 
-class LayerSpace(FormulaSpace):
+class LayerSpace(SeededSpace):
     """Layers of one formula.
 
     Args:
@@ -32,25 +29,20 @@ class LayerSpace(FormulaSpace):
     """
 
     def __init__(self, settings: RunSettings):
-        super().__init__(settings)
         own = settings.layers
+        super().__init__(settings, LayerGenerator(settings.counts, own.thickness, own.vacuum, settings.generate))
         self.height = own.thickness + own.vacuum
-        self._made = LayerGenerator(self.counts, own.thickness, own.vacuum, settings.generate)
-        self._seeds = [] if settings.seeds_from is None else self._read(settings.seeds_from)
+        if settings.seeds_from is not None:
+            self._seeds = self._read(settings.seeds_from)
 
     def _read(self, source: str) -> list[Candidate]:
         """Return the structures of the user with the height of the search, and the layer in the middle."""
         made = []
-        for atoms, where, details in read_seeds(source):
-            refuse_what_is_not_used(atoms, where)
+        for atoms, where, details in self.given(source, "layers"):
             cell = atoms.cell.array
             tilt = np.abs(cell[2] @ cell[:2].T) / (np.linalg.norm(cell[2]) * np.linalg.norm(cell[:2], axis=1))
             if np.linalg.matrix_rank(cell) < 3 or tilt.max() > PERPENDICULAR:
                 raise BadInput(f"{where}: is not a layer: its third lattice vector is not perpendicular to the others; give layers only")
-            counts = {s: atoms.get_chemical_symbols().count(s) for s in self.counts}
-            if counts != self.counts or len(atoms) != sum(counts.values()):
-                found = atoms.get_chemical_formula()
-                raise BadInput(f"{where}: contains {found} and not {formula_text(self.counts)}; give layers with the atoms of the search")
             thick, limit = thickness(atoms), self.settings.layers.thickness
             if thick > limit + SWELLING:
                 raise BadInput(f"{where}: is {thick:.1f} Å thick, more than layers.thickness = {limit:g}; increase it")
@@ -72,19 +64,8 @@ class LayerSpace(FormulaSpace):
         scaled = layer.get_scaled_positions(wrap=False)
         scaled[:, :2] %= 1.0
         layer.set_scaled_positions(scaled)
-        order = np.argsort([list(self.counts).index(symbol) for symbol in layer.get_chemical_symbols()], kind="stable")
-        return layer[order]
-
-    @property
-    def seeds(self) -> int:
-        """Number of structures of the user."""
-        return len(self._seeds)
+        return layer
 
     def holds(self, atoms: Atoms) -> bool:
         """Return whether a structure has the size of the search cell and is not thicker than the search allows."""
         return super().holds(atoms) and thickness(atoms) <= self.settings.layers.thickness + SWELLING
-
-    def propose(self, n: int, rng: np.random.Generator, with_seeds: bool) -> list[Candidate]:
-        """Return `n` candidates."""
-        own = [Candidate(c.atoms.copy(), c.origin, c.seed, dict(c.details)) for c in self._seeds[:n]] if with_seeds else []
-        return own + (MixtureGenerator([(self._made, 1.0)]).propose(n - len(own), rng) if n > len(own) else [])
