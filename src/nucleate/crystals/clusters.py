@@ -22,7 +22,7 @@ def image_distance(positions: np.ndarray, cell: np.ndarray) -> float:
     return float(np.linalg.norm(differences, axis=-1).min())
 
 
-def in_a_box(atoms: Atoms) -> None:
+def centre_in_box(atoms: Atoms) -> None:
     """Move a cluster into the middle of its cell; without one it gets a box with `MARGIN` on all sides."""
     if not len(atoms):
         return
@@ -34,7 +34,7 @@ def in_a_box(atoms: Atoms) -> None:
     atoms.positions += 0.5 * atoms.cell.array.sum(0) - middle
 
 
-def in_box(atoms: Atoms, edge: float) -> Atoms:
+def in_cube(atoms: Atoms, edge: float) -> Atoms:
     """Return a cluster in the middle of a cubic box of an edge in Å."""
     middle = 0.5 * (atoms.positions.max(0) + atoms.positions.min(0))
     return Atoms(atoms.numbers, atoms.positions - middle + 0.5 * edge, cell=edge * np.eye(3), pbc=False)

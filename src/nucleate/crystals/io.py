@@ -8,7 +8,7 @@ from ase import Atoms
 
 from nucleate.crystals.batch import is_cluster, is_layer
 from nucleate.crystals.checks import VACUUM, check_structure, settle_periodicity, vacuum
-from nucleate.crystals.clusters import in_a_box
+from nucleate.crystals.clusters import centre_in_box
 from nucleate.crystals.formats import read_frames
 from nucleate.errors import BadInput
 
@@ -56,7 +56,7 @@ def _keeps_open_directions(atoms: Atoms) -> bool:
     if is_cluster(atoms):
         if atoms.cell.rank == 3 and min(vacuum(atoms, axis) for axis in range(3)) < VACUUM:
             return False
-        in_a_box(atoms)
+        centre_in_box(atoms)
         return True
     cell = atoms.cell.array
     upright = not cell[:2, 2].any() and not cell[2, :2].any()

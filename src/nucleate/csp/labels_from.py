@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from nucleate.crystals.batch import periodic_directions
-from nucleate.crystals.clusters import extent, in_box
+from nucleate.crystals.clusters import extent, in_cube
 from nucleate.csp.known import Known, covers
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.run_data import read_run
@@ -144,7 +144,7 @@ def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
     if settings.dimensions == 0:
         diameter = diameter_of(settings.counts, settings.clusters.diameter, settings.generate)
         box = diameter + settings.clusters.vacuum
-        return [in_box(atoms, box) for atoms in minima if extent(atoms.positions) <= diameter + SWELLING]
+        return [in_cube(atoms, box) for atoms in minima if extent(atoms.positions) <= diameter + SWELLING]
     return [atoms for atoms in minima if abs(atoms.cell.array[2, 2] - height) < 1e-6]
 
 

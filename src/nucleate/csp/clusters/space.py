@@ -5,7 +5,7 @@ from __future__ import annotations
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from nucleate.crystals.clusters import extent, gathered, image_distance, in_box
+from nucleate.crystals.clusters import extent, gathered, image_distance, in_cube
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.seeded_space import SeededSpace
 from nucleate.errors import BadInput
@@ -46,7 +46,7 @@ class ClusterSpace(SeededSpace):
             if extent(positions) > self.diameter + SWELLING:
                 largest = f"clusters.diameter = {self.diameter:.1f}"
                 raise BadInput(f"{where}: two atoms are {extent(positions):.1f} Å apart, more than {largest}; increase it")
-            made.append(Candidate(in_box(Atoms(atoms.numbers, positions), self.box), "seed", -1, details))
+            made.append(Candidate(in_cube(Atoms(atoms.numbers, positions), self.box), "seed", -1, details))
         return made
 
     def holds(self, atoms: Atoms) -> bool:
