@@ -68,7 +68,7 @@ $(VENV)/.installed: pyproject.toml tools/gpaw_siteconfig.py
 	  || $(BIN)/pip install -q "torch==$(TORCH)+cpu" \
 	  || $(BIN)/pip install -q "torch==$(TORCH)" --index-url https://download.pytorch.org/whl/cpu
 	@echo "installing nucleate with GPAW (compiled here with FFTW, ScaLAPACK and MPI; one or two minutes)"
-	GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py $(BIN)/pip install -q -e ".[dft,electrons,spins,surrogates,molecules,dev]"
+	GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py $(BIN)/pip install -q -e ".[dft,electrons,spins,surrogates,molecules,stability,dev]"
 	$(BIN)/gpaw info | head -n 30
 	touch $@
 

@@ -1,0 +1,1 @@
+"""What the polymorphs of a search are: families, maps, stability, and agreement with measurements."""

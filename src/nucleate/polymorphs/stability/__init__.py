@@ -1,0 +1,1 @@
+"""Whether a structure would survive: phonons, elastic constants, free energies."""
