@@ -8,6 +8,7 @@ slightly distorted sites.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import neighbour_edges
+from nucleate.fingerprints.base import VectorFingerprint, pooled, unit_vectors
 from nucleate.potentials.basis import DEGREES, L_MAX, N_LM
 from nucleate.potentials.edge_basis import EdgeBasis, make_layout
 
@@ -26,7 +28,7 @@ TOLERANCE = 0.03
 """Largest distance between fingerprints of one crystal. Relaxed duplicates differ by at most 0.01; diamond and lonsdaleite by 0.04."""
 
 
-def power_spectra(batch: CrystalBatch, species: Sequence[int], radial: int, cutoff: float) -> Tensor:
+def power_spectra(batch: CrystalBatch, species: Sequence[int], radial: int, cutoff: float, dtype: torch.dtype = torch.float32) -> Tensor:
     """Power spectra of the atoms of a batch.
 
     Args:
@@ -34,16 +36,17 @@ def power_spectra(batch: CrystalBatch, species: Sequence[int], radial: int, cuto
         species: All atomic numbers that occur; their order is that of the blocks of features.
         radial: Number of radial functions.
         cutoff: Cutoff radius in Å.
+        dtype: Floating-point type of the calculation.
 
     Returns:
-        (n_atoms, n_species * 4 * radial) float32: p_skl for l = 0..3 of each neighbour species s.
+        (n_atoms, n_species * 4 * radial): p_skl for l = 0..3 of each neighbour species s.
     """
     edges = neighbour_edges(batch, cutoff)
     index = torch.full((120,), -1, dtype=torch.int64)
     index[torch.tensor(species)] = torch.arange(len(species))
     layout = make_layout(batch, edges, index, len(species), 4000)
-    basis = EdgeBasis.compute(layout, edges.vectors(batch).float(), radial, cutoff)
-    degree_sum = torch.zeros(L_MAX + 1, N_LM)
+    basis = EdgeBasis.compute(layout, edges.vectors(batch).to(dtype), radial, cutoff)
+    degree_sum = torch.zeros(L_MAX + 1, N_LM, dtype=dtype)
     degree_sum[torch.tensor(DEGREES), torch.arange(N_LM)] = 1.0
     return (degree_sum @ basis.atomic**2).reshape(len(batch.numbers), -1)
 
@@ -67,22 +70,27 @@ def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndar
 
 def _chunk(structures: Sequence[Atoms], species: list[int]) -> np.ndarray:
     """Return the fingerprints of at most `CHUNK` structures."""
-    batch = CrystalBatch.from_atoms(structures)
-    power = power_spectra(batch, species, RADIAL, CUTOFF)
-    counts = batch.counts
-    pooled = []
-    # Mean and deviation are computed separately for the atoms of each species.
-    for k in range(len(species)):
-        mine = (batch.numbers == species[k]).nonzero().flatten()
-        owner = batch.structure[mine]
-        number = torch.bincount(owner, minlength=len(batch)).clamp_min(1).unsqueeze(1)
-        mean = power.new_zeros(len(batch), power.shape[1]).index_add_(0, owner, power[mine]) / number
-        spread = power.new_zeros(len(batch), power.shape[1]).index_add_(0, owner, (power[mine] - mean[owner]) ** 2)
-        share = (number / counts.unsqueeze(1)).sqrt()
-        pooled += [mean * share, (spread / number).sqrt() * share]
-    vector = torch.cat(pooled, dim=1)
-    result: np.ndarray = (vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-12)).numpy()
+    result: np.ndarray = pooled_spectra(CrystalBatch.from_atoms(structures), species, torch.float32).numpy()
     return result
+
+
+def pooled_spectra(batch: CrystalBatch, species: list[int], dtype: torch.dtype) -> Tensor:
+    """Return the fingerprints of a batch as unit vectors of a floating-point type; `species` are ascending atomic numbers."""
+    power = power_spectra(batch, species, RADIAL, CUTOFF, dtype)
+    kinds = torch.searchsorted(torch.tensor(species), batch.numbers)
+    return unit_vectors(pooled(power, kinds, batch.structure, batch.counts, len(species)))
+
+
+class PooledPowerSpectrum(VectorFingerprint):
+    """Mean and standard deviation of the power spectra, with which a search finds duplicates; see `fingerprints`."""
+
+    name: ClassVar[str] = "pooled power spectrum"
+
+    def describe(self, batch: CrystalBatch) -> Tensor:
+        """Return (n, 2 * n_species² * 8 * 4) unit vectors."""
+        self.kinds(batch)
+        chunks = torch.arange(len(batch)).split(CHUNK)
+        return torch.cat([pooled_spectra(batch.select(chosen), list(self.species), batch.positions.dtype) for chosen in chunks])
 
 
 def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float) -> list[int]:

@@ -254,6 +254,24 @@ class ManyBodyCommittee(LearnedModel):
             energy, _ = self.energy_gradient(basis, batch.numbers, create_graph=False)
         return energy.detach().double().mean(0) + self.energy_shift[self.species_index[batch.numbers]]
 
+    def latent(self, batch: CrystalBatch) -> Tensor:
+        """Return the (n_atoms, m * hidden) outputs of the last hidden layer of all members.
+
+        Raises:
+            BadInput: the batch contains an element that the potential does not support.
+        """
+        check_input(self.species, self.cutoff, batch, None)
+        edges = neighbour_edges(batch, self.cutoff)
+        with torch.no_grad():
+            basis = self.edge_basis(edges.vectors(batch).to(self.dtype), self.layout(batch, edges))
+            atomic = basis.atomic.view(1, len(batch.numbers), len(self.species), N_LM, self.settings.radial)
+            kind = self.species_index[batch.numbers]
+            result = atomic.new_zeros(len(kind), self.members, self.settings.hidden)
+            for species in kind.unique().tolist():
+                chosen = (kind == species).nonzero().flatten()
+                result[chosen] = self.hidden(self.features(atomic[:, chosen], species), species).transpose(0, 1)
+        return result.flatten(1)
+
     def shifts(self, batch: CrystalBatch) -> Tensor:
         """Return the (n_structures,) sum of the energy shifts of the atoms, eV, float64."""
         per_atom = self.energy_shift[self.species_index[batch.numbers]]
