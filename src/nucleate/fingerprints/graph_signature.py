@@ -2,8 +2,8 @@
 
 J.-L. Faulon, D. P. Visco and R. S. Pophale, J. Chem. Inf. Comput. Sci. 43, 707 (2003), doi 10.1021/ci020345w. The signature of an atom is
 the tree of its neighbours, their neighbours except the atom itself, and so on. Trees are compared by hashes of 64 bits, which are computed
-for all bonds at the same time. Two atoms are bonded if they are closer than `BOND` sums of their covalent radii, so the signature jumps when a
-bond forms or breaks.
+for all bonds at the same time. Two atoms are bonded if they are closer than `BOND` sums of their covalent radii, so the signature jumps
+when a bond forms or breaks.
 """
 
 from __future__ import annotations

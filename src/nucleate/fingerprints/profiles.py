@@ -1,7 +1,7 @@
 """Sorted values of a structure as a profile that does not depend on the size of its cell.
 
-The values of N atoms in descending order are the steps of a function of x = rank / N. In a supercell every value is repeated and N is larger
-by the same factor, so the function is the same. It is averaged over bins of fixed width.
+The values of N atoms in descending order are the steps of a function of x = rank / N. In a supercell every value is repeated and N is
+larger by the same factor, so the function is the same. It is averaged over bins of fixed width.
 """
 
 from __future__ import annotations
