@@ -110,8 +110,8 @@ def table(data: dict[str, Any]) -> str:
         mine = [row for row in rows if row["set"] == name]
         crystals, seeds = mine[0]["crystals"], len({row["seed"] for row in mine})
         lines += [
-            f"{name}: {crystals} crystals, {seeds} seeds; nearest neighbour right / adjusted Rand index with the number known, by rattle, and at 0.1 Å "
-            "also separation, families found (index), index of HDBSCAN, and ms per structure to describe and per pair to compare.",
+            f"{name}: {crystals} crystals, {seeds} seeds; nearest neighbour right / adjusted Rand index with the number known, by rattle, "
+            "and at 0.1 Å also separation, families found (index), index of HDBSCAN, and ms per structure to describe and per pair.",
             "",
             "| fingerprint | " + " | ".join(f"{r:g} Å" for r in RATTLES) + " | separation | families | HDBSCAN | ms | ms per pair |",
             "|" + "---|" * (len(RATTLES) + 6),

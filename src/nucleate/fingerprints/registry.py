@@ -7,6 +7,7 @@ from typing import Any
 from nucleate.fingerprints.bag_of_bonds import BagOfBonds
 from nucleate.fingerprints.base import Fingerprint
 from nucleate.fingerprints.graph_signature import GraphSignature
+from nucleate.fingerprints.nearest_distances import NearestDistances
 from nucleate.fingerprints.overlap_matrix import OverlapMatrix
 from nucleate.fingerprints.permutation_invariant import PermutationInvariantVector
 from nucleate.fingerprints.pointwise_distances import PointwiseDistances
@@ -19,8 +20,8 @@ from nucleate.fingerprints.sprint import Sprint
 FINGERPRINTS: dict[str, type[Fingerprint[Any]]] = {
     kind.name: kind
     for kind in (
-        PooledPowerSpectrum, AverageSoap, Rematch, SoapEnvironments, OverlapMatrix, PointwiseDistances, RadialDistribution, BagOfBonds,
-        PermutationInvariantVector, Sprint, GraphSignature,
+        NearestDistances, PooledPowerSpectrum, AverageSoap, Rematch, SoapEnvironments, OverlapMatrix, PointwiseDistances,
+        RadialDistribution, BagOfBonds, PermutationInvariantVector, Sprint, GraphSignature,
     )
 }  # fmt: skip
 """Fingerprints that need nothing but the elements; `latent.Latent` needs a trained committee."""

@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
-FLOOR = 0.005
-"""Distance of fingerprints of unit length below which structures are always the same; relaxed duplicates differ by less."""
-CLEAR = 1.3
-"""Smallest ratio of two successive merging distances that counts as a gap."""
+WEAK = 0.25
+"""Mean silhouette below which no families are found: L. Kaufman and P. J. Rousseeuw, Finding Groups in Data (1990), chapter 2."""
 
 
-def families(distances: np.ndarray, floor: float = FLOOR) -> np.ndarray:
+def families(distances: np.ndarray) -> np.ndarray:
     """Return the family of each structure.
 
-    Structures are merged by average linkage. The merging stops at the gap: where the distance of the next merger is the largest multiple of
-    the distance of the last. Copies of one structure that differ by noise merge below it, and different structures above it.
+    Structures are merged by average linkage. Of all numbers of families the one with the largest mean silhouette is chosen:
+    P. J. Rousseeuw, J. Comput. Appl. Math. 20, 53 (1987), doi 10.1016/0377-0427(87)90125-7.
 
     Args:
-        distances: (n, n) symmetric distances; infinity for structures that cannot be compared.
-        floor: distance up to which structures are the same in any case.
+        distances: (n, n) symmetric distances; infinity for structures that cannot be compared, which are never in one family.
 
     Returns:
-        (n,) integers from 0, in the order of the first member. If no gap is clear, only structures within `floor` share a family.
+        (n,) integers from 0, in the order of the first member. Without clear families every structure has its own.
     """
     n = len(distances)
-    if n < 2:
-        return np.zeros(n, dtype=int)
-    finite = distances[np.isfinite(distances)]
-    far = 10 * float(finite.max(initial=floor))
-    matrix = np.where(np.isfinite(distances), distances, far)
-    tree = linkage(squareform(0.5 * (matrix + matrix.T), checks=False), "average")
-    heights = np.concatenate([[floor], np.maximum(tree[:, 2], floor)])
-    # Mergers of structures that cannot be compared are no measure of a gap.
-    ratios = np.where(heights[1:] < 0.5 * far, heights[1:] / heights[:-1], 1.0)
-    gap = int(ratios.argmax())
-    cut = np.sqrt(heights[gap] * heights[gap + 1]) if ratios[gap] > CLEAR else floor * (1 + 1e-9)
-    if not np.isfinite(distances).all():
-        cut = min(cut, 0.5 * far)
-    labels = fcluster(tree, cut, "distance")
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    result: np.ndarray = rank[inverse]
+    if n < 3:
+        return np.arange(n)
+    finite = np.isfinite(distances)
+    # Structures that cannot be compared are farther apart than all that can.
+    far = 10 * max(float(distances[finite].max()), 1e-12)
+    matrix = np.where(finite, distances, far)
+    matrix = 0.5 * (matrix + matrix.T)
+    np.fill_diagonal(matrix, 0.0)
+    tree = linkage(squareform(matrix, checks=False), "average")
+    best, score = np.arange(n), WEAK
+    labels = np.arange(n)
+    for step, (one, other, height, _) in enumerate(tree[: n - 2]):
+        if height > 0.5 * far:
+            break
+        labels = np.where((labels == one) | (labels == other), n + step, labels)
+        now = silhouette(matrix, labels)
+        if now > score:
+            best, score = labels, now
+    _, first, inverse = np.unique(best, return_index=True, return_inverse=True)
+    result: np.ndarray = np.argsort(np.argsort(first))[inverse]
     return result
+
+
+def silhouette(distances: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean of (b - a) / max(a, b), where a is the mean distance of a structure to the others of its family.
+
+    b is the smallest mean distance to the structures of another family. A structure alone in its family counts as 0.
+
+    Args:
+        distances: (n, n) distances.
+        labels: (n,) families, at least two.
+    """
+    _, labels = np.unique(labels, return_inverse=True)
+    member = np.eye(int(labels.max()) + 1)[labels]
+    size = member.sum(0)
+    mean = distances @ member
+    own = np.arange(len(labels))
+    inside = mean[own, labels] / np.maximum(size[labels] - 1, 1)
+    outside = mean / size
+    outside[own, labels] = np.inf
+    nearest = outside.min(1)
+    value = (nearest - inside) / np.maximum(np.maximum(nearest, inside), 1e-300)
+    return float(np.where(size[labels] > 1, value, 0.0).mean())
