@@ -32,6 +32,7 @@ from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.persist.toml import read_settings, to_toml
+from nucleate.polymorphs.landscape_map import write_chemiscope
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
 from nucleate.progress import Event, Progress, silent
@@ -302,10 +303,11 @@ def _try(action: Callable[[], object]) -> None:
 
 
 def write_outputs(folder: AnyPath) -> RunData:
-    """Write structures/, table.csv and report.html of a run folder, whether the search is finished or not."""
+    """Write structures/, table.csv, map.json and report.html of a run folder, whether the search is finished or not."""
     run = read_run(folder, running=False)
     write_structures(run)
     write_table(run)
+    write_chemiscope(run, run.path / "map.json")
     write_report(run.path, running=False)
     return run
 

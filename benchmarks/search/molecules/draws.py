@@ -28,7 +28,7 @@ from gfnff import GFNFF
 from targets import TARGETS, Target
 
 from nucleate.fingerprints.matching import space_group
-from nucleate.fingerprints.power_spectrum import fingerprints
+from nucleate.fingerprints.selection import fingerprints
 from nucleate.generate.molecular import MolecularGenerator
 from nucleate.generate.settings import GenerateSettings
 from nucleate.molecules.molecule import Molecule

@@ -27,7 +27,7 @@ from nucleate.benchmark.trials import (
 from nucleate.csp.records import atoms_from_dict
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
-from nucleate.fingerprints.power_spectrum import distinct
+from nucleate.fingerprints.selection import distinct
 from nucleate.persist.files import write_whole
 from nucleate.potentials.prior import pretrained_potential
 from nucleate.pretrained import check_elements

@@ -12,7 +12,7 @@ from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.select import first_candidates
 from nucleate.csp.space import Space
 from nucleate.fingerprints.matching import idealised
-from nucleate.fingerprints.power_spectrum import distinct, fingerprints
+from nucleate.fingerprints.selection import distinct, fingerprints
 from nucleate.generate.base import Candidate
 
 KNOWN = "known"

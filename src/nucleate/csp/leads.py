@@ -18,7 +18,7 @@ from nucleate.csp.settings import SearchSettings
 from nucleate.csp.space import Space
 from nucleate.errors import ReferenceFailed
 from nucleate.fingerprints.matching import same_crystal, space_group, symmetrised
-from nucleate.fingerprints.power_spectrum import fingerprints, nearest
+from nucleate.fingerprints.selection import fingerprints, nearest
 from nucleate.potentials.base import Potential
 from nucleate.reference.dispatch import Dispatcher
 

@@ -58,7 +58,7 @@ from nucleate.csp.systems.known_phases import enter, phases_given, read_known, r
 from nucleate.csp.systems.phases import warnings_on
 from nucleate.errors import NucleateError, ReferenceFailed
 from nucleate.fingerprints.matching import idealised
-from nucleate.fingerprints.power_spectrum import fingerprints
+from nucleate.fingerprints.selection import fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.bonded import BondedPotential
 from nucleate.potentials.calibration import Calibration, calibrate

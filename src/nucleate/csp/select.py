@@ -10,7 +10,7 @@ from ase import Atoms
 
 from nucleate.csp.settings import SearchSettings
 from nucleate.fingerprints.matching import symmetry
-from nucleate.fingerprints.power_spectrum import farthest_points, leaders, nearest
+from nucleate.fingerprints.selection import farthest_points, leaders, nearest
 from nucleate.relax.batched import UNCERTAIN, Relaxed
 
 

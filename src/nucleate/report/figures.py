@@ -15,6 +15,7 @@ from nucleate.crystals.layers import area
 from nucleate.csp.records import RoundRecord, enthalpy_per_atom
 from nucleate.csp.run_data import RunData
 from nucleate.report.hull_figures import phases_against_calls
+from nucleate.report.map_figure import map_figure
 from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg, words
 
 STOP_COLOURS = {
@@ -262,6 +263,9 @@ def all_figures(run: RunData) -> list[dict[str, Any]]:
     if run.settings.system is not None:
         of_the_search = (("Cost of discovery", counted, phases_against_calls),)
     figures = []
+    charted = map_figure(run)
+    if charted is not None:
+        figures.append({"heading": "Map", "caption": charted[0], "svg": charted[1]})
     for heading, caption, draw in (
         *of_the_search,
         ("Learning", "Errors on the labels of each round before they are used in the training.", learning),

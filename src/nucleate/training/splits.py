@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from nucleate.errors import BadInput, quoted
-from nucleate.fingerprints.power_spectrum import fingerprints, leaders
+from nucleate.fingerprints.selection import fingerprints, leaders
 from nucleate.training.labelled import LabelledStructure
 
 KEYS = ("group", "parent", "config_type")
@@ -22,8 +22,8 @@ ALONE = 8.0
 """Smallest distance between a single atom and its images at which it is an isolated atom, Å."""
 FEW = 5
 """Smallest number of groups for which `auto` accepts a grouping."""
-ALIKE = 0.15
-"""Largest distance of pooled fingerprints of structures in one group."""
+ALIKE = 0.1
+"""Largest distance of fingerprints of structures in one group, Å; copies rattled by 0.1 Å per component differ by less."""
 
 
 def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndarray, str]:
@@ -53,7 +53,7 @@ def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndar
     species = tuple(sorted({int(z) for item in data for z in item.atoms.numbers}))
     vectors = fingerprints([item.atoms for item in data], species)
     heads = leaders(vectors, np.arange(len(data)), ALIKE)
-    return cdist(vectors, vectors[heads]).argmin(1), f"similarity (pooled fingerprints closer than {ALIKE})"
+    return cdist(vectors, vectors[heads]).argmin(1), f"similarity (fingerprints closer than {ALIKE} Å)"
 
 
 def isolated_atoms(data: Sequence[LabelledStructure]) -> np.ndarray:
