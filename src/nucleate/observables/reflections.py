@@ -1,0 +1,130 @@
+"""Reflections of a crystal: reciprocal vectors and squared structure factors, merged over the point group."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import spglib
+from ase import Atoms
+
+from nucleate.errors import BadInput
+from nucleate.observables.radiation import Radiation
+
+SYMPREC = 0.01
+"""Tolerance within which reflections are merged as symmetry-equivalent, Å."""
+MOST = 400_000
+"""Largest number of lattice points in the sphere of reflections."""
+NEGLIGIBLE = 1e-4
+"""Part of the total intensity that the weakest reflections may have together to be left out."""
+
+
+@dataclass(frozen=True)
+class Reflections:
+    """Reflections of one crystal.
+
+    Attributes:
+        vectors: (n, 3) reciprocal vectors of one reflection of each set of equivalent ones, without 2 pi, 1/Å.
+        strengths: (n,) squared structure factors per cell volume, summed over the equivalent reflections, without Lorentz factor.
+        strains: (d, 3, 3) orthonormal symmetric strains that keep the point group.
+    """
+
+    vectors: np.ndarray
+    strengths: np.ndarray
+    strains: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def reflections(atoms: Atoms, radiation: Radiation, largest: float, b_iso: float = 0.0, symmetry: bool = True) -> Reflections:
+    """Return the reflections of a crystal.
+
+    The intensity is that of kinematic theory, |sum_j f_j exp(-B s²) exp(2 pi i h·x_j)|², see the documentation of `Radiation`.
+
+    Args:
+        atoms: crystal, periodic in three directions.
+        radiation: X-rays or neutrons.
+        largest: largest length of a reciprocal vector, 1/d, 1/Å.
+        b_iso: isotropic displacement parameter B of all atoms, Å².
+        symmetry: whether reflections that the point group connects are merged, and the strains keep the point group. Otherwise
+            only Friedel pairs are merged, and all six strains are allowed.
+
+    Raises:
+        BadInput: the crystal has more than `MOST` reflections, or an element without a scattering amplitude.
+    """
+    cell, scaled, numbers, rotations = _primitive(atoms, symmetry)
+    reciprocal = np.linalg.inv(cell).T
+    hkl = _half_sphere(cell, reciprocal, largest)
+    vectors = hkl @ reciprocal
+    s2 = (vectors**2).sum(1) / 4
+    factors = np.zeros(len(hkl), dtype=complex)
+    for number in np.unique(numbers):
+        phases = np.exp(2j * np.pi * (hkl @ scaled[numbers == number].T)).sum(1)
+        factors += radiation.amplitudes(int(number), s2) * phases
+    strengths = 2 * (factors * factors.conj()).real * np.exp(-2 * b_iso * s2) / abs(np.linalg.det(cell))
+    if symmetry:
+        first, owner = _equivalent(hkl, rotations)
+        vectors, strengths = vectors[first], np.bincount(owner, strengths, len(first))
+    order = np.argsort(strengths)
+    weak = np.cumsum(strengths[order]) <= NEGLIGIBLE * strengths.sum()
+    keep = np.sort(order[~weak])
+    return Reflections(vectors[keep], strengths[keep], allowed_strains(cell, rotations))
+
+
+def _primitive(atoms: Atoms, symmetry: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return cell, fractional positions and numbers of the primitive cell, and the rotations (n, 3, 3) of its space group."""
+    crystal = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    identity = np.eye(3, dtype=int)[None]
+    primitive = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=not symmetry, symprec=SYMPREC) or crystal
+    dataset = spglib.get_symmetry_dataset(primitive, SYMPREC) if symmetry else None
+    rotations = identity if dataset is None else np.unique(dataset.rotations, axis=0)
+    return *primitive, rotations
+
+
+def _half_sphere(cell: np.ndarray, reciprocal: np.ndarray, largest: float) -> np.ndarray:
+    """Return the indices (n, 3) of the reciprocal lattice vectors up to `largest`, one of each pair h, -h and without 0."""
+    most = np.floor(largest * np.linalg.norm(cell, axis=1)).astype(int)
+    if math.prod(2 * int(m) + 1 for m in most) > 8 * MOST:
+        raise BadInput(
+            f"the crystal of {len(cell)} lattice vectors up to {np.linalg.norm(cell, axis=1).max():.0f} Å has too many reflections; "
+            "give a shorter range of angles or a longer wavelength"
+        )
+    h, k, l = (axis.ravel() for axis in np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"))
+    half = (h > 0) | ((h == 0) & (k > 0)) | ((h == 0) & (k == 0) & (l > 0))
+    hkl = np.stack([h, k, l], 1)[half]
+    inside: np.ndarray = hkl[((hkl @ reciprocal) ** 2).sum(1) <= largest**2]
+    return inside
+
+
+def _equivalent(hkl: np.ndarray, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the index of the first reflection of each equivalent set, and the set of every reflection.
+
+    Rotations act on fractional coordinates as columns; hence h -> h R on rows.
+    """
+    most = int(np.abs(hkl).max(initial=0)) * 4 + 1
+    images = np.einsum("nj,rjk->rnk", hkl, rotations)
+    key = (images[..., 0] * (2 * most) + images[..., 1]) * (2 * most) + images[..., 2]
+    # A set contains h and -h, so that its largest key, up to the sign, names it.
+    names = np.abs(key).max(0)
+    _, first, owner = np.unique(names, return_index=True, return_inverse=True)
+    return first, owner
+
+
+def allowed_strains(cell: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis (d, 3, 3) of the symmetric strains that are invariant under rotations given in fractional coordinates.
+
+    Args:
+        cell: (3, 3) lattice vectors as rows, Å.
+        rotations: (n, 3, 3) matrices that act on fractional coordinates as columns.
+    """
+    turns = np.einsum("ji,rjk,kl->ril", cell, rotations, np.linalg.inv(cell).T)
+    voigt = np.zeros((6, 3, 3))
+    for n, (i, j) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
+        voigt[n, i, j] = voigt[n, j, i] = 1.0 if i == j else math.sqrt(0.5)
+    turned = np.einsum("rij,njk,rlk->nil", turns, voigt, turns) / len(turns)
+    projector = np.einsum("nij,mij->nm", voigt, turned)
+    values, vectors = np.linalg.eigh((projector + projector.T) / 2)
+    basis: np.ndarray = np.einsum("nm,nij->mij", vectors[:, values > 0.5], voigt)
+    return basis
