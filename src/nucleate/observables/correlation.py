@@ -23,16 +23,18 @@ class Profile:
     Attributes:
         fwhm: full width at half maximum.
         lorentz: fraction of the Lorentzian, 0 to 1.
+        cutoff: frequency above which the transform is 0; None: there is none.
     """
 
     fwhm: float
     lorentz: float = 0.5
+    cutoff: float | None = None
 
     def transform(self, frequencies: np.ndarray) -> np.ndarray:
         """Return the Fourier transform of the profile of unit area."""
         gauss = np.exp(-((np.pi * self.fwhm * frequencies) ** 2) / (4 * np.log(2)))
         sharp: np.ndarray = (1 - self.lorentz) * gauss + self.lorentz * np.exp(-np.pi * self.fwhm * np.abs(frequencies))
-        return sharp
+        return sharp if self.cutoff is None else np.where(np.abs(frequencies) <= self.cutoff, sharp, 0.0)
 
 
 class Measured:
@@ -65,6 +67,11 @@ class Measured:
     def with_width(self, width: float) -> Measured:
         """Return the same measurement for another width of the triangle."""
         return Measured(self.start, self.step, self._values, width, self._profile)
+
+    def curve(self, lines: np.ndarray) -> np.ndarray:
+        """Return lines on the grid (n,) broadened by the profile, in units of area per unit of the positions."""
+        shape = 1.0 if self._profile is None else self._profile.transform(rfftfreq(self._padded, self.step))
+        return np.asarray(irfft(rfft(lines, self._padded) * shape, self._padded)[: self.points] / self.step)
 
     def similarities(self, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the similarity of calculated patterns and its derivative with respect to the value at each grid point.

@@ -1,9 +1,9 @@
 """Fit of the cell of a structure to a measured curve: the strain that makes the calculated lines most similar to it.
 
 The cell becomes A expm(L) with a symmetric logarithmic strain L, while fractional positions stay. Comparing powder patterns after such a
-fit is the idea of the variable-cell similarities VC-PWDF (R. A. Mayo, A. Otero-de-la-Roza and E. R. Johnson, CrystEngComm 24, 8326 (2022),
-doi 10.1039/D2CE01080A) and VC-GPWDF (A. Otero-de-la-Roza, J. Appl. Cryst. 57, 1401 (2024), doi 10.1107/S1600576724007489). The search for the
-strain is this module's own: the similarity has many maxima for narrow lines and few for a wide triangle, so that a set of strains that
+fit is the idea of the variable-cell similarities VC-xPWDF (R. A. Mayo, K. M. Marczenko and E. R. Johnson, Chem. Sci. (2023),
+doi 10.1039/D3SC00168G) and VC-GPWDF (A. Otero-de-la-Roza, J. Appl. Cryst. (2024), doi 10.1107/S1600576724007489). The search for the
+strain differs from theirs: the similarity has many maxima for narrow lines and few for a wide triangle, so that a set of strains that
 fills the allowed range is evaluated with a wide triangle, and the best of them climb while the triangle becomes narrower.
 """
 
@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from scipy.stats import qmc
 
-from nucleate.observables.correlation import Measured, binned
+from nucleate.observables.correlation import Binned, Measured, binned
 
 
 class Lines(Protocol):
@@ -55,10 +55,10 @@ class FitSettings:
 
     bound: float = 0.05
     zero: float = 0.1
-    widths: tuple[float, ...] = (6.0, 3.0, 1.5, 1.0)
-    starts: int = 100
-    kept: tuple[int, ...] = (12, 8, 4, 2)
-    steps: int = 15
+    widths: tuple[float, ...] = (6.0, 2.0, 1.0)
+    starts: int = 64
+    kept: tuple[int, ...] = (8, 4, 2)
+    steps: int = 12
 
 
 @dataclass(frozen=True)
@@ -142,24 +142,40 @@ def _bounded(points: np.ndarray, strains: np.ndarray, bound: float) -> np.ndarra
     return scaled
 
 
-def _evaluate(lines: Lines, measured: Measured, unknowns: np.ndarray, slopes: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Return similarities (m,) and derivatives (m, d + 1) at strains and shifts of the zero (m, d + 1)."""
-    strain = np.einsum("md,dij->mij", unknowns[:, :-1], lines.strains)
+def strained_curve(lines: Lines, measured: Measured, strain: np.ndarray, zero: float) -> np.ndarray:
+    """Return the lines on the grid (n,) of a measurement, without profile, for a logarithmic strain (3, 3) and a shift of the zero."""
+    curves: np.ndarray = _on_grid(lines, measured, strain[None], np.array([[zero]]))[1]
+    return curves[0]
+
+
+def _on_grid(
+    lines: Lines, measured: Measured, strain: np.ndarray, zero: np.ndarray
+) -> tuple[Binned, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return lines and curves (m, n) on the grid at strains (m, 3, 3) and shifts (m, 1), and what derivatives need.
+
+    The latter are the strained vectors (m, k, 3), their lengths (m, k) and the derivatives of the positions by the lengths (m, k).
+    """
     values, vectors = np.linalg.eigh(strain)
     stretch = np.einsum("mij,mj,mkj->mik", vectors, np.exp(lines.sense * values), vectors)
     moved = np.einsum("kj,mij->mki", lines.vectors, stretch)
     lengths = np.sqrt((moved**2).sum(-1))
     positions, areas, derivative = lines.place(lengths)
-    lines_on_grid = binned(measured, positions + unknowns[:, -1:], areas)
-    curves = lines_on_grid.curves
+    grid = binned(measured, positions + zero, areas)
     background = lines.background(measured, np.exp(values.sum(1)))
-    similarity, slope = measured.similarities(curves if background is None else curves + background)
+    return grid, grid.curves if background is None else grid.curves + background, moved, lengths, derivative
+
+
+def _evaluate(lines: Lines, measured: Measured, unknowns: np.ndarray, slopes: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Return similarities (m,) and derivatives (m, d + 1) at strains and shifts of the zero (m, d + 1)."""
+    strain = np.einsum("md,dij->mij", unknowns[:, :-1], lines.strains)
+    grid, curves, moved, lengths, derivative = _on_grid(lines, measured, strain, unknowns[:, -1:])
+    similarity, slope = measured.similarities(curves)
     if not slopes:
         return similarity, np.zeros_like(unknowns)
-    by_line = lines_on_grid.line_slopes(slope, measured.step)
+    by_line = grid.line_slopes(slope, measured.step)
     by_length = by_line * derivative / np.maximum(lengths, 1e-12)
     # d|v| = v·L v / |v| to first order in the strain; the commutators of L are small.
-    by_strain = lines.sense * np.einsum("mk,mki,mkj->mij", by_length, moved, moved, optimize=True)
+    by_strain = lines.sense * np.matmul((by_length[..., None] * moved).transpose(0, 2, 1), moved)
     return similarity, np.concatenate([np.einsum("mij,dij->md", by_strain, lines.strains), by_line.sum(1, keepdims=True)], 1)
 
 
