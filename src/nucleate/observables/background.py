@@ -7,7 +7,6 @@ from scipy.linalg import solveh_banded
 from scipy.special import expit
 
 
-
 def background(values: np.ndarray, points: float, rounds: int = 50, tolerance: float = 1e-3) -> np.ndarray:
     """Return the smooth curve below the peaks of a measurement.
 

@@ -46,7 +46,9 @@ def read_pattern(path: Path) -> Curve:
         BadInput: the file does not exist, has another suffix, is not a table of numbers, or its angles do not increase within 0 to 180.
     """
     if path.suffix.lower() not in PATTERN_SUFFIXES:
-        raise BadInput(f"{path}: is not a known kind of powder pattern; give columns of 2 theta and intensity in {', '.join(PATTERN_SUFFIXES)}")
+        raise BadInput(
+            f"{path}: is not a known kind of powder pattern; give columns of 2 theta and intensity in {', '.join(PATTERN_SUFFIXES)}"
+        )
     curve = _read(path, 3, "2 theta and intensity")
     if not (curve.x[0] > 0 and curve.x[-1] < 180):
         raise BadInput(f"{path}: 2 theta ranges from {curve.x[0]:g} to {curve.x[-1]:g}; angles must be between 0 and 180 degrees")

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import spglib
 from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
@@ -26,7 +25,7 @@ from nucleate.errors import BadInput
 from nucleate.observables.correlation import Measured, Profile
 from nucleate.observables.powder import uniform
 from nucleate.observables.radiation import Radiation
-from nucleate.observables.reflections import SYMPREC, allowed_strains
+from nucleate.observables.reflections import allowed_strains, primitive
 from nucleate.observables.variable_cell import CellFit, FitSettings, fit_cell, plain_similarity, stages, strained_curve
 
 GRID = 12
@@ -104,10 +103,7 @@ def pair_lines(atoms: Atoms, settings: PairSettings, symmetry: bool = True) -> P
     Raises:
         BadInput: an element has no scattering length, or the mean scattering length vanishes.
     """
-    cell, scaled, numbers = spglib.standardize_cell(
-        (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), to_primitive=True, no_idealize=not symmetry, symprec=SYMPREC
-    ) or (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    dataset = spglib.get_symmetry_dataset((cell, scaled, numbers), SYMPREC) if symmetry else None
+    cell, scaled, numbers, dataset = primitive(atoms, symmetry)
     rotations = np.eye(3, dtype=int)[None] if dataset is None else np.unique(dataset.rotations, axis=0)
     owners = np.arange(len(numbers)) if dataset is None else dataset.equivalent_atoms
     strains = allowed_strains(cell, rotations)
@@ -199,7 +195,9 @@ def fit_pairs(atoms: Atoms, data: PairData, symmetry: bool = True) -> CellFit:
     return fit_cell(pair_lines(atoms, data.settings, symmetry), data.levels, data.fit)
 
 
-def pair_distribution(atoms: Atoms, r: np.ndarray, settings: PairSettings, strain: np.ndarray | None = None) -> np.ndarray:
+def pair_distribution(
+    atoms: Atoms, r: np.ndarray, settings: PairSettings, strain: np.ndarray | None = None, symmetry: bool = True
+) -> np.ndarray:
     """Return G(r) of a crystal, 1/Å².
 
     Args:
@@ -207,27 +205,27 @@ def pair_distribution(atoms: Atoms, r: np.ndarray, settings: PairSettings, strai
         r: (n,) uniform increasing distances, Å.
         settings: weights, broadening, Qmax and Qdamp; the range is that of `r`.
         strain: (3, 3) logarithmic strain; None: none.
+        symmetry: whether the strain keeps the symmetry of the crystal.
 
     Raises:
         BadInput: as for `pair_lines`.
     """
 
-
-    lines = pair_lines(atoms, replace(settings, r_max=float(r[-1]) + 1.0))
+    lines = pair_lines(atoms, replace(settings, r_max=float(r[-1]) + 1.0), symmetry)
     step = float(r[1] - r[0])
     # Lines beyond both ends reach into the range with their tails.
-    margin = int(math.ceil(1.0 / step))
+    margin = math.ceil(1.0 / step)
     grid = Measured(float(r[0]) - margin * step, step, np.ones(len(r) + 2 * margin), settings.width, settings.profile)
     curve = strained_curve(lines, grid, np.zeros((3, 3)) if strain is None else strain, 0.0)
     background = lines.background(grid, np.ones(1) if strain is None else np.exp([np.trace(strain)]))[0]
-    return (grid.curve(curve - background) + background / step)[margin : margin + len(r)]
+    return np.asarray((grid.curve(curve - background) + background / step)[margin : margin + len(r)])
 
 
-def calculated(atoms: Atoms, data: PairData, strain: np.ndarray) -> np.ndarray:
+def calculated(atoms: Atoms, data: PairData, strain: np.ndarray, symmetry: bool = True) -> np.ndarray:
     """Return G(r) of a strained crystal on the grid of a measured one, scaled to it by least squares, 1/Å².
 
     Raises:
         BadInput: as for `pair_lines`.
     """
-    curve = pair_distribution(atoms, data.r, data.settings, strain)
+    curve = pair_distribution(atoms, data.r, data.settings, strain, symmetry)
     return np.asarray(curve * max(float(curve @ data.g), 0.0) / max(float(curve @ curve), 1e-300))

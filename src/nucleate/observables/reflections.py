@@ -54,7 +54,8 @@ def reflections(atoms: Atoms, radiation: Radiation, largest: float, b_iso: float
     Raises:
         BadInput: the crystal has more than `MOST` reflections, or an element without a scattering amplitude.
     """
-    cell, scaled, numbers, rotations = _primitive(atoms, symmetry)
+    cell, scaled, numbers, dataset = primitive(atoms, symmetry)
+    rotations = np.eye(3, dtype=int)[None] if dataset is None else np.unique(dataset.rotations, axis=0)
     reciprocal = np.linalg.inv(cell).T
     hkl = _half_sphere(cell, reciprocal, largest)
     vectors = hkl @ reciprocal
@@ -73,14 +74,15 @@ def reflections(atoms: Atoms, radiation: Radiation, largest: float, b_iso: float
     return Reflections(vectors[keep], strengths[keep], allowed_strains(cell, rotations))
 
 
-def _primitive(atoms: Atoms, symmetry: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return cell, fractional positions and numbers of the primitive cell, and the rotations (n, 3, 3) of its space group."""
+def primitive(atoms: Atoms, symmetry: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, spglib.SpglibDataset | None]:
+    """Return cell (3, 3), fractional positions (n, 3) and numbers (n,) of the primitive cell, and its symmetry.
+
+    With `symmetry`, the cell is idealised within `SYMPREC`; otherwise it is kept, and the last result is None.
+    """
     crystal = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    identity = np.eye(3, dtype=int)[None]
-    primitive = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=not symmetry, symprec=SYMPREC) or crystal
-    dataset = spglib.get_symmetry_dataset(primitive, SYMPREC) if symmetry else None
-    rotations = identity if dataset is None else np.unique(dataset.rotations, axis=0)
-    return *primitive, rotations
+    found = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=not symmetry, symprec=SYMPREC) or crystal
+    cell, scaled, numbers = (np.asarray(part) for part in found)
+    return cell, scaled, numbers, spglib.get_symmetry_dataset((cell, scaled, numbers), SYMPREC) if symmetry else None
 
 
 def _half_sphere(cell: np.ndarray, reciprocal: np.ndarray, largest: float) -> np.ndarray:
@@ -88,8 +90,8 @@ def _half_sphere(cell: np.ndarray, reciprocal: np.ndarray, largest: float) -> np
     most = np.floor(largest * np.linalg.norm(cell, axis=1)).astype(int)
     if math.prod(2 * int(m) + 1 for m in most) > 8 * MOST:
         raise BadInput(
-            f"the crystal of {len(cell)} lattice vectors up to {np.linalg.norm(cell, axis=1).max():.0f} Å has too many reflections; "
-            "give a shorter range of angles or a longer wavelength"
+            f"a crystal with a lattice vector of {np.linalg.norm(cell, axis=1).max():.0f} Å has too many reflections in the measured range; "
+            "cut the data at a smaller angle"
         )
     h, k, l = (axis.ravel() for axis in np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"))
     half = (h > 0) | ((h == 0) & (k > 0)) | ((h == 0) & (k == 0) & (l > 0))

@@ -2,7 +2,7 @@
 
 A shift is a linear function of the shielding, delta = offset + slope * sigma with a slope near -1. Slope and offset of an element are given
 or fitted for each crystal. Every symmetry-inequivalent site has one shift, and sites are assigned to the measured shifts so that the sum of
-squares is smallest (D. F. Crouse, IEEE Trans. Aerosp. Electron. Syst. 52, 1679 (2016), doi 10.1109/TAES.2016.140952, as in SciPy).
+squares is smallest, with SciPy's solver (D. F. Crouse, IEEE Trans. Aerosp. Electron. Syst. 52, 1679 (2016), doi 10.1109/TAES.2016.140952).
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def read_shifts(path: Path) -> list[Shift]:
     names = [name.lower().replace("element", "nucleus") for name in numbered[0][1]] if numbered else []
     if not {"nucleus", "shift"} <= set(names) or len(set(names)) < len(names) or not set(names) <= set(COLUMNS):
         first = quoted(",".join(numbered[0][1]), 60) if numbered else "nothing"
-        raise BadInput(f"{path}: the first line is {first!r}; it must name the columns {', '.join(COLUMNS)}, of which the first two are needed")
+        raise BadInput(
+            f"{path}: the first line is {first!r}; it must name the columns {', '.join(COLUMNS)}, of which the first two are needed"
+        )
     shifts = [_shift(dict(zip(names, row, strict=False)), f"{path}: line {number}") for number, row in numbered[1:]]
     if not 1 <= len(shifts) <= MOST:
         raise BadInput(f"{path}: has {len(shifts)} shifts; 1 to {MOST} can be read")
@@ -164,12 +166,15 @@ def site_shieldings(shieldings: Shieldings, element: str, symprec: float = SYMPR
 
 
 def assign(
-    shifts: list[Shift], shieldings: Shieldings, references: Mapping[str, Reference] | None = None, errors: Mapping[str, float] | None = None
+    shifts: list[Shift],
+    shieldings: Shieldings,
+    references: Mapping[str, Reference] | None = None,
+    errors: Mapping[str, float] | None = None,
 ) -> list[Assigned]:
     """Assign measured shifts to the sites of a crystal, for each element of which shifts are given.
 
-    A shift with a multiplicity is that of as many sites. Beyond that, if a crystal has more sites than shifts, each remaining site takes the
-    nearest shift, and if it has fewer, each remaining shift takes the nearest site, so that every shift and every site is compared.
+    A shift with a multiplicity is that of as many sites. If a crystal has more sites than that, each remaining site takes the nearest
+    shift, and if it has fewer, each remaining shift takes the nearest site, so that every shift and every site is compared.
 
     Args:
         shifts: measured shifts.

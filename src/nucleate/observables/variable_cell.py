@@ -29,9 +29,14 @@ class Lines(Protocol):
         sense: how a strain acts on the vectors: 1 for vectors between atoms, -1 for reciprocal vectors.
     """
 
-    vectors: np.ndarray
-    strains: np.ndarray
-    sense: int
+    @property
+    def vectors(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def strains(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def sense(self) -> int: ...  # noqa: D102
 
     def place(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return positions, areas and derivatives of the positions with respect to the lengths of the vectors, each of their shape."""
