@@ -64,9 +64,12 @@ class Measured:
         """(n,) overlap of the measured curve with a line at each point of the grid."""
         self.norm = float(np.sqrt(max(values @ smooth * step, 1e-300)))
 
-    def with_width(self, width: float) -> Measured:
-        """Return the same measurement for another width of the triangle."""
-        return Measured(self.start, self.step, self._values, width, self._profile)
+    def wider(self, factor: int) -> Measured:
+        """Return the measurement for a triangle that is wider by a whole factor, on a grid that is coarser by the same factor."""
+        bins = self.points // factor
+        values = self._values[: bins * factor].reshape(bins, factor).mean(1)
+        start = self.start + 0.5 * (factor - 1) * self.step
+        return Measured(start, factor * self.step, values, factor * self.width, self._profile)
 
     def curve(self, lines: np.ndarray) -> np.ndarray:
         """Return lines on the grid (n,) broadened by the profile, in units of area per unit of the positions."""

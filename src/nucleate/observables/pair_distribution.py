@@ -173,7 +173,7 @@ def pair_data(r: np.ndarray, g: np.ndarray, settings: PairSettings | None = None
     if not np.abs(values).max() > 0:
         raise BadInput("G(r) is zero everywhere; is the column of G right?")
     measured = Measured(grid[0], grid[1] - grid[0], values / np.abs(values).max(), settings.width, settings.profile)
-    fit = FitSettings(bound=settings.strain, zero=0.0, widths=(4.0, 2.0, 1.0))
+    fit = FitSettings(bound=settings.strain, zero=0.0, widths=(4, 2, 1))
     return PairData(settings, grid, values, stages(measured, fit), fit)
 
 

@@ -36,7 +36,7 @@ class PowderSettings:
     b_iso: float = 0.5
     zero: float = 0.1
     strain: float = 0.05
-    bend: float = 15.0
+    bend: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,10 @@ class PowderLines:
     def place(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return 2 theta in degrees, integrated intensities and d(2 theta)/d(1/d); NaN where Bragg's law has no solution."""
         sine = lengths * self.radiation.wavelength / 2
-        theta = np.arcsin(np.where(sine < 0.9999, sine, np.nan))
-        position = np.degrees(2 * theta)
-        area = self.found.strengths * self.radiation.lorentz_polarisation(position)
-        return position, area, np.degrees(self.radiation.wavelength / np.cos(theta))
+        sine = np.where(sine < 0.9999, sine, np.nan)
+        cosine = np.sqrt(1 - sine**2)
+        area = self.found.strengths * self.radiation.lorentz_polarisation(sine, cosine)
+        return np.degrees(2 * np.arcsin(sine)), area, np.degrees(self.radiation.wavelength) / cosine
 
     def background(self, measured: Measured, volumes: np.ndarray) -> None:
         """Return None: the background is removed from the measurement."""

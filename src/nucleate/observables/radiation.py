@@ -53,15 +53,15 @@ class Radiation:
         form: np.ndarray = number - 41.78214 * s2 * (a * np.exp(-b * s2[:, None])).sum(1)
         return form
 
-    def lorentz_polarisation(self, two_theta: np.ndarray) -> np.ndarray:
-        """Return the Lorentz factor of a powder at 2 theta in degrees, for X-rays with the polarisation of an unpolarised beam.
+    def lorentz_polarisation(self, sine: np.ndarray, cosine: np.ndarray) -> np.ndarray:
+        """Return the Lorentz factor of a powder for sine and cosine of theta, for X-rays with the polarisation of an unpolarised beam.
 
         (1 + cos² 2θ) / (sin² θ cos θ) for X-rays and 1 / (sin² θ cos θ) for neutrons: V. K. Pecharsky and P. Y. Zavalij, Fundamentals of
         Powder Diffraction and Structural Characterization of Materials, Springer (2009), doi 10.1007/978-0-387-09579-0.
         """
-        angle = np.radians(two_theta)
-        lorentz: np.ndarray = 1.0 / (np.sin(angle / 2) ** 2 * np.cos(angle / 2))
-        return lorentz if self.neutron else lorentz * (1 + np.cos(angle) ** 2)
+        square = sine**2
+        lorentz: np.ndarray = 1.0 / (square * cosine)
+        return lorentz if self.neutron else lorentz * (1 + (1 - 2 * square) ** 2)
 
 
 def radiation(text: str, neutron: bool = False) -> Radiation:

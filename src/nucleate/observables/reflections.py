@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import spglib
@@ -82,7 +83,8 @@ def primitive(atoms: Atoms, symmetry: bool) -> tuple[np.ndarray, np.ndarray, np.
     crystal = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     found = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=not symmetry, symprec=SYMPREC) or crystal
     cell, scaled, numbers = (np.asarray(part) for part in found)
-    return cell, scaled, numbers, spglib.get_symmetry_dataset((cell, scaled, numbers), SYMPREC) if symmetry else None
+    whole: Any = (cell, scaled, numbers)
+    return cell, scaled, numbers, spglib.get_symmetry_dataset(whole, SYMPREC) if symmetry else None
 
 
 def _half_sphere(cell: np.ndarray, reciprocal: np.ndarray, largest: float) -> np.ndarray:
@@ -90,7 +92,7 @@ def _half_sphere(cell: np.ndarray, reciprocal: np.ndarray, largest: float) -> np
     most = np.floor(largest * np.linalg.norm(cell, axis=1)).astype(int)
     if math.prod(2 * int(m) + 1 for m in most) > 8 * MOST:
         raise BadInput(
-            f"a crystal with a lattice vector of {np.linalg.norm(cell, axis=1).max():.0f} Å has too many reflections in the measured range; "
+            f"a crystal with a lattice vector of {np.linalg.norm(cell, axis=1).max():.0f} Å has too many reflections in this range; "
             "cut the data at a smaller angle"
         )
     h, k, l = (axis.ravel() for axis in np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"))

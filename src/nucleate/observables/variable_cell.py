@@ -52,7 +52,7 @@ class FitSettings:
     Attributes:
         bound: largest absolute principal logarithmic strain.
         zero: largest shift of the zero of the positions, in their unit.
-        widths: widths of the triangle from the first stage to the last, relative to the width of the final comparison.
+        widths: widths of the triangle from the first stage to the last, in units of the width of the final comparison.
         starts: number of strains in the first stage for each allowed component.
         kept: number of strains that climb in each stage.
         steps: steps of each climb.
@@ -60,8 +60,8 @@ class FitSettings:
 
     bound: float = 0.05
     zero: float = 0.1
-    widths: tuple[float, ...] = (6.0, 2.0, 1.0)
-    starts: int = 64
+    widths: tuple[int, ...] = (6, 2, 1)
+    starts: int = 48
     kept: tuple[int, ...] = (8, 4, 2)
     steps: int = 12
 
@@ -85,7 +85,7 @@ class CellFit:
 
 def stages(measured: Measured, settings: FitSettings) -> list[Measured]:
     """Return the measurement for each width of the fit; the last one is the measurement itself."""
-    return [measured if width == 1.0 else measured.with_width(width * measured.width) for width in settings.widths]
+    return [measured if width == 1 else measured.wider(width) for width in settings.widths]
 
 
 def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings) -> CellFit:
@@ -105,8 +105,8 @@ def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings) ->
     unknowns = np.concatenate([points, np.zeros((len(points), 1))], 1)
     value, _ = _evaluate(lines, levels[0], unknowns, slopes=False)
     for level, kept in zip(levels, settings.kept, strict=True):
-        best = np.argsort(-value)[:kept]
-        unknowns, value = _climb(lines, level, unknowns[best], settings, settings.bound * level.width / levels[0].width)
+        chosen = np.argsort(-value)[:kept]
+        unknowns, value = _climb(lines, level, unknowns[chosen], settings, settings.bound * level.width / levels[0].width)
     best = int(np.argmax(value))
     if value[best] <= plain:
         return CellFit(plain, plain, np.zeros((3, 3)), shift)
@@ -125,8 +125,7 @@ def plain_similarity(lines: Lines, measured: Measured, zero: float) -> tuple[flo
 
 def _isotropic(strains: np.ndarray, bound: float) -> np.ndarray:
     """Return 41 isotropic strains up to the bound as coefficients of the basis."""
-    trace = np.einsum("nii->n", strains)
-    return np.linspace(-bound, bound, 41)[:, None] * trace
+    return np.asarray(np.linspace(-bound, bound, 41)[:, None] * np.einsum("nii->n", strains))
 
 
 @lru_cache(maxsize=16)
@@ -149,8 +148,7 @@ def _bounded(points: np.ndarray, strains: np.ndarray, bound: float) -> np.ndarra
 
 def strained_curve(lines: Lines, measured: Measured, strain: np.ndarray, zero: float) -> np.ndarray:
     """Return the lines on the grid (n,) of a measurement, without profile, for a logarithmic strain (3, 3) and a shift of the zero."""
-    curves: np.ndarray = _on_grid(lines, measured, strain[None], np.array([[zero]]))[1]
-    return curves[0]
+    return np.asarray(_on_grid(lines, measured, strain[None], np.array([[zero]]))[1][0])
 
 
 def _on_grid(
@@ -161,9 +159,9 @@ def _on_grid(
     The latter are the strained vectors (m, k, 3), their lengths (m, k) and the derivatives of the positions by the lengths (m, k).
     """
     values, vectors = np.linalg.eigh(strain)
-    stretch = np.einsum("mij,mj,mkj->mik", vectors, np.exp(lines.sense * values), vectors)
-    moved = np.einsum("kj,mij->mki", lines.vectors, stretch)
-    lengths = np.sqrt((moved**2).sum(-1))
+    stretch = (vectors * np.exp(lines.sense * values)[:, None]) @ vectors.transpose(0, 2, 1)
+    moved = lines.vectors @ stretch
+    lengths = np.sqrt(moved[..., 0] ** 2 + moved[..., 1] ** 2 + moved[..., 2] ** 2)
     positions, areas, derivative = lines.place(lengths)
     grid = binned(measured, positions + zero, areas)
     background = lines.background(measured, np.exp(values.sum(1)))
