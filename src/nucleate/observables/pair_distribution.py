@@ -72,6 +72,7 @@ class PairLines:
         strains: (d, 3, 3) orthonormal symmetric strains that keep the point group.
         density: atoms per Å³.
         damping: Qdamp, 1/Å.
+        radial: whether the areas are those of r G(r) instead of G(r).
     """
 
     vectors: np.ndarray
@@ -79,11 +80,16 @@ class PairLines:
     strains: np.ndarray
     density: float
     damping: float
+    radial: bool = False
     sense: int = field(default=1, init=False)
 
     def place(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return distances in Å, areas of the lines in G(r) in 1/Å, and derivatives of the distances by themselves."""
-        return lengths, self.weights * np.exp(-((self.damping * lengths) ** 2) / 2) / lengths, np.ones_like(lengths)
+        """Return distances in Å, areas of the lines in G(r) in 1/Å, and derivatives of the distances by themselves.
+
+        The factor 1/r of G(r) is taken at the distance. It varies little over the width of a line.
+        """
+        areas = self.weights * np.exp(-((self.damping * lengths) ** 2) / 2)
+        return lengths, areas if self.radial else areas / lengths, np.ones_like(lengths)
 
     def background(self, measured: Measured, volumes: np.ndarray) -> np.ndarray:
         """Return -4 pi rho r on the grid (m, n) for relative volumes (m,), as areas."""
@@ -202,7 +208,7 @@ def pair_distribution(
 
     Args:
         atoms: crystal, periodic in three directions.
-        r: (n,) uniform increasing distances, Å.
+        r: (n,) uniform increasing distances above 0, Å.
         settings: weights, broadening, Qmax and Qdamp; the range is that of `r`.
         strain: (3, 3) logarithmic strain; None: none.
         symmetry: whether the strain keeps the symmetry of the crystal.
@@ -211,14 +217,15 @@ def pair_distribution(
         BadInput: as for `pair_lines`.
     """
 
-    lines = pair_lines(atoms, replace(settings, r_max=float(r[-1]) + 1.0), symmetry)
+    # Tails of lines beyond the end reach into the range.
+    lines = replace(pair_lines(atoms, replace(settings, r_max=float(r[-1]) + 1.0), symmetry), radial=True)
     step = float(r[1] - r[0])
-    # Lines beyond both ends reach into the range with their tails.
     margin = math.ceil(1.0 / step)
     grid = Measured(float(r[0]) - margin * step, step, np.ones(len(r) + 2 * margin), settings.width, settings.profile)
-    curve = strained_curve(lines, grid, np.zeros((3, 3)) if strain is None else strain, 0.0)
-    background = lines.background(grid, np.ones(1) if strain is None else np.exp([np.trace(strain)]))[0]
-    return np.asarray((grid.curve(curve - background) + background / step)[margin : margin + len(r)])
+    stretch = np.zeros((3, 3)) if strain is None else strain
+    background = lines.background(grid, np.exp([np.trace(stretch)]))[0]
+    curve = grid.curve(strained_curve(lines, grid, stretch, 0.0) - background)[margin : margin + len(r)]
+    return np.asarray(curve / r + background[margin : margin + len(r)] / step)
 
 
 def calculated(atoms: Atoms, data: PairData, strain: np.ndarray, symmetry: bool = True) -> np.ndarray:

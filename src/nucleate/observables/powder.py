@@ -92,7 +92,7 @@ def powder_data(two_theta: np.ndarray, counts: np.ndarray, radiation: Radiation,
     grid, values = uniform(two_theta, counts, width / GRID)
     below = background(values, settings.bend * GRID) if settings.bend else np.zeros_like(values)
     clean = values - below
-    if not clean.max() > 1e-12 * np.abs(values).max():
+    if not clean.max() > 1e-9 * np.abs(values).max():
         raise BadInput("the powder pattern has no peak above its background; is the column of intensities right?")
     measured = Measured(grid[0], grid[1] - grid[0], clean / clean.max(), width, profile)
     fit = FitSettings(bound=settings.strain, zero=settings.zero)
