@@ -212,7 +212,7 @@ def main() -> None:
     result = ResultFile(a.result, {"line": LINE, "largest_strain": LARGEST_STRAIN, "seed": a.seed}, ("pymatgen", "scipy", "spglib"))
     crystals = library()
     # Each prototype of the part `tune` has one pattern, of alternating kind.
-    alternate = ["symmetry-allowed strain", "poor data"]
+    alternate = ["poor data", "symmetry-allowed strain"]
     jobs = [("tune", alternate[k % 2], int(number)) for k, number in enumerate(part("tune", len(crystals))[: a.tune])]
     jobs += [("test", kind, int(number)) for kind in a.kinds for number in part("test", len(crystals))[: a.test]]
     for name, kind, number in jobs:
