@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import ase.io
 import numpy as np
@@ -103,22 +102,6 @@ def test_energies_of_a_file_are_the_prior(files, tmp_path):
     fcc = next(structure for structure in data["structures"] if structure["number"] == 2)
     assert fcc["above_best"] == pytest.approx(300.0)
     assert (tmp_path / "e-match.html").is_file()
-
-
-def test_a_run_folder(finished, tmp_path):
-    folder = shutil.copytree(finished, tmp_path / "run")
-    r = np.arange(0.1, 18, 0.02)
-    (folder / "g.gr").write_text("\n".join(f"{a} {b}" for a, b in zip(r, pair_distribution(bulk("Cu"), r, PairSettings()), strict=True)))
-    result = run.invoke(app, ["match", str(folder), "--pdf", str(folder / "g.gr"), "--json"])
-    shown = json.loads(run.invoke(app, ["show", str(folder), "--json"]).stdout)
-    if not shown["polymorphs"]:
-        assert result.exit_code == 2
-        return
-    assert result.exit_code == 0, result.output
-    data = json.loads(result.stdout)
-    assert len(data["structures"]) == len(shown["polymorphs"])
-    assert data["energies_used"]
-    assert (folder / "match.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def _elements(result: Match) -> list[str]:
 
 def _strain_text(fit: CellFit) -> str:
     low, _, high = strain_percent(fit)
-    return f"{low:+.1f}" if high - low < 0.05 else f"{low:+.1f} to {high:+.1f}"
+    return f"{low:+.1f}" if high - low < 0.05 else f"{low:+.1f} … {high:+.1f}"
 
 
 def percent(probability: float) -> str:
@@ -182,17 +182,19 @@ def figures(result: Match) -> list[dict[str, Any]]:
     """Return heading, caption and SVG of each figure: curves of the most probable structures, and their shifts."""
     drawn = []
     for rank, c in enumerate(result.ranking[:DRAWN], 1):
-        name = f"{rank}. {c.candidate.formula}, {c.candidate.space_group}"
-        caption = f"Structure {c.candidate.number}, probability {percent(c.probability)}."
-        if result.powder is not None and c.powder is not None:
-            fit = f"{caption} Similarity {c.powder.plain:.3f}, after the fit of the cell {c.powder.fitted:.3f}."
-            drawn.append({"heading": f"Powder pattern: {name}", "caption": fit, "svg": Markup(_powder(result, c, name))})
-        if result.pairs is not None and c.pairs is not None:
-            fit = f"{caption} Similarity {c.pairs.plain:.3f}, after the fit of the cell {c.pairs.fitted:.3f}."
-            drawn.append({"heading": f"G(r): {name}", "caption": fit, "svg": Markup(_pairs(result, c, name))})
+        name = f"{c.candidate.formula}, {c.candidate.space_group}"
+        for kind, fit, draw in (("Powder pattern", c.powder, _powder), ("G(r)", c.pairs, _pairs)):
+            if fit is not None:
+                caption = (
+                    f"Rank {rank}, structure {c.candidate.number}, probability {percent(c.probability)}. "
+                    f"Similarity {fit.plain:.3f}, after the fit of the cell {fit.fitted:.3f}."
+                )
+                head = {"heading": kind, "formula": c.candidate.formula, "group": c.candidate.space_group, "caption": caption}
+                drawn.append({**head, "svg": Markup(draw(result, c, name))})
     for element in _elements(result):
         caption = "Shifts from the shieldings of the most probable structures against the measured ones assigned to them."
-        drawn.append({"heading": f"Chemical shifts of {element}", "caption": caption, "svg": Markup(_shifts(result, element))})
+        head = {"heading": f"Chemical shifts of {element}", "formula": "", "group": "", "caption": caption}
+        drawn.append({**head, "svg": Markup(_shifts(result, element))})
     return drawn
 
 
@@ -236,7 +238,7 @@ def _curves(axes: Axes, x: np.ndarray, measured: np.ndarray, calculated: np.ndar
     axes.plot(x, difference + shift, color=MUTED, lw=0.8, label="difference, shifted")
     axes.axhline(shift, color=MUTED, lw=0.5, ls=":")
     axes.margins(x=0.01)
-    axes.legend(loc="upper right", ncols=3)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
 
 
 def _shifts(result: Match, element: str) -> str:
