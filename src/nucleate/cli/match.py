@@ -27,7 +27,7 @@ def match(
         Path | None, typer.Option(help="Chemical shifts: CSV with the columns nucleus, shift (ppm), and optionally multiplicity and label.")
     ] = None,
     shieldings: Annotated[
-        str | None, typer.Option(help="Shieldings of the structures: a .magres file, a folder of them, or shiftml:FOLDER.")
+        str | None, typer.Option(help="Shieldings of the structures: a .magres file, a folder of them, shiftml:FOLDER, or cp2k:FOLDER.")
     ] = None,
     nmr_reference: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""Shieldings of crystals from magres files or from the ShiftML models, as `nucleate match --shieldings` names them."""
+"""Shieldings of crystals from magres files, the ShiftML models or CP2K, as `nucleate match --shieldings` names them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ase import Atoms
 
 from nucleate.errors import BadInput, MissingDependency, quoted
 from nucleate.fingerprints.matching import same_crystal
-from nucleate.observables.magres import Shieldings, read_magres
+from nucleate.observables.cp2k_shieldings import cp2k_shieldings, input_text, program
+from nucleate.observables.magres import Shieldings, magres_text, read_magres
+from nucleate.persist.files import write_whole
 
 MEMBERS = range(8)
 """Members of the ensemble ShiftML3, one file each."""
@@ -26,13 +28,17 @@ def shieldings_of(source: str, crystals: Sequence[Atoms]) -> list[Shieldings]:
     """Return the shieldings of crystals.
 
     Args:
-        source: a .magres file, a folder of them, or `shiftml:FOLDER` with the model files of ShiftML3.
+        source: a .magres file, a folder of them, `shiftml:FOLDER` with the model files of ShiftML3, or `cp2k:FOLDER` for shieldings that
+            CP2K computes and that are kept in a folder.
         crystals: crystals, periodic in three directions.
 
     Raises:
         BadInput: the source is none of these, a file cannot be read, or a crystal has no shieldings.
-        MissingDependency: ShiftML is not installed.
+        MissingDependency: ShiftML or CP2K is not installed.
+        ReferenceFailed: CP2K failed.
     """
+    if source == "cp2k" or source.startswith("cp2k:"):
+        return kept_cp2k_shieldings(source.removeprefix("cp2k").removeprefix(":"), crystals)
     if source.startswith("shiftml:"):
         return shiftml_shieldings(Path(source.removeprefix("shiftml:")), crystals)
     return magres_shieldings(Path(source), crystals)
@@ -51,7 +57,7 @@ def magres_shieldings(path: Path, crystals: Sequence[Atoms]) -> list[Shieldings]
     elif path.suffix.lower() == ".magres":
         files = [path]
     else:
-        raise BadInput(f"--shieldings {quoted(str(path), 100)}: give a .magres file, a folder of them, or shiftml:FOLDER")
+        raise BadInput(f"--shieldings {quoted(str(path), 100)}: give a .magres file, a folder of them, shiftml:FOLDER, or cp2k:FOLDER")
     known = [read_magres(file) for file in files]
     result = []
     for number, crystal in enumerate(crystals, 1):
@@ -62,6 +68,40 @@ def magres_shieldings(path: Path, crystals: Sequence[Atoms]) -> list[Shieldings]
                 raise BadInput(f"{path}: {files[matching[0]].name} and {files[matching[1]].name} both match {name}; remove one")
             raise BadInput(f"{path}: no .magres file matches {name}; add its file, or compare fewer crystals with --top")
         result.append(known[matching[0]])
+    return result
+
+
+def kept_cp2k_shieldings(folder: str, crystals: Sequence[Atoms]) -> list[Shieldings]:
+    """Return shieldings by CP2K; those of earlier calls are read from the .magres files of a folder, and new ones are written to it.
+
+    Args:
+        folder: name of the folder; it is created.
+        crystals: crystals, periodic in three directions.
+
+    Raises:
+        BadInput: no folder is given, it cannot be written to, or a crystal has an odd number of electrons.
+        MissingDependency: CP2K is not installed.
+        ReferenceFailed: a calculation failed.
+    """
+    if not folder:
+        raise BadInput("--shieldings cp2k: give the folder in which shieldings are kept, as in cp2k:FOLDER")
+    program()
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be created: {error.strerror}; give another folder, as in cp2k:FOLDER") from None
+    for crystal in crystals:
+        input_text(crystal)
+    known = [read_magres(file) for file in sorted(path.glob("*.magres"))]
+    result = []
+    for crystal in crystals:
+        found = next((shieldings for shieldings in known if _same(shieldings.atoms, crystal)), None)
+        if found is None:
+            found = cp2k_shieldings(crystal)
+            known.append(found)
+            write_whole(path / f"{crystal.get_chemical_formula()}-{len(known)}.magres", magres_text(found, "CP2K"))
+        result.append(found)
     return result
 
 

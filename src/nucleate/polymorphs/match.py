@@ -252,7 +252,9 @@ def _check(options: MatchOptions) -> None:
         if given and needed is None:
             raise BadInput(f"{name} has no effect without {of}; remove it or give {of}")
     if options.shifts is not None and options.shieldings is None:
-        raise BadInput("--shifts needs shieldings of the crystals; give --shieldings with a folder of .magres files or shiftml:FOLDER")
+        raise BadInput(
+            "--shifts needs shieldings of the crystals; give --shieldings with a folder of .magres files, shiftml:FOLDER or cp2k:FOLDER"
+        )
     for name, value, low, high in (
         ("--strain", options.strain, 0.0, 0.1),
         ("--zero-shift", options.zero_shift, 0.0, 1.0),
