@@ -68,6 +68,25 @@ def test_a_strained_crystal_is_recognised_and_its_strain_found(polymorphs, measu
         assert ((curve - clean) ** 2).sum() < 0.1 * (clean**2).sum()
 
 
+def test_angles_near_180_degrees(polymorphs, measure):
+    # Strains move reflections beyond the largest angle, where Bragg's law has no solution.
+    x, y = measure(polymorphs["rutile"], wavelength="CrKa", first=20.0, last=168.0)
+    crystal = polymorphs["rutile"].copy()
+    crystal.set_cell(crystal.cell.array * 0.98, scale_atoms=True)
+    fit = fit_powder(crystal, powder_data(x, y, radiation("CrKa")))
+    assert fit.fitted > 0.99
+    assert np.expm1(np.linalg.eigvalsh(fit.strain)) == pytest.approx(np.full(3, 1 / 0.98 - 1), abs=1e-3)
+
+
+def test_large_sets_of_strains_are_evaluated_in_parts(polymorphs, measure, monkeypatch):
+    x, y = measure(polymorphs["anatase"])
+    data = powder_data(x, y, CU)
+    whole = fit_powder(polymorphs["rutile"], data)
+    monkeypatch.setattr("nucleate.observables.variable_cell.CHUNK", 500)
+    monkeypatch.setattr("nucleate.observables.reflections.CHUNK", 50)
+    assert fit_powder(polymorphs["rutile"], data).fitted == pytest.approx(whole.fitted, abs=1e-9)
+
+
 def test_a_shift_of_the_zero_is_found(polymorphs, measure):
     x, y = measure(polymorphs["rutile"])
     fit = fit_powder(polymorphs["rutile"], powder_data(x + 0.08, y, CU))

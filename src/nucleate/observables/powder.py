@@ -146,12 +146,16 @@ class PowderLines:
         return self.found.strains
 
     def place(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return 2 theta in degrees, integrated intensities and d(2 theta)/d(1/d); NaN where Bragg's law has no solution."""
+        """Return 2 theta in degrees, integrated intensities and d(2 theta)/d(1/d).
+
+        Where Bragg's law has no solution, the first two are NaN and the last is 0.
+        """
         sine = lengths * self.radiation.wavelength / 2
         sine = np.where(sine < 0.9999, sine, np.nan)
         cosine = np.sqrt(1 - sine**2)
         area = self.found.strengths * self.radiation.lorentz_polarisation(sine, cosine)
-        return np.degrees(2 * np.arcsin(sine)), area, np.degrees(self.radiation.wavelength) / cosine
+        slope = np.nan_to_num(np.degrees(self.radiation.wavelength) / cosine)
+        return np.degrees(2 * np.arcsin(sine)), area, slope
 
     def background(self, measured: Measured, volumes: np.ndarray) -> None:
         """Return None: the background is removed from the measurement."""

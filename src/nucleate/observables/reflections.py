@@ -15,10 +15,12 @@ from nucleate.observables.radiation import Radiation
 
 SYMPREC = 0.01
 """Tolerance within which reflections are merged as symmetry-equivalent, Å."""
-MOST = 400_000
-"""Largest number of lattice points in the sphere of reflections."""
+MOST = 100_000
+"""Largest number of reflections of a crystal, without Friedel pairs."""
+CHUNK = 5_000_000
+"""Largest number of phases that are computed at a time."""
 NEGLIGIBLE = 1e-4
-"""Part of the total intensity that the weakest reflections may have together to be left out."""
+"""Part of the total intensity, with a Lorentz factor of 1/sin² θ, that the weakest reflections may have together to be left out."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,18 @@ def reflections(atoms: Atoms, radiation: Radiation, largest: float, b_iso: float
     vectors = hkl @ reciprocal
     s2 = (vectors**2).sum(1) / 4
     factors = np.zeros(len(hkl), dtype=complex)
+    rows = max(1, CHUNK // len(numbers))
     for number in np.unique(numbers):
-        phases = np.exp(2j * np.pi * (hkl @ scaled[numbers == number].T)).sum(1)
-        factors += radiation.amplitudes(int(number), s2) * phases
+        own = scaled[numbers == number].T
+        phases = [np.exp(2j * np.pi * (hkl[k : k + rows] @ own)).sum(1) for k in range(0, len(hkl), rows)]
+        factors += radiation.amplitudes(int(number), s2) * np.concatenate([np.zeros(0, complex), *phases])
     strengths = 2 * (factors * factors.conj()).real * np.exp(-2 * b_iso * s2) / abs(np.linalg.det(cell))
     if symmetry:
         first, owner = _equivalent(hkl, rotations)
         vectors, strengths = vectors[first], np.bincount(owner, strengths, len(first))
-    order = np.argsort(strengths)
-    weak = np.cumsum(strengths[order]) <= NEGLIGIBLE * strengths.sum()
+    visible = strengths / (vectors**2).sum(1)
+    order = np.argsort(visible)
+    weak = np.cumsum(visible[order]) <= NEGLIGIBLE * visible.sum()
     keep = np.sort(order[~weak])
     return Reflections(vectors[keep], strengths[keep], allowed_strains(cell, rotations))
 
@@ -90,10 +95,12 @@ def primitive(atoms: Atoms, symmetry: bool) -> tuple[np.ndarray, np.ndarray, np.
 def _half_sphere(cell: np.ndarray, reciprocal: np.ndarray, largest: float) -> np.ndarray:
     """Return the indices (n, 3) of the reciprocal lattice vectors up to `largest`, one of each pair h, -h and without 0."""
     most = np.floor(largest * np.linalg.norm(cell, axis=1)).astype(int)
-    if math.prod(2 * int(m) + 1 for m in most) > 8 * MOST:
+    # The box around the sphere has about twice its volume, and more for skewed cells.
+    count = 2 * math.pi / 3 * largest**3 * abs(np.linalg.det(cell))
+    if count > MOST or math.prod(2 * int(m) + 1 for m in most) > 40 * MOST:
         raise BadInput(
-            f"a crystal with a lattice vector of {np.linalg.norm(cell, axis=1).max():.0f} Å has too many reflections in this range; "
-            "cut the data at a smaller angle"
+            f"a primitive cell of {abs(np.linalg.det(cell)):.0f} Å³ has about {count:.0f} reflections in the range of the data; "
+            f"at most {MOST} are supported: cut the data at a smaller angle"
         )
     h, k, l = (axis.ravel() for axis in np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"))
     half = (h > 0) | ((h == 0) & (k > 0)) | ((h == 0) & (k == 0) & (l > 0))

@@ -19,6 +19,9 @@ from scipy.stats import qmc
 
 from nucleate.observables.correlation import Binned, Measured, binned
 
+CHUNK = 1_000_000
+"""Largest number of strained lines that are placed at a time."""
+
 
 class Lines(Protocol):
     """Lines whose positions depend on lengths of vectors that a strain changes.
@@ -103,7 +106,8 @@ def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings) ->
     points = np.concatenate([_isotropic(lines.strains, settings.bound), settings.bound * _spread(d, settings.starts * d)])
     points = _bounded(points, lines.strains, settings.bound)
     unknowns = np.concatenate([points, np.zeros((len(points), 1))], 1)
-    value, _ = _evaluate(lines, levels[0], unknowns, slopes=False)
+    rows = max(1, CHUNK // len(lines.vectors))
+    value = np.concatenate([_evaluate(lines, levels[0], unknowns[k : k + rows], slopes=False)[0] for k in range(0, len(unknowns), rows)])
     for level, kept in zip(levels, settings.kept, strict=True):
         chosen = np.argsort(-value)[:kept]
         unknowns, value = _climb(lines, level, unknowns[chosen], settings, settings.bound * level.width / levels[0].width)
