@@ -100,8 +100,8 @@ def _half_sphere(cell: np.ndarray, reciprocal: np.ndarray, largest: float) -> np
     if count > MOST or math.prod(2 * int(m) + 1 for m in most) > 40 * MOST:
         volume = abs(np.linalg.det(cell))
         raise BadInput(
-            f"a primitive cell of {volume:.0f} Å³ has about {count:.0f} reflections in the range of the data; at most {MOST} are supported: "
-            "cut the data at a smaller angle"
+            f"a primitive cell of {volume:.0f} Å³ has about {count:.0f} reflections in the range of the data; at most "
+            f"{MOST} are supported: cut the data at a smaller angle"
         )
     h, k, l = (axis.ravel() for axis in np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"))
     half = (h > 0) | ((h == 0) & (k > 0)) | ((h == 0) & (k == 0) & (l > 0))
