@@ -87,6 +87,17 @@ def test_large_sets_of_strains_are_evaluated_in_parts(polymorphs, measure, monke
     assert fit_powder(polymorphs["rutile"], data).fitted == pytest.approx(whole.fitted, abs=1e-9)
 
 
+def test_a_strain_that_breaks_the_symmetry(polymorphs, measure):
+    crystal = polymorphs["rocksalt"].copy()
+    crystal.set_cell(crystal.cell.array @ expm(np.diag([0.02, -0.015, 0.0])), scale_atoms=True)
+    x, y = measure(crystal)
+    data = powder_data(x, y, CU)
+    within, beyond = (fit_powder(polymorphs["rocksalt"], data, symmetry) for symmetry in (True, False))
+    assert within.fitted < 0.97
+    assert beyond.fitted > 0.995
+    assert np.linalg.eigvalsh(beyond.strain) == pytest.approx([-0.015, 0.0, 0.02], abs=1.5e-3)
+
+
 def test_a_shift_of_the_zero_is_found(polymorphs, measure):
     x, y = measure(polymorphs["rutile"])
     fit = fit_powder(polymorphs["rutile"], powder_data(x + 0.08, y, CU))
