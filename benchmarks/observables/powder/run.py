@@ -32,7 +32,7 @@ from scipy.special import logsumexp
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.statistics import wilson
 from nucleate.observables.correlation import Measured, Profile
-from nucleate.observables.powder import PowderLines, powder_data
+from nucleate.observables.powder import PowderLines, fit_powder, powder_data
 from nucleate.observables.radiation import Radiation, radiation
 from nucleate.observables.reflections import allowed_strains, primitive, reflections
 from nucleate.observables.variable_cell import fit_cell, strained_curve
@@ -130,9 +130,12 @@ def compare(number: int, kind: Kind, crystals: list[Atoms], seed: int) -> dict[s
     rng = np.random.default_rng([seed, number, kind.seed])
     x, counts, strain = synthetic(crystals[number], kind, source, rng)
     data = powder_data(x, counts, source)
-    lines = [PowderLines(_reflections(atoms, source, data.largest, data.settings.b_iso, not kind.free), source) for atoms in crystals]
+    lines = [PowderLines(_reflections(atoms, source, data.largest, data.settings.b_iso), source) for atoms in crystals]
     begin, cpu = time.perf_counter(), time.process_time()
-    fits = [fit_cell(each, data.levels, data.fit) for each in lines]
+    if kind.free:
+        fits = [fit_powder(atoms, data, symmetry=False) for atoms in crystals]
+    else:
+        fits = [fit_cell(each, data.levels, data.fit) for each in lines]
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     right = np.zeros(len(crystals), dtype=bool)
     right[duplicates(number, crystals)] = True
@@ -148,14 +151,14 @@ def compare(number: int, kind: Kind, crystals: list[Atoms], seed: int) -> dict[s
     }  # fmt: skip
 
 
-_CACHE: dict[tuple[int, float, bool], Any] = {}
+_CACHE: dict[tuple[int, float], Any] = {}
 
 
-def _reflections(atoms: Atoms, source: Radiation, largest: float, b_iso: float, symmetry: bool) -> Any:
+def _reflections(atoms: Atoms, source: Radiation, largest: float, b_iso: float) -> Any:
     """Return the reflections of an entry, computed once for each range of angles."""
-    key = (id(atoms), round(largest, 9), symmetry)
+    key = (id(atoms), round(largest, 9))
     if key not in _CACHE:
-        _CACHE[key] = reflections(atoms, source, largest, b_iso, symmetry)
+        _CACHE[key] = reflections(atoms, source, largest, b_iso)
     return _CACHE[key]
 
 

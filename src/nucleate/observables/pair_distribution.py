@@ -25,7 +25,7 @@ from nucleate.errors import BadInput
 from nucleate.observables.correlation import Measured, Profile
 from nucleate.observables.powder import uniform
 from nucleate.observables.radiation import Radiation
-from nucleate.observables.reflections import allowed_strains, primitive
+from nucleate.observables.reflections import allowed_strains, primitive, turned
 from nucleate.observables.variable_cell import CellFit, FitSettings, fit_cell, plain_similarity, stages, strained_curve
 
 GRID = 12
@@ -198,7 +198,11 @@ def fit_pairs(atoms: Atoms, data: PairData, symmetry: bool = True) -> CellFit:
     Raises:
         BadInput: as for `pair_lines`.
     """
-    return fit_cell(pair_lines(atoms, data.settings, symmetry), data.levels, data.fit)
+    guess = None
+    if not symmetry:
+        within = fit_pairs(atoms, data)
+        guess = replace(within, strain=turned(atoms, within.strain))
+    return fit_cell(pair_lines(atoms, data.settings, symmetry), data.levels, data.fit, guess)
 
 
 def pair_distribution(

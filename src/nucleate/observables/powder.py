@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase import Atoms
@@ -12,7 +12,7 @@ from nucleate.errors import BadInput
 from nucleate.observables.background import background
 from nucleate.observables.correlation import Measured, Profile
 from nucleate.observables.radiation import Radiation
-from nucleate.observables.reflections import Reflections, reflections
+from nucleate.observables.reflections import Reflections, reflections, turned
 from nucleate.observables.variable_cell import CellFit, FitSettings, fit_cell, plain_similarity, stages, strained_curve
 
 
@@ -197,7 +197,11 @@ def fit_powder(atoms: Atoms, data: PowderData, symmetry: bool = True) -> CellFit
     Raises:
         BadInput: as for `powder_lines`.
     """
-    return fit_cell(powder_lines(atoms, data, symmetry), data.levels, data.fit)
+    guess = None
+    if not symmetry:
+        within = fit_powder(atoms, data)
+        guess = replace(within, strain=turned(atoms, within.strain))
+    return fit_cell(powder_lines(atoms, data, symmetry), data.levels, data.fit, guess)
 
 
 def calculated(atoms: Atoms, data: PowderData, strain: np.ndarray, zero: float, symmetry: bool = True) -> np.ndarray:

@@ -92,6 +92,16 @@ def primitive(atoms: Atoms, symmetry: bool) -> tuple[np.ndarray, np.ndarray, np.
     return cell, scaled, numbers, spglib.get_symmetry_dataset(whole, SYMPREC) if symmetry else None
 
 
+def turned(atoms: Atoms, strain: np.ndarray) -> np.ndarray:
+    """Return a strain (3, 3) of the idealised primitive cell as one of the cell that is kept, which has another orientation."""
+    ideal, kept = (primitive(atoms, symmetry)[0] for symmetry in (True, False))
+    # Polar decomposition: the rotation that is nearest to the map between the two cells.
+    left, _, right = np.linalg.svd(np.linalg.solve(kept, ideal))
+    rotation = left @ right
+    result: np.ndarray = rotation @ strain @ rotation.T
+    return result
+
+
 def _half_sphere(cell: np.ndarray, reciprocal: np.ndarray, largest: float) -> np.ndarray:
     """Return the indices (n, 3) of the reciprocal lattice vectors up to `largest`, one of each pair h, -h and without 0."""
     most = np.floor(largest * np.linalg.norm(cell, axis=1)).astype(int)

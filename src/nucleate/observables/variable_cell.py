@@ -91,13 +91,14 @@ def stages(measured: Measured, settings: FitSettings) -> list[Measured]:
     return [measured if width == 1 else measured.wider(width) for width in settings.widths]
 
 
-def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings) -> CellFit:
+def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings, guess: CellFit | None = None) -> CellFit:
     """Return the strain that makes the lines of a structure most similar to a measurement.
 
     Args:
         lines: lines of the structure.
         levels: the measurement for decreasing widths, see `stages`.
         settings: see `FitSettings`.
+        guess: strain and shift of the zero from which the last stage also starts.
     """
     d = len(lines.strains)
     plain, shift = plain_similarity(lines, levels[-1], settings.zero)
@@ -109,8 +110,10 @@ def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings) ->
     rows = max(1, CHUNK // len(lines.vectors))
     value = np.concatenate([_evaluate(lines, levels[0], unknowns[k : k + rows], slopes=False)[0] for k in range(0, len(unknowns), rows)])
     for level, kept in zip(levels, settings.kept, strict=True):
-        chosen = np.argsort(-value)[:kept]
-        unknowns, value = _climb(lines, level, unknowns[chosen], settings, settings.bound * level.width / levels[0].width)
+        chosen = unknowns[np.argsort(-value)[:kept]]
+        if guess is not None and level is levels[-1]:
+            chosen = np.vstack([chosen, [*np.einsum("ij,dij->d", guess.strain, lines.strains), guess.zero]])
+        unknowns, value = _climb(lines, level, chosen, settings, settings.bound * level.width / levels[0].width)
     best = int(np.argmax(value))
     if value[best] <= plain:
         return CellFit(plain, plain, np.zeros((3, 3)), shift)
