@@ -98,6 +98,15 @@ def test_a_strain_that_breaks_the_symmetry(polymorphs, measure):
     assert np.linalg.eigvalsh(beyond.strain) == pytest.approx([-0.015, 0.0, 0.02], abs=1.5e-3)
 
 
+def test_a_fit_of_any_strain_is_at_least_as_good(polymorphs, measure):
+    x, y = measure(polymorphs["anatase"])
+    data = powder_data(x, y, CU)
+    for name in ("rutile", "anatase"):
+        crystal = polymorphs[name].copy()
+        crystal.rotate(33, (1, 2, 3), rotate_cell=True)
+        assert fit_powder(crystal, data, symmetry=False).fitted >= fit_powder(crystal, data).fitted - 1e-6
+
+
 def test_a_shift_of_the_zero_is_found(polymorphs, measure):
     x, y = measure(polymorphs["rutile"])
     fit = fit_powder(polymorphs["rutile"], powder_data(x + 0.08, y, CU))
