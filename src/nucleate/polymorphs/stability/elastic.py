@@ -131,7 +131,8 @@ class Strains:
         """Return the (n_operations, 6) strains into which the operations turn a pattern, as engineering strains."""
         tensor = _tensor(pattern)
         turned = self.rotations @ tensor @ self.rotations.transpose(0, 2, 1)
-        return _voigt(turned) * np.array([1, 1, 1, 2, 2, 2])
+        strains: np.ndarray = _voigt(turned) * np.array([1, 1, 1, 2, 2, 2])
+        return strains
 
     @property
     def structures(self) -> list[Atoms]:

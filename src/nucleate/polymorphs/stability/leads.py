@@ -77,7 +77,9 @@ def follow(
     """
     starts = _starts(phonons, modes, surface, settings, progress)
     ends = relax_each([start.atoms for start in starts], surface, relaxation(settings, pressure), PURPOSE, progress)
-    relaxed = [(start, primitive_cell(end.atoms)) for start, end in zip(starts, ends, strict=True) if isinstance(end, Relaxed) and end.usable]
+    relaxed = [
+        (start, primitive_cell(end.atoms)) for start, end in zip(starts, ends, strict=True) if isinstance(end, Relaxed) and end.usable
+    ]
     parents = sorted({start.parent for start, _ in relaxed})
     if not relaxed:
         return []

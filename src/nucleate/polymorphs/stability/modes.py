@@ -100,7 +100,7 @@ def directions(phonons: Phonons, mode: ImaginaryMode, rng: np.random.Generator) 
     wave = np.exp(2j * np.pi * fractional @ mode.point) / np.sqrt(phonons.atoms.get_masses()[own])
     moved = vectors[list(mode.bands)][:, own] * wave[None, :, None]
     flat = moved.reshape(len(mode.bands), -1)
-    left, sizes, right = np.linalg.svd(np.concatenate([flat.real, flat.imag]), full_matrices=False)
+    _left, sizes, right = np.linalg.svd(np.concatenate([flat.real, flat.imag]), full_matrices=False)
     space = right[sizes > 1e-6 * sizes[0]]
     # Both signs of a single displacement differ if no symmetry connects them.
     chosen = [space[0], -space[0]] if len(space) == 1 else [space[0]]

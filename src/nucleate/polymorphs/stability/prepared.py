@@ -82,7 +82,9 @@ def relaxation(settings: CheckSettings, pressure: float, variable_cell: bool = T
     )  # fmt: skip
 
 
-def relax_each(structures: Sequence[Atoms], surface: Surface, settings: RelaxSettings, purpose: str, progress: Progress) -> list[Relaxed | str]:
+def relax_each(
+    structures: Sequence[Atoms], surface: Surface, settings: RelaxSettings, purpose: str, progress: Progress
+) -> list[Relaxed | str]:
     """Relax structures together; one that the reference cannot calculate gives the reason instead."""
     if not structures:
         return []
@@ -134,8 +136,17 @@ def prepare(
             volume = (atoms.get_volume() / len(atoms)) / (start.get_volume() / len(start)) - 1
             result.append(
                 Prepared(
-                    subject.name, atoms, after, float((after - before).mean()), volume, symbol, number,
-                    space_group(start, SAME)[0], last.fmax, last.stop, same_crystal(subject.atoms, atoms),
-                )  # fmt: skip
+                    subject.name,
+                    atoms,
+                    after,
+                    float((after - before).mean()),
+                    volume,
+                    symbol,
+                    number,
+                    space_group(start, SAME)[0],
+                    last.fmax,
+                    last.stop,
+                    same_crystal(subject.atoms, atoms),
+                )
             )
     return result

@@ -156,6 +156,4 @@ class ReferenceForces:
                 raise answer
             labels.append(answer)
         stress = np.array([label.stress for label in labels])[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
-        return Evaluated(
-            np.array([[label.energy for label in labels]]), [np.asarray(label.forces)[None] for label in labels], stress[None]
-        )
+        return Evaluated(np.array([[label.energy for label in labels]]), [np.asarray(label.forces)[None] for label in labels], stress[None])

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.polymorphs.stability.free_energy import FEWEST, VOLUMES, FreeEnergy, vibrational_energy, volume_minimum
-from nucleate.polymorphs.stability.phonons import Displacements, Phonons
+from nucleate.polymorphs.stability.phonons import Displacements, Frequencies, Phonons
 from nucleate.polymorphs.stability.prepared import Prepared, relax_each, relaxation
 from nucleate.polymorphs.stability.settings import CheckSettings
 from nucleate.polymorphs.stability.surface import Surface
@@ -27,18 +27,18 @@ def temperatures(highest: float) -> np.ndarray:
     return np.linspace(0.0, highest, POINTS)
 
 
-def harmonic(prepared: Prepared, phonons: Phonons, imaginary: bool, settings: CheckSettings) -> FreeEnergy:
+def harmonic(prepared: Prepared, mesh: tuple[np.ndarray, Frequencies], imaginary: bool, settings: CheckSettings) -> FreeEnergy:
     """Return the harmonic free energy of a polymorph.
 
     Args:
         prepared: the polymorph.
-        phonons: its phonons.
+        mesh: weights and frequencies of a mesh of q points.
         imaginary: whether modes at commensurate q points are imaginary.
         settings: settings of the check.
     """
     axis = temperatures(settings.temperature)
     count = len(prepared.atoms)
-    weights, found = phonons.mesh()
+    weights, found = mesh
     mean = vibrational_energy(found.mean, weights, axis) / count
     members = vibrational_energy(found.members, weights, axis) / count
     missing = (IMAGINARY if imaginary else BETWEEN) if not np.isfinite(mean).all() else ""
@@ -86,8 +86,8 @@ def quasi_harmonic(
         weights, found = displacements[k].phonons(evaluated[j]).mesh()
         curves[k, 0] = energy[:, j].mean() + vibrational_energy(found.mean, weights, axis)
         curves[k, 1:] = energy[:, j, None] + vibrational_energy(found.members, weights, axis)
-    curves = curves.reshape(len(prepared), len(VOLUMES), 1 + m, len(axis))
-    return [_curve(each, curves[k], axis, pressure) for k, each in enumerate(prepared)]
+    parts = np.split(curves, len(prepared))
+    return [_curve(each, part, axis, pressure) for each, part in zip(prepared, parts, strict=True)]
 
 
 def _curve(prepared: Prepared, curves: np.ndarray, axis: np.ndarray, pressure: float) -> FreeEnergy:
