@@ -68,9 +68,9 @@ def check(
 ) -> CheckResult:
     """Check the lowest polymorphs of a run folder, or the structures of a file.
 
-    The surface is a committee if there is one: that of `model`, or the last one of the run folder. The reference then labels a few displaced
-    structures, from which the error of the forces follows. If `reference` is given without `model`, everything is calculated on it, and its
-    calls are kept in a ledger in the output folder, so that an interrupted check repeats none.
+    The surface is a committee if there is one: that of `model`, or the last one of the run folder. The reference then labels a few
+    displaced structures, from which the error of the forces follows. If `reference` is given without `model`, everything is calculated on
+    it, and its calls are kept in a ledger in the output folder, so that an interrupted check repeats none.
 
     Args:
         path: run folder or structure file.
@@ -99,14 +99,16 @@ def check(
     require_phonopy()
     settings = settings or CheckSettings()
     inputs = read_inputs(Path(path), top, pressure)
-    on_reference = model is None and not (reference is None and preset is None and reference_settings is None)
-    committee = None if on_reference else read_committee(inputs, None if model is None else Path(model))
-    wanted = on_reference or settings.spots > 0 or (reference is not None)
+    named = any(option is not None for option in (reference, preset, reference_settings))
+    committee = None if named and model is None else read_committee(inputs, None if model is None else Path(model))
+    if committee is not None and not settings.spots and (named or workers is not None):
+        raise BadInput("a reference has no effect on the check of a committee with --spots 0; leave one of them out")
     source = reference_settings if isinstance(reference_settings, dict | None) else Path(reference_settings)
+    wanted = committee is None or settings.spots > 0
     made = make_check_reference(inputs, reference, preset, source, workers) if wanted else None
     if committee is None and made is None:
         raise BadInput(f"{path}: name the surface on which the structures are checked, with --model FILE or --reference ENGINE")
-    if committee is not None and made is None and settings.spots > 0 and "spots" in settings.model_fields_set:
+    if made is None and settings.spots and "spots" in settings.model_fields_set:
         raise BadInput("--spots needs a reference that labels the structures; name it with --reference")
     folder = inputs.default_out if out is None else Path(out)
     _make_folder(folder, inputs)

@@ -4,9 +4,9 @@ In the harmonic approximation a mode of frequency nu contributes
 
     F = h nu / 2 + k T ln(1 - exp(-h nu / k T))
 
-(A. Togo and I. Tanaka, Scr. Mater. 108, 1 (2015), doi 10.1016/j.scriptamat.2015.07.021). In the quasi-harmonic approximation F is calculated
-at several volumes, and G(T) is the minimum of F + pV over the volume, by the equation of F. Birch, Phys. Rev. 71, 809 (1947), doi
-10.1103/PhysRev.71.809, which is a polynomial of third order in V^(-2/3).
+(A. Togo and I. Tanaka, Scr. Mater. 108, 1 (2015), doi 10.1016/j.scriptamat.2015.07.021). In the quasi-harmonic approximation F is
+calculated at several volumes, and G(T) is the minimum of F + pV over the volume, by the equation of F. Birch, Phys. Rev. 71, 809 (1947),
+doi 10.1103/PhysRev.71.809, which is a polynomial of third order in V^(-2/3).
 """
 
 from __future__ import annotations
@@ -99,12 +99,14 @@ def volume_minimum(volumes: np.ndarray, energies: np.ndarray, pressure: float) -
         middle, width = x.mean(), np.ptp(x)
         total = energies[known, case] + pressure * GPA * volumes[known]
         fit = np.polynomial.Polynomial.fit(x, total, 3, domain=[middle - width, middle + width])
-        roots = fit.deriv().roots()
-        good = [
-            r.real for r in np.atleast_1d(roots) if abs(r.imag) < 1e-9 and x.min() <= r.real <= x.max() and fit.deriv(2)(r.real) > 0
-        ]  # fmt: skip
-        if good:
-            best[case], at[case] = float(fit(good[0])), good[0] ** -1.5
+        slope, curvature = fit.deriv(), fit.deriv(2)
+        for root in np.atleast_1d(slope.roots()):
+            place = root.real
+            # The roots of numpy lose digits if the term of third order is small.
+            for _ in range(3):
+                place -= slope(place) / curvature(place) if curvature(place) else 0.0
+            if x.min() <= place <= x.max() and curvature(place) > 0:
+                best[case], at[case] = float(fit(place)), place**-1.5
     return best, at
 
 

@@ -11,17 +11,20 @@ from ase import Atoms
 from nucleate.fingerprints.matching import same_crystal, space_group
 from nucleate.polymorphs.stability.modes import AMPLITUDES, ImaginaryMode, directions, displaced
 from nucleate.polymorphs.stability.phonons import Phonons
-from nucleate.polymorphs.stability.prepared import relax_each, relaxation
+from nucleate.polymorphs.stability.prepared import relax_each
 from nucleate.polymorphs.stability.settings import CheckSettings
 from nucleate.polymorphs.stability.supercells import SAME, primitive_cell
 from nucleate.polymorphs.stability.surface import Surface
 from nucleate.progress import Progress, silent
 from nucleate.relax.batched import Relaxed
+from nucleate.relax.settings import RelaxSettings
 from nucleate.units import GPA
 
 PURPOSE = "following imaginary modes"
 GAIN = 1e-4
 """Smallest decrease of the enthalpy in eV/atom that makes a structure a lead."""
+EQUAL = 5e-4
+"""Difference of enthalpies in eV/atom below which two similar structures count as one."""
 MOST = 3
 """Largest number of leads of one polymorph, the lowest first."""
 SEED = 20
@@ -76,7 +79,7 @@ def follow(
         progress: called with a `Step` as the calculation advances.
     """
     starts = _starts(phonons, modes, surface, settings, progress)
-    ends = relax_each([start.atoms for start in starts], surface, relaxation(settings, pressure), PURPOSE, progress)
+    ends = relax_each([start.atoms for start in starts], surface, _limits(pressure), PURPOSE, progress)
     relaxed = [
         (start, primitive_cell(end.atoms)) for start, end in zip(starts, ends, strict=True) if isinstance(end, Relaxed) and end.usable
     ]
@@ -93,6 +96,11 @@ def follow(
             spread = float(gains.std(ddof=1)) if len(gains) > 1 else None
             leads.append(NewLead(start.parent, start.mode, atoms, float(gains.mean()), spread, *space_group(atoms, SAME)))
     return _distinct(leads)
+
+
+def _limits(pressure: float) -> RelaxSettings:
+    """Return the settings of the relaxations, which are those of a search; a check of the lead itself relaxes it tightly."""
+    return RelaxSettings(fmax=0.01, smax=0.05, max_steps=200, patience=200, pressure=pressure)
 
 
 def _starts(
@@ -115,9 +123,10 @@ def _starts(
 def _distinct(leads: Sequence[NewLead]) -> list[NewLead]:
     """Return the `MOST` lowest leads of each polymorph, each crystal once."""
     kept: list[NewLead] = []
-    for lead in sorted(leads, key=lambda lead: (lead.parent, -lead.gain)):
+    # Of leads with the same energy the most symmetric one is kept.
+    for lead in sorted(leads, key=lambda lead: (lead.parent, -round(lead.gain / EQUAL), -lead.number)):
         siblings = [other for other in kept if other.parent == lead.parent]
-        twin = any(other.number == lead.number and same_crystal(other.atoms, lead.atoms) for other in siblings)
+        twin = any(abs(other.gain - lead.gain) < 2 * EQUAL and same_crystal(other.atoms, lead.atoms) for other in siblings)
         if not twin and len(siblings) < MOST:
             kept.append(lead)
     return kept

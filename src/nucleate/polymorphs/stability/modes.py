@@ -5,17 +5,20 @@ At a q point whose wave fits into the supercell, a mode with polarisation e disp
     u = Re[c e_j exp(2 pi i q r)] / sqrt(m_j),
 
 with any complex c. Modes of one frequency span a space of such displacements, of which several directions are followed: the structure is
-displaced along each one in the smallest multiple of the primitive cell that holds the wave, by the amplitude of lowest energy, and relaxed.
+displaced along each one in the smallest supercell that holds the wave, by the amplitude of lowest energy, and relaxed.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import spglib
 from ase import Atoms
+from ase.build import make_supercell
+from ase.geometry import minkowski_reduce
 
 from nucleate.polymorphs.stability.free_energy import REAL
 from nucleate.polymorphs.stability.phonons import Phonons
@@ -78,10 +81,36 @@ def _inequivalent(atoms: Atoms, points: np.ndarray) -> np.ndarray:
     return np.array(kept)
 
 
-def multiples(point: np.ndarray) -> tuple[int, int, int]:
-    """Return the smallest multiples of the primitive cell that hold the wave of a commensurate q point."""
-    a, b, c = (Fraction(float(x)).limit_denominator(60).denominator for x in point)
-    return a, b, c
+def wave_cell(point: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Return the smallest supercell that holds the wave of a commensurate q point.
+
+    The translations R with an integer q R form a lattice, whose reciprocal lattice is that of the crystal together with q.
+
+    Args:
+        point: (3,) q point with rational coordinates.
+        cell: (3, 3) primitive vectors as rows, Å.
+
+    Returns:
+        (3, 3) integers; the vectors of the supercell, as short as possible, are its rows times the primitive vectors.
+    """
+    fractions = [Fraction(float(x)).limit_denominator(120) for x in point]
+    common = math.lcm(*(each.denominator for each in fractions))
+    rows = np.vstack([common * np.eye(3, dtype=int), [int(each * common) for each in fractions]])
+    # Rows are combined until they are triangular, as in the algorithm of Euclid.
+    for column in range(3):
+        while True:
+            used = [row for row in range(column, 4) if rows[row, column]]
+            smallest = min(used, key=lambda row: abs(rows[row, column]))
+            rows[[column, smallest]] = rows[[smallest, column]]
+            for row in range(column + 1, 4):
+                rows[row] -= rows[row, column] // rows[column, column] * rows[column]
+            if not rows[column + 1 :, column].any():
+                break
+    matrix = np.rint(np.linalg.inv(rows[:3] / common).T).astype(int)
+    _, shortest = minkowski_reduce(matrix @ cell)
+    result: np.ndarray = shortest @ matrix
+    # A right-handed cell, if the primitive one is.
+    return result if np.linalg.det(result) > 0 else -result
 
 
 def directions(phonons: Phonons, mode: ImaginaryMode, rng: np.random.Generator) -> tuple[Atoms, list[np.ndarray]]:
@@ -93,9 +122,9 @@ def directions(phonons: Phonons, mode: ImaginaryMode, rng: np.random.Generator) 
         rng: draws directions in the space of a degenerate set.
     """
     _, vectors = phonons.modes(mode.point)
-    cell = phonons.atoms.repeat(multiples(mode.point))
-    n = len(phonons.atoms)
-    own = np.arange(len(cell)) % n
+    cell = make_supercell(phonons.atoms, wave_cell(mode.point, phonons.atoms.cell.array))
+    # The atoms of one primitive cell follow one another.
+    own = np.arange(len(cell)) % len(phonons.atoms)
     fractional = cell.positions @ np.linalg.inv(phonons.atoms.cell.array)
     wave = np.exp(2j * np.pi * fractional @ mode.point) / np.sqrt(phonons.atoms.get_masses()[own])
     moved = vectors[list(mode.bands)][:, own] * wave[None, :, None]

@@ -1,11 +1,11 @@
 """Phonons by finite displacements, for every member of a committee.
 
-The atoms of a supercell are displaced along directions that symmetry reduces, and the force constants follow from the forces (K. Parlinski,
-Z. Q. Li and Y. Kawazoe, Phys. Rev. Lett. 78, 4063 (1997), doi 10.1103/PhysRevLett.78.4063), by phonopy (A. Togo, J. Phys. Soc. Jpn. 92,
-012001 (2023), doi 10.7566/JPSJ.92.012001). The forces of the supercell without displacements are subtracted, because the minimum of the
-committee's mean is not that of each member. Force constants are symmetrised, so that translations have no restoring force. Imaginary
-frequencies are given as negative numbers. The splitting of longitudinal and transversal optical modes by the field of the ions in insulators
-is left out.
+The atoms of a supercell are displaced along directions that symmetry reduces, and the force constants follow from the forces (K.
+Parlinski, Z. Q. Li and Y. Kawazoe, Phys. Rev. Lett. 78, 4063 (1997), doi 10.1103/PhysRevLett.78.4063), by phonopy (A. Togo, J. Phys. Soc.
+Jpn. 92, 012001 (2023), doi 10.7566/JPSJ.92.012001). The forces of the supercell without displacements are subtracted, because the minimum
+of the committee's mean is not that of each member. Force constants are symmetrised, so that translations have no restoring force.
+Imaginary frequencies are given as negative numbers. The splitting of longitudinal and transversal optical modes by the field of the ions
+in insulators is left out.
 """
 
 from __future__ import annotations
