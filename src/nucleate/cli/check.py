@@ -156,5 +156,8 @@ def _show(result: CheckResult, page: Path) -> None:
     for line in remarks(result):
         console.print(line, soft_wrap=True)
     if result.calls:
-        console.print(f"{result.calls} reference call{'' if result.calls == 1 else 's'} in {result.out / 'ledger.db'}", soft_wrap=True)
-    console.print(f"page: {page}", soft_wrap=True)
+        console.print(
+            f"{result.calls} call{'' if result.calls == 1 else 's'} of the reference in {result.out / 'ledger.db'}", soft_wrap=True
+        )
+    leads = any(each.leads for each in result.polymorphs)
+    console.print(f"page{' and new leads' if leads else ''}: {page}", soft_wrap=True)

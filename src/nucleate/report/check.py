@@ -121,7 +121,7 @@ def _remarks_on(each: CheckedPolymorph) -> list[str]:
             lines.append(f"{p.name}: elastically stable on {each.elastic.stable_members} of {len(p.energy)} members")
     for lead, path in each.leads:
         gain = plus_minus(1e3 * lead.gain, None if lead.spread is None else 1e3 * lead.spread, 1)
-        lines.append(f"new lead below {p.name}: {formula_of(lead.atoms)} {lead.space_group}, lower by {gain} meV/atom: {path}")
+        lines.append(f"new lead below {p.name}: {formula_of(lead.atoms)} {lead.space_group}, lower by {gain} meV/atom: {path.name}")
     if each.phonons is not None and each.phonons.imaginary and not each.leads:
         lines.append(f"{p.name}: no structure of lower energy was found along its imaginary modes")
     return lines
@@ -192,7 +192,7 @@ def free_energy_figure(polymorphs: list[CheckedPolymorph]) -> str | None:
     def draw(axes: Axes) -> None:
         if len(known) == 1:
             axes.plot(first.temperatures, 1e3 * (first.mean - first.mean[0]), color=ACCENT)
-            axes.set_ylabel("free energy above that at 0 K (meV/atom)")
+            axes.set_ylabel("F above that at 0 K (meV/atom)")
         else:
             for k, (name, curve) in enumerate(known):
                 own = 1e3 * (curve.mean - first.mean)
@@ -201,7 +201,7 @@ def free_energy_figure(polymorphs: list[CheckedPolymorph]) -> str | None:
                     own_spread = 1e3 * np.nanstd(curve.members - first.members, axis=0, ddof=1)
                     axes.fill_between(curve.temperatures, own - own_spread, own + own_spread, color=colour, alpha=0.2, linewidth=0)
                 axes.plot(curve.temperatures, own, color=colour, label=words(name))
-            axes.set_ylabel(f"free energy above {words(known[0][0])} (meV/atom)")
+            axes.set_ylabel(f"F above {words(known[0][0])} (meV/atom)")
             axes.legend()
         axes.set_xlabel("temperature (K)")
         axes.set_xlim(0, first.temperatures[-1])
@@ -227,10 +227,9 @@ def facts(result: CheckResult) -> list[tuple[str, Any]]:
     """Return names and values of the row of figures of the page."""
     stable = sum(each.verdict == "stable" for each in result.polymorphs)
     leads = sum(len(each.leads) for each in result.polymorphs)
-    return [
-        ("Checked", len(result.polymorphs)),
-        ("Stable", stable),
-        ("New leads", leads),
-        ("Members", result.members),
-        ("Reference calls", result.calls),
-    ]
+    figures: list[tuple[str, Any]] = [("Checked", len(result.polymorphs)), ("Stable", stable), ("New leads", leads)]
+    if result.members > 1:
+        figures.append(("Committee members", result.members))
+    if result.calls:
+        figures.append(("Calls of the surrogate" if result.surrogate or result.spot_surrogate else "Reference calls", result.calls))
+    return figures

@@ -71,8 +71,10 @@ def _section(each: CheckedPolymorph) -> dict[str, object]:
     """Return title, figures and elastic constants of one polymorph."""
     figures = []
     if each.phonons is not None:
-        n = each.phonons.atoms
-        text = f"Supercell of {n} atoms, {each.phonons.displacements} displacements. Imaginary frequencies are negative."
+        count = each.phonons.displacements
+        text = (
+            f"Supercell of {each.phonons.atoms} atoms, {count} displacement{'' if count == 1 else 's'}; imaginary frequencies are negative."
+        )
         figures = [
             {"title": "Phonons", "words": text, "svg": Markup(bands_figure(each))},
             {"title": "Density of states", "words": "", "svg": Markup(density_figure(each))},

@@ -22,10 +22,10 @@ from nucleate.polymorphs.stability.surface import Evaluated
 
 PATH_DENSITY = 25.0
 """Number of points of the band path for each 1/Å, with the factor 2 pi left out."""
-MESH_LENGTH = 40.0
+MESH_LENGTH = 60.0
 """Length in Å whose ratio to a lattice vector is the number of q points of the mesh along it."""
-SMEARING = 0.1
-"""Width of the Gaussians of the density of states, THz."""
+SMEARING = 0.015
+"""Width of the Gaussians of the density of states, relative to the highest frequency."""
 
 
 def _phonopy(atoms: Atoms, matrix: np.ndarray) -> Any:
@@ -185,17 +185,18 @@ class BandPath:
 
 
 def density_of_states(weights: np.ndarray, frequencies: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """Return the density of states in states per THz and primitive cell, smeared by Gaussians of width `SMEARING`.
+    """Return the density of states in states per THz and primitive cell, smeared by Gaussians.
 
     Args:
         weights: (n_q,) weights of the q points.
         frequencies: (n_q, n_bands) frequencies, THz.
         axis: (n,) frequencies at which the density is returned, THz.
     """
-    bins = np.linspace(axis[0] - 5 * SMEARING, axis[-1] + 5 * SMEARING, 20 * len(axis))
+    width = SMEARING * float(np.abs(frequencies).max())
+    bins = np.linspace(min(axis[0], frequencies.min()) - width, max(axis[-1], frequencies.max()) + width, 20 * len(axis))
     # A histogram is smeared instead of the states, of which there may be a million.
     counts, edges = np.histogram(frequencies, bins, weights=np.broadcast_to(weights[:, None], frequencies.shape))
     centres = 0.5 * (edges[1:] + edges[:-1])
-    shape = np.exp(-0.5 * ((axis[:, None] - centres) / SMEARING) ** 2) / (SMEARING * np.sqrt(2 * np.pi))
+    shape = np.exp(-0.5 * ((axis[:, None] - centres) / width) ** 2) / (width * np.sqrt(2 * np.pi))
     result: np.ndarray = shape @ counts
     return result
