@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
@@ -49,10 +50,10 @@ def row_of(name: str, reference: str) -> dict[str, Any]:
     """Return a row: the lowest modes of a structure, its lowest lead, and the lowest mode of that lead."""
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
         parent, calls = checked(STRUCTURES[name], reference, Path(one))
+        modes = [[np.round(mode.point, 4).tolist(), round(mode.frequency, 3), len(mode.bands)] for mode in parent.phonons.imaginary]
         row: dict[str, Any] = {
             "structure": name, "group": parent.prepared.space_group, "calls": calls,
-            "modes": [[[round(float(x), 4) for x in mode.point], round(mode.frequency, 3), len(mode.bands)] for mode in parent.phonons.imaginary],
-            "lead": None,
+            "modes": modes, "lead": None,
         }  # fmt: skip
         if parent.leads:
             lead, _ = parent.leads[0]

@@ -48,10 +48,11 @@ def row_of(formula: str, reference: str, seed: int, folder: Path) -> dict[str, A
     assert committee.elastic is not None
     assert surrogate.elastic is not None
     assert committee.spot is not None
+    volumes = [round(each.prepared.atoms.get_volume() / 2, 4) for each in (committee, surrogate)]
     row: dict[str, Any] = {
         "formula": formula, "seed": seed, "search_calls": run.calls, "check_calls": other.calls, "members": one.members,
         "force_error": round(committee.spot.rmse, 4), "force_share": round(committee.spot.share, 4),
-        "volume": round(committee.prepared.atoms.get_volume() / 2, 4), "reference_volume": round(surrogate.prepared.atoms.get_volume() / 2, 4),
+        "volumes": volumes,
     }  # fmt: skip
     spread = committee.elastic.spread
     assert spread is not None
