@@ -80,7 +80,8 @@ def table(data: dict[str, Any]) -> str:
     rms, largest = np.sqrt((difference**2).mean()), np.abs(difference).max()
     lines.append("")
     lines.append(
-        f"Over all {len(data['rows'])} points: rms deviation {rms:.2f} THz, largest {largest:.2f} THz. The search made {first['search_calls']} reference calls, the check on GPAW {first['check_calls']}. Spot checks: force error "
+        f"Over all {len(data['rows'])} points: rms deviation {rms:.2f} THz, largest {largest:.2f} THz. The search made "
+        f"{first['search_calls']} reference calls, the check on GPAW {first['check_calls']}. Spot checks: force error "
         f"{first['force_error']:.3f} eV/Å, {100 * first['force_share']:.0f} % of the forces. Volume {first['volume']:.3f} Å³/atom on the "
         f"committee of {first['members']} members, {first['reference_volume']:.3f} on GPAW."
     )

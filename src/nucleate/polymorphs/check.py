@@ -271,7 +271,8 @@ class _Check:
         centres = self._force_constants(cells, [np.eye(3, dtype=int)] * len(cells), "displaced primitive cells")
         strains = [Strains(cell, self.settings.strain) for cell in cells]
         lists = [each.structures for each in strains]
-        evaluated = self.surface.evaluate([atoms for own in lists for atoms in own], "strained cells", self.progress)
+        like = [cell for cell, own in zip(cells, lists, strict=True) for _ in own]
+        evaluated = self.surface.evaluate([atoms for own in lists for atoms in own], "strained cells", self.progress, like)
         for k, part in enumerate(evaluated.split([len(own) for own in lists])):
             constants: ElasticConstants = strains[k].constants(part, centres[k][0].constants)
             polymorphs[k].elastic = constants

@@ -128,7 +128,7 @@ def prepare(
             result.append(Unusable(subject.name, f"the relaxation {last.stop}: {last.guard}"))
         else:
             atoms = primitive_cell(last.atoms, EXACT)
-            evaluated = surface.evaluate([start, atoms], PURPOSE)
+            evaluated = surface.evaluate([start, atoms], PURPOSE, like=[start, start] if len(start) == len(atoms) else None)
             before, after = (
                 (evaluated.energy[:, j] + pressure * GPA * each.get_volume()) / len(each) for j, each in enumerate((start, atoms))
             )

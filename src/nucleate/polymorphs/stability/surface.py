@@ -60,13 +60,17 @@ class Surface(Protocol):
     surrogate: bool
     exact: bool
 
-    def evaluate(self, structures: Sequence[Atoms], purpose: str, progress: Progress = silent) -> Evaluated:
+    def evaluate(
+        self, structures: Sequence[Atoms], purpose: str, progress: Progress = silent, like: Sequence[Atoms] | None = None
+    ) -> Evaluated:
         """Return energies, forces and stresses of structures of any sizes, in order.
 
         Args:
             structures: the structures.
             purpose: purpose of the evaluation, which names the phase of the progress and, on the reference, the ledger's rows.
             progress: called with a `Step` as the evaluation advances.
+            like: for each structure one of which it is a strained version, whose k-points a reference uses, so that differences between
+                strains have no error of the sampling; None: each structure has its own.
 
         Raises:
             ReferenceFailed: a reference calculation failed.
@@ -97,7 +101,9 @@ class CommitteeForces:
         """Return the committee."""
         return self.committee
 
-    def evaluate(self, structures: Sequence[Atoms], purpose: str, progress: Progress = silent) -> Evaluated:
+    def evaluate(
+        self, structures: Sequence[Atoms], purpose: str, progress: Progress = silent, like: Sequence[Atoms] | None = None
+    ) -> Evaluated:
         """Return the predictions of all members; see `Surface`."""
         energy, forces, stress = [], [], []
         for first, last in _chunks([len(atoms) for atoms in structures]):
@@ -140,7 +146,9 @@ class ReferenceForces:
         """Return a new potential, which keeps the k-points of the first geometries of one relaxation."""
         return ReferencePotential(self.dispatcher, purpose, 0)
 
-    def evaluate(self, structures: Sequence[Atoms], purpose: str, progress: Progress = silent) -> Evaluated:
+    def evaluate(
+        self, structures: Sequence[Atoms], purpose: str, progress: Progress = silent, like: Sequence[Atoms] | None = None
+    ) -> Evaluated:
         """Label the structures; see `Surface`."""
         done = 0
 
@@ -150,7 +158,7 @@ class ReferenceForces:
             progress(Step(purpose, done, len(structures)))
 
         labels = []
-        for answer in self.dispatcher.label_many(structures, purpose, 0, progress=count):
+        for answer in self.dispatcher.label_many(structures, purpose, 0, progress=count, like=like):
             if not isinstance(answer, Label):
                 assert isinstance(answer, ReferenceFailed)
                 raise answer

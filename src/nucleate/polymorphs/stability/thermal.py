@@ -75,7 +75,8 @@ def quasi_harmonic(
     displacements = {
         k: Displacements(cell, phonons[k // len(VOLUMES)].matrix, settings.displacement) for k, cell in enumerate(cells) if cell is not None
     }
-    energy = surface.evaluate([cell for cell in cells if cell is not None], PURPOSE).energy
+    like = [prepared[k // len(VOLUMES)].atoms for k in known]
+    energy = surface.evaluate([cell for cell in cells if cell is not None], PURPOSE, like=like).energy
     lists = [displacements[k].structures for k in known]
     evaluated = surface.evaluate([atoms for each in lists for atoms in each], PURPOSE, progress).split([len(each) for each in lists])
     axis = temperatures(settings.temperature)
