@@ -1,6 +1,6 @@
 """Elastic constants of a committee against those of its reference by the same code, on a surrogate.
 
-    OMP_NUM_THREADS=1 python benchmarks/stability/elastic/run.py --folder runs [--systems Na4Cl4 Mg4O4]
+    OMP_NUM_THREADS=1 python benchmarks/stability/elastic/run.py --folder runs [--systems Na4Cl4 Mg4O4] [--teacher 7net-0]
 
 Each formula is searched on the surrogate; the rock-salt polymorph is then checked on the committee of the last round and on the surrogate,
 each time at the minimum of its own surface. Systems that are in result.json are not repeated.
@@ -26,11 +26,11 @@ ROCK_SALT = 225
 NAMES = {"C11": (0, 0), "C12": (0, 1), "C44": (3, 3)}
 
 
-def row_of(formula: str, reference: str, seed: int, folder: Path) -> dict[str, Any]:
+def row_of(formula: str, reference: str, teacher: str | None, seed: int, folder: Path) -> dict[str, Any]:
     """Search a formula and return the elastic constants of rock salt on the committee and on the surrogate, GPa."""
-    path = folder / f"{formula}-{reference}-{seed}"
+    path = folder / f"{formula}-{reference}-{teacher or 'alone'}-{seed}"
     if not (path / "run.toml").exists():
-        nucleate.search(formula, reference=reference, top=1, seed=seed, workers=0, out=path)
+        nucleate.search(formula, reference=reference, teacher=teacher, top=1, seed=seed, workers=0, out=path)
     elif read_run(path).status != "finished":
         nucleate.resume(path)
     run = read_run(path)
@@ -50,7 +50,7 @@ def row_of(formula: str, reference: str, seed: int, folder: Path) -> dict[str, A
     assert committee.spot is not None
     volumes = [round(each.prepared.atoms.get_volume() / 2, 4) for each in (committee, surrogate)]
     row: dict[str, Any] = {
-        "formula": formula, "seed": seed, "search_calls": run.calls, "check_calls": other.calls, "members": one.members,
+        "formula": formula, "teacher": teacher, "seed": seed, "search_calls": run.calls, "check_calls": other.calls, "members": one.members,
         "force_error": round(committee.spot.rmse, 4), "force_share": round(committee.spot.share, 4),
         "volumes": volumes,
     }  # fmt: skip
@@ -72,12 +72,11 @@ def table(data: dict[str, Any]) -> str:
     """Return the table of the results page."""
     lines = ["| search | calls | constant | committee, GPa | surrogate, GPa | difference |", "|---|---|---|---|---|---|"]
     for row in data["rows"]:
+        search = f"{row['formula']}, {'no teacher' if row['teacher'] is None else 'teacher ' + row['teacher']}"
         for name in (*NAMES, "B"):
             mean, spread, true = row[name]
-            lines.append(
-                f"| {row['formula']}, seed {row['seed']} | {row['search_calls']} | {name} | {mean:.1f} ± {spread:.1f} | {true:.1f} "
-                f"| {100 * (mean / true - 1):+.1f} % |"
-            )
+            difference = 100 * (mean / true - 1)
+            lines.append(f"| {search} | {row['search_calls']} | {name} | {mean:.1f} ± {spread:.1f} | {true:.1f} | {difference:+.1f} % |")
     return "\n".join(lines)
 
 
@@ -86,6 +85,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--systems", nargs="+", default=["Na4Cl4", "Mg4O4"])
     parser.add_argument("--reference", default="chgnet")
+    parser.add_argument("--teacher", default=None, help="pretrained potential that is searched first")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
     a = parser.parse_args()
@@ -93,8 +93,8 @@ def main() -> None:
         a.result, {"reference": a.reference, "check": CheckSettings(phonons=False).model_dump(mode="json")}, ("chgnet", "phonopy")
     )
     for formula in a.systems:
-        if result.find(formula=formula, seed=a.seed) is None:
-            result.add(**row_of(formula, a.reference, a.seed, a.folder))
+        if result.find(formula=formula, teacher=a.teacher, seed=a.seed) is None:
+            result.add(**row_of(formula, a.reference, a.teacher, a.seed, a.folder))
     print(table({"rows": result.rows}))
 
 
