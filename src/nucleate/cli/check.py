@@ -42,7 +42,7 @@ def check(
     ] = None,
     converge: Annotated[bool, typer.Option("--converge", help="Repeat the phonons in a supercell that is a half longer.")] = False,
     displacement: Annotated[float | None, typer.Option(help="Displacement of an atom, Å; default 0.03.")] = None,
-    strain: Annotated[float | None, typer.Option(help="Strain for the elastic constants; default 0.005.")] = None,
+    strain: Annotated[float | None, typer.Option(help="Strain for the elastic constants; default 0.01.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Highest temperature, K; default 1000.")] = None,
     follow: Annotated[int | None, typer.Option(help="Number of imaginary modes that are followed downhill; default 2.")] = None,
     spots: Annotated[

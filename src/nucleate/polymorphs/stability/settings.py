@@ -23,7 +23,7 @@ class CheckSettings(BaseModel):
     )
     converge: bool = Field(False, description="Whether to repeat the phonons in a supercell that is a half longer, and report the change.")
     displacement: float = Field(0.03, ge=1e-3, le=0.2, description="Displacement of an atom, Å.")
-    strain: float = Field(0.005, ge=1e-4, le=0.05, description="Strain of the elastic constants.")
+    strain: float = Field(0.01, ge=1e-4, le=0.05, description="Strain of the elastic constants.")
     temperature: float = Field(1000.0, gt=0, le=10_000, description="Highest temperature, K.")
     follow: int = Field(2, ge=0, le=20, description="Number of imaginary modes, the lowest first, that are followed downhill.")
     spots: int = Field(2, ge=0, le=100, description="Number of displaced structures labelled by the reference to measure the force error.")
