@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import ase.io
 import numpy as np
@@ -18,6 +20,7 @@ from nucleate.fingerprints.matching import space_group
 from nucleate.polymorphs import check as check_module
 from nucleate.polymorphs.check import check
 from nucleate.polymorphs.stability.settings import CheckSettings
+from nucleate.polymorphs.stability.surface import ReferenceForces
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.settings import ModelSettings
@@ -220,6 +223,25 @@ def test_the_verb_prints_a_table_and_json(files, tmp_path):
     (polymorph,) = json.loads(done.stdout)["polymorphs"]
     assert polymorph["phonons"] is None
     assert np.shape(polymorph["elastic"]["constants"]) == (6, 6)
+
+
+def test_phonopy_is_named_if_it_is_missing(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "phonopy", None)
+    done = CliRunner().invoke(app, ["check", str(files / "fcc.cif"), "--reference", "chgnet"])
+    assert done.exit_code == 2
+    assert done.stderr.strip() == "error: phonopy is not installed; run: pip install 'nucleate[stability]'"
+
+
+def test_strained_cells_keep_the_k_points_of_the_crystal(tmp_path):
+    """A grid that is chosen anew for each strain would add its own error to the difference of the stresses."""
+    asked = []
+    dispatcher = SimpleNamespace(
+        reference=SimpleNamespace(name="fake", surrogate=True),
+        label_many=lambda structures, purpose, round, progress, like: asked.append(like) or [Label(0.0, np.zeros((1, 3)), np.zeros(6))],
+    )
+    crystal = bulk("Ar", "fcc", a=4.15)
+    ReferenceForces(dispatcher).evaluate([crystal], "strained cells", like=[crystal])
+    assert asked == [[crystal]]
 
 
 def test_contradicting_settings_are_refused():
