@@ -199,10 +199,13 @@ class _Check:
             self.progress(Stage("elastic constants"))
             self._elastic(polymorphs)
         spots = self.exact if any(each.spot for each in polymorphs) else None
+        run = self.inputs.run
+        surrogates = [surface.name for surface in (self.surface, spots) if surface is not None and surface.surrogate]
+        if run is not None and run.surrogate and not self.surface.exact:
+            surrogates.append(run.reference)
         return CheckResult(
-            self.inputs.path, self.folder, self.surface.name, self.surface.surrogate, None if spots is None else spots.name,
-            spots is not None and spots.surrogate, len(ready[0].energy), self.inputs.pressure, self.settings, polymorphs, unusable,
-            self._transitions(polymorphs), 0,
+            self.inputs.path, self.folder, self.surface.name, surrogates[0] if surrogates else None, None if spots is None else spots.name,
+            len(ready[0].energy), self.inputs.pressure, self.settings, polymorphs, unusable, self._transitions(polymorphs), 0,
         )  # fmt: skip
 
     def _spots(self, polymorphs: list[CheckedPolymorph]) -> None:

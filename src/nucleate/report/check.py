@@ -67,12 +67,7 @@ def headline(result: CheckResult) -> str:
 
 def warnings_of(result: CheckResult) -> list[str]:
     """Return the warnings that stand above the table."""
-    lines = []
-    if result.surrogate:
-        lines.append(surrogate_warning(result.surface))
-    elif result.spot_surrogate and result.spot_reference is not None:
-        lines.append(surrogate_warning(result.spot_reference))
-    return lines
+    return [] if result.surrogate is None else [surrogate_warning(result.surrogate)]
 
 
 def remarks(result: CheckResult) -> list[str]:
@@ -231,5 +226,5 @@ def facts(result: CheckResult) -> list[tuple[str, Any]]:
     if result.members > 1:
         figures.append(("Committee members", result.members))
     if result.calls:
-        figures.append(("Calls of the surrogate" if result.surrogate or result.spot_surrogate else "Reference calls", result.calls))
+        figures.append(("Calls of the surrogate" if result.surrogate is not None else "Reference calls", result.calls))
     return figures

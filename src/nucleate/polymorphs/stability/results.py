@@ -100,9 +100,8 @@ class CheckResult:
         source: run folder or file.
         out: folder of the results.
         surface: name of the surface.
-        surrogate: whether the surface is a surrogate.
+        surrogate: name of the surrogate that the surface is, or whose labels trained or tested it; None: no surrogate.
         spot_reference: name of the reference of the spot checks; None without any.
-        spot_surrogate: whether it is a surrogate.
         members: number of members of the surface.
         pressure: external pressure, GPa.
         settings: settings.
@@ -115,9 +114,8 @@ class CheckResult:
     source: Path
     out: Path
     surface: str
-    surrogate: bool
+    surrogate: str | None
     spot_reference: str | None
-    spot_surrogate: bool
     members: int
     pressure: float
     settings: CheckSettings
@@ -133,7 +131,7 @@ class CheckResult:
             "schema": SCHEMA,
             "source": str(self.source),
             "out": str(self.out),
-            "surface": {"name": self.surface, "surrogate": self.surrogate, "members": self.members},
+            "surface": {"name": self.surface, "surrogate": self.surrogate is not None, "members": self.members},
             "spot_reference": self.spot_reference,
             "pressure": self.pressure,
             "calls": self.calls,
