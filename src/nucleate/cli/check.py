@@ -137,21 +137,19 @@ def _show(result: CheckResult, page: Path) -> None:
     """Print the table and the remarks."""
     from rich.table import Table
 
-    from nucleate.report.check import COLUMNS, TEXT, headline, remarks, table_rows, warnings_of
+    from nucleate.report.check import TEXT, headline, remarks, table_of, warnings_of
     from nucleate.report.terminal import make_console
 
     console = make_console()
     for line in warnings_of(result):
         console.print(line, style="yellow", soft_wrap=True)
     console.print(headline(result), soft_wrap=True)
-    rows = table_rows(result)
-    # Columns without any value are left out.
-    used = [k for k in range(len(COLUMNS)) if any(row[k] for row in rows)]
+    columns, rows = table_of(result)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for k in used:
-        table.add_column(COLUMNS[k], justify="left" if k < TEXT else "right", overflow="fold")
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="left" if k < TEXT else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(row[k] for k in used), style="green" if row[3] == "stable" else None)
+        table.add_row(*row, style="green" if row[3] == "stable" else None)
     console.print(table)
     for line in remarks(result):
         console.print(line, soft_wrap=True)

@@ -28,9 +28,11 @@ def plus_minus(value: float, spread: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
 
 
-def table_rows(result: CheckResult) -> list[list[str]]:
-    """Return the cells of the table, one row per polymorph."""
-    return [_row(each) for each in result.polymorphs]
+def table_of(result: CheckResult) -> tuple[list[str], list[list[str]]]:
+    """Return the columns that have a value, and the cells, one row per polymorph."""
+    rows = [_row(each) for each in result.polymorphs]
+    used = [k for k in range(len(COLUMNS)) if any(row[k] for row in rows)]
+    return [COLUMNS[k] for k in used], [[row[k] for k in used] for row in rows]
 
 
 def _row(each: CheckedPolymorph) -> list[str]:

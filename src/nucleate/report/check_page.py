@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ase import Atoms
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nucleate.crystals.formula import formula_text
 from nucleate.persist.files import write_whole
 from nucleate.polymorphs.stability.results import CheckedPolymorph, CheckResult
 from nucleate.polymorphs.stability.supercells import composition
 from nucleate.report.check import (
-    COLUMNS,
     TEXT,
     bands_figure,
     density_figure,
@@ -20,7 +21,7 @@ from nucleate.report.check import (
     free_energy_figure,
     headline,
     remarks,
-    table_rows,
+    table_of,
     warnings_of,
 )
 from nucleate.report.html import subscripts, symbol
@@ -46,18 +47,19 @@ def render(result: CheckResult) -> str:
     for each in result.polymorphs:
         groups.setdefault(composition(each.prepared.atoms), []).append(each)
     curves = [
-        {"formula": subscripts("".join(f"{name}{'' if n == 1 else n}" for name, n in key)), "svg": Markup(svg)}
+        {"formula": subscripts(_reduced(own[0].prepared.atoms, dict(key))), "svg": Markup(svg)}
         for key, own in groups.items()
         if (svg := free_energy_figure(own)) is not None
     ]
+    columns, rows = table_of(result)
     return environment.get_template("check.html.j2").render(
         name=result.source.name or str(result.source.resolve().name),
         headline=headline(result),
         warnings=warnings_of(result),
         facts=facts(result),
-        columns=COLUMNS,
+        columns=columns,
         text_columns=TEXT,
-        rows=table_rows(result),
+        rows=rows,
         remarks=remarks(result),
         curves=curves,
         quasi_harmonic=result.settings.quasi_harmonic,
@@ -65,6 +67,11 @@ def render(result: CheckResult) -> str:
         strains=("xx", "yy", "zz", "yz", "xz", "xy"),
         pressure=result.pressure,
     )
+
+
+def _reduced(atoms: Atoms, counts: dict[str, int]) -> str:
+    """Return a reduced formula with the elements in the order of a structure."""
+    return formula_text({symbol: counts[symbol] for symbol in dict.fromkeys(atoms.get_chemical_symbols())})
 
 
 def _section(each: CheckedPolymorph) -> dict[str, object]:
