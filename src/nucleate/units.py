@@ -23,3 +23,5 @@ K_B = 1e3 * BOLTZMANN
 """Boltzmann constant in meV/K."""
 MU_B = 5.7883817982e-2
 """Bohr magneton in meV/T (CODATA 2022)."""
+THZ = 4.135667696e-3
+"""Energy h nu of a vibration of 1 THz in eV (exact since 2019; CODATA 2022)."""

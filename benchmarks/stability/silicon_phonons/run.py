@@ -1,0 +1,117 @@
+"""Phonons of diamond silicon on the committee of a search, against GPAW in the same supercell.
+
+    OMP_NUM_THREADS=1 python benchmarks/stability/silicon_phonons/run.py --folder Si8 [--supercell 2x2x2]
+    nucleate train Si8 --prior 7net-mf-0:PBE --out Si8-prior
+    OMP_NUM_THREADS=1 python benchmarks/stability/silicon_phonons/run.py --folder Si8 --model Si8-prior/model.safetensors \\
+        --name "the same labels, prior 7net-mf-0:PBE"
+
+The search is that of examples/demo.toml; a finished run in the folder is used as it is, and an interrupted one is resumed. Diamond is then
+checked twice, each time at the minimum of its own surface: on the committee of the last round, and on GPAW with the settings of the search.
+Frequencies are compared at the q points that fit into the supercell, where nothing is interpolated.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import nucleate
+from nucleate.benchmark.result_file import ResultFile
+from nucleate.csp.run_data import read_run
+from nucleate.polymorphs.check import check
+from nucleate.polymorphs.stability.settings import CheckSettings
+
+DEMO = Path(__file__).resolve().parents[3] / "examples" / "demo.toml"
+SEED = 1
+
+
+def searched(folder: Path) -> None:
+    """Finish the rounds of the search in a folder; the accurate ranking after them is not needed."""
+    if not (folder / "run.toml").exists():
+        nucleate.search(settings=DEMO, seed=SEED, out=folder)
+    elif read_run(folder).state.finished is None:
+        nucleate.resume(folder)
+
+
+def compare(folder: Path, supercell: tuple[int, int, int], model: Path | None) -> list[dict[str, Any]]:
+    """Return a row for each commensurate q point, THz; spot checks are made only for the committee of the search."""
+    settings = CheckSettings(elastic=False, supercell=supercell, follow=0, spots=2 if model is None else 0)
+    committee = check(folder, settings, model=model, top=1, out=folder / ("check" if model is None else "check-other"))
+    engine = read_run(folder).settings.reference.engine
+    reference = check(
+        folder, settings.model_copy(update={"fmax": 5e-3, "smax": 0.05}), reference=engine, top=1, out=folder / "check-reference"
+    )
+    one, other = committee.polymorphs[0], reference.polymorphs[0]
+    assert one.prepared.number == other.prepared.number == 227
+    assert one.phonons is not None
+    assert other.phonons is not None
+    run = read_run(folder)
+    error, share = (None, None) if one.spot is None else (one.spot.rmse, one.spot.share)
+    common = {
+        "supercell": list(supercell), "atoms": one.phonons.atoms, "search_calls": run.calls, "members": committee.members,
+        "check_calls": reference.calls, "force_error": error, "force_share": share,
+        "volume": one.prepared.atoms.get_volume() / 2, "reference_volume": other.prepared.atoms.get_volume() / 2,
+    }  # fmt: skip
+    mean, spread = one.phonons.commensurate.mean, one.phonons.commensurate.spread
+    assert spread is not None
+    return [
+        {
+            **common, "q": np.round(q, 4).tolist(), "committee": np.round(mean[k], 4).tolist(), "spread": np.round(spread[k], 4).tolist(),
+            "reference": np.round(other.phonons.commensurate.mean[k], 4).tolist(),
+        }
+        for k, q in enumerate(one.phonons.points)
+    ]  # fmt: skip
+
+
+def table(data: dict[str, Any]) -> str:
+    """Return the table of the results page: one line for each kind of q point, and the deviations over all of them."""
+    lines = ["| potential | q | frequencies, THz | spread, THz | GPAW, THz |", "|---|---|---|---|---|"]
+    ends = [""]
+    for model in dict.fromkeys(row["model"] for row in data["rows"]):
+        rows = [row for row in data["rows"] if row["model"] == model]
+        seen: list[np.ndarray] = []
+        for row in rows:
+            own = np.array(row["reference"])
+            # Points that symmetry connects have the same frequencies.
+            if any(np.abs(own - other).max() < 1e-3 for other in seen):
+                continue
+            seen.append(own)
+            cells = (" ".join(f"{x:.2f}".replace("-0.00", "0.00") for x in row[name]) for name in ("committee", "spread", "reference"))
+            lines.append(f"| {model} | {' '.join(f'{x:g}' for x in row['q'])} | {' | '.join(cells)} |")
+        difference = np.array([np.array(row["committee"]) - np.array(row["reference"]) for row in rows])
+        rms, largest = np.sqrt((difference**2).mean()), np.abs(difference).max()
+        first = rows[0]
+        text = (
+            f"- {model} ({first['members']} members): over all {len(rows)} points rms deviation {rms:.2f} THz, largest {largest:.2f} THz; "
+            f"volume {first['volume']:.3f} Å³/atom, on GPAW {first['reference_volume']:.3f}."
+        )
+        if first["force_error"] is not None:
+            text += f" Spot checks: force error {first['force_error']:.3f} eV/Å, {100 * first['force_share']:.0f} % of the forces."
+        ends.append(text)
+    first = data["rows"][0]
+    ends.append(f"- The search made {first['search_calls']} reference calls, the check on GPAW {first['check_calls']}.")
+    return "\n".join(lines + ends)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--supercell", default="2x2x2")
+    parser.add_argument("--model", type=Path, default=None, help="another model file in place of the last committee of the search")
+    parser.add_argument("--name", default="committee of the search")
+    parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
+    a = parser.parse_args()
+    first, second, third = (int(n) for n in a.supercell.split("x"))
+    result = ResultFile(a.result, {"search": "examples/demo.toml", "seed": SEED, "supercell": a.supercell}, ("gpaw", "phonopy"))
+    if result.find(model=a.name) is None:
+        searched(a.folder)
+        for row in compare(a.folder, (first, second, third), a.model):
+            result.add(model=a.name, **row)
+    print(table({"rows": result.rows}))
+
+
+if __name__ == "__main__":
+    main()

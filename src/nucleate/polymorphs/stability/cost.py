@@ -1,0 +1,98 @@
+"""Estimate of the reference calls and core time of a check on the reference, before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.polymorphs.stability.elastic import Strains
+from nucleate.polymorphs.stability.free_energy import VOLUMES
+from nucleate.polymorphs.stability.phonons import Displacements
+from nucleate.polymorphs.stability.settings import CheckSettings
+from nucleate.polymorphs.stability.supercells import primitive_cell, supercell_matrix
+from nucleate.reference.ledger import LedgerRow
+
+RELAXATION = 15
+"""Assumed number of calls of a relaxation."""
+POWER = 2.0
+"""Assumed power of the number of atoms with which the cost of a call grows: between the third power of large cells, and the first one of
+a mesh of k-points that becomes coarser."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of a check on the reference.
+
+    Attributes:
+        calls: number of reference calls; calls of imaginary modes that are followed come on top.
+        largest: number of atoms of the largest cell.
+        core_seconds: core time, s.
+    """
+
+    calls: int
+    largest: int
+    core_seconds: float
+
+    def __str__(self) -> str:
+        """Sentence for the terminal."""
+        hours = self.core_seconds / 3600
+        time = f"{hours:.1f} core-hours" if hours >= 1 else f"{self.core_seconds / 60:.0f} core-minutes"
+        return (
+            f"about {self.calls} reference calls with up to {self.largest} atoms, some {time}; imaginary modes that are followed cost more"
+        )
+
+
+def matrix_of(atoms: Atoms, settings: CheckSettings) -> np.ndarray:
+    """Return the supercell of a primitive cell that the settings describe."""
+    return np.diag(settings.supercell) if settings.supercell is not None else supercell_matrix(atoms, settings.length)
+
+
+def longer_matrix(atoms: Atoms, settings: CheckSettings) -> np.ndarray:
+    """Return the supercell for the test of convergence, which is a half longer."""
+    if settings.supercell is not None:
+        return np.diag([max(n + 1, round(1.5 * n)) for n in settings.supercell])
+    return supercell_matrix(atoms, 1.5 * settings.length)
+
+
+def cells_of(atoms: Atoms, settings: CheckSettings) -> list[int]:
+    """Return the number of atoms of each calculation for one structure, with an assumed number of relaxation steps."""
+    cell = primitive_cell(atoms)
+    sizes = [len(cell)] * RELAXATION
+    if settings.phonons:
+        # The supercell without displacements is calculated as one primitive cell.
+        own = [len(cell)] + [len(each) for each in Displacements(cell, matrix_of(cell, settings), settings.displacement).structures[1:]]
+        sizes += own
+        if settings.converge:
+            longer = Displacements(cell, longer_matrix(cell, settings), settings.displacement).structures
+            sizes += [len(cell)] + [len(each) for each in longer[1:]]
+        if settings.quasi_harmonic:
+            # The ions take some steps to relax at each volume.
+            sizes += len(VOLUMES) * ([len(cell)] * 5 + own)
+    if settings.elastic:
+        structures = Displacements(cell, np.eye(3, dtype=int), settings.displacement).structures
+        sizes += [len(cell)] * (len(structures) + len(Strains(cell, settings.strain).structures))
+    return sizes
+
+
+def estimate(structures: Sequence[Atoms], settings: CheckSettings, atoms: float, core_seconds: float) -> Estimate:
+    """Return the cost of a check of structures.
+
+    Args:
+        structures: the structures.
+        settings: settings of the check.
+        atoms, core_seconds: number of atoms of a typical known call, and its core time, s.
+    """
+    sizes = np.array([size for each in structures for size in cells_of(each, settings)])
+    return Estimate(len(sizes), int(sizes.max()), float(core_seconds * ((sizes / atoms) ** POWER).sum()))
+
+
+def typical(rows: Iterable[LedgerRow]) -> tuple[float, float] | None:
+    """Return the medians of atoms and core seconds of the successful calls of a ledger; None without any."""
+    known = [(len(row.atoms), row.core_seconds) for row in rows if row.label is not None and row.core_seconds > 0]
+    if not known:
+        return None
+    atoms, seconds = np.median(np.array(known), axis=0)
+    return float(atoms), float(seconds)
