@@ -93,6 +93,9 @@ def search(
     units: int | None = None,
     space_group_weights: str | None = None,
     dimensions: int | None = None,
+    fit_xrd: AnyPath | None = None,
+    wavelength: str | None = None,
+    neutron: bool = False,
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: Executor | None = None,
@@ -127,6 +130,9 @@ def search(
         units: Number of formula units in the primitive cell of a molecular crystal.
         dimensions: 3 for crystals, 2 for layers, with vacuum along the third lattice vector, or 0 for clusters, in a box with vacuum.
         space_group_weights: `nature` or `uniform`, the frequencies of space groups among the candidates of molecular crystals.
+        fit_xrd: File of a powder pattern of the crystal; candidates similar to it are preferred.
+        wavelength: Wavelength of the pattern in Å, or name of an X-ray line.
+        neutron: Whether the pattern is measured with neutrons.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.
         executor: Any `concurrent.futures.Executor`, on which reference calculations run instead of local processes.
@@ -156,6 +162,9 @@ def search(
         molecules__units=units,
         generate__space_group_weights=space_group_weights,
         dimensions=dimensions,
+        measured__xrd=None if fit_xrd is None else str(fit_xrd),
+        measured__wavelength=wavelength,
+        measured__neutron=neutron or None,
         pressure=pressure,
         search__budget=budget,
         search__top=top,

@@ -11,6 +11,7 @@ from nucleate.csp.clusters.space import ClusterSpace
 from nucleate.csp.dimensions import check_dimensions
 from nucleate.csp.layers.space import LayerSpace
 from nucleate.csp.learner import Learner
+from nucleate.csp.measured.space import MeasuredSpace, check_measured
 from nucleate.csp.molecular.space import MoleculeSpace, check_molecular
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.space import FormulaSpace
@@ -47,6 +48,8 @@ class Plan:
             return LayerSpace(self.settings)
         if self.settings.dimensions == 0:
             return ClusterSpace(self.settings)
+        if self.settings.measured.xrd is not None:
+            return MeasuredSpace(self.settings)
         return MoleculeSpace(self.settings) if self.settings.molecules.molecule else make_space(self.settings)
 
     def small_generators(self) -> list[MixtureGenerator]:
@@ -78,6 +81,7 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
     settings = _with_one_cutoff(settings)
     check_molecular(settings)
     check_dimensions(settings)
+    check_measured(settings)
     name, topology = settings.teacher.name, settings.molecules.topology
     standard = make_reference(settings.reference, topology) if reference is None else reference
     if name is not None and (same_model(name, standard.name) or same_model(name, f"ase:{settings.reference.calculator}")):

@@ -63,7 +63,13 @@ def resolve_settings(
     for name in ("known", "elements_from"):
         if isinstance(hull, dict) and isinstance(hull.get(name), list):
             hull[name] = [_resolved_path(path, name) if isinstance(path, str) else path for path in hull[name]]
-    places = ((data, "seeds_from"), (data.get("reference"), "pseudo_dir"), (teacher, "labels_settings"), (teacher, "model_from"))
+    places = (
+        (data, "seeds_from"),
+        (data.get("reference"), "pseudo_dir"),
+        (data.get("measured"), "xrd"),
+        (teacher, "labels_settings"),
+        (teacher, "model_from"),
+    )
     for table, entry in places:
         if isinstance(table, dict) and isinstance(table.get(entry), str):
             table[entry] = _resolved_path(table[entry], entry)

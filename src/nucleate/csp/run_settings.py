@@ -11,6 +11,7 @@ from nucleate.crystals.compositions import ChemicalSystem, is_system, parse_syst
 from nucleate.crystals.formula import formula_text, parse_formula
 from nucleate.csp.clusters.settings import ClusterSettings
 from nucleate.csp.layers.settings import LayerSettings
+from nucleate.csp.measured.settings import MeasuredSettings
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.csp.molecular.settings import MolecularSettings
 from nucleate.csp.settings import SearchSettings
@@ -70,6 +71,7 @@ class RunSettings(BaseModel):
     dimensions: Literal[3, 2, 0] = Field(3, description="Number of periodic directions: 3, 2 for layers, or 0 for clusters.")
     layers: LayerSettings = Field(default_factory=LayerSettings, description="Search of layers.")
     clusters: ClusterSettings = Field(default_factory=ClusterSettings, description="Search of clusters.")
+    measured: MeasuredSettings = Field(default_factory=MeasuredSettings, description="Measured powder pattern of the crystal.")
     molecules: MolecularSettings = Field(default_factory=MolecularSettings, description="Search of molecular crystals.")
 
     @property

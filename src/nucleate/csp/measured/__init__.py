@@ -1,0 +1,1 @@
+"""Search of a crystal whose powder pattern has been measured."""
