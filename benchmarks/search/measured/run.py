@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/search/measured/run.py
 
 The pattern is calculated from the experimental structure of the target (corundum, L. W. Finger and R. M. Hazen, J. Appl. Phys. 49, 5823
-(1978), doi 10.1063/1.324598), not from the structure on the reference. Each seed has its own pattern: both lattice constants are wrong by up
-to 2 %, lines of 0.15 degrees, a background of 30 % of the highest peak, and Poisson noise of 1000 counts at it. The settings are the
+(1978), doi 10.1063/1.324598), not from the structure on the reference. Each seed has its own pattern: both lattice constants are wrong by
+up to 2 %, lines of 0.15 degrees, a background of 30 % of the highest peak, and Poisson noise of 1000 counts at it. The settings are the
 defaults, and each search ends at its first hit. Every finished search is a row, and a stopped run resumes.
 """
 
@@ -38,7 +38,7 @@ def write_pattern(formula: str, seed: int, path: Path) -> None:
     # The axes of the primitive cell are turned so that the third Cartesian direction is the unique axis.
     stretch = 1 + rng.uniform(-CELL_ERROR, CELL_ERROR, 2)
     atoms.set_cell(atoms.cell.array @ np.diag([stretch[0], stretch[0], stretch[1]]), scale_atoms=True)
-    peaks = XRDCalculator("CuKa").get_pattern(AseAtomsAdaptor.get_structure(atoms, msonable=False), two_theta_range=(15, 90))
+    peaks = XRDCalculator("CuKa").get_pattern(AseAtomsAdaptor.get_structure(atoms), two_theta_range=(15, 90))
     x = np.arange(15, 90, 0.02)
     lines = sum(height * np.exp(-0.5 * ((x - place) / 0.064) ** 2) for place, height in zip(peaks.x, peaks.y, strict=True))
     smooth = BACKGROUND * (np.exp(-(x - 15) / 30) + 0.5 * np.exp(-0.5 * ((x - 22) / 6) ** 2))
