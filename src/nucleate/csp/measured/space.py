@@ -19,10 +19,14 @@ from nucleate.csp.select import score
 from nucleate.csp.space import FormulaSpace
 from nucleate.errors import BadInput
 from nucleate.observables.data_files import read_pattern
-from nucleate.observables.powder import PowderData, PowderSettings, fit_powder, powder_data
+from nucleate.observables.powder import PowderData, PowderSettings, fit_powder, powder_data, similarity
 from nucleate.observables.radiation import radiation
 from nucleate.relax.batched import Relaxed
 
+FITTED = 40
+"""Number of candidates of a round whose cells are fitted to the pattern."""
+REMEMBERED = 10_000
+"""Number of fits that are remembered."""
 LARGEST = 0.999
 """Similarity that is not exceeded in the score, whose logarithm diverges."""
 
@@ -74,27 +78,49 @@ class MeasuredSpace(FormulaSpace):
     def __init__(self, settings: RunSettings):
         super().__init__(settings)
         self._data = pattern(settings.measured)
+        self._known: dict[bytes, float] = {}
         for number in settings.species:
             self._data.radiation.amplitudes(number, np.zeros(1))
 
     def gain(self, structures: Sequence[Atoms]) -> np.ndarray:
         """Return the (n,) terms w ln(1 - s²) of structures, eV/atom, at most 0."""
-        similar = np.array([self._similarity(atoms) for atoms in structures])
+        return self._term(np.array([self._fitted(atoms) for atoms in structures]))
+
+    def _term(self, similar: np.ndarray) -> np.ndarray:
         result: np.ndarray = self.settings.measured.weight * np.log1p(-(np.clip(similar, 0.0, LARGEST) ** 2))
         return result
 
-    def _similarity(self, atoms: Atoms) -> float:
-        """Return the similarity of a structure with a fitted cell; 0 if it has more reflections than can be compared."""
+    def _plain(self, atoms: Atoms) -> float:
+        """Return the similarity of a structure in its own cell; 0 if it has more reflections than can be compared."""
         try:
-            return fit_powder(atoms, self._data).fitted
+            return float(similarity([atoms], self._data)[0])
         except BadInput:
             return 0.0
 
+    def _fitted(self, atoms: Atoms) -> float:
+        """Return the similarity of a structure with a fitted cell, which is remembered, since carried structures come again."""
+        key = atoms.numbers.tobytes() + atoms.cell.array.tobytes() + atoms.positions.tobytes()
+        if key not in self._known:
+            if len(self._known) > REMEMBERED:
+                self._known.clear()
+            try:
+                self._known[key] = fit_powder(atoms, self._data).fitted
+            except BadInput:
+                self._known[key] = 0.0
+        return self._known[key]
+
     def merits(self, ends: Sequence[Relaxed]) -> np.ndarray | None:
-        """Return the (n,) scores of relaxed candidates with the terms of their patterns, eV/atom; infinity for those without a score."""
+        """Return the (n,) scores of relaxed candidates with the terms of their patterns, eV/atom; infinity for those without a score.
+
+        The fit of a cell without symmetry takes ten times as long as the pattern, so the cells of the `FITTED` candidates with the best
+        scores before a fit are fitted; the others keep these scores.
+        """
         scores = score(ends, self.settings.search)
-        usable = [k for k, value in enumerate(scores.tolist()) if np.isfinite(value)]
-        scores[usable] += self.gain([ends[k].atoms for k in usable])
+        usable = np.flatnonzero(np.isfinite(scores))
+        plain = self._term(np.array([self._plain(ends[int(k)].atoms) for k in usable]))
+        best = np.argsort(scores[usable] + plain, kind="stable")[:FITTED]
+        plain[best] = self.gain([ends[int(k)].atoms for k in usable[best]])
+        scores[usable] += plain
         return scores
 
     def levels(self, structures: Sequence[Atoms]) -> np.ndarray:
