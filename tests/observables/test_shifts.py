@@ -10,7 +10,7 @@ from ase.spacegroup import crystal
 from nucleate.errors import BadInput, MissingDependency
 from nucleate.observables.magres import Shieldings, magres_text, read_magres
 from nucleate.observables.shieldings import shieldings_of
-from nucleate.observables.shifts import Reference, Shift, assign, fit_reference, read_shifts, site_shieldings
+from nucleate.observables.shifts import Shift, ShiftReference, assign, fit_reference, read_shifts, site_shieldings
 
 
 @pytest.fixture
@@ -96,18 +96,18 @@ def test_reference_and_assignment_are_recovered(rng):
     assert found.reference.slope == pytest.approx(-0.97, abs=0.01)
     assert found.rms < 0.4
     assert found.chi2 == pytest.approx(12 * (found.rms / 2.2) ** 2)
-    (given,) = assign([Shift("C", value) for value in shifts], of_carbons(shieldings), {"C": Reference(-1.0, 170.0)}, {"C": 1.0})
-    assert given.reference == Reference(-1.0, 170.0)
+    (given,) = assign([Shift("C", value) for value in shifts], of_carbons(shieldings), {"C": ShiftReference(-1.0, 170.0)}, {"C": 1.0})
+    assert given.reference == ShiftReference(-1.0, 170.0)
     assert given.sigma == 1.0
 
 
 def test_the_slope_is_bounded():
     assert fit_reference(np.array([0.0, 1.0]), np.array([0.0, 5.0])).slope == -0.85
-    assert fit_reference(np.array([2.0, 2.0]), np.array([7.0, 9.0])) == Reference(-1.0, 10.0)
+    assert fit_reference(np.array([2.0, 2.0]), np.array([7.0, 9.0])) == ShiftReference(-1.0, 10.0)
 
 
 def test_every_shift_and_every_site_counts():
-    reference = {"C": Reference(-1.0, 170.0)}
+    reference = {"C": ShiftReference(-1.0, 170.0)}
     sites = of_carbons([10.0, 20.0, 100.0])
     (fewer,) = assign([Shift("C", 155.0), Shift("C", 70.0)], sites, reference)
     assert len(fewer.measured) == 3

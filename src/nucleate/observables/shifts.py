@@ -54,7 +54,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ShiftReference:
     """Linear relation between shielding and shift, `offset + slope * shielding`, ppm."""
 
     slope: float
@@ -74,7 +74,7 @@ class Assigned:
     """
 
     element: str
-    reference: Reference
+    reference: ShiftReference
     measured: np.ndarray
     predicted: np.ndarray
     sigma: float
@@ -168,7 +168,7 @@ def site_shieldings(shieldings: Shieldings, element: str, symprec: float = SYMPR
 def assign(
     shifts: list[Shift],
     shieldings: Shieldings,
-    references: Mapping[str, Reference] | None = None,
+    references: Mapping[str, ShiftReference] | None = None,
     errors: Mapping[str, float] | None = None,
 ) -> list[Assigned]:
     """Assign measured shifts to the sites of a crystal, for each element of which shifts are given.
@@ -198,10 +198,10 @@ def assign(
     return result
 
 
-def _assign_element(element: str, measured: np.ndarray, sites: np.ndarray, given: Reference | None, sigma: float) -> Assigned:
+def _assign_element(element: str, measured: np.ndarray, sites: np.ndarray, given: ShiftReference | None, sigma: float) -> Assigned:
     """Assign the shifts of one element, alternating with the fit of the reference if none is given."""
     # The medians agree before any assignment, so that the first one is that of the shapes of the two lists.
-    reference = given or Reference(-1.0, float(np.median(measured) + np.median(sites)))
+    reference = given or ShiftReference(-1.0, float(np.median(measured) + np.median(sites)))
     pairs: tuple[np.ndarray, np.ndarray] | None = None
     for _ in range(50):
         predicted = reference.offset + reference.slope * sites
@@ -227,10 +227,10 @@ def _pairs(measured: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.
     return rows[order].astype(int), columns[order].astype(int)
 
 
-def fit_reference(shieldings: np.ndarray, shifts: np.ndarray) -> Reference:
+def fit_reference(shieldings: np.ndarray, shifts: np.ndarray) -> ShiftReference:
     """Return the least-squares line through pairs (m,) of shieldings and shifts in ppm, with a slope between `STEEPEST` and `FLATTEST`."""
     spread = shieldings - shieldings.mean()
     variance = float(spread @ spread)
     slope = float(spread @ shifts) / variance if variance > 1e-12 else -1.0
     slope = min(max(slope, STEEPEST), FLATTEST)
-    return Reference(slope, float(shifts.mean() - slope * shieldings.mean()))
+    return ShiftReference(slope, float(shifts.mean() - slope * shieldings.mean()))

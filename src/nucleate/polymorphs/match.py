@@ -24,7 +24,7 @@ from nucleate.observables.pair_distribution import PairData, PairSettings, fit_p
 from nucleate.observables.powder import PowderData, PowderSettings, fit_powder, powder_data
 from nucleate.observables.radiation import radiation
 from nucleate.observables.shieldings import shieldings_of
-from nucleate.observables.shifts import Assigned, Reference, Shift, assign, element_of, read_shifts
+from nucleate.observables.shifts import Assigned, Shift, ShiftReference, assign, element_of, read_shifts
 from nucleate.observables.variable_cell import CellFit
 from nucleate.polymorphs.posterior import PAIR_POINTS, POWDER_POINTS, log_likelihood_of_curve, log_prior, posterior
 
@@ -141,7 +141,7 @@ def match(source: str | Path, options: MatchOptions) -> Match:
         MissingDependency: a package that computes shieldings is not installed.
     """
     _check(options)
-    references = {name: Reference(*values) for name, values in _by_element("--nmr-reference", options.nmr_reference, 2).items()}
+    references = {name: ShiftReference(*values) for name, values in _by_element("--nmr-reference", options.nmr_reference, 2).items()}
     errors = {name: values[0] for name, values in _by_element("--nmr-error", options.nmr_error, 1).items()}
     if any(error <= 0 for error in errors.values()):
         raise BadInput("--nmr-error: an error must be positive; give it in ppm, such as C=2.2")
@@ -284,7 +284,7 @@ def _by_element(option: str, texts: Sequence[str], count: int) -> dict[str, tupl
     return result
 
 
-def _check_elements(shifts: list[Shift] | None, references: Mapping[str, Reference], errors: Mapping[str, float]) -> None:
+def _check_elements(shifts: list[Shift] | None, references: Mapping[str, ShiftReference], errors: Mapping[str, float]) -> None:
     """Refuse settings of elements of which no shift is given."""
     measured = {shift.element for shift in shifts or []}
     for option, given in (("--nmr-reference", references), ("--nmr-error", errors)):
