@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from scipy.special import sph_harm_y
 
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.fingerprints.nearest_distances import NearestDistances
 from nucleate.fingerprints.power_spectrum import power_spectra
 from nucleate.fingerprints.selection import farthest_points, fingerprints, leaders, nearest
 from nucleate.potentials.basis import radial
@@ -32,16 +33,20 @@ def test_same_crystal_in_other_clothes(make_crystal):
             assert np.linalg.norm(fingerprints([other], [17, 11])[0] - plain) < 1e-4
 
 
-def test_width(make_crystal):
-    """Mean and deviation for two species of atoms and two of neighbours, 60 of each; none for no structure."""
+def test_unit_length_and_width(make_crystal):
     found = fingerprints(crystals(make_crystal), [11, 17])
-    assert found.shape == (3, 2 * 4 * 60)
-    assert fingerprints([], [11, 17]).shape == (0, 2 * 4 * 60)
+    assert found.shape == (3, 2 * 4 * 8 * 4)
+    assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+    assert fingerprints([], [11, 17]).shape == (0, 2 * 4 * 8 * 4)
+
+
+def nearest_distances(structures, species):
+    return NearestDistances(species).describe(CrystalBatch.from_atoms(structures)).numpy()
 
 
 def test_nearest_distances_of_a_perfect_crystal():
     """Simple cubic with 2 Å: six neighbours at 2 Å, twelve at 2.83 Å; no deviation; their distance is the root mean square."""
-    found = fingerprints([bulk("Cu", "sc", 2.0), bulk("Cu", "sc", 2.02)], [29])
+    found = nearest_distances([bulk("Cu", "sc", 2.0), bulk("Cu", "sc", 2.02)], [29])
     depth = (6 - found[0, :60] * 60**0.5).astype(float)
     assert depth[:18] == pytest.approx(np.repeat([2.0, 8**0.5], [6, 12]), abs=1e-5)
     assert np.abs(found[:, 60:]).max() < 1e-6
@@ -51,7 +56,7 @@ def test_nearest_distances_of_a_perfect_crystal():
 
 def test_missing_neighbours_are_zeros():
     alone = bulk("Cu", "sc", 20.0)
-    assert np.abs(fingerprints([alone], [29])).max() == 0
+    assert np.abs(nearest_distances([alone], [29])).max() == 0
 
 
 def test_structures_do_not_influence_each_other(make_crystal):

@@ -26,9 +26,6 @@ class NearestDistances(VectorFingerprint):
         species: see `Fingerprint`.
         neighbours: number of neighbours of each species.
         cutoff: largest distance, Å.
-
-    Attributes:
-        width: length of the vectors.
     """
 
     name: ClassVar[str] = "nearest distances"
@@ -36,7 +33,6 @@ class NearestDistances(VectorFingerprint):
     def __init__(self, species: Sequence[int], neighbours: int = 60, cutoff: float = 6.0):
         super().__init__(species)
         self.neighbours, self.cutoff = neighbours, cutoff
-        self.width = 2 * len(self.species) ** 2 * neighbours
 
     def describe(self, batch: CrystalBatch) -> Tensor:
         """Return (n, 2 * n_species² * neighbours) vectors; the distance of two is a root mean square over neighbours, Å."""

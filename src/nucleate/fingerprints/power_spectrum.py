@@ -55,9 +55,14 @@ def pooled_spectra(batch: CrystalBatch, species: list[int], dtype: torch.dtype) 
 
 
 class PooledPowerSpectrum(VectorFingerprint):
-    """Mean and standard deviation of the power spectra, as unit vectors."""
+    """Mean and standard deviation of the power spectra, as unit vectors; the fingerprint of the search."""
 
     name: ClassVar[str] = "pooled power spectrum"
+
+    @property
+    def width(self) -> int:
+        """Length of the vectors."""
+        return 2 * len(self.species) ** 2 * RADIAL * (L_MAX + 1)
 
     def describe(self, batch: CrystalBatch) -> Tensor:
         """Return (n, 2 * n_species² * 8 * 4) unit vectors."""

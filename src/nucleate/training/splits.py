@@ -22,8 +22,8 @@ ALONE = 8.0
 """Smallest distance between a single atom and its images at which it is an isolated atom, Å."""
 FEW = 5
 """Smallest number of groups for which `auto` accepts a grouping."""
-ALIKE = 0.1
-"""Largest distance of fingerprints of structures in one group, Å; copies rattled by 0.1 Å per component differ by less."""
+ALIKE = 0.15
+"""Largest distance of pooled fingerprints of structures in one group."""
 
 
 def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndarray, str]:
@@ -53,7 +53,7 @@ def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndar
     species = tuple(sorted({int(z) for item in data for z in item.atoms.numbers}))
     vectors = fingerprints([item.atoms for item in data], species)
     heads = leaders(vectors, np.arange(len(data)), ALIKE)
-    return cdist(vectors, vectors[heads]).argmin(1), f"similarity (fingerprints closer than {ALIKE} Å)"
+    return cdist(vectors, vectors[heads]).argmin(1), f"similarity (pooled fingerprints closer than {ALIKE})"
 
 
 def isolated_atoms(data: Sequence[LabelledStructure]) -> np.ndarray:
