@@ -129,7 +129,9 @@ class _Bands:
         """Return the forces of the bands.
 
         Tangents: G. Henkelman and H. Jónsson, J. Chem. Phys. 113, 9978 (2000), doi 10.1063/1.1323224. Climbing image: G. Henkelman,
-        B. P. Uberuaga and H. Jónsson, J. Chem. Phys. 113, 9901 (2000), doi 10.1063/1.1329672.
+        B. P. Uberuaga and H. Jónsson, J. Chem. Phys. 113, 9901 (2000), doi 10.1063/1.1329672. Springs across kinks: H. Jónsson, G. Mills
+        and K. W. Jacobsen, in Classical and Quantum Dynamics in Condensed Phase Simulations (1998), p. 385,
+        doi 10.1142/9789812839664_0016.
 
         Args:
             climbs: (bands,) whether the highest image of a band climbs.
@@ -156,7 +158,13 @@ class _Bands:
         highest = torch.nn.functional.one_hot(energy.argmax(dim=1), self.images).bool()
         climbing = highest & self.inner.view(-1, self.images) & climbs.unsqueeze(1)
         change = torch.where(climbing.flatten(), -2 * along, springs - along)
-        rows = (force + change[state.owner, None] * tangent) * self.inner[state.owner, None]
+        rows = force + change[state.owner, None] * tangent
+        # Where the path is kinked, part of the spring force across it is kept.
+        bend = state.dot(ahead, behind) / (state.dot(ahead, ahead) * state.dot(behind, behind)).sqrt().clamp_min(1e-12)
+        share = 0.5 * (1 + torch.cos(torch.pi * bend.clamp(0.0, 1.0))) * ~climbing.flatten()
+        pull = self.spring * (ahead - behind)
+        across = pull - state.dot(pull, tangent)[state.owner, None] * tangent
+        rows = (rows + share[state.owner, None] * across) * self.inner[state.owner, None]
         return _Forces(rows, state.largest_row(rows).view(-1, self.images).amax(dim=1), climbing)
 
     def move(self, forces: Tensor) -> None:

@@ -54,7 +54,7 @@ def straight(start: Atoms, end: Atoms, images: int) -> Path:
         images: number of images with both ends.
     """
     cell = start.cell.array
-    rotation, stretch = polar(np.linalg.inv(cell) @ end.cell.array, side="left")
+    _, stretch = polar(np.linalg.inv(cell) @ end.cell.array, side="left")
     values, axes = np.linalg.eigh(stretch)
     middle = cell @ (axes * np.sqrt(values)) @ axes.T
     a, b = np.linalg.solve(cell.T, start.positions.T).T, np.linalg.solve(end.cell.array.T, end.positions.T).T
@@ -62,7 +62,6 @@ def straight(start: Atoms, end: Atoms, images: int) -> Path:
     change -= change.mean(axis=0)
     t = np.linspace(0, 1, images).reshape(-1, 1, 1)
     strain = (axes * np.log(values)) @ axes.T
-    del rotation
     return Path(
         torch.as_tensor(start.numbers, dtype=torch.int64),
         torch.as_tensor(middle),
@@ -90,7 +89,7 @@ def rattled(path: Path, size: float, rng: np.random.Generator) -> Path:
 
 
 def pushed_apart(path: Path) -> Path:
-    """Return a path without overlapping atoms: pairs closer than `CLOSEST` are moved apart along their connecting line, by half the overlap each step.
+    """Return a path without overlapping atoms; pairs closer than `CLOSEST` are moved apart along the line between them.
 
     The ends are kept.
     """

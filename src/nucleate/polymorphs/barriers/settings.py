@@ -14,7 +14,7 @@ class BarrierSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     atoms: int = Field(
-        8, ge=1, le=MOST_ATOMS, description="Largest number of atoms in a common cell, unless the smallest common cell has more."
+        16, ge=1, le=MOST_ATOMS, description="Largest number of atoms in a common cell, unless the smallest common cell has more."
     )
     paths: int = Field(3, ge=1, le=20, description="Number of starting paths of each pair, those of lowest cost.")
     images: int = Field(9, ge=5, le=41, description="Number of images of a band, including both ends.")
