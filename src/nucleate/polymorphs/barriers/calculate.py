@@ -127,8 +127,8 @@ def barriers(
             order = [each.edge for each in tree.merges][: settings.spots]
             spots, name = _spots(connections, order, exact, inputs.pressure, watched), exact.name
     result = BarriersResult(
-        source, folder, surface.name, _surrogate(inputs), len(minima[0].energy), inputs.pressure, settings, network.minima, connections, tree,
-        omitted, name, spots,
+        source, folder, surface.name, _surrogate(inputs), len(minima[0].energy), inputs.pressure, settings, network.minima, connections,
+        tree, omitted, name, spots,
     )  # fmt: skip
     write_whole(folder / "barriers.json", json.dumps(result.as_dict(), ensure_ascii=False))
     return result

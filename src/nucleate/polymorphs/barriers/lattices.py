@@ -143,4 +143,5 @@ def _in_basis(operations: np.ndarray, form: np.ndarray) -> np.ndarray:
     """Return the operations that keep a sublattice, as integer matrices for its vectors."""
     matrices = form @ operations @ np.linalg.inv(form)
     whole: np.ndarray = np.rint(matrices).astype(np.int64)
-    return whole[np.abs(matrices - whole).max(axis=(1, 2)) < 1e-6]
+    kept: np.ndarray = whole[np.abs(matrices - whole).max(axis=(1, 2)) < 1e-6]
+    return kept

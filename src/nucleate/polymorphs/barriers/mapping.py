@@ -30,7 +30,8 @@ class Mapping:
 
     Attributes:
         start: the first crystal.
-        end: the second crystal, turned so that its cell is that of `start` times a symmetric matrix; its atoms are not wrapped into the cell.
+        end: the second crystal, turned so that its cell is that of `start` times a symmetric matrix; its atoms are not
+            wrapped into the cell.
         strain: (3,) principal logarithmic strains, ascending.
         displacement: root mean square displacement of the atoms without the strain, Å.
     """
@@ -145,7 +146,8 @@ def _assignment(a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray
         cell: (3, 3) cell in which distances are measured, Å.
 
     Returns:
-        The (n, 3) fractional coordinates of the second crystal in the order of the first and nearest to it, and the (n, 3) displacements, Å.
+        The (n, 3) fractional coordinates of the second crystal in the order of the first and nearest to it, and the (n, 3) displacements
+        in Å.
     """
     unlike = _FORBIDDEN * (of_a[:, None] != of_b[None])
     previous = None

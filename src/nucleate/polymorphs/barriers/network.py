@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
@@ -110,7 +111,7 @@ class Network:
                     stops.append((self._minimum(end.atoms), end.atoms))
             stops.append((each.second, each.band.images[-1]))
             if len(stops) > 2:
-                pairs = zip(stops[:-1], stops[1:], strict=True)
+                pairs = pairwise(stops)
                 # A path from a minimum to another orientation of itself connects nothing.
                 starts += [Start(i, j, a, b) for (i, a), (j, b) in pairs if i != j]
         return starts
