@@ -38,7 +38,7 @@ def barriers(
     ] = None,
     reference: Engine = None,
     pressure: Pressure = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: barriers in the run folder, or beside the file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: barriers in or beside the source.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

@@ -104,13 +104,14 @@ def rows_of(result: BarriersResult) -> list[list[str]]:
 def remarks(result: BarriersResult) -> list[str]:
     """Return what the reader must know of the numbers, one line each."""
     lines = [
-        "Barriers are those of transformations in which every cell does the same; nucleation, defects and temperature are left out."
+        "Barriers are those of transformations in which every cell does the same; nucleation, defects and temperature are left out.",
+        "Where only part of a cell transforms at a time, the barrier per atom is inversely proportional to the number of atoms in the cell.",
     ]
     if result.members > 1:
         lines.append("± is the standard deviation over the members of the committee along the same path, not the error of its reference.")
     ways = [result.bottleneck(i, j) for i, j in result.pairs]
     if any(each is not None and not each.band.converged for each in ways):
-        lines.append(f"not converged: forces of the path are above {result.settings.fmax:g} eV/Å, so its highest image is no exact saddle.")
+        lines.append(f"not converged: forces of the path are above {result.settings.fmax:g} eV/Å, so its highest image is not an exact saddle point.")
     if any(each is not None and each.extrapolates for each in ways):
         lines.append(
             f"extrapolated: the members disagree along the path more than {EXTRAPOLATION:g} times as much as in its minima, "

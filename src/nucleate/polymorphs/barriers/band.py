@@ -25,9 +25,9 @@ from nucleate.relax.optimisers import Fire
 from nucleate.relax.state import State, evaluate, row_owner
 
 WARM_STEPS = 40
-"""Number of steps after which the highest image of a band climbs, even if the forces are still large."""
+"""Number of steps after which the maxima of a band climb, even if the forces are still large."""
 WARM_FORCE = 5.0
-"""Forces below which it climbs earlier, in units of the convergence threshold."""
+"""Forces below which they climb earlier, in units of the convergence threshold."""
 MOST_FORCE = 1e3
 """Largest force of a band, eV/Å; a band with a larger one has failed."""
 MOST_STRAIN = 1.5
@@ -41,10 +41,10 @@ class Band:
     Attributes:
         images: the images, with both ends.
         enthalpy: (images,) enthalpies per atom of the mean surface, eV.
-        fmax: largest force of the band, eV/Å: across the path and along the springs, and the reversed one of the climbing image.
+        fmax: largest force of the band, eV/Å: across the path and along the springs, and the reversed ones of the climbing images.
         steps: number of steps.
         converged: whether `fmax` is below the threshold.
-        climbing: index of the climbing image; None: an end is the highest image.
+        climbing: indices of the climbing images, the maxima along the band.
     """
 
     images: list[Atoms]
@@ -52,7 +52,7 @@ class Band:
     fmax: float
     steps: int
     converged: bool
-    climbing: int | None
+    climbing: tuple[int, ...]
 
     @property
     def top(self) -> int:
@@ -134,7 +134,7 @@ class _Bands:
         doi 10.1142/9789812839664_0016.
 
         Args:
-            climbs: (bands,) whether the highest image of a band climbs.
+            climbs: (bands,) whether the maxima of a band climb.
         """
         state = self.state
         q, force = state.coordinates * self.scale, state.gradient_force / self.scale
@@ -155,8 +155,8 @@ class _Bands:
         tangent = tangent / state.dot(tangent, tangent).sqrt().clamp_min(1e-12)[state.owner, None]
         along = state.dot(force, tangent)
         springs = self.spring * (state.dot(ahead, ahead).sqrt() - state.dot(behind, behind).sqrt())
-        highest = torch.nn.functional.one_hot(energy.argmax(dim=1), self.images).bool()
-        climbing = highest & self.inner.view(-1, self.images) & climbs.unsqueeze(1)
+        # Every maximum climbs: with the highest image alone, a band with two equal maxima would alternate between them.
+        climbing = (up < 0) & (down > 0) & self.inner.view(-1, self.images) & climbs.unsqueeze(1)
         change = torch.where(climbing.flatten(), -2 * along, springs - along)
         rows = force + change[state.owner, None] * tangent
         # Where the path is kinked, part of the spring force across it is kept.
@@ -199,7 +199,7 @@ class _Bands:
         climbing = forces.climbing[k].nonzero().flatten().tolist()
         return Band(
             self.state.batch.select(chosen).to_atoms(), enthalpy, float(forces.largest[k]), int(self.state.steps[chosen[0]]), converged,
-            climbing[0] if climbing else None,
+            tuple(climbing),
         )  # fmt: skip
 
 
