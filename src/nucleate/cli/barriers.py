@@ -62,9 +62,7 @@ def barriers(
 
     try:
         with bar:
-            result = calculate(
-                source, chosen, model=model, reference=reference, top=top, pressure=pressure, out=out, progress=show_event
-            )
+            result = calculate(source, chosen, model=model, reference=reference, top=top, pressure=pressure, out=out, progress=show_event)
     except KeyboardInterrupt:
         end_workers()
         complain("stopped; no result is written")

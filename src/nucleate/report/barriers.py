@@ -111,7 +111,9 @@ def remarks(result: BarriersResult) -> list[str]:
         lines.append("± is the standard deviation over the members of the committee along the same path, not the error of its reference.")
     ways = [result.bottleneck(i, j) for i, j in result.pairs]
     if any(each is not None and not each.band.converged for each in ways):
-        lines.append(f"not converged: forces of the path are above {result.settings.fmax:g} eV/Å, so its highest image is not an exact saddle point.")
+        lines.append(
+            f"not converged: forces of the path are above {result.settings.fmax:g} eV/Å, so its highest image is not an exact saddle point."
+        )
     if any(each is not None and each.extrapolates for each in ways):
         lines.append(
             f"extrapolated: the members disagree along the path more than {EXTRAPOLATION:g} times as much as in its minima, "

@@ -142,20 +142,16 @@ def _surrogate(inputs: Inputs) -> str | None:
 def _different(prepared: Sequence[Prepared], omitted: list[str]) -> list[Minimum]:
     """Return the different minima, the lowest first; those that relax to the same crystal are one."""
     result: list[Minimum] = []
-    for each in sorted(prepared, key=lambda item: float(item.energy.mean())):
-        twin = next(
-            (k for k in result if abs(k.energy.mean() - each.energy.mean()) < EQUAL and same_crystal(k.atoms, each.atoms)), None
-        )
+    for each in prepared:
+        twin = next((k for k in result if abs(k.energy.mean() - each.energy.mean()) < EQUAL and same_crystal(k.atoms, each.atoms)), None)
         if twin is None:
             result.append(Minimum(each.name, each.atoms, each.energy))
         else:
             omitted.append(f"{each.name}: relaxes on the committee to the same crystal as {twin.name}")
-    return result
+    return sorted(result, key=lambda item: float(item.energy.mean()))
 
 
-def _chosen(
-    minima: Sequence[Minimum], settings: BarrierSettings, omitted: list[str], progress: Progress
-) -> list[tuple[int, int, Mapping]]:
+def _chosen(minima: Sequence[Minimum], settings: BarrierSettings, omitted: list[str], progress: Progress) -> list[tuple[int, int, Mapping]]:
     """Return the mappings of all pairs; a pair without a common cell is left out by name."""
     progress(Stage("mappings"))
     pairs = [(i, j) for i in range(len(minima)) for j in range(i + 1, len(minima))]
@@ -192,9 +188,7 @@ def _connections(network: Network, surface: Surface, pressure: float, folder: Pa
     return result
 
 
-def _spots(
-    connections: Sequence[Connection], order: Sequence[int], exact: Surface, pressure: float, progress: Progress
-) -> list[Spot]:
+def _spots(connections: Sequence[Connection], order: Sequence[int], exact: Surface, pressure: float, progress: Progress) -> list[Spot]:
     """Label both ends and the highest image of the chosen paths, in the same cell and with the same k-points."""
     chosen = [(k, sorted({0, connections[k].band.top, len(connections[k].band.images) - 1})) for k in order]
     structures = [connections[k].band.images[place] for k, places in chosen for place in places]
