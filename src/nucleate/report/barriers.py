@@ -105,7 +105,7 @@ def remarks(result: BarriersResult) -> list[str]:
     """Return what the reader must know of the numbers, one line each."""
     lines = [
         "Barriers are those of transformations in which every cell does the same; nucleation, defects and temperature are left out.",
-        "Where only part of a cell transforms at a time, the barrier per atom is inversely proportional to the number of atoms in the cell.",
+        "A path that moves only part of a cell at a time, such as one layer, has a lower barrier per atom in a larger cell.",
     ]
     if result.members > 1:
         lines.append("± is the standard deviation over the members of the committee along the same path, not the error of its reference.")
