@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 
 from nucleate.persist.files import write_whole
 from nucleate.polymorphs.barriers.results import EXTRAPOLATION, Barrier, BarriersResult, Connection
+from nucleate.polymorphs.barriers.tree import Merge
 from nucleate.report.svg import ACCENT, INK, MUTED, WARN, draw_svg, words
 
 COLUMNS = ("from", "to", "barrier (meV/atom)", "back (meV/atom)", "atoms", "strain", "shift (Å)", "remarks")
@@ -128,18 +130,27 @@ def remarks(result: BarriersResult) -> list[str]:
     return lines + [f"left out: {line}" for line in result.omitted]
 
 
-def leaves(result: BarriersResult) -> list[int]:
-    """Return the minima in an order in which the groups of every branching are neighbours."""
-    groups: dict[int, list[int]] = {k: [k] for k in range(len(result.minima))}
+def branchings(result: BarriersResult) -> tuple[list[int], list[Merge]]:
+    """Return the minima that are drawn, with the groups of every branching side by side, and the branchings between them.
+
+    Of the intermediates only those are drawn at which the highest path between two polymorphs ends.
+    """
+    ways = [way for i, j in result.pairs if (way := result.bottleneck(i, j)) is not None]
+    shown = {*result.polymorphs, *(k for way in ways for k in (way.first, way.second))}
+    merges = []
+    groups: dict[int, list[int]] = {k: [k] for k in sorted(shown)}
     for merge in result.tree.merges:
-        first, second = merge.left[0], merge.right[0]
-        groups[min(first, second)] = groups.pop(first) + groups.pop(second)
-    return [k for first in sorted(groups) for k in groups[first]]
+        left, right = (tuple(k for k in side if k in shown) for side in (merge.left, merge.right))
+        if left and right:
+            merges.append(replace(merge, left=left, right=right))
+            first, second = sorted((left[0], right[0]))
+            groups[first] += groups.pop(second)
+    return [k for own in groups.values() for k in own], merges
 
 
 def graph_figure(result: BarriersResult) -> str:
     """Return the disconnectivity graph as SVG."""
-    order = leaves(result)
+    order, merges = branchings(result)
     lowest = min(float(each.energy.mean()) for each in result.minima)
     energy = [1e3 * (float(each.energy.mean()) - lowest) for each in result.minima]
 
@@ -147,7 +158,7 @@ def graph_figure(result: BarriersResult) -> str:
         place = {k: float(x) for x, k in enumerate(order)}
         centre = {k: place[k] for k in order}
         base = dict(enumerate(energy))
-        for merge in result.tree.merges:
+        for merge in merges:
             height = 1e3 * (merge.height - lowest)
             a, b = merge.left[0], merge.right[0]
             uncertain = not result.connections[merge.edge].band.converged or result.connections[merge.edge].extrapolates
@@ -157,8 +168,8 @@ def graph_figure(result: BarriersResult) -> str:
             axes.plot([centre[a], centre[b]], [height, height], color=colour, linewidth=1.4)
             first = min(a, b)
             centre[first], base[first] = (centre[a] + centre[b]) / 2, height
-        for k, each in enumerate(result.minima):
-            axes.plot(place[k], energy[k], "o", color=MUTED if each.intermediate else ACCENT)
+        for k in order:
+            axes.plot(place[k], energy[k], "o", color=MUTED if result.minima[k].intermediate else ACCENT)
         axes.set_xticks(range(len(order)), [words(result.minima[k].name) for k in order], rotation=45, ha="right", rotation_mode="anchor")
         axes.set_ylabel("meV/atom above the lowest")
         axes.grid(False, axis="x")

@@ -124,7 +124,9 @@ def barriers(
             workers = made[1].workers
             workers = (0 if made[0].surrogate else available_cores()) if workers is None else workers
             exact = ReferenceForces(stack.enter_context(Dispatcher(made[0], ledger, workers, None, made[1].timeout)))
-            order = [each.edge for each in tree.merges][: settings.spots]
+            # Only these heights are barriers of the table.
+            own = tree.bottleneck[: len(minima), : len(minima)]
+            order = [each.edge for each in tree.merges if each.edge in own][: settings.spots]
             spots, name = _spots(connections, order, exact, inputs.pressure, watched), exact.name
     result = BarriersResult(
         source, folder, surface.name, _surrogate(inputs), len(minima[0].energy), inputs.pressure, settings, network.minima, connections,
