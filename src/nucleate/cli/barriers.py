@@ -33,6 +33,7 @@ def barriers(
     fmax: Annotated[float | None, typer.Option(help="Convergence threshold of a path, eV/Å; default 0.02.")] = None,
     steps: Annotated[int | None, typer.Option(help="Largest number of steps of a path; default 500.")] = None,
     splits: Annotated[int | None, typer.Option(help="How often paths are divided at intermediate minima; default 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random displacements of the starting paths; default 0.")] = None,
     spots: Annotated[
         int | None, typer.Option(help="Number of barriers, the lowest first, whose ends and top the reference labels; default 0.")
     ] = None,
@@ -49,7 +50,7 @@ def barriers(
     from nucleate.report.terminal import Bar, make_console
 
     chosen = _settings({
-        "atoms": atoms, "paths": paths, "images": images, "fmax": fmax, "max_steps": steps, "splits": splits, "spots": spots,
+        "atoms": atoms, "paths": paths, "images": images, "fmax": fmax, "max_steps": steps, "splits": splits, "seed": seed, "spots": spots,
     })  # fmt: skip
     # Batch systems end jobs with SIGTERM, which is handled like an interrupt by the user.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
