@@ -175,7 +175,7 @@ def graph_figure(result: BarriersResult) -> str:
         axes.grid(False, axis="x")
         axes.set_xlim(-0.5, len(order) - 0.5)
 
-    return draw_svg(draw, "Disconnectivity graph of the polymorphs", width=max(5.2, 0.55 * len(order)), height=4.2)
+    return draw_svg(draw, "Disconnectivity graph of the polymorphs", width=max(6.8, 0.6 * len(order)), height=3.8)
 
 
 def profile_figure(result: BarriersResult, each: Connection) -> str:
