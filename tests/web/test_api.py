@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from nucleate.errors import BadInput
+from nucleate.web.child import answer
+from nucleate.web.jobs import MOST_ATOMS, compute
 from nucleate.web.openapi import openapi
 from nucleate.web.patterns import powder_pattern
+from nucleate.web.refused import Refused
 from nucleate.web.scenes import scene
 
 
@@ -51,8 +55,6 @@ def test_a_prediction_agrees_with_the_calculator(server, predict, model):
         ("a.cif.gz", b"\x1f\x8b", 415, "files of this type"),
         ("../../etc/passwd", b"root", 415, "files of this type"),
         ("a.cif", bytes(range(256)) * 40, 400, ""),
-        ("a.extxyz", b"\x00\xff\xfe" * 1000, 400, ""),
-        ("POSCAR", b"one line", 400, "lines"),
         ("a.cif", b"", 400, "empty"),
     ],
 )
@@ -70,20 +72,38 @@ def test_a_structure_of_other_elements_is_refused(server, predict):
     assert "Cu" in answer["error"]
 
 
-def test_too_many_atoms_are_refused_with_the_limit(server):
-    status, answer = server.upload("/api/structures", "big.extxyz", text_of(bulk("Al", cubic=True) * (8, 8, 8), "extxyz"))
-    assert status == 400
-    assert "2048 atoms; at most 2000" in answer["error"]
+def child(path, content):
+    """The answer of the process that reads uploads, without its limits."""
+    path.write_bytes(content)
+    return answer({"file": str(path), "model": None, "most": MOST_ATOMS})
 
 
-def test_a_huge_cell_has_no_powder_pattern_but_is_read(server):
+def test_too_many_atoms_are_refused_with_the_limit(tmp_path):
+    with pytest.raises(BadInput, match="2048 atoms; at most 2000"):
+        child(tmp_path / "big.extxyz", text_of(bulk("Al", cubic=True) * (8, 8, 8), "extxyz"))
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.extxyz", b"\x00\xff\xfe" * 1000), ("a.vasp", b"one line"), ("a.res", b"\x00" * 99)])
+def test_garbage_is_bad_input(name, content, tmp_path):
+    with pytest.raises(BadInput):
+        child(tmp_path / name, content)
+
+
+def test_a_huge_cell_has_no_powder_pattern(tmp_path):
     atoms = bulk("Al")
-    atoms.set_cell(atoms.cell * 500)
-    status, answer = server.upload("/api/structures", "huge.extxyz", text_of(atoms, "extxyz"))
-    assert status in (200, 400)
-    if status == 200:
-        assert answer["powder"] is None
-        assert "reflections" in answer["powder_missing"]
+    atoms.set_cell(atoms.cell * 100)
+    try:
+        result = child(tmp_path / "huge.extxyz", text_of(atoms, "extxyz"))
+    except BadInput:
+        return
+    assert result["powder"] is None
+    assert "reflections" in result["powder_missing"]
+
+
+def test_a_computation_ends_at_its_limit_of_memory(monkeypatch):
+    monkeypatch.setattr("nucleate.web.jobs.MEMORY", 150_000_000)
+    with pytest.raises(Refused, match=r"memory|limits|cannot be used"):
+        compute(text_of(bulk("Al"), "cif"), ".cif")
 
 
 def test_large_uploads_are_refused_stated_or_not(server):

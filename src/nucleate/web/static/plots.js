@@ -1,5 +1,7 @@
 // Plots with uPlot, which is loaded with the first one. Colours are those of the page.
 
+import { el } from "./api.js";
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const COLOURS = ["--accent", "--second", "--muted"];
 
@@ -17,8 +19,9 @@ const axis = (label) => ({ label, stroke: colour("--ink"), grid: { stroke: colou
   labelSize: 22, size: label === "" ? 30 : 50, font: "12px system-ui", labelFont: "13px system-ui" });
 
 // Draw series over a common x axis; the plot follows the width of its place. Returns the plot.
+// low: show the lowest three quarters of the values; a double click shows all.
 // series: [{label, points (only dots), size, colour (number)}], data: [x, y1, y2, ...] with null for missing values.
-export async function draw(place, { x, y, series, data, height = 260, click, describe }) {
+export async function draw(place, { x, y, series, data, height = 260, click, describe, low = false }) {
   await load();
   place.replaceChildren();
   place.setAttribute("role", "img");
@@ -35,6 +38,13 @@ export async function draw(place, { x, y, series, data, height = 260, click, des
     })],
   };
   const plot = new uPlot(options, data, place);
+  if (low) {
+    const values = data.slice(1).flat().filter((value) => value != null).sort((a, b) => a - b);
+    const top = values[Math.floor(0.75 * (values.length - 1))];
+    const pad = 0.08 * (top - values[0]) || 0.01;
+    plot.setScale("y", { min: values[0] - pad, max: top + pad });
+    place.append(el("p", { class: "muted" }, "The highest quarter lies outside: double-click for all, drag to zoom."));
+  }
   if (click) plot.over.addEventListener("click", () => {
     const nearest = near(plot, data);
     if (nearest) click(...nearest);

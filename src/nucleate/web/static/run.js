@@ -167,12 +167,13 @@ class RunPage {
     const places = chosen.map(() => el("div"));
     const pattern = el("div", { class: "plot" });
     const peaks = el("div");
-    this.view.replaceChildren(
-      el("div", { class: "pair" }, chosen.map((p, k) => el("div", {},
-        el("h3", {}, `${p.rank}. ${p.space_group}, ${number(p.above_best, 1)} meV/atom above rank 1`),
-        el("p", { class: "muted" }, latticeText(p.conventional_cell)), places[k],
-        el("p", {}, el("a", { class: "button main", href: `${this.url}/polymorphs/${p.rank}/structure?format=cif`, download: true }, `Download CIF of polymorph ${p.rank}`))))),
-      el("h3", {}, "Calculated X-ray powder pattern, Cu Kα"), pattern, peaks);
+    const columns = chosen.map((p, k) => el("div", {},
+      el("h3", {}, `${p.rank}. ${p.space_group}, ${number(p.above_best, 1)} meV/atom above rank 1`),
+      el("p", { class: "muted" }, `${latticeText(p.conventional_cell)}; ${number(p.energy, 4)} eV/atom`), places[k],
+      el("p", {}, el("a", { class: "button main", href: `${this.url}/polymorphs/${p.rank}/structure?format=cif`, download: true }, `Download CIF of polymorph ${p.rank}`))));
+    const powder = el("div", {}, el("h3", {}, "Calculated X-ray powder pattern, Cu Kα"), pattern, peaks);
+    // One structure leaves room for the pattern at its side.
+    this.view.replaceChildren(...(chosen.length === 1 ? [el("div", { class: "pair" }, columns, powder)] : [el("div", { class: "pair" }, columns), powder]));
     const structures = await Promise.all(chosen.map((p) => get(`${this.url}/polymorphs/${p.rank}/structure?format=json`, this.signal)));
     const turn = Symbol("turn");
     this.turn = turn;
@@ -198,6 +199,7 @@ class RunPage {
     const { size, unit, energy, labels, polymorphs } = await get(`${this.url}/landscape`, this.signal);
     const { data, places } = scattered([polymorphs.map(([, x, y]) => [x, y]), labels.map(([, x, y]) => [x, y])]);
     await draw(this.landscape.querySelector(".plot"), { x: `${size}, ${unit}`, y: `${energy}, eV/atom`, data,
+      low: true,
       series: [{ label: "polymorphs", points: true, size: 10, colour: 1 }, { label: "labelled structures", points: true, size: 5, colour: 0 }],
       describe: `Energy against ${size} of ${labels.length} labelled structures and ${polymorphs.length} polymorphs`,
       click: (series, k) => (places[k].set === 0 ? this.choose([polymorphs[places[k].k][0]]) : this.pick(labels[places[k].k][0])) });
@@ -206,6 +208,7 @@ class RunPage {
     const errors = new Map(this.data.rounds.map((round) => [round.calls, round.calibration?.mae]));
     await draw(this.curve.querySelector(".plot"), { x: "reference calls", y: `${energy}, eV/atom`,
       data: [labels.map(([n]) => n), best, labels.map(([, , y]) => y)],
+      low: true,
       series: [{ label: "lowest so far", colour: 1 }, { label: "labels", points: true, size: 4, colour: 0 }],
       describe: `Lowest ${energy} against ${labels.length} reference calls` });
     this.errors(errors);
