@@ -99,7 +99,12 @@ function input(field) {
 
 function put(control, field, value) {
   if (field.kind === "boolean") control.checked = Boolean(value);
-  else control.value = value == null ? "" : Array.isArray(value) ? value.join(", ") : String(value);
+  else if (field.kind === "choice") {
+    // A profile may contain a value that cannot be chosen here, such as an engine with a command.
+    control.querySelector("[data-own]")?.remove();
+    if (value != null && !field.choices.includes(value)) control.append(el("option", { value: String(value), "data-own": true }, `${value} (as in the profile)`));
+    control.value = value == null ? "" : String(value);
+  } else control.value = value == null ? "" : Array.isArray(value) ? value.join(", ") : String(value);
 }
 
 // Return the value of a field; throw an error with a message if it is not valid.
@@ -109,6 +114,7 @@ function taken(control, field) {
   if (text === "" && field.kind === "array") return field.optional ? null : field.default ?? control.usual ?? [];
   if (text === "" && field.optional) return null;
   if (text === "") throw new Error(`${field.name}: a value is needed.`);
+  if (text === String(control.usual)) return control.usual;
   if (field.kind === "choice") return field.choices.find((one) => String(one) === text);
   if (field.kind === "string") return text;
   const values = (field.kind === "array" ? text.split(",") : [text]).map((part) => Number(part.trim()));
