@@ -79,7 +79,7 @@ def test_a_search_from_the_form_to_the_lowest_crystal(page, server, tmp_path):
     assert set(ase.io.read(tmp_path / "lowest.cif").get_chemical_symbols()) == {"Al"}
     page.check("[aria-label='Compare polymorph 2']")
     page.wait_for_selector("text=Download CIF of polymorph 2")
-    page.wait_for_function("document.querySelectorAll('.viewer canvas').length >= 2")
+    page.wait_for_selector(".pair > div:nth-child(2) .viewer canvas")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate(CONTRAST) == []
     page.emulate_media(color_scheme="dark")
