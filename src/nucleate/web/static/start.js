@@ -33,8 +33,8 @@ export async function show(main, parts, signal) {
   useProfile();
   const tables = Object.keys(TITLES).map((table) => [table, fields.filter((field) => field.table === table && !field.first)]).filter(([, own]) => own.length);
   const form = el("form", { class: "card", novalidate: true },
-    el("div", { class: "pair" }, fields.filter((field) => field.first).map((field) => inputs.get(field.name).label),
-      profiles.length ? profile.label : "", folders.length > 1 ? folder.label : ""),
+    el("div", { class: "pair" }, inputs.get("formula").label, profiles.length ? profile.label : "", folders.length > 1 ? folder.label : "",
+      fields.filter((field) => field.first && field.name !== "formula").map((field) => inputs.get(field.name).label)),
     hidden,
     tables.map(([table, own]) => el("details", {}, el("summary", {}, TITLES[table]), el("div", { class: "pair" }, own.map((field) => inputs.get(field.name).label)))),
     error, el("div", { class: "bar" }, button));
@@ -93,7 +93,7 @@ function input(field) {
   const numeric = ["integer", "number"].includes(field.kind);
   const control = el("input", { name: field.name, type: "text", inputmode: numeric ? "decimal" : null, autocomplete: "off",
     placeholder: field.optional ? "unset" : null });
-  const bounds = numeric && field.maximum != null ? ` From ${field.minimum} to ${field.maximum}.` : field.kind === "array" ? " Numbers separated by commas." : "";
+  const bounds = numeric && field.maximum != null && field.maximum < 1e15 ? ` From ${field.minimum} to ${field.maximum}.` : field.kind === "array" ? " Numbers separated by commas." : "";
   return labelled(control, title, field.description + bounds);
 }
 
