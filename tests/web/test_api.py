@@ -66,16 +66,15 @@ def test_wrong_files_are_refused_in_one_line(server, name, content, status, said
     assert "/tmp" not in answer["error"]
 
 
-def test_a_structure_of_other_elements_is_refused(server, predict):
-    status, answer = server.upload(predict, "cu.cif", text_of(bulk("Cu"), "cif"))
-    assert status == 400
-    assert "Cu" in answer["error"]
-
-
-def child(path, content):
+def child(path, content, model=None):
     """The answer of the process that reads uploads, without its limits."""
     path.write_bytes(content)
-    return answer({"file": str(path), "model": None, "most": MOST_ATOMS})
+    return answer({"file": str(path), "model": model, "most": MOST_ATOMS})
+
+
+def test_a_structure_of_other_elements_is_refused(tmp_path, model):
+    with pytest.raises(BadInput, match="Cu"):
+        child(tmp_path / "cu.cif", text_of(bulk("Cu"), "cif"), str(model))
 
 
 def test_too_many_atoms_are_refused_with_the_limit(tmp_path):

@@ -70,7 +70,7 @@ class Guard:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                _add_headers(MutableHeaders(raw=message["headers"]))
+                _add_headers(MutableHeaders(raw=message["headers"]), scope["path"].startswith("/static/"))
             await send(message)
 
         refusal = self._refusal(scope, headers)
@@ -159,10 +159,10 @@ def _bounded(receive: Receive) -> Receive:
     return limited
 
 
-def _add_headers(headers: MutableHeaders) -> None:
-    """Add the headers of every answer; an answer may have its own content policy."""
+def _add_headers(headers: MutableHeaders, constant: bool) -> None:
+    """Add the headers of every answer; an answer may have its own content policy, and `constant` ones may be kept and compared."""
     headers.setdefault("content-security-policy", POLICY)
-    headers.setdefault("cache-control", "no-store")
+    headers.setdefault("cache-control", "private, no-cache" if constant else "no-store")
     headers["x-content-type-options"] = "nosniff"
     headers["x-frame-options"] = "DENY"
     headers["referrer-policy"] = "no-referrer"

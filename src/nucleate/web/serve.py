@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from nucleate.errors import BadInput, MissingDependency
@@ -37,12 +38,13 @@ def serve(
         BadInput: a path or profile cannot be used, or the port is in use.
         MissingDependency: starlette, uvicorn or python-multipart is not installed.
     """
-    try:
-        import multipart  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn
-    except ImportError as error:
-        raise MissingDependency(f"nucleate serve needs {error.name}; install it with: pip install 'nucleate[serve]'") from None
+    # python-multipart has had two names as a module.
+    needed = {"starlette": ("starlette",), "uvicorn": ("uvicorn",), "python-multipart": ("python_multipart", "multipart")}
+    missing = [name for name, modules in needed.items() if not any(find_spec(module) for module in modules)]
+    if missing:
+        raise MissingDependency(f"nucleate serve needs {', '.join(missing)}; install it with: pip install 'nucleate[serve]'")
+    import uvicorn
+
     from nucleate.web.app import make_app
 
     places = places_of(paths, profiles)
