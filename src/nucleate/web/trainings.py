@@ -7,6 +7,7 @@ from typing import Any
 
 from nucleate.persist.json_data import finite
 from nucleate.persist.locks import is_locked
+from nucleate.training.events import Evaluated, Steered, TrainingFinished, TrainingStarted
 from nucleate.training.folder import read_events
 from nucleate.web.places import id_of
 
@@ -30,16 +31,15 @@ def training_data(path: Path, brief: bool = False) -> dict[str, Any]:
     """
     events = read_events(path)
     kinds = [event.get("event") for event in events]
-    status = "running" if is_locked(path / "lock") else "finished" if "finished" in kinds else "stopped"
+    status = "running" if is_locked(path / "lock") else "finished" if TrainingFinished.kind in kinds else "stopped"
     steps = [event["step"] for event in events if isinstance(event.get("step"), int)]
     data: dict[str, Any] = {"id": id_of(path), "name": path.name, "status": status, "step": max(steps, default=0)}
     if brief:
         return data
-    evaluations = [event for event in events if "training" in event and "step" in event and event.get("event") != "started"]
     data |= {
-        "start": next((event for event in events if event.get("event") == "started"), None),
-        "evaluations": evaluations[-MOST_POINTS:],
-        "commands": [event for event in events if event.get("event") == "steer"],
+        "start": next((event for event in events if event.get("event") == TrainingStarted.kind), None),
+        "evaluations": [event for event in events if event.get("event") == Evaluated.kind][-MOST_POINTS:],
+        "commands": [event for event in events if event.get("event") == Steered.kind],
     }
     result: dict[str, Any] = finite(data)
     return result
