@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= 2.13.0
 WORKERS ?= 2
-APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfftw3-dev libopenmpi-dev openmpi-bin libscalapack-openmpi-dev
+APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfftw3-dev libopenmpi-dev openmpi-bin libscalapack-openmpi-dev chromium
 # One thread a process: with two busy processes, OpenMP's defaults ran 20-40 times slower.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -68,7 +68,7 @@ $(VENV)/.installed: pyproject.toml tools/gpaw_siteconfig.py
 	  || $(BIN)/pip install -q "torch==$(TORCH)+cpu" \
 	  || $(BIN)/pip install -q "torch==$(TORCH)" --index-url https://download.pytorch.org/whl/cpu
 	@echo "installing nucleate with GPAW (compiled here with FFTW, ScaLAPACK and MPI; one or two minutes)"
-	GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py $(BIN)/pip install -q -e ".[dft,electrons,spins,surrogates,molecules,stability,dev]"
+	GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py $(BIN)/pip install -q -e ".[dft,electrons,spins,surrogates,molecules,stability,serve,dev]"
 	$(BIN)/gpaw info | head -n 30
 	touch $@
 
