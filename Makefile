@@ -5,19 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= 2.13.0
 WORKERS ?= 2
-APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfftw3-dev libopenmpi-dev openmpi-bin libscalapack-openmpi-dev chromium
+APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfftw3-dev libopenmpi-dev openmpi-bin libscalapack-openmpi-dev
+# The browser of the tests of `nucleate serve`, which are skipped without it; Ubuntu has no such package.
+APT_TESTS := chromium
 # One thread a process: with two busy processes, OpenMP's defaults ran 20-40 times slower.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test test-slow lint wheel docs docs-nightly system clean
+.PHONY: demo test test-slow lint wheel docs docs-nightly system browser clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
 	@echo "Open demo/report.html in a browser."
 
 # Two tests at a time: most tests wait for processes that they start, or compute on one thread.
-test: $(VENV)/.installed lint
+test: $(VENV)/.installed lint browser
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.installed
@@ -49,6 +51,15 @@ docs: $(VENV)/.installed
 docs-nightly:
 	rm -rf docs/_build docs/reference/generated
 	$(MAKE) docs
+
+browser:
+	@if dpkg -s $(APT_TESTS) >/dev/null 2>&1; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then run=""; elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then run=sudo; else \
+	  echo "$(APT_TESTS) is missing: the tests of the web application are skipped"; exit 0; fi; \
+	echo "installing $(APT_TESTS) for the tests of the web application"; \
+	$$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT_TESTS) >/dev/null 2>&1 \
+	  || { $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT_TESTS); } \
+	  || echo "$(APT_TESTS) cannot be installed here: the tests of the web application are skipped"
 
 system:
 	@missing=$$(for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \

@@ -5,7 +5,7 @@ import time
 ENDLESS = {"formula": "Al4", "search": {"max_rounds": 1000, "quiet_rounds": 1000, "budget": 5000, "pool": 100}}
 
 
-def wait(server, run, wanted, seconds=60):
+def wait(server, run, wanted, seconds=200):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         status, data = server.get(f"/api/runs/{run}")
