@@ -217,8 +217,9 @@ class RunPage {
   // The error of the committee on the labels of each round, before it was trained on them.
   errors(errors) {
     const known = [...errors].filter(([, value]) => value != null);
-    this.curve.querySelector("details")?.remove();
-    if (known.length) this.curve.append(el("details", { open: true }, el("summary", {}, "Learning curve: error of the committee on new labels"),
+    const before = this.curve.querySelector("details");
+    before?.remove();
+    if (known.length) this.curve.append(el("details", { open: before?.open ?? false }, el("summary", {}, "Learning curve: error of the committee on new labels"),
       table([["reference calls", "n"], ["error, meV/atom", "n"]], known.map(([calls, value]) => ({ cells: [[String(calls), "n"], [number(1e3 * value, 1), "n"]] })), "Learning curve")));
   }
 
