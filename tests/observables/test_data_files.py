@@ -43,7 +43,7 @@ def test_headers_of_gr_files(tmp_path):
     head = "[DEFAULT]\nversion = pdfgetx3-2.0\nqmax = 24.5\nmode = xray\n#### start data\n#S 1\n#L r($\\AA$)  G($\\AA^{-2}$)\n"
     path.write_text(head + table())
     curve = read_gr(path)
-    assert curve.header == {"qmax": 24.5}
+    assert curve.header == {"qmax": 24.5, "neutron": 0.0}
     assert len(curve.x) == 60
     path.write_text("# qmax=30 \n# Qdamp = 0.04\n" + table())
     assert read_gr(path).header == {"qmax": 30.0, "qdamp": 0.04}

@@ -163,5 +163,5 @@ def test_patterns_without_peaks_or_range():
     x = np.linspace(10, 90, 500)
     with pytest.raises(BadInput, match="no peak"):
         powder_data(x, np.full(500, 7.0), CU)
-    with pytest.raises(BadInput, match="10 to 50000"):
+    with pytest.raises(BadInput, match="20 to 50000"):
         powder_data(np.linspace(10, 10.2, 30), np.arange(30.0), CU)

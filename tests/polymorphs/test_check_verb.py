@@ -183,7 +183,7 @@ def test_refusals_are_one_line(files, tmp_path):
         "both describe the supercell": [fcc, "--model", str(model), "--supercell", "2x2x2", "--length", "8"],
         "such as 3x3x2": [fcc, "--reference", "chgnet", "--supercell", "2,2,2"],
         "nothing remains": [fcc, "--reference", "chgnet", "--no-phonons", "--no-elastic"],
-        "leave --no-phonons out": [fcc, "--reference", "chgnet", "--no-phonons", "--quasi-harmonic"],
+        "leave --elastic and --no-phonons out": [fcc, "--reference", "chgnet", "--no-phonons", "--quasi-harmonic"],
         "--length": [fcc, "--reference", "chgnet", "--length", "-3"],
         "--top 0": [fcc, "--reference", "chgnet", "--top", "0"],
         "layer or a cluster": [str(tmp_path / "layer.extxyz"), "--reference", "chgnet"],
@@ -209,8 +209,6 @@ def test_the_verb_prints_a_table_and_json(files, tmp_path):
         str(files / "fcc.cif"),
         "--model",
         str(model),
-        "--supercell",
-        "2x2x2",
         "--elastic",
         "--out",
         str(tmp_path / "out"),
@@ -249,3 +247,33 @@ def test_contradicting_settings_are_refused():
         CheckSettings(phonons=False, elastic=False)
     with pytest.raises(BadInput):
         check("nothing.cif", QUICK, reference=PairReference())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--elastic", "--supercell", "2x2x2"], "--supercell has no effect without phonons"),
+        (["--no-elastic", "--strain", "0.02"], "--strain has no effect without elastic constants"),
+        (["--elastic", "--temperature", "300"], "--temperature has no effect without phonons"),
+        (["--phonons", "--supercell", "1x1x1", "--yes"], "a single atom has no vibrations"),
+        (["--spots", "3"], "--spots has no effect on a check on the reference itself"),
+    ],
+)
+def test_options_without_effect_are_refused(options, message, files, tmp_path):
+    settings = tmp_path / "emt.toml"
+    settings.write_text('[reference]\nengine = "ase"\ncalculator = "ase.calculators.emt:EMT"\nworkers = 0\n')
+    ase.io.write(tmp_path / "al.cif", bulk("Al"))
+    done = CliRunner().invoke(
+        app, ["check", str(tmp_path / "al.cif"), "--settings", str(settings), "--out", str(tmp_path / "out"), *options]
+    )
+    assert done.exit_code == 2, done.output
+    assert message in done.output
+
+
+def test_the_pressure_of_a_settings_file_is_not_ignored(tmp_path):
+    settings = tmp_path / "emt.toml"
+    settings.write_text('pressure = 50.0\n[reference]\nengine = "ase"\ncalculator = "ase.calculators.emt:EMT"\nworkers = 0\n')
+    ase.io.write(tmp_path / "al.cif", bulk("Al"))
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "al.cif"), "--settings", str(settings), "--yes"])
+    assert done.exit_code == 2
+    assert "give --pressure" in done.output

@@ -30,7 +30,10 @@ def transport_distances(one: Environments, other: Environments, metric: str = "e
     result = np.empty((len(a), len(b)))
     for k, (rows, numbers) in enumerate(a):
         for l, (others, other_numbers) in enumerate(b):
-            result[k, l] = _distance(rows, numbers, others, other_numbers, lambda x, y: cdist(x, y, metric))
+            if one is other and l < k:
+                result[k, l] = result[l, k]
+            else:
+                result[k, l] = _distance(rows, numbers, others, other_numbers, lambda x, y: cdist(x, y, metric))
     return result
 
 

@@ -22,6 +22,8 @@ LARGEST_VALUE = 1e30
 PATTERN_SUFFIXES = (".xy", ".xye", ".csv", ".dat", ".txt")
 COMMENT = re.compile(r"\s*(?:[#!;'\"%/*]|$)")
 ENTRY = re.compile(r"^\s*#?\s*(?P<key>q_?max|q_?damp)\s*=\s*(?P<value>\S+)", re.I)
+RADIATION = re.compile(r"^\s*#?\s*(?:stype|mode)\s*=\s*(?P<kind>n\w*|x\w*)\s*$", re.I)
+"""Line of the header that names the radiation: `stype=N` of PDFgui, `mode = xray` of PDFgetX3."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Curve:
     Attributes:
         x: (n,) increasing positions.
         y: (n,) values.
-        header: numbers that the header names: `qmax` and `qdamp`, 1/Å.
+        header: numbers that the header names: `qmax` and `qdamp`, 1/Å, and `neutron`, which is 1 for neutrons and 0 for X-rays.
     """
 
     x: np.ndarray
@@ -60,7 +62,7 @@ def read_pattern(path: Path) -> Curve:
 def read_gr(path: Path) -> Curve:
     """Read a pair distribution function: r in Å, G(r) in 1/Å², and optionally their errors, which are not used.
 
-    Headers of PDFgetX3 and of PDFgui are skipped, except for `qmax` and `qdamp`.
+    Headers of PDFgetX3 and of PDFgui are skipped, except for `qmax`, `qdamp` and the radiation.
 
     Raises:
         BadInput: the file does not exist, has another suffix, is not a table of numbers, or its distances do not increase from 0.
@@ -81,7 +83,7 @@ def _read(path: Path, columns: int, names: str) -> Curve:
         raise BadInput(f"{path}: no such file; give a file with columns of {names}")
     lines = read_text(path, LARGEST).splitlines()
     start = max((number + 1 for number, line in enumerate(lines[:2000]) if "start data" in line.lower()), default=0)
-    header = _header(path, lines[:start] or [line for line in lines if line.lstrip().startswith("#")])
+    header = _header(path, lines[:start] or [line for line in lines if "=" in line])
     rows: list[list[float]] = []
     width = 0
     for number, line in enumerate(lines[start:], start + 1):
@@ -115,9 +117,12 @@ def _read(path: Path, columns: int, names: str) -> Curve:
 
 
 def _header(path: Path, lines: list[str]) -> dict[str, float]:
-    """Return `qmax` and `qdamp` of a header."""
+    """Return `qmax`, `qdamp` and `neutron` of a header."""
     values = {}
     for line in lines:
+        kind = RADIATION.match(line)
+        if kind is not None:
+            values["neutron"] = float(kind["kind"].lower().startswith("n"))
         match = ENTRY.match(line)
         if match is None:
             continue

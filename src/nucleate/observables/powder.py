@@ -70,6 +70,8 @@ class PowderData:
 
 GRID = 20
 """Points of the uniform grid per width of the triangle."""
+FEWEST_POINTS = 2 * max(FitSettings.widths) + 8
+"""Fewest points, of which two or more remain on the coarsest grid of the fit."""
 MOST_POINTS = 50_000
 """Largest number of points of the uniform grid."""
 
@@ -103,14 +105,14 @@ def uniform(positions: np.ndarray, values: np.ndarray, step: float) -> tuple[np.
     """Return the centres of bins of width `step` or slightly less and the mean of a piecewise linear curve in each.
 
     Raises:
-        BadInput: the bins are fewer than 10 or more than `MOST_POINTS`.
+        BadInput: the bins are fewer than `FEWEST_POINTS` or more than `MOST_POINTS`.
     """
     span = float(positions[-1] - positions[0])
     bins = int(np.ceil(span / step - 1e-9))
-    if not 10 <= bins <= MOST_POINTS:
+    if not FEWEST_POINTS <= bins <= MOST_POINTS:
         raise BadInput(
             f"the data span {span:g} (from {positions[0]:g} to {positions[-1]:g}), which is {bins} steps of {step:.3g}; "
-            f"10 to {MOST_POINTS} are supported: change the width of the comparison or the range of the data"
+            f"{FEWEST_POINTS} to {MOST_POINTS} are supported: change the width of the comparison or the range of the data"
         )
     edges = np.linspace(positions[0], positions[-1], bins + 1)
     # The integral of a piecewise linear curve: whole intervals, and the part of the interval in which an edge lies.

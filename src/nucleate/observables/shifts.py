@@ -112,6 +112,9 @@ def read_shifts(path: Path) -> list[Shift]:
         raise BadInput(
             f"{path}: the first line is {first!r}; it must name the columns {', '.join(COLUMNS)}, of which the first two are needed"
         )
+    for number, row in numbered[1:]:
+        if len(row) > len(names):
+            raise BadInput(f"{path}: line {number}: has {len(row)} cells, but the first line names {len(names)} columns")
     shifts = [_shift(dict(zip(names, row, strict=False)), f"{path}: line {number}") for number, row in numbered[1:]]
     if not 1 <= len(shifts) <= MOST:
         raise BadInput(f"{path}: has {len(shifts)} shifts; 1 to {MOST} can be read")

@@ -108,6 +108,8 @@ def check(
     made = make_check_reference(inputs, reference, preset, source, workers) if wanted else None
     if committee is None and made is None:
         raise BadInput(f"{path}: name the surface on which the structures are checked, with --model FILE or --reference ENGINE")
+    if committee is None and settings.spots and "spots" in settings.model_fields_set:
+        raise BadInput("--spots has no effect on a check on the reference itself; remove it, or give --model")
     if made is None and settings.spots and "spots" in settings.model_fields_set:
         raise BadInput("--spots needs a reference that labels the structures; name it with --reference")
     folder = inputs.default_out if out is None else Path(out)

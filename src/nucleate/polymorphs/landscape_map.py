@@ -19,6 +19,10 @@ from nucleate.fingerprints.pointwise_distances import PointwiseDistances
 from nucleate.persist.files import write_whole
 from nucleate.polymorphs.families import families
 
+CUTOFF = 10.0
+"""Largest distance of neighbours on the map, Å. The stackings of close-packed spheres differ from 1.63 times the shortest distance on."""
+MOST_POLYMORPHS = 150
+"""Largest number of polymorphs on the map; the time to find families grows fast."""
 WINDOW = 0.5
 """Height up to which labelled structures are on the map, eV/atom above the lowest polymorph."""
 MOST_LABELS = 400
@@ -46,7 +50,7 @@ class LandscapeMap:
 
 def landscape_map(run: RunData) -> LandscapeMap | None:
     """Return the map of a search; None if it has no polymorph or fewer than three structures, or is one of a chemical system."""
-    ranking = run.state.ranking()
+    ranking = run.state.ranking()[:MOST_POLYMORPHS]
     if run.settings.system is not None or not ranking:
         return None
     best = ranking[0].energy
@@ -62,7 +66,9 @@ def landscape_map(run: RunData) -> LandscapeMap | None:
     if len(structures) < 3:
         return None
     species = run.settings.species
-    coordinates, explained = principal_components(NearestDistances(species).describe(CrystalBatch.from_atoms(structures)).numpy())
+    coordinates, explained = principal_components(
+        NearestDistances(species, cutoff=CUTOFF).describe(CrystalBatch.from_atoms(structures)).numpy()
+    )
     fingerprint = PointwiseDistances(species)
     # Layers and clusters have vacuum; their neighbours are counted as in a crystal with the same cell.
     rows = fingerprint.describe(CrystalBatch.from_atoms([periodic(p.atoms) for p in ranking]))
@@ -98,7 +104,7 @@ def write_chemiscope(run: RunData, path: Path) -> bool:
 
 def chemiscope_data(run: RunData, data: LandscapeMap) -> dict[str, Any]:
     """Return the map in chemiscope's format."""
-    ranking = run.state.ranking()
+    ranking = run.state.ranking()[: len(data.families)]
     others = len(data.structures) - len(ranking)
 
     def entry(values: Any, unit: str = "", description: str = "") -> dict[str, Any]:

@@ -128,6 +128,10 @@ class Match:
     energies: bool
 
 
+STEEPEST, FLATTEST = -2.0, -0.5
+"""Range of slopes of a given reference of shifts."""
+
+
 def match(source: str | Path, options: MatchOptions) -> Match:
     """Rank the polymorphs of a run, or the structures of a file, by their agreement with measurements and their energies.
 
@@ -142,6 +146,12 @@ def match(source: str | Path, options: MatchOptions) -> Match:
     """
     _check(options)
     references = {name: ShiftReference(*values) for name, values in _by_element("--nmr-reference", options.nmr_reference, 2).items()}
+    for name, reference in references.items():
+        if not STEEPEST <= reference.slope <= FLATTEST:
+            raise BadInput(
+                f"--nmr-reference {name}: the slope is {reference.slope:g}; shifts fall with shieldings, so that it is near -1. "
+                f"Give slope and offset in this order, such as {name}=-1.0,30.5"
+            )
     errors = {name: values[0] for name, values in _by_element("--nmr-error", options.nmr_error, 1).items()}
     if any(error <= 0 for error in errors.values()):
         raise BadInput("--nmr-error: an error must be positive; give it in ppm, such as C=2.2")
@@ -151,6 +161,11 @@ def match(source: str | Path, options: MatchOptions) -> Match:
     crystals = [candidate.atoms for candidate in candidates]
     energies = np.array([math.nan if candidate.above is None else candidate.above for candidate in candidates])
     known = bool(np.isfinite(energies).all())
+    if not known:
+        plain = MatchOptions()
+        for name in ("energy_scale", "energy_error"):
+            if getattr(options, name) != getattr(plain, name):
+                raise BadInput(f"--{name.replace('_', '-')} has no effect, because the structures have no comparable energies; remove it")
     logarithms = [log_prior(energies, options.energy_scale, options.energy_error)] if known else [np.zeros(len(candidates))]
     powder_fits: list[CellFit | None] = [None] * len(crystals)
     pair_fits: list[CellFit | None] = [None] * len(crystals)
@@ -226,6 +241,9 @@ def _measurements(options: MatchOptions) -> tuple[PowderData | None, PairData | 
             raise BadInput(f"{options.xrd}: {error}") from None
     if options.pdf is not None:
         curve = read_gr(options.pdf)
+        if curve.header.get("neutron", float(options.neutron)) != float(options.neutron):
+            told, needed = ("X-rays", "remove") if options.neutron else ("neutrons", "give")
+            raise BadInput(f"{options.pdf}: its header says that it is measured with {told}; {needed} --neutron, or correct the header")
         own = {"q_max": curve.header.get("qmax") or None, "q_damp": curve.header.get("qdamp", PairSettings.q_damp)}
         settings = PairSettings(neutron=options.neutron, strain=options.strain, q_max=own["q_max"], q_damp=own["q_damp"] or 0.0)
         try:
@@ -251,6 +269,11 @@ def _check(options: MatchOptions) -> None:
     ):
         if given and needed is None:
             raise BadInput(f"{name} has no effect without {of}; remove it or give {of}")
+    plain = MatchOptions()
+    if options.xrd is None and options.zero_shift != plain.zero_shift:
+        raise BadInput("--zero-shift has no effect without --xrd; remove it or give --xrd")
+    if options.xrd is None and options.pdf is None and options.strain != plain.strain:
+        raise BadInput("--strain has no effect without --xrd or --pdf; remove it or give one of them")
     if options.shifts is not None and options.shieldings is None:
         raise BadInput(
             "--shifts needs shieldings of the crystals; give --shieldings with a folder of .magres files, shiftml:FOLDER or cp2k:FOLDER"

@@ -108,7 +108,8 @@ def _remarks_on(each: CheckedPolymorph) -> list[str]:
             lines.append(f"{p.name}: in a longer supercell the frequencies change by at most {each.phonons.change:.2f} THz")
     curve = each.free_energy
     if curve is not None and curve.missing:
-        lines.append(f"{p.name} has no {'' if np.isfinite(curve.mean[0]) else 'curve of the '}free energy: {curve.missing}")
+        what = "no free energy at higher temperatures" if np.isfinite(curve.mean[0]) else "no curve of the free energy"
+        lines.append(f"{p.name} has {what}: {curve.missing}")
     if each.elastic is not None:
         if each.elastic.relaxed is None:
             lines.append(f"{p.name}: elastic constants are those with clamped ions, because the zone centre has an unstable mode")

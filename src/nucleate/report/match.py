@@ -152,7 +152,26 @@ def match_lines(result: Match) -> list[str]:
     lines.append(
         "Probabilities assume that one of these structures is the measured one" + ("." if result.energies else "; energies are unknown.")
     )
+    best = result.ranking[0]
+    for fit, name in ((best.powder, "powder pattern"), (best.pairs, "G(r)")):
+        if fit is None:
+            continue
+        if fit.fitted < UNLIKE:
+            lines.append(
+                f"The similarity of the first structure to the {name} is {fit.fitted:.2f}: probably none of these structures fits."
+            )
+        if np.abs(np.linalg.eigvalsh(fit.strain)).max() > 0.98 * result.options.strain > 0:
+            lines.append(
+                f"The strain of the first structure is at its limit ({100 * result.options.strain:g} %): its cell differs by more, or "
+                "the structure is wrong."
+            )
+    if result.options.neutron and any(1 in entry.candidate.atoms.numbers for entry in result.ranking):
+        lines.append("Hydrogen scatters neutrons as 1H; the pattern of a deuterated sample is not calculated.")
     return lines
+
+
+UNLIKE = 0.5
+"""Similarity below which a fit is worthless: that of a structure to unrelated data can reach 0.4."""
 
 
 def write_match(page: Path, result: Match) -> None:

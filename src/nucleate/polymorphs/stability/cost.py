@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from nucleate.errors import BadInput
 from nucleate.polymorphs.stability.elastic import Strains
 from nucleate.polymorphs.stability.free_energy import VOLUMES
 from nucleate.polymorphs.stability.phonons import Displacements
@@ -47,7 +48,11 @@ class Estimate:
 
 def matrix_of(atoms: Atoms, settings: CheckSettings) -> np.ndarray:
     """Return the supercell of a primitive cell that the settings describe."""
-    return np.diag(settings.supercell) if settings.supercell is not None else supercell_matrix(atoms, settings.length)
+    if settings.supercell is None:
+        return supercell_matrix(atoms, settings.length)
+    if len(atoms) * np.prod(settings.supercell) < 2:
+        raise BadInput("--supercell 1x1x1: a single atom has no vibrations; give a larger supercell, or --length")
+    return np.diag(settings.supercell)
 
 
 def longer_matrix(atoms: Atoms, settings: CheckSettings) -> np.ndarray:

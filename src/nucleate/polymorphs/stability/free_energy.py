@@ -140,6 +140,16 @@ def crossings(difference: np.ndarray, temperatures: np.ndarray) -> list[tuple[fl
     return result
 
 
+RESOLVED = 1e-4
+"""Smallest difference of free energies with a meaning, eV/atom."""
+
+
+def _at(curve: FreeEnergy, temperature: float) -> float:
+    """Return the free energy at a temperature, by linear interpolation; infinity where there is none."""
+    value = float(np.interp(temperature, curve.temperatures, curve.mean))
+    return value if np.isfinite(value) else np.inf
+
+
 def transitions(curves: dict[int, FreeEnergy]) -> list[Transition]:
     """Return the transitions between polymorphs of one composition, by temperature.
 
@@ -152,9 +162,15 @@ def transitions(curves: dict[int, FreeEnergy]) -> list[Transition]:
             if b <= a:
                 continue
             one, other = curves[a], curves[b]
+            if not np.nanmax(np.abs(one.mean - other.mean), initial=0.0) > RESOLVED:
+                # The structures are the same within the accuracy of the calculation.
+                continue
             spread = [crossings(mine - theirs, one.temperatures) for mine, theirs in zip(one.members, other.members, strict=True)]
             for temperature, rises in crossings(one.mean - other.mean, one.temperatures):
                 low, high = (a, b) if rises else (b, a)
+                if any(_at(curves[c], temperature) < _at(one, temperature) - RESOLVED for c in curves if c not in (a, b)):
+                    # Another polymorph is stable at this temperature.
+                    continue
                 own = [[t for t, up in member if up == rises] for member in spread]
                 near = [min(each, key=lambda t: abs(t - temperature)) for each in own if each]
                 error = float(np.std(near, ddof=1)) if len(near) > 1 else None

@@ -155,6 +155,8 @@ def make_check_reference(
     else:
         # Settings require a formula, which a check does not use.
         resolved = resolve_settings("H", settings, **options)
+        if resolved.pressure not in (0.0, inputs.pressure):
+            raise BadInput(f"the settings have pressure = {resolved.pressure:g}, but a check reads [reference] alone; give --pressure")
         reference = make_reference(resolved.reference) if isinstance(engine, str | None) else engine
     return _checked(reference, inputs), resolved.reference
 

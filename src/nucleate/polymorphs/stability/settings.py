@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+OF_PHONONS = ("length", "supercell", "converge", "displacement", "temperature", "follow")
+"""Settings that have an effect on phonons alone."""
 Multiple = Annotated[int, Field(ge=1, le=20)]
 
 
@@ -35,7 +37,12 @@ class CheckSettings(BaseModel):
     def _consistent(self) -> CheckSettings:
         """Refuse combinations that calculate nothing."""
         if self.quasi_harmonic and not self.phonons:
-            raise ValueError("quasi-harmonic free energies need phonons; leave --no-phonons out")
+            raise ValueError("quasi-harmonic free energies need phonons; give --phonons as well, or leave --elastic and --no-phonons out")
         if not (self.phonons or self.elastic):
             raise ValueError("phonons and elastic constants are both left out; nothing remains to check")
+        left_out = [] if self.phonons else [(name, "phonons") for name in OF_PHONONS]
+        left_out += [] if self.elastic else [("strain", "elastic constants")]
+        for name, part in left_out:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"--{name.replace('_', '-')} has no effect without {part}, which are left out; remove it")
         return self
