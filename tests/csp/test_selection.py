@@ -45,7 +45,7 @@ def test_score_lower_confidence_bound():
 def test_one_a_cluster_best_first():
     ends = [end(-1.0), end(-1.2), end(-1.1), end(-0.5)]
     vectors = spots(0.0, 0.01, 1.0, 2.0)
-    chosen = select(ends, vectors, NONE, SETTINGS, 10)
+    chosen = select(ends, vectors, [], NONE, SETTINGS, 10)
     assert [c.index for c in chosen.choices] == [1, 2, 3]
     assert chosen.heads == [1, 2, 3]
     assert {c.why for c in chosen.choices} == {"score"}
@@ -54,7 +54,7 @@ def test_one_a_cluster_best_first():
 def test_none_that_the_reference_has_seen():
     ends = [end(-1.0), end(-1.2), end(-1.1)]
     vectors = spots(0.0, 1.0, 2.0)
-    chosen = select(ends, vectors, spots(1.01, 2.5), SETTINGS, 10)
+    chosen = select(ends, vectors, [low_symmetry()] * 2, spots(1.01, 2.5), SETTINGS, 10)
     assert [c.index for c in chosen.choices] == [2, 0]
     # Carried on all the same.
     assert chosen.heads == [1, 2, 0]
@@ -64,7 +64,7 @@ def test_never_more_than_asked():
     ends = [end(-k) for k in range(9)]
     settings = SETTINGS.model_copy(update={"symmetric_slots": 5, "uncertain_slots": 5})
     for count in (0, 1, 4, 20):
-        chosen = select(ends, spots(*np.arange(9) / 3), NONE, settings, count).choices
+        chosen = select(ends, spots(*np.arange(9) / 3), [], NONE, settings, count).choices
         assert len(chosen) == min(count, 9)
         assert len({c.index for c in chosen}) == len(chosen)
 
@@ -75,20 +75,20 @@ def test_slots_for_symmetric_and_uncertain_end_points():
         end(-0.2, stop=UNCERTAIN), end(-0.1, stop=UNCERTAIN),
     ]  # fmt: skip
     settings = SETTINGS.model_copy(update={"symmetric_slots": 1, "uncertain_slots": 1})
-    chosen = select(ends, spots(0, 0.5, 1, 1.5, 2, 2.5), NONE, settings, 4).choices
+    chosen = select(ends, spots(0, 0.5, 1, 1.5, 2, 2.5), [], NONE, settings, 4).choices
     assert [(c.index, c.why) for c in chosen] == [(2, "symmetric"), (4, "uncertain"), (0, "score"), (1, "score")]
 
 
 def test_unused_slots_go_to_the_score():
     ends = [end(-5.0), end(-4.0), end(-3.0)]
     settings = SETTINGS.model_copy(update={"symmetric_slots": 2, "uncertain_slots": 2})
-    chosen = select(ends, spots(0, 1, 2), NONE, settings, 3).choices
+    chosen = select(ends, spots(0, 1, 2), [], NONE, settings, 3).choices
     assert [(c.index, c.why) for c in chosen] == [(0, "score"), (1, "score"), (2, "score")]
 
 
 def test_exploded_end_points_are_neither_chosen_nor_carried():
     ends = [end(-9.0, stop=EXPLODED), end(np.inf), end(-1.0)]
-    chosen = select(ends, spots(0, 1, 2), NONE, SETTINGS, 3)
+    chosen = select(ends, spots(0, 1, 2), [], NONE, SETTINGS, 3)
     assert [c.index for c in chosen.choices] == [2]
     assert chosen.heads == [2]
 
@@ -97,7 +97,7 @@ def test_diverse_slots_go_furthest_from_all_that_is_labelled():
     ends = [end(-1.0 + 0.01 * k) for k in range(8)]
     vectors = spots(0.1, 0.2, 0.3, 1.5, 2.9, 3.0, 3.1, 3.14)
     settings = SETTINGS.model_copy(update={"diverse_slots": 1})
-    chosen = select(ends, vectors, spots(0.0), settings, 2).choices
+    chosen = select(ends, vectors, [low_symmetry()], spots(0.0), settings, 2).choices
     # The upper half by energy (from 2.9 on) is further away still, but too high.
     assert [(c.index, c.why) for c in chosen] == [(3, "diverse"), (0, "score")]
 
@@ -106,7 +106,7 @@ def test_diverse_choices_are_far_from_each_other():
     ends = [end(-1.0 + 0.01 * k) for k in range(8)]
     vectors = spots(0.5, 1.4, 1.5, 1.3, 2.9, 3.0, 3.1, 3.14)
     settings = SETTINGS.model_copy(update={"diverse_slots": 2})
-    chosen = select(ends, vectors, spots(0.0), settings, 2).choices
+    chosen = select(ends, vectors, [low_symmetry()], spots(0.0), settings, 2).choices
     # 1.4 and 1.3 are further from what is known than 0.5, but close to 1.5, which is taken.
     assert [c.index for c in chosen] == [2, 0]
 

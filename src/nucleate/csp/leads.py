@@ -18,7 +18,7 @@ from nucleate.csp.settings import SearchSettings
 from nucleate.csp.space import Space
 from nucleate.errors import ReferenceFailed
 from nucleate.fingerprints.matching import same_crystal, space_group, symmetrised
-from nucleate.fingerprints.selection import fingerprints, nearest
+from nucleate.fingerprints.selection import fingerprints, unlike
 from nucleate.potentials.base import Potential
 from nucleate.reference.dispatch import Dispatcher
 
@@ -207,9 +207,8 @@ class LeadFollower:
         return None if exact is None or exact[1] in lead.tried else exact
 
     def _beside(self, atoms: Atoms, others: list[Atoms]) -> bool:
-        """Return whether the fingerprint of a structure is close to that of one of the others."""
-        mine, theirs = fingerprints([atoms], self.species), fingerprints(others, self.species)
-        return bool(nearest(mine, theirs)[0] < self.settings.cluster_tolerance)
+        """Return whether a structure is the same crystal as one of the others."""
+        return not _new(atoms, others, self.species, self.settings.cluster_tolerance)
 
     def _known(self, state: LoopState, atoms: Atoms, lead: Lead) -> bool:
         """Return whether a lead is approaching a confirmed polymorph."""
@@ -262,9 +261,10 @@ def new_leads(state: LoopState, labelled: list[Lead], settings: SearchSettings, 
     for lead in labelled:
         if lead.fmax > settings.lead_fmax or lead.smax > settings.lead_smax:
             continue
-        mine = fingerprints([lead.atoms], species)
-        open_leads = [other for other in state.leads if other.status == "open"]
-        theirs = fingerprints([other.atoms for other in open_leads], species)
-        if nearest(mine, theirs)[0] < settings.cluster_tolerance:
-            continue
-        state.leads.append(lead)
+        if _new(lead.atoms, [other.atoms for other in state.leads if other.status == "open"], species, settings.cluster_tolerance):
+            state.leads.append(lead)
+
+
+def _new(atoms: Atoms, others: list[Atoms], species: tuple[int, ...], tolerance: float) -> bool:
+    """Return whether a structure differs from all others."""
+    return bool(unlike([atoms], fingerprints([atoms], species), others, fingerprints(others, species), tolerance)[0])

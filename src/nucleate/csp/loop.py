@@ -329,7 +329,7 @@ class Search:
             ends = self.relaxer.relax(structures, base, self.pool_relax, 1.0, in_phase("relaxing the pool", self.progress), rigid)
         structures = [end.atoms for end in ends]
         vectors = fingerprints(structures, self.species)
-        heads = select(ends, vectors, vectors[:0], search, 0, self.space.merits(ends)).heads
+        heads = select(ends, vectors, [], vectors[:0], search, 0, self.space.merits(ends)).heads
         return [Carried(ends[k].atoms, pool[k].origin) for k in heads[: min(search.keep, search.pool // 2)]]
 
     def _label_and_judge_base(self, chosen: list[Atoms]) -> list[Answer]:
@@ -411,14 +411,15 @@ class Search:
             mine = [atoms for atoms in known if self.space.holds(atoms)]
             count = search.batch if left is None else min(search.batch, left)
             # A small cell must be unknown to the reference; a cell of the searched size may be similar to a labelled small cell.
-            small_heads = lowest_unknown(
-                small_ends, fingerprints([end.atoms for end in small_ends], self.species), fingerprints(known, self.species), search
-            )[: min(search.train_slots, count)]
+            small_vectors = fingerprints([end.atoms for end in small_ends], self.species)
+            small_heads = lowest_unknown(small_ends, small_vectors, known, fingerprints(known, self.species), search)
+            small_heads = small_heads[: min(search.train_slots, count)]
             vectors = fingerprints([end.atoms for end in ends], self.species)
             structures = [end.atoms for end in ends]
             selection = select(
                 ends,
                 vectors,
+                mine,
                 fingerprints(mine, self.species),
                 search,
                 count - len(small_heads),

@@ -10,7 +10,7 @@ from ase import Atoms
 
 from nucleate.csp.settings import SearchSettings
 from nucleate.fingerprints.matching import symmetry
-from nucleate.fingerprints.selection import farthest_points, leaders, nearest
+from nucleate.fingerprints.selection import farthest_points, leaders, nearest, unlike
 from nucleate.relax.batched import UNCERTAIN, Relaxed
 
 
@@ -57,6 +57,7 @@ def score(relaxed: Sequence[Relaxed], settings: SearchSettings) -> np.ndarray:
 def select(
     relaxed: Sequence[Relaxed],
     vectors: np.ndarray,
+    labelled: Sequence[Atoms],
     known: np.ndarray,
     settings: SearchSettings,
     count: int,
@@ -72,7 +73,8 @@ def select(
     Args:
         relaxed: relaxed candidates of the round.
         vectors: (n, d) fingerprints of the candidates.
-        known: (k, d) fingerprints of all labelled structures and polymorphs.
+        labelled: k labelled structures and polymorphs.
+        known: (k, d) their fingerprints.
         settings: slots and tolerance.
         count: largest number of candidates to choose.
         merits: (n,) numbers by which candidates are ranked instead of their scores and energies, lower is better; None: those.
@@ -81,9 +83,8 @@ def select(
     """
     usable = np.array([end.usable for end in relaxed])
     scores = score(relaxed, settings) if merits is None else np.where(usable, merits, np.inf)
-    heads = _heads(scores, vectors, settings)
-    unseen = nearest(vectors, known) > settings.cluster_tolerance
-    fresh = [k for k in heads if unseen[k]]
+    heads = _heads(relaxed, scores, vectors, settings)
+    fresh = _unseen(relaxed, heads, vectors, labelled, known, settings)
     energy = np.array([end.energy_per_atom for end in relaxed]) if merits is None else merits
     choices: list[Choice] = []
     taken: set[int] = set()
@@ -113,17 +114,32 @@ def select(
     return Selection(choices, heads, [k for k in fresh if k not in taken])
 
 
-def lowest_unknown(relaxed: Sequence[Relaxed], vectors: np.ndarray, known: np.ndarray, settings: SearchSettings) -> list[int]:
+def lowest_unknown(
+    relaxed: Sequence[Relaxed], vectors: np.ndarray, labelled: Sequence[Atoms], known: np.ndarray, settings: SearchSettings
+) -> list[int]:
     """Return the heads of clusters without a label, best score first."""
-    unseen = nearest(vectors, known) > settings.cluster_tolerance
-    return [k for k in _heads(score(relaxed, settings), vectors, settings) if unseen[k]]
+    heads = _heads(relaxed, score(relaxed, settings), vectors, settings)
+    return _unseen(relaxed, heads, vectors, labelled, known, settings)
 
 
-def _heads(scores: np.ndarray, vectors: np.ndarray, settings: SearchSettings) -> list[int]:
+def _heads(relaxed: Sequence[Relaxed], scores: np.ndarray, vectors: np.ndarray, settings: SearchSettings) -> list[int]:
     """Return the candidate with the best score of each cluster, best score first."""
     usable = np.flatnonzero(np.isfinite(scores))
     order = usable[np.argsort(scores[usable], kind="stable")]
-    return leaders(vectors, order, settings.cluster_tolerance)
+    return leaders(vectors, order, settings.cluster_tolerance, [end.atoms for end in relaxed])
+
+
+def _unseen(
+    relaxed: Sequence[Relaxed],
+    heads: list[int],
+    vectors: np.ndarray,
+    labelled: Sequence[Atoms],
+    known: np.ndarray,
+    settings: SearchSettings,
+) -> list[int]:
+    """Return the heads of clusters without a label."""
+    new = unlike([relaxed[k].atoms for k in heads], vectors[heads], labelled, known, settings.cluster_tolerance)
+    return [k for k, is_new in zip(heads, new, strict=True) if is_new]
 
 
 def _far_apart(heads: Sequence[int], energy: np.ndarray, vectors: np.ndarray, known: np.ndarray, count: int) -> list[int]:

@@ -64,7 +64,10 @@ class SearchSettings(BaseModel):
         1.0, gt=0, le=1e4, description="Calibrated uncertainty at which a relaxation on the committee stops, eV/atom."
     )
     cluster_tolerance: float = Field(
-        TOLERANCE, gt=0, le=1e3, description="Distance of fingerprints below which two minima belong to one cluster."
+        TOLERANCE,
+        gt=0,
+        le=1e3,
+        description="Distance of fingerprints below which two minima belong to one cluster; above 0.005 the structures must also match.",
     )
     leads: int = Field(
         3, ge=1, le=1_000, description="Number of leads, the lowest labelled minima, converged on the reference in each round."

@@ -9,10 +9,18 @@ import torch
 from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.fingerprints.matching import same_crystal
 from nucleate.fingerprints.power_spectrum import PooledPowerSpectrum
 
 TOLERANCE = 0.03
-"""Largest distance between fingerprints of one crystal. Relaxed duplicates differ by at most 0.01; diamond and lonsdaleite by 0.04."""
+"""Largest distance between fingerprints of one crystal. Loosely relaxed duplicates differ by up to 0.03."""
+SURE = 0.005
+"""Distance below which two fingerprints are those of one crystal. Between this and `TOLERANCE` there are duplicates and polytypes: the
+fingerprints of 4H and 6H SiC differ by 0.02, those of dhcp and 6H La by 0.007."""
+MATCHED = 100
+"""Number of clusters beyond which `leaders` no longer tells polytypes apart, which takes 10 ms a pair."""
+TRIED = 3
+"""Number of nearest structures with which a structure is compared by the matcher."""
 
 
 def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndarray:
@@ -32,18 +40,74 @@ def fingerprints(structures: Sequence[Atoms], species: Sequence[int]) -> np.ndar
     return result
 
 
-def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float) -> list[int]:
-    """Return the structures, taken in `order`, whose distance to all structures returned before them exceeds `tolerance`."""
+def leaders(vectors: np.ndarray, order: np.ndarray, tolerance: float, structures: Sequence[Atoms] | None = None) -> list[int]:
+    """Return the structures, taken in `order`, that differ from all structures returned before them.
+
+    Args:
+        vectors: (n, d) fingerprints.
+        order: indices.
+        tolerance: largest distance between fingerprints of one crystal.
+        structures: the n structures, which `same_minimum` compares for the first `MATCHED` leaders; None: structures whose
+            fingerprints are within the tolerance are the same.
+    """
     heads: list[int] = []
     for k in order:
-        if not heads or np.linalg.norm(vectors[heads] - vectors[k], axis=1).min() > tolerance:
+        others = structures if structures is not None and len(heads) < MATCHED else None
+        mine = None if others is None else others[k]
+        if not heads or not _seen(mine, vectors[k], others, vectors, np.array(heads), tolerance):
             heads.append(int(k))
     return heads
 
 
+def same_minimum(one: Atoms, other: Atoms, distance: float, tolerance: float = TOLERANCE) -> bool:
+    """Return whether two relaxed structures are one crystal.
+
+    Args:
+        one, other: the structures.
+        distance: distance of their fingerprints.
+        tolerance: distance above which they differ; between `SURE` and this, pymatgen's matcher decides.
+    """
+    return distance <= tolerance and (distance <= SURE or same_crystal(one, other))
+
+
+def unlike(
+    structures: Sequence[Atoms], vectors: np.ndarray, others: Sequence[Atoms], their_vectors: np.ndarray, tolerance: float = TOLERANCE
+) -> np.ndarray:
+    """Return (n,) whether each structure differs from all others; see `same_minimum`.
+
+    Args:
+        structures: n structures.
+        vectors: (n, d) their fingerprints.
+        others: m structures.
+        their_vectors: (m, d) fingerprints of these.
+        tolerance: largest distance between fingerprints of one crystal.
+    """
+    places = np.arange(len(others))
+    return np.array(
+        [not _seen(atoms, vector, others, their_vectors, places, tolerance) for atoms, vector in zip(structures, vectors, strict=True)],
+        dtype=bool,
+    )
+
+
+def _seen(
+    atoms: Atoms | None, vector: np.ndarray, others: Sequence[Atoms] | None, vectors: np.ndarray, places: np.ndarray, tolerance: float
+) -> bool:
+    """Return whether a structure is the same as one of the others at `places`, of which the nearest are compared."""
+    if len(places) == 0:
+        return False
+    distances = np.linalg.norm(vectors[places] - vector, axis=1)
+    close = np.flatnonzero(distances <= tolerance)
+    if len(close) == 0:
+        return False
+    if atoms is None or others is None:
+        return True
+    close = close[np.argsort(distances[close], kind="stable")][:TRIED]
+    return any(same_minimum(atoms, others[places[k]], float(distances[k]), tolerance) for k in close)
+
+
 def distinct(structures: Sequence[Atoms], species: Sequence[int], tolerance: float = TOLERANCE) -> list[int]:
     """Return the indices of structures that differ from all earlier ones."""
-    return leaders(fingerprints(structures, species), np.arange(len(structures)), tolerance)
+    return leaders(fingerprints(structures, species), np.arange(len(structures)), tolerance, structures)
 
 
 def nearest(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
