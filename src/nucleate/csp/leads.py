@@ -249,7 +249,7 @@ class LeadFollower:
         polymorph = Polymorph(
             lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, lead.origin,
             self.dispatcher.calls(), lead.calls, round, found, frame=lead.frame, known=known,
-            compound=self.space.compound(lead.atoms),
+            compound=self.space.compound(lead.atoms), birth=lead.birth,
         )  # fmt: skip
         state.polymorphs.append(polymorph)
         self.space.update(state)

@@ -32,6 +32,9 @@ from nucleate.csp.events import (
     SearchResumed,
     TeacherJudged,
 )
+from nucleate.csp.evolution.breeding import fade
+from nucleate.csp.evolution.build import make_breeding, modes_of
+from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.first_batch import KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.leads import LeadFollower, new_leads
@@ -52,7 +55,7 @@ from nucleate.csp.records import (
     residuals,
 )
 from nucleate.csp.run_folder import RunFolder
-from nucleate.csp.select import lowest_unknown, select
+from nucleate.csp.select import lowest_unknown, score, select
 from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.csp.systems.known_phases import enter, phases_given, read_known, relax_known
 from nucleate.csp.systems.phases import warnings_on
@@ -62,6 +65,8 @@ from nucleate.fingerprints.selection import fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.bonded import BondedPotential
 from nucleate.potentials.calibration import Calibration, calibrate
+from nucleate.potentials.corrected import CorrectedPotential
+from nucleate.potentials.registry import Learned
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, LoggedEvent, Note, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
@@ -141,6 +146,7 @@ class Search:
         self.relaxer = RelaxPool(settings.relax.workers)
         self.state = LoopState()
         self.learner = plan.learner(folder.path / "prior.jsonl")
+        self.breeding = make_breeding(settings, lambda atoms: modes_of(atoms, self.learner.potential, settings.pressure))
         self._seconds: dict[str, float] = {}
 
     # -- running ----------------------------------------------------------------------------------------------
@@ -264,7 +270,7 @@ class Search:
             raise NucleateError(
                 f"all {len(answers)} calculations of the first batch failed; fix the cause, then resume; the first failure: {answers[0]}"
             )
-        self._add_leads(chosen, answers, [candidate.origin for candidate in batch], 0)
+        self._add_leads(chosen, answers, [(candidate.origin, "") for candidate in batch])
         training = self._train(0)
         self.state.round = 0
         ended = False
@@ -324,13 +330,16 @@ class Search:
     def _relaxed_on_base(self, pool: list[Candidate]) -> list[Carried]:
         """Relax the first pool on the base, whose minima are not known; return the distinct minima, the best first."""
         search, base = self.settings.search, self.learner.base_potential
-        with self._timed("relax"):
-            structures, rigid = self._as_molecules([candidate.atoms for candidate in pool])
-            ends = self.relaxer.relax(structures, base, self.pool_relax, 1.0, in_phase("relaxing the pool", self.progress), rigid)
+        ends = self._relaxed([candidate.atoms for candidate in pool], base, 1.0)
         structures = [end.atoms for end in ends]
         vectors = fingerprints(structures, self.species)
         heads = select(ends, vectors, [], vectors[:0], search, 0, self.space.merits(ends)).heads
-        return [Carried(ends[k].atoms, pool[k].origin) for k in heads[: min(search.keep, search.pool // 2)]]
+        return [Carried(ends[k].atoms, pool[k].origin) for k in heads[: self._kept]]
+
+    @property
+    def _kept(self) -> int:
+        """Number of minima that are carried from round to round."""
+        return min(self.settings.search.keep, self.settings.search.pool // 2)
 
     def _label_and_judge_base(self, chosen: list[Atoms]) -> list[Answer]:
         """Label minima of the base and judge it by them; return the answers, which are fewer if the first ones show that it is useless."""
@@ -396,16 +405,8 @@ class Search:
         if left == 0:
             self._finish(SPENT)
             return
-        with self._timed("generate"):
-            fresh = self._generate(search.pool - len(state.carried), round)
-            small = self._generate_small(round) if search.train_slots else []
-        pool = [*state.carried, *(Carried(candidate.atoms, candidate.origin) for candidate in fresh)]
-        with self._timed("relax"):
-            structures, rigid = self._as_molecules([item.atoms for item in pool] + [candidate.atoms for candidate in small])
-            relaxed = self.relaxer.relax(
-                structures, self.learner.potential, self.pool_relax, state.sigma_factor, in_phase("relaxing the pool", self.progress), rigid
-            )
-        ends, small_ends = relaxed[: len(pool)], relaxed[len(pool) :]
+        pool, small, small_ends = self._pool(round)
+        ends, vectors = pool.ends, pool.vectors
         with self._timed("select"):
             known = self._known_structures(round)
             mine = [atoms for atoms in known if self.space.holds(atoms)]
@@ -414,7 +415,6 @@ class Search:
             small_vectors = fingerprints([end.atoms for end in small_ends], self.species)
             small_heads = lowest_unknown(small_ends, small_vectors, known, fingerprints(known, self.species), search)
             small_heads = small_heads[: min(search.train_slots, count)]
-            vectors = fingerprints([end.atoms for end in ends], self.species)
             structures = [end.atoms for end in ends]
             selection = select(
                 ends,
@@ -427,11 +427,12 @@ class Search:
                 self.space.groups(structures),
                 self.space.coverage(ends),
             )
-            state.carried = [Carried(ends[k].atoms, pool[k].origin) for k in selection.heads[: min(search.keep, search.pool // 2)]]
+            state.carried = [replace(pool.items[k], atoms=ends[k].atoms) for k in selection.heads[: self._kept]]
             state.chance = self.space.chance([ends[k] for k in selection.left])
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
         chosen = self._idealised(chosen)
-        origins = [pool[choice.index].origin for choice in selection.choices] + [small[k].origin for k in small_heads]
+        births = [(pool.items[choice.index].origin, pool.items[choice.index].birth) for choice in selection.choices]
+        births += [(small[k].origin, "") for k in small_heads]
         with self._timed("label"):
             answers = self._label([end.atoms for end in chosen], "explore", round)
         calibration = self._calibrate(chosen, answers)
@@ -439,18 +440,63 @@ class Search:
             self._compare_base(chosen, answers, round)
             if self.learner.base is None:
                 self._train(round)
-        self._add_leads([end.atoms for end in chosen], answers, origins, round)
+        self._add_leads([end.atoms for end in chosen], answers, births)
         ended = False
         with self._timed("confirm"):
             ended = self.follower.follow(state, self.learner.potential, round, search.leads, search.lead_steps)
         state.round = round
         training = {} if ended else self._train(round)
         self._update_sigma()
+        named: list[Carried | Lead | Polymorph] = [*state.carried, *state.leads, *state.polymorphs]
+        state.evolution.keep(item.birth for item in named)
         self._record(round, ends, len(selection.heads), calibration, training)
         if ended:
             self._finish(ON_REQUEST)
         else:
             self._judge(round, bool(chosen))
+
+    def _pool(self, round: int) -> tuple[Pool, list[Candidate], list[Relaxed]]:
+        """Relax the pool of a round on the committee: carried and random candidates, then the generations of their children.
+
+        Returns:
+            The pool, and the smaller cells with their relaxations.
+        """
+        search, record = self.settings.search, self.state.evolution
+        fade(record)
+        pool = Pool(self.state.carried, round, self.species, record)
+        room = search.pool - len(pool.items)
+        numbers = self.breeding.numbers(room)
+        with self._timed("generate"):
+            pool.enter(self._generate(room - sum(numbers), round))
+            small = self._generate_small(round) if search.train_slots else []
+        relaxed = self._relaxed([item.atoms for item in pool.items] + [candidate.atoms for candidate in small])
+        pool.relaxed(relaxed[: len(pool.items)])
+        for generation, number in enumerate(numbers):
+            before, rng = len(pool.items), self._rng(round, 30 + generation)
+            with self._timed("generate"):
+                made = self.breeding.breed(pool, self.breeding.population(pool, self._scores(pool.ends)), number, rng)
+                if made < number:
+                    # Random candidates take the places of children that could not be made.
+                    pool.enter(self.space.propose(number - made, rng, with_seeds=False))
+            pool.relaxed(self._relaxed([item.atoms for item in pool.waiting]))
+            self.breeding.reward(pool, self._scores(pool.ends), before, self._kept)
+        return pool, small, relaxed[len(relaxed) - len(small) :]
+
+    def _relaxed(
+        self, structures: list[Atoms], potential: Learned | CorrectedPotential | None = None, sigma_factor: float | None = None
+    ) -> list[Relaxed]:
+        """Relax structures on the committee, or on another potential."""
+        with self._timed("relax"):
+            structures, rigid = self._as_molecules(structures)
+            following = in_phase("relaxing the pool", self.progress)
+            return self.relaxer.relax(
+                structures, potential or self.learner.potential, self.pool_relax, sigma_factor or self.state.sigma_factor, following, rigid
+            )
+
+    def _scores(self, ends: list[Relaxed]) -> np.ndarray:
+        """Return the scores of relaxed candidates, lower is better."""
+        merits = self.space.merits(ends)
+        return score(ends, self.settings.search) if merits is None else merits
 
     def _idealised(self, ends: list[Relaxed]) -> list[Relaxed]:
         """Make the symmetry of relaxed candidates exact where their energy on the committee does not rise.
@@ -496,16 +542,17 @@ class Search:
         self.space.add(structures, answers)
         return answers
 
-    def _add_leads(self, structures: list[Atoms], answers: list[Answer], origins: list[str], round: int) -> None:
+    def _add_leads(self, structures: list[Atoms], answers: list[Answer], births: list[tuple[str, str]]) -> None:
+        """Add labelled structures to the leads; `births` are the origin and the name in the family history of each."""
         pressure = self.settings.pressure
         labelled: list[Lead] = []
-        for atoms, answer, origin in zip(structures, answers, origins, strict=True):
+        for atoms, answer, (origin, birth) in zip(structures, answers, births, strict=True):
             if isinstance(answer, Label) and self.space.holds(atoms):
                 fmax, smax = residuals(atoms, answer, pressure)
                 labelled.append(
                     Lead(
                         atoms, atoms, enthalpy_per_atom(atoms, answer, pressure),
-                        fmax, smax, origin, np.array(answer.forces), np.array(answer.stress),
+                        fmax, smax, origin, np.array(answer.forces), np.array(answer.stress), birth=birth,
                     )
                 )  # fmt: skip
         new_leads(self.state, labelled, self.settings.search, self.species)

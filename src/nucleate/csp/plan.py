@@ -9,6 +9,7 @@ from pathlib import Path
 from nucleate.crystals.formula import scale_formula
 from nucleate.csp.clusters.space import ClusterSpace
 from nucleate.csp.dimensions import check_dimensions
+from nucleate.csp.evolution.build import check_evolution
 from nucleate.csp.layers.space import LayerSpace
 from nucleate.csp.learner import Learner
 from nucleate.csp.measured.space import MeasuredSpace, check_measured
@@ -82,6 +83,7 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
     check_molecular(settings)
     check_dimensions(settings)
     check_measured(settings)
+    check_evolution(settings)
     name, topology = settings.teacher.name, settings.molecules.topology
     standard = make_reference(settings.reference, topology) if reference is None else reference
     if name is not None and (same_model(name, standard.name) or same_model(name, f"ase:{settings.reference.calculator}")):

@@ -12,6 +12,7 @@ from ase import Atoms
 
 from nucleate.crystals.batch import PBC, is_cluster, is_layer, periodic_directions
 from nucleate.crystals.layers import HEIGHT
+from nucleate.csp.evolution.records import EvolutionRecord
 from nucleate.reference.base import Label
 from nucleate.reference.ledger import LedgerRow
 from nucleate.units import GPA
@@ -43,19 +44,26 @@ def out_of_rounds(rounds: int) -> str:
 
 @dataclass
 class Carried:
-    """A relaxed candidate that is carried over to the pool of the next round."""
+    """A relaxed candidate that is carried over to the pool of the next round.
+
+    Attributes:
+        atoms: the structure.
+        origin: generator or operator of the candidate.
+        birth: its name in the family history; empty: it has none.
+    """
 
     atoms: Atoms
     origin: str
+    birth: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
-        return {"atoms": atoms_to_dict(self.atoms), "origin": self.origin}
+        return {"atoms": atoms_to_dict(self.atoms), "origin": self.origin, "birth": self.birth}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Carried:
         """Create a record from the result of `as_dict`."""
-        return cls(atoms_from_dict(data["atoms"]), data["origin"])
+        return cls(atoms_from_dict(data["atoms"]), data["origin"], data.get("birth", ""))
 
 
 def _left_to_gain(atoms: Atoms, forces: np.ndarray, smax: float) -> float:
@@ -70,7 +78,7 @@ def _left_to_gain(atoms: Atoms, forces: np.ndarray, smax: float) -> float:
     return atomic + atoms.get_volume() / len(atoms) * (smax * GPA) ** 2 / (2 * 100 * GPA)
 
 
-_PLAIN = ("energy", "fmax", "smax", "origin", "calls", "status", "trust", "best", "tried")
+_PLAIN = ("energy", "fmax", "smax", "origin", "birth", "calls", "status", "trust", "best", "tried")
 
 
 @dataclass
@@ -92,6 +100,7 @@ class Lead:
         trust: trust radius, the largest displacement of an atom in the next step, Å.
         best: index of the best label in `path`.
         tried: space groups of the symmetrised geometries that have been tried.
+        birth: name of the candidate in the family history; empty: it has none.
     """
 
     atoms: Atoms
@@ -109,6 +118,7 @@ class Lead:
     path: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     tried: list[int] = field(default_factory=list)
     frame: Atoms | None = None
+    birth: str = ""
 
     def __post_init__(self) -> None:
         if self.frame is None:
@@ -168,7 +178,7 @@ class Lead:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Lead:
         """Create a record from the result of `as_dict`."""
-        plain = {k: data[k] for k in _PLAIN}
+        plain = {k: data[k] for k in _PLAIN if k in data}
         return cls(
             atoms=atoms_from_dict(data["atoms"]),
             start=atoms_from_dict(data["start"]),
@@ -202,6 +212,7 @@ class Polymorph:
         level: energy of the convex hull at its composition, eV/atom; 0 in a search of one formula.
         known: name of the known phase that it is, or None.
         compound: the molecules of which it consists if they are not those of the search; None: they are, or it is no search of molecules.
+        birth: name of the first candidate that reached it in the family history; empty: it has none.
     """
 
     atoms: Atoms
@@ -223,6 +234,7 @@ class Polymorph:
     level: float = 0.0
     known: str | None = None
     compound: str | None = None
+    birth: str = ""
 
     @property
     def own(self) -> bool:
@@ -299,6 +311,7 @@ class LoopState:
         base: deviation of the surface of the teacher from labels, see `TeacherJudged`; None: there is no teacher.
         chance: largest probability of an unlabelled candidate of the last round to lie below the hull; 0 in a search of one formula.
         left_out: known phases that could not be relaxed, each with the reason.
+        evolution: family history, and credit of the operators.
     """
 
     round: int = -1
@@ -316,6 +329,7 @@ class LoopState:
     base: dict[str, Any] | None = None
     chance: float = 0.0
     left_out: list[str] = field(default_factory=list)
+    evolution: EvolutionRecord = field(default_factory=EvolutionRecord)
 
     def ranking(self) -> list[Polymorph]:
         """Return the polymorphs sorted by their height, by accurate energy where they have one; saddles and other compounds come last."""
@@ -336,7 +350,7 @@ class LoopState:
             for k in ("round", "sigma_factor", "ratios", "quiet", "top", "chance", "left_out", "finished", "proof", "accurate", "base")
         }
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
-        return {**plain, **lists}
+        return {**plain, **lists, "evolution": self.evolution.as_dict()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LoopState:
@@ -347,6 +361,7 @@ class LoopState:
             left_out=data.get("left_out", []),
             accurate=data.get("accurate"),
             base=data.get("base"),
+            evolution=EvolutionRecord.from_dict(data.get("evolution")),
             carried=[Carried.from_dict(item) for item in data["carried"]],
             leads=[Lead.from_dict(item) for item in data["leads"]],
             polymorphs=[Polymorph.from_dict(item) for item in data["polymorphs"]],

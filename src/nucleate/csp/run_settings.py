@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from nucleate.crystals.compositions import ChemicalSystem, is_system, parse_system
 from nucleate.crystals.formula import formula_text, parse_formula
 from nucleate.csp.clusters.settings import ClusterSettings
+from nucleate.csp.evolution.settings import EvolutionSettings
 from nucleate.csp.layers.settings import LayerSettings
 from nucleate.csp.measured.settings import MeasuredSettings
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
@@ -59,6 +60,7 @@ class RunSettings(BaseModel):
     reference: ReferenceSettings = Field(default_factory=ReferenceSettings, description="Reference method.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="Search loop.")
     generate: GenerateSettings = Field(default_factory=GenerateSettings, description="Generators of candidates.")
+    evolution: EvolutionSettings = Field(default_factory=EvolutionSettings, description="Children of relaxed candidates.")
     model: SearchModelSettings = Field(default_factory=SearchModelSettings, description="Learned potential.")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="Training of the learned potential.")
     relax: PoolRelaxSettings = Field(

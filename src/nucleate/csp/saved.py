@@ -22,6 +22,8 @@ Length = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=1, le=118)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Text = Annotated[str, Field(max_length=10_000)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9.\-]{0,40}$")]
+"""Name of a candidate in the family history, or of an operator."""
 Symbol = Annotated[str, Field(pattern=r"^[A-Za-z0-9/_\-]{1,20}$")]
 """Pattern of a space-group symbol, which becomes part of a file name."""
 Point = tuple[Length, Length, Length]
@@ -63,6 +65,7 @@ class SavedCarried(_Saved):
 
     atoms: SavedAtoms
     origin: Text
+    birth: Name = ""
 
 
 class SavedLead(_Saved):
@@ -72,6 +75,7 @@ class SavedLead(_Saved):
     fmax: Finite
     smax: Finite
     origin: Text
+    birth: Name = ""
     calls: Count
     status: Text
     trust: Finite
@@ -117,6 +121,7 @@ class SavedPolymorph(_Saved):
     level: Finite = 0.0
     known: Text | None = None
     compound: Text | None = None
+    birth: Name = ""
 
 
 class SavedRound(_Saved):
@@ -167,6 +172,30 @@ class SavedBase(_Saved):
     round: Count
 
 
+class SavedBirth(_Saved):
+    """Saved form of `Birth`."""
+
+    origin: Text
+    parents: list[Name] = Field(max_length=10)
+    round: Count
+    energy: Finite | None = None
+
+
+class SavedCredit(_Saved):
+    """Saved form of `Credit`."""
+
+    children: Finite
+    successes: Finite
+
+
+class SavedEvolution(_Saved):
+    """Saved form of `EvolutionRecord`."""
+
+    births: dict[Name, SavedBirth] = Field(max_length=1_000_000)
+    credit: dict[Text, SavedCredit] = Field(max_length=100)
+    met: dict[Name, Finite] = Field(max_length=1_000_000)
+
+
 class SavedState(_Saved):
     """Saved form of `LoopState`."""
 
@@ -186,6 +215,7 @@ class SavedState(_Saved):
     leads: list[SavedLead] = Field(max_length=100_000)
     polymorphs: list[SavedPolymorph] = Field(max_length=100_000)
     records: list[SavedRound] = Field(max_length=100_000)
+    evolution: SavedEvolution | None = None
 
 
 class SavedReference(BaseModel):

@@ -140,7 +140,7 @@ class Check:
         # Symmetrisation would lead back to the saddle.
         return Lead(
             atoms, atoms, energy, fmax, smax, self.polymorph.origin, np.array(label.forces), np.array(label.stress),
-            tried=[self.polymorph.number],
+            tried=[self.polymorph.number], birth=self.polymorph.birth,
         )  # fmt: skip
 
 

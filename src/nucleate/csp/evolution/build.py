@@ -1,0 +1,85 @@
+"""The evolution of a search from its settings."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.csp.evolution.breeding import Breeding, Modes
+from nucleate.csp.evolution.settings import EvolutionSettings
+from nucleate.csp.newton import Frame
+from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.softest_modes import softest_modes
+from nucleate.errors import BadInput
+from nucleate.generate.evolution.base import Operator
+from nucleate.generate.evolution.registry import make_operators
+from nucleate.generate.packing import make_packing
+from nucleate.potentials.base import Potential
+
+MODES = 4
+"""Number of modes of a parent from which the operator `soft-mode` draws."""
+
+
+def check_evolution(settings: RunSettings) -> None:
+    """Refuse settings of the evolution that have no effect.
+
+    Raises:
+        BadInput: such a setting is given; the message names it.
+    """
+    own, plain = settings.evolution, EvolutionSettings()
+    if own.strategy == "random":
+        for name in EvolutionSettings.model_fields:
+            if getattr(own, name) != getattr(plain, name):
+                raise BadInput(f"evolution.{name} has no effect on the strategy random; give --strategy mixed, or remove it")
+        return
+    kind = "a chemical system" if settings.system is not None else "molecular crystals" if settings.molecules.molecule else None
+    if settings.dimensions != 3:
+        kind = "layers" if settings.dimensions == 2 else "clusters"
+    if kind is not None:
+        raise BadInput(f"the strategy {own.strategy} works on crystals of one formula, not on {kind}; use --strategy random")
+    if own.operators:
+        can = {operator.name for operator, _ in _operators(settings, no_modes)}
+        missing = [name for name in own.operators if name not in can]
+        if missing:
+            raise BadInput(f"evolution.operators: {missing[0]} cannot be applied to {settings.name}; choose from {', '.join(sorted(can))}")
+
+
+def make_breeding(settings: RunSettings, modes: Modes) -> Breeding:
+    """Return the evolution of a search.
+
+    Args:
+        settings: settings of the search.
+        modes: returns the softest modes of a structure.
+    """
+    own = settings.evolution
+    operators = [] if own.strategy == "random" else _operators(settings, modes)
+    chosen = [(operator, weight) for operator, weight in operators if not own.operators or operator.name in own.operators]
+    return Breeding(own, chosen, settings.search.cluster_tolerance)
+
+
+def _operators(settings: RunSettings, modes: Modes) -> list[tuple[Operator, float]]:
+    """Return all operators that can be applied to the formula, with their weights."""
+    return make_operators(make_packing(settings.counts, settings.generate), modes)
+
+
+def no_modes(atoms: Atoms) -> np.ndarray:
+    """Return no modes."""
+    return np.zeros((0, len(atoms), 3))
+
+
+def modes_of(atoms: Atoms, potential: Potential, pressure: float) -> np.ndarray:
+    """Return the (k, n, 3) displacements of the atoms in the softest modes of a structure, unit vectors, softest first.
+
+    Args:
+        atoms: the structure.
+        potential: a potential or committee.
+        pressure: external pressure, GPa.
+    """
+    frame = Frame(atoms, pressure)
+    hessian = frame.curvature(potential, frame.beginning())
+    modes = np.array([vector[: 3 * len(atoms)] for vector in softest_modes(hessian, atoms, MODES)])
+    sizes = np.linalg.norm(modes, axis=1)
+    # A mode that is mostly a strain does not say where the atoms go.
+    moved = sizes > 0.3
+    result: np.ndarray = (modes[moved] / sizes[moved, None]).reshape(-1, len(atoms), 3)
+    return result

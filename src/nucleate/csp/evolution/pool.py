@@ -1,0 +1,57 @@
+"""The pool of one round: its candidates, with their relaxations as they are made, generation after generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nucleate.csp.evolution.records import Birth, EvolutionRecord
+from nucleate.csp.records import Carried
+from nucleate.fingerprints.selection import fingerprints
+from nucleate.generate.base import Candidate
+from nucleate.relax.batched import Relaxed
+
+
+class Pool:
+    """Candidates of a round and their relaxations.
+
+    Args:
+        carried: minima of the last round.
+        round: round of the search.
+        species: atomic numbers of the search.
+        record: state of the evolution, in which the births of new candidates are entered.
+
+    Attributes:
+        items: candidates; those of a new generation come last.
+        ends: relaxations of the first of these.
+        vectors: (n, d) fingerprints of the relaxed candidates.
+    """
+
+    def __init__(self, carried: Sequence[Carried], round: int, species: tuple[int, ...], record: EvolutionRecord):
+        self.round, self.species, self.record = round, species, record
+        self.items = list(carried)
+        self.ends: list[Relaxed] = []
+        self.vectors = fingerprints([], species)
+        self._born = 0
+
+    @property
+    def waiting(self) -> list[Carried]:
+        """Candidates that are not relaxed yet."""
+        return self.items[len(self.ends) :]
+
+    def enter(self, candidates: Sequence[Candidate], parents: Sequence[tuple[str, ...]] | None = None) -> None:
+        """Add candidates; `parents` are the names of those of each, None where they have none."""
+        for place, candidate in enumerate(candidates):
+            self._born += 1
+            name = f"{self.round}.{self._born}"
+            self.record.births[name] = Birth(candidate.origin, () if parents is None else parents[place], self.round)
+            self.items.append(Carried(candidate.atoms, candidate.origin, name))
+
+    def relaxed(self, ends: Sequence[Relaxed]) -> None:
+        """Enter the relaxations of the waiting candidates."""
+        for item, end in zip(self.waiting, ends, strict=True):
+            if end.usable:
+                self.record.relaxed(item.birth, end.energy_per_atom)
+        self.ends += ends
+        self.vectors = np.concatenate([self.vectors, fingerprints([end.atoms for end in ends], self.species)])
