@@ -95,3 +95,14 @@ def compact(scaled: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarra
         reduced = -reduced
     wrapped = (scaled @ cell @ np.linalg.inv(reduced)) % 1.0
     return wrapped % 1.0, reduced  # the second modulo is needed because -1e-17 % 1 is 1
+
+
+def hermite_forms(copies: int) -> list[np.ndarray]:
+    """Return the Hermite normal forms of this determinant; only the diagonal ones beyond 16 copies, where there are thousands."""
+    matrices = []
+    for a in (d for d in range(1, copies + 1) if copies % d == 0):
+        for b in (d for d in range(1, copies // a + 1) if (copies // a) % d == 0):
+            c = copies // a // b
+            offsets = [(x, y, z) for x in range(b) for y in range(c) for z in range(c)] if copies <= 16 else [(0, 0, 0)]
+            matrices += [np.array([[a, x, y], [0, b, z], [0, 0, c]]) for x, y, z in offsets]
+    return matrices

@@ -19,16 +19,13 @@ from nucleate.generate.distances import closest_fit, image_shifts, squared_dista
 from nucleate.generate.lattices import compact, random_conventional
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.settings import GenerateSettings
+from nucleate.generate.soft_spheres import TARGET, push_apart
 from nucleate.generate.tries import PATIENCE, NotPlaced, make_many
 
 CELLS = 60
 """Largest number of cells tried for one structure."""
 POINTS = 24
 """Number of random points tried for one atom."""
-PUSHES = 80
-"""Largest number of soft-sphere steps."""
-TARGET = 1.03
-"""Distance that the soft-sphere steps aim at, relative to the limit; exactly 1 would converge slowly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,26 +83,7 @@ def _scatter(limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray, rng: np.r
         good = fit >= 1.0
         crowded |= not good.any()
         scaled[atom] = points[int(np.argmax(good)) if good.any() else int(np.argmax(fit))]
-    return _push_apart(scaled, limits, cell, shifts) if crowded else scaled
-
-
-def _push_apart(scaled: np.ndarray, limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray) -> np.ndarray | None:
-    """Move overlapping atoms apart until all limits are met; return None after `PUSHES` steps."""
-    inverse = np.linalg.inv(cell)
-    own = np.arange(len(scaled))
-    lattice = shifts @ cell
-    for _ in range(PUSHES):
-        difference = scaled[:, None, :] - scaled[None, :, :]
-        difference -= np.round(difference)
-        vectors = (difference @ cell)[:, :, None, :] + lattice
-        distances = np.sqrt((vectors**2).sum(axis=-1))
-        distances[own, own, :] = np.inf  # the images of an atom move with it, and the cell was checked for them
-        if (distances >= limits[:, :, None]).all():
-            return scaled
-        overlap = np.clip(TARGET * limits[:, :, None] - distances, 0.0, None)
-        steps = (0.5 * overlap / np.maximum(distances, 1e-3))[..., None] * vectors
-        scaled = scaled + steps.sum(axis=(1, 2)) @ inverse
-    return None
+    return push_apart(scaled, limits, cell, shifts) if crowded else scaled
 
 
 class P1Generator:

@@ -14,7 +14,7 @@ from nucleate.crystals.formula import formula_text, scale_formula
 from nucleate.crystals.io import read_structures
 from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate.base import Candidate
-from nucleate.generate.lattices import compact
+from nucleate.generate.lattices import compact, hermite_forms
 
 SYMPREC = 0.01
 """Tolerance of the symmetry of a structure for its primitive cell, Å."""
@@ -157,20 +157,9 @@ def primitive_cell(atoms: Atoms) -> Atoms:
 def _most_compact(cell: np.ndarray, copies: int) -> np.ndarray:
     """Return the supercell matrix in Hermite form that minimises the longest vector of the reduced cell."""
     best, shortest = np.eye(3, dtype=int), np.inf
-    for matrix in _hermite(copies):
+    for matrix in hermite_forms(copies):
         _, reduced = compact(np.zeros((1, 3)), matrix @ cell)
         longest = float(np.linalg.norm(reduced, axis=1).max())
         if longest < shortest - 1e-6:
             best, shortest = matrix, longest
     return best
-
-
-def _hermite(copies: int) -> list[np.ndarray]:
-    """Return the Hermite normal forms of this determinant; only the diagonal ones beyond 16 copies, where there are thousands."""
-    matrices = []
-    for a in (d for d in range(1, copies + 1) if copies % d == 0):
-        for b in (d for d in range(1, copies // a + 1) if (copies // a) % d == 0):
-            c = copies // a // b
-            offsets = [(x, y, z) for x in range(b) for y in range(c) for z in range(c)] if copies <= 16 else [(0, 0, 0)]
-            matrices += [np.array([[a, x, y], [0, b, z], [0, 0, c]]) for x, y, z in offsets]
-    return matrices

@@ -1,0 +1,60 @@
+"""The operators of a search, and the shares with which they start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.generate.evolution.base import Operator
+from nucleate.generate.evolution.doubling import AddUnits
+from nucleate.generate.evolution.heredity import Heredity
+from nucleate.generate.evolution.permutation import Permutation
+from nucleate.generate.evolution.permutation_strain import PermutationStrain
+from nucleate.generate.evolution.soft_modes import SoftModes
+from nucleate.generate.evolution.strain import StrainRipple
+from nucleate.generate.evolution.symmetrise import Symmetrise
+from nucleate.generate.packing import Packing
+
+WEIGHTS = {
+    "heredity": 35.0,
+    "strain": 20.0,
+    "permutation-strain": 20.0,
+    "permutation": 15.0,
+    "soft-mode": 10.0,
+    "symmetrise": 10.0,
+    "add-units": 5.0,
+}
+"""Starting weights of the operators.
+
+XtalOpt starts with crossover 35, strain with ripple 25, permutation with strain 25, permutation 15 and supercells 5. The two strains give 5
+each to the operators that XtalOpt does not have: soft modes and symmetrisation.
+"""
+
+
+def make_operators(packing: Packing, modes: Callable[[Atoms], np.ndarray] | None = None) -> dict[str, Operator]:
+    """Return the operators that can work for a composition, by name.
+
+    Permutations need two species, `add-units` a composition of several formula units, and `soft-mode` the modes.
+
+    Args:
+        packing: species, numbers of atoms and smallest distances of the search.
+        modes: returns the softest modes of a structure, see `SoftModes`; None leaves the operator out.
+    """
+    operators: list[Operator] = [Heredity(packing), StrainRipple(packing), Symmetrise(packing)]
+    if Permutation.applicable(packing):
+        operators += [PermutationStrain(packing), Permutation(packing)]
+    if modes is not None:
+        operators.append(SoftModes(packing, modes))
+    if AddUnits.applicable(packing):
+        operators.append(AddUnits(packing))
+    made = {operator.name: operator for operator in operators}
+    return {name: made[name] for name in WEIGHTS if name in made}
+
+
+def starting_shares(names: Iterable[str]) -> dict[str, float]:
+    """Return the shares of the named operators at the start of a search, which add up to 1."""
+    weights = {name: WEIGHTS[name] for name in names}
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}

@@ -1,0 +1,100 @@
+"""Symmetry operations of parents, with the atoms that they exchange."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import spglib
+
+from nucleate.fingerprints.matching import SYMPREC
+from nucleate.generate.evolution.finishing import Sites
+
+
+class Operations(NamedTuple):
+    """Space-group operations x -> W x + w of fractional coordinates, the identity excepted.
+
+    Attributes:
+        rotations: (G, 3, 3) integer matrices W, which act on columns.
+        translations: (G, 3) fractional translations w.
+        images: (G, N) index of the atom onto which each operation maps each atom.
+    """
+
+    rotations: np.ndarray
+    translations: np.ndarray
+    images: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+
+def operations(sites: Sites, symprec: float = SYMPREC) -> Operations:
+    """Return the operations of a structure within a tolerance in Å; none if spglib fails."""
+    nothing = Operations(np.empty((0, 3, 3), dtype=int), np.empty((0, 3)), np.empty((0, len(sites.scaled)), dtype=int))
+    try:
+        found = spglib.get_symmetry((sites.cell, sites.scaled, sites.species), symprec)
+    except Exception:  # spglib 2.7 and later raise an exception where older versions return None
+        found = None
+    if found is None:
+        return nothing
+    rotations, translations = np.asarray(found["rotations"], dtype=int), np.asarray(found["translations"])
+    moved = (rotations != np.eye(3, dtype=int)).any(axis=(1, 2)) | (np.abs(translations - np.round(translations)) > 1e-3).any(axis=1)
+    if not moved.any():
+        return nothing
+    rotations, translations = rotations[moved], translations[moved]
+    images = images_of(sites, rotations, translations)
+    exchanged = (np.sort(images, axis=1) == np.arange(len(sites.scaled))).all(axis=1)
+    return Operations(rotations[exchanged], translations[exchanged], images[exchanged])
+
+
+def images_of(sites: Sites, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
+    """Return the (G, N) indices of the atoms of the same species nearest to the images of the atoms."""
+    moved = np.einsum("gij,nj->gni", rotations, sites.scaled) + translations[:, None]
+    difference = moved[:, :, None] - sites.scaled
+    difference -= np.round(difference)
+    squared = ((difference @ sites.cell) ** 2).sum(axis=-1)
+    squared[:, sites.species[:, None] != sites.species] = np.inf
+    return squared.argmin(axis=-1)
+
+
+def orbits_of(images: np.ndarray) -> np.ndarray:
+    """Return the (N,) smallest index of the atoms of the orbit of each atom, from the (G, N) images under operations."""
+    labels = np.arange(images.shape[1])
+    while True:
+        lower = np.minimum(labels, labels[images].min(axis=0))
+        if np.array_equal(lower, labels):
+            return labels
+        labels = lower
+
+
+def made_exact(sites: Sites, rotation: np.ndarray, translation: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fractional positions that one operation maps onto each other exactly, and its translation.
+
+    Positions are averaged over the powers of the operation. Its screw or glide component becomes the nearest fraction of a lattice vector.
+
+    Args:
+        sites: atoms that have the operation approximately.
+        rotation: (3, 3) matrix of the operation.
+        translation: (3,) translation of the operation.
+        images: (N,) index of the atom onto which the operation maps each atom.
+    """
+    powers = [np.eye(3, dtype=int)]
+    while not np.array_equal(rotation @ powers[-1], powers[0]):
+        powers.append(rotation @ powers[-1])
+    whole = sum(powers) @ translation  # a lattice vector: the operation applied as often as its order
+    translation = translation + (np.round(whole) - whole) / len(powers)
+    moved, reached = sites.scaled, np.arange(len(sites.scaled))
+    total = np.zeros_like(sites.scaled)
+    for _ in powers:
+        total[reached] += moved + np.round(sites.scaled[reached] - moved)
+        moved, reached = moved @ rotation.T + translation, images[reached]
+    return total / len(powers), translation
+
+
+def symmetric_metric(metric: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Return the (3, 3) metric tensor averaged over the powers of a rotation, which leaves it invariant."""
+    total, power, count = metric.copy(), rotation, 1
+    while not np.array_equal(power, np.eye(3, dtype=int)):
+        total += power.T @ metric @ power
+        power, count = rotation @ power, count + 1
+    return total / count
