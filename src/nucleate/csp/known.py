@@ -28,6 +28,7 @@ class Known:
         minima: structures of the search cell to be labelled first, the most promising first.
         own_minima: number of the first of these that are minima of the reference itself.
         pool: relaxed candidates, added to the first pool.
+        smaller: minima of smaller cells of the compound, of which supercells are made, the lowest first.
         source: name of the method of the base, for messages.
     """
 
@@ -36,6 +37,7 @@ class Known:
     minima: list[Atoms] = field(default_factory=list)
     own_minima: int = 0
     pool: list[Carried] = field(default_factory=list)
+    smaller: list[Atoms] = field(default_factory=list)
     source: str = ""
 
 

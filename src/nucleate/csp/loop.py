@@ -470,7 +470,13 @@ class Search:
             pool.enter(self._generate(room - sum(numbers), round))
             small = self._generate_small(round) if search.train_slots else []
         relaxed = self._relaxed([item.atoms for item in pool.items] + [candidate.atoms for candidate in small])
+        small_ends = relaxed[len(pool.items) :]
         pool.relaxed(relaxed[: len(pool.items)])
+        pool.enter_smaller([(KNOWN, atoms) for atoms in self.known.smaller])
+        if numbers and small:
+            vectors = fingerprints([end.atoms for end in small_ends], self.species)
+            heads = lowest_unknown(small_ends, vectors, [], vectors[:0], search)[: self.settings.evolution.parents]
+            pool.enter_smaller([(small[k].origin, small_ends[k].atoms) for k in heads])
         for generation, number in enumerate(numbers):
             before, rng = len(pool.items), self._rng(round, 30 + generation)
             with self._timed("generate"):
@@ -480,7 +486,7 @@ class Search:
                     pool.enter(self.space.propose(number - made, rng, with_seeds=False))
             pool.relaxed(self._relaxed([item.atoms for item in pool.waiting]))
             self.breeding.reward(pool, self._scores(pool.ends), before, self._kept)
-        return pool, small, relaxed[len(relaxed) - len(small) :]
+        return pool, small, small_ends
 
     def _relaxed(
         self, structures: list[Atoms], potential: Learned | CorrectedPotential | None = None, sigma_factor: float | None = None

@@ -20,6 +20,8 @@ from nucleate.csp.evolution.settings import SHARES, EvolutionSettings
 from nucleate.fingerprints.selection import leaders
 from nucleate.generate.base import Candidate
 from nucleate.generate.evolution.base import Operator
+from nucleate.generate.evolution.doubling import AddUnits
+from nucleate.generate.evolution.registry import starting_shares
 from nucleate.generate.tries import NotPlaced
 
 SELECTION = 3.0
@@ -27,7 +29,7 @@ SELECTION = 3.0
 FADING = 0.7
 """Factor of the credit of the operators, and of the numbers of relaxations that ended in a minimum, from round to round."""
 LEAST = 0.25
-"""Smallest weight of an operator relative to its weight before there is any credit, so that no operator is given up."""
+"""Smallest weight of an operator relative to its starting share, so that no operator is given up."""
 TRIES = 10
 """Largest number of attempts per requested child."""
 
@@ -53,11 +55,11 @@ class Breeding:
 
     Args:
         settings: settings of the evolution.
-        operators: operators with their weights before there is any credit.
+        operators: operators.
         tolerance: distance of fingerprints below which two minima may be one.
     """
 
-    def __init__(self, settings: EvolutionSettings, operators: Sequence[tuple[Operator, float]], tolerance: float):
+    def __init__(self, settings: EvolutionSettings, operators: Sequence[Operator], tolerance: float):
         self.settings, self.operators, self.tolerance = settings, list(operators), tolerance
 
     def numbers(self, room: int) -> list[int]:
@@ -92,13 +94,17 @@ class Breeding:
         weights /= np.sqrt(1.0 + np.array([met.get(name, 0.0) for name in names]))
         return Population(np.array(chosen, dtype=int), weights / weights.sum() if len(chosen) else weights)
 
-    def shares(self, record: EvolutionRecord) -> np.ndarray:
-        """Return the (o,) probabilities of the operators."""
-        start = np.array([weight for _, weight in self.operators])
-        rates = np.array([record.credit.get(operator.name, Credit()).rate for operator, _ in self.operators])
-        # The rate without any credit is one half.
-        weights = start * np.maximum(2.0 * rates, LEAST)
-        return weights / weights.sum()
+    def shares(self, pool: Pool) -> np.ndarray:
+        """Return the (o,) probabilities of the operators; that of `add-units` is zero without smaller cells."""
+        start = starting_shares(operator.name for operator in self.operators)
+        weights = []
+        for operator in self.operators:
+            # The rate without any credit is one half.
+            rate = pool.record.credit.get(operator.name, Credit()).rate
+            applies = bool(pool.smaller) if operator.name == AddUnits.name else bool(pool.ends)
+            weights.append(start[operator.name] * max(2.0 * rate, LEAST) * applies)
+        total = sum(weights)
+        return np.array(weights) / total if total else np.array(weights)
 
     def breed(self, pool: Pool, population: Population, count: int, rng: np.random.Generator) -> int:
         """Add up to `count` children to the pool; return their number.
@@ -107,20 +113,25 @@ class Breeding:
         """
         made: list[Candidate] = []
         families: list[tuple[str, ...]] = []
-        places, shares = population.places, self.shares(pool.record)
-        for _ in range(TRIES * count):
+        shares = self.shares(pool)
+        smaller = np.exp(-SELECTION * np.arange(len(pool.smaller)) / max(len(pool.smaller) - 1, 1))
+        for _ in range(TRIES * count if shares.any() else 0):
             if len(made) == count:
                 break
-            operator, _ = self.operators[int(rng.choice(len(shares), p=shares))]
-            if len(places) < operator.parents:
+            operator = self.operators[int(rng.choice(len(shares), p=shares))]
+            if operator.name == AddUnits.name:
+                parents = [pool.smaller[int(rng.choice(len(smaller), p=smaller / smaller.sum()))]]
+            elif len(population.places) >= operator.parents:
+                places = rng.choice(population.places, size=operator.parents, replace=False, p=population.weights)
+                parents = [(pool.items[int(k)].birth, pool.ends[int(k)].atoms) for k in places]
+            else:
                 continue
-            parents = rng.choice(places, size=operator.parents, replace=False, p=population.weights)
             try:
-                atoms = operator([pool.ends[int(k)].atoms for k in parents], rng)
+                atoms = operator([atoms for _, atoms in parents], rng)
             except NotPlaced:
                 continue
             made.append(Candidate(atoms, operator.name))
-            families.append(tuple(pool.items[int(k)].birth for k in parents))
+            families.append(tuple(name for name, _ in parents))
         pool.enter(made, families)
         return len(made)
 
@@ -139,7 +150,7 @@ class Breeding:
         heads = leaders(pool.vectors, usable[np.argsort(scores[usable], kind="stable")], self.tolerance)
         limit = np.inf if len(heads) < lowest else float(scores[heads[lowest - 1]])
         earlier = usable[usable < before]
-        names, met = {operator.name for operator, _ in self.operators}, pool.record.met
+        names, met = {operator.name for operator in self.operators}, pool.record.met
         for k in range(before, len(pool.items)):
             item = pool.items[k]
             if item.origin not in names:

@@ -38,7 +38,7 @@ def check_evolution(settings: RunSettings) -> None:
     if kind is not None:
         raise BadInput(f"the strategy {own.strategy} works on crystals of one formula, not on {kind}; use --strategy random")
     if own.operators:
-        can = {operator.name for operator, _ in _operators(settings, no_modes)}
+        can = _operators(settings, no_modes)
         missing = [name for name in own.operators if name not in can]
         if missing:
             raise BadInput(f"evolution.operators: {missing[0]} cannot be applied to {settings.name}; choose from {', '.join(sorted(can))}")
@@ -52,13 +52,13 @@ def make_breeding(settings: RunSettings, modes: Modes) -> Breeding:
         modes: returns the softest modes of a structure.
     """
     own = settings.evolution
-    operators = [] if own.strategy == "random" else _operators(settings, modes)
-    chosen = [(operator, weight) for operator, weight in operators if not own.operators or operator.name in own.operators]
+    operators = {} if own.strategy == "random" else _operators(settings, modes)
+    chosen = [operator for name, operator in operators.items() if not own.operators or name in own.operators]
     return Breeding(own, chosen, settings.search.cluster_tolerance)
 
 
-def _operators(settings: RunSettings, modes: Modes) -> list[tuple[Operator, float]]:
-    """Return all operators that can be applied to the formula, with their weights."""
+def _operators(settings: RunSettings, modes: Modes) -> dict[str, Operator]:
+    """Return all operators that can be applied to the formula, by name."""
     return make_operators(make_packing(settings.counts, settings.generate), modes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from ase import Atoms
 
 from nucleate.csp.evolution.records import Birth, EvolutionRecord
 from nucleate.csp.records import Carried
@@ -26,6 +27,7 @@ class Pool:
         items: candidates; those of a new generation come last.
         ends: relaxations of the first of these.
         vectors: (n, d) fingerprints of the relaxed candidates.
+        smaller: names and structures of minima of smaller cells of the compound, the lowest first.
     """
 
     def __init__(self, carried: Sequence[Carried], round: int, species: tuple[int, ...], record: EvolutionRecord):
@@ -33,12 +35,20 @@ class Pool:
         self.items = list(carried)
         self.ends: list[Relaxed] = []
         self.vectors = fingerprints([], species)
+        self.smaller: list[tuple[str, Atoms]] = []
         self._born = 0
 
     @property
     def waiting(self) -> list[Carried]:
         """Candidates that are not relaxed yet."""
         return self.items[len(self.ends) :]
+
+    def enter_smaller(self, minima: Sequence[tuple[str, Atoms]]) -> None:
+        """Add the origins and structures of minima of smaller cells, the lowest first."""
+        for origin, atoms in minima:
+            name = f"{self.round}.s{len(self.smaller) + 1}"
+            self.record.births[name] = Birth(origin, (), self.round)
+            self.smaller.append((name, atoms))
 
     def enter(self, candidates: Sequence[Candidate], parents: Sequence[tuple[str, ...]] | None = None) -> None:
         """Add candidates; `parents` are the names of those of each, None where they have none."""
