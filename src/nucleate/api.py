@@ -93,6 +93,7 @@ def search(
     units: int | None = None,
     space_group_weights: str | None = None,
     dimensions: int | None = None,
+    strategy: str | None = None,
     fit_xrd: AnyPath | None = None,
     wavelength: str | None = None,
     neutron: bool = False,
@@ -130,6 +131,7 @@ def search(
         units: Number of formula units in the primitive cell of a molecular crystal.
         dimensions: 3 for crystals, 2 for layers, with vacuum along the third lattice vector, or 0 for clusters, in a box with vacuum.
         space_group_weights: `nature` or `uniform`, the frequencies of space groups among the candidates of molecular crystals.
+        strategy: New candidates of a round: `random`; `mixed`, half of them children of relaxed ones; or `evolution`, nine tenths children.
         fit_xrd: File of a powder pattern of the crystal; candidates similar to it are preferred.
         wavelength: Wavelength of the pattern in Å, or name of an X-ray line.
         neutron: Whether the pattern is measured with neutrons.
@@ -162,6 +164,7 @@ def search(
         molecules__units=units,
         generate__space_group_weights=space_group_weights,
         dimensions=dimensions,
+        evolution__strategy=strategy,
         measured__xrd=None if fit_xrd is None else str(fit_xrd),
         measured__wavelength=wavelength,
         measured__neutron=neutron or None,

@@ -58,6 +58,8 @@ class SeedResult:
         teacher_evaluations: number of evaluations of the teacher; 0 without one.
         teacher_core_seconds: core time of these evaluations, s.
         teacher_seconds: wall time of the search on the teacher, s.
+        origin: generator or operator of the candidate that became the hit; None without a hit.
+        cpu_seconds: processor time of the search, s, of this process alone.
         lower: energies of structures confirmed more than 5 meV/atom below the lowest known energy: a new ground state.
     """
 
@@ -73,6 +75,8 @@ class SeedResult:
     teacher_evaluations: int = 0
     teacher_core_seconds: float = 0.0
     teacher_seconds: float = 0.0
+    origin: str | None = None
+    cpu_seconds: float = 0.0
 
 
 def trial_settings(system: str, reference: str, seed: int, budget: int, overrides: dict[str, Any]) -> RunSettings:
@@ -93,8 +97,9 @@ def trial_settings(system: str, reference: str, seed: int, budget: int, override
 def search_trial(settings: RunSettings, target: Target) -> SeedResult:
     """Run one search until its first confirmed hit."""
     warnings.simplefilter("ignore")
-    started = time.monotonic()
+    started, cpu = time.monotonic(), time.process_time()
     hits: list[int] = []
+    origins: list[str] = []
     low: list[int] = []
 
     def is_hit(polymorph: Polymorph) -> bool:
@@ -103,6 +108,7 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
             low.append(spent)
         if target.hit(polymorph.atoms, polymorph.energy):
             hits.append(spent)
+            origins.append(polymorph.origin)
         return bool(hits)
 
     with tempfile.TemporaryDirectory() as folder, RunFolder.create(Path(folder) / "run", to_toml(settings)) as run:
@@ -122,6 +128,8 @@ def search_trial(settings: RunSettings, target: Target) -> SeedResult:
         [float(e) for e in energies if e < target.lowest - HIT_ENERGY],
         core_seconds,
         *((0, 0.0, 0.0) if taught is None else (taught.evaluations, taught.core_seconds, taught.seconds)),
+        origin=origins[0] if origins else None,
+        cpu_seconds=time.process_time() - cpu,
     )
 
 

@@ -29,6 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "symmetric_share", "volume_per_atom", "volume_range", "distance_factor", "like_charge_factor", "max_length_ratio", "space_groups",
         "space_group_weights", "conformers", "try_seconds",
     ),
+    "evolution": ("strategy", "operators", "generations", "parents", "niche", "niche_members", "half_life"),
     "model": (
         "family", "prior", "cutoff", "radial", "channels", "hidden", "activation", "members", "wall_fraction", "wall_strength",
     ),
