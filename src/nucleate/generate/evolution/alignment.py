@@ -80,26 +80,38 @@ def with_origins(pair: tuple[Aligned, Aligned], thickness: float, rng: np.random
         NotPlaced: the symmetry elements cannot be superposed.
     """
     first, second = pair
-    difference = np.eye(3) - first.rotation  # an origin shift s adds difference @ s to the translation of the operation
-    here, there = rng.random(3), np.zeros(3)
+    here = rng.random(3)
     if first.rotation[0, 0] > 0:
-        there = _solved(difference[1:], (first.translation + difference @ here - second.translation)[1:], rng)
+        there = _second_origin(pair, here, None, rng)
     else:
         # The operation maps 0 onto the thickness: each parent has two kinds of elements with this, half a lattice vector apart.
-        halves = [(i, j) for i in (0.0, 0.5) for j in (0.0, 0.5)]
+        there = None
         for k in rng.permutation(4):
-            here[0] = 0.5 * (thickness - first.translation[0]) + halves[k][0]
-            there[0] = 0.5 * (thickness - second.translation[0]) + halves[k][1]
-            left = first.translation + difference @ here - second.translation - difference[:, 0] * there[0]
-            solution = _solved(difference[1:, 1:], left[1:], rng)
-            if solution is not None:
-                there[1:] = solution
+            here[0] = 0.5 * (thickness - first.translation[0]) + 0.5 * (k // 2)
+            there = _second_origin(pair, here, 0.5 * (thickness - second.translation[0]) + 0.5 * (k % 2), rng)
+            if there is not None:
                 break
-        else:
-            there = None
     if there is None:
         raise NotPlaced("the symmetry elements of the parents cannot be superposed")
     return first.sites._replace(scaled=first.sites.scaled + here), second.sites._replace(scaled=second.sites.scaled + there)
+
+
+def _second_origin(pair: tuple[Aligned, Aligned], here: np.ndarray, along: float | None, rng: np.random.Generator) -> np.ndarray | None:
+    """Return the shift of the second parent that makes the operations the same; None if there is none.
+
+    Args:
+        pair: parents with a common operation.
+        here: (3,) shift of the first parent.
+        along: first component of the shift; None if it is free.
+        rng: random number generator.
+    """
+    first, second = pair
+    difference = np.eye(3) - first.rotation  # an origin shift s adds difference @ s to the translation of the operation
+    left = (first.translation + difference @ here - second.translation)[1:]
+    if along is None:
+        return _solved(difference[1:], left, rng)
+    rest = _solved(difference[1:, 1:], left - difference[1:, 0] * along, rng)
+    return None if rest is None else np.array([along, *rest])
 
 
 class _Matrices(NamedTuple):

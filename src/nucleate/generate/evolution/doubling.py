@@ -23,17 +23,17 @@ COMPACT = 1.4
 FORMS = 24
 """Largest number of supercells that are compared."""
 EXCHANGE = 0.25
-"""Probability that atoms of a compound are exchanged in addition."""
+"""Probability that atoms of a compound are exchanged as well."""
 
 
 @dataclass(frozen=True, eq=False)
 class AddUnits:
     """Supercell of a parent with fewer formula units.
 
-    The parent is repeated in a supercell, drawn from the compact ones of the Hermite normal forms, that has exactly the atoms of the search.
-    So that the child can leave the symmetry of the smaller cell, all atoms are displaced at random or by a ripple; in a quarter of the
-    cases, unlike atoms are exchanged in addition. XtalOpt 14 has a random expansion to supercells: S. Hajinazar and E. Zurek,
-    arXiv:2506.17246.
+    The parent is repeated in a supercell that has exactly the atoms of the search, drawn from the compact ones of the Hermite normal forms.
+    So that the child can leave the symmetry of the smaller cell, all atoms are displaced at random; in half of the cases they are also
+    displaced by a ripple, and in a quarter unlike atoms are exchanged. XtalOpt 14 has a random expansion to supercells: S. Hajinazar and E.
+    Zurek, arXiv:2506.17246.
 
     Attributes:
         packing: species, numbers of atoms and smallest distances of the search.
@@ -72,11 +72,10 @@ class AddUnits:
         if self.displacement[1] <= 0.0:
             return sites
         size = rng.uniform(*self.displacement)
+        steps = rng.normal(scale=size / np.sqrt(3.0), size=sites.scaled.shape)
+        sites = sites._replace(scaled=sites.scaled + steps @ np.linalg.inv(sites.cell))
         if rng.random() < 0.5:
-            steps = rng.normal(scale=size / np.sqrt(3.0), size=sites.scaled.shape)
-            sites = sites._replace(scaled=sites.scaled + steps @ np.linalg.inv(sites.cell))
-        else:
-            sites = rippled(sites, size, rng)
+            sites = rippled(sites, rng.uniform(*self.displacement), rng)
         return exchanged(sites, rng) if Permutation.applicable(self.packing) and rng.random() < EXCHANGE else sites
 
 

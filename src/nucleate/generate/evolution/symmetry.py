@@ -32,7 +32,7 @@ def operations(sites: Sites, symprec: float = SYMPREC) -> Operations:
     """Return the operations of a structure within a tolerance in Å; none if spglib fails."""
     nothing = Operations(np.empty((0, 3, 3), dtype=int), np.empty((0, 3)), np.empty((0, len(sites.scaled)), dtype=int))
     try:
-        found = spglib.get_symmetry((sites.cell, sites.scaled, sites.species), symprec)
+        found = spglib.get_symmetry((sites.cell.tolist(), sites.scaled.tolist(), sites.species.tolist()), symprec)
     except Exception:  # spglib 2.7 and later raise an exception where older versions return None
         found = None
     if found is None:
