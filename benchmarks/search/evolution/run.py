@@ -25,7 +25,6 @@ from nucleate.benchmark.statistics import expected_calls, interval
 from nucleate.benchmark.targets import Target, relaxed_target
 from nucleate.benchmark.trials import dispatching, search_trial, trial_settings
 from nucleate.crystals.formula import parse_formula
-from nucleate.generate.prototypes import PrototypeGenerator
 from nucleate.reference import make_reference
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.settings import ReferenceSettings
@@ -49,6 +48,8 @@ ELEMENTAL = [arm for arm in ARMS if "permutation" not in arm]
 
 def lowest_prototype(system: str, dispatcher: Dispatcher, folder: Path) -> Target:
     """Relax the AFLOW prototypes of a formula; return the lowest."""
+    from nucleate.generate.prototypes import PrototypeGenerator
+
     generator = PrototypeGenerator(parse_formula(system))
     structures = [candidate.atoms for candidate in generator.propose(len(generator), np.random.default_rng(0))]
     ends = relax(structures, ReferencePotential(dispatcher, "target", 0), RelaxSettings(fmax=0.02, smax=0.1, max_steps=500))
@@ -69,7 +70,7 @@ def make_target(system: str, reference: str) -> Target:
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page."""
     lines = [
-        "| system | arm | seeds | hits | ERT, calls | calls relative to random, 95 % | processor s to the hit, median | origin of the hits |",
+        "| system | arm | seeds | hits | ERT, calls | calls relative to random, 95 % | processor s, median | origin of the hits |",
         "|" + "---|" * 8,
     ]
     for system in dict.fromkeys(row["system"] for row in data["rows"]):
