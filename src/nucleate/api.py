@@ -20,6 +20,7 @@ from typing import Any
 from ase import Atoms
 
 from nucleate.crystals.compositions import between
+from nucleate.crystals.formula import formula_text, parse_formula, scale_formula
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
 from nucleate.csp.molecular.settings import molecule_entries
 from nucleate.csp.plan import Plan, check_start, prepare
@@ -128,7 +129,8 @@ def search(
         elements_from: Run folders of earlier searches with the same reference, whose phases enter the hull without further calls.
         molecules: Molecules of a molecular crystal instead of a formula: files, SMILES or ASE atoms.
         ratio: Number of each of them in a formula unit; None: one of each.
-        units: Number of formula units in the primitive cell of a molecular crystal.
+        units: Number of formula units in the primitive cell, of the molecules or of the reduced formula; None: as the formula states, and 4
+            of molecules.
         dimensions: 3 for crystals, 2 for layers, with vacuum along the third lattice vector, or 0 for clusters, in a box with vacuum.
         space_group_weights: `nature` or `uniform`, the frequencies of space groups among the candidates of molecular crystals.
         strategy: New candidates of a round: `random`; `mixed`, half of them children of relaxed ones; or `evolution`, nine tenths children.
@@ -151,6 +153,8 @@ def search(
     engine = reference if isinstance(reference, str) else None
     if molecules and formula is not None:
         raise BadInput(f"both a formula ({quoted(formula, 60)}) and molecules are given; leave the formula out")
+    if units is not None and formula is not None:
+        formula = formula_text(scale_formula(parse_formula(formula), _positive(units)))
     resolved = resolve_settings(
         between(reactants, formula) if reactants else formula,
         settings,
@@ -161,7 +165,7 @@ def search(
         reference__preset=preset,
         reference__workers=workers,
         molecules__molecule=molecule_entries(molecules, ratio),
-        molecules__units=units,
+        molecules__units=units if molecules else None,
         generate__space_group_weights=space_group_weights,
         dimensions=dimensions,
         evolution__strategy=strategy,
@@ -189,6 +193,50 @@ def search(
     path = Path(out) if out is not None else default_folder(resolved)
     with RunFolder.create(path, to_toml(resolved)) as folder:
         return _run(folder, plan, executor, progress)
+
+
+def search_sizes(
+    formula: str | None = None,
+    *,
+    units: Sequence[int],
+    labels_from: Sequence[AnyPath] = (),
+    out: AnyPath | None = None,
+    **options: Any,
+) -> list[SearchResult]:
+    """Search cells of several numbers of formula units, the smallest first.
+
+    Each search learns from the labels of those before it, and begins with their polymorphs as supercells, of which the operator `add-units`
+    makes further candidates. Repeating the call resumes what was stopped; searches that are finished are read from their folders.
+
+    Args:
+        formula: Formula of the compound; None: molecules are given among the options.
+        units: Numbers of reduced formula units, or of formula units of molecules.
+        labels_from: Further run folders, ledgers or files of labelled structures.
+        out: Folder with one run folder for each size, `Z1`, `Z2` and so on; None: named after the formula.
+        **options: Other arguments of `search`, the same for each size; `budget` is that of one size.
+
+    Returns:
+        One result per size.
+
+    Raises:
+        BadInput: As for `search`, or there are no numbers, or one is given twice.
+    """
+    sizes = sorted(_positive(number) for number in units)
+    if not sizes or len(set(sizes)) < len(sizes):
+        raise BadInput("units: give each number of formula units once, such as 1, 2, 4")
+    name = "molecules" if formula is None else formula_text(scale_formula(parse_formula(formula), 1))
+    parent = Path(out) if out is not None else Path(f"{name}-{sizes[0]}-{sizes[-1]}")
+    results: list[SearchResult] = []
+    for number in sizes:
+        before = [*labels_from, *(result.folder for result in results)]
+        results.append(search(formula, units=number, labels_from=before, out=parent / f"Z{number}", **options))
+    return results
+
+
+def _positive(number: int) -> int:
+    if not 1 <= number <= 500:
+        raise BadInput(f"units {number}: give a number of formula units from 1 to 500")
+    return number
 
 
 def resume(

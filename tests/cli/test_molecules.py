@@ -40,7 +40,7 @@ REFUSED = [
     (["--molecule", "water.xyz", "--molecule", "water.xyz"], "same elements in the same order"),
     (["--molecule", "water.xyz", "--units", "0"], "units"),
     (["--molecule", "water.xyz", "--space-groups", "csd"], "generate.space_group_weights"),
-    (["Si8", "--units", "2"], "molecules.units has no effect"),
+    (["Si8", "--units", "4..2"], "--units 4..2: give a number of formula units such as 2, or a range such as 1..4"),
     (["Si8", "--settings", "rigid.toml"], "molecules.rigid_steps has no effect"),
     (["--molecule", "ethanol.xyz", "--units", "1", "--settings", "p-1.toml"], "can hold 1 molecules of C2H6O"),
     (["--molecule", "water.xyz", "--settings", "p1.toml"], "generate.symmetric_share has no effect"),

@@ -79,7 +79,10 @@ def search(
         typer.Option(help="File of a molecule, or SMILES with RDKit, for a molecular crystal instead of a formula; repeatable."),
     ] = None,
     ratio: Annotated[str | None, typer.Option(help="Number of each molecule in a formula unit, such as 1:2; default: one of each.")] = None,
-    units: Annotated[int | None, typer.Option(help="Number of formula units in the primitive cell of a molecular crystal.")] = None,
+    units: Annotated[
+        str | None,
+        typer.Option(help="Number of formula units in the primitive cell, such as 2, or a range such as 1..4, searched one after another."),
+    ] = None,
     space_groups: Annotated[
         str | None, typer.Option(help="Frequencies of the space groups of molecular crystals: nature or uniform.")
     ] = None,
@@ -100,18 +103,39 @@ def search(
     """Search the crystal structures of a formula or of molecules, or the stable compounds of a chemical system."""
     from nucleate import api
 
-    _searching(
-        lambda progress: api.search(
-            formula, settings=settings, reference=reference, preset=preset, pressure=pressure, budget=budget,
-            top=top, pool=pool, seed=seed, seeds_from=seeds_from, model=model, prior=prior, teacher=teacher,
-            labels_from=labels_from or (), labels_settings=labels_settings, model_from=model_from, max_atoms=max_atoms,
-            reactants=reactants.split(",") if reactants else (), known=known or (), elements_from=elements_from or (),
-            molecules=molecule or (), ratio=ratio_of(ratio), units=units, space_group_weights=space_groups, dimensions=dimensions,
-            strategy=strategy, fit_xrd=fit_xrd, wavelength=wavelength, neutron=neutron,
-            workers=workers, out=out, progress=progress,
-        ),
-        quiet, as_json,
-    )  # fmt: skip
+    sizes = units_of(units)
+
+    def run(progress: Any) -> Any:
+        options: dict[str, Any] = {
+            "settings": settings, "reference": reference, "preset": preset, "pressure": pressure, "budget": budget, "top": top,
+            "pool": pool, "seed": seed, "seeds_from": seeds_from, "model": model, "prior": prior, "teacher": teacher,
+            "labels_from": labels_from or (), "labels_settings": labels_settings, "model_from": model_from, "max_atoms": max_atoms,
+            "reactants": reactants.split(",") if reactants else (), "known": known or (), "elements_from": elements_from or (),
+            "molecules": molecule or (), "ratio": ratio_of(ratio), "space_group_weights": space_groups, "dimensions": dimensions,
+            "strategy": strategy, "fit_xrd": fit_xrd, "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out,
+            "progress": progress,
+        }  # fmt: skip
+        if sizes is None or len(sizes) == 1:
+            return api.search(formula, units=None if sizes is None else sizes[0], **options)
+        results = api.search_sizes(formula, units=sizes, **options)
+        return min(results, key=lambda result: min((p.energy for p in result.polymorphs), default=float("inf")))
+
+    _searching(run, quiet, as_json)
+
+
+def units_of(text: str | None) -> list[int] | None:
+    """Return the numbers of formula units of text such as `2` or `1..4`.
+
+    Raises:
+        BadInput: the text is neither.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,3})(?:\.\.([0-9]{1,3}))?", text.strip())
+    first, last = (0, 0) if found is None else (int(found[1]), int(found[2] or found[1]))
+    if not 1 <= first <= last <= 500:
+        raise BadInput(f"--units {quoted(text, 40)}: give a number of formula units such as 2, or a range such as 1..4")
+    return list(range(first, last + 1))
 
 
 def ratio_of(text: str | None) -> list[int] | None:

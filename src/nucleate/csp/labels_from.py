@@ -19,6 +19,7 @@ from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
 from nucleate.generate.clusters import SWELLING, diameter_of
+from nucleate.generate.seeds import fitted_cell
 from nucleate.persist.toml import read_settings, validated
 from nucleate.pretrained import shown_name
 from nucleate.progress import Note, Progress, silent
@@ -39,7 +40,8 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
         progress: called with a `Note` for each path of which some structures contain other elements and are not used.
 
     Returns:
-        Labels of the reference and confirmed polymorphs of the same cell, and the labels of another method, with unknown settings.
+        Labels of the reference and confirmed polymorphs of the same cell and of cells of which it is a supercell, and the labels of another
+        method, with unknown settings.
 
     Raises:
         BadInput: a path cannot be read, its labels were calculated with other settings (the message names them), or none of its structures
@@ -49,6 +51,7 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
     labels: list[LabelledStructure] = []
     others: list[LabelledStructure] = []
     minima: list[Atoms] = []
+    smaller: list[Atoms] = []
     for name in teacher.labels_from:
         path = Path(name)
         ledger = path / "run.db" if path.is_dir() else path
@@ -58,6 +61,7 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
             labels += _usable(read_data(path), settings, path, progress)
             if path.is_dir():
                 minima += _minima(path, settings)
+                smaller += _smaller(path, settings)
         elif teacher.labels_settings is not None:
             stated = _stated(Path(teacher.labels_settings))
             refuse_other_settings(Path(teacher.labels_settings), stated.name, stated.settings(), reference)
@@ -71,7 +75,9 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
         )
     if others:
         _refuse_missing_elements(others, settings.species, teacher.labels_from)
-    return Known(labels=labels, minima=minima, own_minima=len(minima)), others
+    # The best that smaller cells have is labelled in the larger one as well, so that other candidates are compared with it.
+    minima += [fitted_cell(atoms, settings.counts, "a minimum of a smaller cell") for atoms in smaller]
+    return Known(labels=labels, minima=minima, own_minima=len(minima), smaller=smaller), others
 
 
 def refuse_other_settings(path: Path, name: str, then: dict[str, Any], reference: Reference) -> None:
@@ -146,6 +152,21 @@ def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
         box = diameter + settings.clusters.vacuum
         return [in_cube(atoms, box) for atoms in minima if extent(atoms.positions) <= diameter + SWELLING]
     return [atoms for atoms in minima if abs(atoms.cell.array[2, 2] - height) < 1e-6]
+
+
+def _smaller(path: Path, settings: RunSettings) -> list[Atoms]:
+    """Return the confirmed polymorphs of a run folder of which the search cell is a supercell, lowest first."""
+    if settings.system is not None or settings.molecules.molecule or settings.dimensions != 3:
+        return []
+    own, size = settings.counts, sum(settings.counts.values())
+    found = []
+    for polymorph in read_run(path).state.minima():
+        atoms, counts = polymorph.atoms, Counter(polymorph.atoms.get_chemical_symbols())
+        copies, left = divmod(size, len(atoms))
+        fits = copies > 1 and not left and all(copies * counts[symbol] == number for symbol, number in own.items())
+        if fits and periodic_directions(atoms) == 3:
+            found.append(atoms)
+    return found
 
 
 def _stated(path: Path) -> Reference:

@@ -14,6 +14,7 @@ from nucleate.crystals.clusters import extent
 from nucleate.crystals.layers import area
 from nucleate.csp.records import RoundRecord, enthalpy_per_atom
 from nucleate.csp.run_data import RunData
+from nucleate.report.family_figure import family_figure
 from nucleate.report.hull_figures import phases_against_calls
 from nucleate.report.map_figure import map_figure
 from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg, words
@@ -266,6 +267,9 @@ def all_figures(run: RunData) -> list[dict[str, Any]]:
     charted = map_figure(run)
     if charted is not None:
         figures.append({"heading": "Map", "caption": charted[0], "svg": charted[1]})
+    family = family_figure(run)
+    if family is not None:
+        figures.append({"heading": "Family trees", "caption": family[0], "svg": family[1]})
     for heading, caption, draw in (
         *of_the_search,
         ("Learning", "Errors on the labels of each round before they are used in the training.", learning),
