@@ -9,7 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.fingerprints.matching import idealised, symmetrised, symmetry
-from nucleate.generate.evolution.finishing import finished, numbers_of, sites_of
+from nucleate.generate.evolution.finishing import finished
+from nucleate.generate.evolution.sites import numbers_of, sites_of
 from nucleate.generate.packing import Packing
 from nucleate.generate.tries import NotPlaced
 

@@ -8,7 +8,7 @@ import numpy as np
 import spglib
 
 from nucleate.fingerprints.matching import SYMPREC
-from nucleate.generate.evolution.finishing import Sites
+from nucleate.generate.evolution.sites import Sites
 
 
 class Operations(NamedTuple):
@@ -65,6 +65,15 @@ def orbits_of(images: np.ndarray) -> np.ndarray:
         if np.array_equal(lower, labels):
             return labels
         labels = lower
+
+
+def averaged(scaled: np.ndarray, ops: Operations) -> np.ndarray:
+    """Return (N, 3) fractional positions averaged over operations and the identity."""
+    moved = np.einsum("gij,nj->gni", ops.rotations, scaled) + ops.translations[:, None]
+    moved += np.round(scaled[ops.images] - moved)
+    total = scaled.copy()
+    np.add.at(total, ops.images, moved)
+    return total / (len(ops) + 1)
 
 
 def made_exact(sites: Sites, rotation: np.ndarray, translation: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
