@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 PUSHES = 80
@@ -10,16 +12,21 @@ TARGET = 1.03
 """Distance that the soft-sphere steps aim at, relative to the limit; exactly 1 would converge slowly."""
 
 
-def push_apart(scaled: np.ndarray, limits: np.ndarray, cell: np.ndarray, shifts: np.ndarray) -> np.ndarray | None:
+def push_apart(
+    scaled: np.ndarray,
+    limits: np.ndarray,
+    cell: np.ndarray,
+    shifts: np.ndarray,
+    project: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray | None:
     """Move overlapping atoms apart until all limits are met.
-
-    The steps depend on the distances alone, so that symmetric atoms remain symmetric up to rounding.
 
     Args:
         scaled: (N, 3) fractional positions.
         limits: (N, N) smallest distance allowed for each pair of atoms, Å.
         cell: (3, 3) lattice vectors as rows, Å, whose atoms are not too close to their own images.
         shifts: (K, 3) translations from `image_shifts` for a distance of `TARGET` times the largest limit.
+        project: applied to the positions after each step; it makes a symmetry exact that many steps would lose by rounding.
 
     Returns:
         (N, 3) fractional positions, or None if the limits are not met after `PUSHES` steps.
@@ -38,4 +45,6 @@ def push_apart(scaled: np.ndarray, limits: np.ndarray, cell: np.ndarray, shifts:
         overlap = np.clip(TARGET * limits[:, :, None] - distances, 0.0, None)
         steps = (0.5 * overlap / np.maximum(distances, 1e-3))[..., None] * vectors
         scaled = scaled + steps.sum(axis=(1, 2)) @ inverse
+        if project is not None:
+            scaled = project(scaled)
     return None

@@ -62,7 +62,7 @@ def test_children_have_the_atoms_and_distances_of_the_search(name, operator):
         assert not any(same(a, b) for k, a in enumerate(children) for b in children[:k])
 
 
-@pytest.mark.parametrize("operator", [name for name in WEIGHTS if name != "add-units"])
+@pytest.mark.parametrize("operator", [name for name in WEIGHTS if name not in ("add-units", "twist")])
 def test_parents_in_thin_and_skewed_cells(operator):
     packing = packing_of("alumina")
     make = make_operators(packing, random_modes)[operator]
@@ -105,7 +105,7 @@ def test_parents_of_other_compositions_are_refused():
 
 def test_operators_that_cannot_work_are_left_out():
     assert set(make_operators(make_packing({"Si": 8}))) == {"heredity", "strain", "symmetrise", "add-units"}
-    assert set(make_operators(packing_of("alumina"), random_modes)) == set(WEIGHTS)
+    assert set(make_operators(packing_of("alumina"), random_modes)) == set(WEIGHTS) - {"twist"}
     odd = make_operators(make_packing({"Mg": 1, "Al": 2, "O": 4}, GenerateSettings(workers=1)))
     assert "add-units" not in odd
     shares = starting_shares(odd)

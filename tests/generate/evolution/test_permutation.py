@@ -3,9 +3,9 @@ import pytest
 from ase import Atoms
 
 from nucleate.generate import make_packing
-from nucleate.generate.evolution.finishing import sites_of
 from nucleate.generate.evolution.permutation import Permutation, exchanged
 from nucleate.generate.evolution.permutation_strain import PermutationStrain
+from nucleate.generate.evolution.sites import sites_of
 from nucleate.generate.tries import NotPlaced
 from tests.generate.evolution.parents import corundum, group, loose, packing_of, random_parents, rotations, spinel
 

@@ -3,7 +3,7 @@ import pytest
 from ase import Atoms
 
 from nucleate.generate.distances import image_shifts
-from nucleate.generate.evolution.finishing import sites_of
+from nucleate.generate.evolution.sites import sites_of
 from nucleate.generate.evolution.soft_modes import SoftModes, typical_distance
 from nucleate.generate.tries import NotPlaced
 from tests.generate.evolution.parents import corundum, loose, packing_of, positions_differ, skewed

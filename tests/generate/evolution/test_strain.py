@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nucleate.generate.evolution.finishing import sites_of
+from nucleate.generate.evolution.sites import sites_of
 from nucleate.generate.evolution.strain import StrainRipple, rippled, strain
 from tests.generate.evolution.parents import SYSTEMS, corundum, loose, packing_of, positions_differ, random_parents
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nucleate.generate.evolution.finishing import Sites
 from nucleate.generate.evolution.lattice_choices import dissimilarity, lattice_choices, metrics, with_vectors
+from nucleate.generate.evolution.sites import Sites
 from nucleate.generate.evolution.symmetry import Operations, made_exact, operations, orbits_of
 from nucleate.generate.tries import NotPlaced
 

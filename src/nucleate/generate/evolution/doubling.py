@@ -9,8 +9,9 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.generate.evolution.attempts import first_placed
-from nucleate.generate.evolution.finishing import Sites, finished, sites_of
+from nucleate.generate.evolution.finishing import finished
 from nucleate.generate.evolution.permutation import Permutation, exchanged
+from nucleate.generate.evolution.sites import Sites, sites_of
 from nucleate.generate.evolution.strain import rippled
 from nucleate.generate.lattices import compact, hermite_forms
 from nucleate.generate.packing import Packing

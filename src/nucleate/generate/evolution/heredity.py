@@ -11,8 +11,9 @@ from ase import Atoms
 from nucleate.generate.evolution.alignment import Aligned, aligned, with_origins
 from nucleate.generate.evolution.attempts import first_placed
 from nucleate.generate.evolution.base import limits
-from nucleate.generate.evolution.finishing import Sites, finished, sites_of
+from nucleate.generate.evolution.finishing import finished
 from nucleate.generate.evolution.lattice_choices import cell_of, dissimilarity, lattice_choices, metrics, with_vectors
+from nucleate.generate.evolution.sites import Sites, sites_of
 from nucleate.generate.evolution.splicing import Spliced, depth_in_slab, mismatch, repaired
 from nucleate.generate.evolution.symmetry import symmetric_metric
 from nucleate.generate.packing import Packing
@@ -100,24 +101,22 @@ class Heredity:
         counts = np.array(self.packing.counts)
         orbits = np.concatenate([pair[0].orbits, pair[1].orbits + len(pair[0].orbits)])
         species = np.concatenate([parent.sites.species for parent in pair])
-        fewest, best = np.inf, None
+        sizes = np.maximum(np.bincount(orbits, minlength=len(orbits)), 1)
+        cuts = []
         for _ in range(CUTS):
             thickness = float(rng.uniform(*THICKNESS))
             one, other = with_origins(pair, thickness, rng)
             depth = np.concatenate([depth_in_slab(one.scaled[:, 0], thickness), -depth_in_slab(other.scaled[:, 0], thickness)])
             # Rounding must not separate atoms of an orbit that lie on the two cuts.
-            depth = (np.bincount(orbits, depth, len(orbits)) / np.maximum(np.bincount(orbits, minlength=len(orbits)), 1))[orbits]
-            wrong = int(mismatch((depth > 0.0)[None], species, counts)[0])
-            if wrong < fewest:
-                fewest, best = wrong, (thickness, one, other, depth)
-            if not wrong:
-                break
-        assert best is not None
-        thickness, one, other, depth = best
-        metric, volume = _mean_cell(one, other, thickness, rng)
+            depth = (np.bincount(orbits, depth, len(orbits)) / sizes)[orbits]
+            cuts.append((thickness, Spliced(np.concatenate([one.scaled, other.scaled]), species, depth, orbits)))
+        wrong = mismatch(np.array([spliced.depth > 0.0 for _, spliced in cuts]), species, counts)
+        cuts = [cuts[k] for k in np.argsort(wrong, kind="stable")]
+        thickness = cuts[0][0]
+        metric, volume = _mean_cell(pair[0].sites, pair[1].sites, thickness, rng)
         cell = cell_of(symmetric_metric(metric, pair[0].rotation), volume)
-        whole = Spliced(np.concatenate([one.scaled, other.scaled]), species, depth, orbits)
-        return self._joined([whole, whole._replace(orbits=np.arange(len(species)))], cell, smallest, parents)
+        single = cuts[0][1]._replace(orbits=np.arange(len(species)))
+        return self._joined([*(spliced for _, spliced in cuts), single], cell, smallest, parents)
 
     def _joined(self, choices: list[Spliced], cell: np.ndarray, smallest: np.ndarray, parents: Sequence[Atoms]) -> Atoms:
         """Return the child of the first choice that can be repaired."""

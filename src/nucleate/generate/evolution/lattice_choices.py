@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nucleate.generate.evolution.finishing import Sites
+from nucleate.generate.evolution.sites import Sites
 
 STRETCH = 1.35
 """Largest sum of the squared lengths of chosen lattice vectors, relative to the smallest one."""

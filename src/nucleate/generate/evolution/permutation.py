@@ -9,8 +9,9 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.generate.evolution.attempts import first_placed
-from nucleate.generate.evolution.finishing import Sites, finished, sites_of
-from nucleate.generate.evolution.symmetry import operations, orbits_of
+from nucleate.generate.evolution.finishing import finished
+from nucleate.generate.evolution.sites import Sites, sites_of
+from nucleate.generate.evolution.symmetry import made_cyclic, made_symmetric, operations, orbits_of
 from nucleate.generate.packing import Packing
 from nucleate.generate.tries import NotPlaced
 
@@ -21,8 +22,8 @@ class Permutation:
 
     Between one and all possible disjoint pairs of unlike atoms exchange their species; in half of the cases, only atoms of two randomly
     chosen species do. With a probability of 1/2, one or more pairs of whole orbits of equal size are exchanged instead, which keeps the
-    symmetry: orbits of the space group if there are such pairs, otherwise those of one of its operations. The cell is that of the parent,
-    and atoms that are too close after the exchange are pushed apart.
+    symmetry: orbits of the space group if there are such pairs, otherwise those of one of its operations. The symmetry within 0.1 Å is
+    made exact in this case. The volume is that of the parent, and atoms that are too close after the exchange are pushed apart.
 
     Exchanges are described by C. W. Glass, A. R. Oganov and N. Hansen, Comput. Phys. Commun. 175, 713 (2006),
     doi:10.1016/j.cpc.2006.07.020.
@@ -67,9 +68,9 @@ def exchanged(sites: Sites, rng: np.random.Generator, symmetric: float = 0.0) ->
     if len(np.unique(sites.species)) < 2:
         raise NotPlaced("atoms of one species cannot be exchanged")
     if rng.random() < symmetric:
-        species = _exchanged_orbits(sites, rng)
-        if species is not None:
-            return sites._replace(species=species)
+        whole = _exchanged_orbits(sites, rng)
+        if whole is not None:
+            return whole
     kinds = np.unique(sites.species)
     chosen = rng.choice(kinds, 2, replace=False) if rng.random() < 0.5 else kinds
     atoms = rng.permutation(np.flatnonzero(np.isin(sites.species, chosen)))
@@ -91,19 +92,17 @@ def _exchanged_pairs(groups: list[np.ndarray], species: np.ndarray, rng: np.rand
     return species
 
 
-def _exchanged_orbits(sites: Sites, rng: np.random.Generator) -> np.ndarray | None:
-    """Return the species after the exchange of whole orbits; None if there are no two orbits of equal size."""
+def _exchanged_orbits(sites: Sites, rng: np.random.Generator) -> Sites | None:
+    """Return the atoms after the exchange of whole orbits, with the symmetry made exact; None if there are no two orbits of equal size."""
     found = operations(sites)
-    # The orbits of the whole group come first, then those of single operations in random order.
     if not len(found):
         return None
-    choices = [np.arange(len(found)), *(np.array([k]) for k in rng.permutation(len(found)))]
-    for chosen in choices:
-        labels = orbits_of(found.images[chosen])
-        if len(np.unique(labels)) == len(labels):
-            continue
+    # The orbits of the whole group come first, then those of single operations in random order.
+    for chosen in (None, *rng.permutation(len(found))):
+        labels = orbits_of(found.images if chosen is None else found.images[[chosen]])
         groups = [np.flatnonzero(labels == label) for label in rng.permutation(np.unique(labels))]
-        sizes = {(len(group), int(sites.species[group[0]])) for group in groups}
-        if len({size for size, _ in sizes}) < len(sizes):
-            return _exchanged_pairs(groups, sites.species, rng)
+        kinds = {(len(group), int(sites.species[group[0]])) for group in groups}
+        if len(groups) < len(labels) and len({size for size, _ in kinds}) < len(kinds):
+            exact = made_symmetric(sites, found) if chosen is None else made_cyclic(sites, found, chosen)
+            return exact._replace(species=_exchanged_pairs(groups, sites.species, rng))
     return None

@@ -8,6 +8,9 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.generate.evolution.base import Operator
+from nucleate.generate.evolution.cluster_heredity import ClusterHeredity
+from nucleate.generate.evolution.cluster_symmetrise import ClusterSymmetrise
+from nucleate.generate.evolution.cluster_twist import ClusterTwist
 from nucleate.generate.evolution.doubling import AddUnits
 from nucleate.generate.evolution.heredity import Heredity
 from nucleate.generate.evolution.permutation import Permutation
@@ -25,11 +28,12 @@ WEIGHTS = {
     "soft-mode": 10.0,
     "symmetrise": 10.0,
     "add-units": 5.0,
+    "twist": 10.0,
 }
 """Starting weights of the operators.
 
 XtalOpt starts with crossover 35, strain with ripple 25, permutation with strain 25, permutation 15 and supercells 5. The two strains give 5
-each to the operators that XtalOpt does not have: soft modes and symmetrisation.
+each to the operators that XtalOpt does not have: soft modes and symmetrisation. Clusters use heredity 35, symmetrise 10 and twist 10.
 """
 
 
@@ -51,6 +55,19 @@ def make_operators(packing: Packing, modes: Callable[[Atoms], np.ndarray] | None
         operators.append(AddUnits(packing))
     made = {operator.name: operator for operator in operators}
     return {name: made[name] for name in WEIGHTS if name in made}
+
+
+def make_cluster_operators(packing: Packing, diameter: float | None = None) -> dict[str, Operator]:
+    """Return the operators for isolated clusters, by name; there are none for a single atom.
+
+    Args:
+        packing: species, numbers of atoms and smallest distances of the search.
+        diameter: largest distance of two atoms of a child, Å; None for that of its parents.
+    """
+    if packing.n_atoms < 2:
+        return {}
+    operators: list[Operator] = [ClusterHeredity(packing, diameter), ClusterSymmetrise(packing, diameter), ClusterTwist(packing, diameter)]
+    return {operator.name: operator for operator in operators}
 
 
 def starting_shares(names: Iterable[str]) -> dict[str, float]:

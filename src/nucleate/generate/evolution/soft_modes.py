@@ -10,7 +10,8 @@ from ase import Atoms
 
 from nucleate.generate.distances import image_shifts, squared_distances
 from nucleate.generate.evolution.attempts import first_placed
-from nucleate.generate.evolution.finishing import finished, sites_of
+from nucleate.generate.evolution.finishing import finished
+from nucleate.generate.evolution.sites import sites_of
 from nucleate.generate.packing import Packing
 from nucleate.generate.tries import NotPlaced
 

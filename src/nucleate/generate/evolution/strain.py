@@ -9,7 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.generate.evolution.attempts import first_placed
-from nucleate.generate.evolution.finishing import Sites, finished, sites_of
+from nucleate.generate.evolution.finishing import finished
+from nucleate.generate.evolution.sites import Sites, sites_of
 from nucleate.generate.packing import Packing
 
 SIGMA = (0.05, 0.3)

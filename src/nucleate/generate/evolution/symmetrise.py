@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from nucleate.fingerprints.matching import idealised, symmetrised, symmetry
-from nucleate.generate.evolution.finishing import finished, numbers_of, sites_of
+from nucleate.generate.evolution.finishing import finished
+from nucleate.generate.evolution.sites import sites_of
+from nucleate.generate.evolution.symmetry import made_symmetric, operations
 from nucleate.generate.packing import Packing
 from nucleate.generate.tries import NotPlaced
 
@@ -41,21 +42,19 @@ class Symmetrise:
     def __call__(self, parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms:
         """Return a child of higher symmetry; raise `NotPlaced` if the parent is not nearly symmetric, or atoms are too close."""
         sites = sites_of(self.packing, parents[0])
-        atoms = Atoms(numbers=numbers_of(self.packing, sites.species), scaled_positions=sites.scaled, cell=sites.cell, pbc=True)
-        before = symmetry(atoms)
+        before = len(operations(sites))
         start = 0 if rng.random() < 0.5 else int(rng.integers(len(TOLERANCES)))
         reason = "the parent is not nearly symmetric"
         for tolerance in TOLERANCES[start:]:
-            found = symmetrised(atoms, tolerance)
-            if found is None:
+            found = operations(sites, tolerance)
+            if len(found) <= before:
                 continue
-            # Operations found at a loose tolerance need not be those that the averaged positions have.
-            higher = idealised(found[0])
-            own = symmetry(higher, EXACT)
-            if own.order <= before.order and own.sites >= before.sites:
+            higher = made_symmetric(sites, found)
+            # Operations within a loose tolerance need not form a group; the averaged positions then have fewer of them.
+            if len(operations(higher, EXACT)) <= before:
                 continue
             try:
-                return finished(self.packing, sites_of(self.packing, higher), parents, sites.volume)
+                return finished(self.packing, higher, parents)
             except NotPlaced as error:
                 reason = str(error)
         raise NotPlaced(reason)

@@ -8,7 +8,13 @@ import numpy as np
 import spglib
 
 from nucleate.fingerprints.matching import SYMPREC
-from nucleate.generate.evolution.finishing import Sites
+from nucleate.generate.evolution.lattice_choices import cell_of
+from nucleate.generate.evolution.sites import Sites
+
+HIGHEST = 48
+"""Largest number of powers of an operation."""
+FRACTION = 0.08
+"""Largest deviation of a power of an operation from a lattice vector, in units of the lattice vectors."""
 
 
 class Operations(NamedTuple):
@@ -25,6 +31,7 @@ class Operations(NamedTuple):
     images: np.ndarray
 
     def __len__(self) -> int:
+        """Return the number of operations."""
         return len(self.rotations)
 
 
@@ -67,6 +74,29 @@ def orbits_of(images: np.ndarray) -> np.ndarray:
         labels = lower
 
 
+def averaged(scaled: np.ndarray, ops: Operations) -> np.ndarray:
+    """Return (N, 3) fractional positions averaged over operations and the identity."""
+    moved = np.einsum("gij,nj->gni", ops.rotations, scaled) + ops.translations[:, None]
+    moved += np.round(scaled[ops.images] - moved)
+    total = scaled.copy()
+    np.add.at(total, ops.images, moved)
+    return total / (len(ops) + 1)
+
+
+def made_symmetric(sites: Sites, ops: Operations) -> Sites:
+    """Return a structure with positions and cell averaged over a group of operations that it has approximately, at the same volume."""
+    metric = sites.cell @ sites.cell.T
+    turned = ops.rotations.transpose(0, 2, 1) @ metric @ ops.rotations
+    cell = cell_of((metric + turned.sum(axis=0)) / (len(ops) + 1), sites.volume)
+    return Sites(averaged(sites.scaled, ops), cell, sites.species)
+
+
+def made_cyclic(sites: Sites, ops: Operations, k: int) -> Sites:
+    """Return a structure with one of its approximate operations made exact, at the same volume."""
+    scaled, _ = made_exact(sites, ops.rotations[k], ops.translations[k], ops.images[k])
+    return Sites(scaled, cell_of(symmetric_metric(sites.cell @ sites.cell.T, ops.rotations[k]), sites.volume), sites.species)
+
+
 def made_exact(sites: Sites, rotation: np.ndarray, translation: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the fractional positions that one operation maps onto each other exactly, and its translation.
 
@@ -78,17 +108,17 @@ def made_exact(sites: Sites, rotation: np.ndarray, translation: np.ndarray, imag
         translation: (3,) translation of the operation.
         images: (N,) index of the atom onto which the operation maps each atom.
     """
-    powers = [np.eye(3, dtype=int)]
-    while not np.array_equal(rotation @ powers[-1], powers[0]):
-        powers.append(rotation @ powers[-1])
-    whole = sum(powers) @ translation  # a lattice vector: the operation applied as often as its order
-    translation = translation + (np.round(whole) - whole) / len(powers)
+    order, power, whole = 1, rotation, translation
+    # The first power that is a lattice vector, which need not be the first that has no rotation.
+    while order < HIGHEST and not (np.array_equal(power, np.eye(3)) and np.abs(whole - np.round(whole)).max() < FRACTION):
+        order, power, whole = order + 1, rotation @ power, translation + rotation @ whole
+    translation = translation + (np.round(whole) - whole) / order
     moved, reached = sites.scaled, np.arange(len(sites.scaled))
     total = np.zeros_like(sites.scaled)
-    for _ in powers:
+    for _ in range(order):
         total[reached] += moved + np.round(sites.scaled[reached] - moved)
         moved, reached = moved @ rotation.T + translation, images[reached]
-    return total / len(powers), translation
+    return total / order, translation
 
 
 def symmetric_metric(metric: np.ndarray, rotation: np.ndarray) -> np.ndarray:
