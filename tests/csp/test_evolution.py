@@ -136,6 +136,28 @@ def test_children_know_their_parents_and_are_repeatable():
     assert [again.record.births[item.birth] for item in again.items] == [pool.record.births[item.birth] for item in pool.items]
 
 
+def test_minima_of_smaller_cells_are_parents_of_supercells():
+    """Without smaller cells the operator is not used; with them its parents are these, the lowest most often."""
+
+    class Supercells:
+        name, parents = "add-units", 1
+
+        def __call__(self, parents, rng):
+            assert len(parents[0]) == 2
+            return parents[0].repeat((2, 2, 1))
+
+    mine = breeding([Supercells(), Copies()])
+    pool = pool_of(SI8, -np.arange(12.0))
+    assert mine.shares(pool)[0] == 0
+    pool.enter_smaller([("known", bulk("Si", a=a)) for a in (5.4, 5.5, 5.6)])
+    mine.breed(pool, mine.population(pool, scores(pool)), 200, np.random.default_rng(0))
+    parents = [pool.record.births[item.birth].parents[0] for item in pool.waiting if item.origin == "add-units"]
+    counts = [parents.count(name) for name, _ in pool.smaller]
+    assert sum(counts) > 10
+    assert counts[0] > counts[2]
+    assert pool.record.births[pool.smaller[0][0]] == Birth("known", (), 1)
+
+
 def test_operators_that_fail_end():
     pool = pool_of(SI8, -np.arange(12.0))
     mine = breeding([Fails()])
