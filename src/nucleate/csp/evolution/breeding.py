@@ -1,9 +1,9 @@
 """Children of the relaxed candidates of a round.
 
 Parents are the lowest distinct minima of the pool, with at most a few from each niche of similar ones. Their weights fall with their rank,
-with their age, and with how often relaxations of other candidates have ended in them, which would yield the same minimum once more
-(antiseeds: A. R. Oganov, A. O. Lyakhov and M. Valle, Acc. Chem. Res. 44, 227 (2011), doi 10.1021/ar1001318). The operator of each child is
-drawn with weights that follow the success of its former children.
+with their age, and with the number of children that have ended in them, which would yield the same minimum once more. The last rule serves
+the purpose of the antiseeds of USPEX (manual of USPEX, section on antiseed settings), Gaussians that are added to the enthalpies of minima
+that were found before. The operator of each child is drawn with weights that follow the success of its former children.
 """
 
 from __future__ import annotations
