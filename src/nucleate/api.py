@@ -22,6 +22,7 @@ from ase import Atoms
 from nucleate.crystals.compositions import between
 from nucleate.crystals.formula import formula_text, parse_formula, scale_formula
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
+from nucleate.csp.minima.settings import GOALS, WINDOW
 from nucleate.csp.molecular.settings import molecule_entries
 from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
@@ -95,6 +96,8 @@ def search(
     space_group_weights: str | None = None,
     dimensions: int | None = None,
     strategy: str | None = None,
+    goal: str | None = None,
+    window: float | None = None,
     fit_xrd: AnyPath | None = None,
     wavelength: str | None = None,
     neutron: bool = False,
@@ -134,6 +137,8 @@ def search(
         dimensions: 3 for crystals, 2 for layers, with vacuum along the third lattice vector, or 0 for clusters, in a box with vacuum.
         space_group_weights: `nature` or `uniform`, the frequencies of space groups among the candidates of molecular crystals.
         strategy: New candidates of a round: `random`; `mixed`, half of them children of relaxed ones; or `evolution`, nine tenths children.
+        goal: `lowest`, or `minima` for every minimum within `window`.
+        window: Energy above the lowest minimum for the goal `minima` in meV/atom; None: 50.
         fit_xrd: File of a powder pattern of the crystal; candidates similar to it are preferred.
         wavelength: Wavelength of the pattern in Å, or name of an X-ray line.
         neutron: Whether the pattern is measured with neutrons.
@@ -169,6 +174,7 @@ def search(
         generate__space_group_weights=space_group_weights,
         dimensions=dimensions,
         evolution__strategy=strategy,
+        minima__window=_window(goal, window),
         measured__xrd=None if fit_xrd is None else str(fit_xrd),
         measured__wavelength=wavelength,
         measured__neutron=neutron or None,
@@ -231,6 +237,17 @@ def search_sizes(
         before = [*labels_from, *(result.folder for result in results)]
         results.append(search(formula, units=number, labels_from=before, out=parent / f"Z{number}", **options))
     return results
+
+
+def _window(goal: str | None, window: float | None) -> float | None:
+    """Return the window of the goal, meV/atom; None for the goal `lowest`."""
+    if goal is not None and goal not in GOALS:
+        raise BadInput(f"goal '{quoted(goal, 40)}' is unknown; choose {' or '.join(GOALS)}")
+    if goal != "minima":
+        if window is not None:
+            raise BadInput(f"window {window:g} has no effect without --goal minima; add it, or remove --window")
+        return None
+    return WINDOW if window is None else window
 
 
 def _positive(number: int) -> int:

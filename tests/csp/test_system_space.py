@@ -96,9 +96,9 @@ def test_uncertain_candidates_are_preferred_to_packings_of_an_end_member(space, 
 
 
 def test_the_chance_to_change_the_hull(space, state):
-    assert space.chance([]) == 0.0
-    assert space.chance([end("Mg3Si", -2.1 - 0.003, 0.01)]) == pytest.approx(0.5)
-    assert space.chance([end("Mg3Si", -1.9, 0.01), end("MgSi", -3.2, 0.003)]) == pytest.approx(0.158655, abs=1e-5)
+    assert space.chance_below([]) == 0.0
+    assert space.chance_below([end("Mg3Si", -2.1 - 0.003, 0.01)]) == pytest.approx(0.5)
+    assert space.chance_below([end("Mg3Si", -1.9, 0.01), end("MgSi", -3.2, 0.003)]) == pytest.approx(0.158655, abs=1e-5)
 
 
 def test_leads_that_promise_most_come_first_and_one_of_each_composition(space, state):

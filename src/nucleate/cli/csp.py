@@ -90,6 +90,8 @@ def search(
     strategy: Annotated[
         str | None, typer.Option(help="New candidates: random, mixed (half of them children of relaxed ones) or evolution (most of them).")
     ] = None,
+    goal: Annotated[str | None, typer.Option(help="lowest, or minima: find every minimum within --window.")] = None,
+    window: Annotated[float | None, typer.Option(help="Energy above the lowest minimum for --goal minima, meV/atom; default: 50.")] = None,
     fit_xrd: Annotated[
         Path | None, typer.Option("--fit-xrd", help="Powder pattern of the crystal; candidates similar to it are preferred.")
     ] = None,
@@ -112,8 +114,8 @@ def search(
             "labels_from": labels_from or (), "labels_settings": labels_settings, "model_from": model_from, "max_atoms": max_atoms,
             "reactants": reactants.split(",") if reactants else (), "known": known or (), "elements_from": elements_from or (),
             "molecules": molecule or (), "ratio": ratio_of(ratio), "space_group_weights": space_groups, "dimensions": dimensions,
-            "strategy": strategy, "fit_xrd": fit_xrd, "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out,
-            "progress": progress,
+            "strategy": strategy, "goal": goal, "window": window, "fit_xrd": fit_xrd,
+            "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out, "progress": progress,
         }  # fmt: skip
         if sizes is None or len(sizes) == 1:
             return api.search(formula, units=None if sizes is None else sizes[0], **options)

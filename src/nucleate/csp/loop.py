@@ -428,7 +428,7 @@ class Search:
                 self.space.coverage(ends),
             )
             state.carried = [replace(pool.items[k], atoms=ends[k].atoms) for k in selection.heads[: self._kept]]
-            state.chance = self.space.chance([ends[k] for k in selection.left])
+            state.chance = self.space.chance(pool, selection.left, state)
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
         chosen = self._idealised(chosen)
         births = [(pool.items[choice.index].origin, pool.items[choice.index].birth) for choice in selection.choices]
@@ -638,7 +638,7 @@ class Search:
         tolerance = search.resolution * 1e-3
         same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
         # The ranking is not settled while an open lead, a label or a likely candidate may change it.
-        pending = self.space.pending(state) or state.chance > self.settings.hull.probability
+        pending = self.space.pending(state) or state.chance > self.space.most_chance
         state.quiet = state.quiet + 1 if same and not pending else 0
         state.top = top
         # One round is enough where the search on the reference only confirms what the teacher knew.

@@ -13,6 +13,7 @@ from nucleate.csp.evolution.build import check_evolution
 from nucleate.csp.layers.space import LayerSpace
 from nucleate.csp.learner import Learner
 from nucleate.csp.measured.space import MeasuredSpace, check_measured
+from nucleate.csp.minima.space import MinimaSpace, check_minima
 from nucleate.csp.molecular.space import MoleculeSpace, check_molecular
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.space import FormulaSpace
@@ -51,6 +52,8 @@ class Plan:
             return ClusterSpace(self.settings)
         if self.settings.measured.xrd is not None:
             return MeasuredSpace(self.settings)
+        if self.settings.minima.window is not None:
+            return MinimaSpace(self.settings)
         return MoleculeSpace(self.settings) if self.settings.molecules.molecule else make_space(self.settings)
 
     def small_generators(self) -> list[MixtureGenerator]:
@@ -84,6 +87,7 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
     check_dimensions(settings)
     check_measured(settings)
     check_evolution(settings)
+    check_minima(settings)
     name, topology = settings.teacher.name, settings.molecules.topology
     standard = make_reference(settings.reference, topology) if reference is None else reference
     if name is not None and (same_model(name, standard.name) or same_model(name, f"ase:{settings.reference.calculator}")):

@@ -213,6 +213,7 @@ class Polymorph:
         known: name of the known phase that it is, or None.
         compound: the molecules of which it consists if they are not those of the search; None: they are, or it is no search of molecules.
         birth: name of the first candidate that reached it in the family history; empty: it has none.
+        met: how often random candidates have ended in it on the committee, in a search of all minima in a window; 0 in other searches.
     """
 
     atoms: Atoms
@@ -235,6 +236,7 @@ class Polymorph:
     known: str | None = None
     compound: str | None = None
     birth: str = ""
+    met: int = 0
 
     @property
     def own(self) -> bool:
@@ -309,7 +311,7 @@ class LoopState:
         proof: result of the full relaxation of the best polymorph on the reference.
         accurate: cost of the accurate energies, see `rank_accurately`; None: not calculated.
         base: deviation of the surface of the teacher from labels, see `TeacherJudged`; None: there is no teacher.
-        chance: largest probability of an unlabelled candidate of the last round to lie below the hull; 0 in a search of one formula.
+        chance: probability that the polymorphs of the stop rule will change, see `Space.chance`; 0 in most searches of one formula.
         left_out: known phases that could not be relaxed, each with the reason.
         evolution: family history, and credit of the operators.
     """

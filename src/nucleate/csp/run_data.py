@@ -20,6 +20,7 @@ from nucleate.crystals.batch import is_cluster, is_layer
 from nucleate.crystals.clusters import extent
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.layers import area, thickness
+from nucleate.csp.minima.coverage import expected_number, unseen_probability
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.molecular.report_data import lattice_energy, molecules_data
 from nucleate.csp.records import SPENT, LoopState, Polymorph, enthalpy_per_atom, lowest_enthalpy, out_of_rounds
@@ -316,6 +317,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "polymorphs": polymorphs,
         "confirmed_in_this_round": [{key: event[key] for key in ("energy", "space_group", "calls", "round")} for event in run.pending],
         "hull": None if settings.system is None else hull_data(run, ranking, places),
+        "minima": minima_data(run),
         "molecules": molecules,
         "accurate": state.accurate,
         "proof": state.proof,
@@ -334,6 +336,22 @@ def phase_data(phase: Phase) -> dict[str, Any]:
         "error": 1e3 * phase.error,
         "reaction": phase.reaction,
         "gain": None if phase.gain is None else 1e3 * phase.gain,
+    }
+
+
+def minima_data(run: RunData) -> dict[str, Any] | None:
+    """Return how complete the minima within the window are, as JSON data; None for other goals."""
+    window = run.settings.minima.window
+    if window is None:
+        return None
+    minima = run.state.minima()
+    met = [polymorph.met for polymorph in minima if polymorph.energy <= minima[0].energy + 1e-3 * window]
+    return {
+        "window": window,
+        "found": len(met),
+        "met": met,
+        "unseen": unseen_probability(met),
+        "expected": expected_number(met),
     }
 
 

@@ -13,6 +13,7 @@ from nucleate.csp.clusters.settings import ClusterSettings
 from nucleate.csp.evolution.settings import EvolutionSettings
 from nucleate.csp.layers.settings import LayerSettings
 from nucleate.csp.measured.settings import MeasuredSettings
+from nucleate.csp.minima.settings import MinimaSettings
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
 from nucleate.csp.molecular.settings import MolecularSettings
 from nucleate.csp.settings import SearchSettings
@@ -74,6 +75,7 @@ class RunSettings(BaseModel):
     layers: LayerSettings = Field(default_factory=LayerSettings, description="Search of layers.")
     clusters: ClusterSettings = Field(default_factory=ClusterSettings, description="Search of clusters.")
     measured: MeasuredSettings = Field(default_factory=MeasuredSettings, description="Measured powder pattern of the crystal.")
+    minima: MinimaSettings = Field(default_factory=MinimaSettings, description="Search of every minimum within an energy window.")
     molecules: MolecularSettings = Field(default_factory=MolecularSettings, description="Search of molecular crystals.")
 
     @property

@@ -122,6 +122,7 @@ class SavedPolymorph(_Saved):
     known: Text | None = None
     compound: Text | None = None
     birth: Name = ""
+    met: Count = 0
 
 
 class SavedRound(_Saved):

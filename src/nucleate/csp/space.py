@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from ase import Atoms
 
+from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom
 from nucleate.csp.run_settings import RunSettings
 from nucleate.generate.base import Candidate
@@ -104,8 +105,19 @@ class Space(Protocol):
         """Return a description of `count` such polymorphs, for the reason of the end of a search."""
         ...
 
-    def chance(self, ends: Sequence[Relaxed]) -> float:
-        """Return the largest probability of relaxed candidates to change these polymorphs, as far as the stop rule uses it."""
+    @property
+    def most_chance(self) -> float:
+        """Largest result of `chance` at which the search may end."""
+        ...
+
+    def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
+        """Return the probability that these polymorphs will change, as far as the stop rule uses it.
+
+        Args:
+            pool: the pool of a round, relaxed.
+            left: heads of clusters that have no label.
+            state: state of the loop.
+        """
         ...
 
 
@@ -211,6 +223,11 @@ class FormulaSpace:
         """Return a description of the lowest `count` polymorphs."""
         return "the lowest polymorph" if count == 1 else f"the lowest {count} polymorphs"
 
-    def chance(self, ends: Sequence[Relaxed]) -> float:
+    @property
+    def most_chance(self) -> float:
+        """Largest result of `chance` at which the search may end."""
+        return 0.0
+
+    def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
         """Return zero: the stop rule of one formula uses labels only."""
         return 0.0

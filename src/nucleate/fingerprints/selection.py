@@ -101,8 +101,24 @@ def _seen(
         return False
     if atoms is None or others is None:
         return True
-    close = close[np.argsort(distances[close], kind="stable")][:TRIED]
-    return any(same_minimum(atoms, others[places[k]], float(distances[k]), tolerance) for k in close)
+    return same_as(atoms, vector, [others[k] for k in places], vectors[places], tolerance) is not None
+
+
+def same_as(atoms: Atoms, vector: np.ndarray, others: Sequence[Atoms], vectors: np.ndarray, tolerance: float = TOLERANCE) -> int | None:
+    """Return which of the others a structure is, by `same_minimum` with the nearest ones; None if it is none of them.
+
+    Args:
+        atoms: the structure.
+        vector: (d,) its fingerprint.
+        others: m structures.
+        vectors: (m, d) their fingerprints.
+        tolerance: largest distance between fingerprints of one crystal.
+    """
+    distances = np.linalg.norm(vectors - vector, axis=1)
+    for k in np.argsort(distances, kind="stable")[:TRIED]:
+        if same_minimum(atoms, others[k], float(distances[k]), tolerance):
+            return int(k)
+    return None
 
 
 def distinct(structures: Sequence[Atoms], species: Sequence[int], tolerance: float = TOLERANCE) -> list[int]:

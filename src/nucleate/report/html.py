@@ -20,7 +20,7 @@ from nucleate.persist.files import write_whole
 from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, SIZES, all_figures, energy_name
 from nucleate.report.hull_figures import hull_diagram
-from nucleate.report.terminal import accurate_line, proof_line, surrogate_warning, teacher_lines
+from nucleate.report.terminal import accurate_line, minima_line, proof_line, surrogate_warning, teacher_lines
 
 PICTURES = 24
 """Largest number of polymorphs with a picture."""
@@ -99,6 +99,7 @@ def render(run: RunData) -> str:
         proof=proof_line(run.state.proof) if run.state.proof else None,
         proof_settings=run.settings.search,
         lower=lower_label_text(data),
+        minima=None if data["minima"] is None else minima_line(data["minima"]),
         toml=run.toml,
         toml_link="data:text/plain;base64," + base64.b64encode(run.toml.encode()).decode(),
         wall=wall_seconds(run.state),

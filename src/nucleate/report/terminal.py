@@ -168,6 +168,8 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
             say("")
             for text in hull_lines(data):
                 say(text)
+        if data["minima"] is not None:
+            say(minima_line(data["minima"]))
         for p in data["polymorphs"][:top]:
             if p["compound"] is not None:
                 say(f"rank {p['rank']} is another compound: it consists of {p['compound']}", "yellow")
@@ -211,6 +213,15 @@ def hull_lines(data: dict[str, Any]) -> list[str]:
     ]
     lines += [f"known phase left out: {text}" for text in hull["left_out"]]
     return lines + hull["warnings"]
+
+
+def minima_line(minima: dict[str, Any]) -> str:
+    """Return how complete the minima within the window are."""
+    counts = f"random candidates have ended in them {sum(minima['met'])} times"
+    return (
+        f"{minima['found']} minima within {minima['window']:g} meV/atom; {counts}; probability that the next one is in an unseen minimum: "
+        f"{100 * minima['unseen']:.0f} %; expected number of minima: at least {minima['expected']:.1f}"
+    )
 
 
 def teacher_lines(teacher: dict[str, Any] | None, judged: dict[str, Any] | None) -> list[str]:

@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "space_group_weights", "conformers", "try_seconds",
     ),
     "evolution": ("strategy", "operators", "generations", "parents", "niche", "niche_members", "half_life"),
+    "minima": ("window", "unseen"),
     "model": (
         "family", "prior", "cutoff", "radial", "channels", "hidden", "activation", "members", "wall_fraction", "wall_strength",
     ),

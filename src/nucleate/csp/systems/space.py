@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 from scipy.special import ndtr
 
 from nucleate.crystals.formula import parse_formula
+from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.settings import SearchSettings
@@ -259,7 +260,16 @@ class SystemSpace:
         """Return a description of `count` phases on the hull."""
         return f"the {count} phases on the hull"
 
-    def chance(self, ends: Sequence[Relaxed]) -> float:
+    @property
+    def most_chance(self) -> float:
+        """Largest result of `chance` at which the search may end."""
+        return self.hull_settings.probability
+
+    def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
+        """Return the largest probability of candidates without a label to lie below the hull; see `chance_below`."""
+        return self.chance_below([pool.ends[k] for k in left])
+
+    def chance_below(self, ends: Sequence[Relaxed]) -> float:
         """Return the largest probability of candidates to lie below the hull by more than the resolution."""
         if not ends:
             return 0.0

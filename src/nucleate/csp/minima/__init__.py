@@ -1,0 +1,1 @@
+"""Search of all minima within an energy window."""
