@@ -38,7 +38,7 @@ class SeedGenerator:
 
     def __init__(self, sources: str | Path | Atoms | Sequence[str | Path | Atoms], counts: dict[str, int], primitive: bool = False):
         self.counts = dict(counts)
-        fit = _in_primitive_cell if primitive else _fit
+        fit = _in_primitive_cell if primitive else in_cell_of
         self.candidates = [Candidate(fit(atoms, self.counts, where), "seed", -1, details) for atoms, where, details in read_seeds(sources)]
         self.handed_out = 0
 
@@ -76,8 +76,17 @@ def read_seeds(sources: str | Path | Atoms | Sequence[str | Path | Atoms], open_
     return structures
 
 
-def _fit(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
-    """Return the structure in a cell with exactly `counts` atoms; raise `BadInput` if that is impossible."""
+def in_cell_of(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
+    """Return a structure in a cell with exactly these atoms: its own, its primitive cell, or the most compact supercell of it.
+
+    Args:
+        atoms: the structure.
+        counts: number of atoms of each species in the cell.
+        where: origin of the structure, for the error.
+
+    Raises:
+        BadInput: no such cell exists.
+    """
     bare = _bare(atoms, where)
     own = _counts(bare)
     if scale_formula(own, 1) != {s: scale_formula(counts, 1).get(s) for s in own} or len(own) != len(counts):
