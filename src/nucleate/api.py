@@ -31,6 +31,8 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
+from nucleate.generate.mixture import known_crystal_generators
+from nucleate.generate.settings import PROTOTYPE_SHARE
 from nucleate.persist.toml import read_settings, to_toml
 from nucleate.polymorphs.landscape_map import write_chemiscope
 from nucleate.pretrained import shown_name, title_of
@@ -92,6 +94,7 @@ def search(
     ratio: Sequence[int] | None = None,
     units: int | None = None,
     space_group_weights: str | None = None,
+    prototypes: bool | None = None,
     dimensions: int | None = None,
     fit_xrd: AnyPath | None = None,
     wavelength: str | None = None,
@@ -130,6 +133,8 @@ def search(
         units: Number of formula units in the primitive cell of a molecular crystal.
         dimensions: 3 for crystals, 2 for layers, with vacuum along the third lattice vector, or 0 for clusters, in a box with vacuum.
         space_group_weights: `nature` or `uniform`, the frequencies of space groups among the candidates of molecular crystals.
+        prototypes: Whether a fifth of the random candidates is drawn from structure types of known crystals (`generate.prototype_share`),
+            or none; None: as the settings say.
         fit_xrd: File of a powder pattern of the crystal; candidates similar to it are preferred.
         wavelength: Wavelength of the pattern in Å, or name of an X-ray line.
         neutron: Whether the pattern is measured with neutrons.
@@ -161,6 +166,7 @@ def search(
         molecules__molecule=molecule_entries(molecules, ratio),
         molecules__units=units,
         generate__space_group_weights=space_group_weights,
+        generate__prototype_share=None if prototypes is None else (PROTOTYPE_SHARE if prototypes else 0.0),
         dimensions=dimensions,
         measured__xrd=None if fit_xrd is None else str(fit_xrd),
         measured__wavelength=wavelength,
@@ -183,6 +189,9 @@ def search(
     # Settings that cannot work are refused before a folder is created.
     check_start(plan)
     check_known(plan)
+    if prototypes and resolved.system is None:
+        # A search whose settings file has a share of known crystals goes on without them; one that was started for them does not.
+        known_crystal_generators(resolved.counts, resolved.generate)
     path = Path(out) if out is not None else default_folder(resolved)
     with RunFolder.create(path, to_toml(resolved)) as folder:
         return _run(folder, plan, executor, progress)

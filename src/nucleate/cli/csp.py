@@ -83,6 +83,10 @@ def search(
     space_groups: Annotated[
         str | None, typer.Option(help="Frequencies of the space groups of molecular crystals: nature or uniform.")
     ] = None,
+    prototypes: Annotated[
+        bool | None,
+        typer.Option("--prototypes/--no-prototypes", help="Draw a fifth of the random candidates from known crystals, or none."),
+    ] = None,
     dimensions: Annotated[int | None, typer.Option(help="Number of periodic directions: 3, 2 for layers, or 0 for clusters.")] = None,
     fit_xrd: Annotated[
         Path | None, typer.Option("--fit-xrd", help="Powder pattern of the crystal; candidates similar to it are preferred.")
@@ -104,7 +108,7 @@ def search(
             labels_from=labels_from or (), labels_settings=labels_settings, model_from=model_from, max_atoms=max_atoms,
             reactants=reactants.split(",") if reactants else (), known=known or (), elements_from=elements_from or (),
             molecules=molecule or (), ratio=ratio_of(ratio), units=units, space_group_weights=space_groups, dimensions=dimensions,
-            fit_xrd=fit_xrd, wavelength=wavelength, neutron=neutron,
+            prototypes=prototypes, fit_xrd=fit_xrd, wavelength=wavelength, neutron=neutron,
             workers=workers, out=out, progress=progress,
         ),
         quiet, as_json,

@@ -75,7 +75,8 @@ def _library() -> list[dict[str, Any]]:
     The file is read as JSON: as objects of pymatgen, whose classes have changed their names between versions, it takes seconds.
     """
     found = find_spec("pymatgen.analysis")
-    assert found is not None and found.submodule_search_locations is not None
+    assert found is not None
+    assert found.submodule_search_locations is not None
     for folder in found.submodule_search_locations:
         for place in PLACES:
             path = Path(folder) / place

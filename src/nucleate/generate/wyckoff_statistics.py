@@ -46,7 +46,8 @@ class ObservedSites(NamedTuple):
 def observed_sites() -> tuple[ObservedSites, ...]:
     """Return all rows of the table."""
     found = find_spec("pyxtal")
-    assert found is not None and found.submodule_search_locations is not None
+    assert found is not None
+    assert found.submodule_search_locations is not None
     with (Path(found.submodule_search_locations[0]) / TABLE).open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         header = next(rows)
@@ -97,6 +98,8 @@ class ObservedFilling:
 
 def _splits(size: int, orbits: int, left: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Iterate over the ways to share equal orbits among species: the orbits of each species, and the atoms that remain to be placed."""
+    if not left:
+        return
     if len(left) == 1:
         if orbits * size <= left[0]:
             yield (orbits,), (left[0] - orbits * size,)
@@ -106,7 +109,6 @@ def _splits(size: int, orbits: int, left: tuple[int, ...]) -> Iterator[tuple[tup
             yield (first, *others), (left[0] - first * size, *rest)
 
 
-@lru_cache(maxsize=1 << 18)
 def _assignments(orbits: tuple[tuple[int, int], ...], left: tuple[int, ...]) -> int:
     """Return the number of ways to occupy orbits with exactly these atoms.
 
@@ -114,6 +116,13 @@ def _assignments(orbits: tuple[tuple[int, int], ...], left: tuple[int, ...]) -> 
         orbits: (size, number of orbits) of each site.
         left: number of atoms of each species.
     """
+    # The number does not depend on which species is which, so that far fewer cases need to be stored.
+    return _sorted_assignments(orbits, tuple(sorted(n for n in left if n)))
+
+
+@lru_cache(maxsize=1 << 18)
+def _sorted_assignments(orbits: tuple[tuple[int, int], ...], left: tuple[int, ...]) -> int:
+    """Return the number of ways to occupy orbits with exactly these atoms; `left` is ascending and positive."""
     if not orbits:
         return int(not any(left))
     (size, repeated), others = orbits[0], orbits[1:]
