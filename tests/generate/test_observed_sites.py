@@ -81,6 +81,16 @@ def test_assignments_are_equally_likely():
     assert min(times.values()) > 0.7 * 600 / filling.number()
 
 
+def test_frequencies_are_those_of_species_put_on_known_crystals_at_random():
+    # The four orbits of Fm-3m 4a 4b 8c 24e have sizes 1, 1, 2 and 6; of the 16 ways to put two species on them one gives Al4O6.
+    (filling,) = [f for f in observed_fillings((4, 6), (225,)) if labels(f) == ["24e", "4a", "4b", "8c"]]
+    assert filling.number() == 1
+    assert filling.weight() == pytest.approx(filling.crystals / 16)
+    # Two orbits of 4i are equal, so that two species occupy them in three ways.
+    (filling,) = [f for f in observed_fillings((2, 2), (12,)) if labels(f) == ["4i", "4i"]]
+    assert filling.weight() == pytest.approx(filling.crystals / 3)
+
+
 @pytest.fixture(scope="module")
 def alumina():
     return ObservedSitesGenerator({"Al": 4, "O": 6}, ONE)
@@ -108,7 +118,7 @@ def test_exact_atoms_distances_and_symmetry(alumina, made):
         assert len(found.rotations) % general == 0
 
 
-def test_space_groups_occur_as_in_nature(made):
+def test_common_space_groups_occur_often(made):
     groups = Counter(candidate.details["space_group"] for candidate in made)
     uniform = SymmetricGenerator({"Al": 4, "O": 6}, ONE).propose(300, np.random.default_rng(0))
     common = {row.group for row in observed_sites() if row.crystals > 200}

@@ -1,7 +1,7 @@
 """Random crystals on the Wyckoff positions of known crystals.
 
-A space group with a set of Wyckoff positions is drawn as often as it occurs among known crystals, then an assignment of the species to its
-orbits. Lattice, volume and free coordinates are random, as those of other symmetric crystals.
+A space group with a set of Wyckoff positions is drawn as often as known crystals suggest, then an assignment of the species to its orbits.
+Lattice, volume and free coordinates are random, as those of other symmetric crystals.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ class ObservedSitesBuilder:
     Attributes:
         symmetric: places atoms on given Wyckoff positions.
         fillings: the Wyckoff positions of known crystals that fit the composition.
+        weights: (n_fillings,) their relative frequencies.
     """
 
     symmetric: SymmetricBuilder
     fillings: tuple[ObservedFilling, ...]
+    weights: np.ndarray
 
     def __call__(self, seed: int) -> Candidate:
         """Return the candidate of a seed; raise `NotPlaced` if the atoms could not be placed."""
-        crystals = np.array([filling.crystals for filling in self.fillings])
-        return random_placement(self.fillings, self.place, seed, "known crystals", weights=crystals)
+        return random_placement(self.fillings, self.place, seed, "known crystals", weights=self.weights)
 
     def place(self, filling: ObservedFilling, combination: Combination, rng: np.random.Generator) -> Candidate | None:
         """Place the atoms in a random lattice; return None if atoms are too close."""
@@ -72,7 +73,7 @@ class ObservedSitesGenerator:
                 f"{'' if self.settings.space_groups is None else ' with these space_groups'}; leave prototypes out with --no-prototypes"
             )
         places = SymmetricBuilder(packing, self.settings.volume_range, self.settings.max_length_ratio, [], origin=self.name)
-        self.builder = ObservedSitesBuilder(places, fillings)
+        self.builder = ObservedSitesBuilder(places, fillings, np.array([filling.weight() for filling in fillings]))
 
     def __len__(self) -> int:
         """Return the number of sets of Wyckoff positions."""

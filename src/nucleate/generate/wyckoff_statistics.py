@@ -2,12 +2,14 @@
 
 PyXtal (S. Fredericks et al., Comput. Phys. Commun. 261, 107810 (2021), doi 10.1016/j.cpc.2020.107810) ships a table of the sets of Wyckoff
 positions that occur among 88,678 crystals, with the number of crystals of each. It is read from the installed package. The table does not
-contain the species, so all assignments of species to the orbits of a set that give the composition are equally likely.
+contain the species. Sets and assignments are drawn as if the species of a composition were put on the orbits of a random known crystal at
+random, until the result has the composition.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,6 +81,12 @@ class ObservedFilling:
     def number(self) -> int:
         """Return the number of assignments; orbits of the same site are not distinguished."""
         return _assignments(self._orbits(), self.counts)
+
+    def weight(self) -> float:
+        """Return the relative frequency: the number of crystals times the share of the assignments that give the composition."""
+        species = len(self.counts)
+        every = math.prod(math.comb(orbits + species - 1, orbits) for _, orbits in self.sites)
+        return self.crystals * (self.number() / every)
 
     def draw(self, rng: np.random.Generator) -> Combination | None:
         """Draw one of the assignments uniformly; None if there is none."""
