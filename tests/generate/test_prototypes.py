@@ -1,3 +1,4 @@
+import pickle
 import warnings
 from collections import Counter
 
@@ -86,7 +87,8 @@ def test_draws_differ_and_repeat_with_their_seed():
     made = generator.propose(40, np.random.default_rng(3))
     again = PrototypeGenerator({"Al": 4, "O": 6}, ONE).propose(40, np.random.default_rng(3))
     assert all(same(a.atoms, b.atoms) and a.details == b.details for a, b in zip(made, again, strict=True))
-    assert same(generator.builder(made[7].seed).atoms, made[7].atoms)
+    sent = pickle.loads(pickle.dumps(generator.builder))
+    assert same(sent(made[7].seed).atoms, made[7].atoms)
     assert len({candidate.details["volume"] for candidate in made}) == 40
     assert 10 <= sum(candidate.details["strain"] == 0 for candidate in made) <= 30
 
