@@ -75,7 +75,8 @@ def test_exact_atoms_and_distances(formula):
         assert candidate.origin == "prototype"
         assert atoms.get_chemical_symbols() == [symbol for symbol, n in counts.items() for _ in range(n)]
         fitted = by_name[details["label"], details["prototype"], tuple(details["assignment"].items())]
-        assert closest_fit(atoms.get_scaled_positions(), atoms.cell.array, fitted.limits) >= 1 - 1e-6
+        species = np.repeat(np.arange(len(counts)), list(counts.values()))
+        assert closest_fit(atoms.get_scaled_positions(), atoms.cell.array, fitted.limits[np.ix_(species, species)]) >= 1 - 1e-6
         assert details["volume"] == pytest.approx(atoms.get_volume())
         assert details["volume_factor"] >= 0.9 - 1e-9
         if not details["strain"]:
@@ -109,7 +110,23 @@ def test_supercells_divide_the_cell():
     assert all(len(entry.prototype.numbers) * entry.copies == 8 for entry in matching_entries({"Si": 8}))
     rutile = next(e for e in matching_entries({"Ti": 4, "O": 8}) if e.prototype.name == "Rutile")
     assert rutile.copies == 2
-    assert space_group(rutile.atoms)[1] == 136
+    assert space_group(rutile.atoms(("O", "Ti")))[1] == 136
+    assert rutile.atoms(("O", "Ti")).get_chemical_symbols() == ["O"] * 8 + ["Ti"] * 4
+
+
+def test_the_smallest_volume_is_that_at_which_the_prototype_respects_the_distances():
+    generator = PrototypeGenerator({"Fe": 4, "S": 8}, ONE)
+    species = np.repeat([0, 1], [4, 8])
+    for fitted in generator.builder.fitted:
+        atoms = fitted.entry.atoms(("Fe", "S"))
+        volume = fitted.smallest_factor * 12 * generator.builder.packing.volume_per_atom
+        atoms.set_cell(atoms.cell.array * (volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
+        assert closest_fit(atoms.get_scaled_positions(), atoms.cell.array, fitted.limits[np.ix_(species, species)]) == pytest.approx(1)
+
+
+def test_a_prototype_with_overlapping_atoms_is_left_out():
+    assert any(p.label == "ABC_cP12_198_a_a_a" for p in read_prototypes())
+    assert "ABC_cP12_198_a_a_a" not in {entry.prototype.label for entry in matching_entries({"Ni": 4, "Sb": 4, "S": 4})}
 
 
 def test_names_and_numbers_of_entries():

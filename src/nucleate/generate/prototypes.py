@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import atomic_numbers, covalent_radii
 
 from nucleate.crystals.formula import formula_text
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
-from nucleate.generate.distances import closest_fit, image_shifts, squared_distances
+from nucleate.generate.distances import closest_fit
 from nucleate.generate.lattices import compact
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.prototype_entries import Entry, matching_entries
@@ -41,21 +41,17 @@ SUBSTITUTION_SHARE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class FittedEntry:
-    """A prototype at the estimated volume, with the smallest distances of its candidates.
+    """A prototype with the smallest distances of its candidates.
 
     Attributes:
         entry: the prototype with its assignment.
-        atoms: the crystal at volume factor 1.
-        limits: (N, N) smallest distance of each pair of atoms, Å.
+        limits: (S, S) smallest distance between atoms of two species, Å.
+        smallest_factor: volume factor above which the undistorted crystal respects the distances.
     """
 
     entry: Entry
-    atoms: Atoms
     limits: np.ndarray
-
-    def smallest_factor(self) -> float:
-        """Return the volume factor above which the undistorted crystal respects the distances."""
-        return closest_fit(self.atoms.get_scaled_positions(), self.atoms.cell.array, self.limits) ** -3
+    smallest_factor: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +59,13 @@ class PrototypeBuilder:
     """Builder of one structure from a random seed.
 
     Attributes:
+        packing: distances and volume.
         fitted: prototypes that fit the composition.
         weights: (n,) relative frequencies.
         volume_range: smallest and largest volume factor.
     """
 
+    packing: Packing
     fitted: tuple[FittedEntry, ...]
     weights: np.ndarray
     volume_range: tuple[float, float]
@@ -76,8 +74,11 @@ class PrototypeBuilder:
         """Return the candidate of a seed; raise `NotPlaced` if the distorted prototype needs too large a volume."""
         rng = np.random.default_rng(seed)
         fitted = self.fitted[int(rng.choice(len(self.fitted), p=self.weights / self.weights.sum()))]
-        entry, atoms = fitted.entry, fitted.atoms.copy()
-        volume = atoms.get_volume()
+        entry, packing = fitted.entry, self.packing
+        atoms = entry.atoms(packing.symbols)
+        volume = packing.volume_per_atom * packing.n_atoms
+        # Displacements are those of a crystal with the estimated volume.
+        atoms.set_cell(atoms.cell.array * (volume / atoms.get_volume()) ** (1.0 / 3.0), scale_atoms=True)
         factor = float(rng.uniform(*self.volume_range))
         strain = rattle = 0.0
         if rng.random() >= UNDISTORTED:
@@ -85,7 +86,8 @@ class PrototypeBuilder:
             _distort(atoms, strain, rattle, rng)
         scaled, cell = atoms.get_scaled_positions(), atoms.cell.array
         cell = cell * (factor * volume / abs(np.linalg.det(cell))) ** (1.0 / 3.0)
-        fit = closest_fit(scaled, cell, fitted.limits)
+        species = np.repeat(np.arange(len(packing.symbols)), packing.counts)
+        fit = closest_fit(scaled, cell, fitted.limits[np.ix_(species, species)])
         if fit < 1.0:
             cell, factor = cell / fit, factor / fit**3
         if factor > max(MOST_SWOLLEN, self.volume_range[1]):
@@ -125,16 +127,17 @@ class PrototypeGenerator:
     def __init__(self, counts: dict[str, int], settings: GenerateSettings | None = None):
         self.counts = dict(counts)
         self.settings = settings or GenerateSettings()
-        fitted = _fitted(self.counts, self.settings)
+        packing = make_packing(self.counts, self.settings)
+        fitted = _fitted(packing, self.settings)
         if not fitted:
             raise BadInput(f"{formula_text(self.counts)}: no prototype has this composition; leave prototypes out with --no-prototypes")
         weights = _weights([one.entry for one in fitted])
-        self.builder = PrototypeBuilder(tuple(fitted), weights, self.settings.volume_range)
+        self.builder = PrototypeBuilder(packing, tuple(fitted), weights, self.settings.volume_range)
 
     @staticmethod
     def applicable(counts: dict[str, int], settings: GenerateSettings | None = None) -> bool:
         """Return whether there is a prototype of a composition."""
-        return bool(_fitted(counts, settings or GenerateSettings()))
+        return bool(entries(counts, settings))
 
     def __len__(self) -> int:
         """Return the number of prototypes, counted once for each assignment."""
@@ -156,40 +159,27 @@ class PrototypeGenerator:
 
 def entries(counts: dict[str, int], settings: GenerateSettings | None = None) -> list[str]:
     """Return the prototypes of a composition with their assignments, such as `Corundum, A2B3_hR10_167_c_e, Al: Al, O: O`."""
-    return [fitted.entry.name for fitted in _fitted(counts, settings or GenerateSettings())]
+    settings = settings or GenerateSettings()
+    return [fitted.entry.name for fitted in _fitted(make_packing(counts, settings), settings)]
 
 
-def _fitted(counts: dict[str, int], settings: GenerateSettings) -> list[FittedEntry]:
+def _fitted(packing: Packing, settings: GenerateSettings) -> list[FittedEntry]:
     """Return the prototypes of a composition whose smallest distances allow a sensible volume."""
-    packing = make_packing(counts, settings)
+    counts = dict(zip(packing.symbols, packing.counts, strict=True))
     every = [_fit(entry, packing, settings) for entry in matching_entries(counts, settings.space_groups)]
-    return [fitted for fitted in every if fitted.smallest_factor() <= MOST_SWOLLEN]
+    return [fitted for fitted in every if fitted.smallest_factor <= MOST_SWOLLEN]
 
 
 def _fit(entry: Entry, packing: Packing, settings: GenerateSettings) -> FittedEntry:
-    """Return a prototype at the estimated volume with its smallest distances."""
-    atoms = entry.atoms.copy()
-    volume = packing.volume_per_atom * packing.n_atoms
-    atoms.set_cell(atoms.cell.array * (volume / atoms.get_volume()) ** (1.0 / 3.0), scale_atoms=True)
-    species = np.repeat(np.arange(len(packing.symbols)), packing.counts)
-    given = {frozenset(pair.split("-")) for pair in settings.min_distance}
-    radii = covalent_radii[atoms.numbers[np.cumsum(packing.counts) - 1]]
-    limits = packing.min_distances.copy()
-    for (i, j), own in np.ndenumerate(_closest(atoms, species, len(limits), float(limits.max()))):
-        if frozenset((packing.symbols[i], packing.symbols[j])) not in given:
-            limits[i, j] = min(limits[i, j], max(OWN_DISTANCE * own, SMALLEST_DISTANCE * (radii[i] + radii[j])))
-    return FittedEntry(entry, atoms, limits[np.ix_(species, species)])
-
-
-def _closest(atoms: Atoms, species: np.ndarray, n_species: int, cutoff: float) -> np.ndarray:
-    """Return the (S, S) smallest distances between atoms of two species, Å; infinite if there are none up to the cutoff."""
-    scaled, cell = atoms.get_scaled_positions(), atoms.cell.array
-    squared = squared_distances(scaled, scaled, cell, image_shifts(cell, cutoff))
-    squared[np.arange(len(atoms)), np.arange(len(atoms)), 0] = np.inf
-    nearest = squared.min(axis=-1)
-    closest = np.full((n_species, n_species), np.inf)
-    np.minimum.at(closest, (species[:, None], species[None, :]), np.sqrt(nearest))
-    return closest
+    """Return a prototype with its smallest distances."""
+    own = entry.closest(packing.symbols) * packing.volume_per_atom ** (1.0 / 3.0)
+    radii = covalent_radii[[atomic_numbers[symbol] for symbol in packing.symbols]]
+    reduced = np.maximum(OWN_DISTANCE * own, SMALLEST_DISTANCE * (radii[:, None] + radii))
+    limits = np.minimum(packing.min_distances, reduced)
+    for pair in settings.min_distance:
+        i, j = (packing.symbols.index(symbol) for symbol in pair.split("-"))
+        limits[i, j] = limits[j, i] = packing.min_distances[i, j]
+    return FittedEntry(entry, limits, float((own / limits).min()) ** -3)
 
 
 def _distort(atoms: Atoms, strain: float, rattle: float, rng: np.random.Generator) -> None:
