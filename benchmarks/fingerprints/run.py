@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from pymatgen.analysis.prototypes import AflowPrototypeMatcher
-from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.cluster import HDBSCAN
@@ -30,11 +28,13 @@ from sklearn.metrics import adjusted_rand_score
 from nucleate import api
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.formula import parse_formula, scale_formula
 from nucleate.csp.records import atoms_from_dict, atoms_to_dict
 from nucleate.csp.run_data import read_run
 from nucleate.fingerprints.latent import Latent
 from nucleate.fingerprints.matching import same_crystal
 from nucleate.fingerprints.registry import FINGERPRINTS
+from nucleate.generate.aflow import read_prototypes
 from nucleate.polymorphs.families import families
 from nucleate.potentials.files import load_potential
 
@@ -48,12 +48,8 @@ MOST_ENDS = 20
 
 def prototypes(formula: str) -> list[Atoms]:
     """Return the primitive cells of the AFLOW prototypes of a compound."""
-    structures = (data["snl"].structure for _, data in AflowPrototypeMatcher()._prototype_db)
-    return [
-        AseAtomsAdaptor.get_atoms(s.get_primitive_structure(), msonable=False)
-        for s in structures
-        if s.composition.reduced_formula == formula
-    ]
+    wanted = scale_formula(parse_formula(formula), 1)
+    return [prototype.atoms for prototype in read_prototypes() if scale_formula(prototype.counts, 1) == wanted]
 
 
 def ends(formula: str, out: Path) -> list[Atoms]:

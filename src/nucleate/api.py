@@ -33,6 +33,8 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
+from nucleate.generate.mixture import known_crystal_generators
+from nucleate.generate.settings import PROTOTYPE_SHARE
 from nucleate.persist.toml import read_settings, to_toml
 from nucleate.polymorphs.landscape_map import write_chemiscope
 from nucleate.pretrained import shown_name, title_of
@@ -94,6 +96,7 @@ def search(
     ratio: Sequence[int] | None = None,
     units: int | None = None,
     space_group_weights: str | None = None,
+    prototypes: bool | None = None,
     dimensions: int | None = None,
     strategy: str | None = None,
     goal: str | None = None,
@@ -139,6 +142,8 @@ def search(
         strategy: New candidates of a round: `random`; `mixed`, half of them children of relaxed ones; or `evolution`, nine tenths children.
         goal: `lowest`, or `minima` for every minimum within `window`.
         window: Energy above the lowest minimum for the goal `minima` in meV/atom; None: 50.
+        prototypes: Whether a fifth of the random candidates is drawn from structure types of known crystals (`generate.prototype_share`),
+            or none; None: as the settings say.
         fit_xrd: File of a powder pattern of the crystal; candidates similar to it are preferred.
         wavelength: Wavelength of the pattern in Å, or name of an X-ray line.
         neutron: Whether the pattern is measured with neutrons.
@@ -172,6 +177,7 @@ def search(
         molecules__molecule=molecule_entries(molecules, ratio),
         molecules__units=units if molecules else None,
         generate__space_group_weights=space_group_weights,
+        generate__prototype_share=None if prototypes is None else (PROTOTYPE_SHARE if prototypes else 0.0),
         dimensions=dimensions,
         evolution__strategy=strategy,
         minima__window=_window(goal, window),
@@ -196,6 +202,9 @@ def search(
     # Settings that cannot work are refused before a folder is created.
     check_start(plan)
     check_known(plan)
+    if prototypes and resolved.system is None:
+        # A search whose settings file has a share of known crystals goes on without them; one that was started for them does not.
+        known_crystal_generators(resolved.counts, resolved.generate)
     path = Path(out) if out is not None else default_folder(resolved)
     with RunFolder.create(path, to_toml(resolved)) as folder:
         return _run(folder, plan, executor, progress)

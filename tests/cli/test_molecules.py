@@ -44,6 +44,7 @@ REFUSED = [
     (["Si8", "--settings", "rigid.toml"], "molecules.rigid_steps has no effect"),
     (["--molecule", "ethanol.xyz", "--units", "1", "--settings", "p-1.toml"], "can hold 1 molecules of C2H6O"),
     (["--molecule", "water.xyz", "--settings", "p1.toml"], "generate.symmetric_share has no effect"),
+    (["--molecule", "water.xyz", "--prototypes"], "generate.prototype_share has no effect"),
     (["--molecule", "water.xyz", "--prior", "chgnet"], "model.prior and molecules are both given"),
     (["--molecule", "water.xyz", "--model-from", "model.safetensors"], "teacher.model_from and molecules are both given"),
     (["--molecule", "water.xyz", "--ratio", "1:²"], "--ratio"),

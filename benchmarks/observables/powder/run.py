@@ -16,13 +16,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from pymatgen.analysis.prototypes import AflowPrototypeMatcher
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.linalg import expm
@@ -31,6 +29,7 @@ from scipy.special import logsumexp
 
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.statistics import wilson
+from nucleate.generate.aflow import read_prototypes
 from nucleate.observables.correlation import Measured, Profile
 from nucleate.observables.powder import PowderLines, fit_powder, powder_data
 from nucleate.observables.radiation import Radiation, radiation
@@ -72,11 +71,7 @@ BINS = (0.0, 0.5, 0.8, 0.95, 0.99, 1.0)
 
 def library() -> list[Atoms]:
     """Return the primitive cells of the prototypes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        structures = [data["snl"].structure.get_primitive_structure() for _, data in AflowPrototypeMatcher()._prototype_db]
-    plain = [AseAtomsAdaptor.get_atoms(structure) for structure in structures]
-    return [Atoms(a.numbers, positions=a.positions, cell=a.cell.array, pbc=True) for a in plain]
+    return [prototype.atoms for prototype in read_prototypes()]
 
 
 def part(name: str, size: int) -> np.ndarray:

@@ -21,8 +21,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from pymatgen.analysis.prototypes import AflowPrototypeMatcher
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from nucleate import api
 from nucleate.benchmark.result_file import ResultFile
@@ -34,6 +32,7 @@ from nucleate.csp.run_data import read_run
 from nucleate.csp.systems.hull import Hull
 from nucleate.errors import ReferenceFailed
 from nucleate.fingerprints.matching import space_group
+from nucleate.generate.aflow import read_prototypes
 from nucleate.generate.packing import make_packing
 from nucleate.generate.seeds import primitive_cell
 from nucleate.processes.workers import become_worker
@@ -73,20 +72,19 @@ KNOWN: dict[str, list[tuple[str, Atoms]]] = {
 def prototypes(system: str) -> Iterator[tuple[str, Atoms]]:
     """Yield the prototypes of a system with all assignments of its elements, scaled to the estimated volume."""
     symbols = parse_system(system).symbols
-    for _, data in AflowPrototypeMatcher()._prototype_db:
-        structure = data["snl"].structure.get_primitive_structure()
-        elements = sorted(structure.composition.elements)
-        if len(structure) > MOST_ATOMS or len(elements) > 2:
+    for prototype in read_prototypes():
+        elements = list(prototype.counts)
+        if len(prototype.numbers) > MOST_ATOMS or len(elements) > 2:
             continue
         orders = [symbols, symbols[::-1]] if len(elements) == 2 else [(symbols[0],), (symbols[1],)]
         for order in orders:
-            atoms = AseAtomsAdaptor.get_atoms(structure)
-            names = dict(zip((str(element) for element in elements), order, strict=True))
+            atoms = prototype.atoms
+            names = dict(zip(elements, order, strict=True))
             plain = Atoms([names[s] for s in atoms.get_chemical_symbols()], cell=atoms.cell.array, positions=atoms.positions, pbc=True)
             counts = {s: n for s in order if (n := plain.get_chemical_symbols().count(s))}
             volume = make_packing(counts).volume_per_atom * len(plain)
             plain.set_cell(plain.cell.array * (volume / plain.get_volume()) ** (1 / 3), scale_atoms=True)
-            yield f"{data['tags']['aflow']} {plain.get_chemical_formula()}", plain
+            yield f"{prototype.label} {plain.get_chemical_formula()}", plain
     yield from KNOWN.get(system, [])
 
 

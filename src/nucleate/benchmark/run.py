@@ -161,7 +161,7 @@ def benchmark(
     variants = {"nucleate": overrides or {}}
     if ablation:
         plain = json.loads(json.dumps(overrides or {}))
-        plain.setdefault("generate", {})["symmetric_share"] = 0.0
+        plain["generate"] = {**plain.get("generate", {}), "symmetric_share": 0.0, "prototype_share": 0.0}
         variants["nucleate_p1"] = plain
     settings = {name: [trial_settings(system, reference, seed, budget, given) for seed in seeds] for name, given in variants.items()}
     base = trial_settings(system, reference, 0, budget, overrides or {})

@@ -230,7 +230,7 @@ def _converged(settings: RunSettings) -> RelaxSettings:
 
 def _random_cell(settings: RunSettings, seed: int, share: float) -> Atoms:
     """Return the random candidate of a seed."""
-    generation = settings.generate.model_copy(update={"symmetric_share": share, "workers": 1})
+    generation = settings.generate.model_copy(update={"symmetric_share": share, "prototype_share": 0.0, "workers": 1})
     generator = make_generator(settings.counts, generation)
     (candidate,) = generator.propose(1, np.random.default_rng([seed, 4711]))
     return candidate.atoms

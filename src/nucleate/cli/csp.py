@@ -86,6 +86,10 @@ def search(
     space_groups: Annotated[
         str | None, typer.Option(help="Frequencies of the space groups of molecular crystals: nature or uniform.")
     ] = None,
+    prototypes: Annotated[
+        bool | None,
+        typer.Option("--prototypes/--no-prototypes", help="Draw a fifth of the random candidates from known crystals, or none."),
+    ] = None,
     dimensions: Annotated[int | None, typer.Option(help="Number of periodic directions: 3, 2 for layers, or 0 for clusters.")] = None,
     strategy: Annotated[
         str | None, typer.Option(help="New candidates: random, mixed (half of them children of relaxed ones) or evolution (most of them).")
@@ -114,7 +118,7 @@ def search(
             "labels_from": labels_from or (), "labels_settings": labels_settings, "model_from": model_from, "max_atoms": max_atoms,
             "reactants": reactants.split(",") if reactants else (), "known": known or (), "elements_from": elements_from or (),
             "molecules": molecule or (), "ratio": ratio_of(ratio), "space_group_weights": space_groups, "dimensions": dimensions,
-            "strategy": strategy, "goal": goal, "window": window, "fit_xrd": fit_xrd,
+            "prototypes": prototypes, "strategy": strategy, "goal": goal, "window": window, "fit_xrd": fit_xrd,
             "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out, "progress": progress,
         }  # fmt: skip
         if sizes is None or len(sizes) == 1:

@@ -38,6 +38,7 @@ def check_dimensions(settings: RunSettings) -> None:
     groups = "have layer groups" if settings.dimensions == 2 else "have point groups"
     for name, why in (
         ("symmetric_share", f"whose candidates {groups}"),
+        ("prototype_share", "which are not drawn from known crystals"),
         ("space_groups", f"whose candidates {groups}"),
         ("space_group_weights", f"whose candidates {groups}"),
         ("conformers", "which have no molecules"),

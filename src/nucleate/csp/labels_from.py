@@ -19,7 +19,7 @@ from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
 from nucleate.generate.clusters import SWELLING, diameter_of
-from nucleate.generate.seeds import fitted_cell
+from nucleate.generate.seeds import in_cell_of
 from nucleate.persist.toml import read_settings, validated
 from nucleate.pretrained import shown_name
 from nucleate.progress import Note, Progress, silent
@@ -76,7 +76,7 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
     if others:
         _refuse_missing_elements(others, settings.species, teacher.labels_from)
     # The best that smaller cells have is labelled in the larger one as well, so that other candidates are compared with it.
-    minima += [fitted_cell(atoms, settings.counts, "a minimum of a smaller cell") for atoms in smaller]
+    minima += [in_cell_of(atoms, settings.counts, "a minimum of a smaller cell") for atoms in smaller]
     return Known(labels=labels, minima=minima, own_minima=len(minima), smaller=smaller), others
 
 

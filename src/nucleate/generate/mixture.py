@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate.base import Candidate, Generator
 from nucleate.generate.diatomic import DiatomicGenerator, is_diatomic
+from nucleate.generate.observed_sites import ObservedSitesGenerator
 from nucleate.generate.p1 import P1Generator
+from nucleate.generate.prototypes import PrototypeGenerator
 from nucleate.generate.seeds import SeedGenerator
 from nucleate.generate.settings import GenerateSettings
 from nucleate.generate.symmetric import SymmetricGenerator
+
+log = logging.getLogger(__name__)
 
 DIATOMIC_SHARE = 0.5
 """Fraction of molecular candidates among those of an element that forms diatomic molecules."""
@@ -56,6 +62,57 @@ class MixtureGenerator:
         return made
 
 
+class WithFallback:
+    """Generator whose candidates are replaced by those of another one if they cannot be generated.
+
+    Args:
+        generator: the generator.
+        other: generator of the candidates in its place.
+    """
+
+    def __init__(self, generator: Generator, other: Generator):
+        self.generator, self.other = generator, other
+        self.name = generator.name
+
+    def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
+        """Return exactly `n` candidates.
+
+        Raises:
+            GenerationFailed: neither generator could generate its candidates.
+        """
+        try:
+            return self.generator.propose(n, rng)
+        except GenerationFailed as error:
+            log.warning("%s; other random candidates take their place", error)
+            return self.other.propose(n, rng)
+
+
+def known_crystal_generators(counts: dict[str, int], settings: GenerateSettings) -> list[Generator]:
+    """Return the generators of candidates from known crystals: AFLOW prototypes and observed Wyckoff positions.
+
+    Args:
+        counts: number of atoms of each species in the cell.
+        settings: volumes, distances, space groups, time limit and workers.
+
+    Returns:
+        Those that fit the composition.
+
+    Raises:
+        BadInput: neither does.
+    """
+    found: list[Generator] = []
+    reasons: list[BadInput] = []
+    for kind in (PrototypeGenerator, ObservedSitesGenerator):
+        try:
+            found.append(kind(counts, settings))
+        except BadInput as error:
+            reasons.append(error)
+            log.info("%s", error)
+    if not found:
+        raise reasons[-1]
+    return found
+
+
 def make_generator(
     counts: dict[str, int],
     settings: GenerateSettings | None = None,
@@ -69,7 +126,7 @@ def make_generator(
         seeds: structures of the user, or files that contain them.
 
     Raises:
-        BadInput: settings or seeds do not fit the composition.
+        BadInput: settings or seeds do not fit the composition, or all candidates are to be drawn from known crystals and none fits it.
     """
     settings = settings or GenerateSettings()
     parts: list[tuple[Generator, float]] = []
@@ -79,5 +136,30 @@ def make_generator(
         parts.append((P1Generator(counts, settings), 1.0 - settings.symmetric_share))
     if is_diatomic(counts) and settings.space_groups is None and not settings.min_distance:
         parts = [*((part, share * (1 - DIATOMIC_SHARE)) for part, share in parts), (DiatomicGenerator(counts, settings), DIATOMIC_SHARE)]
+    if settings.prototype_share > 0.0:
+        parts = _with_known_crystals(parts, counts, settings)
     own = SeedGenerator(seeds, counts) if seeds is not None else None
     return MixtureGenerator(parts, own)
+
+
+def _with_known_crystals(
+    parts: list[tuple[Generator, float]], counts: dict[str, int], settings: GenerateSettings
+) -> list[tuple[Generator, float]]:
+    """Return the parts of a mixture with those from known crystals, which are left out of it if none fits the composition.
+
+    Args:
+        parts: other generators with their fractions, which add up to 1.
+        counts: number of atoms of each species in the cell.
+        settings: settings of all parts.
+    """
+    share = settings.prototype_share
+    try:
+        known = known_crystal_generators(counts, settings)
+    except BadInput:
+        if share == 1.0:
+            raise
+        return parts
+    if share < 1.0:
+        others = MixtureGenerator(parts)
+        known = [WithFallback(generator, others) for generator in known]
+    return [*((one, share / len(known)) for one in known), *((part, (1.0 - share) * own) for part, own in parts if share < 1.0)]

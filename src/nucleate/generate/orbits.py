@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from nucleate.generate.base import Candidate
 from nucleate.generate.distances import closest_fit, image_shifts, squared_distances
 from nucleate.generate.packing import Packing
 from nucleate.generate.tries import NotPlaced
-from nucleate.generate.wyckoff import Combination, GroupSites, SiteFilling
+from nucleate.generate.wyckoff import Combination, GroupSites
 
 PICKS = 300
 """Largest number of groups and distributions tried for one structure."""
@@ -20,28 +21,47 @@ POINTS = 24
 """Number of random points tried for one orbit."""
 
 
-Place = Callable[[SiteFilling, Combination, np.random.Generator], Candidate | None]
-"""Places the atoms on a combination of sites; returns None if they are too close."""
+class Distributions(Protocol):
+    """Distributions of a composition over the sites of a group."""
+
+    @property
+    def group(self) -> GroupSites:
+        """The group."""
+        ...
+
+    def draw(self, rng: np.random.Generator) -> Combination | None:
+        """Return a random distribution; None if none was found."""
+        ...
+
+
+Filling = TypeVar("Filling", bound=Distributions)
 
 
 def random_placement(
-    fillings: Sequence[SiteFilling], place: Place, seed: int, what: str, drawn: Callable[[SiteFilling], None] | None = None
+    fillings: Sequence[Filling],
+    place: Callable[[Filling, Combination, np.random.Generator], Candidate | None],
+    seed: int,
+    what: str,
+    drawn: Callable[[Filling], None] | None = None,
+    weights: np.ndarray | None = None,
 ) -> Candidate:
     """Return a structure with a random group and random sites.
 
     Args:
         fillings: distributions over the sites of each group.
-        place: places the atoms.
+        place: places the atoms on a combination of sites; returns None if they are too close.
         seed: random seed of the structure.
         what: kind of the groups, for the error.
         drawn: called with the distributions of each group that is drawn.
+        weights: (n_fillings,) relative frequencies of the groups; None: equal.
 
     Raises:
         NotPlaced: the atoms could not be placed.
     """
     rng = np.random.default_rng(seed)
+    shares = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
     for _ in range(PICKS):
-        filling = fillings[int(rng.integers(len(fillings)))]
+        filling = fillings[int(rng.integers(len(fillings))) if shares is None else int(rng.choice(len(fillings), p=shares))]
         if drawn is not None:
             drawn(filling)
         combination = filling.draw(rng)

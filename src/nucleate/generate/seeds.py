@@ -38,7 +38,7 @@ class SeedGenerator:
 
     def __init__(self, sources: str | Path | Atoms | Sequence[str | Path | Atoms], counts: dict[str, int], primitive: bool = False):
         self.counts = dict(counts)
-        fit = _in_primitive_cell if primitive else fitted_cell
+        fit = _in_primitive_cell if primitive else in_cell_of
         self.candidates = [Candidate(fit(atoms, self.counts, where), "seed", -1, details) for atoms, where, details in read_seeds(sources)]
         self.handed_out = 0
 
@@ -76,16 +76,16 @@ def read_seeds(sources: str | Path | Atoms | Sequence[str | Path | Atoms], open_
     return structures
 
 
-def fitted_cell(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
-    """Return a crystal in a cell with exactly `counts` atoms: its own, the primitive one or the most compact supercell of it.
+def in_cell_of(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
+    """Return a structure in a cell with exactly these atoms: its own, its primitive cell, or the most compact supercell of it.
 
     Args:
-        atoms: the crystal.
+        atoms: the structure.
         counts: number of atoms of each species in the cell.
-        where: place of the structure, for error messages.
+        where: origin of the structure, for the error.
 
     Raises:
-        BadInput: this is impossible.
+        BadInput: no such cell exists.
     """
     bare = _bare(atoms, where)
     own = _counts(bare)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from nucleate.errors import quoted
 
 Distance = Annotated[float, Field(gt=0.0, le=20.0)]
+PROTOTYPE_SHARE = 0.2
+"""Share of candidates from known crystals in a search with `--prototypes`."""
 SpaceGroup = Annotated[int, Field(ge=1, le=230)]
 
 
@@ -23,6 +25,12 @@ class GenerateSettings(BaseModel):
         ge=0.0,
         le=1.0,
         description="Fraction of random candidates that are generated with a space group; the others have no symmetry.",
+    )
+    prototype_share: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Fraction of random candidates from known crystals: half AFLOW prototypes, half on observed Wyckoff positions.",
     )
     volume_per_atom: float | None = Field(
         default=None,

@@ -19,7 +19,7 @@ from nucleate.crystals.formula import formula_text
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
 from nucleate.generate.lattices import PRIMITIVE, compact, random_conventional
-from nucleate.generate.orbits import check_placed, place_orbits, random_placement
+from nucleate.generate.orbits import Distributions, check_placed, place_orbits, random_placement
 from nucleate.generate.packing import Packing, make_packing
 from nucleate.generate.settings import GenerateSettings
 from nucleate.generate.tries import PATIENCE, make_many
@@ -40,12 +40,14 @@ class SymmetricBuilder:
         volume_range: smallest and largest volume factor.
         length_ratio: largest ratio of the free cell lengths.
         fillings: distributions over the Wyckoff positions of each compatible space group.
+        origin: origin of the candidates.
     """
 
     packing: Packing
     volume_range: tuple[float, float]
     length_ratio: float
     fillings: list[SiteFilling]
+    origin: str = "symmetric"
     _warm: list[SiteFilling] = field(default_factory=list, repr=False)
 
     def __call__(self, seed: int) -> Candidate:
@@ -59,7 +61,7 @@ class SymmetricBuilder:
         if len(self._warm) > KEPT_TABLES:
             self._warm.pop(0).forget()
 
-    def place(self, filling: SiteFilling, combination: Combination, rng: np.random.Generator) -> Candidate | None:
+    def place(self, filling: Distributions, combination: Combination, rng: np.random.Generator) -> Candidate | None:
         """Place the atoms on a combination of sites in a random lattice; return None if atoms are too close."""
         group, packing = filling.group, self.packing
         factor = rng.uniform(*self.volume_range)
@@ -84,7 +86,7 @@ class SymmetricBuilder:
             "volume": float(abs(np.linalg.det(cell))),
             "volume_factor": float(factor),
         }
-        return Candidate(Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True), "symmetric", -1, details)
+        return Candidate(Atoms(numbers=numbers, scaled_positions=scaled, cell=cell, pbc=True), self.origin, -1, details)
 
 
 class SymmetricGenerator:

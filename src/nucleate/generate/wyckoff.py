@@ -34,6 +34,7 @@ class Site:
         rotations: (M, 3, 3) matrices.
         translations: (M, 3) vectors. An orbit is `rotations @ x + translations` in fractional coordinates of the primitive cell, where x is
             a point in fractional coordinates of the conventional cell.
+        index: place in PyXtal's list of the Wyckoff positions of the group, in which the general position is 0.
     """
 
     letter: str
@@ -42,6 +43,7 @@ class Site:
     freedom: int
     rotations: np.ndarray
     translations: np.ndarray
+    index: int = 0
 
     @property
     def size(self) -> int:
@@ -76,6 +78,11 @@ class GroupSites:
     def centring(self) -> str:
         """Centring letter: P, A, C, I, F or R."""
         return self.symbol[0].upper()
+
+    @property
+    def copies(self) -> int:
+        """Number of primitive cells in the conventional cell."""
+        return round(1.0 / float(abs(np.linalg.det(PRIMITIVE[self.centring]))))
 
     @property
     def system(self) -> str:
@@ -134,7 +141,7 @@ def _read_group(group, number: int, largest: int, periodic: int) -> GroupSites:
     copies = round(1.0 / abs(np.linalg.det(primitive)))
     sites = []
     general = None
-    for position in group.Wyckoff_positions:
+    for index, position in enumerate(group.Wyckoff_positions):
         size = position.multiplicity // copies
         if size > largest and general is not None:
             continue
@@ -162,6 +169,7 @@ def _read_group(group, number: int, largest: int, periodic: int) -> GroupSites:
                 int(np.linalg.matrix_rank(matrices[0, :3, :3])),
                 rotations[first],
                 translations[first],
+                index,
             )
         )
     assert general is not None

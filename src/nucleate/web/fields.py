@@ -26,8 +26,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "train_slots",
     ),
     "generate": (
-        "symmetric_share", "volume_per_atom", "volume_range", "distance_factor", "like_charge_factor", "max_length_ratio", "space_groups",
-        "space_group_weights", "conformers", "try_seconds",
+        "symmetric_share", "prototype_share", "volume_per_atom", "volume_range", "distance_factor", "like_charge_factor",
+        "max_length_ratio", "space_groups", "space_group_weights", "conformers", "try_seconds",
     ),
     "evolution": ("strategy", "operators", "generations", "parents", "niche", "niche_members", "half_life"),
     "minima": ("window", "unseen"),

@@ -89,6 +89,7 @@ def check_molecular(settings: RunSettings) -> None:
         for table, name, why in (
             ("search", "train_units", "whose smaller cells are isolated molecules"),
             ("generate", "symmetric_share", "whose candidates all have a space group"),
+            ("generate", "prototype_share", "whose candidates consist of the given molecules"),
             ("generate", "min_distance", "whose smallest distances follow from van der Waals radii"),
             ("generate", "distance_factor", "whose smallest distances follow from van der Waals radii"),
             ("generate", "like_charge_factor", "whose smallest distances follow from van der Waals radii"),
