@@ -214,16 +214,22 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
     console.print(f"structures, table and report: {result.folder / 'report.html'}", soft_wrap=True)
 
 
-def show(folder: Annotated[Path, typer.Argument(help="Run folder.")], as_json: AsJson = False) -> None:
-    """Show the ranking of a search that is running, stopped or finished."""
+def show(
+    folders: Annotated[list[Path], typer.Argument(help="Run folder; several of one compound are shown side by side.", metavar="FOLDER...")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the ranking of a search that is running, stopped or finished, or those of several searches side by side."""
     from nucleate import api
-    from nucleate.report.terminal import make_console, show_run
+    from nucleate.polymorphs.side_by_side import side_by_side
+    from nucleate.report.terminal import make_console, show_run, show_runs
 
-    data = api.show(folder)
+    data = api.show(folders[0]) if len(folders) == 1 else side_by_side(folders)
     if as_json:
         print_json(data)
-    else:
+    elif len(folders) == 1:
         show_run(data, make_console())
+    else:
+        show_runs(data, make_console())
 
 
 def relax(

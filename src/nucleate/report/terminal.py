@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -213,6 +214,21 @@ def hull_lines(data: dict[str, Any]) -> list[str]:
     ]
     lines += [f"known phase left out: {text}" for text in hull["left_out"]]
     return lines + hull["warnings"]
+
+
+def show_runs(data: dict[str, Any], console: Console) -> None:
+    """Print the polymorphs of several searches side by side; `data` is the result of `side_by_side`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("space group", "atoms"):
+        table.add_column(name, justify="right" if name == "atoms" else "left")
+    for run in data["runs"]:
+        table.add_column(plain(f"{Path(run['folder']).name}: {shown_name(run['reference'])}"), justify="right")
+    for row in data["polymorphs"]:
+        cells = ["" if above is None else f"{above:.1f} (#{rank})" for above, rank in zip(row["above"], row["ranks"], strict=True)]
+        table.add_row(*(Text(plain(cell)) for cell in (row["space_group"], str(row["atoms"]), *cells)))
+    console.print(table)
+    text = "meV/atom above the lowest polymorph of each search, with its rank there; empty: not found"
+    console.print(plain(text), soft_wrap=True, highlight=False, markup=False)
 
 
 def minima_line(minima: dict[str, Any]) -> str:

@@ -1,0 +1,46 @@
+"""Rankings of several searches side by side."""
+
+import json
+
+import pytest
+
+from nucleate import api
+from nucleate.errors import BadInput
+from nucleate.polymorphs.side_by_side import side_by_side
+
+SMALL = {
+    "search": {"pool": 24, "keep": 8, "first_batch": 5, "max_rounds": 3, "quiet_rounds": 1, "budget": 40, "proof": False, "check": False},
+    "model": {"channels": 4, "hidden": 8, "members": 2},
+    "training": {"steps": 60, "warm_steps": 30},
+    "relax": {"max_steps": 40, "workers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for name, formula, engine in (("one", "Al", "chgnet"), ("two", "Al", "7net-0"), ("other", "Cu", "chgnet")):
+        api.search(formula, settings=SMALL, reference=engine, seed=1, out=folder / name)
+    return folder
+
+
+def test_polymorphs_are_matched_across_references(runs):
+    data = side_by_side([runs / "one", runs / "two"])
+    json.dumps(data, allow_nan=False)
+    assert [run["reference"] for run in data["runs"]] == ["chgnet", "sevennet"]
+    first = data["polymorphs"][0]
+    # Both have fcc aluminium.
+    assert first["space_group"] == "Fm-3m"
+    assert first["above"][0] == 0.0
+    assert first["ranks"][1] is not None
+    for column, name in enumerate(("one", "two")):
+        ranks = [row["ranks"][column] for row in data["polymorphs"] if row["ranks"][column] is not None]
+        assert sorted(ranks) == [p["rank"] for p in api.show(runs / name)["polymorphs"]]
+        above = [p["above_best"] for p in api.show(runs / name)["polymorphs"]]
+        mine = sorted(row["above"][column] for row in data["polymorphs"] if row["above"][column] is not None)
+        assert mine == pytest.approx(sorted(above))
+
+
+def test_other_compounds_are_refused(runs):
+    with pytest.raises(BadInput, match=r"other: is a search of Cu, but .*one is one of Al; show searches of one compound"):
+        side_by_side([runs / "one", runs / "other"])
