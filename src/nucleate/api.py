@@ -427,6 +427,7 @@ def relax_file(
     fmax: float = 0.02,
     smax: float = 0.1,
     max_steps: int = 200,
+    keep_symmetry: bool = False,
     workers: int | None = None,
     out: AnyPath | None = None,
     ledger: AnyPath | None = None,
@@ -441,6 +442,7 @@ def relax_file(
         fmax: Convergence threshold of the force on an atom in eV/Å.
         smax: Convergence threshold of the components of stress plus pressure in GPa.
         max_steps: Largest number of steps.
+        keep_symmetry: Whether to keep the space group that each structure has within 0.1 Å, made exact.
         out: Output file; None: beside `path`, with `-relaxed` in its name.
         ledger: SQLite file that keeps all calculations, so that none is repeated in a later relaxation; None: none is kept.
         progress: Called with a `nucleate.relax.on_reference.RelaxationStep` after each evaluation.
@@ -456,7 +458,7 @@ def relax_file(
         reference__workers=workers,
         pressure=pressure,
     )
-    limits = {"fmax": fmax, "smax": smax, "max_steps": max_steps}
+    limits = {"fmax": fmax, "smax": smax, "max_steps": max_steps, "keep_symmetry": keep_symmetry}
     given = None if isinstance(reference, str) else reference
     return relax_on_reference(
         Path(path),

@@ -21,7 +21,8 @@ from nucleate.potentials.base import Potential
 from nucleate.progress import Progress, Step, silent
 from nucleate.relax.optimisers import Fire, Lbfgs, Optimiser
 from nucleate.relax.settings import RelaxSettings
-from nucleate.relax.state import Evaluation, State, evaluate, free_strain, start
+from nucleate.relax.state import Evaluation, State, Surface, evaluate, free_strain, start
+from nucleate.relax.symmetry import KeptSymmetry
 from nucleate.units import GPA
 
 CONVERGED, UNCERTAIN, STALLED, EXPLODED, COLLAPSED, OUT_OF_STEPS = (
@@ -148,6 +149,8 @@ def relax(
     settings = settings or RelaxSettings()
     _warn_of_dense_boxes(structures)
     surface = CommitteeSurface(potential, sigma_factor)
+    kept = KeptSymmetry(structures) if settings.keep_symmetry else None
+    structures = structures if kept is None else kept.structures
     optimiser = make_optimiser(settings)
     pressure = settings.pressure * GPA
     results: list[Relaxed | None] = [None] * len(structures)
@@ -173,7 +176,8 @@ def relax(
             if state is not None:
                 surface.neighbours.keep(torch.arange(len(under_way)), state.batch, len(fresh))
             # New structures are first evaluated with a separate neighbour list, without those that are already in the batch.
-            newcomers = optimiser.init(start(added, CommitteeSurface(potential, sigma_factor, skin=0.0), pressure, settings.variable_cell))
+            alone = _symmetric(CommitteeSurface(potential, sigma_factor, skin=0.0), kept)
+            newcomers = optimiser.init(start(added, alone, pressure, settings.variable_cell))
             state = newcomers if state is None else State.concatenate(state, newcomers)
             best = torch.cat([best, newcomers.enthalpy])
             since = torch.cat([since, torch.zeros(len(fresh), dtype=torch.int64, device=device)])
@@ -185,17 +189,22 @@ def relax(
         if bool((stop >= 0).any()):
             ended = (stop >= 0).nonzero().flatten()
             _collect(state, ended, stop, under_way, results, volume0, settings)
-            kept = (stop < 0).nonzero().flatten()
-            surface.neighbours.keep(kept, state.batch, 0)
-            under_way = [under_way[k] for k in kept.tolist()]
-            best, since, volume0, sigma0 = best[kept], since[kept], volume0[kept], sigma0[kept]
-            state = state.select(kept) if len(kept) else None
+            left = (stop < 0).nonzero().flatten()
+            surface.neighbours.keep(left, state.batch, 0)
+            under_way = [under_way[k] for k in left.tolist()]
+            best, since, volume0, sigma0 = best[left], since[left], volume0[left], sigma0[left]
+            state = state.select(left) if len(left) else None
             progress(Step("relaxing", sum(result is not None for result in results), len(structures)))
             if state is None:
                 surface.neighbours.reset()
                 continue
-        state = evaluate(optimiser.move(state), surface, pressure, settings.variable_cell)
+        state = evaluate(optimiser.move(state), _symmetric(surface, kept), pressure, settings.variable_cell)
     return [result for result in results if result is not None]
+
+
+def _symmetric(surface: Surface, kept: KeptSymmetry | None) -> Surface:
+    """Return a surface that keeps the symmetry of the structures, if it is kept."""
+    return surface if kept is None else kept.averaged(surface)
 
 
 def _judge(

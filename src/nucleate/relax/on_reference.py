@@ -113,7 +113,7 @@ def relax_on_reference(
         path: structure file.
         out: output file; None adds "-relaxed" to the name.
         settings: settings of the reference.
-        limits: `fmax`, `smax` and `max_steps` of `RelaxSettings`.
+        limits: `fmax`, `smax`, `max_steps` and `keep_symmetry` of `RelaxSettings`.
         pressure: external pressure, GPa.
         reference: a reference in place of the one that the settings describe.
         ledger: ledger file; None uses a temporary one.
@@ -127,6 +127,8 @@ def relax_on_reference(
     frames = read_structures(path, open_directions=True)
     for number, atoms in enumerate(frames, start=1):
         refuse_constraints(atoms, f"{path}, structure {number}")
+        if limits.get("keep_symmetry") and has_moments(atoms):
+            raise BadInput(f"{path}, structure {number}: has starting moments, whose symmetry is not kept; remove --keep-symmetry")
         if pressure and not atoms.pbc.all():
             raise BadInput(f"{path}, structure {number}: pressure {pressure:g}: layers and clusters in vacuum have no pressure; remove it")
     _check_format(target, len(frames))

@@ -17,6 +17,9 @@ class RelaxSettings(BaseModel):
     smax: float = Field(0.1, gt=0, le=1e4, description="Convergence threshold of each component of stress plus pressure, GPa.")
     max_steps: int = Field(250, ge=1, le=1_000_000, description="Largest number of steps of a relaxation.")
     maxstep: float = Field(0.2, gt=0, le=10, description="Largest displacement of an atom in one step, Å.")
+    keep_symmetry: bool = Field(
+        False, description="Whether to keep the space group that each structure has within 0.1 Å at the start, made exact."
+    )
     variable_cell: bool = Field(True, description="Whether to relax the cell as well as the atoms.")
     pressure: float = Field(0.0, ge=-1e3, le=1e5, description="External pressure, GPa.")
     sigma_stop: float | None = Field(

@@ -38,7 +38,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "steps", "warm_steps", "batch_structures", "learning_rate", "warm_learning_rate", "weight_decay", "energy_weight", "force_weight",
         "stress_weight", "soften_force", "soften_energy", "ema", "bootstrap",
     ),
-    "relax": ("optimiser", "fmax", "smax", "max_steps", "maxstep", "variable_cell", "patience", "progress", "volume_range", "history"),
+    "relax": (
+        "optimiser", "fmax", "smax", "max_steps", "maxstep", "keep_symmetry", "variable_cell", "patience", "progress", "volume_range",
+        "history",
+    ),
     "teacher": ("name", "first_labels", "budget", "first_batch", "batch", "max_rounds", "most_error"),
     "hull": ("max_atoms", "end_labels", "promising_share", "probability"),
     "layers": ("thickness", "vacuum"),
