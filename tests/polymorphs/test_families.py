@@ -4,7 +4,7 @@ from ase.build import bulk
 
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.fingerprints.pointwise_distances import PointwiseDistances
-from nucleate.polymorphs.families import families, silhouette
+from nucleate.polymorphs.families import expansion, families, silhouette
 
 
 def spread(centres, copies, noise, seed=0):
@@ -64,3 +64,17 @@ def test_rattled_crystals_fall_into_their_families():
     fingerprint = PointwiseDistances([29])
     rows = fingerprint.describe(CrystalBatch.from_atoms(structures))
     assert families(fingerprint.distances(rows, rows)).tolist() == np.repeat(np.arange(4), 4).tolist()
+
+
+def test_expansion_over_families():
+    """Equal values within families are explained entirely; values without relation to them not at all, on average."""
+    labels = np.repeat([0, 1, 2], 4)
+    means, explained = expansion(labels, np.repeat([1.0, 5.0, 2.0], 4))
+    assert means == pytest.approx([1, 5, 2])
+    assert explained == pytest.approx(1)
+    rng = np.random.default_rng(0)
+    shares = [expansion(labels, rng.normal(size=12))[1] for _ in range(400)]
+    # The adjusted share has the expectation 0; its standard deviation is about 0.2.
+    assert abs(np.mean(shares)) < 0.05
+    assert np.isnan(expansion(np.arange(4), np.arange(4.0))[1])
+    assert np.isnan(expansion(labels, np.ones(12))[1])

@@ -46,6 +46,26 @@ def families(distances: np.ndarray) -> np.ndarray:
     return result
 
 
+def expansion(labels: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Expand a property over families: each structure is described by the mean of its family.
+
+    Args:
+        labels: (n,) families, integers from 0.
+        values: (n,) the property.
+
+    Returns:
+        (k,) means of the families, and the share of the variance of the property that they explain, adjusted for their number as R² of a
+        regression is; NaN without variance, or if no family has two members.
+    """
+    size = np.bincount(labels)
+    means: np.ndarray = np.bincount(labels, weights=values) / np.maximum(size, 1)
+    left, total = len(labels) - len(size), float(((values - values.mean()) ** 2).sum())
+    if left < 1 or total < 1e-24:
+        return means, float("nan")
+    inside = float(((values - means[labels]) ** 2).sum())
+    return means, 1.0 - (inside / left) / (total / (len(labels) - 1))
+
+
 def silhouette(distances: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean of (b - a) / max(a, b), where a is the mean distance of a structure to the others of its family.
 

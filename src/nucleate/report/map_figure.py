@@ -9,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from nucleate.csp.run_data import RunData
+from nucleate.polymorphs.families import expansion
 from nucleate.polymorphs.landscape_map import WINDOW, landscape_map
 from nucleate.report.svg import INK, draw_svg
 
@@ -46,4 +47,7 @@ def map_figure(run: RunData) -> tuple[str, str] | None:
     if 1 < found < count:
         members = ["".join(f"{rank + 1} " for rank in range(count) if data.families[rank] == k).strip() for k in range(found)]
         text += f" Families of similar polymorphs: {'; '.join(member.replace(' ', ', ') for member in members)}."
+        _, explained = expansion(data.families, data.energies[:count])
+        if explained > 0:
+            text += f" The means of the families explain {100 * explained:.0f} % of the variance of the energies."
     return text, draw_svg(draw, "Map of polymorphs and labelled structures by similarity")
