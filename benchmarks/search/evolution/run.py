@@ -13,24 +13,19 @@ different --result files.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.io import write
 
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.statistics import expected_calls, interval
-from nucleate.benchmark.targets import Target, relaxed_target
+from nucleate.benchmark.targets import Target, lowest_prototype, relaxed_target
 from nucleate.benchmark.trials import dispatching, search_trial, trial_settings
 from nucleate.crystals.formula import parse_formula
+from nucleate.csp.records import atoms_from_dict, atoms_to_dict
 from nucleate.reference import make_reference
-from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.settings import ReferenceSettings
-from nucleate.relax.batched import CONVERGED, relax
-from nucleate.relax.reference_surface import ReferencePotential
-from nucleate.relax.settings import RelaxSettings
 
 OPERATORS = ["heredity", "strain", "permutation", "permutation-strain", "soft-mode", "symmetrise"]
 PROTOTYPES = {"generate": {"prototype_share": 0.2}}
@@ -46,25 +41,22 @@ ARMS: dict[str, dict[str, Any]] = {
 ELEMENTAL = [arm for arm in ARMS if "permutation" not in arm]
 
 
-def lowest_prototype(system: str, dispatcher: Dispatcher, folder: Path) -> Target:
-    """Relax the AFLOW prototypes of a formula; return the lowest."""
-    from nucleate.generate.prototypes import PrototypeGenerator
-
-    generator = PrototypeGenerator(parse_formula(system))
-    structures = [candidate.atoms for candidate in generator.propose(len(generator), np.random.default_rng(0))]
-    ends = relax(structures, ReferencePotential(dispatcher, "target", 0), RelaxSettings(fmax=0.02, smax=0.1, max_steps=500))
-    lowest = min((end for end in ends if end.stop == CONVERGED), key=lambda end: end.energy_per_atom)
-    file = folder / f"{system}.extxyz"
-    write(file, lowest.atoms)
-    return relaxed_target(system, dispatcher, file=file)
-
-
-def make_target(system: str, reference: str) -> Target:
-    """Return the target of a system."""
-    with dispatching(make_reference(ReferenceSettings(engine=reference))) as dispatcher, tempfile.TemporaryDirectory() as folder:
-        if system == "Al4O6":
-            return relaxed_target(system, dispatcher)
-        return lowest_prototype(system, dispatcher, Path(folder))
+def make_target(system: str, reference: str, result: ResultFile) -> Target:
+    """Return the target of a system, which is a row of the result file once it is known."""
+    row = result.find(kind="target", system=system)
+    if row is None:
+        with dispatching(make_reference(ReferenceSettings(engine=reference))) as dispatcher:
+            target = relaxed_target(system, dispatcher) if system == "Al4O6" else lowest_prototype(system, dispatcher)
+        result.add(
+            kind="target",
+            system=system,
+            energy=target.energy,
+            symbol=target.symbol,
+            number=target.number,
+            atoms=atoms_to_dict(target.atoms),
+        )
+        return target
+    return Target(atoms_from_dict(row["atoms"]), row["energy"], row["number"], row["symbol"], row["energy"])
 
 
 def table(data: dict[str, Any]) -> str:
@@ -73,8 +65,9 @@ def table(data: dict[str, Any]) -> str:
         "| system | arm | seeds | hits | ERT, calls | calls relative to random, 95 % | processor s, median | origin of the hits |",
         "|" + "---|" * 8,
     ]
-    for system in dict.fromkeys(row["system"] for row in data["rows"]):
-        rows = {(row["arm"], row["seed"]): row for row in data["rows"] if row["system"] == system}
+    searches = [row for row in data["rows"] if row["kind"] == "search"]
+    for system in dict.fromkeys(row["system"] for row in searches):
+        rows = {(row["arm"], row["seed"]): row for row in searches if row["system"] == system}
         for arm in [name for name in ARMS if any(name == each for each, _ in rows)]:
             runs = [row for (each, _), row in sorted(rows.items()) if each == arm]
             expected = expected_calls([(row["calls"], row["first"] is not None) for row in runs])
@@ -106,18 +99,18 @@ def main() -> None:
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
     a = parser.parse_args()
     result = ResultFile(a.result, {"reference": a.reference, "budget": a.budget}, ("chgnet", "pymatgen"))
-    targets = {system: make_target(system, a.reference) for system in a.systems}
+    targets = {system: make_target(system, a.reference, result) for system in a.systems}
     # Seeds come first, so that a stopped run has all arms of the same seeds.
     for seed in range(a.first_seed, a.first_seed + a.seeds):
         for system in a.systems:
             for arm in a.arms:
                 if arm not in ELEMENTAL and len(parse_formula(system)) == 1:
                     continue
-                if result.find(system=system, seed=seed, arm=arm) is not None:
+                if result.find(kind="search", system=system, seed=seed, arm=arm) is not None:
                     continue
                 trial = search_trial(trial_settings(system, a.reference, seed, a.budget, ARMS[arm]), targets[system])
                 result.add(
-                    system=system, arm=arm, seed=seed, first=trial.first, low=trial.first_low, calls=trial.calls, ended=trial.ended,
+                    kind="search", system=system, arm=arm, seed=seed, first=trial.first, low=trial.first_low, calls=trial.calls, ended=trial.ended,
                     cpu=round(trial.cpu_seconds, 1), origin=trial.origin, lower=[round(x, 4) for x in trial.lower],
                 )  # fmt: skip
                 print(system, seed, arm, trial.calls, trial.ended, trial.origin, round(trial.cpu_seconds), flush=True)
