@@ -110,8 +110,8 @@ def main() -> None:
                     continue
                 trial = search_trial(trial_settings(system, a.reference, seed, a.budget, ARMS[arm]), targets[system])
                 result.add(
-                    kind="search", system=system, arm=arm, seed=seed, first=trial.first, low=trial.first_low, calls=trial.calls, ended=trial.ended,
-                    cpu=round(trial.cpu_seconds, 1), origin=trial.origin, lower=[round(x, 4) for x in trial.lower],
+                    kind="search", system=system, arm=arm, seed=seed, first=trial.first, low=trial.first_low, calls=trial.calls,
+                    ended=trial.ended, cpu=round(trial.cpu_seconds, 1), origin=trial.origin, lower=[round(x, 4) for x in trial.lower],
                 )  # fmt: skip
                 print(system, seed, arm, trial.calls, trial.ended, trial.origin, round(trial.cpu_seconds), flush=True)
     print(table({"rows": result.rows}))

@@ -15,6 +15,8 @@ from nucleate.crystals.formula import parse_formula
 from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput
 from nucleate.fingerprints.matching import matcher, space_group
+from nucleate.generate.packing import make_packing
+from nucleate.generate.prototype_entries import matching_entries
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.relax.batched import relax
 from nucleate.relax.reference_surface import ReferencePotential
@@ -136,3 +138,30 @@ def relaxed_target(
     if lowest is not None and lowest > energy:
         raise BadInput(f"{formula}: the lowest energy {lowest:g} eV/atom is above that of the target, {energy:.6f} eV/atom")
     return Target(end.atoms, energy, number, symbol, energy if lowest is None else lowest)
+
+
+def lowest_prototype(formula: str, dispatcher: Dispatcher, pressure: float = 0.0) -> Target:
+    """Relax all AFLOW prototypes of a formula on the reference of the benchmark; return the lowest.
+
+    Args:
+        formula: formula of the search cell.
+        dispatcher: runs the reference calculations.
+        pressure: external pressure, GPa.
+
+    Raises:
+        BadInput: there is no prototype of the formula, or none of the relaxations converges.
+    """
+    counts = parse_formula(formula)
+    packing = make_packing(counts)
+    structures = []
+    for entry in matching_entries(counts):
+        atoms = entry.atoms(packing.symbols)
+        atoms.set_cell(atoms.cell.array * (packing.n_atoms * packing.volume_per_atom / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
+        structures.append(atoms)
+    settings = RelaxSettings(fmax=0.02, smax=0.1, max_steps=300, pressure=pressure)
+    ends = [end for end in relax(structures, ReferencePotential(dispatcher, "target", 0), settings) if end.stop == "converged"]
+    if not ends:
+        raise BadInput(f"{formula}: no prototype of it relaxes on {dispatcher.reference.name}; give a file with the target")
+    best = min(ends, key=lambda end: end.energy_per_atom)
+    symbol, number = space_group(best.atoms)
+    return Target(best.atoms, best.energy_per_atom, number, symbol, best.energy_per_atom)
