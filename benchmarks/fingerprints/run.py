@@ -29,7 +29,7 @@ from nucleate import api
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.formula import parse_formula, scale_formula
-from nucleate.csp.records import atoms_from_dict, atoms_to_dict
+from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.csp.run_data import read_run
 from nucleate.fingerprints.latent import Latent
 from nucleate.fingerprints.matching import same_crystal

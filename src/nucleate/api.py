@@ -20,7 +20,7 @@ from typing import Any
 from ase import Atoms
 
 from nucleate.crystals.compositions import between
-from nucleate.crystals.formula import formula_text, parse_formula, scale_formula
+from nucleate.crystals.formula import formula_text, scale_formula
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
 from nucleate.csp.minima.settings import GOALS, WINDOW
 from nucleate.csp.molecular.settings import molecule_entries
@@ -35,7 +35,7 @@ from nucleate.csp.stages import check_known, run_search
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.generate.mixture import known_crystal_generators
 from nucleate.generate.settings import PROTOTYPE_SHARE
-from nucleate.persist.toml import read_settings, to_toml
+from nucleate.persist.toml import UNSET, read_settings, to_toml
 from nucleate.polymorphs.landscape_map import write_chemiscope
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
@@ -163,11 +163,8 @@ def search(
     engine = reference if isinstance(reference, str) else None
     if molecules and formula is not None:
         raise BadInput(f"both a formula ({quoted(formula, 60)}) and molecules are given; leave the formula out")
-    if units is not None and formula is not None:
-        formula = formula_text(scale_formula(parse_formula(formula), _positive(units)))
-    resolved = resolve_settings(
-        between(reactants, formula) if reactants else formula,
-        settings,
+    named = between(reactants, formula) if reactants else formula
+    options: dict[str, Any] = dict(
         hull__max_atoms=max_atoms,
         hull__known=[str(path) for path in known] or None,
         hull__elements_from=[str(path) for path in elements_from] or None,
@@ -175,12 +172,10 @@ def search(
         reference__preset=preset,
         reference__workers=workers,
         molecules__molecule=molecule_entries(molecules, ratio),
-        molecules__units=units if molecules else None,
         generate__space_group_weights=space_group_weights,
         generate__prototype_share=None if prototypes is None else (PROTOTYPE_SHARE if prototypes else 0.0),
         dimensions=dimensions,
         evolution__strategy=strategy,
-        minima__window=_window(goal, window),
         measured__xrd=None if fit_xrd is None else str(fit_xrd),
         measured__wavelength=wavelength,
         measured__neutron=neutron or None,
@@ -197,6 +192,14 @@ def search(
         teacher__labels_settings=None if labels_settings is None else str(labels_settings),
         teacher__model_from=None if model_from is None else str(model_from),
     )
+    resolved = resolve_settings(named, settings, **options)
+    options["minima__window"] = _window(goal, window, resolved.minima.window)
+    if units is not None:
+        if resolved.molecules.molecule:
+            options["molecules__units"] = units
+        else:
+            named = _scaled(resolved, units)
+    resolved = resolve_settings(named, settings, **options)
     given = None if reference is None or isinstance(reference, str) else reference
     plan = prepare(resolved, given)
     # Settings that cannot work are refused before a folder is created.
@@ -220,11 +223,12 @@ def search_sizes(
 ) -> list[SearchResult]:
     """Search cells of several numbers of formula units, the smallest first.
 
-    Each search learns from the labels of those before it, and begins with their polymorphs as supercells, of which the operator `add-units`
-    makes further candidates. Repeating the call resumes what was stopped; searches that are finished are read from their folders.
+    Each search learns from the labels of those before it. A search of crystals begins with the lowest polymorphs of smaller cells as
+    supercells, of which the operator `add-units` makes further candidates; molecular crystals, layers and clusters share labels alone.
+    Repeating the call resumes what was stopped; searches that are finished are read from their folders.
 
     Args:
-        formula: Formula of the compound; None: molecules are given among the options.
+        formula: Formula of the compound; None: molecules or settings are given among the options.
         units: Numbers of reduced formula units, or of formula units of molecules.
         labels_from: Further run folders, ledgers or files of labelled structures.
         out: Folder with one run folder for each size, `Z1`, `Z2` and so on; None: named after the formula.
@@ -239,24 +243,37 @@ def search_sizes(
     sizes = sorted(_positive(number) for number in units)
     if not sizes or len(set(sizes)) < len(sizes):
         raise BadInput("units: give each number of formula units once, such as 1, 2, 4")
-    name = "molecules" if formula is None else formula_text(scale_formula(parse_formula(formula), 1))
+    stated = resolve_settings(
+        formula, options.get("settings"), molecules__molecule=molecule_entries(options.get("molecules", ()), options.get("ratio"))
+    )
+    name = stated.name if stated.molecules.molecule or stated.system is not None else _scaled(stated, 1)
     parent = Path(out) if out is not None else Path(f"{name}-{sizes[0]}-{sizes[-1]}")
+    # Labels that the settings name are used by every size.
+    given = [*stated.teacher.labels_from, *labels_from]
     results: list[SearchResult] = []
     for number in sizes:
-        before = [*labels_from, *(result.folder for result in results)]
+        before = [*given, *(result.folder for result in results)]
         results.append(search(formula, units=number, labels_from=before, out=parent / f"Z{number}", **options))
     return results
 
 
-def _window(goal: str | None, window: float | None) -> float | None:
-    """Return the window of the goal, meV/atom; None for the goal `lowest`."""
+def _window(goal: str | None, window: float | None, stated: float | None) -> float | str | None:
+    """Return the setting `minima.window` for a goal and a window, meV/atom; None leaves the `stated` one of the settings as it is."""
     if goal is not None and goal not in GOALS:
         raise BadInput(f"goal '{quoted(goal, 40)}' is unknown; choose {' or '.join(GOALS)}")
-    if goal != "minima":
-        if window is not None:
-            raise BadInput(f"window {window:g} has no effect without --goal minima; add it, or remove --window")
-        return None
-    return WINDOW if window is None else window
+    minima = goal == "minima" or (goal is None and stated is not None)
+    if not minima and window is not None:
+        raise BadInput(f"window {window:g} has no effect without --goal minima; add it, or remove --window")
+    if not minima:
+        return None if stated is None else UNSET
+    return WINDOW if window is None and stated is None else window
+
+
+def _scaled(settings: RunSettings, units: int) -> str:
+    """Return the formula of the settings with a number of formula units."""
+    if settings.system is not None:
+        raise BadInput(f"units {units}: the chemical system {settings.name} has cells of all sizes; give --max-atoms, or remove --units")
+    return formula_text(scale_formula(settings.counts, _positive(units)))
 
 
 def _positive(number: int) -> int:

@@ -14,9 +14,10 @@ from nucleate.crystals.batch import CrystalBatch, is_cluster
 from nucleate.crystals.clusters import extent, gathered
 from nucleate.crystals.point_groups import number_of
 from nucleate.crystals.strain import voigt_from_full
+from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.csp.newton import Frame, newton_step
 from nucleate.csp.plan import prepare
-from nucleate.csp.records import atoms_from_dict, atoms_to_dict, residuals
+from nucleate.csp.records import residuals
 from nucleate.csp.softest_modes import softest_modes
 from nucleate.errors import BadInput
 from nucleate.fingerprints.matching import idealised, same_crystal, space_group, symmetrised, symmetry

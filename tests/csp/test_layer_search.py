@@ -10,9 +10,10 @@ from nucleate import api
 from nucleate.crystals.batch import CrystalBatch, is_layer
 from nucleate.crystals.layers import area, thickness
 from nucleate.crystals.strain import voigt_from_full
+from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.csp.newton import Frame, newton_step
 from nucleate.csp.plan import prepare
-from nucleate.csp.records import atoms_from_dict, atoms_to_dict, residuals
+from nucleate.csp.records import residuals
 from nucleate.csp.result_files import cif_text
 from nucleate.csp.softest_modes import softest_modes
 from nucleate.errors import BadInput

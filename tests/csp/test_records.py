@@ -4,17 +4,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from nucleate.csp.records import (
-    Carried,
-    Lead,
-    LoopState,
-    Polymorph,
-    RoundRecord,
-    atoms_from_dict,
-    atoms_to_dict,
-    enthalpy_per_atom,
-    residuals,
-)
+from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
+from nucleate.csp.records import Carried, Lead, LoopState, Polymorph, RoundRecord, enthalpy_per_atom, residuals
 from nucleate.reference.base import Label
 from nucleate.units import GPA
 

@@ -23,7 +23,7 @@ from nucleate.benchmark.statistics import expected_calls, interval
 from nucleate.benchmark.targets import Target, lowest_prototype, relaxed_target
 from nucleate.benchmark.trials import dispatching, search_trial, trial_settings
 from nucleate.crystals.formula import parse_formula
-from nucleate.csp.records import atoms_from_dict, atoms_to_dict
+from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.reference import make_reference
 from nucleate.reference.settings import ReferenceSettings
 

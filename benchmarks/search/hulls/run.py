@@ -27,7 +27,7 @@ from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.statistics import expected_calls
 from nucleate.benchmark.trials import dispatching
 from nucleate.crystals.compositions import parse_system
-from nucleate.csp.records import atoms_from_dict, atoms_to_dict
+from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.csp.run_data import read_run
 from nucleate.csp.systems.hull import Hull
 from nucleate.errors import ReferenceFailed

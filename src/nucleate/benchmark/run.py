@@ -24,7 +24,7 @@ from nucleate.benchmark.trials import (
     search_trial,
     trial_settings,
 )
-from nucleate.csp.records import atoms_from_dict
+from nucleate.csp.atoms_data import atoms_from_dict
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput
 from nucleate.fingerprints.selection import distinct

@@ -20,9 +20,10 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.benchmark.targets import HIT_ENERGY, Target
+from nucleate.csp.atoms_data import atoms_to_dict
 from nucleate.csp.leads import NEARLY_SYMMETRIC
 from nucleate.csp.plan import prepare
-from nucleate.csp.records import Polymorph, atoms_to_dict
+from nucleate.csp.records import Polymorph
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import run_search

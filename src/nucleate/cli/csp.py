@@ -126,7 +126,7 @@ def search(
         results = api.search_sizes(formula, units=sizes, **options)
         return min(results, key=lambda result: min((p.energy for p in result.polymorphs), default=float("inf")))
 
-    _searching(run, quiet, as_json)
+    _searching(run, quiet, as_json, sizes is not None and len(sizes) > 1)
 
 
 def units_of(text: str | None) -> list[int] | None:
@@ -173,7 +173,7 @@ def resume(
     _searching(lambda progress: api.resume(folder, budget=budget, progress=progress, trust=trust), quiet, as_json)
 
 
-def _searching(run: Any, quiet: bool, as_json: bool) -> None:
+def _searching(run: Any, quiet: bool, as_json: bool, several: bool = False) -> None:
     from nucleate import api
     from nucleate.csp.events import EngineStarts
     from nucleate.progress import Event
@@ -199,7 +199,8 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
         end_workers()
         if gone:
             drop_output()
-        complain(f"stopped; resume with: nucleate resume {quoted(view.folder, 300)}")
+        how = "the same command" if several else f"nucleate resume {quoted(view.folder, 300)}"
+        complain(f"stopped; resume with: {how}")
         raise typer.Exit(141 if gone else 130) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -210,7 +211,9 @@ def _searching(run: Any, quiet: bool, as_json: bool) -> None:
     console = make_console()
     if not quiet:
         console.print()
-    show_run(data, console, top=None if quiet else 2 * result.settings.search.top, watched=not quiet)
+    # Every minimum of the window is a result.
+    top = None if quiet or data["minima"] is not None else 2 * result.settings.search.top
+    show_run(data, console, top=top, watched=not quiet)
     console.print(f"structures, table and report: {result.folder / 'report.html'}", soft_wrap=True)
 
 

@@ -16,7 +16,9 @@ from nucleate.fingerprints.selection import distinct, fingerprints
 from nucleate.generate.base import Candidate
 
 KNOWN = "known"
-"""Origin of structures that were minima of the teacher, of a given model or of an earlier search."""
+"""Origin of structures that were minima of the teacher or of a given model."""
+EARLIER = "earlier"
+"""Origin of structures that were minima of an earlier search on the same reference, and of supercells of these."""
 
 
 class FirstBatch:
@@ -50,10 +52,14 @@ class FirstBatch:
         Args:
             carried: relaxed candidates of the base, the best first.
         """
-        found = [Candidate(atoms, KNOWN) for atoms in [*self.known.minima, *(item.atoms for item in carried)]]
+        own = self.known.own_minima
+        found = [Candidate(atoms, EARLIER) for atoms in self.known.minima[:own]]
+        found += [Candidate(atoms, KNOWN) for atoms in [*self.known.minima[own:], *(item.atoms for item in carried)]]
         places = distinct([candidate.atoms for candidate in found], self.settings.species) if found else []
         lowest = [found[k] for k in places[: self.settings.teacher.first_labels]]
-        batch = self.own[: self.settings.search.first_batch] + [Candidate(idealised(candidate.atoms), KNOWN) for candidate in lowest]
+        batch = self.own[: self.settings.search.first_batch] + [
+            Candidate(idealised(candidate.atoms), candidate.origin) for candidate in lowest
+        ]
         return self._affordable(batch, 0)
 
     def of_the_anchors(self, pending: int) -> list[Candidate]:

@@ -18,6 +18,7 @@ from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
+from nucleate.fingerprints.selection import distinct
 from nucleate.generate.clusters import SWELLING, diameter_of
 from nucleate.generate.seeds import in_cell_of
 from nucleate.persist.toml import read_settings, validated
@@ -29,6 +30,9 @@ from nucleate.reference.ledger import is_ledger, read_references
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.training.data import read_data
 from nucleate.training.labelled import LabelledStructure
+
+HANDED_ON = 3
+"""Number of minima of smaller cells that are labelled first as supercells; the others are parents of supercells."""
 
 
 def labels_known(settings: RunSettings, reference: Reference, progress: Progress = silent) -> tuple[Known, list[LabelledStructure]]:
@@ -51,7 +55,7 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
     labels: list[LabelledStructure] = []
     others: list[LabelledStructure] = []
     minima: list[Atoms] = []
-    smaller: list[Atoms] = []
+    smaller: list[tuple[float, Atoms]] = []
     for name in teacher.labels_from:
         path = Path(name)
         ledger = path / "run.db" if path.is_dir() else path
@@ -76,8 +80,10 @@ def labels_known(settings: RunSettings, reference: Reference, progress: Progress
     if others:
         _refuse_missing_elements(others, settings.species, teacher.labels_from)
     # The best that smaller cells have is labelled in the larger one as well, so that other candidates are compared with it.
-    minima += [in_cell_of(atoms, settings.counts, "a minimum of a smaller cell") for atoms in smaller]
-    return Known(labels=labels, minima=minima, own_minima=len(minima), smaller=smaller), others
+    ordered = [atoms for _, atoms in sorted(smaller, key=lambda item: item[0])]
+    heads = [ordered[k] for k in distinct(ordered, settings.species)]
+    minima += [in_cell_of(atoms, settings.counts, "a minimum of a smaller cell") for atoms in heads[:HANDED_ON]]
+    return Known(labels=labels, minima=minima, own_minima=len(minima), smaller=heads), others
 
 
 def refuse_other_settings(path: Path, name: str, then: dict[str, Any], reference: Reference) -> None:
@@ -154,8 +160,8 @@ def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
     return [atoms for atoms in minima if abs(atoms.cell.array[2, 2] - height) < 1e-6]
 
 
-def _smaller(path: Path, settings: RunSettings) -> list[Atoms]:
-    """Return the confirmed polymorphs of a run folder of which the search cell is a supercell, lowest first."""
+def _smaller(path: Path, settings: RunSettings) -> list[tuple[float, Atoms]]:
+    """Return energies per atom and structures of the confirmed polymorphs of a run folder of which the search cell is a supercell."""
     if settings.system is not None or settings.molecules.molecule or settings.dimensions != 3:
         return []
     own, size = settings.counts, sum(settings.counts.values())
@@ -165,7 +171,7 @@ def _smaller(path: Path, settings: RunSettings) -> list[Atoms]:
         copies, left = divmod(size, len(atoms))
         fits = copies > 1 and not left and all(copies * counts[symbol] == number for symbol, number in own.items())
         if fits and periodic_directions(atoms) == 3:
-            found.append(atoms)
+            found.append((polymorph.energy, atoms))
     return found
 
 

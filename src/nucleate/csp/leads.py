@@ -232,24 +232,26 @@ class LeadFollower:
     def _confirm(self, state: LoopState, lead: Lead, model: Potential, round: int) -> bool:
         """Add a converged lead to the polymorphs unless it is a duplicate; return whether `on_polymorph` returned True."""
         lead.status = "confirmed"
-        found, known = 1, None
+        found, known, met, origin, birth = 1, None, lead.met, lead.origin, lead.birth
         for place, polymorph in enumerate(state.polymorphs):
             if abs(polymorph.energy - lead.energy) < DUPLICATE_ENERGY and same_crystal(polymorph.atoms, lead.atoms):
                 polymorph.found += 1
+                polymorph.met += lead.met
                 if lead.energy > polymorph.energy - 1e-5:
                     lead.status = "duplicate"
                     return False
                 # The polymorph is represented by the geometry with the lower energy.
                 replaced = state.polymorphs.pop(place)
-                found, known = replaced.found, replaced.known
+                found, known, met = replaced.found, replaced.known, replaced.met
+                origin, birth = replaced.origin, replaced.birth
                 break
         symbol, number = space_group(lead.atoms)
         batch = CrystalBatch.from_atoms([lead.atoms])
         sigma = state.sigma_factor * float(model.energy_forces_stress(batch).energy_sigma(batch)[0])
         polymorph = Polymorph(
-            lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, lead.origin,
+            lead.atoms, lead.start, lead.energy, lead.fmax, lead.smax, symbol, number, sigma, origin,
             self.dispatcher.calls(), lead.calls, round, found, frame=lead.frame, known=known,
-            compound=self.space.compound(lead.atoms), birth=lead.birth,
+            compound=self.space.compound(lead.atoms), birth=birth, met=met,
         )  # fmt: skip
         state.polymorphs.append(polymorph)
         self.space.update(state)

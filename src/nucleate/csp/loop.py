@@ -35,7 +35,7 @@ from nucleate.csp.events import (
 from nucleate.csp.evolution.breeding import fade
 from nucleate.csp.evolution.build import make_breeding, modes_of
 from nucleate.csp.evolution.pool import Pool
-from nucleate.csp.first_batch import KNOWN, FirstBatch
+from nucleate.csp.first_batch import EARLIER, KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
@@ -146,8 +146,9 @@ class Search:
         self.relaxer = RelaxPool(settings.relax.workers)
         self.state = LoopState()
         self.learner = plan.learner(folder.path / "prior.jsonl")
-        self.breeding = make_breeding(settings, lambda atoms: modes_of(atoms, self.learner.potential, settings.pressure))
+        self.breeding = make_breeding(settings, self._modes)
         self._seconds: dict[str, float] = {}
+        self._known_modes: dict[bytes, np.ndarray] = {}
 
     # -- running ----------------------------------------------------------------------------------------------
 
@@ -234,6 +235,7 @@ class Search:
         """Label what is known to be promising, or else structures as different as possible; then train for the first time."""
         search, known = self.settings.search, self.known
         self._seconds = {}
+        self.state.evolution.smaller = list(known.smaller)
         self.dispatcher.begin_round(0)
         self.space.begin([], self.state)
         if self.settings.system is not None:
@@ -270,7 +272,7 @@ class Search:
             raise NucleateError(
                 f"all {len(answers)} calculations of the first batch failed; fix the cause, then resume; the first failure: {answers[0]}"
             )
-        self._add_leads(chosen, answers, [(candidate.origin, "") for candidate in batch])
+        self._add_leads(chosen, answers, [(candidate.origin, "", 0) for candidate in batch])
         training = self._train(0)
         self.state.round = 0
         ended = False
@@ -431,8 +433,9 @@ class Search:
             state.chance = self.space.chance(pool, selection.left, state)
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
         chosen = self._idealised(chosen)
-        births = [(pool.items[choice.index].origin, pool.items[choice.index].birth) for choice in selection.choices]
-        births += [(small[k].origin, "") for k in small_heads]
+        places = [choice.index for choice in selection.choices]
+        births = [(pool.items[k].origin, pool.items[k].birth, met) for k, met in zip(places, self.space.finds(pool, places), strict=True)]
+        births += [(small[k].origin, "", 0) for k in small_heads]
         with self._timed("label"):
             answers = self._label([end.atoms for end in chosen], "explore", round)
         calibration = self._calibrate(chosen, answers)
@@ -463,16 +466,18 @@ class Search:
         """
         search, record = self.settings.search, self.state.evolution
         fade(record)
+        self._known_modes.clear()
         pool = Pool(self.state.carried, round, self.species, record)
         room = search.pool - len(pool.items)
-        numbers = self.breeding.numbers(room)
+        # Structures of the user enter the first pool before children do.
+        numbers = self.breeding.numbers(max(room - (self.space.seeds if round <= 1 else 0), 0))
         with self._timed("generate"):
             pool.enter(self._generate(room - sum(numbers), round))
             small = self._generate_small(round) if search.train_slots else []
         relaxed = self._relaxed([item.atoms for item in pool.items] + [candidate.atoms for candidate in small])
         small_ends = relaxed[len(pool.items) :]
         pool.relaxed(relaxed[: len(pool.items)])
-        pool.enter_smaller([(KNOWN, atoms) for atoms in self.known.smaller])
+        pool.enter_smaller([(EARLIER, atoms) for atoms in record.smaller])
         if numbers and small:
             vectors = fingerprints([end.atoms for end in small_ends], self.species)
             heads = lowest_unknown(small_ends, vectors, [], vectors[:0], search)[: self.settings.evolution.parents]
@@ -487,6 +492,13 @@ class Search:
             pool.relaxed(self._relaxed([item.atoms for item in pool.waiting]))
             self.breeding.reward(pool, self._scores(pool.ends), before, self._kept)
         return pool, small, small_ends
+
+    def _modes(self, atoms: Atoms) -> np.ndarray:
+        """Return the softest modes of a relaxed candidate on the committee, which are remembered for the round."""
+        key = atoms.positions.tobytes() + atoms.cell.array.tobytes()
+        if key not in self._known_modes:
+            self._known_modes[key] = modes_of(atoms, self.learner.potential, self.settings.pressure)
+        return self._known_modes[key]
 
     def _relaxed(
         self, structures: list[Atoms], potential: Learned | CorrectedPotential | None = None, sigma_factor: float | None = None
@@ -548,17 +560,17 @@ class Search:
         self.space.add(structures, answers)
         return answers
 
-    def _add_leads(self, structures: list[Atoms], answers: list[Answer], births: list[tuple[str, str]]) -> None:
-        """Add labelled structures to the leads; `births` are the origin and the name in the family history of each."""
+    def _add_leads(self, structures: list[Atoms], answers: list[Answer], births: list[tuple[str, str, int]]) -> None:
+        """Add labelled structures to the leads; `births` are origin, name in the family history, and `met` of each."""
         pressure = self.settings.pressure
         labelled: list[Lead] = []
-        for atoms, answer, (origin, birth) in zip(structures, answers, births, strict=True):
+        for atoms, answer, (origin, birth, met) in zip(structures, answers, births, strict=True):
             if isinstance(answer, Label) and self.space.holds(atoms):
                 fmax, smax = residuals(atoms, answer, pressure)
                 labelled.append(
                     Lead(
                         atoms, atoms, enthalpy_per_atom(atoms, answer, pressure),
-                        fmax, smax, origin, np.array(answer.forces), np.array(answer.stress), birth=birth,
+                        fmax, smax, origin, np.array(answer.forces), np.array(answer.stress), birth=birth, met=met,
                     )
                 )  # fmt: skip
         new_leads(self.state, labelled, self.settings.search, self.species)
@@ -656,7 +668,7 @@ class Search:
             self._finish(out_of_rounds(round))
         elif self.dispatcher.remaining() == 0:
             self._finish(SPENT)
-        elif not asked and not any(lead.status == "open" for lead in state.leads):
+        elif not asked and not any(lead.status == "open" for lead in state.leads) and state.chance <= self.space.most_chance:
             self._finish("all end points of the pool are known to the reference")
 
     def _check(self, round: int) -> bool:

@@ -21,7 +21,7 @@ def on_reference(settings: RunSettings) -> RelaxSettings:
     return settings.relax.model_copy(
         update={
             "fmax": search.fmax, "smax": search.smax, "max_steps": search.proof_steps, "patience": search.proof_steps,
-            "pressure": settings.pressure, "sigma_stop": None,
+            "pressure": settings.pressure, "sigma_stop": None, "keep_symmetry": False,
         }
     )  # fmt: skip
 

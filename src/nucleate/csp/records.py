@@ -10,29 +10,13 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.crystals.batch import PBC, is_cluster, is_layer, periodic_directions
+from nucleate.crystals.batch import is_cluster, is_layer
 from nucleate.crystals.layers import HEIGHT
+from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.csp.evolution.records import EvolutionRecord
 from nucleate.reference.base import Label
 from nucleate.reference.ledger import LedgerRow
 from nucleate.units import GPA
-
-
-def atoms_to_dict(atoms: Atoms) -> dict[str, Any]:
-    """Return numbers, cell and positions as lists; JSON preserves floating-point numbers exactly."""
-    data = {
-        "numbers": atoms.numbers.tolist(),
-        "cell": atoms.cell.array.tolist(),
-        "positions": atoms.positions.tolist(),
-    }
-    directions = periodic_directions(atoms)
-    return data if directions == 3 else {**data, "periodic": directions}
-
-
-def atoms_from_dict(data: dict[str, Any]) -> Atoms:
-    """Create atoms from the result of `atoms_to_dict`."""
-    return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=PBC[data.get("periodic", 3)])
-
 
 SPENT = "the budget of reference calls is spent"
 
@@ -78,7 +62,7 @@ def _left_to_gain(atoms: Atoms, forces: np.ndarray, smax: float) -> float:
     return atomic + atoms.get_volume() / len(atoms) * (smax * GPA) ** 2 / (2 * 100 * GPA)
 
 
-_PLAIN = ("energy", "fmax", "smax", "origin", "birth", "calls", "status", "trust", "best", "tried")
+_PLAIN = ("energy", "fmax", "smax", "origin", "birth", "met", "calls", "status", "trust", "best", "tried")
 
 
 @dataclass
@@ -101,6 +85,7 @@ class Lead:
         best: index of the best label in `path`.
         tried: space groups of the symmetrised geometries that have been tried.
         birth: name of the candidate in the family history; empty: it has none.
+        met: how often random candidates have ended in it, see `Polymorph`.
     """
 
     atoms: Atoms
@@ -119,6 +104,7 @@ class Lead:
     tried: list[int] = field(default_factory=list)
     frame: Atoms | None = None
     birth: str = ""
+    met: int = 0
 
     def __post_init__(self) -> None:
         if self.frame is None:

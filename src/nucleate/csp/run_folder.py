@@ -18,7 +18,7 @@ from nucleate.persist.files import append_line, read_lines, write_whole
 from nucleate.persist.locks import lock_file
 from nucleate.reference.ledger import Ledger, database_errors, open_database
 
-VERSION = 2
+VERSION = 3
 """Newest version of the layout of run folders."""
 
 

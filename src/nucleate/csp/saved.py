@@ -76,6 +76,7 @@ class SavedLead(_Saved):
     smax: Finite
     origin: Text
     birth: Name = ""
+    met: Count = 0
     calls: Count
     status: Text
     trust: Finite
@@ -185,8 +186,8 @@ class SavedBirth(_Saved):
 class SavedCredit(_Saved):
     """Saved form of `Credit`."""
 
-    children: Finite
-    successes: Finite
+    children: Annotated[Finite, Field(ge=0)]
+    successes: Annotated[Finite, Field(ge=0)]
 
 
 class SavedEvolution(_Saved):
@@ -194,7 +195,8 @@ class SavedEvolution(_Saved):
 
     births: dict[Name, SavedBirth] = Field(max_length=1_000_000)
     credit: dict[Text, SavedCredit] = Field(max_length=100)
-    met: dict[Name, Finite] = Field(max_length=1_000_000)
+    met: dict[Name, Annotated[Finite, Field(ge=0)]] = Field(max_length=1_000_000)
+    smaller: list[SavedAtoms] = Field(default_factory=list, max_length=10_000)
 
 
 class SavedState(_Saved):

@@ -110,6 +110,10 @@ class Space(Protocol):
         """Largest result of `chance` at which the search may end."""
         ...
 
+    def finds(self, pool: Pool, places: Sequence[int]) -> list[int]:
+        """Return how many random candidates of the round ended in the minima at `places`, as far as the stop rule uses it."""
+        ...
+
     def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
         """Return the probability that these polymorphs will change, as far as the stop rule uses it.
 
@@ -227,6 +231,10 @@ class FormulaSpace:
     def most_chance(self) -> float:
         """Largest result of `chance` at which the search may end."""
         return 0.0
+
+    def finds(self, pool: Pool, places: Sequence[int]) -> list[int]:
+        """Return zeros: the stop rule does not count finds."""
+        return [0] * len(places)
 
     def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
         """Return zero: the stop rule of one formula uses labels only."""

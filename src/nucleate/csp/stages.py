@@ -78,7 +78,8 @@ def what_is_known(folder: RunFolder, plan: Plan, progress: Progress = silent) ->
         return known
     taught = _teach(folder, plan, progress)
     # Minima of the reference itself come first.
-    return replace(taught, labels=known.labels, minima=known.minima + taught.minima, own_minima=len(known.minima))
+    minima = known.minima + taught.minima
+    return replace(taught, labels=known.labels, minima=minima, own_minima=len(known.minima), smaller=known.smaller)
 
 
 def check_known(plan: Plan) -> None:

@@ -140,14 +140,20 @@ def _sorted_assignments(orbits: tuple[tuple[int, int], ...], left: tuple[int, ..
     return sum(_assignments(others, rest) for _, rest in _splits(size, repeated, left))
 
 
+MOST_SPECIES = 5
+"""Number of species above which the assignments of sites are not counted, since their number grows too fast."""
+
+
 @lru_cache(maxsize=64)
 def observed_fillings(counts: tuple[int, ...], space_groups: tuple[int, ...] | None = None) -> tuple[ObservedFilling, ...]:
-    """Return the Wyckoff positions of known crystals that can contain exactly these atoms; empty if there are none.
+    """Return the Wyckoff positions of known crystals that can contain exactly these atoms; empty if there are none, or too many species.
 
     Args:
         counts: number of atoms of each species in the primitive cell.
         space_groups: numbers of the space groups to consider; None for all.
     """
+    if len(counts) > MOST_SPECIES:
+        return ()
     groups = space_group_sites(max(counts))
     sites = [{site.index: k for k, site in enumerate(group.sites)} for group in groups]
     fillings = []

@@ -26,6 +26,8 @@ from nucleate.generate.tries import NotPlaced
 
 SELECTION = 3.0
 """Decrease of the logarithm of the weight from the first to the last parent."""
+RAREST = -12.0
+"""Smallest logarithm of the weight of a parent relative to the most likely one, so that each can be drawn."""
 FADING = 0.7
 """Factor of the credit of the operators, and of the numbers of relaxations that ended in a minimum, from round to round."""
 LEAST = 0.25
@@ -86,13 +88,20 @@ class Breeding:
                 chosen.append(k)
             if len(chosen) == self.settings.parents:
                 break
-        names = [pool.items[k].birth for k in chosen]
+        if not chosen:
+            return Population(np.zeros(0, dtype=int), np.zeros(0))
         births, met = pool.record.births, pool.record.met
-        age = np.array([pool.round - births[name].round if name in births else pool.round for name in names])
+        age, often = np.zeros(len(chosen)), np.zeros(len(chosen))
+        for place, k in enumerate(chosen):
+            # A minimum is as old as the first candidate that ended in it, also where another one represents it now.
+            same = usable[np.linalg.norm(pool.vectors[usable] - pool.vectors[k], axis=1) <= self.tolerance]
+            names = [pool.items[int(other)].birth for other in same]
+            age[place] = max(pool.round - births[name].round for name in names)
+            often[place] = sum(met.get(name, 0.0) for name in names)
         rank = np.arange(len(chosen)) / max(len(chosen) - 1, 1)
-        weights = np.exp(-SELECTION * rank) * 0.5 ** (age / self.settings.half_life)
-        weights /= np.sqrt(1.0 + np.array([met.get(name, 0.0) for name in names]))
-        return Population(np.array(chosen, dtype=int), weights / weights.sum() if len(chosen) else weights)
+        logarithms = -SELECTION * rank - np.log(2.0) * age / self.settings.half_life - 0.5 * np.log1p(often)
+        weights = np.exp(np.maximum(logarithms - logarithms.max(), RAREST))
+        return Population(np.array(chosen, dtype=int), weights / weights.sum())
 
     def shares(self, pool: Pool) -> np.ndarray:
         """Return the (o,) probabilities of the operators; that of `add-units` is zero without smaller cells."""
@@ -148,7 +157,7 @@ class Breeding:
         """
         usable = np.flatnonzero(np.isfinite(scores))
         heads = leaders(pool.vectors, usable[np.argsort(scores[usable], kind="stable")], self.tolerance)
-        limit = np.inf if len(heads) < lowest else float(scores[heads[lowest - 1]])
+        limit = np.inf if len(heads) <= lowest else float(scores[heads[max(lowest, 1) - 1]])
         earlier = usable[usable < before]
         names, met = {operator.name for operator in self.operators}, pool.record.met
         for k in range(before, len(pool.items)):

@@ -13,9 +13,12 @@ from nucleate.csp.softest_modes import softest_modes
 from nucleate.errors import BadInput
 from nucleate.generate.evolution.base import Operator
 from nucleate.generate.evolution.registry import make_operators
+from nucleate.generate.evolution.soft_modes import SoftModes
 from nucleate.generate.packing import make_packing
 from nucleate.potentials.base import Potential
 
+MOST_ATOMS = 60
+"""Number of atoms above which soft modes are used only if they are asked for; their Hessian takes seconds for each parent."""
 MODES = 4
 """Number of modes of a parent from which the operator `soft-mode` draws."""
 
@@ -53,6 +56,8 @@ def make_breeding(settings: RunSettings, modes: Modes) -> Breeding:
     """
     own = settings.evolution
     operators = {} if own.strategy == "random" else _operators(settings, modes)
+    if not own.operators and sum(settings.counts.values()) > MOST_ATOMS:
+        operators.pop(SoftModes.name, None)
     chosen = [operator for name, operator in operators.items() if not own.operators or name in own.operators]
     return Breeding(own, chosen, settings.search.cluster_tolerance)
 

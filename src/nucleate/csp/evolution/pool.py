@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
@@ -32,7 +33,13 @@ class Pool:
 
     def __init__(self, carried: Sequence[Carried], round: int, species: tuple[int, ...], record: EvolutionRecord):
         self.round, self.species, self.record = round, species, record
-        self.items = list(carried)
+        self.items: list[Carried] = []
+        for place, item in enumerate(carried):
+            if item.birth not in record.births:
+                # The minima of a teacher, and those of folders of older versions, have no names.
+                item = replace(item, birth=f"{round}.c{place + 1}")
+                record.births[item.birth] = Birth(item.origin, (), round)
+            self.items.append(item)
         self.ends: list[Relaxed] = []
         self.vectors = fingerprints([], species)
         self.smaller: list[tuple[str, Atoms]] = []

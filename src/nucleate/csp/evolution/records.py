@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ase import Atoms
+
+from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
+
 
 @dataclass(frozen=True)
 class Birth:
@@ -54,11 +58,13 @@ class EvolutionRecord:
         births: how the carried candidates, leads, polymorphs and all their ancestors came about, by name.
         credit: credit of each operator.
         met: how often relaxations of other candidates have ended in the minimum of a carried candidate, by its name.
+        smaller: minima of smaller cells of the compound, of which supercells are made, the lowest first.
     """
 
     births: dict[str, Birth] = field(default_factory=dict)
     credit: dict[str, Credit] = field(default_factory=dict)
     met: dict[str, float] = field(default_factory=dict)
+    smaller: list[Atoms] = field(default_factory=list)
 
     def relaxed(self, name: str, energy: float) -> None:
         """Enter the energy (eV/atom) of the first relaxation of a candidate."""
@@ -85,6 +91,7 @@ class EvolutionRecord:
             "births": {name: birth.as_dict() for name, birth in self.births.items()},
             "credit": {name: asdict(credit) for name, credit in self.credit.items()},
             "met": dict(self.met),
+            "smaller": [atoms_to_dict(atoms) for atoms in self.smaller],
         }
 
     @classmethod
@@ -96,4 +103,5 @@ class EvolutionRecord:
             {name: Birth.from_dict(birth) for name, birth in data["births"].items()},
             {name: Credit(**credit) for name, credit in data["credit"].items()},
             dict(data["met"]),
+            [atoms_from_dict(item) for item in data.get("smaller", [])],
         )

@@ -11,6 +11,7 @@ from nucleate.csp.minima.coverage import unseen_probability
 from nucleate.csp.minima.settings import MinimaSettings
 from nucleate.csp.records import Lead, LoopState, Polymorph
 from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.settings import SearchSettings
 from nucleate.csp.space import FormulaSpace
 from nucleate.errors import BadInput
 from nucleate.fingerprints.selection import fingerprints, same_as
@@ -35,6 +36,8 @@ def check_minima(settings: RunSettings) -> None:
         kind = "a crystal with a measured pattern"
     if kind is not None:
         raise BadInput(f"the goal minima is for crystals of one formula, not for {kind}; remove --goal")
+    if settings.search.top != SearchSettings().top:
+        raise BadInput("search.top has no effect on the goal minima, whose stop rule watches all minima in the window; remove it")
     if own.window * 1e-3 > settings.search.window:
         raise BadInput(
             f"minima.window = {own.window:g} meV/atom is above search.window = {settings.search.window:g} eV/atom, at which leads are "
@@ -82,29 +85,54 @@ class MinimaSpace(FormulaSpace):
         """Largest result of `chance` at which the search may end."""
         return self.settings.minima.unseen
 
+    def finds(self, pool: Pool, places: Sequence[int]) -> list[int]:
+        """Return how many random candidates of the round ended in the minima at `places`, those themselves included."""
+        heads = [pool.ends[k].atoms for k in places]
+        counts = [0] * len(places)
+        for k in self._random(pool):
+            place = same_as(pool.ends[k].atoms, pool.vectors[k], heads, pool.vectors[list(places)], self._tolerance) if places else None
+            if place is not None:
+                counts[place] += 1
+        return counts
+
+    def _random(self, pool: Pool) -> list[int]:
+        """Return the new converged candidates in the window that are neither children nor structures of the user."""
+        low = self._low(pool)
+        births = [pool.record.births[item.birth] for item in pool.items]
+        return [k for k, own in enumerate(births) if low[k] and own.round == pool.round and not own.parents and own.origin != "seed"]
+
+    def _low(self, pool: Pool) -> np.ndarray:
+        """Return (n,) whether each candidate converged within the window on the committee."""
+        energies = np.array([end.energy_per_atom if end.usable and end.stop == CONVERGED else np.inf for end in pool.ends])
+        result: np.ndarray = energies < energies.min(initial=np.inf) + self.window
+        return result
+
+    @property
+    def _tolerance(self) -> float:
+        return self.settings.search.cluster_tolerance
+
     def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
         """Count in which minima the random candidates of a round have ended; return the probability that one is still unseen.
 
-        Only random candidates count, because children end near minima that are known. While the committee has a minimum within the window
-        that has no label, the result is 1.
+        Only random candidates count, because children end near minima that are known. The candidates with which a minimum was discovered
+        are counted by `finds`. Those that end in a minimum which is not a polymorph, such as one whose calculation failed, count as minima
+        found once. While the committee has a minimum within the window that has no label, the result is 1.
 
         Args:
             pool: the pool of the round, relaxed.
             left: heads of clusters that have no label.
             state: state of the loop; `met` of its polymorphs is increased.
         """
-        energies = np.array([end.energy_per_atom if end.usable and end.stop == CONVERGED else np.inf for end in pool.ends])
-        window = self.lowest(state)
-        low = energies < energies.min() + self.window
+        window, low = self.lowest(state), self._low(pool)
         if not window or not low.any():
             return 1.0
         structures = [polymorph.atoms for polymorph in window]
         vectors = fingerprints(structures, pool.species)
-        for k in np.flatnonzero(low):
-            birth = pool.record.births.get(pool.items[k].birth)
-            if birth is None or birth.round != pool.round or birth.parents or birth.origin == "seed":
-                continue
-            place = same_as(pool.ends[k].atoms, pool.vectors[k], structures, vectors, self.settings.search.cluster_tolerance)
-            if place is not None:
+        others = 0
+        for k in self._random(pool):
+            place = same_as(pool.ends[k].atoms, pool.vectors[k], structures, vectors, self._tolerance)
+            if place is None:
+                others += 1
+            else:
                 window[place].met += 1
-        return 1.0 if any(low[k] for k in left) else unseen_probability([polymorph.met for polymorph in window])
+        return 1.0 if any(low[k] for k in left) else unseen_probability([polymorph.met for polymorph in window] + [1] * others)

@@ -265,6 +265,10 @@ class SystemSpace:
         """Largest result of `chance` at which the search may end."""
         return self.hull_settings.probability
 
+    def finds(self, pool: Pool, places: Sequence[int]) -> list[int]:
+        """Return zeros: the stop rule does not count finds."""
+        return [0] * len(places)
+
     def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
         """Return the largest probability of candidates without a label to lie below the hull; see `chance_below`."""
         return self.chance_below([pool.ends[k] for k in left])

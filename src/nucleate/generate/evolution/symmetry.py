@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import spglib
+from scipy.spatial import cKDTree
 
 from nucleate.fingerprints.matching import SYMPREC
 from nucleate.generate.evolution.lattice_choices import cell_of
@@ -15,6 +16,10 @@ HIGHEST = 48
 """Largest number of powers of an operation."""
 FRACTION = 0.08
 """Largest deviation of a power of an operation from a lattice vector, in units of the lattice vectors."""
+
+
+NEIGHBOURS = np.array([(a, b, c) for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0) for c in (-1.0, 0.0, 1.0)])
+"""The cell itself and its 26 neighbours, in units of the lattice vectors."""
 
 
 class Operations(NamedTuple):
@@ -55,13 +60,20 @@ def operations(sites: Sites, symprec: float = SYMPREC) -> Operations:
 
 
 def images_of(sites: Sites, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
-    """Return the (G, N) indices of the atoms of the same species nearest to the images of the atoms."""
-    moved = np.einsum("gij,nj->gni", rotations, sites.scaled) + translations[:, None]
-    difference = moved[:, :, None] - sites.scaled
-    difference -= np.round(difference)
-    squared = ((difference @ sites.cell) ** 2).sum(axis=-1)
-    squared[:, sites.species[:, None] != sites.species] = np.inf
-    return squared.argmin(axis=-1)
+    """Return the (G, N) indices of the atoms of the same species nearest to the images of the atoms.
+
+    A supercell has an operation for each of its translations, so that all pairs of images and atoms would not fit into memory.
+    """
+    wrapped = sites.scaled % 1.0
+    images = np.empty((len(rotations), len(wrapped)), dtype=int)
+    moved = (np.einsum("gij,nj->gni", rotations, sites.scaled) + translations[:, None]) % 1.0
+    for species in np.unique(sites.species):
+        own = np.flatnonzero(sites.species == species)
+        # Atoms of the neighbouring cells as well, since an image near a face may be nearest to one of them.
+        points = (wrapped[own] + NEIGHBOURS[:, None]).reshape(-1, 3)
+        _, nearest = cKDTree(points @ sites.cell).query(moved[:, own].reshape(-1, 3) @ sites.cell)
+        images[:, own] = own[nearest % len(own)].reshape(len(rotations), len(own))
+    return images
 
 
 def orbits_of(images: np.ndarray) -> np.ndarray:
