@@ -13,25 +13,29 @@ from ase import Atoms
 from nucleate.crystals.batch import PBC, is_cluster, is_layer, periodic_directions
 from nucleate.crystals.layers import HEIGHT
 from nucleate.csp.evolution.records import EvolutionRecord
-from nucleate.reference.base import Label
+from nucleate.csp.magnetic.records import Magnetism
+from nucleate.reference.base import Label, has_moments
 from nucleate.reference.ledger import LedgerRow
 from nucleate.units import GPA
 
 
 def atoms_to_dict(atoms: Atoms) -> dict[str, Any]:
-    """Return numbers, cell and positions as lists; JSON preserves floating-point numbers exactly."""
-    data = {
+    """Return numbers, cell, positions and starting moments as lists; JSON preserves floating-point numbers exactly."""
+    data: dict[str, Any] = {
         "numbers": atoms.numbers.tolist(),
         "cell": atoms.cell.array.tolist(),
         "positions": atoms.positions.tolist(),
     }
+    if has_moments(atoms):
+        data["moments"] = atoms.get_initial_magnetic_moments().tolist()
     directions = periodic_directions(atoms)
     return data if directions == 3 else {**data, "periodic": directions}
 
 
 def atoms_from_dict(data: dict[str, Any]) -> Atoms:
     """Create atoms from the result of `atoms_to_dict`."""
-    return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=PBC[data.get("periodic", 3)])
+    pbc = PBC[data.get("periodic", 3)]
+    return Atoms(numbers=data["numbers"], cell=data["cell"], positions=data["positions"], pbc=pbc, magmoms=data.get("moments"))
 
 
 SPENT = "the budget of reference calls is spent"
@@ -190,6 +194,9 @@ class Lead:
         )
 
 
+_STRUCTURES = ("atoms", "start", "frame")
+
+
 @dataclass
 class Polymorph:
     """A minimum that is confirmed on the reference.
@@ -213,6 +220,7 @@ class Polymorph:
         known: name of the known phase that it is, or None.
         compound: the molecules of which it consists if they are not those of the search; None: they are, or it is no search of molecules.
         birth: name of the first candidate that reached it in the family history; empty: it has none.
+        magnetic: final moments and magnetic orders; None: the reference has no moments, or the search has not ended.
     """
 
     atoms: Atoms
@@ -235,6 +243,7 @@ class Polymorph:
     known: str | None = None
     compound: str | None = None
     birth: str = ""
+    magnetic: Magnetism | None = None
 
     @property
     def own(self) -> bool:
@@ -246,18 +255,37 @@ class Polymorph:
         """Enthalpy above the level of its composition, eV/atom."""
         return self.energy - self.level
 
+    def set_order(self, magnetic: Magnetism | None, **found: Any) -> None:
+        """Set the magnetic order, in place of an earlier one.
+
+        Args:
+            magnetic: final moments and orders; None: they are not known.
+            found: attributes that differ from those that the search has found; these are kept in `magnetic.before`.
+        """
+        if self.magnetic is not None and self.magnetic.before is not None:
+            for name, value in self.magnetic.before.items():
+                setattr(self, name, atoms_from_dict(value) if name in _STRUCTURES and value is not None else value)
+        self.magnetic = magnetic
+        if magnetic is not None and found:
+            own = {name: getattr(self, name) for name in found}
+            magnetic.before = {name: atoms_to_dict(value) if isinstance(value, Atoms) else value for name, value in own.items()}
+            for name, value in found.items():
+                setattr(self, name, value)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
-        plain = {k: v for k, v in self.__dict__.items() if k not in ("atoms", "start", "frame")}
+        plain = {k: v for k, v in self.__dict__.items() if k not in (*_STRUCTURES, "magnetic")}
         frame = None if self.frame is None else atoms_to_dict(self.frame)
-        return {**plain, "atoms": atoms_to_dict(self.atoms), "start": atoms_to_dict(self.start), "frame": frame}
+        magnetic = None if self.magnetic is None else self.magnetic.as_dict()
+        return {**plain, "atoms": atoms_to_dict(self.atoms), "start": atoms_to_dict(self.start), "frame": frame, "magnetic": magnetic}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Polymorph:
         """Create a record from the result of `as_dict`."""
-        plain = {k: v for k, v in data.items() if k not in ("atoms", "start", "frame")}
+        plain = {k: v for k, v in data.items() if k not in (*_STRUCTURES, "magnetic")}
         frame = None if data.get("frame") is None else atoms_from_dict(data["frame"])
-        return cls(atoms=atoms_from_dict(data["atoms"]), start=atoms_from_dict(data["start"]), frame=frame, **plain)
+        atoms, start, magnetic = atoms_from_dict(data["atoms"]), atoms_from_dict(data["start"]), Magnetism.from_dict(data.get("magnetic"))
+        return cls(atoms=atoms, start=start, frame=frame, magnetic=magnetic, **plain)
 
 
 @dataclass
@@ -308,6 +336,7 @@ class LoopState:
         finished: why the loop ended, or None.
         proof: result of the full relaxation of the best polymorph on the reference.
         accurate: cost of the accurate energies, see `rank_accurately`; None: not calculated.
+        magnetic: number of calculations of magnetic orders, see `MagneticStage.run`; None: not calculated.
         base: deviation of the surface of the teacher from labels, see `TeacherJudged`; None: there is no teacher.
         chance: largest probability of an unlabelled candidate of the last round to lie below the hull; 0 in a search of one formula.
         left_out: known phases that could not be relaxed, each with the reason.
@@ -326,6 +355,7 @@ class LoopState:
     finished: str | None = None
     proof: dict[str, Any] | None = None
     accurate: dict[str, Any] | None = None
+    magnetic: dict[str, Any] | None = None
     base: dict[str, Any] | None = None
     chance: float = 0.0
     left_out: list[str] = field(default_factory=list)
@@ -347,7 +377,7 @@ class LoopState:
         """Return the record as a JSON-serialisable dictionary."""
         plain = {
             k: getattr(self, k)
-            for k in ("round", "sigma_factor", "ratios", "quiet", "top", "chance", "left_out", "finished", "proof", "accurate", "base")
+            for k in ("round", "sigma_factor", "ratios", "quiet", "top", "chance", "left_out", "finished", "proof", "accurate", "magnetic", "base")
         }
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists, "evolution": self.evolution.as_dict()}
@@ -360,6 +390,7 @@ class LoopState:
             chance=data.get("chance", 0.0),
             left_out=data.get("left_out", []),
             accurate=data.get("accurate"),
+            magnetic=data.get("magnetic"),
             base=data.get("base"),
             evolution=EvolutionRecord.from_dict(data.get("evolution")),
             carried=[Carried.from_dict(item) for item in data["carried"]],
