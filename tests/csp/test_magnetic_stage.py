@@ -2,10 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
 from ase.build import bulk
 
+from nucleate.csp.events import LabelDone
 from nucleate.csp.loop import Search
 from nucleate.csp.magnetic.stage import SPENT, MagneticStage, symmetric_and_low
 from nucleate.csp.plan import prepare
@@ -15,6 +15,7 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.csp.saved import SavedState
 from nucleate.persist.toml import to_toml
+from nucleate.progress import silent
 from nucleate.reference import Dispatcher, Ledger
 from nucleate.relax.settings import RelaxSettings
 from nucleate.training.data import read_data
@@ -137,16 +138,12 @@ def test_the_three_lowest_symmetric_polymorphs_within_50_mev():
     assert symmetric_and_low([]) == []
 
 
-class Killed(BaseException):
-    pass
-
-
 SETTINGS = {
     "formula": "Cu2",
     "seed": 3,
     "reference": {"magnetic_moments": MOMENTS, "workers": 0},
     "search": {
-        "pool": 24, "keep": 6, "first_batch": 6, "batch": 3, "max_rounds": 2, "leads": 2, "lead_steps": 5,
+        "pool": 24, "keep": 6, "first_batch": 6, "batch": 3, "max_rounds": 1, "leads": 2, "lead_steps": 5,
         "proof_steps": 20, "fmax": 0.05, "smax": 0.5, "lead_fmax": 3.0, "check": False, "budget": 150,
     },
     "generate": {"workers": 1, "symmetric_share": 0.5, "space_groups": [166, 194, 225]},
@@ -156,10 +153,10 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def search(folder, toy, **given):
+def search(folder, toy, progress=silent, **given):
     settings = settings_from_dict({**SETTINGS, **given})
     with RunFolder.create(folder, to_toml(settings)) as run:
-        return Search(run, prepare(settings, toy)).run()
+        return Search(run, prepare(settings, toy), progress=progress).run()
 
 
 def rows(folder):
@@ -174,20 +171,16 @@ def test_a_search_killed_among_its_orders_resumes_without_repeating_calls(tmp_pa
     # The proof begins at the antiferromagnetic start, so that it confirms the energy of the order.
     assert state.proof["difference"] == pytest.approx(0, abs=1e-6)
 
-    def stop(atoms):
-        if np.unique(np.sign(atoms.get_initial_magnetic_moments())).size == 2 and toy.calls > 0:
-            left.append(atoms)
-            if len(left) == 2:
-                raise Killed
-        return False
+    def stop(event, /):
+        if isinstance(event, LabelDone) and event.purpose == "magnetic":
+            raise KeyboardInterrupt
 
-    left = []
-    toy = Heisenberg(SECOND_NEIGHBOURS, fails=stop)
-    with pytest.raises(Killed):
-        search(tmp_path / "killed", toy)
+    toy = Heisenberg(SECOND_NEIGHBOURS)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "killed", toy, stop)
+    assert 0 < toy.calls < whole.calls
     resumed = search(tmp_path / "killed", toy)
-    # The killed call is made once more.
-    assert toy.calls == whole.calls + 1
+    assert toy.calls == whole.calls
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
     assert json.dumps([p.as_dict() for p in resumed.ranking()]) == json.dumps([p.as_dict() for p in state.ranking()])
 
