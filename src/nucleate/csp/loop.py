@@ -693,9 +693,7 @@ class Search:
         # Compositions, molecules and measured patterns have rankings of their own, in which only the final moments are reported.
         plain = settings.system is None and not settings.molecules.molecule and settings.measured.xrd is None
         self.dispatcher.begin_round(state.round + 1)
-        stage = MagneticStage(
-            self.dispatcher, settings.reference.magnetic_moments, on_reference(settings), state.round + 1, self._log
-        )
+        stage = MagneticStage(self.dispatcher, settings.reference.magnetic_moments, on_reference(settings), state.round + 1, self._log)
         state.magnetic = stage.run(state.polymorphs, state.minima() if plain and settings.search.magnetic else [])
         self._log(MagneticDone(**state.magnetic))
         return True

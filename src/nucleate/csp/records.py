@@ -319,6 +319,10 @@ class RoundRecord:
         return asdict(self)
 
 
+_ALWAYS = ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")
+"""Plain fields of a state that those of all versions have."""
+
+
 @dataclass
 class LoopState:
     """State of the loop between rounds; labels and model are stored elsewhere.
@@ -377,7 +381,20 @@ class LoopState:
         """Return the record as a JSON-serialisable dictionary."""
         plain = {
             k: getattr(self, k)
-            for k in ("round", "sigma_factor", "ratios", "quiet", "top", "chance", "left_out", "finished", "proof", "accurate", "magnetic", "base")
+            for k in (
+                "round",
+                "sigma_factor",
+                "ratios",
+                "quiet",
+                "top",
+                "chance",
+                "left_out",
+                "finished",
+                "proof",
+                "accurate",
+                "magnetic",
+                "base",
+            )
         }
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists, "evolution": self.evolution.as_dict()}
@@ -386,7 +403,7 @@ class LoopState:
     def from_dict(cls, data: dict[str, Any]) -> LoopState:
         """Create a record from the result of `as_dict`."""
         return cls(
-            **{k: data[k] for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")},
+            **{k: data[k] for k in _ALWAYS},
             chance=data.get("chance", 0.0),
             left_out=data.get("left_out", []),
             accurate=data.get("accurate"),

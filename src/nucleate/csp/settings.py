@@ -106,7 +106,7 @@ class SearchSettings(BaseModel):
     )
     magnetic: bool = Field(
         True,
-        description="Calculate the symmetric magnetic orders of the three lowest polymorphs within 50 meV/atom, if the reference has moments.",
+        description="With magnetic moments, calculate the symmetric orders of the three lowest polymorphs within 50 meV/atom.",
     )
     accurate: bool = Field(
         True,

@@ -1,9 +1,9 @@
 """Symmetric collinear orders of a crystal: ferromagnetic, and antiferromagnetic in its primitive cell and the doublings of it.
 
-An order gives each magnetic atom a sign. The antiferromagnetic orders are those with one propagation vector q and without a net moment on
-each set of equivalent atoms, for which the operations of the crystal that keep all signs, or reverse all of them, still connect all atoms of
-the set. Without spin-orbit coupling every operation may be combined with a reversal of all spins, so that the moments of the set then have
-one magnitude.
+An order gives each magnetic atom a sign. The antiferromagnetic orders are those with one propagation vector q and without a net moment
+on each set of equivalent atoms, for which the operations of the crystal that keep all signs, or reverse all of them, still connect all
+atoms of the set. Without spin-orbit coupling every operation may be combined with a reversal of all spins, so that the moments of the set
+then have one magnitude.
 
 A doubling of the cell is the lattice of the translations n, integers in units of the primitive vectors, with an even sum h . n, where each
 component of h is 0 or 1 and q = h / 2. There are seven, and the point group of the crystal makes some of them equivalent. The sign of
@@ -110,8 +110,9 @@ def _crystal(atoms: Atoms, moments: dict[str, float]) -> _Crystal | None:
     return _Crystal(plain, sites, dataset.rotations, images, shifts, images.min(axis=0), dataset.transformation_matrix)
 
 
-def _cell(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
+def _cell(atoms: Atoms) -> tuple[list[list[float]], list[list[float]], list[int]]:
+    """Return a structure in the form of spglib."""
+    return atoms.cell.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist()
 
 
 def _doublings(crystal: _Crystal) -> list[np.ndarray]:

@@ -156,9 +156,7 @@ class MagneticStage:
         self._set_moments(entry, order, label)
         return end.atoms, label
 
-    def _replace(
-        self, polymorph: Polymorph, order: Order, entries: list[OrderEnergy], place: int, end: tuple[Atoms, Label] | None
-    ) -> None:
+    def _replace(self, polymorph: Polymorph, order: Order, entries: list[OrderEnergy], place: int, end: tuple[Atoms, Label] | None) -> None:
         """Give a polymorph energy and geometry of a relaxed order."""
         assert end is not None
         atoms, label = end
