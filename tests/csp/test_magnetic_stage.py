@@ -198,3 +198,21 @@ def test_orders_are_not_tried_where_the_setting_is_off(tmp_path):
     assert state.magnetic == {"calls": 0, "failed": 0, "tried": 0, "changed": 0}
     assert {p.magnetic.order for p in state.polymorphs} == {"FM"}
     assert "magnetic" not in {row.purpose for row in read_run(tmp_path / "run").rows}
+
+
+def test_a_search_that_continues_takes_the_orders_back(tmp_path):
+    """The rounds after a limit is raised compare energies of the parallel order; the orders are tried again at the end."""
+    toy = Heisenberg(SECOND_NEIGHBOURS)
+    settings = {"search": {**SETTINGS["search"], "proof": False}}
+    done = search(tmp_path / "run", toy, **settings)
+    assert done.magnetic["changed"] >= 1
+    before = [p.energy for p in done.ranking()]
+    raised = {"search": {**settings["search"], "max_rounds": 2}}
+    with RunFolder.open(tmp_path / "run") as run:
+        again = Search(run, prepare(settings_from_dict({**SETTINGS, **raised}), toy))
+        energies = [p.energy for p in again.run().ranking()]
+    assert again.state.round == 2
+    # The energies of the orders are those of before: their calculations are in the ledger.
+    assert energies[0] == pytest.approx(before[0], abs=1e-3)
+    assert again.state.magnetic["changed"] >= 1
+    assert again.state.records[-1].best > energies[0] + 0.01
