@@ -6,6 +6,7 @@ import pytest
 from ase.build import bulk
 
 from nucleate.csp.events import LabelDone
+from nucleate.csp.labels_from import labels_known
 from nucleate.csp.loop import Search
 from nucleate.csp.magnetic.stage import SPENT, MagneticStage, symmetric_and_low
 from nucleate.csp.plan import prepare
@@ -190,6 +191,10 @@ def test_a_search_killed_among_its_orders_resumes_without_repeating_calls(tmp_pa
     assert len(orders) > 2
     assert not any(row.atoms.get_initial_magnetic_moments().any() for row in run.crystals)
     assert {item.info["purpose"] for item in read_data(tmp_path / "whole")} == {"train", "explore", "confirm"}
+    given = settings_from_dict({**SETTINGS, "teacher": {"labels_from": [str(tmp_path / "whole")]}})
+    known, _ = labels_known(given, whole)
+    assert len(known.minima) == len(state.minima())
+    assert not any(atoms.get_initial_magnetic_moments().any() for atoms in known.minima)
 
 
 def test_orders_are_not_tried_where_the_setting_is_off(tmp_path):

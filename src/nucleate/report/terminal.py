@@ -223,7 +223,9 @@ def magnetic_line(magnetic: dict[str, Any]) -> str:
     number, changed = magnetic["tried"], magnetic["changed"]
     text = f"magnetic orders of {number} polymorph{'' if number == 1 else 's'}, {magnetic['calls']} calls"
     text += f" ({magnetic['failed']} failed)" if magnetic["failed"] else ""
-    return text + (f"; another order than that of the search is lower for {changed}" if changed else "; that of the search is the lowest")
+    if not changed:
+        return f"{text}; no relaxed order is below that of the search"
+    return f"{text}; another order than that of the search is lower for {changed}"
 
 
 def hull_lines(data: dict[str, Any]) -> list[str]:
