@@ -72,6 +72,24 @@ def test_moments_of_no_element(tmp_path):
     assert "Fee" in refusal("search", "Fe2", "--settings", path, "--out", tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("engine", "setting", "said"),
+    [
+        ("gpaw", "hubbard_u = { O = 4.0 }", "O has no d or f shell for U; allowed are the transition metals"),
+        ("gpaw", "hubbard_u = { Mn = 40.0 }", "reference.hubbard_u"),
+        ("chgnet", "hubbard_u = { Mn = 4.0 }", "reference.hubbard_u has no effect on engine 'chgnet'"),
+        ("chgnet", "magnetic_moments = { Mn = 5.0 }", "reference.magnetic_moments has no effect on engine 'chgnet'"),
+        ("gpaw", "xc = 'vdW-DF'", "GPAW has no stress for the nonlocal functional 'vdW-DF'"),
+    ],
+)
+def test_magnets_and_functionals(engine, setting, said, tmp_path):
+    pytest.importorskip(engine)
+    path = tmp_path / "s.toml"
+    path.write_text(f"[reference]\n{setting}\n")
+    assert said in refusal("search", "Mn2O2", "--settings", path, "--reference", engine, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("engine", "setting"), [("gpaw", "pseudo_dir = 'x'"), ("chgnet", "cutoff = 300"), ("sevennet", "xc = 'LDA'")])
 def test_settings_an_engine_would_not_obey(engine, setting, tmp_path):
     pytest.importorskip({"gpaw": "gpaw", "chgnet": "chgnet", "sevennet": "sevenn"}[engine])

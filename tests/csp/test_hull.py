@@ -90,5 +90,18 @@ def test_what_must_be_known_about_a_hull():
     # One element with a moment does not make the other spin-polarised.
     assert warnings_on(parse_system("Fe-O"), {"Fe": 4.0, "O": 0.0})[1].startswith("O2 may be")
     assert len(warnings_on(parse_system("Fe-O"), {"Fe": 4.0, "O": 1.0})) == 1
-    # A compound as end member contains no gas.
+    # A compound as end member contains no gas, and no molecule of oxygen.
     assert warnings_on(parse_system("MgO-Al2O3"), None) == []
+    assert warnings_on(parse_system("MgO-Al2O3"), {}) == []
+
+
+def test_what_must_be_known_about_one_formula():
+    assert warnings_on({"Si": 8}, {}) == []
+    assert warnings_on({"Mg": 2, "O": 2}, {}) == []
+    for symbol in ("Cr", "Mn", "Fe", "Co", "Ni"):
+        assert warnings_on({symbol: 2, "O": 3}, {"Si": 1.0}) == [
+            f"{symbol} may be magnetic, but starts without a moment; set reference.magnetic_moments"
+        ]
+    assert warnings_on({"O": 4}, {})[0].startswith("O2 may be magnetic")
+    assert warnings_on({"Fe": 2}, {"Fe": 2.5}) == []
+    assert warnings_on({"Fe": 2}, None) == []

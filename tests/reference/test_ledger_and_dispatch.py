@@ -123,7 +123,7 @@ def test_calls_of_a_proof_count_in_the_rounds_after_it(tmp_path):
     dispatcher.label_many([copper()], "train", 0)
     dispatcher.begin_round(1)
     dispatcher.label_many([copper(0.01), copper(0.02)], "proof", 1)
-    dispatcher.begin_round(1, settled="proof")
+    dispatcher.begin_round(1, settled=["proof"])
     assert dispatcher.calls() == 3
     dispatcher.label_many([copper(0.03)], "explore", 1)
     assert dispatcher.calls() == 4

@@ -19,14 +19,14 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.reference.base import Label
 
 TOP = {
-    "hull", "minima", "molecules", "dimensions",
+    "hull", "minima", "molecules", "dimensions", "magnetic", "warnings",
     "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",
     "calls_by_status", "calls_by_purpose", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs",
     "confirmed_in_this_round", "accurate", "proof", "rounds", "teacher", "teacher_error",
 }  # fmt: skip
 POLYMORPH = {
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "hull", "known", "compound",
-    "lattice_energy", "area", "thickness", "extent",
+    "lattice_energy", "area", "thickness", "extent", "magnetic_order", "moment", "net_moment", "magnetic_orders",
     "volume", "sigma", "check", "accurate_energy", "not_resolved_from", "fmax", "smax", "origin",
     "found", "calls", "own_calls", "round", "conventional_cell", "file",
 }  # fmt: skip

@@ -208,6 +208,24 @@ class RankedAccurately(LoggedEvent):
 
 
 @dataclass(frozen=True)
+class MagneticDone(LoggedEvent):
+    """The magnetic orders of the lowest polymorphs were calculated.
+
+    Attributes:
+        calls: Number of reference calls.
+        failed: Number of failed ones.
+        tried: Number of polymorphs whose orders were tried.
+        changed: Number of polymorphs of which another order is lower than that of the search.
+    """
+
+    kind: ClassVar[str] = "magnetic"
+    calls: int
+    failed: int
+    tried: int
+    changed: int
+
+
+@dataclass(frozen=True)
 class SearchFinished(LoggedEvent):
     """The stop rule, the budget or the last round ended the search; `why` is the reason."""
 

@@ -15,6 +15,7 @@ from nucleate.crystals.batch import periodic_directions
 from nucleate.crystals.clusters import extent, in_cube
 from nucleate.csp.known import Known, covers
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
+from nucleate.csp.records import Polymorph
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
@@ -139,9 +140,17 @@ def _refuse_missing_elements(data: list[LabelledStructure], species: Sequence[in
         raise BadInput(f"{', '.join(paths)}: none of the structures contains {missing}; a surface to correct needs all elements")
 
 
+def _found(path: Path) -> list[Polymorph]:
+    """Return the minima of a run folder as its search found them, without the magnetic orders that replaced them."""
+    state = read_run(path).state
+    for polymorph in state.polymorphs:
+        polymorph.set_order(None)
+    return state.minima()
+
+
 def _minima(path: Path, settings: RunSettings) -> list[Atoms]:
     """Return the confirmed polymorphs of a run folder that have the composition of the search cell, lowest first."""
-    minima = [polymorph.atoms for polymorph in read_run(path).state.minima()]
+    minima = [polymorph.atoms for polymorph in _found(path)]
     if settings.system is not None:
         return [atoms for atoms in minima if len(atoms) <= settings.hull.max_atoms and settings.system.contains(atoms)]
     own, topology = Counter(settings.counts), settings.molecules.topology
@@ -166,7 +175,7 @@ def _smaller(path: Path, settings: RunSettings) -> list[tuple[float, Atoms]]:
         return []
     own, size = settings.counts, sum(settings.counts.values())
     found = []
-    for polymorph in read_run(path).state.minima():
+    for polymorph in _found(path):
         atoms, counts = polymorph.atoms, Counter(polymorph.atoms.get_chemical_symbols())
         copies, left = divmod(size, len(atoms))
         fits = copies > 1 and not left and all(copies * counts[symbol] == number for symbol, number in own.items())

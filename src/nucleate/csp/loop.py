@@ -23,6 +23,7 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.csp.accurate import candidates, rank_accurately
 from nucleate.csp.events import (
     LabelDone,
+    MagneticDone,
     PolymorphChecked,
     PolymorphConfirmed,
     ProofDone,
@@ -38,6 +39,7 @@ from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.first_batch import EARLIER, KNOWN, FirstBatch
 from nucleate.csp.known import Deviation, Known, covers, deviation
 from nucleate.csp.leads import LeadFollower, new_leads
+from nucleate.csp.magnetic.stage import MagneticStage
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.molecular.alone import fit_molecules
 from nucleate.csp.molecular.space import MoleculeSpace
@@ -71,7 +73,7 @@ from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, LoggedEvent, Note, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Answered, Dispatcher
-from nucleate.reference.ledger import LedgerRow, ledger_file
+from nucleate.reference.ledger import MAGNETIC, LedgerRow, ledger_file, of_an_order
 from nucleate.relax.batched import CONVERGED, Relaxed
 from nucleate.relax.parallel import RelaxPool
 from nucleate.relax.rigid import RigidMolecules
@@ -167,9 +169,10 @@ class Search:
             raised = (spent and self.dispatcher.remaining() != 0) or (rounds and self.state.round < self.settings.search.max_rounds)
             if raised:
                 # The limit that ended the search was raised since; another polymorph may become the lowest and need a proof of its own.
-                self.state.finished, self.state.proof, self.state.accurate = None, None, None
+                self.state.finished, self.state.proof, self.state.accurate, self.state.magnetic = None, None, None, None
                 for polymorph in self.state.polymorphs:
                     polymorph.accurate = None
+                    polymorph.set_order(None)
         try:
             while self.state.finished is None:
                 if self.state.round < 0:
@@ -178,6 +181,8 @@ class Search:
                     self._round(self.state.round + 1)
                 self._commit()
             # A search whose proof is done was finished; resuming it writes its files and calculates nothing.
+            if self.state.proof is None and self.state.accurate is None and self.state.magnetic is None and self._try_orders():
+                self._commit()
             if self.state.proof is None and self.state.accurate is None and self._rank_accurately():
                 self._commit()
             if self.state.proof is None and self.settings.search.proof and self.space.winners(self.state):
@@ -238,6 +243,9 @@ class Search:
         self.state.evolution.smaller = list(known.smaller)
         self.dispatcher.begin_round(0)
         self.space.begin([], self.state)
+        moments = None if self.reference.surrogate else self.settings.reference.magnetic_moments
+        for text in warnings_on(self.settings.system or self.settings.counts, moments):
+            self.progress(Note(text))
         if self.settings.system is not None:
             with self._timed("known"):
                 self._place_known()
@@ -286,10 +294,6 @@ class Search:
 
     def _place_known(self) -> None:
         """Enter the phases of earlier searches, and relax the known phases on the reference."""
-        assert self.settings.system is not None
-        moments = None if self.reference.surrogate else self.settings.reference.magnetic_moments
-        for text in warnings_on(self.settings.system, moments):
-            self.progress(Note(text))
         for polymorph in phases_given(self.settings, self.reference, self.progress):
             enter(polymorph, self.state.polymorphs)
         phases = read_known(self.settings)
@@ -401,7 +405,7 @@ class Search:
         search, state = self.settings.search, self.state
         self._seconds = {}
         # A proof is made after the last round; if its search continues, its calls have the number of this round.
-        self.dispatcher.begin_round(round, settled="proof")
+        self.dispatcher.begin_round(round, settled=("proof", MAGNETIC))
         self.space.begin([row for row in self._crystals() if row.round < round], state)
         left = self.dispatcher.remaining()
         if left == 0:
@@ -534,8 +538,11 @@ class Search:
         ]
 
     def _crystals(self) -> list[LedgerRow]:
-        """Return the rows of the ledger without those of isolated molecules, whose energies the force field of the molecules contains."""
-        return [row for row in self.folder.ledger.rows() if row.purpose != ALONE]
+        """Return the rows of the ledger without those of isolated molecules, whose energies the force field of the molecules contains.
+
+        Those of magnetic orders other than that of the search are left out as well: they belong to another energy surface.
+        """
+        return [row for row in self.folder.ledger.rows() if row.purpose != ALONE and not of_an_order(row)]
 
     def _known_structures(self, round: int) -> list[Atoms]:
         """Return structures that are not labelled again: labelled ones, polymorphs, and for some rounds those that failed."""
@@ -690,6 +697,19 @@ class Search:
         self.state.finished = why
         self._log(SearchFinished(why, self.dispatcher.calls()))
 
+    def _try_orders(self) -> bool:
+        """Calculate magnetic orders of the lowest polymorphs; return whether the reference has moments."""
+        settings, state = self.settings, self.state
+        if not settings.reference.magnetic_moments or not state.polymorphs:
+            return False
+        # Compositions, molecules and measured patterns have rankings of their own, in which only the final moments are reported.
+        plain = settings.system is None and not settings.molecules.molecule and settings.measured.xrd is None
+        self.dispatcher.begin_round(state.round + 1)
+        stage = MagneticStage(self.dispatcher, settings.reference.magnetic_moments, on_reference(settings), state.round + 1, self._log)
+        state.magnetic = stage.run(state.polymorphs, state.minima() if plain and settings.search.magnetic else [])
+        self._log(MagneticDone(**state.magnetic))
+        return True
+
     def _rank_accurately(self) -> bool:
         """Calculate the accurate energies of the lowest polymorphs; return whether there was anything to calculate."""
         accurate, search, state = self.plan.accurate, self.settings.search, self.state
@@ -707,7 +727,7 @@ class Search:
 
     def _prove(self) -> None:
         state = self.state
-        self.dispatcher.begin_round(state.round + 1)
+        self.dispatcher.begin_round(state.round + 1, settled=(MAGNETIC,))
         started = time.monotonic()
         winners = self.space.winners(state)
         results = [prove(winner, self.dispatcher, on_reference(self.settings), state.round + 1) for winner in winners]

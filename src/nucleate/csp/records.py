@@ -14,6 +14,7 @@ from nucleate.crystals.batch import is_cluster, is_layer
 from nucleate.crystals.layers import HEIGHT
 from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.csp.evolution.records import EvolutionRecord
+from nucleate.csp.magnetic.records import Magnetism
 from nucleate.reference.base import Label
 from nucleate.reference.ledger import LedgerRow
 from nucleate.units import GPA
@@ -176,6 +177,9 @@ class Lead:
         )
 
 
+_STRUCTURES = ("atoms", "start", "frame")
+
+
 @dataclass
 class Polymorph:
     """A minimum that is confirmed on the reference.
@@ -200,6 +204,7 @@ class Polymorph:
         compound: the molecules of which it consists if they are not those of the search; None: they are, or it is no search of molecules.
         birth: name of the first candidate that reached it in the family history; empty: it has none.
         met: how often random candidates have ended in it on the committee, in a search of all minima in a window; 0 in other searches.
+        magnetic: final moments and magnetic orders; None: the reference has no moments, or the search has not ended.
     """
 
     atoms: Atoms
@@ -223,6 +228,7 @@ class Polymorph:
     compound: str | None = None
     birth: str = ""
     met: int = 0
+    magnetic: Magnetism | None = None
 
     @property
     def own(self) -> bool:
@@ -234,18 +240,37 @@ class Polymorph:
         """Enthalpy above the level of its composition, eV/atom."""
         return self.energy - self.level
 
+    def set_order(self, magnetic: Magnetism | None, **found: Any) -> None:
+        """Set the magnetic order, in place of an earlier one.
+
+        Args:
+            magnetic: final moments and orders; None: they are not known.
+            found: attributes that differ from those that the search has found; these are kept in `magnetic.before`.
+        """
+        if self.magnetic is not None and self.magnetic.before is not None:
+            for name, value in self.magnetic.before.items():
+                setattr(self, name, atoms_from_dict(value) if name in _STRUCTURES and value is not None else value)
+        self.magnetic = magnetic
+        if magnetic is not None and found:
+            own = {name: getattr(self, name) for name in found}
+            magnetic.before = {name: atoms_to_dict(value) if isinstance(value, Atoms) else value for name, value in own.items()}
+            for name, value in found.items():
+                setattr(self, name, value)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
-        plain = {k: v for k, v in self.__dict__.items() if k not in ("atoms", "start", "frame")}
+        plain = {k: v for k, v in self.__dict__.items() if k not in (*_STRUCTURES, "magnetic")}
         frame = None if self.frame is None else atoms_to_dict(self.frame)
-        return {**plain, "atoms": atoms_to_dict(self.atoms), "start": atoms_to_dict(self.start), "frame": frame}
+        magnetic = None if self.magnetic is None else self.magnetic.as_dict()
+        return {**plain, "atoms": atoms_to_dict(self.atoms), "start": atoms_to_dict(self.start), "frame": frame, "magnetic": magnetic}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Polymorph:
         """Create a record from the result of `as_dict`."""
-        plain = {k: v for k, v in data.items() if k not in ("atoms", "start", "frame")}
+        plain = {k: v for k, v in data.items() if k not in (*_STRUCTURES, "magnetic")}
         frame = None if data.get("frame") is None else atoms_from_dict(data["frame"])
-        return cls(atoms=atoms_from_dict(data["atoms"]), start=atoms_from_dict(data["start"]), frame=frame, **plain)
+        atoms, start, magnetic = atoms_from_dict(data["atoms"]), atoms_from_dict(data["start"]), Magnetism.from_dict(data.get("magnetic"))
+        return cls(atoms=atoms, start=start, frame=frame, magnetic=magnetic, **plain)
 
 
 @dataclass
@@ -279,6 +304,10 @@ class RoundRecord:
         return asdict(self)
 
 
+_ALWAYS = ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")
+"""Plain fields of a state that those of all versions have."""
+
+
 @dataclass
 class LoopState:
     """State of the loop between rounds; labels and model are stored elsewhere.
@@ -296,6 +325,7 @@ class LoopState:
         finished: why the loop ended, or None.
         proof: result of the full relaxation of the best polymorph on the reference.
         accurate: cost of the accurate energies, see `rank_accurately`; None: not calculated.
+        magnetic: number of calculations of magnetic orders, see `MagneticStage.run`; None: not calculated.
         base: deviation of the surface of the teacher from labels, see `TeacherJudged`; None: there is no teacher.
         chance: probability that the polymorphs of the stop rule will change, see `Space.chance`; 0 in most searches of one formula.
         left_out: known phases that could not be relaxed, each with the reason.
@@ -314,6 +344,7 @@ class LoopState:
     finished: str | None = None
     proof: dict[str, Any] | None = None
     accurate: dict[str, Any] | None = None
+    magnetic: dict[str, Any] | None = None
     base: dict[str, Any] | None = None
     chance: float = 0.0
     left_out: list[str] = field(default_factory=list)
@@ -335,7 +366,20 @@ class LoopState:
         """Return the record as a JSON-serialisable dictionary."""
         plain = {
             k: getattr(self, k)
-            for k in ("round", "sigma_factor", "ratios", "quiet", "top", "chance", "left_out", "finished", "proof", "accurate", "base")
+            for k in (
+                "round",
+                "sigma_factor",
+                "ratios",
+                "quiet",
+                "top",
+                "chance",
+                "left_out",
+                "finished",
+                "proof",
+                "accurate",
+                "magnetic",
+                "base",
+            )
         }
         lists = {k: [item.as_dict() for item in getattr(self, k)] for k in ("carried", "leads", "polymorphs", "records")}
         return {**plain, **lists, "evolution": self.evolution.as_dict()}
@@ -344,10 +388,11 @@ class LoopState:
     def from_dict(cls, data: dict[str, Any]) -> LoopState:
         """Create a record from the result of `as_dict`."""
         return cls(
-            **{k: data[k] for k in ("round", "sigma_factor", "ratios", "quiet", "top", "finished", "proof")},
+            **{k: data[k] for k in _ALWAYS},
             chance=data.get("chance", 0.0),
             left_out=data.get("left_out", []),
             accurate=data.get("accurate"),
+            magnetic=data.get("magnetic"),
             base=data.get("base"),
             evolution=EvolutionRecord.from_dict(data.get("evolution")),
             carried=[Carried.from_dict(item) for item in data["carried"]],

@@ -28,10 +28,13 @@ LAYER_COLUMNS = ("area", "thickness")
 """Further columns for layers."""
 CLUSTER_COLUMNS = ("extent",)
 """Further columns for clusters."""
+MAGNETIC_COLUMNS = ("magnetic_order", "moment", "net_moment")
+"""Further columns for a reference with magnetic moments."""
 UNITS = {
     "energy": "eV/atom", "above_best": "meV/atom", "volume": "A^3/atom", "sigma": "meV/atom",
     "fmax": "eV/A", "smax": "GPa", "formation_energy": "meV/atom", "gain": "meV/atom",
     "lattice_energy": "kJ/mol", "area": "A^2/atom", "thickness": "A", "extent": "A",
+    "moment": "mu_B", "net_moment": "mu_B/atom",
 }  # fmt: skip
 
 
@@ -96,6 +99,7 @@ def write_table(run: RunData) -> Path:
         (data["molecules"] is not None, MOLECULE_COLUMNS),
         (data["dimensions"] == 2, LAYER_COLUMNS),
         (data["dimensions"] == 0, CLUSTER_COLUMNS),
+        (bool(run.settings.reference.magnetic_moments), MAGNETIC_COLUMNS),
     ):
         columns += more if wanted else ()
     writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in columns])

@@ -36,7 +36,7 @@ from nucleate.persist.json_data import SCHEMA, finite
 from nucleate.persist.locks import is_locked
 from nucleate.persist.toml import read_settings
 from nucleate.reference.build import without_effect
-from nucleate.reference.ledger import LedgerRow, database_errors
+from nucleate.reference.ledger import LedgerRow, database_errors, of_an_order
 from nucleate.reference.settings import ENGINES
 
 
@@ -74,8 +74,8 @@ class RunData:
 
     @property
     def crystals(self) -> list[LedgerRow]:
-        """Rows of the ledger without those of isolated molecules."""
-        return [row for row in self.rows if row.purpose != ALONE]
+        """Rows of the ledger without those of isolated molecules and of magnetic orders other than that of the search."""
+        return [row for row in self.rows if row.purpose != ALONE and not of_an_order(row)]
 
     @property
     def calls(self) -> int:
@@ -273,6 +273,7 @@ def show_data(run: RunData) -> dict[str, Any]:
                 "extent": extent(polymorph.atoms.positions) if is_cluster(polymorph.atoms) else None,
                 "sigma": 1e3 * polymorph.sigma,
                 "check": polymorph.check,
+                **magnetic_data(polymorph),
                 "not_resolved_from": close[k],
                 "fmax": polymorph.fmax,
                 "smax": polymorph.smax,
@@ -320,10 +321,34 @@ def show_data(run: RunData) -> dict[str, Any]:
         "minima": minima_data(run),
         "molecules": molecules,
         "accurate": state.accurate,
+        "magnetic": state.magnetic,
+        "warnings": warnings_on(settings.system or settings.counts, None if run.surrogate else settings.reference.magnetic_moments),
         "proof": state.proof,
         "rounds": [record.as_dict() for record in state.records],
     }
     return finite(content)
+
+
+def magnetic_data(polymorph: Polymorph) -> dict[str, Any]:
+    """Return the moments and orders of a polymorph as JSON data, energies in eV/atom and meV/atom."""
+    magnetic = polymorph.magnetic
+    if magnetic is None:
+        return {"magnetic_order": None, "moment": None, "net_moment": None, "magnetic_orders": []}
+    best = min((entry.lowest for entry in magnetic.orders if entry.lowest is not None), default=math.inf)
+    orders = [
+        {
+            "name": entry.name,
+            "energy": entry.lowest,
+            "above_lowest": None if entry.lowest is None else 1e3 * (entry.lowest - best),
+            "relaxed": entry.relaxed is not None,
+            "ended": entry.ended or None,
+            "moment": entry.moment,
+            "net_moment": entry.net,
+            "failure": entry.failure or None,
+        }
+        for entry in magnetic.orders
+    ]
+    return {"magnetic_order": magnetic.order, "moment": magnetic.moment, "net_moment": magnetic.net, "magnetic_orders": orders}
 
 
 def phase_data(phase: Phase) -> dict[str, Any]:

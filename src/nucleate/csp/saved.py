@@ -45,12 +45,15 @@ class SavedAtoms(_Saved):
     cell: list[Point] = Field(min_length=3, max_length=3)
     positions: list[Point] = Field(max_length=MOST_ATOMS)
     periodic: Literal[3, 2, 0] = 3
+    moments: list[Finite] | None = Field(None, max_length=MOST_ATOMS)
 
     @model_validator(mode="after")
     def _fits(self) -> SavedAtoms:
         """Check the number of positions and the volume of the cell."""
         if len(self.positions) != len(self.numbers):
             raise ValueError("the number of positions differs from the number of atoms")
+        if self.moments is not None and len(self.moments) != len(self.numbers):
+            raise ValueError("the number of moments differs from the number of atoms")
         a, b, c = self.cell
         volume = (
             a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
@@ -100,6 +103,50 @@ class SavedLead(_Saved):
         return self
 
 
+class SavedOrder(_Saved):
+    """Saved form of `OrderEnergy`."""
+
+    name: Text
+    energy: Finite | None
+    relaxed: Finite | None
+    ended: Text
+    moment: Finite | None
+    net: Finite | None
+    failure: Text
+
+
+class SavedBefore(_Saved):
+    """What a polymorph was before another magnetic order replaced that of the search, see `Polymorph.set_order`."""
+
+    energy: Finite
+    fmax: Finite
+    smax: Finite
+    space_group: Symbol
+    number: Annotated[int, Field(ge=1, le=230)]
+    atoms: SavedAtoms
+    start: SavedAtoms
+    frame: SavedAtoms | None
+
+
+class SavedMagnetism(_Saved):
+    """Saved form of `Magnetism`."""
+
+    order: Text
+    moment: Finite
+    net: Finite
+    orders: list[SavedOrder] = Field(max_length=10_000)
+    before: SavedBefore | None
+
+
+class SavedMagnetic(_Saved):
+    """Number of calculations of magnetic orders."""
+
+    calls: Count
+    failed: Count
+    tried: Count
+    changed: Count
+
+
 class SavedPolymorph(_Saved):
     """Saved form of `Polymorph`."""
 
@@ -124,6 +171,7 @@ class SavedPolymorph(_Saved):
     compound: Text | None = None
     birth: Name = ""
     met: Count = 0
+    magnetic: SavedMagnetism | None = None
 
 
 class SavedRound(_Saved):
@@ -213,6 +261,7 @@ class SavedState(_Saved):
     finished: Text | None
     proof: SavedProof | None
     accurate: SavedAccurate | None = None
+    magnetic: SavedMagnetic | None = None
     base: SavedBase | None = None
     carried: list[SavedCarried] = Field(max_length=100_000)
     leads: list[SavedLead] = Field(max_length=100_000)

@@ -104,6 +104,10 @@ class SearchSettings(BaseModel):
         True,
         description="Displace the lowest polymorphs along their softest modes on the reference before the search ends (2 to 6 calls each).",
     )
+    magnetic: bool = Field(
+        True,
+        description="With magnetic moments, calculate the symmetric orders of the three lowest polymorphs within 50 meV/atom.",
+    )
     accurate: bool = Field(
         True,
         description="Calculate the five lowest polymorphs within 30 meV/atom once more with the preset accurate, to decide their order.",

@@ -147,7 +147,7 @@ def teacher_settings(settings: RunSettings) -> RunSettings:
                 update={
                     "first_batch": teacher.first_batch, "batch": teacher.batch, "max_rounds": teacher.max_rounds,
                     "budget": teacher.budget, "quiet_rounds": 1, "leads": 6, "lead_steps": 6,
-                    "check": False, "accurate": False, "proof": False,
+                    "check": False, "magnetic": False, "accurate": False, "proof": False,
                 }
             ),
         }

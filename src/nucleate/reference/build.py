@@ -13,10 +13,10 @@ _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "gpaw": (*_FILES, "calculator"),
     "espresso": ("calculator",),
     "vasp": ("pseudopotentials", "calculator"),
-    "cp2k": ("pseudopotentials", "pseudo_dir", "calculator"),
-    "ase": (*_FILES, *_DFT),
+    "cp2k": ("pseudopotentials", "pseudo_dir", "calculator", "hubbard_u"),
+    "ase": (*_FILES, *_DFT, "hubbard_u"),
 }
-_NONE_FOR_POTENTIALS = (*_FILES, *_DFT, "calculator", "magnetic_moments", "parameters")
+_NONE_FOR_POTENTIALS = (*_FILES, *_DFT, "calculator", "magnetic_moments", "hubbard_u", "parameters")
 
 
 def without_effect(engine: str) -> tuple[str, ...]:

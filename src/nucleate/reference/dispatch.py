@@ -170,7 +170,7 @@ class Dispatcher:
             slot.end()
         self._slots = []
 
-    def begin_round(self, round: int, settled: str = "") -> None:
+    def begin_round(self, round: int, settled: Sequence[str] = ()) -> None:
         """Count only the calls of earlier rounds and those made from now on.
 
         A killed round leaves rows in the ledger. When the round is repeated, its decisions must not depend on these rows, although their
@@ -178,7 +178,7 @@ class Dispatcher:
 
         Args:
             round: number of the round.
-            settled: purpose of calls that count whatever their round.
+            settled: purposes of calls that count whatever their round.
         """
         self._settled = self.ledger.hashes_before(round, settled)
         self._asked = set()

@@ -24,6 +24,7 @@ from ase import Atoms, units
 from ase.calculators.abc import GetPropertiesMixin
 
 from nucleate.errors import BadInput, MissingDependency, quoted, quoted_path
+from nucleate.reference.hubbard import espresso_card, vasp_tags
 from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
@@ -129,6 +130,9 @@ class EspressoInput(EngineInput):
         if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):
             raise BadInput("reference.parameters.input_data: give one table per section, such as [reference.parameters.input_data.system]")
         self._version = _printed(_words(self.command or ""), r"Program PWSCF\s*v\.(\S+)")
+        number = re.match(r"(\d+)\.(\d+)", self._version)
+        if settings.hubbard_u and number and (int(number[1]), int(number[2])) < (7, 1):
+            raise BadInput(f"reference.hubbard_u needs the card HUBBARD of pw.x 7.1 or later, but this one is {number[0]}; install another")
 
     def settings(self) -> dict[str, Any]:
         """Return the settings with the program's version and hashes of the pseudopotential files."""
@@ -159,6 +163,9 @@ class EspressoInput(EngineInput):
             "input_data": data,
             "pseudopotentials": self.s.pseudopotentials,
         } | given
+        if card := espresso_card(atoms, self.s.hubbard_u):
+            others = given.get("additional_cards") or []
+            options["additional_cards"] = [*([others] if isinstance(others, str) else others), *card]
         if grid is not None:
             options |= {"kpts": grid.size, "koffset": tuple(int(s) for s in grid.shift)}
         profile = EspressoProfile(command=self.command, pseudo_dir=self.pseudo_dir)
@@ -214,6 +221,8 @@ class VaspInput(EngineInput):
         }  # fmt: skip
         if grid is not None:
             options |= {"kpts": grid.size, "gamma": not any(grid.shift)}
+        if self.s.hubbard_u:
+            options |= vasp_tags(self.s.hubbard_u)
         result: GetPropertiesMixin = Vasp(directory=str(folder), command=self.command, **(options | self.s.parameters))
         return result
 
@@ -320,6 +329,9 @@ class AnyInput(EngineInput):
             raise BadInput(
                 f"reference.calculator: '{quoted(settings.calculator)}' has no stress, which cell relaxations need; name another"
             )
+        spinless = isinstance(implemented, list | tuple | set | frozenset) and not {"magmom", "magmoms"} & set(implemented)
+        if settings.magnetic_moments and spinless:
+            raise BadInput(f"reference.magnetic_moments: '{quoted(settings.calculator)}' has no magnetic moments; remove them")
         try:
             self._version = version(module.partition(".")[0])
         except PackageNotFoundError:

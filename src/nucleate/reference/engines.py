@@ -50,6 +50,7 @@ class AseReference:
             "engine": s.engine,
             "magnetic_moments": s.magnetic_moments,
             "parameters": s.parameters,
+            **({"hubbard_u": s.hubbard_u} if s.hubbard_u else {}),
             **self._input.settings(),
         }
 

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.errors import ReferenceFailed
+from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.gpaw.errors import gpaw_errors
+from nucleate.gpaw.functionals import functional, on_pbe, refuse_nonlocal
 from nucleate.gpaw.keywords import SYMMETRY_TOLERANCE, monkhorst_pack
 from nucleate.gpaw.levels import band_gap
 from nucleate.gpaw.session import require_gpaw, setups_source
 from nucleate.reference.base import Label, asked_of_engine, refuse_overlap, start_moments
+from nucleate.reference.hubbard import gpaw_setups
 from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
@@ -47,6 +49,7 @@ class GPAWReference:
 
     Raises:
         MissingDependency: GPAW is not installed.
+        BadInput: the functional has no stress, or `hubbard_u` and `parameters` both choose PAW data sets.
     """
 
     name = "gpaw"
@@ -54,6 +57,11 @@ class GPAWReference:
 
     def __init__(self, settings: ReferenceSettings):
         require_gpaw()
+        refuse_nonlocal(settings.xc)
+        if settings.hubbard_u and "setups" in settings.parameters:
+            raise BadInput(
+                "reference.hubbard_u and reference.parameters.setups both choose PAW data sets; write the U into setups, such as ':d,4.0'"
+            )
         self._settings = settings
         self._version = version("gpaw")
 
@@ -95,6 +103,9 @@ class GPAWReference:
             "magnetic_moments": self._settings.magnetic_moments,
             "max_iterations": self._settings.max_iterations,
             "parameters": self._settings.parameters,
+            # Only where they apply, so that ledgers without them keep their hashes.
+            **({"paw": "PBE"} if on_pbe(self._settings.xc) else {}),
+            **({"hubbard_u": self._settings.hubbard_u} if self._settings.hubbard_u else {}),
         }
 
     def options(self, atoms: Atoms, grid: KGrid | None) -> dict[str, Any]:
@@ -104,13 +115,14 @@ class GPAWReference:
 
         return {
             "mode": PW(self.cutoff(atoms)),
-            "xc": self._settings.xc,
+            "xc": functional(self._settings.xc),
             "kpts": None if grid is None else _gpaw_points(grid),
             "occupations": FermiDirac(self.smearing),
             "maxiter": self._settings.max_iterations,
             "symmetry": {"tolerance": SYMMETRY_TOLERANCE},
             "txt": None,
             "convergence": CONVERGENCE,
+            **({"setups": gpaw_setups(self._settings.hubbard_u)} if self._settings.hubbard_u else {}),
             **self._settings.parameters,
         }
 

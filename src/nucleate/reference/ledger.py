@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS ledger (
 """
 RETRY = ("running", "interrupted")
 """Statuses of rows without a result; such a calculation is repeated in the same row."""
+MAGNETIC = "magnetic"
+"""Purpose of the calculations of magnetic orders after a search."""
 PATIENCE = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to record a result while the disk is full or the database is locked."""
 
@@ -263,10 +265,12 @@ class Ledger:
         with database_errors(self._path):
             return int(self._db.execute("SELECT COUNT(*) FROM ledger").fetchone()[0])
 
-    def hashes_before(self, round: int, purpose: str = "") -> set[str]:
-        """Return the hashes of all rows of rounds before `round`, and of those with this purpose."""
+    def hashes_before(self, round: int, purposes: Sequence[str] = ()) -> set[str]:
+        """Return the hashes of all rows of rounds before `round`, and of those with one of these purposes."""
+        marks = ",".join("?" * len(purposes))
         with database_errors(self._path):
-            return {row[0] for row in self._db.execute("SELECT hash FROM ledger WHERE round<? OR purpose=?", (round, purpose))}
+            rows = self._db.execute(f"SELECT hash FROM ledger WHERE round<? OR purpose IN ({marks})", (round, *purposes))
+            return {row[0] for row in rows}
 
     def forget_failures(self) -> None:
         """Mark all failed calculations as interrupted, so that they are repeated when they are requested again."""
@@ -279,6 +283,11 @@ class Ledger:
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM ledger ORDER BY id").fetchall()
         for row in rows:
             yield _row(row)
+
+
+def of_an_order(row: LedgerRow) -> bool:
+    """Return whether a row of a search belongs to a magnetic order of its own, whose energy is another one than that of the search."""
+    return row.purpose in (MAGNETIC, "proof") and has_moments(row.atoms)
 
 
 def is_ledger(path: Path) -> bool:

@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from nucleate.errors import quoted
 from nucleate.persist.toml import Line
 from nucleate.pretrained import NAMES, PRETRAINED, canonical_name
+from nucleate.reference.hubbard import LARGEST_U, check_hubbard
 
 ENGINES = ("gpaw", "espresso", "vasp", "cp2k", "ase")
 """Engines of a reference beside the pretrained potentials."""
 Moment = Annotated[float, Field(ge=-20, le=20)]
+HubbardU = Annotated[float, Field(gt=0, le=LARGEST_U)]
 
 
 class ReferenceSettings(BaseModel):
@@ -44,6 +46,9 @@ class ReferenceSettings(BaseModel):
     magnetic_moments: dict[str, Moment] = Field(
         default_factory=dict, description="Initial magnetic moment of each element, Bohr magnetons; empty: not spin-polarised."
     )
+    hubbard_u: dict[str, HubbardU] = Field(
+        default_factory=dict, description="Hubbard U (U - J) of the d or f shell of each element, eV; empty: none."
+    )
     max_iterations: int = Field(100, ge=1, le=1_000_000, description="Largest number of self-consistency iterations.")
     timeout: float | None = Field(3600.0, gt=0, le=1e7, description="Time limit of one calculation, s.")
     workers: int | None = Field(
@@ -68,12 +73,18 @@ class ReferenceSettings(BaseModel):
             raise ValueError(f"choose {', '.join(ENGINES)}, {NAMES} or mace:FILE")
         return value.lower()
 
-    @field_validator("magnetic_moments", "pseudopotentials")
+    @field_validator("magnetic_moments", "hubbard_u", "pseudopotentials")
     @classmethod
     def _of_elements(cls, value: dict[str, Any]) -> dict[str, Any]:
         unknown = [key for key in value if not atomic_numbers.get(key)]
         if unknown:
             raise ValueError(f"'{quoted(', '.join(unknown), 40)}' is not an element; write symbols, such as Fe")
+        return value
+
+    @field_validator("hubbard_u")
+    @classmethod
+    def _with_a_shell(cls, value: dict[str, float]) -> dict[str, float]:
+        check_hubbard(value)
         return value
 
     @field_validator("command")

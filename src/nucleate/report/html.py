@@ -17,10 +17,11 @@ from markupsafe import Markup, escape
 from nucleate.csp.result_files import cif_text
 from nucleate.csp.run_data import RunData, lower_label_text, not_resolved_text, read_run, show_data, structure_name, wall_seconds
 from nucleate.persist.files import write_whole
+from nucleate.reference.ledger import MAGNETIC
 from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, SIZES, all_figures, energy_name
 from nucleate.report.hull_figures import hull_diagram
-from nucleate.report.terminal import accurate_line, minima_line, proof_line, surrogate_warning, teacher_lines
+from nucleate.report.terminal import accurate_line, magnetic_line, minima_line, proof_line, surrogate_warning, teacher_lines
 
 PICTURES = 24
 """Largest number of polymorphs with a picture."""
@@ -95,6 +96,8 @@ def render(run: RunData) -> str:
         purposes=purposes(run),
         warning=surrogate_warning(run.reference) if run.surrogate else None,
         accurate=accurate_line(run.state.accurate) if run.state.accurate else None,
+        magnetic=magnetic_line(run.state.magnetic) if run.state.magnetic else None,
+        has_moments=any(entry["magnetic_order"] is not None for entry in polymorphs),
         teacher=teacher_lines(run.teacher, run.state.base),
         proof=proof_line(run.state.proof) if run.state.proof else None,
         proof_settings=run.settings.search,
@@ -127,6 +130,7 @@ def purposes(run: RunData) -> list[dict[str, Any]]:
         "explore": "relaxed candidates of the pool",
         "confirm": "confirming polymorphs",
         "check": "softest-mode check",
+        MAGNETIC: "magnetic orders",
         "proof": "proof of the best polymorph",
     }
     order = [*names, *sorted({row.purpose for row in run.rows} - set(names))]

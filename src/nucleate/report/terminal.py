@@ -15,6 +15,7 @@ from rich.text import Text
 from nucleate.csp.events import (
     FolderOpened,
     LabelDone,
+    MagneticDone,
     MoleculeFitted,
     PolymorphChecked,
     PolymorphConfirmed,
@@ -109,11 +110,16 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
         (unit, True), ("sigma", True), ("check", False), ("origin", False), ("calls", True),
     ):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", overflow="fold")
+    magnetic = any(p["magnetic_order"] is not None for p in data["polymorphs"])
+    if magnetic:
+        table.add_column("order")
+        table.add_column("moment, μB", justify="right")
     winners = [1] if data["hull"] is None else data["hull"]["phases"]
     for p in data["polymorphs"][:top]:
         cells = (
             p["rank"], p["formula"], p["atoms"], named_group(p), f"{p['above_best']:.1f}",
             f"{p[size]:.2f}", "" if p["sigma"] is None else f"{p['sigma']:.1f}", p["check"], p["origin"], p["calls"],
+            *((p["magnetic_order"] or "", "" if p["moment"] is None else f"{p['moment']:.2f}") if magnetic else ()),
         )  # fmt: skip
         table.add_row(
             *(Text(plain(cell)) for cell in cells),
@@ -174,6 +180,8 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
         for p in data["polymorphs"][:top]:
             if p["compound"] is not None:
                 say(f"rank {p['rank']} is another compound: it consists of {p['compound']}", "yellow")
+            for text in order_lines(p):
+                say(text)
             text = not_resolved_text(p["not_resolved_from"], p["rank"])
             if text:
                 line = f"rank {p['rank']} is {text}: closer than {data['resolution']:g} meV/atom"
@@ -183,6 +191,10 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
             say(lower, "yellow")
     else:
         say("no polymorph is confirmed yet")
+    if data["magnetic"] is not None and not watched:
+        say(magnetic_line(data["magnetic"]))
+    for text in data["warnings"] if data["hull"] is None and not watched else ():
+        say(text, "yellow")
     if data["accurate"] is not None and not watched:
         say(accurate_line(data["accurate"]))
     for p in data["confirmed_in_this_round"]:
@@ -192,6 +204,31 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
         say(proof_line(proof))
     if data["status"] == "stopped":
         say(f"resume with: nucleate resume {data['folder']}")
+
+
+def order_lines(polymorph: dict[str, Any]) -> list[str]:
+    """Return a line with the energies of the magnetic orders of a polymorph, lowest first, none if no order was tried."""
+    orders = sorted(polymorph["magnetic_orders"], key=lambda order: (order["energy"] is None, order["energy"]))
+    parts = []
+    for order in orders:
+        if order["energy"] is None:
+            parts.append(f"{order['name']} not calculated ({order['failure']})")
+            continue
+        ended = "" if order["ended"] in (order["name"], None) else f", ended as {order['ended']}"
+        parts.append(f"{order['name']} +{order['above_lowest']:.1f}{ended}")
+    return [f"rank {polymorph['rank']}, magnetic orders in meV/atom: {'; '.join(parts)}"] if parts else []
+
+
+def magnetic_line(magnetic: dict[str, Any]) -> str:
+    """Return a line with the cost of the magnetic orders."""
+    if not magnetic["tried"]:
+        return "no magnetic orders beside that of the search were tried"
+    number, changed = magnetic["tried"], magnetic["changed"]
+    text = f"magnetic orders of {number} polymorph{'' if number == 1 else 's'}, {magnetic['calls']} calls"
+    text += f" ({magnetic['failed']} failed)" if magnetic["failed"] else ""
+    if not changed:
+        return f"{text}; no relaxed order is below that of the search"
+    return f"{text}; another order than that of the search is lower for {changed}"
 
 
 def hull_lines(data: dict[str, Any]) -> list[str]:
@@ -429,6 +466,8 @@ def event_line(event: Event) -> tuple[str, str | None]:
             return round_line(event.facts()), None
         case SearchFinished():
             return f"ended because {event.why}", None
+        case MagneticDone():
+            return magnetic_line(event.facts()), None
         case RankedAccurately():
             return accurate_line(event.facts()), None
         case ProofDone():

@@ -13,7 +13,7 @@ from nucleate.crystals.checks import check_atoms, check_structure, settle_period
 from nucleate.crystals.formats import read_frames
 from nucleate.errors import BadInput, quoted
 from nucleate.reference.base import Label
-from nucleate.reference.ledger import is_ledger, read_labels
+from nucleate.reference.ledger import is_ledger, of_an_order, read_labels
 from nucleate.training.label_keys import LabelKeys
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.suspicions import refuse_outliers
@@ -58,6 +58,9 @@ def read_data(path: Path | str, keys: LabelKeys | None = None) -> list[LabelledS
 def _from_run(path: Path) -> Iterator[LabelledStructure]:
     """Iterate over the labels of a search."""
     for reference, row, label in read_labels(path):
+        # Antiferromagnetic orders after a search belong to another energy surface than its labels.
+        if of_an_order(row):
+            continue
         info = {"reference": reference, "purpose": row.purpose}
         yield _plain(row.atoms, label.energy, label.forces, label.stress, f"{path}, row {row.number}", info)
 

@@ -117,20 +117,26 @@ def _atoms_in(atoms: Atoms, formula: str) -> int:
     return len(atoms) // int(np.gcd.reduce([symbols.count(symbol) for symbol in set(symbols)]))
 
 
-def warnings_on(system: ChemicalSystem, moments: dict[str, float] | None) -> list[str]:
-    """Return what a user must know about the energies of a hull.
+def warnings_on(searched: ChemicalSystem | dict[str, int], moments: dict[str, float] | None) -> list[str]:
+    """Return what a user must know about the energies of a search.
 
     Args:
-        system: the chemical system.
+        searched: the chemical system, or the number of atoms of each element in the cell of one formula.
         moments: initial magnetic moment of each element of the reference, Bohr magnetons; None: the reference is a surrogate.
     """
+    if isinstance(searched, ChemicalSystem):
+        symbols, alone = searched.symbols, {next(iter(member)) for member in map(dict, searched.end_members) if len(member) == 1}
+    else:
+        symbols, alone = tuple(searched), set(searched) if len(searched) == 1 else set()
     lines = []
-    gases = [symbol for symbol in system.symbols if symbol in GASES and {symbol: 1} in [dict(member) for member in system.end_members]]
+    gases = [symbol for symbol in symbols if symbol in GASES & alone and isinstance(searched, ChemicalSystem)]
     if gases:
         names = " and ".join(f"{symbol}2" for symbol in gases)
         lines.append(f"the energy of {names} is that of the reference without a correction for gases; formation energies contain its error")
-    magnetic = [symbol for symbol in system.symbols if symbol in MAGNETIC and moments is not None and not moments.get(symbol)]
+    # Oxygen is magnetic as a molecule, and usually not in compounds.
+    able = [symbol for symbol in symbols if symbol in MAGNETIC and (symbol != "O" or symbol in alone)]
+    magnetic = [symbol for symbol in able if moments is not None and not moments.get(symbol)]
     if magnetic:
         names = " and ".join("O2" if symbol == "O" else symbol for symbol in magnetic)
-        lines.append(f"{names} may be magnetic, but starts without a moment; set reference.magnetic_moments for formation energies")
+        lines.append(f"{names} may be magnetic, but starts without a moment; set reference.magnetic_moments")
     return lines

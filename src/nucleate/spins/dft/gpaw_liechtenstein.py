@@ -162,6 +162,8 @@ def _check_reference(reference: ReferenceSettings, engine: GPAWReference) -> Non
     fixed = [name for name in OURS if name in reference.parameters]
     if fixed:
         raise BadInput(f"[reference] parameters: {', '.join(fixed)}: method liechtenstein sets these keywords itself")
+    if reference.hubbard_u:
+        raise BadInput("[reference] hubbard_u: method liechtenstein does not contain the exchange splitting of U; use the method pairs")
     if not engine.smearing > 0:
         raise BadInput("[reference] smearing: method liechtenstein requires a positive width, for example 0.1 eV")
     try:

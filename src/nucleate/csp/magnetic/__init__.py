@@ -1,0 +1,1 @@
+"""Collinear magnetic orders of the crystals that a search has found."""
