@@ -1,8 +1,8 @@
 """Evaluations of the reference that a search program may use, counted in one place, and the rule that ends its run.
 
 Every evaluation of energy, forces and stress by any search program goes through `Counter.evaluate`. A search program either relaxes with
-`Trial.relax` or `AseRelaxation`, or takes a `CountingCalculator`. It reports each end point to `Trial.confirm`, which applies the help that
-the searches of nucleate have: an end point with a higher symmetry within 0.3 Å is relaxed in its symmetrised form as well, and these
+`Trial.relax` or `AseRelaxation`, or takes a `CountingCalculator`. It reports each end point to `Trial.confirm`, which applies the help
+that the searches of nucleate have: an end point with a higher symmetry within 0.3 Å is relaxed in its symmetrised form as well, and these
 evaluations count. Comparing a structure with the target costs nothing.
 """
 

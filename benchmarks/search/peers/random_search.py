@@ -1,7 +1,7 @@
 """Random search: each candidate of nucleate's generator is relaxed on the reference, without any learning.
 
-Candidates are symmetric (`random symmetric`: space group, cell and Wyckoff positions drawn at random) or have no symmetry (`random P1`). They
-are the baselines of `nucleate benchmark` and of benchmarks/search/calls_to_hit, with the default settings of the generator.
+Candidates are symmetric (`random symmetric`: space group, cell and Wyckoff positions drawn at random) or have no symmetry (`random P1`).
+They are the baselines of `nucleate benchmark` and of benchmarks/search/calls_to_hit, with the default settings of the generator.
 """
 
 from __future__ import annotations

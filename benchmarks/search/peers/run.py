@@ -2,11 +2,11 @@
 
     python benchmarks/search/peers/run.py --systems Si8 --seeds 5      # in the environment of requirements.txt
 
-Searches: nucleate with its default settings, random search with its generator, ase-ga, and CrySPY (random search, evolutionary algorithm and
-LAQA). Each program has the settings of its documentation, which the first lines of its file state. All evaluations of CHGNet go through one
-counter (counting.py). A run ends when an end point is the named crystal, after --budget evaluations, or after --minutes. Each run is a row,
-and a stopped benchmark resumes. ABSENT lists programs that cannot take part. Targets: diamond and corundum from `nucleate.benchmark.targets`,
-spinel and alpha boron as the lowest AFLOW prototype (benchmarks/search/evolution/run.py).
+Searches: nucleate with its default settings, random search with its generator, ase-ga, and CrySPY (random search, evolutionary algorithm
+and LAQA). Each program has the settings of its documentation, which the first lines of its file state. All evaluations of CHGNet go
+through one counter (counting.py). A run ends when an end point is the named crystal, after --budget evaluations, or after --minutes. Each
+run is a row, and a stopped benchmark resumes. ABSENT lists programs that cannot take part. Targets: diamond and corundum from
+`nucleate.benchmark.targets`, spinel and alpha boron as the lowest AFLOW prototype (benchmarks/search/evolution/run.py).
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ PACKAGES = {
 }
 """Searches in the order of the table, and the package of each."""
 ABSENT = {
-    "AGOX 3.11.1": "its generators place atoms in the cell of a fixed template, and its evaluators relax positions alone, so that the cell "
-    "would have to be known beforehand",
-    "rsspolymlp 0.4.4": "it relaxes structures on a polynomial potential that has been trained on DFT calculations beforehand, and takes no "
-    "other calculator; choosing and training one potential for each system would decide its result. Its dependency pypolymlp has no wheel for "
-    "pip, and could not be compiled here without Eigen",
+    "AGOX 3.11.1": "its generators place atoms in the cell of a fixed template, and its evaluators relax positions alone, so that the cell"
+    " would have to be known beforehand",
+    "rsspolymlp 0.4.4": "it relaxes structures on a polynomial potential that has been trained on DFT calculations beforehand, and takes no"
+    " other calculator; the choice of the training set and the model for each system would decide its result. Its dependency pypolymlp has no"
+    " wheel on the package index, and was not compiled, since that requires Eigen",
 }
 """Programs that do not take part, and why."""
 
@@ -146,8 +146,8 @@ def run_alone(minutes: float, log: Path, *arguments: Any) -> dict[str, Any] | No
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page."""
     lines = [
-        "| system | search | seeds | hits | share of hits, 95 % | calls to a hit (ERT) | lowest energy: hits | ERT | CPU s to a hit, median "
-        "| calls of each seed |",
+        "| system | search | seeds | hits | share of hits, 95 % | calls to a hit (ERT) | lowest energy: hits | ERT "
+        "| processor s to a hit, median | calls of each seed |",
         "|" + "---|" * 10,
     ]
     for system in [name for name in SYSTEMS if any(row["system"] == name for row in data["rows"])]:

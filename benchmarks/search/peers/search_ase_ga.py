@@ -1,12 +1,13 @@
 """Genetic algorithm of ase-ga for bulk crystals, with the settings of its tutorial.
 
-Tutorial: "Genetic algorithm search for bulk crystal structures" (ASE's documentation, tutorials/ga/ga_bulk), after M. Van den Bossche,
-H. Grönbeck and B. Hammer, J. Chem. Theory Comput. 14, 2797 (2018). Its settings: 20 random structures and a population of 20; distances above
-0.5 sums of covalent radii; angles to the planes from 35 to 145 degrees and lengths from 3 to 50 Å at the start, 20 to 160 degrees and 2 to
-60 Å later; half of the start cells repeat a half cell; operators CutAndSplicePairing (minfrac 0.15), SoftMutation (2 to 5 Å) and StrainMutation
-(standard deviation 0.7) with weights 4 : 3 : 3; OFPComparator (cos_dist_max 1e-3, rcut 10 Å); scaling volumes updated every ten candidates.
-For compounds PermuStrainMutation, which the tutorial lists, has weight 3 as well. The tutorial guesses the volume of the start cells; here it
-is the mean of nucleate's random cells. The tutorial relaxes by FIRE to 1e-3 in ExpCellFilter; here by L-BFGS to the thresholds of all others.
+Tutorial: "Genetic algorithm search for bulk crystal structures" (ASE's documentation, tutorials/ga/ga_bulk), after M. Van den Bossche, H.
+Grönbeck and B. Hammer, J. Chem. Theory Comput. 14, 2797 (2018). Its settings: 20 random structures and a population of 20; distances
+above 0.5 sums of covalent radii; angles to the planes from 35 to 145 degrees and lengths from 3 to 50 Å at the start, 20 to 160 degrees
+and 2 to 60 Å later; half of the start cells repeat a half cell; operators CutAndSplicePairing (minfrac 0.15), SoftMutation (2 to 5 Å) and
+StrainMutation (standard deviation 0.7) with weights 4 : 3 : 3; OFPComparator (cos_dist_max 1e-3, rcut 10 Å); scaling volumes updated
+every ten candidates. For compounds PermuStrainMutation, which the tutorial lists, has weight 3 as well. The tutorial guesses the volume
+of the start cells; here it is the mean of nucleate's random cells. The tutorial relaxes by FIRE to 1e-3 in ExpCellFilter; here by L-BFGS
+to the thresholds of all others.
 """
 
 from __future__ import annotations

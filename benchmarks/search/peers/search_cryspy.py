@@ -1,16 +1,16 @@
 """CrySPY: random search (RS), evolutionary algorithm (EA) and look-ahead (LAQA), with the settings of its tutorials.
 
-CrySPY is called again and again, as its script repeat_cryspy does. It prepares a folder for each structure and starts a job; here the job is
-empty (`jobcmd = true`), and this process relaxes the structure with the counted reference and marks the job as done. Nothing of CrySPY is
-changed. Sources: the documentation at tomoki-yamashita.github.io/CrySPY_doc and the examples of CrySPY_utility.
+CrySPY is called again and again, as its script repeat_cryspy does. It prepares a folder for each structure and starts a job; here the job
+is empty (`jobcmd = true`), and this process relaxes the structure with the counted reference and marks the job as done. Nothing of CrySPY
+is changed. Sources: the documentation at tomoki-yamashita.github.io/CrySPY_doc and the examples of CrySPY_utility.
 
 - Relaxation (tutorial "ASE on your local PC"): BFGS, FrechetCellFilter, FixSymmetry; thresholds of all others instead of 0.01 eV/Å.
 - Structures: PyXtal, all space groups, default volumes. Smallest distances are set, as the documentation recommends: `DISTANCES`.
 - RS: 20 structures at a time, more are appended (tutorial "Append structures").
-- EA (example soiap_Si4O8_EA, whose cell is as large as ours): n_pop 20, n_crsov 10, n_perm 3, n_strain 4, n_rand 3, n_elite 2, n_fittest 10,
-  tournament of 2. An element has no permutations, and they are shared out: n_crsov 11, n_strain 5, n_rand 4.
-- LAQA (tutorial "LAQA", qe_Si16_LAQA): 50 structures, 4 selected at a time, 10 steps a selection, wf 0.1, ws 10; 50 more when all are done.
-  CrySPY offers LAQA only with VASP, Quantum ESPRESSO and soiap, so results are handed over in the files of soiap.
+- EA (example soiap_Si4O8_EA, whose cell is as large as ours): n_pop 20, n_crsov 10, n_perm 3, n_strain 4, n_rand 3, n_elite 2, n_fittest
+  10, tournament of 2. An element has no permutations, and they are shared out: n_crsov 11, n_strain 5, n_rand 4.
+- LAQA (tutorial "LAQA", qe_Si16_LAQA): 50 structures, 4 selected at a time, 10 steps a selection, wf 0.1, ws 10; 50 more when all are
+  done. CrySPY offers LAQA only with VASP, Quantum ESPRESSO and soiap, so results are handed over in the files of soiap.
 """
 
 from __future__ import annotations
