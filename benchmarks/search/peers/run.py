@@ -50,9 +50,9 @@ PACKAGES = {
 ABSENT = {
     "AGOX 3.11.1": "its generators place atoms in the cell of a fixed template, and its evaluators relax positions alone, so that the cell"
     " would have to be known beforehand",
-    "rsspolymlp 0.4.4": "it relaxes structures on a polynomial potential that has been trained on DFT calculations beforehand, and takes"
-    " no other calculator; the choice of the training set and the model for each system would decide its result. Its dependency pypolymlp has"
-    " no wheel on the package index, and was not compiled, since that requires Eigen",
+    "rsspolymlp 0.4.4": "it relaxes structures on a polynomial potential that has been trained on DFT calculations beforehand, and on no"
+    " other calculator; the choice of training set and model for each system would decide its result. Its dependency pypolymlp has no"
+    " wheel on the package index, and was not compiled, since that requires Eigen",
 }
 """Programs that do not take part, and why."""
 
