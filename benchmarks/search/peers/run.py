@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from nucleate.benchmark.result_file import ResultFile
-from nucleate.benchmark.statistics import expected_calls, wilson
+from nucleate.benchmark.statistics import expected_calls, interval, wilson
 from nucleate.benchmark.targets import Target, prototype, relaxed_target
 from nucleate.benchmark.trials import dispatching, search_trial, trial_settings
 from nucleate.reference import make_reference
@@ -146,9 +146,10 @@ def run_alone(minutes: float, log: Path, *arguments: Any) -> dict[str, Any] | No
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page."""
     lines = [
-        "| system | search | seeds | hits | share of hits, 95 % | calls to a hit (ERT) | lowest energy: hits | ERT "
+        "| system | search | seeds | hits | share of hits, 95 % | calls to a hit (ERT) | 95 % "
+        "| lowest energy: hits | ERT "
         "| processor s to a hit, median | calls of each seed |",
-        "|" + "---|" * 10,
+        "|" + "---|" * 11,
     ]
     for system in [name for name in SYSTEMS if any(row["system"] == name for row in data["rows"])]:
         for peer in PACKAGES:
@@ -161,7 +162,7 @@ def table(data: dict[str, Any]) -> str:
             by_energy = [(row["calls"] if row["low"] is None else row["low"], row["low"] is not None) for row in rows]
             seconds = f"{np.median([row['cpu'] for row in hits]):.0f}" if hits else ""
             each = ", ".join(str(row["first"]) if row["first"] is not None else f"> {row['calls']}" for row in rows)
-            cells = [system, peer, str(len(rows)), str(len(hits)), f"{low:.2f}-{high:.2f}", expected(by_name)]
+            cells = [system, peer, str(len(rows)), str(len(hits)), f"{low:.2f}-{high:.2f}", expected(by_name), span(by_name)]
             cells += [str(sum(hit for _, hit in by_energy)), expected(by_energy), seconds, each]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -171,6 +172,14 @@ def expected(trials: list[tuple[int, bool]]) -> str:
     """Return the expected number of calls to a hit; without a hit, the bound that holds with 95 % confidence (rule of three)."""
     value = expected_calls(trials)
     return f"at least {sum(calls for calls, _ in trials) / 3:.0f}" if value is None else f"{value:.0f}"
+
+
+def span(trials: list[tuple[int, bool]]) -> str:
+    """Return the 95 % interval of the expected number of calls from a bootstrap over seeds; empty without a hit."""
+    low, high = interval(len(trials), lambda drawn: expected_calls([trials[k] for k in drawn]))
+    if low is None:
+        return ""
+    return f"above {low:.0f}" if high is None else f"{low:.0f}-{high:.0f}"
 
 
 def main() -> None:
