@@ -56,7 +56,7 @@ def make_breeding(settings: RunSettings, modes: Modes) -> Breeding:
     """
     own = settings.evolution
     operators = {} if own.strategy == "random" else _operators(settings, modes)
-    if not own.operators and sum(settings.counts.values()) > MOST_ATOMS:
+    if operators and not own.operators and sum(settings.counts.values()) > MOST_ATOMS:
         operators.pop(SoftModes.name, None)
     chosen = [operator for name, operator in operators.items() if not own.operators or name in own.operators]
     return Breeding(own, chosen, settings.search.cluster_tolerance)
