@@ -293,7 +293,7 @@ def test_a_search_of_clusters_by_evolution(tmp_path):
             "engine": "ase", "calculator": "ase.calculators.lj:LennardJones",
             "parameters": {"sigma": 3.4, "epsilon": 0.05, "rc": 12.0}, "workers": 0,
         },
-        "search": {"pool": 30, "keep": 10, "first_batch": 5, "budget": 60, "max_rounds": 2, "quiet_rounds": 5, "proof": False, "check": False},
+        "search": {"pool": 30, "keep": 10, "first_batch": 5, "budget": 60, "max_rounds": 2, "proof": False, "check": False},
         "generate": {"workers": 1}, "relax": {"workers": 1, "max_steps": 60}, "clusters": {"vacuum": 14.0},
         "model": {"members": 2, "channels": 4, "hidden": 8}, "training": {"steps": 60, "warm_steps": 30},
         "evolution": {"strategy": "mixed"},

@@ -7,7 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Strategy = Literal["random", "mixed", "evolution"]
-OperatorName = Literal["heredity", "strain", "permutation", "permutation-strain", "soft-mode", "symmetrise", "add-units", "twist"]
+OperatorName = Literal[
+    "heredity", "strain", "permutation", "permutation-strain", "soft-mode", "symmetrise", "add-units", "twist", "molecule-heredity",
+    "molecule-rotation", "molecule-strain", "molecule-exchange", "molecule-symmetrise", "conformer",
+]  # fmt: skip
 
 SHARES: dict[str, float] = {"random": 0.0, "mixed": 0.5, "evolution": 0.9}
 """Fraction of the new candidates of a round that are children of relaxed ones, by strategy; the others are random."""
