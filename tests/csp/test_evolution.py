@@ -222,6 +222,7 @@ def test_operators_of_the_settings():
         ("Mg-Si", {"evolution": {"strategy": "mixed"}}, "not on a chemical system; use --strategy random"),
         ("Si8", {"evolution": {"strategy": "evolution"}, "dimensions": 2}, "not on layers"),
         ("Si8", {"evolution": {"strategy": "mixed", "operators": ["twist"]}}, "twist cannot be applied to Si8; choose from"),
+        ("Si8", {"evolution": {"strategy": "mixed", "operators": ["molecule-strain"]}}, "molecule-strain cannot be applied to Si8"),
         (
             "Si8",
             {"evolution": {"strategy": "mixed", "operators": ["twist", "strain"]}, "dimensions": 0},
@@ -316,3 +317,44 @@ def test_a_search_of_clusters_by_evolution(tmp_path):
         assert np.allclose(item.atoms.cell.array, state.carried[0].atoms.cell.array)
     assert {credit.children > 0 for credit in state.evolution.credit.values()} == {True}
     assert other.as_dict()["evolution"] == state.as_dict()["evolution"]
+
+
+def molecular(**options):
+    """Settings of a search of two molecules on a force field."""
+    settings = {
+        "reference": {"engine": "gfnff", "workers": 0},
+        "search": {"pool": 12, "keep": 6, "first_batch": 4, "batch": 3, "budget": 40, "max_rounds": 1, "proof": False, "check": False},
+        "generate": {"workers": 1, "space_groups": [1, 2, 4, 14]}, "relax": {"workers": 1, "max_steps": 15},
+        "model": {"members": 2, "channels": 4, "hidden": 8}, "training": {"steps": 40, "warm_steps": 20},
+        "molecules": {"units": 2, "distortions": 4, "relax": False, "rigid_steps": 10}, "evolution": {"strategy": "mixed"},
+    }  # fmt: skip
+    return {key: {**value, **options.get(key, {})} for key, value in settings.items()}
+
+
+WATER = Atoms("OH2", positions=[[0.0, 0.0, 0.12], [0.0, 0.76, -0.47], [0.0, -0.76, -0.47]])
+
+
+def test_a_search_of_molecular_crystals_by_evolution(tmp_path):
+    """Children of whole molecules are among the carried minima, and only operators on molecules are used."""
+    pytest.importorskip("gfnff")
+    folder = api.search(molecules=[WATER], settings=molecular(), seed=1, out=tmp_path / "run").folder
+    state = read_run(folder).state
+    children = [item for item in state.carried if item.birth and state.evolution.births[item.birth].parents]
+    assert children
+    assert {item.origin for item in children} <= {"molecule-heredity", "molecule-rotation", "molecule-strain", "molecule-symmetrise"}
+    for item in children:
+        assert item.atoms.get_chemical_symbols() == ["O", "H", "H"] * 2
+
+
+@pytest.mark.parametrize(
+    ("operators", "said"),
+    [
+        (["heredity"], "heredity cannot be applied to molecular crystals of H4O2; choose from molecule-heredity, molecule-rotation"),
+        (["conformer"], "conformer cannot be applied to molecular crystals of H4O2"),
+        (["molecule-exchange"], "molecule-exchange cannot be applied to molecular crystals of H4O2"),
+    ],
+)
+def test_operators_on_molecules_that_do_not_apply_are_refused(tmp_path, operators, said):
+    pytest.importorskip("gfnff")
+    with pytest.raises(BadInput, match=said):
+        api.search(molecules=[WATER], settings=molecular(evolution={"operators": operators}), out=tmp_path / "run")

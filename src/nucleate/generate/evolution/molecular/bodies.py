@@ -78,7 +78,7 @@ def bodies_of(contents: Contents, atoms: Atoms) -> Bodies:
         NotPlaced: the parent has other molecules than the search, or a bond of it is broken.
     """
     topology = contents.topology
-    blocks, fragments, bonds = (get(atoms.numbers) for get in (topology.blocks, topology.fragments, topology.bonds))
+    blocks, fragments, bonds = topology.blocks(atoms.numbers), topology.fragments(atoms.numbers), topology.bonds(atoms.numbers)
     if blocks is None or fragments is None or bonds is None:
         raise NotPlaced("a parent does not consist of the molecules of the search")
     kinds = np.array([kind for kind, _ in blocks])
