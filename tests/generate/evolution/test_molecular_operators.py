@@ -13,6 +13,7 @@ from nucleate.generate.evolution.molecular.contacts import finished_molecules
 from nucleate.generate.evolution.molecular.exchange import MoleculeExchange
 from nucleate.generate.evolution.molecular.heredity import MoleculeHeredity
 from nucleate.generate.evolution.molecular.rotation import rotated
+from nucleate.generate.evolution.molecular.strain import MoleculeStrain
 from nucleate.generate.evolution.molecular.symmetrise import MoleculeSymmetrise
 from nucleate.generate.evolution.registry import make_molecular_operators
 from nucleate.generate.molecular import MolecularGenerator
@@ -67,7 +68,7 @@ def test_children_are_crystals_of_the_same_rigid_molecules(names, counts):
     rng = np.random.default_rng(1)
     for name, operator in operators.items():
         made = 0
-        for seed in range(12):
+        for seed in range(8):
             parents = [parents_of[k] for k in rng.integers(6, size=operator.parents)]
             before = [atoms.copy() for atoms in parents]
             try:
@@ -86,7 +87,7 @@ def test_children_are_crystals_of_the_same_rigid_molecules(names, counts):
             for kind, distances in inner_distances(bodies_of(contents, child)):
                 shape = contents.molecules[kind].positions
                 assert np.allclose(distances, np.linalg.norm(shape[:, None] - shape, axis=2), atol=1e-8)
-        assert made >= 10 or name == "molecule-symmetrise"
+        assert made >= 7 or name == "molecule-symmetrise"
 
 
 def test_a_crystal_is_read_whatever_the_images_and_the_order_of_its_molecules():
@@ -174,6 +175,19 @@ def test_a_common_rotation_keeps_the_space_group():
                 found = spglib.get_symmetry_dataset((child.cell.array, child.get_scaled_positions(), child.numbers), 1e-4)
                 kept += found is not None and found.number == 14
     assert kept >= 20
+
+
+def test_strains_keep_the_space_group_or_the_molecules_move():
+    contents = contents_of(("H2O",), (4,))
+    operator, rng = MoleculeStrain(contents), np.random.default_rng(0)
+    numbers = []
+    for atoms in pool(contents, 3, space_groups=[14]):
+        for _ in range(8):
+            child = operator([atoms], rng)
+            found = spglib.get_symmetry_dataset((child.cell.array, child.get_scaled_positions(), child.numbers), 1e-4)
+            numbers.append(found.number)
+            assert not np.allclose(child.cell.lengths(), atoms.cell.lengths(), atol=1e-3)
+    assert set(numbers) == {1, 14}
 
 
 def test_molecules_of_one_kind_are_not_exchanged():

@@ -104,6 +104,12 @@ def atoms_of(contents: Contents, bodies: Bodies) -> Atoms:
     return Atoms(numbers=numbers, positions=positions, cell=bodies.cell, pbc=True)
 
 
+def atomic_sites(contents: Contents, bodies: Bodies) -> Sites:
+    """Return all atoms in the order of the molecules, with the atomic numbers as their species."""
+    atoms = atoms_of(contents, bodies)
+    return Sites(atoms.get_scaled_positions(wrap=False), bodies.cell, np.array(atoms.numbers))
+
+
 def orthogonal_between(start: np.ndarray, end: np.ndarray, sign: float) -> np.ndarray:
     """Return the (3, 3) orthogonal matrix Q of determinant `sign` for which `start @ Q` is nearest to `end`.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from nucleate.generate.evolution.molecular.bodies import Bodies, Contents, atoms_of, bodies_of, orthogonal_between
+from nucleate.generate.evolution.molecular.bodies import Bodies, Contents, atomic_sites, bodies_of, orthogonal_between
 from nucleate.generate.evolution.molecular.contacts import finished_molecules
 from nucleate.generate.evolution.sites import Sites
 from nucleate.generate.evolution.symmetrise import TOLERANCES
@@ -35,8 +35,7 @@ class MoleculeSymmetrise:
     def __call__(self, parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms:
         """Return a child of higher symmetry; raise `NotPlaced` if the parent is not nearly symmetric, or molecules are too close."""
         bodies = bodies_of(self.contents, parents[0])
-        atoms = atoms_of(self.contents, bodies)
-        sites = Sites(atoms.get_scaled_positions(wrap=False), bodies.cell, np.array(atoms.numbers))
+        sites = atomic_sites(self.contents, bodies)
         before = len(operations(sites))
         start = 0 if rng.random() < 0.5 else int(rng.integers(len(TOLERANCES)))
         reason = "the parent is not nearly symmetric"
