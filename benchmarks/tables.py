@@ -31,7 +31,12 @@ def script(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Dataclasses of the script look up their module by name.
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    # Modules beside the script are found, as they are when it is run.
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 

@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from nucleate import api
+from nucleate.csp.events import RoundDone
 from nucleate.csp.evolution.breeding import Breeding, fade
 from nucleate.csp.evolution.build import make_breeding, modes_of, no_modes
 from nucleate.csp.evolution.pool import Pool
@@ -220,7 +221,13 @@ def test_operators_of_the_settings():
         ("Si8", {"evolution": {"strategy": "mixed", "operators": ["permutation"]}}, "permutation cannot be applied to Si8; choose from"),
         ("Mg-Si", {"evolution": {"strategy": "mixed"}}, "not on a chemical system; use --strategy random"),
         ("Si8", {"evolution": {"strategy": "evolution"}, "dimensions": 2}, "not on layers"),
-        ("Si8", {"evolution": {"strategy": "evolution"}, "dimensions": 0}, "not on clusters"),
+        ("Si8", {"evolution": {"strategy": "mixed", "operators": ["twist"]}}, "twist cannot be applied to Si8; choose from"),
+        ("Si8", {"evolution": {"strategy": "mixed", "operators": ["molecule-strain"]}}, "molecule-strain cannot be applied to Si8"),
+        (
+            "Si8",
+            {"evolution": {"strategy": "mixed", "operators": ["twist", "strain"]}, "dimensions": 0},
+            "strain cannot be applied to clusters of Si8; choose from heredity, symmetrise, twist",
+        ),
     ],
 )
 def test_what_has_no_effect_is_refused(formula, options, said):
@@ -278,3 +285,76 @@ def test_a_search_by_evolution(tmp_path):
         assert all(parent in record.births for parent in record.births[item.birth].parents)
     assert sum(credit.children for credit in record.credit.values()) > 0
     assert runs[0].as_dict()["evolution"] == runs[1].as_dict()["evolution"]
+
+
+def test_a_search_of_clusters_by_evolution(tmp_path):
+    """Children are among the carried minima, in the box of the search; a search that is stopped and resumed is the same."""
+    options = {
+        "reference": {
+            "engine": "ase", "calculator": "ase.calculators.lj:LennardJones",
+            "parameters": {"sigma": 3.4, "epsilon": 0.05, "rc": 12.0}, "workers": 0,
+        },
+        "search": {"pool": 30, "keep": 10, "first_batch": 5, "budget": 60, "max_rounds": 2, "proof": False, "check": False},
+        "generate": {"workers": 1}, "relax": {"workers": 1, "max_steps": 60}, "clusters": {"vacuum": 14.0},
+        "model": {"members": 2, "channels": 4, "hidden": 8}, "training": {"steps": 60, "warm_steps": 30},
+        "evolution": {"strategy": "mixed"},
+    }  # fmt: skip
+    whole = api.search("Ar9", dimensions=0, settings=options, seed=3, out=tmp_path / "whole").folder
+
+    def stopping(event):
+        if isinstance(event, RoundDone) and event.record.round == 2:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        api.search("Ar9", dimensions=0, settings=options, seed=3, out=tmp_path / "stopped", progress=stopping)
+    resumed = api.resume(tmp_path / "stopped").folder
+    state, other = read_run(whole).state, read_run(resumed).state
+    children = [item for item in state.carried if item.origin in ("heredity", "symmetrise", "twist")]
+    assert children
+    for item in children:
+        assert state.evolution.births[item.birth].parents
+        assert not item.atoms.pbc.any()
+        assert np.allclose(item.atoms.cell.array, state.carried[0].atoms.cell.array)
+    assert {credit.children > 0 for credit in state.evolution.credit.values()} == {True}
+    assert other.as_dict()["evolution"] == state.as_dict()["evolution"]
+
+
+def molecular(**options):
+    """Settings of a search of two molecules on a force field."""
+    settings = {
+        "reference": {"engine": "gfnff", "workers": 0},
+        "search": {"pool": 12, "keep": 6, "first_batch": 4, "batch": 3, "budget": 40, "max_rounds": 1, "proof": False, "check": False},
+        "generate": {"workers": 1, "space_groups": [1, 2, 4, 14]}, "relax": {"workers": 1, "max_steps": 15},
+        "model": {"members": 2, "channels": 4, "hidden": 8}, "training": {"steps": 40, "warm_steps": 20},
+        "molecules": {"units": 2, "distortions": 4, "relax": False, "rigid_steps": 10}, "evolution": {"strategy": "mixed"},
+    }  # fmt: skip
+    return {key: {**value, **options.get(key, {})} for key, value in settings.items()}
+
+
+WATER = Atoms("OH2", positions=[[0.0, 0.0, 0.12], [0.0, 0.76, -0.47], [0.0, -0.76, -0.47]])
+
+
+def test_a_search_of_molecular_crystals_by_evolution(tmp_path):
+    """Children of whole molecules are among the carried minima, and only operators on molecules are used."""
+    pytest.importorskip("gfnff")
+    folder = api.search(molecules=[WATER], settings=molecular(), seed=1, out=tmp_path / "run").folder
+    state = read_run(folder).state
+    children = [item for item in state.carried if item.birth and state.evolution.births[item.birth].parents]
+    assert children
+    assert {item.origin for item in children} <= {"molecule-heredity", "molecule-rotation", "molecule-strain", "molecule-symmetrise"}
+    for item in children:
+        assert item.atoms.get_chemical_symbols() == ["O", "H", "H"] * 2
+
+
+@pytest.mark.parametrize(
+    ("operators", "said"),
+    [
+        (["heredity"], "heredity cannot be applied to molecular crystals of H4O2; choose from molecule-heredity, molecule-rotation"),
+        (["conformer"], "conformer cannot be applied to molecular crystals of H4O2"),
+        (["molecule-exchange"], "molecule-exchange cannot be applied to molecular crystals of H4O2"),
+    ],
+)
+def test_operators_on_molecules_that_do_not_apply_are_refused(tmp_path, operators, said):
+    pytest.importorskip("gfnff")
+    with pytest.raises(BadInput, match=said):
+        api.search(molecules=[WATER], settings=molecular(evolution={"operators": operators}), out=tmp_path / "run")

@@ -72,6 +72,15 @@ def test_other_crystals_of_the_user_are_refused():
         Topology((WATER,)).ordered(crystal([AMMONIA], [2]), "ice.cif")
 
 
+def test_crystals_of_the_user_have_their_molecules_in_the_order_of_the_kinds():
+    topology = Topology((WATER, AMMONIA))
+    atoms = crystal([WATER, AMMONIA], [2, 2], 3)
+    blocks = topology.blocks(atoms.numbers)
+    pieces = [np.arange(first, first + len(topology.molecules[kind])) for kind, first in blocks]
+    interleaved = atoms[np.concatenate([pieces[k] for k in (2, 0, 3, 1)])]
+    assert [kind for kind, _ in topology.blocks(topology.ordered(interleaved, "here").numbers)] == [0, 0, 1, 1]
+
+
 def test_whole_molecules_are_the_same_crystal():
     topology = Topology((WATER, AMMONIA))
     atoms = crystal([WATER, AMMONIA], [2, 2], 3)

@@ -111,26 +111,28 @@ class Topology:
         return ", ".join(name if count == 1 else f"{count} {name}" for name, count in sorted(names.items()))
 
     def ordered(self, atoms: Atoms, where: str) -> Atoms:
-        """Return a crystal of the user with its molecules one after another, each with the atoms in the order of the topology.
+        """Return a crystal of the user with its molecules in the order of their kinds, each with the atoms in the order of the topology.
+
+        Generated crystals have this order as well, so that all structures of a search consist of the same molecules at the same places.
 
         Raises:
             BadInput: the crystal consists of other molecules; the message begins with `where`.
         """
         found = crystal_bonds(atoms)
-        order: list[int] = []
+        order: list[list[int]] = [[] for _ in self.molecules]
         for part in connected(len(atoms), found.pairs):
             mine = found.pairs[np.isin(found.pairs[:, 0], part)]
             own = _graph(atoms.numbers[part], np.searchsorted(part, mine))
-            for molecule in self.molecules:
+            for kind, molecule in enumerate(self.molecules):
                 match = nx.algorithms.isomorphism.GraphMatcher(_graph(molecule.numbers, molecule.bonds), own, node_match=_same_element)
                 if part[0] not in found.infinite and match.is_isomorphic():
-                    order += [int(part[match.mapping[k]]) for k in range(len(molecule))]
+                    order[kind] += [int(part[match.mapping[k]]) for k in range(len(molecule))]
                     break
             else:
                 names = " and ".join(molecule.formula for molecule in self.molecules)
                 other = Atoms(atoms.numbers[part]).get_chemical_formula()
                 raise BadInput(f"{where}: contains {other}, which is not a molecule of the search ({names}); remove the structure")
-        return atoms[order]
+        return atoms[[atom for own in order for atom in own]]
 
 
 SHAPE = 0.3

@@ -31,19 +31,38 @@ def rotatable_bonds(molecule: Molecule) -> list[tuple[int, int, np.ndarray]]:
     return result
 
 
-def turn_bonds(molecule: Molecule, rng: np.random.Generator) -> np.ndarray:
-    """Return the (n, 3) positions of a random conformer around the origin; those of the molecule if its parts are always too close."""
-    bonds = rotatable_bonds(molecule)
+def turn_about(positions: np.ndarray, bond: tuple[int, int, np.ndarray], angle: float) -> np.ndarray:
+    """Return (n, 3) positions after the rotation of one side of a bond by an angle in radians.
+
+    Args:
+        positions: (n, 3) positions, Å.
+        bond: one of `rotatable_bonds`; the atoms on the side of its second atom move.
+        angle: angle of the right-handed rotation about the direction from the first to the second atom.
+    """
+    i, j, side = bond
+    axis = positions[j] - positions[i]
+    rotation = turned(axis / np.linalg.norm(axis), angle)
+    result = positions.copy()
+    result[side] = (positions[side] - positions[j]) @ rotation.T + positions[j]
+    return result
+
+
+def closest_allowed(molecule: Molecule) -> np.ndarray:
+    """Return the (n, n) smallest distances in conformers, Å: below them atoms would be bonded; zero for those that are."""
     radii = covalent_radii[molecule.numbers]
     limits = BOND * (radii[:, None] + radii[None])
     np.fill_diagonal(limits, 0.0)
     limits[molecule.bonds[:, 0], molecule.bonds[:, 1]] = limits[molecule.bonds[:, 1], molecule.bonds[:, 0]] = 0.0
+    return np.asarray(limits)
+
+
+def turn_bonds(molecule: Molecule, rng: np.random.Generator) -> np.ndarray:
+    """Return the (n, 3) positions of a random conformer around the origin; those of the molecule if its parts are always too close."""
+    bonds, limits = rotatable_bonds(molecule), closest_allowed(molecule)
     for _ in range(TRIES if bonds else 0):
-        positions = molecule.positions.copy()
-        for i, j, side in bonds:
-            axis = positions[j] - positions[i]
-            rotation = turned(axis / np.linalg.norm(axis), rng.uniform(0, 2 * np.pi))
-            positions[side] = (positions[side] - positions[j]) @ rotation.T + positions[j]
+        positions = molecule.positions
+        for bond in bonds:
+            positions = turn_about(positions, bond, rng.uniform(0, 2 * np.pi))
         if (np.linalg.norm(positions[:, None] - positions[None], axis=2) >= limits).all():
             return np.asarray(positions - positions.mean(0))
     return molecule.positions

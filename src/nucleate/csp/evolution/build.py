@@ -11,8 +11,10 @@ from nucleate.csp.newton import Frame
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.softest_modes import softest_modes
 from nucleate.errors import BadInput
+from nucleate.generate.clusters import diameter_of
 from nucleate.generate.evolution.base import Operator
-from nucleate.generate.evolution.registry import make_operators
+from nucleate.generate.evolution.molecular.bodies import Contents
+from nucleate.generate.evolution.registry import make_cluster_operators, make_molecular_operators, make_operators
 from nucleate.generate.evolution.soft_modes import SoftModes
 from nucleate.generate.packing import make_packing
 from nucleate.potentials.base import Potential
@@ -35,16 +37,22 @@ def check_evolution(settings: RunSettings) -> None:
             if getattr(own, name) != getattr(plain, name):
                 raise BadInput(f"evolution.{name} has no effect on the strategy random; give --strategy mixed, or remove it")
         return
-    kind = "a chemical system" if settings.system is not None else "molecular crystals" if settings.molecules.molecule else None
-    if settings.dimensions != 3:
-        kind = "layers" if settings.dimensions == 2 else "clusters"
-    if kind is not None:
-        raise BadInput(f"the strategy {own.strategy} works on crystals of one formula, not on {kind}; use --strategy random")
-    if own.operators:
-        can = _operators(settings, no_modes)
-        missing = [name for name in own.operators if name not in can]
-        if missing:
-            raise BadInput(f"evolution.operators: {missing[0]} cannot be applied to {settings.name}; choose from {', '.join(sorted(can))}")
+    if settings.system is not None or settings.dimensions == 2:
+        kind = "a chemical system" if settings.system is not None else "layers"
+        raise BadInput(f"the strategy {own.strategy} works on crystals and clusters of one formula, not on {kind}; use --strategy random")
+    can = _operators(settings, no_modes)
+    if not can:
+        raise BadInput(f"the strategy {own.strategy} has no operators for {_what(settings)}; use --strategy random")
+    missing = [name for name in own.operators if name not in can]
+    if missing:
+        raise BadInput(f"evolution.operators: {missing[0]} cannot be applied to {_what(settings)}; choose from {', '.join(sorted(can))}")
+
+
+def _what(settings: RunSettings) -> str:
+    """Return what is searched for, for messages."""
+    if settings.molecules.molecule:
+        return f"molecular crystals of {settings.name}"
+    return f"clusters of {settings.name}" if settings.dimensions == 0 else settings.name
 
 
 def make_breeding(settings: RunSettings, modes: Modes) -> Breeding:
@@ -63,7 +71,14 @@ def make_breeding(settings: RunSettings, modes: Modes) -> Breeding:
 
 
 def _operators(settings: RunSettings, modes: Modes) -> dict[str, Operator]:
-    """Return all operators that can be applied to the formula, by name."""
+    """Return all operators that can be applied to the cluster, the molecules or the formula, by name."""
+    if settings.dimensions == 0:
+        diameter = diameter_of(settings.counts, settings.clusters.diameter, settings.generate)
+        return make_cluster_operators(make_packing(settings.counts, settings.generate), diameter)
+    topology = settings.molecules.topology
+    if topology is not None:
+        contents = Contents(topology.molecules, settings.molecules.counts)
+        return make_molecular_operators(contents, settings.generate.conformers == "flexible")
     return make_operators(make_packing(settings.counts, settings.generate), modes)
 
 

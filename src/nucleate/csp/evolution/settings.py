@@ -7,7 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Strategy = Literal["random", "mixed", "evolution"]
-OperatorName = Literal["heredity", "strain", "permutation", "permutation-strain", "soft-mode", "symmetrise", "add-units"]
+OperatorName = Literal[
+    "heredity", "strain", "permutation", "permutation-strain", "soft-mode", "symmetrise", "add-units", "twist", "molecule-heredity",
+    "molecule-rotation", "molecule-strain", "molecule-exchange", "molecule-symmetrise", "conformer",
+]  # fmt: skip
 
 SHARES: dict[str, float] = {"random": 0.0, "mixed": 0.5, "evolution": 0.9}
 """Fraction of the new candidates of a round that are children of relaxed ones, by strategy; the others are random."""
@@ -23,7 +26,7 @@ class EvolutionSettings(BaseModel):
         description="New candidates: random; mixed, half of them children of relaxed ones; or evolution, nine tenths of them children.",
     )
     operators: list[OperatorName] = Field(
-        default_factory=list, max_length=7, description="Operators that make children; empty: all that can be applied to the formula."
+        default_factory=list, max_length=7, description="Operators that make children; empty: all that can be applied to the search."
     )
     generations: int = Field(2, ge=1, le=100, description="Number of generations in each round; their children share the round's pool.")
     parents: int = Field(40, ge=2, le=10_000, description="Number of lowest distinct minima of the pool that may have children.")

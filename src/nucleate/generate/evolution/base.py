@@ -30,6 +30,8 @@ class Operator(Protocol):
     def __call__(self, parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms:
         """Return a child with exactly the atoms of the search, sorted by species, whose distances respect `limits`.
 
+        Children of crystals of molecules have their molecules one after another, and the contact distances of the generator instead.
+
         The same parents and the same state of `rng` give the same child. Parents are not changed.
 
         Args:

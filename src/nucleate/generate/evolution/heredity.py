@@ -78,7 +78,7 @@ class Heredity:
 
     def _free(self, first: Sites, second: Sites, smallest: np.ndarray, parents: Sequence[Atoms], rng: np.random.Generator) -> Atoms:
         """Return a child of freely chosen slabs."""
-        one, other = _similar_vectors(first, second, rng)
+        one, other = similar_vectors(first, second, rng)
         counts = np.array(self.packing.counts)
         thickness = rng.uniform(*THICKNESS, size=(CUTS, 1))
         shifts = rng.random((2, CUTS, 3))
@@ -92,7 +92,7 @@ class Heredity:
         species = np.concatenate([one.species, other.species])
         best = int(np.argmin(mismatch(depth > 0.0, species, counts)))
         scaled = np.concatenate([one.scaled + shifts[0, best], other.scaled + shifts[1, best]])
-        metric, volume = _mean_cell(one, other, float(thickness[best, 0]), rng)
+        metric, volume = mean_cell(one, other, float(thickness[best, 0]), rng)
         child = Spliced(scaled, species, depth[best], np.arange(len(species)))
         return self._joined([child], cell_of(metric, volume), smallest, parents)
 
@@ -113,7 +113,7 @@ class Heredity:
         wrong = mismatch(np.array([spliced.depth > 0.0 for _, spliced in cuts]), species, counts)
         cuts = [cuts[k] for k in np.argsort(wrong, kind="stable")]
         thickness = cuts[0][0]
-        metric, volume = _mean_cell(pair[0].sites, pair[1].sites, thickness, rng)
+        metric, volume = mean_cell(pair[0].sites, pair[1].sites, thickness, rng)
         cell = cell_of(symmetric_metric(metric, pair[0].rotation), volume)
         single = cuts[0][1]._replace(orbits=np.arange(len(species)))
         return self._joined([*(spliced for _, spliced in cuts), single], cell, smallest, parents)
@@ -127,7 +127,7 @@ class Heredity:
         raise NotPlaced("the composition of the child could not be repaired")
 
 
-def _similar_vectors(first: Sites, second: Sites, rng: np.random.Generator) -> tuple[Sites, Sites]:
+def similar_vectors(first: Sites, second: Sites, rng: np.random.Generator) -> tuple[Sites, Sites]:
     """Return both parents with random lattice vectors of similar metric tensors."""
     choices = lattice_choices(first.cell), lattice_choices(second.cell)
     own = choices[0][rng.integers(len(choices[0]))]
@@ -137,7 +137,7 @@ def _similar_vectors(first: Sites, second: Sites, rng: np.random.Generator) -> t
     return with_vectors(first, own), with_vectors(second, choices[1][rng.choice(order)])
 
 
-def _mean_cell(one: Sites, other: Sites, thickness: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def mean_cell(one: Sites, other: Sites, thickness: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Return the mean metric tensor for a volume of 1, and the mean volume in Å³."""
     weight = (thickness, thickness, float(rng.random()), float(rng.integers(2)))[rng.integers(4)]
     tensors = [metrics(sites.cell, np.eye(3)[None])[0] for sites in (one, other)]

@@ -13,6 +13,13 @@ from nucleate.generate.evolution.cluster_symmetrise import ClusterSymmetrise
 from nucleate.generate.evolution.cluster_twist import ClusterTwist
 from nucleate.generate.evolution.doubling import AddUnits
 from nucleate.generate.evolution.heredity import Heredity
+from nucleate.generate.evolution.molecular.bodies import Contents
+from nucleate.generate.evolution.molecular.conformer import Conformer
+from nucleate.generate.evolution.molecular.exchange import MoleculeExchange
+from nucleate.generate.evolution.molecular.heredity import MoleculeHeredity
+from nucleate.generate.evolution.molecular.rotation import MoleculeRotation
+from nucleate.generate.evolution.molecular.strain import MoleculeStrain
+from nucleate.generate.evolution.molecular.symmetrise import MoleculeSymmetrise
 from nucleate.generate.evolution.permutation import Permutation
 from nucleate.generate.evolution.permutation_strain import PermutationStrain
 from nucleate.generate.evolution.soft_modes import SoftModes
@@ -29,11 +36,18 @@ WEIGHTS = {
     "symmetrise": 10.0,
     "add-units": 5.0,
     "twist": 10.0,
+    "molecule-heredity": 35.0,
+    "molecule-rotation": 25.0,
+    "molecule-strain": 20.0,
+    "molecule-exchange": 15.0,
+    "molecule-symmetrise": 10.0,
+    "conformer": 15.0,
 }
 """Starting weights of the operators.
 
 XtalOpt starts with crossover 35, strain with ripple 25, permutation with strain 25, permutation 15 and supercells 5. The two strains give 5
-each to the operators that XtalOpt does not have: soft modes and symmetrisation. Clusters use heredity 35, symmetrise 10 and twist 10.
+each to the operators that XtalOpt does not have: soft modes and symmetrisation. Clusters use heredity 35, symmetrise 10 and twist 10. The
+weights for molecules are similar choices.
 """
 
 
@@ -68,6 +82,26 @@ def make_cluster_operators(packing: Packing, diameter: float | None = None) -> d
         return {}
     operators: list[Operator] = [ClusterHeredity(packing, diameter), ClusterSymmetrise(packing, diameter), ClusterTwist(packing, diameter)]
     return {operator.name: operator for operator in operators}
+
+
+def make_molecular_operators(contents: Contents, flexible: bool) -> dict[str, Operator]:
+    """Return the operators for crystals of whole molecules, by name.
+
+    Heredity and the symmetrisation need two molecules in the cell, the exchange two kinds, and `conformer` a bond that rotates.
+
+    Args:
+        contents: molecules of the search.
+        flexible: whether children may have other torsions than their parents.
+    """
+    operators: list[Operator] = [MoleculeRotation(contents), MoleculeStrain(contents)]
+    if sum(contents.counts) > 1:
+        operators += [MoleculeHeredity(contents), MoleculeSymmetrise(contents)]
+    if MoleculeExchange.applicable(contents):
+        operators.append(MoleculeExchange(contents))
+    if flexible and Conformer.applicable(contents):
+        operators.append(Conformer(contents))
+    made = {operator.name: operator for operator in operators}
+    return {name: made[name] for name in WEIGHTS if name in made}
 
 
 def starting_shares(names: Iterable[str]) -> dict[str, float]:

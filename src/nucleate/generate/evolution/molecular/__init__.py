@@ -1,0 +1,1 @@
+"""Operators on crystals of whole molecules: heredity, rotation, strain, exchange, symmetrisation and change of conformers."""
