@@ -150,12 +150,30 @@ def test_heredity_takes_molecules_of_both_parents():
         assert 0 < first.sum() < 4
 
 
+def test_heredity_of_aligned_parents_keeps_an_operation():
+    contents = contents_of(("CH3CH2OH",), (4,))
+    parents = pool(contents, 4, space_groups=[14])
+    shares = []
+    for alignment in (1.0, 0.0):
+        operator = MoleculeHeredity(contents, alignment)
+        numbers = []
+        for seed in range(6):
+            child = operator([parents[seed % 4], parents[(seed + 1) % 4]], np.random.default_rng(seed))
+            numbers.append(spglib.get_symmetry_dataset((child.cell.array, child.get_scaled_positions(), child.numbers), 1e-4).number)
+            for _, distances in inner_distances(bodies_of(contents, child)):
+                shape = MOLECULES["CH3CH2OH"].positions
+                assert np.allclose(distances, np.linalg.norm(shape[:, None] - shape, axis=2), atol=1e-8)
+        shares.append(np.mean(np.array(numbers) > 1))
+    assert shares[0] > shares[1]
+    assert shares[0] >= 0.8
+
+
 def test_children_do_not_depend_on_the_orientation_of_their_parents():
     contents = contents_of(("CH3CH2OH",), (2,))
     parents = pool(contents, 2, space_groups=[2])
     turn = Rotation.from_rotvec([0.3, -0.8, 0.5]).as_matrix()
     turned = [Atoms(atoms.numbers, atoms.positions @ turn, cell=atoms.cell.array @ turn, pbc=True) for atoms in parents]
-    operator = MoleculeHeredity(contents)
+    operator = MoleculeHeredity(contents, alignment=0.0)
     for seed in range(4):
         one, other = (operator(pair, np.random.default_rng(seed)) for pair in (parents, turned))
         assert np.allclose(one.cell.array, other.cell.array, atol=1e-6)
