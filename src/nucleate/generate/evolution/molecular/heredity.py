@@ -32,8 +32,8 @@ class MoleculeHeredity:
     With a probability of 1/2 the parents are aligned by a symmetry operation that both have, as in `Heredity`, and the child has it if
     whole orbits of molecules give the composition, up to the differences between the geometries of their molecules.
 
-    Whole molecules in heredity: Q. Zhu, A. R. Oganov, C. W. Glass and H. T. Stokes, Acta Cryst. B 68, 215 (2012),
-    doi:10.1107/S0108768112017466.
+    Whole molecules in heredity: Q. Zhu, A. R. Oganov, C. W. Glass and H. T. Stokes, Acta Cryst. B (2012),
+    "Constrained evolutionary algorithm for structure prediction of molecular crystals".
 
     Attributes:
         contents: molecules of the search.

@@ -30,8 +30,8 @@ class MoleculeRotation:
     map it onto the others, so that symmetric crystals have symmetric children. Otherwise between one and all molecules rotate, each in its
     own way. The volume is that of the parent, or larger if molecules are too close.
 
-    Rotation of molecules as a variation: Q. Zhu, A. R. Oganov, C. W. Glass and H. T. Stokes, Acta Cryst. B 68, 215 (2012),
-    doi:10.1107/S0108768112017466.
+    Rotation of molecules as a variation: Q. Zhu, A. R. Oganov, C. W. Glass and H. T. Stokes, Acta Cryst. B (2012),
+    "Constrained evolutionary algorithm for structure prediction of molecular crystals".
 
     Attributes:
         contents: molecules of the search.
