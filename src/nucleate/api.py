@@ -193,13 +193,14 @@ def search(
         teacher__model_from=None if model_from is None else str(model_from),
     )
     resolved = resolve_settings(named, settings, **options)
+    # What these options mean depends on the settings.
     options["minima__window"] = _window(goal, window, resolved.minima.window)
-    if units is not None:
-        if resolved.molecules.molecule:
-            options["molecules__units"] = units
-        else:
-            named = _scaled(resolved, units)
-    resolved = resolve_settings(named, settings, **options)
+    if units is not None and resolved.molecules.molecule:
+        options["molecules__units"] = units
+    elif units is not None:
+        named = _scaled(resolved, units)
+    if units is not None or options["minima__window"] is not None:
+        resolved = resolve_settings(named, settings, **options)
     given = None if reference is None or isinstance(reference, str) else reference
     plan = prepare(resolved, given)
     # Settings that cannot work are refused before a folder is created.

@@ -5,6 +5,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.io import write
 
 from nucleate import api
 from nucleate.csp.events import RoundDone
@@ -108,6 +109,51 @@ def test_minima_met_often_and_old_ones_are_less_often_parents():
     assert fresh[0] / fresh[1] == pytest.approx(0.5 * np.exp(3))
     record.met["1.1"] = 8.0
     assert weights()[0] / weights()[1] == pytest.approx(0.5 * np.exp(3) / 3)
+
+
+def test_age_belongs_to_the_minimum():
+    """A child that ends in the minimum of an old parent and represents it does not make it young."""
+    record = EvolutionRecord({"1.1": Birth("p1", (), 1), "10.1": Birth("p1", (), 10)}, met={"1.1": 8.0})
+
+    def share(own):
+        """Return the weight of the minimum SI8[0], represented by the last of its candidates, relative to SI8[1]."""
+        pool = Pool([Carried(SI8[0], "p1", "1.1"), Carried(SI8[1], "p1", "10.1")], 10, (14,), record)
+        pool.enter([Candidate(SI8[0].copy(), "strain")] * own)
+        pool.relaxed([end(item.atoms, -5.0) for item in pool.items])
+        values = np.array([-5.0, -4.0, *[-5.1] * own])
+        population = breeding(niche=0.0).population(pool, values)
+        assert len(population.places) == 2
+        return population.weights[0] / population.weights[1]
+
+    assert share(1) == pytest.approx(share(0))
+
+
+def test_structures_of_the_user_come_before_children(tmp_path, monkeypatch):
+    """With nine tenths children, all seeds still enter the first pool."""
+    entered = []
+    plain = Pool.enter
+
+    def spy(self, candidates, parents=None):
+        entered.extend((self.round, candidate.origin) for candidate in candidates)
+        plain(self, candidates, parents)
+
+    monkeypatch.setattr(Pool, "enter", spy)
+    seeds = []
+    for k in range(12):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.1, seed=k)
+        seeds.append(atoms)
+    write(tmp_path / "seeds.extxyz", seeds)
+    options = {
+        "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
+        "search": {"pool": 16, "keep": 4, "first_batch": 4, "budget": 12, "max_rounds": 1, "proof": False, "check": False},
+        "model": {"channels": 2, "hidden": 4, "members": 2},
+        "training": {"steps": 20, "warm_steps": 10},
+        "relax": {"max_steps": 10, "workers": 1},
+        "evolution": {"strategy": "evolution"},
+    }
+    api.search("Cu4", settings=options, seeds_from=tmp_path / "seeds.extxyz", seed=0, out=tmp_path / "run")
+    assert entered.count((1, "seed")) == 12
 
 
 def test_numbers_of_children():

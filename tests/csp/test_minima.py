@@ -7,13 +7,18 @@ from ase.build import bulk
 from nucleate import api
 from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.evolution.records import EvolutionRecord
+from nucleate.csp.leads import new_leads
+from nucleate.csp.loop import Search
 from nucleate.csp.minima.coverage import expected_number, unseen_probability
 from nucleate.csp.minima.space import MinimaSpace
 from nucleate.csp.plan import prepare
 from nucleate.csp.records import Lead, LoopState, Polymorph
 from nucleate.csp.resolve import resolve_settings
+from nucleate.csp.run_folder import RunFolder
+from nucleate.csp.settings import SearchSettings
 from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
+from nucleate.persist.toml import to_toml
 from nucleate.relax.batched import Relaxed
 
 DIAMOND = bulk("Si", "diamond", a=5.43)
@@ -98,6 +103,67 @@ def test_random_candidates_are_counted(space):
     assert space.chance(pool, [], LoopState()) == 1.0
 
 
+def test_discoveries_are_counted(space):
+    """All random candidates that ended in a minimum before it had a label are finds of it, which its lead hands to the polymorph."""
+    ends = [(DIAMOND, -5.4), (TIN, -5.38), (TIN, -5.38), (TIN, -5.38), (SIMPLE, -5.1)]
+    pool = pool_of(ends, ["p1"] * 5)
+    assert space.finds(pool, [1, 0]) == [3, 1]
+    assert space.finds(pool, [4]) == [0]
+    assert space.finds(pool, []) == []
+
+
+def test_finds_in_minima_without_a_polymorph_are_single(space):
+    """A candidate in a minimum that has a label and never became a polymorph is a find of something unseen."""
+    state = LoopState(polymorphs=[polymorph(DIAMOND, -5.4)])
+    pool = pool_of([(DIAMOND, -5.4)] * 3 + [(TIN, -5.38)], ["p1"] * 4)
+    assert space.chance(pool, [], state) == pytest.approx(1 / 4)
+
+
+def test_the_estimate_with_discoveries_is_calibrated():
+    """Searches that count as this one does, and end at 5 %, leave about 5 % unseen, with one common and many rare minima."""
+    rng = np.random.default_rng(0)
+    shares = np.array([0.6, *[0.4 / 100] * 100])
+    left = []
+    for _ in range(100):
+        counts = np.zeros(101, dtype=int)
+        while counts.sum() < 20 or unseen_probability(counts.tolist()) > 0.05:
+            counts += rng.multinomial(20, shares)
+        left.append(shares[counts == 0].sum())
+    # The mean over 100 searches has an error of 0.003; without the first finds it is 0.27.
+    assert np.mean(left) == pytest.approx(0.05, abs=0.02)
+
+
+def test_finds_survive_a_duplicate_and_a_lower_geometry():
+    first, second = lead(-5.4), lead(-5.4)
+    first.met, second.met = 3, 4
+    state = LoopState()
+    new_leads(state, [first, second], SearchSettings(), (14,))
+    assert [item.met for item in state.leads] == [7]
+
+
+@pytest.mark.parametrize(("chance", "ends"), [(0.5, False), (0.01, True)])
+def test_a_search_without_candidates_ends_only_when_little_is_unseen(tmp_path, chance, ends):
+    plan = prepare(resolve_settings("Si2", SETTINGS))
+    with RunFolder.create(tmp_path / "run", to_toml(plan.settings)) as folder:
+        search = Search(folder, plan)
+        search.state = LoopState(round=2, polymorphs=[polymorph(DIAMOND, -5.4)], chance=chance, top=[-5.0])
+        search._judge(3, asked=False)
+        assert (search.state.finished is not None) == ends
+        search.dispatcher.close()
+
+
+@pytest.mark.parametrize(
+    ("goal", "window", "stated", "setting"),
+    [
+        (None, None, None, None), (None, None, 80.0, None), (None, 30.0, 80.0, 30.0), ("minima", None, None, 50.0),
+        ("minima", None, 80.0, None), ("minima", 30.0, None, 30.0), ("lowest", None, 80.0, "unset"), ("lowest", None, None, None),
+    ],
+)  # fmt: skip
+def test_goal_and_window_beside_those_of_the_settings(goal, window, stated, setting):
+    """None leaves the setting as it is."""
+    assert api._window(goal, window, stated) == setting
+
+
 @pytest.mark.parametrize(
     ("formula", "options", "said"),
     [
@@ -105,6 +171,7 @@ def test_random_candidates_are_counted(space):
         ("Si2", {**SETTINGS, "dimensions": 0}, "not for clusters"),
         ("Si2", {"reference": {"engine": "chgnet"}, "minima": {"unseen": 0.1}}, "minima.unseen has no effect without a window"),
         ("Si2", {"reference": {"engine": "chgnet"}, "minima": {"window": 200}}, "increase search.window"),
+        ("Si2", {**SETTINGS, "search": {"top": 7}}, "search.top has no effect on the goal minima"),
     ],
 )
 def test_what_has_no_effect_is_refused(formula, options, said):

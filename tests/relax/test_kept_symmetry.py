@@ -5,8 +5,13 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.io import write
 
+from nucleate import api
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.csp.proof import on_reference
+from nucleate.csp.resolve import resolve_settings
+from nucleate.errors import BadInput
 from nucleate.fingerprints.matching import space_group
 from nucleate.generate import SymmetricGenerator
 from nucleate.relax.batched import relax
@@ -114,3 +119,18 @@ def test_a_surface_without_the_symmetry(optimiser):
     assert space_group(ends[True].atoms, 1e-4)[1] == 225
     assert ends[True].stop == "converged"
     assert ends[True].atoms.get_volume() > 1.02 * atoms.get_volume()
+
+
+def test_the_proof_is_free():
+    """A polymorph of candidates with kept symmetry is relaxed without it on the reference, where it may distort."""
+    settings = resolve_settings("Si8", {"reference": {"engine": "chgnet"}, "relax": {"keep_symmetry": True}})
+    assert settings.relax.keep_symmetry
+    assert not on_reference(settings).keep_symmetry
+
+
+def test_moments_are_refused(tmp_path):
+    atoms = bulk("Fe")
+    atoms.set_initial_magnetic_moments([2.0])
+    write(tmp_path / "iron.extxyz", atoms)
+    with pytest.raises(BadInput, match="has starting moments, whose symmetry is not kept; remove --keep-symmetry"):
+        api.relax_file(tmp_path / "iron.extxyz", reference="chgnet", keep_symmetry=True)

@@ -124,7 +124,8 @@ def search(
         if sizes is None or len(sizes) == 1:
             return api.search(formula, units=None if sizes is None else sizes[0], **options)
         results = api.search_sizes(formula, units=sizes, **options)
-        return min(results, key=lambda result: min((p.energy for p in result.polymorphs), default=float("inf")))
+        # The polymorphs of each size are in the order of their rank.
+        return min(results, key=lambda result: result.polymorphs[0].energy if result.polymorphs else float("inf"))
 
     _searching(run, quiet, as_json, sizes is not None and len(sizes) > 1)
 

@@ -18,7 +18,7 @@ from nucleate.csp.settings import SearchSettings
 from nucleate.csp.space import Space
 from nucleate.errors import ReferenceFailed
 from nucleate.fingerprints.matching import same_crystal, space_group, symmetrised
-from nucleate.fingerprints.selection import fingerprints, unlike
+from nucleate.fingerprints.selection import fingerprints, same_as
 from nucleate.potentials.base import Potential
 from nucleate.reference.dispatch import Dispatcher
 
@@ -208,7 +208,7 @@ class LeadFollower:
 
     def _beside(self, atoms: Atoms, others: list[Atoms]) -> bool:
         """Return whether a structure is the same crystal as one of the others."""
-        return not _new(atoms, others, self.species, self.settings.cluster_tolerance)
+        return _among(atoms, others, self.species, self.settings.cluster_tolerance) is not None
 
     def _known(self, state: LoopState, atoms: Atoms, lead: Lead) -> bool:
         """Return whether a lead is approaching a confirmed polymorph."""
@@ -226,6 +226,7 @@ class LeadFollower:
             above = lead.estimate - polymorph.energy
             if -0.1 * DUPLICATE_ENERGY < above < 4 * DUPLICATE_ENERGY and same_crystal(atoms, polymorph.atoms):
                 polymorph.found += 1
+                polymorph.met += lead.met
                 return True
         return False
 
@@ -263,10 +264,14 @@ def new_leads(state: LoopState, labelled: list[Lead], settings: SearchSettings, 
     for lead in labelled:
         if lead.fmax > settings.lead_fmax or lead.smax > settings.lead_smax:
             continue
-        if _new(lead.atoms, [other.atoms for other in state.leads if other.status == "open"], species, settings.cluster_tolerance):
+        others = [other for other in state.leads if other.status == "open"]
+        place = _among(lead.atoms, [other.atoms for other in others], species, settings.cluster_tolerance)
+        if place is None:
             state.leads.append(lead)
+        else:
+            others[place].met += lead.met
 
 
-def _new(atoms: Atoms, others: list[Atoms], species: tuple[int, ...], tolerance: float) -> bool:
-    """Return whether a structure differs from all others."""
-    return bool(unlike([atoms], fingerprints([atoms], species), others, fingerprints(others, species), tolerance)[0])
+def _among(atoms: Atoms, others: list[Atoms], species: tuple[int, ...], tolerance: float) -> int | None:
+    """Return which of the others a structure is; None if it is none of them."""
+    return same_as(atoms, fingerprints([atoms], species)[0], others, fingerprints(others, species), tolerance)
