@@ -3,89 +3,110 @@
     OMP_NUM_THREADS=1 python benchmarks/search/molecules/run.py --units 2 --seeds 10
 
 The molecule is the zwitterion from its SMILES. A hit is the confirmation of a polymorph within 1 meV/atom of the lowest one that any of the
-searches with this number of molecules has confirmed. Finished searches are kept in --out; those that were stopped are resumed.
+searches with this number of molecules has confirmed. Every finished search is a row; stopped ones are kept in --out and resumed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from os import getpid
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from targets import GLYCINE
 
 from nucleate import api
+from nucleate.benchmark.result_file import ResultFile
+from nucleate.benchmark.statistics import expected_calls, interval
 from nucleate.csp.run_data import read_run
 from nucleate.processes.workers import become_worker
 
 SAME = 0.001
-FIRST_SEED = 200
+WEIGHTS = ("nature", "uniform")
 
 
-def search(units: int, weights: str, seed: int, out: Path, budget: int, pool: int) -> Path:
-    """Run one search, or what is left of it; return its folder."""
+def search(units: int, weights: str, seed: int, out: Path, budget: int, pool: int) -> dict[str, Any]:
+    """Run one search, or what is left of it; return its row: the confirmed polymorphs with energy (eV/atom), group and calls."""
     folder = out / f"Z{units}-{weights}-{seed}"
     settings = {"search": {"pool": pool, "budget": budget, "proof": False}, "relax": {"workers": 1}, "generate": {"workers": 1}}
     api.search(
         molecules=[GLYCINE], units=units, reference="gfnff", space_group_weights=weights, seed=seed, settings=settings, out=folder,
     )  # fmt: skip
-    return folder
+    run = read_run(folder)
+    confirmed = sorted(run.state.polymorphs, key=lambda p: p.calls)
+    row = {
+        "calls": run.calls,
+        "finished": run.state.finished,
+        "molecule_calls": sum(1 for item in run.rows if item.purpose == "molecule"),
+        "seconds": round(sum(sum(record.seconds.values()) for record in run.state.records), 1),
+        "confirmed": [[round(float(p.energy), 6), p.number, p.calls, p.check] for p in confirmed],
+    }
+    shutil.rmtree(folder)
+    return row
+
+
+def first_hit(row: dict[str, Any], lowest: float) -> int | None:
+    """Return the calls at the first polymorph within 1 meV/atom of the lowest energy; None if there is none."""
+    return next((calls for energy, _, calls, _ in row["confirmed"] if energy < lowest + SAME), None)
+
+
+def table(data: dict[str, Any]) -> str:
+    """Return the table of the results page."""
+    lines = [
+        "| Z | space groups | seeds | hits | calls to the hit, or made | ERT, calls | lowest found, meV/atom, median | seconds a search |",
+        "|" + "---|" * 8,
+    ]
+    for units in sorted({row["units"] for row in data["rows"]}):
+        mine = [row for row in data["rows"] if row["units"] == units]
+        lowest = min(found[0] for row in mine for found in row["confirmed"])
+        for weights in WEIGHTS:
+            rows = sorted((row for row in mine if row["weights"] == weights), key=lambda row: int(row["seed"]))
+            if not rows:
+                continue
+            hits = [first_hit(row, lowest) for row in rows]
+            runs = [(row["calls"] if hit is None else hit, hit is not None) for row, hit in zip(rows, hits, strict=True)]
+            expected = expected_calls(runs)
+            ert = "none"
+            if expected is not None:
+                low, high = interval(len(runs), lambda drawn, runs=runs: expected_calls([runs[k] for k in drawn]) or float("inf"))  # type: ignore[misc]
+                ert = f"{expected:.0f} ({low:.0f}-{high:.0f})"
+            calls = ", ".join(str(count) if hit else f"> {count}" for count, hit in runs)
+            above = [1000 * (min((found[0] for found in row["confirmed"]), default=np.nan) - lowest) for row in rows]
+            cells = [units, weights, len(rows), sum(hit for _, hit in runs), calls, ert, f"{np.nanmedian(above):.1f}"]
+            lines.append(f"| {' | '.join(map(str, cells))} | {np.median([row['seconds'] for row in rows]):.0f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Run all searches and print the calls until the lowest form."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, nargs="*", default=[2])
-    parser.add_argument("--weights", nargs="*", default=["nature", "uniform"])
+    parser.add_argument("--weights", nargs="*", choices=WEIGHTS, default=list(WEIGHTS))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=200)
     parser.add_argument("--budget", type=int, default=300)
     parser.add_argument("--pool", type=int, default=60)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/glycine"))
-    parser.add_argument("--result", type=Path, default=Path(__file__).parent / "result.json")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    tasks = [(units, weights, FIRST_SEED + k) for units in options.units for k in range(options.seeds) for weights in options.weights]
-    with ProcessPoolExecutor(options.workers, get_context("spawn"), become_worker, (getpid(),)) as pool:
-        futures = [pool.submit(search, *task, options.out, options.budget, options.pool) for task in tasks]
-        for task, future in zip(tasks, futures, strict=True):
-            print(*task, row_text(future.result()), flush=True)
-    rows = [row(*task, options.out / f"Z{task[0]}-{task[1]}-{task[2]}") for task in tasks]
-    options.result.write_text(json.dumps({"budget": options.budget, "pool": options.pool, "rows": rows}, indent=1) + "\n")
-    for units in options.units:
-        mine = [row for row in rows if row["units"] == units]
-        lowest = min(energy for row in mine for energy, *_ in row["confirmed"])
-        for weights in options.weights:
-            hits = [first_hit(row, lowest) for row in mine if row["weights"] == weights]
-            print(f"Z = {units}, {weights}: calls to {lowest:.4f} eV/atom: {hits}")
-
-
-def row(units: int, weights: str, seed: int, folder: Path) -> dict:
-    """Return the confirmed polymorphs of a search: energy (eV/atom), space group and calls at the confirmation."""
-    run = read_run(folder)
-    return {
-        "units": units, "weights": weights, "seed": seed, "calls": run.calls, "finished": run.state.finished,
-        "molecule_calls": sum(1 for item in run.rows if item.purpose == "molecule"),
-        "seconds": round(sum(sum(record.seconds.values()) for record in run.state.records), 1),
-        "confirmed": [[round(p.energy, 6), p.number, p.calls, p.check] for p in sorted(run.state.polymorphs, key=lambda p: p.calls)],
-    }  # fmt: skip
-
-
-def first_hit(row: dict, lowest: float) -> int | None:
-    """Return the calls at the first polymorph within 1 meV/atom of the lowest energy; None if there is none."""
-    return next((calls for energy, _, calls, _ in row["confirmed"] if energy < lowest + SAME), None)
-
-
-def row_text(folder: Path) -> str:
-    """Return a line about a search."""
-    run = read_run(folder)
-    best = min(run.state.polymorphs, key=lambda p: p.energy, default=None)
-    return f"{run.calls} calls, {len(run.state.polymorphs)} polymorphs, lowest " + (
-        "none" if best is None else f"{best.energy:.4f} {best.space_group} after {best.calls}"
-    )
+    parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
+    a = parser.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
+    result = ResultFile(a.result, {"budget": a.budget, "pool": a.pool}, ("gfnff", "rdkit"))
+    seeds = range(a.first_seed, a.first_seed + a.seeds)
+    tasks = [(units, weights, seed) for units in a.units for seed in seeds for weights in a.weights]
+    tasks = [task for task in tasks if result.find(units=task[0], weights=task[1], seed=task[2]) is None]
+    with ProcessPoolExecutor(a.workers, get_context("spawn"), become_worker, (getpid(),)) as pool:
+        futures = [pool.submit(search, *task, a.out, a.budget, a.pool) for task in tasks]
+        for (units, weights, seed), future in zip(tasks, futures, strict=True):
+            row = future.result()
+            result.add(units=units, weights=weights, seed=seed, **row)
+            best = min((found[0] for found in row["confirmed"]), default=None)
+            print(units, weights, seed, row["calls"], row["finished"], best, row["seconds"], flush=True)
+    print(table({"rows": result.rows}))
 
 
 if __name__ == "__main__":

@@ -20,31 +20,27 @@ import torch
 from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.csp.accurate import candidates, rank_accurately
+from nucleate.csp.base_judge import BaseJudge
 from nucleate.csp.events import (
     LabelDone,
-    MagneticDone,
     PolymorphChecked,
     PolymorphConfirmed,
-    ProofDone,
-    RankedAccurately,
     RoundDone,
     SearchFinished,
     SearchResumed,
-    TeacherJudged,
 )
 from nucleate.csp.evolution.breeding import fade
 from nucleate.csp.evolution.build import make_breeding, modes_of
 from nucleate.csp.evolution.pool import Pool
+from nucleate.csp.final_stages import FinalStages
 from nucleate.csp.first_batch import EARLIER, KNOWN, FirstBatch
-from nucleate.csp.known import Deviation, Known, covers, deviation
+from nucleate.csp.known import Known, covers
 from nucleate.csp.leads import LeadFollower, new_leads
-from nucleate.csp.magnetic.stage import MagneticStage
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.molecular.alone import fit_molecules
 from nucleate.csp.molecular.space import MoleculeSpace
 from nucleate.csp.plan import Plan
-from nucleate.csp.proof import on_reference, prove, worst
+from nucleate.csp.proof import on_reference
 from nucleate.csp.records import (
     SPENT,
     Carried,
@@ -55,14 +51,15 @@ from nucleate.csp.records import (
     enthalpy_per_atom,
     out_of_rounds,
     residuals,
+    round_seconds,
 )
+from nucleate.csp.relaxer import PoolRelaxer
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.select import lowest_unknown, score, select
 from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.csp.systems.known_phases import enter, phases_given, read_known, relax_known
 from nucleate.csp.systems.phases import warnings_on
 from nucleate.errors import NucleateError, ReferenceFailed
-from nucleate.fingerprints.matching import idealised
 from nucleate.fingerprints.selection import fingerprints
 from nucleate.generate.base import Candidate
 from nucleate.potentials.bonded import BondedPotential
@@ -73,18 +70,13 @@ from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, LoggedEvent, Note, Progress, Step, in_phase, silent
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answer, Answered, Dispatcher
-from nucleate.reference.ledger import MAGNETIC, LedgerRow, ledger_file, of_an_order
-from nucleate.relax.batched import CONVERGED, Relaxed
-from nucleate.relax.parallel import RelaxPool
-from nucleate.relax.rigid import RigidMolecules
+from nucleate.reference.ledger import MAGNETIC, LedgerRow, of_an_order
+from nucleate.relax.batched import Relaxed
 from nucleate.training.data import from_labels
-from nucleate.units import GPA
 
 FIRST_FACTOR = 3.0
 """Calibration factor before the first labels that the committee has not been trained on: committees of four members underestimate their
 errors by 2 to 4."""
-RISE = 0.002
-"""Largest rise of the energy on the committee when the symmetry of a structure is made exact, eV/atom."""
 HISTORY = 16
 """Number of previous ratios of error to spread that enter the calibration."""
 FAILURE_ROUNDS = 3
@@ -93,10 +85,6 @@ killed worker says nothing about the structure."""
 FIRST_JUDGED = 2
 """Number of labels after which a useless teacher is recognised, before further minima of it are labelled."""
 ON_REQUEST = "ended on request"
-ENOUGH = 4
-"""Smallest number of new labels on which two potentials are compared."""
-MUCH_BETTER = 0.5
-"""Ratio of losses below which a committee without the base replaces the one with it."""
 MOST_FORCE = 60.0
 """Largest force in eV/Å of labels in the training data; larger forces belong to strongly compressed cells."""
 
@@ -144,10 +132,10 @@ class Search:
         )
         self._ends_search = ends_search
         self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self.space, self._polymorph)
-        self.pool_relax = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
-        self.relaxer = RelaxPool(settings.relax.workers)
+        self.relaxer = PoolRelaxer(settings)
         self.state = LoopState()
         self.learner = plan.learner(folder.path / "prior.jsonl")
+        self.judge = BaseJudge(plan, self.learner, self.known.source, self._log)
         self.breeding = make_breeding(settings, self._modes)
         self._seconds: dict[str, float] = {}
         self._known_modes: dict[bytes, np.ndarray] = {}
@@ -180,14 +168,7 @@ class Search:
                 else:
                     self._round(self.state.round + 1)
                 self._commit()
-            # A search whose proof is done was finished; resuming it writes its files and calculates nothing.
-            if self.state.proof is None and self.state.accurate is None and self.state.magnetic is None and self._try_orders():
-                self._commit()
-            if self.state.proof is None and self.state.accurate is None and self._rank_accurately():
-                self._commit()
-            if self.state.proof is None and self.settings.search.proof and self.space.winners(self.state):
-                self._prove()
-                self._commit()
+            FinalStages(self.folder, self.plan, self.dispatcher, self._executor, self._log).run(self.state, self._commit)
         finally:
             self.relaxer.close()
             self.dispatcher.close()
@@ -325,14 +306,6 @@ class Search:
         assert isinstance(self.space, MoleculeSpace)
         self.space.use(molecules.topology.molecules)
 
-    def _as_molecules(self, structures: list[Atoms]) -> tuple[list[Atoms], RigidMolecules | None]:
-        """Return structures with their molecules in one piece, and these molecules; in other searches the structures and None."""
-        own = self.settings.molecules
-        parts = None if own.topology is None else own.topology.fragments(structures[0].numbers)
-        if own.topology is None or parts is None or not own.rigid_steps:
-            return structures, None
-        return [own.topology.whole(atoms) for atoms in structures], RigidMolecules(parts, own.rigid_steps)
-
     def _relaxed_on_base(self, pool: list[Candidate]) -> list[Carried]:
         """Relax the first pool on the base, whose minima are not known; return the distinct minima, the best first."""
         search, base = self.settings.search, self.learner.base_potential
@@ -355,51 +328,10 @@ class Search:
                 continue
             with self._timed("label"):
                 answers += self._label(chosen[len(answers) : count], "train", 0)
-            pairs = [(atoms, answer) for atoms, answer in zip(chosen, answers, strict=False) if isinstance(answer, Label)]
-            if pairs and deviation(self.learner.base_potential, *zip(*pairs, strict=True)).loss > self.settings.teacher.most_error:
+            if self.judge.useless(chosen, answers):
                 break
-        self._judge_base(chosen[: len(answers)], answers)
+        self.judge.judge(self.state, chosen[: len(answers)], answers)
         return answers
-
-    def _judge_base(self, chosen: list[Atoms], answers: list[Answer]) -> None:
-        """Compare the base with the first labels; drop it if it is too far from them, else set the first calibration factor."""
-        pairs = [(atoms, answer) for atoms, answer in zip(chosen, answers, strict=True) if isinstance(answer, Label)]
-        if not pairs:
-            return
-        base = self.learner.base_potential
-        found = deviation(base, *zip(*pairs, strict=True))
-        self._keep_base(found.loss <= self.settings.teacher.most_error, found, 0)
-        if self.learner.base is not None:
-            batch = CrystalBatch.from_atoms([atoms for atoms, _ in pairs])
-            prediction = base.energy_forces_stress(batch)
-            energies = np.array([label.energy for _, label in pairs])
-            errors = (energies - prediction.energy.mean(0).numpy()) / batch.counts.numpy() - found.shift
-            self.state.sigma_factor = calibrate(errors, prediction.energy_sigma(batch).numpy(), 1.0, found.force).factor
-
-    def _keep_base(self, kept: bool, found: Deviation, round: int) -> None:
-        """Record whether the search keeps the base; without it, nothing of the teacher remains in the search."""
-        # A resumed search reads its base from the saved model, and the name from the saved state.
-        source = self.known.source or (self.state.base or {}).get("source", "")
-        event = TeacherJudged(source, kept, found.labels, found.energy, found.force, found.stress, round)
-        self.state.base = {**event.facts()}
-        self._log(event)
-        if not kept:
-            self.learner.set_base(None)
-            self.state.carried = []
-
-    def _compare_base(self, chosen: list[Relaxed], answers: list[Answer], round: int) -> None:
-        """Drop the base if a committee that learned from the reference alone predicts the new labels much better."""
-        rows = [row for row in self._crystals() if row.round < round and row.label is not None]
-        pairs = [(end.atoms, answer) for end, answer in zip(chosen, answers, strict=True) if isinstance(answer, Label)]
-        if len(rows) < self.settings.search.first_batch or len(pairs) < ENOUGH:
-            return
-        rival = self.plan.learner()
-        rival.molecules = self.learner.molecules
-        with self._timed("train"):
-            rival.fit(from_labels([row.atoms for row in rows], [cast(Label, row.label) for row in rows]))
-        mine, other = (deviation(potential, *zip(*pairs, strict=True)) for potential in (self.learner.potential, rival.potential))
-        if other.loss < MUCH_BETTER * mine.loss:
-            self._keep_base(False, mine, round)
 
     def _round(self, round: int) -> None:
         search, state = self.settings.search, self.state
@@ -436,7 +368,7 @@ class Search:
             state.carried = [replace(pool.items[k], atoms=ends[k].atoms) for k in selection.heads[: self._kept]]
             state.chance = self.space.chance(pool, selection.left, state)
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
-        chosen = self._idealised(chosen)
+        chosen = self.relaxer.idealised(chosen, self.learner.potential)
         places = [choice.index for choice in selection.choices]
         births = [(pool.items[k].origin, pool.items[k].birth, met) for k, met in zip(places, self.space.finds(pool, places), strict=True)]
         births += [(small[k].origin, "", 0) for k in small_heads]
@@ -444,7 +376,8 @@ class Search:
             answers = self._label([end.atoms for end in chosen], "explore", round)
         calibration = self._calibrate(chosen, answers)
         if self.learner.base is not None:
-            self._compare_base(chosen, answers, round)
+            with self._timed("train"):
+                self.judge.compare(state, [end.atoms for end in chosen], answers, self._crystals(), round)
             if self.learner.base is None:
                 self._train(round)
         self._add_leads([end.atoms for end in chosen], answers, births)
@@ -509,33 +442,13 @@ class Search:
     ) -> list[Relaxed]:
         """Relax structures on the committee, or on another potential."""
         with self._timed("relax"):
-            structures, rigid = self._as_molecules(structures)
-            following = in_phase("relaxing the pool", self.progress)
-            return self.relaxer.relax(
-                structures, potential or self.learner.potential, self.pool_relax, sigma_factor or self.state.sigma_factor, following, rigid
-            )
+            factor = sigma_factor or self.state.sigma_factor
+            return self.relaxer.relax(structures, potential or self.learner.potential, factor, self.progress)
 
     def _scores(self, ends: list[Relaxed]) -> np.ndarray:
         """Return the scores of relaxed candidates, lower is better."""
         merits = self.space.merits(ends)
         return score(ends, self.settings.search) if merits is None else merits
-
-    def _idealised(self, ends: list[Relaxed]) -> list[Relaxed]:
-        """Make the symmetry of relaxed candidates exact where their energy on the committee does not rise.
-
-        Relaxations end within their thresholds of a minimum. Exact symmetry removes most of the remaining forces and stresses, and
-        calculations of symmetric cells are faster.
-        """
-        if not ends:
-            return ends
-        exact = [idealised(end.atoms) for end in ends]
-        batch = CrystalBatch.from_atoms(exact)
-        volume = batch.volumes.numpy() * self.settings.pressure * GPA
-        energy = self.learner.potential.energy_forces_stress(batch).energy.mean(0).numpy() + volume
-        return [
-            replace(end, atoms=atoms) if end.stop == CONVERGED and value < end.energy + RISE * len(atoms) else end
-            for end, atoms, value in zip(ends, exact, energy, strict=True)
-        ]
 
     def _crystals(self) -> list[LedgerRow]:
         """Return the rows of the ledger without those of isolated molecules, whose energies the force field of the molecules contains.
@@ -696,45 +609,3 @@ class Search:
     def _finish(self, why: str) -> None:
         self.state.finished = why
         self._log(SearchFinished(why, self.dispatcher.calls()))
-
-    def _try_orders(self) -> bool:
-        """Calculate magnetic orders of the lowest polymorphs; return whether the reference has moments."""
-        settings, state = self.settings, self.state
-        if not settings.reference.magnetic_moments or not state.polymorphs:
-            return False
-        # Compositions, molecules and measured patterns have rankings of their own, in which only the final moments are reported.
-        plain = settings.system is None and not settings.molecules.molecule and settings.measured.xrd is None
-        self.dispatcher.begin_round(state.round + 1)
-        stage = MagneticStage(self.dispatcher, settings.reference.magnetic_moments, on_reference(settings), state.round + 1, self._log)
-        state.magnetic = stage.run(state.polymorphs, state.minima() if plain and settings.search.magnetic else [])
-        self._log(MagneticDone(**state.magnetic))
-        return True
-
-    def _rank_accurately(self) -> bool:
-        """Calculate the accurate energies of the lowest polymorphs; return whether there was anything to calculate."""
-        accurate, search, state = self.plan.accurate, self.settings.search, self.state
-        polymorphs = candidates(state.minima())
-        if accurate is None or not search.accurate or not polymorphs or self.settings.system is not None:
-            return False
-        settings = on_reference(self.settings)
-        with (
-            ledger_file(self.folder.path / "accurate.db") as ledger,
-            Dispatcher(accurate, ledger, self.dispatcher.workers, self._executor, self.settings.reference.timeout) as dispatcher,
-        ):
-            state.accurate = rank_accurately(polymorphs, dispatcher, settings, search.resolution * 1e-3)
-        self._log(RankedAccurately(**state.accurate))
-        return True
-
-    def _prove(self) -> None:
-        state = self.state
-        self.dispatcher.begin_round(state.round + 1, settled=(MAGNETIC,))
-        started = time.monotonic()
-        winners = self.space.winners(state)
-        results = [prove(winner, self.dispatcher, on_reference(self.settings), state.round + 1) for winner in winners]
-        state.proof = {**worst(results), "phases": len(winners), "seconds": round_seconds(time.monotonic() - started)}
-        self._log(ProofDone(**state.proof))
-
-
-def round_seconds(value: float) -> float:
-    """Return a time in s rounded to two decimals, for records."""
-    return float(f"{value:.2f}")

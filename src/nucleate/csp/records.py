@@ -27,6 +27,11 @@ def out_of_rounds(rounds: int) -> str:
     return f"the limit of {rounds} rounds is reached"
 
 
+def round_seconds(value: float) -> float:
+    """Return a time in s rounded to two decimals, for records."""
+    return float(f"{value:.2f}")
+
+
 @dataclass
 class Carried:
     """A relaxed candidate that is carried over to the pool of the next round.
