@@ -52,6 +52,7 @@ def test_kills_of_the_search_of_a_system(tmp_path):
     assert {tuple(sorted(set(p["atoms"]["numbers"]))) for p in result["whole"]["polymorphs"]} >= {(29,), (79,)}
 
 
+@pytest.mark.slow
 def test_kills_of_a_search_of_molecules(tmp_path):
     pytest.importorskip("gfnff")
     result = killed_runs(tmp_path, 3, 6, 80, "molecules")
@@ -60,6 +61,7 @@ def test_kills_of_a_search_of_molecules(tmp_path):
     assert {len(p["atoms"]["numbers"]) for p in result["whole"]["polymorphs"]} == {4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["layers", "clusters"])
 def test_kills_of_a_search_in_vacuum(tmp_path, kind):
     result = killed_runs(tmp_path, 3, 7, 80, kind)

@@ -174,7 +174,10 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize(("formula", "group", "size"), [("C2", 80, 2.62), ("BN", 78, 2.73), ("MoS2", 78, 2.94)])
+@pytest.mark.parametrize(
+    ("formula", "group", "size"),
+    [("C2", 80, 2.62), pytest.param("BN", 78, 2.73, marks=pytest.mark.slow), pytest.param("MoS2", 78, 2.94, marks=pytest.mark.slow)],
+)
 def test_layers_are_found_from_random_ones(tmp_path, formula, group, size):
     result = api.search(formula, dimensions=2, reference="chgnet", settings=SMALL, seed=3, out=tmp_path / "run")
     best = result.polymorphs[0]

@@ -368,6 +368,7 @@ def test_surrogates_know_no_spin_states(tmp_path, monkeypatch, capsys):
     assert "spin states" in err
 
 
+@pytest.mark.slow
 def test_manganese_in_magnesia_is_antiferromagnetic(tmp_path, monkeypatch, capsys):
     """One real coupling: Mn-Mn in MgO, PBE + U; 17 core-s."""
     pytest.importorskip("gpaw")

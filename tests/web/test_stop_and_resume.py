@@ -2,7 +2,7 @@
 
 import time
 
-ENDLESS = {"formula": "Al4", "search": {"max_rounds": 1000, "quiet_rounds": 1000, "budget": 5000, "pool": 100}}
+ENDLESS = {"formula": "Al4", "search": {"max_rounds": 1000, "quiet_rounds": 1000, "budget": 5000, "pool": 20}}
 
 
 def wait(server, run, wanted, seconds=200):
