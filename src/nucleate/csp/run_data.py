@@ -57,6 +57,7 @@ class RunData:
         pending: polymorphs confirmed in the current round, as events.
         teacher: summary of the search on the teacher, see `events.TeacherDone`; None: there is none, or it has not ended.
         molecules: summaries of the isolated molecules, see `events.MoleculeFitted`.
+        reference_settings: settings of the reference that its calculations have; None: they were not stored.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class RunData:
     pending: list[dict[str, Any]] = field(default_factory=list)
     teacher: dict[str, Any] | None = None
     molecules: list[dict[str, Any]] = field(default_factory=list)
+    reference_settings: dict[str, Any] | None = None
 
     @property
     def crystals(self) -> list[LedgerRow]:
@@ -108,7 +110,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
         hint = f"start one with: nucleate search FORMULA --out {path}"
         raise RunFolderError(f"{path}: is not a run folder (run.toml is missing); {hint}")
     # The copy is opened as a run folder, so that the same code reads both, and nothing is written to the disk.
-    memory = _database_in_memory(path / "run.db")
+    memory = database_in_memory(path / "run.db")
     with database_errors(path / "run.db"):
         layout = memory.execute("PRAGMA user_version").fetchone()[0]
     if layout > VERSION:
@@ -132,10 +134,11 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
         [event.model_dump() for key, event in pending.items() if key not in known],
         None if taught is None else taught.model_dump(),
         [item.model_dump() for item in alone],
+        reference.settings,
     )  # fmt: skip
 
 
-def _database_in_memory(path: Path) -> sqlite3.Connection:
+def database_in_memory(path: Path) -> sqlite3.Connection:
     """Return a copy of a database in memory, which is empty if the file does not exist."""
     memory = sqlite3.connect(":memory:", isolation_level=None)
     if not path.exists():

@@ -1,0 +1,130 @@
+"""A search is decided again from its ledger: no calculation is made, and what was changed is named."""
+
+import json
+import shutil
+import sqlite3
+
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from typer.testing import CliRunner
+
+from nucleate import api
+from nucleate.cli.app import app
+from nucleate.csp.events import RoundDone
+from nucleate.csp.replay import replay
+from nucleate.errors import BadInput, RunFolderError
+from nucleate.reference import make_reference
+from nucleate.reference.settings import ReferenceSettings
+
+SETTINGS = {
+    "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
+    "search": {"pool": 12, "first_batch": 4, "batch": 2, "max_rounds": 3},
+    "generate": {"workers": 1},
+    "model": {"members": 2, "radial": 4, "channels": 4, "hidden": 8},
+    "training": {"steps": 30, "warm_steps": 20},
+    "relax": {"max_steps": 40, "workers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replay") / "run"
+    api.search("Cu2", settings=SETTINGS, seed=3, out=folder)
+    return folder
+
+
+@pytest.fixture
+def copied(searched, tmp_path):
+    """A copy that may be changed."""
+    return shutil.copytree(searched, tmp_path / "copy")
+
+
+def changed(folder, statement, *values):
+    with sqlite3.connect(folder / "run.db") as database:
+        assert database.execute(statement, values).rowcount == 1
+
+
+def test_a_search_is_repeated_without_a_calculation(searched, monkeypatch):
+    def calculates(*unused, **more):
+        raise AssertionError("the engine was called")
+
+    monkeypatch.setattr(EMT, "calculate", calculates)
+    before = {path: path.read_bytes() for path in searched.rglob("*") if path.is_file()}
+    result = replay(searched)
+    assert (result.divergence, result.numbers) == (None, None)
+    data = api.show(searched)
+    assert result.calls == result.recorded == data["calls"]
+    assert result.rounds == len(data["rounds"])
+    assert {path: path.read_bytes() for path in searched.rglob("*") if path.is_file()} == before
+
+
+def test_a_changed_energy_is_noticed(copied):
+    """Labels decide: where one of them was written by hand, the search does not follow from its ledger."""
+    changed(copied, "UPDATE ledger SET energy = energy + 0.5 WHERE id = 2")
+    result = replay(copied)
+    assert result.divergence is not None or result.numbers is not None
+
+
+def test_a_missing_calculation_is_named(copied):
+    changed(copied, "DELETE FROM ledger WHERE id = 3")
+    result = replay(copied)
+    assert "round 0 asks for a calculation (train)" in result.divergence
+    assert "Å" in result.divergence
+    shown = CliRunner().invoke(app, ["replay", str(copied), "--json"])
+    assert shown.exit_code == 1
+    assert json.loads(shown.stdout)["divergence"] == result.divergence
+
+
+def test_a_calculation_that_nobody_asked_for_is_named(copied):
+    blob = np.array([[1.0, 0, 0], [0, 30.0, 0], [0, 0, 2.0]]).tobytes()
+    changed(
+        copied,
+        "INSERT INTO ledger (hash, asked, reference, settings, numbers, cell, positions, status, reason, purpose, round)"
+        " SELECT 'other', asked, reference, settings, numbers, ?, positions, 'failed', 'none', 'explore', 1 FROM ledger WHERE id = 1",
+        blob,
+    )
+    assert "is not asked for" in replay(copied).divergence
+
+
+def test_a_stopped_search_is_repeated_to_its_last_round(tmp_path):
+    def stops(event, /):
+        if isinstance(event, RoundDone) and event.record.round == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        api.search("Cu2", settings=SETTINGS, seed=4, out=tmp_path / "run", progress=stops)
+    result = replay(tmp_path / "run")
+    # The interrupt came before the second round was saved.
+    assert result.rounds == 1
+    assert (result.divergence, result.numbers) == (None, None)
+
+
+def test_what_cannot_be_replayed_is_refused(tmp_path, copied):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
+        replay(tmp_path)
+    (tmp_path / "empty").mkdir()
+    shutil.copy(copied / "run.toml", tmp_path / "empty")
+    with pytest.raises(RunFolderError, match="no finished round"):
+        replay(tmp_path / "empty")
+
+    class Own:
+        """A reference of the user's program."""
+
+        name, surrogate = "own", True
+
+        def __init__(self):
+            self._emt = make_reference(ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT"))
+
+        def settings(self):
+            return {"mine": 1}
+
+        def k_points(self, atoms):
+            return None
+
+        def label(self, atoms):
+            return self._emt.label(atoms)
+
+    api.search("Cu2", settings=SETTINGS, reference=Own(), budget=5, out=tmp_path / "own")
+    with pytest.raises(BadInput, match="given in Python"):
+        replay(tmp_path / "own")
