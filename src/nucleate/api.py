@@ -32,6 +32,7 @@ from nucleate.csp.run_data import RunData, read_run, show_data
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import check_known, run_search
+from nucleate.csp.versions import versions
 from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.generate.mixture import known_crystal_generators
 from nucleate.generate.settings import PROTOTYPE_SHARE
@@ -372,6 +373,7 @@ def _run(
             f"{folder.path}: the calculations were made with another {quoted(', '.join(changed))} of {quoted(reference.name)}; "
             "their energies cannot be mixed; start a new search in another folder"
         )
+    folder.add_versions(versions(settings.reference.engine))
     folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate, "settings": now})
     written = time.monotonic()
 

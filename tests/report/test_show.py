@@ -22,7 +22,7 @@ TOP = {
     "hull", "minima", "molecules", "dimensions", "magnetic", "warnings",
     "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",
     "calls_by_status", "calls_by_purpose", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs",
-    "confirmed_in_this_round", "accurate", "proof", "rounds", "teacher", "teacher_error",
+    "confirmed_in_this_round", "accurate", "proof", "rounds", "teacher", "teacher_error", "seed", "versions",
 }  # fmt: skip
 POLYMORPH = {
     "rank", "formula", "atoms", "space_group", "space_group_number", "energy", "above_best", "hull", "known", "compound",

@@ -58,6 +58,7 @@ class RunData:
         teacher: summary of the search on the teacher, see `events.TeacherDone`; None: there is none, or it has not ended.
         molecules: summaries of the isolated molecules, see `events.MoleculeFitted`.
         reference_settings: settings of the reference that its calculations have; None: they were not stored.
+        versions: versions of the programs at the start, and each time that they changed; empty: they were not stored.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class RunData:
     teacher: dict[str, Any] | None = None
     molecules: list[dict[str, Any]] = field(default_factory=list)
     reference_settings: dict[str, Any] | None = None
+    versions: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def crystals(self) -> list[LedgerRow]:
@@ -122,7 +124,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
     with RunFolder(path, memory, os.open(os.devnull, os.O_RDONLY)) as folder:
         state = folder.loop_state() or LoopState()
         rows = list(folder.ledger.rows())
-        taught, alone = folder.teacher(), folder.molecules()
+        taught, alone, versions = folder.teacher(), folder.molecules(), folder.versions()
         engine = settings.reference.engine
         reference = folder.reference() or SavedReference(name=engine, surrogate=engine not in ENGINES)
         known = {(round(p.energy, 9), p.calls) for p in state.polymorphs}
@@ -134,7 +136,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
         [event.model_dump() for key, event in pending.items() if key not in known],
         None if taught is None else taught.model_dump(),
         [item.model_dump() for item in alone],
-        reference.settings,
+        reference.settings, versions,
     )  # fmt: skip
 
 
@@ -304,6 +306,8 @@ def show_data(run: RunData) -> dict[str, Any]:
         },
         "teacher": None if run.teacher is None else {**run.teacher, "minima": [list(minimum) for minimum in run.teacher["minima"]]},
         "teacher_error": state.base,
+        "seed": settings.seed,
+        "versions": run.versions,
         "status": run.status,
         "finished": state.finished,
         "round": state.round if state.round >= 0 else None,

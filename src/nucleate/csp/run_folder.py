@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.csp.records import LoopState
-from nucleate.csp.saved import PolymorphEvent, SavedMolecule, SavedReference, SavedState, SavedTeacher, unpacked
+from nucleate.csp.saved import PolymorphEvent, SavedMolecule, SavedReference, SavedState, SavedTeacher, SavedVersions, unpacked
 from nucleate.errors import RunFolderError, quoted
 from nucleate.persist.checked import checked
 from nucleate.persist.files import append_line, read_lines, write_whole
@@ -242,6 +242,23 @@ class RunFolder:
             return [checked(SavedMolecule, item) for item in data]
         except (TypeError, ValueError) as error:
             raise self._damaged("the stored value 'molecules'", error) from error
+
+    def add_versions(self, versions: dict[str, str]) -> None:
+        """Store the versions of the programs, unless they are those with which the search went on before."""
+        before = self.versions()
+        if before[-1:] != [versions]:
+            self.set_fact("versions", [*before, versions])
+
+    def versions(self) -> list[dict[str, str]]:
+        """Return the versions of the programs with which the search began, and each time that they changed.
+
+        Raises:
+            RunFolderError: the stored value is damaged.
+        """
+        try:
+            return checked(SavedVersions, {"versions": self.fact("versions", [])}).versions
+        except ValueError as error:
+            raise self._damaged("the stored value 'versions'", error) from error
 
     # -- files ------------------------------------------------------------------------------------------------
 

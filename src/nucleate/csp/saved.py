@@ -304,6 +304,14 @@ class SavedMolecule(BaseModel):
     calls: Count
 
 
+class SavedVersions(BaseModel):
+    """Versions of the programs with which a search began or went on."""
+
+    model_config = ConfigDict(strict=True)
+
+    versions: list[dict[Text, Text]] = Field(max_length=10_000)
+
+
 class PolymorphEvent(BaseModel):
     """Line of events.jsonl about a confirmed polymorph."""
 

@@ -1,0 +1,1 @@
+"""Results of a search in the formats of other programs."""
