@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nucleate.csp.run_data import RunData, read_run
 from nucleate.errors import BadInput, RunFolderError, quoted
+from nucleate.export.aiida import write_aiida
 from nucleate.export.ase_db import write_ase_db
 from nucleate.export.entries import write_entries
 from nucleate.export.res import write_res
@@ -33,6 +34,7 @@ FORMATS: dict[str, Format] = {
     "res": Format("{name}-res", write_res),
     "json": Format("{name}.json", write_entries),
     "ase-db": Format("{name}.db", write_ase_db, needs_polymorphs=False),
+    "aiida": Format("{name}.aiida", write_aiida),
     "ro-crate": Format("{name}-crate", write_ro_crate, needs_polymorphs=False),
 }
 
@@ -42,7 +44,7 @@ def export(folder: Path | str, to: str, out: Path | str | None = None) -> tuple[
 
     Args:
         folder: run folder; the search may be running, stopped or finished.
-        to: `res`, `json`, `ase-db` or `ro-crate`.
+        to: `res`, `json`, `ase-db`, `aiida` or `ro-crate`.
         out: file or folder to write, which must not exist; None: named after the run folder, beside it.
 
     Returns:

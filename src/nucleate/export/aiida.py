@@ -1,0 +1,160 @@
+"""A search as an archive of AiiDA, written without a profile or service of the user.
+
+S. P. Huber et al., Sci. Data 7, 300 (2020), doi 10.1038/s41597-020-00638-4. Every row of the ledger is a calculation with its structure
+and the settings of the reference as inputs and the label as output. A round is a calculation with its labels and the round before as
+inputs, and the ranking one that makes the polymorphs from the last round, so that every label is an ancestor of every polymorph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nucleate.csp.run_data import RunData, structure_name
+from nucleate.errors import MissingDependency
+from nucleate.export.labels import row_of
+from nucleate.persist.json_data import finite
+from nucleate.reference.base import K_POINTS
+
+LABEL, ROUND, RANKING = "nucleate.label", "nucleate.round", "nucleate.ranking"
+"""Process labels of a reference calculation, of a round and of the ranking."""
+FAILED = 400
+"""Exit status of a failed calculation."""
+
+
+def write_aiida(run: RunData, target: Path) -> str:
+    """Write an archive for `verdi archive import`.
+
+    Raises:
+        MissingDependency: aiida-core is not installed.
+    """
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    with _profile(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from aiida.tools.archive import create_archive
+
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            _store(run)
+            create_archive(None, filename=part)
+            part.rename(target)
+        finally:
+            logging.disable(before)
+            part.unlink(missing_ok=True)
+    return f"{len(run.rows)} calculations, {len(run.state.polymorphs)} polymorphs; read it with: verdi archive import {target}"
+
+
+@contextlib.contextmanager
+def _profile() -> Iterator[None]:
+    """Context with an empty profile in a temporary file, which leaves the profiles of the user alone."""
+    before = os.environ.get("AIIDA_PATH")
+    with tempfile.TemporaryDirectory(prefix="nucleate-aiida-") as folder:
+        # AiiDA makes a folder in the user's home when it is imported.
+        os.environ["AIIDA_PATH"] = folder
+        try:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    from aiida.manage import get_manager
+                    from aiida.storage.sqlite_temp import SqliteTempBackend
+            except ImportError as error:
+                raise MissingDependency("--to aiida needs aiida-core: pip install 'nucleate[aiida]'") from error
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                get_manager().load_profile(SqliteTempBackend.create_profile("nucleate"), allow_switch=True)
+            yield
+            get_manager().unload_profile()
+        finally:
+            if before is None:
+                del os.environ["AIIDA_PATH"]
+            else:
+                os.environ["AIIDA_PATH"] = before
+
+
+def _store(run: RunData) -> None:
+    """Store the nodes of a run in the loaded profile."""
+    from aiida.common.links import LinkType
+    from aiida.orm import CalcFunctionNode, Dict, StructureData
+
+    reference = Dict({"name": run.reference, "surrogate": run.surrogate, "settings": run.reference_settings}, label="reference").store()
+    settings = Dict({"run_toml": run.toml, "versions": run.versions, "seed": run.settings.seed}, label="settings").store()
+    results: dict[int, list[Any]] = {}
+    for row in run.rows:
+        structure = StructureData(ase=row.atoms, label=f"calculation {row.number}")
+        moments = row.atoms.get_initial_magnetic_moments()
+        structure.base.extras.set("hash", row.hash)
+        if np.abs(moments).max(initial=0) > 0:
+            structure.base.extras.set("starting_moments", moments.tolist())
+        if K_POINTS in row.atoms.info:
+            structure.base.extras.set("k_points", row.atoms.info[K_POINTS])
+        node = CalcFunctionNode(label=f"calculation {row.number}, {row.purpose} of round {row.round}")
+        node.base.links.add_incoming(structure.store(), link_type=LinkType.INPUT_CALC, link_label="structure")
+        node.base.links.add_incoming(reference, link_type=LinkType.INPUT_CALC, link_label="reference")
+        _finish(node, LABEL, 0 if row.label is not None else FAILED, row.reason)
+        node.store()
+        data: dict[str, Any] = {
+            "status": row.status, "purpose": row.purpose, "round": row.round, "attempts": row.attempts,
+            "core_seconds": row.core_seconds, "wall_seconds": row.wall_seconds, "hash": row.hash,
+        }  # fmt: skip
+        if row.label is not None:
+            data |= {
+                "energy": row.label.energy, "energy_units": "eV", "forces": np.asarray(row.label.forces).tolist(),
+                "forces_units": "eV/angstrom", "stress": np.asarray(row.label.stress).tolist(), "stress_units": "eV/angstrom^3",
+                "stress_order": "xx, yy, zz, yz, xz, xy",
+            }  # fmt: skip
+        else:
+            data["reason"] = row.reason
+        result = Dict(data, label=f"label {row.number}")
+        result.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label="label")
+        results.setdefault(row.round, []).append(result.store())
+        node.seal()
+    before = settings
+    records = {record.round: record.as_dict() for record in run.state.records}
+    for number, labels in sorted(results.items()):
+        round_ = CalcFunctionNode(label=f"round {number}")
+        round_.base.links.add_incoming(before, link_type=LinkType.INPUT_CALC, link_label="before")
+        for k, result in enumerate(labels):
+            round_.base.links.add_incoming(result, link_type=LinkType.INPUT_CALC, link_label=f"label_{k + 1}")
+        _finish(round_, ROUND, 0, None)
+        round_.store()
+        before = Dict(finite(records.get(number, {})), label=f"after round {number}")
+        before.base.links.add_incoming(round_, link_type=LinkType.CREATE, link_label="record")
+        before.store()
+        round_.seal()
+    ranking = CalcFunctionNode(label=f"ranking of {run.settings.name}")
+    ranking.base.links.add_incoming(before, link_type=LinkType.INPUT_CALC, link_label="record")
+    _finish(ranking, RANKING, 0, run.state.finished)
+    ranking.store()
+    for k, polymorph in enumerate(run.state.ranking()):
+        final = StructureData(ase=polymorph.atoms, label=structure_name(k + 1, polymorph))
+        final.base.links.add_incoming(ranking, link_type=LinkType.CREATE, link_label=f"polymorph_{k + 1}")
+        row_below = row_of(polymorph, run.rows)
+        facts = {
+            "rank": k + 1, "space_group": polymorph.space_group, "enthalpy_per_atom": float(polymorph.energy),
+            "pressure_GPa": run.settings.pressure, "check": polymorph.check, "calculation": None if row_below is None else row_below.number,
+        }  # fmt: skip
+        for name, value in facts.items():
+            final.base.extras.set(name, value)
+        final.store()
+    ranking.seal()
+
+
+def _finish(node: Any, process: str, status: int, message: str | None) -> None:
+    """Mark a process node as finished."""
+    from aiida.engine import ProcessState
+
+    node.set_process_label(process)
+    node.set_process_state(ProcessState.FINISHED)
+    node.set_exit_status(status)
+    if message:
+        node.set_exit_message(message[:1000])
