@@ -8,7 +8,7 @@ const load = () => (loading ??= library("/static/vendor/3Dmol-min.js", "$3Dmol")
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const point = ([x, y, z]) => ({ x, y, z });
 
-// Draw a structure (as from the API): atoms, bonds, cell edges, and forces as arrows if they are given.
+// Draw a structure (as from the API): atoms, bonds, cell edges, and forces as arrows if they are given. Returns the viewer, or null without WebGL.
 export async function drawStructure(place, structure, forces = null) {
   const text = `Structure of ${structure.formula}, ${structure.atoms.length} atoms drawn. Drag to rotate, scroll to zoom.`;
   place.className = "viewer";
@@ -16,7 +16,7 @@ export async function drawStructure(place, structure, forces = null) {
   place.setAttribute("aria-label", text);
   place.replaceChildren();
   await load();
-  if (!place.isConnected) return;
+  if (!place.isConnected) return null;
   let viewer;
   try {
     viewer = $3Dmol.createViewer(place, { backgroundColor: colour("--card"), disableFog: true });
@@ -25,7 +25,7 @@ export async function drawStructure(place, structure, forces = null) {
   }
   if (!viewer) {
     place.replaceChildren(el("p", { class: "muted" }, "The browser has no WebGL; the structure cannot be drawn. Download the CIF instead."));
-    return;
+    return null;
   }
   const bonds = structure.atoms.map(() => []);
   for (const [a, b] of structure.bonds) { bonds[a].push(b); bonds[b].push(a); }
@@ -43,6 +43,34 @@ export async function drawStructure(place, structure, forces = null) {
   viewer.render();
   place.viewer = viewer;
   new ResizeObserver((entries, watch) => { if (place.isConnected) viewer.resize(); else watch.disconnect(); }).observe(place);
+  return viewer;
+}
+
+// Return a function that draws the isosurface of a density (text of a cube file) at a value in 1/Å³.
+export function drawDensity(viewer, cube) {
+  const volume = new $3Dmol.VolumeData(closed(cube), "cube");
+  let surface = null;
+  return (value) => {
+    if (surface) viewer.removeShape(surface);
+    // The file has atomic units: electrons per cubic bohr.
+    surface = viewer.addIsosurface(volume, { isoval: value * BOHR ** 3, color: colour("--accent"), opacity: 0.6, smoothness: 1 });
+    viewer.render();
+  };
+}
+
+const BOHR = 0.529177210544;
+
+// Repeat the first planes of a periodic density behind the last ones, so that its isosurfaces reach the faces of the cell.
+function closed(cube) {
+  const lines = cube.split("\n");
+  const atoms = Number(lines[2].trim().split(/\s+/)[0]);
+  const axes = lines.slice(3, 6).map((text) => text.trim().split(/\s+/));
+  const [n1, n2, n3] = axes.map((axis) => Number(axis[0]));
+  const values = lines.slice(6 + atoms).join(" ").trim().split(/\s+/);
+  const more = [];
+  for (let i = 0; i <= n1; i++) for (let j = 0; j <= n2; j++) for (let k = 0; k <= n3; k++) more.push(values[((i % n1) * n2 + (j % n2)) * n3 + (k % n3)]);
+  const heads = axes.map(([n, ...step]) => [Number(n) + 1, ...step].join(" "));
+  return [...lines.slice(0, 3), ...heads, ...lines.slice(6, 6 + atoms), more.join("\n")].join("\n");
 }
 
 function edges(viewer, cell) {
