@@ -59,9 +59,9 @@ def test_equivalent_pairs_are_one_row_and_images_are_pairs_too(of_crystals):
     # A model of pairs in a host without further magnetic atoms does not describe a pair beside others.
     with pytest.raises(BadInput, match="Mn occurs around a pair"):
         predict_crystal(of_crystals, dilute(), 4.3)
+    fluoride = dilute()
+    fluoride.symbols[[1, 3, 5, 7]] = "F"
     with pytest.raises(BadInput, match="F: not in the training data"):
-        fluoride = dilute()
-        fluoride.symbols[[1, 3, 5, 7]] = "F"
         predict_crystal(of_crystals, fluoride)
 
 

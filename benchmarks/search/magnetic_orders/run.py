@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/search/magnetic_orders/run.py
 
 The stage that a search runs on its lowest polymorphs is run on the given structure: PBE with U = 4 eV on the d shell of Mn, starting
-moments of 5 Bohr magnetons, one calculation for each order. A row is an order at one lattice constant and one k-point spacing; finished ones
-are not repeated.
+moments of 5 Bohr magnetons, one calculation for each order. A row is an order at one lattice constant and one k-point spacing; finished
+ones are not repeated.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from rich.table import Table
@@ -19,7 +18,7 @@ from nucleate.observables import pair_distribution, powder
 from nucleate.observables.variable_cell import CellFit
 from nucleate.persist.files import write_whole
 from nucleate.polymorphs.match import Comparison, Match
-from nucleate.report.html import subscripts, symbol
+from nucleate.report.pages import environment
 from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg, words
 from nucleate.report.terminal import plain
 
@@ -180,15 +179,8 @@ def write_match(page: Path, result: Match) -> None:
     Raises:
         StorageFailed: the file could not be written.
     """
-    environment = Environment(
-        loader=PackageLoader("nucleate", "report"), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["symbol"] = symbol
-    environment.filters["subscripts"] = subscripts
-    environment.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
     names, cells = rows(result)
-    text = environment.get_template("match.html.j2").render(
+    text = environment().get_template("match.html.j2").render(
         source=str(result.source), best=result.ranking[0], percent=percent, names=names, rows=cells, figures=figures(result),
         measurements=[str(path) for path in _measurements(result).values() if path is not None], lines=match_lines(result),
         powder=result.powder, pairs=result.pairs, options=result.options, energies=result.energies,

@@ -60,6 +60,7 @@ def make_app(places: Places, port: int, token: str) -> Guard:
         Route("/", _page, methods=["GET"]),
         Route("/api/openapi.json", lambda request: JSONResponse(description), methods=["GET"]),
         *(Route(endpoint.path, _handler(endpoint, hub), methods=[endpoint.method]) for endpoint in ENDPOINTS),
+        Mount("/static/structures", StaticFiles(packages=[("nucleate.report", "static")], follow_symlink=False)),
         Mount("/static", StaticFiles(directory=STATIC, follow_symlink=False)),
     ]
     app = Starlette(

@@ -14,6 +14,7 @@ from nucleate.csp.result_files import cif_text
 from nucleate.errors import BadInput
 from nucleate.fingerprints.matching import standard_cell
 from nucleate.persist.files import read_lines
+from nucleate.polymorphs.landscape_map import landscape_map
 from nucleate.report.html import render
 from nucleate.training.folder import add_command, read_events
 from nucleate.web import bodies, jobs
@@ -149,7 +150,8 @@ def landscape(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> dict[str,
 
 def report(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> Text:
     """Return the report of a run as it is now, as one HTML page."""
-    return Text(render(hub.runs.read(hub.run(ids["run"]))), "text/html")
+    run = hub.runs.read(hub.run(ids["run"]))
+    return Text(render(run, landscape_map(run)), "text/html")
 
 
 def structure(hub: Hub, ids: dict[str, str], query: bodies.StructureQuery) -> dict[str, Any] | Text:

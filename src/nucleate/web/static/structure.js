@@ -4,7 +4,7 @@ import { el } from "./api.js";
 import { library } from "./plots.js";
 
 let loading;
-const load = () => (loading ??= library("/static/vendor/3Dmol-min.js", "$3Dmol"));
+const load = () => (loading ??= library("/static/structures/3Dmol-min.js", "$3Dmol").then(() => library("/static/structures/crystal.js", "drawCrystal")));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const point = ([x, y, z]) => ({ x, y, z });
 
@@ -17,24 +17,12 @@ export async function drawStructure(place, structure, forces = null) {
   place.replaceChildren();
   await load();
   if (!place.isConnected) return null;
-  let viewer;
-  try {
-    viewer = $3Dmol.createViewer(place, { backgroundColor: colour("--card"), disableFog: true });
-  } catch {
-    viewer = null;
-  }
+  const viewer = crystalViewer(place, { backgroundColor: colour("--card") });
   if (!viewer) {
     place.replaceChildren(el("p", { class: "muted" }, "The browser has no WebGL; the structure cannot be drawn. Download the CIF instead."));
     return null;
   }
-  const bonds = structure.atoms.map(() => []);
-  for (const [a, b] of structure.bonds) { bonds[a].push(b); bonds[b].push(a); }
-  const model = viewer.addModel();
-  model.addAtoms(structure.atoms.map(({ element, position }, index) => ({
-    elem: element, atom: element, ...point(position), serial: index, index, bonds: bonds[index], bondOrder: bonds[index].map(() => 1),
-  })));
-  viewer.setStyle({}, { sphere: { scale: 0.3, colorscheme: "Jmol" }, stick: { radius: 0.1, colorscheme: "Jmol" } });
-  if (structure.cell) edges(viewer, structure.cell);
+  drawCrystal(viewer, { ...structure, segments: structure.cell ? edges(structure.cell) : [] }, colour("--muted"));
   if (forces) arrows(viewer, structure, forces);
   viewer.zoomTo();
   viewer.rotate(-70, "x");
@@ -73,12 +61,11 @@ function closed(cube) {
   return [...lines.slice(0, 3), ...heads, ...lines.slice(6, 6 + atoms), more.join("\n")].join("\n");
 }
 
-function edges(viewer, cell) {
-  const corner = (i, j, k) => point([0, 1, 2].map((x) => i * cell[0][x] + j * cell[1][x] + k * cell[2][x]));
-  for (const [i, j] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
-    for (const [start, end] of [[corner(0, i, j), corner(1, i, j)], [corner(i, 0, j), corner(i, 1, j)], [corner(i, j, 0), corner(i, j, 1)]])
-      viewer.addLine({ start, end, color: colour("--muted") });
-  }
+// Return start and end of the twelve edges of a cell.
+function edges(cell) {
+  const corner = (...n) => [0, 1, 2].map((x) => n[0] * cell[0][x] + n[1] * cell[1][x] + n[2] * cell[2][x]);
+  return [[0, 0], [0, 1], [1, 0], [1, 1]].flatMap(([i, j]) => [
+    [corner(0, i, j), corner(1, i, j)], [corner(i, 0, j), corner(i, 1, j)], [corner(i, j, 0), corner(i, j, 1)]]);
 }
 
 // Arrows of 1 Å for the largest force.
