@@ -25,7 +25,7 @@ The synthetic patterns of the calibration have their highest likelihood at a lar
 which make real patterns agree less well with the right structure.
 """
 PAIR_POINTS = 20.0
-"""The same for a pair distribution function, for which no calibration was made."""
+"""The same for a pair distribution function, close to the number of highest likelihood on synthetic functions."""
 SHIFT_PRIOR = 6.0
 """Number of data that the standard errors of predicted shifts are worth; chosen on synthetic shifts."""
 LEAST = 1e-6
