@@ -37,13 +37,13 @@ from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
 from nucleate.generate.mixture import known_crystal_generators
 from nucleate.generate.settings import PROTOTYPE_SHARE
 from nucleate.persist.toml import UNSET, read_settings, to_toml
-from nucleate.polymorphs.landscape_map import write_chemiscope
+from nucleate.polymorphs.landscape_map import landscape_map, write_chemiscope
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
 from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
-from nucleate.report.html import write_report
+from nucleate.report.html import write_page, write_report
 
 PAGE_SECONDS = 60.0
 """Smallest time in s between two reports written while a search runs."""
@@ -413,8 +413,11 @@ def write_outputs(folder: AnyPath) -> RunData:
     run = read_run(folder, running=False)
     write_structures(run)
     write_table(run)
-    write_chemiscope(run, run.path / "map.json")
-    write_report(run.path, running=False)
+    # The map takes seconds for a large run and is the same in both files.
+    charted = landscape_map(run)
+    if charted is not None:
+        write_chemiscope(run, charted, run.path / "map.json")
+    write_page(run, charted)
     return run
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from nucleate.cli.app import app
 from nucleate.observables.magres import Shieldings, magres_text
 from nucleate.observables.pair_distribution import PairSettings, pair_distribution
+from nucleate.polymorphs.match import MatchOptions, match
 
 run = CliRunner()
 
@@ -104,6 +105,16 @@ def test_energies_of_a_file_are_the_prior(files, tmp_path):
     assert (tmp_path / "e-match.html").is_file()
 
 
+def test_a_comparison_reports_its_progress(files):
+    events = []
+    match(files / "cu.extxyz", MatchOptions(xrd=files / "cu.xy", wavelength="CuKa1", pdf=files / "cu.gr"), events.append)
+    for phase in ("powder pattern", "G(r)"):
+        done = [event.done for event in events if event.phase == phase]
+        assert done == sorted(done)
+        assert (done[0], done[-1]) == (0, 300)
+        assert len(set(done)) > 30
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -113,6 +124,7 @@ def test_energies_of_a_file_are_the_prior(files, tmp_path):
         (["--xrd", "cu.xy", "--wavelength", "-1.54"], "between"),
         (["--xrd", "cu.xy", "--wavelength", "CuKa", "--neutron"], "X-ray line"),
         (["--pdf", "cu.gr", "--wavelength", "CuKa"], "no effect without --xrd"),
+        (["--pdf", "cu.gr", "--deuterated"], "no effect without --neutron"),
         (["--pdf", "cu.gr", "--strain", "0.5"], "--strain"),
         (["--pdf", "cu.gr", "--strain", "nan"], "--strain"),
         (["--pdf", "cu.gr", "--energy-scale", "0"], "--energy-scale"),

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from nucleate.polymorphs.posterior import log_likelihood_of_curve, log_prior, posterior
+from nucleate.polymorphs.posterior import log_likelihood_of_curve, log_likelihood_of_shifts, log_prior, posterior
 
 
 def test_it_is_normalised_and_does_not_depend_on_constants(rng):
@@ -35,3 +35,16 @@ def test_likelihood_grows_with_similarity_and_stays_finite():
     assert np.isfinite(values).all()
     assert (np.diff(values) >= 0).all()
     assert values[4] - values[3] == pytest.approx(-4 * (np.log(1 - 0.99**2) - np.log(1 - 0.81)))
+
+
+def test_shifts_with_larger_errors_than_stated_are_less_decisive():
+    """The same difference of chi² counts less if even the best candidate deviates by more than the standard errors."""
+
+    def odds(best):
+        first, second = log_likelihood_of_shifts(np.array([best, best + 8.0]), 12)
+        return first - second
+
+    assert odds(12.0) == pytest.approx(4.0, rel=0.25)
+    assert odds(60.0) < 0.4 * odds(12.0)
+    known = log_likelihood_of_shifts(np.array([60.0, 68.0]), 12, np.inf)
+    assert known[0] - known[1] == pytest.approx(4.0)

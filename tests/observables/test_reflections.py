@@ -66,8 +66,22 @@ def test_strains_that_keep_the_symmetry(polymorphs, name, components):
 def test_form_factors_at_zero_angle():
     assert Radiation(1.0).amplitudes(26, np.zeros(1))[0] == pytest.approx(26)
     assert Radiation(1.0, True).amplitudes(1, np.zeros(1))[0] == pytest.approx(-3.739)
+    assert Radiation(1.0, True, deuterated=True).amplitudes(1, np.zeros(1))[0] == pytest.approx(6.668, abs=1e-3)
+    assert Radiation(1.0, True, deuterated=True).amplitudes(6, np.zeros(1)) == Radiation(1.0, True).amplitudes(6, np.zeros(1))
     with pytest.raises(BadInput, match="Po"):
         Radiation(1.0, True).amplitudes(84, np.zeros(1))
+
+
+def test_form_factors_end_where_their_fit_does():
+    """Beyond s = 2/Å the expression would rise to the number of electrons again."""
+    inside, outside = Radiation(0.2).amplitudes(26, np.array([4.0, 16.0]))
+    assert inside == outside < 10
+    x = np.arange(5.0, 70.0, 0.01)
+    y = np.exp(-(((x - 30.2) / 0.05) ** 2))
+    with pytest.raises(BadInput, match=r"= 2\.87 1/Å; .* 2 theta = 47\.2"):
+        powder_data(x, y, Radiation(0.2))
+    assert powder_data(x, y, Radiation(0.2, neutron=True)).counts.max() > 0
+    assert powder_data(x[x < 47], y[x < 47], Radiation(0.2)).counts.max() > 0
 
 
 @pytest.mark.parametrize(

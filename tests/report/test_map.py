@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from nucleate.api import write_outputs
 from nucleate.csp.run_data import read_run
 from nucleate.polymorphs.landscape_map import landscape_map, principal_components, write_chemiscope
 from nucleate.report.map_figure import map_figure
@@ -39,21 +40,32 @@ def test_map_of_a_run(make):
 
 
 def test_points_of_polymorphs_are_links(make):
-    _, svg = map_figure(read_run(make()))
+    _, svg = map_figure(landscape_map(read_run(make())))
     assert all(f'xlink:href="#polymorph-{rank}"' in svg for rank in (1, 2, 3))
 
 
-def test_no_polymorph_no_map(make, tmp_path):
+def test_no_polymorph_no_map(make):
     run = read_run(make(polymorphs=False))
     assert landscape_map(run) is None
-    assert map_figure(run) is None
-    assert not write_chemiscope(run, tmp_path / "map.json")
-    assert not (tmp_path / "map.json").exists()
+    write_outputs(run.path)
+    assert not (run.path / "map.json").exists()
+    assert (run.path / "report.html").exists()
+
+
+def test_the_map_is_computed_once_for_all_files(make, monkeypatch):
+    path = make()
+    calls = []
+    monkeypatch.setattr("nucleate.api.landscape_map", lambda run: calls.append(run) or landscape_map(run))
+    monkeypatch.setattr("nucleate.report.html.landscape_map", lambda run: calls.append(run))
+    write_outputs(path)
+    assert len(calls) == 1
+    assert (path / "map.json").exists()
+    assert "polymorph-1" in (path / "report.html").read_text(encoding="utf-8")
 
 
 def test_file_of_chemiscope(make, tmp_path):
     run = read_run(make())
-    assert write_chemiscope(run, tmp_path / "map.json")
+    write_chemiscope(run, landscape_map(run), tmp_path / "map.json")
     data = json.loads((tmp_path / "map.json").read_text())
     n = len(data["structures"])
     assert set(data) == {"meta", "structures", "properties", "settings"}

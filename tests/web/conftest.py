@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ase.io
+import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
@@ -65,12 +68,65 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, model):
+def electron_model(tmp_path_factory):
+    """The folder of an electron model for aluminium, trained for a moment on local densities of states that are written down."""
+    pytest.importorskip("zarr", reason="the extra electrons is not installed")
+    from nucleate.electrons.data.ground_state import Snapshot
+    from nucleate.electrons.data.store import write_snapshot
+    from nucleate.electrons.model.training import ElectronTraining, train
+    from nucleate.electrons.species import Ion
+
+    folder = tmp_path_factory.mktemp("electrons")
+    (folder / "data" / "snapshots").mkdir(parents=True)
+    engine = {"engine": "gpaw", "functional": "LDA", "pseudopotential": "hgh", "cutoff": 200.0}
+    energies = np.arange(-12.0, 20.0, 0.25)
+    # Free electrons from -11 eV on, as many in 12 eV as aluminium has.
+    states = 3 * 1.5 * np.sqrt(np.clip(energies + 11, 0, None)) / 12**1.5
+    for number in range(2):
+        atoms = bulk("Al", cubic=True, a=4.05)
+        atoms.rattle(0.1, seed=number)
+        grid = np.stack(np.meshgrid(*[np.arange(12) / 12] * 3, indexing="ij"), -1).reshape(-1, 3)
+        apart = grid[:, None] - atoms.get_scaled_positions()[None]
+        lengths = np.linalg.norm((apart - apart.round()) @ atoms.cell.array, axis=-1)
+        near = (0.2 + np.exp(-((lengths - 1.2) ** 2))).sum(1).reshape(12, 12, 12)
+        near *= len(atoms) / (near.sum() * atoms.get_volume() / near.size)
+        ldos = (near[..., None] * states).astype(np.float32)
+        snapshot = Snapshot(atoms, energies, ldos, 3 * near, 0.5, 933.0, 1.0, {}, {"Al": Ion("Al", 3.0, 0.3)}, engine, {})
+        write_snapshot(folder / "data" / "snapshots" / f"{number:04d}.zarr", snapshot)
+    settings = ElectronTraining(steps=100, points=600, hidden=(12, 12), descriptor={"radial": 4, "degree": 2, "cutoff": 4.0})
+    train([folder / "data"], folder / "al-electrons", settings)
+    return folder / "al-electrons"
+
+
+@pytest.fixture(scope="session")
+def coupling_model(tmp_path_factory):
+    """The folder of a coupling model of iron and manganese, trained on elements and distances."""
+    from nucleate.spins.models.data import Pairs
+    from nucleate.spins.models.training import PairTraining, train_pairs
+
+    path = tmp_path_factory.mktemp("couplings") / "fe-mn"
+    elements = [(a, b) for a in ("Fe", "Mn") for b in ("Fe", "Mn") for _ in range(6)]
+    lengths = np.tile(np.linspace(2.4, 6.0, 6), 4)
+    signs = np.array([1.0 if a == b == "Fe" else -1.0 for a, b in elements])
+    train_pairs(Pairs.of_elements(elements, 20 * signs * np.exp(2.4 - lengths), lengths), path, PairTraining(restarts=1))
+    return path
+
+
+@pytest.fixture
+def iron(tmp_path):
+    """A file of bcc iron."""
+    ase.io.write(tmp_path / "iron.cif", bulk("Fe", cubic=True))
+    return tmp_path / "iron.cif"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, model, electron_model, coupling_model):
     folder = tmp_path_factory.mktemp("serve")
     text = PROFILE.read_text().replace("max_rounds = 4", "max_rounds = 6\nlead_fmax = 5.0\nlead_steps = 8")
     profile = folder / "aluminium.toml"
     profile.write_text(text)
-    command = [sys.executable, "-m", "nucleate", "serve", folder / "runs", model, "--port", "0", "--profile", profile, "--no-browser"]
+    command = [sys.executable, "-m", "nucleate", "serve", folder / "runs", model, electron_model, coupling_model]
+    command += ["--port", "0", "--profile", profile, "--no-browser"]
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", line)

@@ -153,6 +153,11 @@ def test_the_lines_of_a_powder_pattern_obey_bragg_s_law():
     assert top == pytest.approx(first["two_theta"], abs=0.03)
 
 
+def test_a_pattern_of_a_short_wavelength_ends_with_the_form_factors():
+    pattern = powder_pattern(bulk("Al", cubic=True, a=4.05), "0.2")
+    assert pattern["two_theta"][-1] == pytest.approx(2 * np.degrees(np.arcsin(0.4)), abs=0.03)
+
+
 def test_atoms_on_faces_are_drawn_on_both():
     drawn = scene(bulk("Al", cubic=True))
     assert len(drawn["atoms"]) == 14

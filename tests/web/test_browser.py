@@ -4,8 +4,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import ase.io
+import numpy as np
 import pytest
 from ase.build import bulk
+from ase.io.cube import read_cube_data
+from ase.units import Bohr
+
+from nucleate.spins.models.data import read_pairs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -90,21 +95,72 @@ def test_a_search_from_the_form_to_the_lowest_crystal(page, server, tmp_path):
     assert headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
     assert b"Al" in content
     assert server.post(f"/api/runs/{run['id']}/stop", {})[0] == 409
+    electrons_of_the_lowest_crystal(page, run["id"], tmp_path)
     assert "can only be raised" in server.post(f"/api/runs/{run['id']}/resume", {"budget": 3})[1]["error"]
     assert server.get(f"/api/runs/{run['id']}/polymorphs/99/powder")[0] == 404
 
 
+def electrons_of_the_lowest_crystal(page, run, tmp_path):
+    """A polymorph of a search, chosen on the page, and an electron model."""
+    page.emulate_media(color_scheme="light")
+    page.click("nav >> text=Models")
+    page.select_option("[name=model]", label="al-electrons (Al)")
+    page.select_option("[name=run]", value=run)
+    assert not page.is_visible("[name=file]")
+    assert not page.is_visible("[name=cutoff]")
+    page.fill("[name=rank]", "99")
+    page.click("button.main")
+    page.wait_for_selector("#problem:not(:empty)", timeout=30_000)
+    page.fill("[name=rank]", "1")
+    page.fill("[name=temperature]", "1200")
+    page.check("[name=forces]")
+    page.click("button.main")
+    page.wait_for_selector("[data-isosurface]", timeout=60_000)
+    assert page.inner_text("#problem") == ""
+    assert "1200" in page.inner_text("dl.facts")
+    assert page.evaluate("document.querySelector('.viewer').viewer.shapes.some((shape) => shape.geo?.vertices > 100)")
+    page.fill("[aria-label='Density of the isosurface']", "0.9")
+    with page.expect_download() as waiting:
+        page.click("text=Download density (cube)")
+    waiting.value.save_as(tmp_path / "density.cube")
+    density, atoms = read_cube_data(tmp_path / "density.cube")
+    assert density.sum() / Bohr**3 * atoms.get_volume() / density.size == pytest.approx(3 * len(atoms), rel=1e-4)
+    with page.expect_download() as waiting:
+        page.click("text=Download DOS (CSV)")
+    waiting.value.save_as(tmp_path / "dos.csv")
+    assert np.loadtxt(tmp_path / "dos.csv", delimiter=",", skiprows=1).shape == (128, 5)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_couplings_of_an_uploaded_crystal(page, iron, tmp_path):
+    page.click("nav >> text=Models")
+    page.select_option("[name=model]", label="fe-mn (kernel; Fe, Mn)")
+    page.set_input_files("[name=file]", iron)
+    page.fill("[name=cutoff]", "3")
+    page.click("button.main")
+    page.wait_for_selector("[aria-label='Coupling against distance'] canvas, #problem:not(:empty)", timeout=60_000)
+    page.wait_for_selector(".viewer canvas")
+    assert page.inner_text("#problem") == ""
+    assert page.locator(".scroll table tbody tr").count() == 2
+    with page.expect_download() as waiting:
+        page.click("text=Download CSV")
+    waiting.value.save_as(tmp_path / "iron.csv")
+    assert read_pairs(tmp_path / "iron.csv").distances == pytest.approx([2.4855, 2.87], abs=1e-3)
+    assert page.evaluate(CONTRAST) == []
+
+
 def test_files_uploaded_to_a_potential(page, tmp_path):
-    page.click("nav >> text=Potentials")
+    page.click("nav >> text=Models")
     wrong = tmp_path / "wrong.cif"
     wrong.write_bytes(b"\x00\x01 not a structure")
     page.set_input_files("[name=file]", wrong)
-    page.click("text=Compute")
+    page.click("button.main")
     page.wait_for_selector("#problem:not(:empty)", timeout=30_000)
     ase.io.write(tmp_path / "al.cif", bulk("Al", cubic=True))
     page.set_input_files("[name=file]", tmp_path / "al.cif")
-    page.select_option("[name=model]", label="al.safetensors (manybody)")
-    page.click("text=Compute")
+    page.select_option("[name=model]", label="al.safetensors (manybody; Al)")
+    page.click("button.main")
     page.wait_for_selector("text=uncertainty, meV/atom", timeout=40_000)
     assert page.inner_text("#problem") == ""
     with page.expect_download() as waiting:
@@ -121,7 +177,7 @@ def test_the_keyboard_reaches_everything_in_order(page):
         seen.append(page.evaluate("document.activeElement.textContent.trim()"))
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
-    assert seen[:6] == ["Skip to the content", "nucleate", "Searches", "New search", "Potentials", "Trainings"]
+    assert seen[:6] == ["Skip to the content", "nucleate", "Searches", "New search", "Models", "Trainings"]
     assert seen[6] == "New search"
     page.keyboard.press("Enter")
     page.wait_for_selector("[name=formula]")

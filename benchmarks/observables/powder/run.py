@@ -14,31 +14,33 @@ are those of the 60 prototypes of the part `test`. Finished patterns are kept in
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.io.ase import AseAtomsAdaptor
-from scipy.linalg import expm
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
+from nucleate.benchmark.calibration import (
+    LARGEST_STRAIN,
+    TESTED,
+    distorted,
+    duplicates,
+    first_and_right,
+    library,
+    part,
+    reliability,
+    sharpest,
+)
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.statistics import wilson
-from nucleate.generate.aflow import read_prototypes
 from nucleate.observables.correlation import Measured, Profile
 from nucleate.observables.powder import PowderLines, fit_powder, powder_data
 from nucleate.observables.radiation import Radiation, radiation
-from nucleate.observables.reflections import allowed_strains, primitive, reflections
+from nucleate.observables.reflections import reflections
 from nucleate.observables.variable_cell import fit_cell, strained_curve
 from nucleate.polymorphs.posterior import POWDER_POINTS, log_likelihood_of_curve
 
-SPLIT_SEED = 2026
-TESTED = 60
 LINE = "CuKa"
 
 
@@ -63,37 +65,13 @@ KINDS = {
     "poor data": Kind(2, True, False, 0.10, 100.0, 50.0, 0.3),
     "any strain, fit of any strain": Kind(1, False, True, 0.03, 5000.0, 90.0, 0.1),
 }
-LARGEST_STRAIN = 0.03
 KEPT = 25
 """Number of highest similarities that a row keeps, for the posterior."""
-BINS = (0.0, 0.5, 0.8, 0.95, 0.99, 1.0)
-
-
-def library() -> list[Atoms]:
-    """Return the primitive cells of the prototypes."""
-    return [prototype.atoms for prototype in read_prototypes()]
-
-
-def part(name: str, size: int) -> np.ndarray:
-    """Return the indices of the prototypes of a part, in random order."""
-    order = np.random.default_rng(SPLIT_SEED).permutation(size)
-    return order[:TESTED] if name == "test" else order[TESTED:]
 
 
 def synthetic(atoms: Atoms, kind: Kind, source: Radiation, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
     """Return angles, counts, and the largest absolute principal strain of a pattern."""
-    if kind.symmetric:
-        # The strains refer to the idealised primitive cell, which may be turned relative to the given one.
-        cell, scaled, numbers, dataset = primitive(atoms, True)
-        atoms = Atoms(numbers, scaled_positions=scaled, cell=cell, pbc=True)
-        basis = allowed_strains(cell, np.eye(3, dtype=int)[None] if dataset is None else dataset.rotations)
-    else:
-        basis = allowed_strains(atoms.cell.array, np.eye(3, dtype=int)[None])
-    strain = np.tensordot(rng.normal(size=len(basis)), basis, 1)
-    strain *= LARGEST_STRAIN * rng.uniform(0.1, 1.0) / np.abs(np.linalg.eigvalsh(strain)).max()
-    crystal = atoms.copy()
-    crystal.set_cell(atoms.cell.array @ expm(strain), scale_atoms=True)
-    crystal.positions += rng.normal(scale=kind.rattle, size=crystal.positions.shape)
+    crystal, strain = distorted(atoms, kind.symmetric, kind.rattle, rng)
     x = np.arange(10.0, kind.last + 0.01, 0.02)
     # Lines up to 5 degrees outside of the range reach into it with their tails.
     profile = Profile(rng.uniform(0.08, 0.25), rng.uniform(0.0, 1.0))
@@ -103,20 +81,7 @@ def synthetic(atoms: Atoms, kind: Kind, source: Radiation, rng: np.random.Genera
     pattern = np.maximum(grid.curve(strained_curve(lines, grid, np.zeros((3, 3)), rng.uniform(-0.05, 0.05)))[250 : 250 + len(x)], 0)
     smooth = 0.5 + np.exp(-(x - 10) / 25) + 0.5 * np.exp(-(((x - rng.uniform(20, 35)) / 8) ** 2))
     counts = rng.poisson(kind.counts * (pattern / pattern.max() + kind.background * smooth)).astype(float)
-    return x, counts, float(np.abs(np.linalg.eigvalsh(strain)).max())
-
-
-def duplicates(number: int, crystals: list[Atoms]) -> list[int]:
-    """Return the indices of the entries that are the same crystal as an entry, itself included."""
-    matcher = StructureMatcher(ltol=0.1, stol=0.1, angle_tol=3.0, primitive_cell=True, scale=False)
-    own = crystals[number]
-    reduced = own.symbols.formula.reduce()[0].count()
-    one = AseAtomsAdaptor.get_structure(own)
-    return [
-        k
-        for k, atoms in enumerate(crystals)
-        if k == number or (atoms.symbols.formula.reduce()[0].count() == reduced and matcher.fit(one, AseAtomsAdaptor.get_structure(atoms)))
-    ]
+    return x, counts, strain
 
 
 def compare(number: int, kind: Kind, crystals: list[Atoms], seed: int) -> dict[str, Any]:
@@ -159,18 +124,12 @@ def _reflections(atoms: Atoms, source: Radiation, largest: float, b_iso: float) 
 
 def probabilities(row: dict[str, Any], points: float) -> tuple[float, float]:
     """Return the posterior probability of the first entry, and of all right entries, among those that the row keeps."""
-    logarithm = log_likelihood_of_curve(np.array(row["top"]), points)
-    posterior = np.exp(logarithm - logsumexp(logarithm))
-    return float(posterior[0]), float(posterior[row["right"]].sum())
+    return first_and_right(log_likelihood_of_curve(np.array(row["top"]), points), row["right"])
 
 
 def best_points(rows: list[dict[str, Any]]) -> float:
     """Return the effective number of data that gives the right entries the largest geometric mean probability."""
-
-    def loss(logarithm: float) -> float:
-        return -float(np.mean([np.log(max(probabilities(row, float(np.exp(logarithm)))[1], 1e-12)) for row in rows]))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-1.0, 6.0), method="bounded").x))
+    return sharpest(lambda n: float(np.mean([np.log(max(probabilities(row, n)[1], 1e-12)) for row in rows])), np.exp(-1.0), np.exp(6.0))
 
 
 def table(data: dict[str, Any]) -> str:
@@ -191,16 +150,7 @@ def table(data: dict[str, Any]) -> str:
     tuned = [row for row in data["rows"] if row["part"] == "tune"]
     lines += ["", f"The effective number of data of highest likelihood on the {len(tuned)} patterns of the part `tune` is {best_points(tuned):.1f}; nucleate uses {POWDER_POINTS:g}." if tuned else "", ""]  # fmt: skip  # noqa: E501
     lines += ["| predicted probability of the first entry | patterns | mean prediction | right | 95 % |", "|---|---|---|---|---|"]
-    firsts = np.array([probabilities(row, POWDER_POINTS)[0] for row in tested])
-    hits = np.array([0 in row["right"] for row in tested])
-    for low_edge, high_edge in itertools.pairwise(BINS):
-        inside = (firsts >= low_edge) & ((firsts < high_edge) | (high_edge == 1.0))
-        if inside.any():
-            low, high = wilson(int(hits[inside].sum()), int(inside.sum()))
-            lines.append(
-                f"| {low_edge:g}-{high_edge:g} | {inside.sum()} | {100 * firsts[inside].mean():.0f} % | {100 * hits[inside].mean():.0f} % "
-                f"| {100 * low:.0f}-{100 * high:.0f} % |"
-            )
+    lines += reliability([probabilities(row, POWDER_POINTS)[0] for row in tested], [0 in row["right"] for row in tested])
     return "\n".join(lines)
 
 

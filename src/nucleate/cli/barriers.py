@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, Engine, Pressure, Quiet, complain, end_workers, print_json
+from nucleate.cli.common import AsJson, Engine, Pressure, Quiet, interruptible, print_json, stages_and_bar
 from nucleate.errors import BadInput, quoted
 
 if TYPE_CHECKING:
@@ -45,31 +44,13 @@ def barriers(
 ) -> None:
     """Calculate barriers between polymorphs on the committee of a search, and draw their disconnectivity graph."""
     from nucleate.polymorphs.barriers.calculate import barriers as calculate
-    from nucleate.progress import Event, Stage
     from nucleate.report.barriers import write_barriers_page
-    from nucleate.report.terminal import Bar, make_console
 
     chosen = _settings({
         "atoms": atoms, "paths": paths, "images": images, "fmax": fmax, "max_steps": steps, "splits": splits, "seed": seed, "spots": spots,
     })  # fmt: skip
-    # Batch systems end jobs with SIGTERM, which is handled like an interrupt by the user.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    bar = Bar(make_console(stderr=as_json), quiet)
-
-    def show_event(event: Event, /) -> None:
-        if isinstance(event, Stage) and not quiet:
-            complain(event.name)
-        bar(event)
-
-    try:
-        with bar:
-            result = calculate(source, chosen, model=model, reference=reference, top=top, pressure=pressure, out=out, progress=show_event)
-    except KeyboardInterrupt:
-        end_workers()
-        complain("stopped; no result is written")
-        raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with interruptible("stopped; no result is written"), stages_and_bar(as_json, quiet) as progress:
+        result = calculate(source, chosen, model=model, reference=reference, top=top, pressure=pressure, out=out, progress=progress)
     page = write_barriers_page(result)
     if as_json:
         print_json(result.as_dict())

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, Engine, Preset, Pressure, Quiet, SettingsFile, Workers, complain, end_workers, print_json
+from nucleate.cli.common import (
+    AsJson,
+    Engine,
+    Preset,
+    Pressure,
+    Quiet,
+    SettingsFile,
+    Workers,
+    complain,
+    interruptible,
+    print_json,
+    stages_and_bar,
+)
 from nucleate.errors import BadInput, quoted
 
 if TYPE_CHECKING:
@@ -57,9 +68,7 @@ def check(
 ) -> None:
     """Check whether polymorphs would survive: phonons, elastic constants and free energies, on the committee or the reference."""
     from nucleate.polymorphs.check import check as run_check
-    from nucleate.progress import Event, Stage
     from nucleate.report.check_page import write_check_page
-    from nucleate.report.terminal import Bar, make_console
 
     if supercell is not None and length is not None:
         raise BadInput(f"--supercell {quoted(supercell, 40)} and --length {length:g} both describe the supercell; give one of them")
@@ -69,14 +78,6 @@ def check(
         "phonons": phonons, "elastic": elastic, "quasi_harmonic": quasi_harmonic, "supercell": multiples_of(supercell), "length": length,
         "converge": converge, "displacement": displacement, "strain": strain, "temperature": temperature, "follow": follow, "spots": spots,
     })  # fmt: skip
-    # Batch systems end jobs with SIGTERM, which is handled like an interrupt by the user.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    bar = Bar(make_console(stderr=as_json), quiet)
-
-    def show_event(event: Event, /) -> None:
-        if isinstance(event, Stage) and not quiet:
-            complain(event.name)
-        bar(event)
 
     def approve(cost: Estimate) -> bool:
         complain(str(cost))
@@ -86,18 +87,12 @@ def check(
             raise BadInput("the check on the reference is not started without a question; give --yes")
         return typer.confirm("start?", err=True)
 
-    try:
-        with bar:
-            result = run_check(
-                source, chosen, model=model, reference=reference, preset=preset, reference_settings=settings, top=top, pressure=pressure,
-                workers=workers, out=out, approve=approve, progress=show_event,
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        end_workers()
-        complain("stopped; the same command resumes, and no reference calculation is repeated")
-        raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    farewell = "stopped; the same command resumes, and no reference calculation is repeated"
+    with interruptible(farewell), stages_and_bar(as_json, quiet) as progress:
+        result = run_check(
+            source, chosen, model=model, reference=reference, preset=preset, reference_settings=settings, top=top, pressure=pressure,
+            workers=workers, out=out, approve=approve, progress=progress,
+        )  # fmt: skip
     page = write_check_page(result)
     if as_json:
         print_json(result.as_dict())

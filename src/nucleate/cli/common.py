@@ -7,13 +7,18 @@ import json
 import multiprocessing
 import os
 import select
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nucleate.pretrained import NAMES
+
+if TYPE_CHECKING:
+    from nucleate.progress import Progress
 
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with settings; options override it. See: nucleate settings.")]
 Engine = Annotated[
@@ -36,6 +41,49 @@ def print_json(data: dict[str, Any]) -> None:
     from nucleate.persist.json_data import SCHEMA, finite
 
     typer.echo(json.dumps(finite({"schema": SCHEMA, **data}), indent=2, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Handle SIGTERM, with which batch systems end jobs, like an interrupt by the user."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def interruptible(farewell: str) -> Iterator[None]:
+    """End workers and exit with code 130 if the user interrupts what is inside, or a batch system ends the job.
+
+    Args:
+        farewell: line for the user that says what remains and how to go on.
+    """
+    try:
+        with sigterm_as_interrupt():
+            yield
+    except KeyboardInterrupt:
+        end_workers()
+        complain(farewell)
+        raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def stages_and_bar(as_json: bool, quiet: bool) -> Iterator[Progress]:
+    """Return a progress function that prints the names of stages to stderr and shows a bar; not the former if `quiet`."""
+    from nucleate.progress import Event, Stage
+    from nucleate.report.terminal import Bar, make_console
+
+    bar = Bar(make_console(stderr=as_json), quiet)
+
+    def show_event(event: Event, /) -> None:
+        if isinstance(event, Stage) and not quiet:
+            complain(event.name)
+        bar(event)
+
+    with bar:
+        yield show_event
 
 
 def end_workers() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +24,7 @@ from nucleate.cli.common import (
     end_workers,
     print_json,
     reader_is_gone,
+    sigterm_as_interrupt,
 )
 from nucleate.errors import BadInput, quoted
 from nucleate.pretrained import NAMES
@@ -180,8 +180,6 @@ def _searching(run: Any, quiet: bool, as_json: bool, several: bool = False) -> N
     from nucleate.progress import Event
     from nucleate.report.terminal import SearchView, make_console, show_run
 
-    # Batch systems end jobs with SIGTERM, which is handled like an interrupt by the user.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     view = SearchView(make_console(stderr=as_json), quiet)
 
     def show_event(event: Event, /) -> None:
@@ -190,7 +188,7 @@ def _searching(run: Any, quiet: bool, as_json: bool, several: bool = False) -> N
         view(event)
 
     try:
-        with view:
+        with sigterm_as_interrupt(), view:
             result = run(show_event)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         # The reader has closed the output, as `head` does: the search is interrupted and its results are kept.
@@ -203,8 +201,6 @@ def _searching(run: Any, quiet: bool, as_json: bool, several: bool = False) -> N
         how = "the same command" if several else f"nucleate resume {quoted(view.folder, 300)}"
         complain(f"stopped; resume with: {how}")
         raise typer.Exit(141 if gone else 130) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     data = api.show(result.folder)
     if as_json:
         print_json(data)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nucleate.cli.common import AsJson, print_json
+from nucleate.cli.common import AsJson, Quiet, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +22,7 @@ def match(
         str | None, typer.Option(help="Wavelength of the powder pattern in Å, or an X-ray line such as CuKa, CuKa1 or MoKa.")
     ] = None,
     neutron: Annotated[bool, typer.Option("--neutron", help="The powder pattern and G(r) are measured with neutrons.")] = False,
+    deuterated: Annotated[bool, typer.Option("--deuterated", help="Hydrogen atoms scatter neutrons as deuterium.")] = False,
     pdf: Annotated[Path | None, typer.Option(help="Pair distribution function G(r): columns of r (Å) and G(r) (.gr).")] = None,
     shifts: Annotated[
         Path | None, typer.Option(help="Chemical shifts: CSV with the columns nucleus, shift (ppm), and optionally multiplicity and label.")
@@ -45,22 +46,24 @@ def match(
     energy_error: Annotated[float, typer.Option(help="Standard error of energy differences, meV/atom.")] = 5.0,
     top: Annotated[int | None, typer.Option(help="Number of lowest polymorphs, or of first structures, that are compared.")] = None,
     out: Annotated[Path | None, typer.Option(help="Page of figures; default: match.html in the run folder, or NAME-match.html.")] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the polymorphs of a search, or the structures of a file, with a powder pattern, G(r) or chemical shifts."""
     from nucleate.polymorphs.match import MatchOptions
     from nucleate.polymorphs.match import match as compare
     from nucleate.report.match import check_page, match_data, match_lines, match_table, write_match
-    from nucleate.report.terminal import make_console
+    from nucleate.report.terminal import Bar, make_console
 
     page = check_page(source, out)
     options = MatchOptions(
-        xrd=xrd, wavelength=wavelength, neutron=neutron, pdf=pdf, shifts=shifts, shieldings=shieldings, nmr_reference=nmr_reference or (),
-        nmr_error=nmr_error or (), strain=strain, any_strain=any_strain, zero_shift=zero_shift, energy_scale=energy_scale,
-        energy_error=energy_error, top=top,
+        xrd=xrd, wavelength=wavelength, neutron=neutron, deuterated=deuterated, pdf=pdf, shifts=shifts, shieldings=shieldings,
+        nmr_reference=nmr_reference or (), nmr_error=nmr_error or (), strain=strain, any_strain=any_strain, zero_shift=zero_shift,
+        energy_scale=energy_scale, energy_error=energy_error, top=top,
     )  # fmt: skip
-    result = compare(source, options)
-    write_match(page, result)
+    with Bar(make_console(stderr=as_json), quiet) as bar:
+        result = compare(source, options, bar)
+        write_match(page, result, bar)
     if as_json:
         print_json({**match_data(result), "page": str(page)})
         return

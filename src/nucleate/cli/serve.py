@@ -18,7 +18,7 @@ def serve(
         list[Path] | None,
         typer.Argument(
             metavar="[DIR|MODEL]...",
-            help="Folders of runs, in which searches are started, run folders, training folders and model files; default: this folder.",
+            help="Folders of runs, in which searches are started, run folders, training folders and models; default: this folder.",
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = 8765,
@@ -28,7 +28,7 @@ def serve(
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and do not open a browser.")] = False,
 ) -> None:
-    """Watch, start and stop searches and use trained potentials in a browser on this computer; stop with Ctrl-C."""
+    """Watch, start and stop searches and use trained models in a browser on this computer; stop with Ctrl-C."""
     from nucleate.web.serve import serve as run
 
     def ready(address: str) -> None:

@@ -27,6 +27,7 @@ from nucleate.observables.powder import uniform
 from nucleate.observables.radiation import Radiation
 from nucleate.observables.reflections import allowed_strains, primitive, turned
 from nucleate.observables.variable_cell import CellFit, FitSettings, fit_cell, plain_similarity, stages, strained_curve
+from nucleate.progress import Progress, silent
 
 GRID = 12
 """Points of the uniform grid per width of the triangle."""
@@ -38,6 +39,7 @@ class PairSettings:
 
     Attributes:
         neutron: whether the weights are neutron scattering lengths instead of atomic numbers.
+        deuterated: whether hydrogen atoms are deuterium.
         r_min, r_max: range of distances that is compared, Å.
         width: width of the triangle of the similarity, Å.
         b_iso: isotropic displacement parameter B of all atoms, Å².
@@ -47,6 +49,7 @@ class PairSettings:
     """
 
     neutron: bool = False
+    deuterated: bool = False
     r_min: float = 1.0
     r_max: float = 15.0
     width: float = 0.5
@@ -120,7 +123,7 @@ def pair_lines(atoms: Atoms, settings: PairSettings, symmetry: bool = True) -> P
     # Equivalent atoms have the same distances, so that one of them is the centre for all.
     first = centre == owners[centre]
     vectors, centre, neighbour = edges.vectors(batch).numpy()[first], centre[first], neighbour[first]
-    scattering = _weights(numbers, settings.neutron)
+    scattering = _weights(numbers, settings)
     share = np.bincount(owners, minlength=len(numbers))[centre] / len(numbers)
     weights = share * scattering[centre] * scattering[neighbour]
     # Vectors with equal lengths and equal first derivatives of the length by every strain are merged.
@@ -130,10 +133,11 @@ def pair_lines(atoms: Atoms, settings: PairSettings, symmetry: bool = True) -> P
     return PairLines(vectors[chosen], merged, strains, len(numbers) / abs(np.linalg.det(cell)), settings.q_damp)
 
 
-def _weights(numbers: np.ndarray, neutron: bool) -> np.ndarray:
+def _weights(numbers: np.ndarray, settings: PairSettings) -> np.ndarray:
     """Return scattering weights (n,) of atoms relative to their mean."""
     kinds, own = np.unique(numbers, return_inverse=True)
-    values = np.array([Radiation(1.0, True).amplitudes(int(z), np.zeros(1))[0] for z in kinds]) if neutron else kinds.astype(float)
+    source = Radiation(1.0, True, settings.deuterated)
+    values = np.array([source.amplitudes(int(z), np.zeros(1))[0] for z in kinds]) if settings.neutron else kinds.astype(float)
     mean = values[own].mean()
     if abs(mean) < 0.05 * np.abs(values).max():
         raise BadInput("the mean neutron scattering length of a structure is close to 0, so that G(r) is not defined")
@@ -192,17 +196,19 @@ def similarity(candidates: Sequence[Atoms], data: PairData) -> np.ndarray:
     return np.array([plain_similarity(pair_lines(atoms, data.settings), data.levels[-1], 0.0)[0] for atoms in candidates])
 
 
-def fit_pairs(atoms: Atoms, data: PairData, symmetry: bool = True) -> CellFit:
+def fit_pairs(atoms: Atoms, data: PairData, symmetry: bool = True, progress: Progress = silent) -> CellFit:
     """Return the similarity of a crystal to a measured pair distribution function in its own and in the best strained cell.
+
+    `progress` is called with a `Step` of each stage, see `fit_cell`.
 
     Raises:
         BadInput: as for `pair_lines`.
     """
     guess = None
     if not symmetry:
-        within = fit_pairs(atoms, data)
+        within = fit_pairs(atoms, data, progress=progress)
         guess = replace(within, strain=turned(atoms, within.strain))
-    return fit_cell(pair_lines(atoms, data.settings, symmetry), data.levels, data.fit, guess)
+    return fit_cell(pair_lines(atoms, data.settings, symmetry), data.levels, data.fit, guess, progress)
 
 
 def pair_distribution(

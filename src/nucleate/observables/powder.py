@@ -11,9 +11,10 @@ from ase import Atoms
 from nucleate.errors import BadInput
 from nucleate.observables.background import background
 from nucleate.observables.correlation import Measured, Profile
-from nucleate.observables.radiation import Radiation
+from nucleate.observables.radiation import LARGEST_S, Radiation
 from nucleate.observables.reflections import Reflections, reflections, turned
 from nucleate.observables.variable_cell import CellFit, FitSettings, fit_cell, plain_similarity, stages, strained_curve
+from nucleate.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,11 @@ def powder_data(two_theta: np.ndarray, counts: np.ndarray, radiation: Radiation,
         settings: see `PowderSettings`.
 
     Raises:
-        BadInput: the range of angles is too short or too long for the width of the triangle, or nothing is left above the background.
+        BadInput: the range of angles is too short or too long for the width of the triangle, nothing is left above the background, or
+            X-ray data reach beyond the form factors.
     """
     settings = settings or PowderSettings()
+    refuse_large_s(float(two_theta[-1]), radiation)
     width = settings.width or radiation.wavelength / 1.5406
     profile = Profile(settings.fwhm or 0.15 * radiation.wavelength / 1.5406, settings.lorentz)
     grid, values = uniform(two_theta, counts, width / GRID)
@@ -99,6 +102,17 @@ def powder_data(two_theta: np.ndarray, counts: np.ndarray, radiation: Radiation,
     measured = Measured(grid[0], grid[1] - grid[0], clean / clean.max(), width, profile)
     fit = FitSettings(bound=settings.strain, zero=settings.zero)
     return PowderData(radiation, settings, grid, values, below, stages(measured, fit), fit)
+
+
+def refuse_large_s(two_theta: float, radiation: Radiation) -> None:
+    """Raise `BadInput` if X-ray data reach to an angle (degrees) beyond the range of the form factors."""
+    s = np.sin(np.radians(two_theta / 2)) / radiation.wavelength
+    if not radiation.neutron and s > LARGEST_S * (1 + 1e-9):
+        last = 2 * np.degrees(np.arcsin(LARGEST_S * radiation.wavelength))
+        raise BadInput(
+            f"the powder pattern reaches sin(theta)/wavelength = {s:.2f} 1/Å; X-ray form factors are known up to {LARGEST_S:g}: "
+            f"cut the data at 2 theta = {last:.1f}"
+        )
 
 
 def uniform(positions: np.ndarray, values: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
@@ -188,22 +202,23 @@ def similarity(candidates: Sequence[Atoms], data: PowderData) -> np.ndarray:
     return np.array([plain_similarity(powder_lines(atoms, data), level, zero)[0] for atoms in candidates])
 
 
-def fit_powder(atoms: Atoms, data: PowderData, symmetry: bool = True) -> CellFit:
+def fit_powder(atoms: Atoms, data: PowderData, symmetry: bool = True, progress: Progress = silent) -> CellFit:
     """Return the similarity of a crystal to a measured pattern in its own and in the best strained cell.
 
     Args:
         atoms: crystal, periodic in three directions.
         data: the measured pattern.
         symmetry: whether strains keep the symmetry of the crystal.
+        progress: called with a `Step` of each stage, see `fit_cell`.
 
     Raises:
         BadInput: as for `powder_lines`.
     """
     guess = None
     if not symmetry:
-        within = fit_powder(atoms, data)
+        within = fit_powder(atoms, data, progress=progress)
         guess = replace(within, strain=turned(atoms, within.strain))
-    return fit_cell(powder_lines(atoms, data, symmetry), data.levels, data.fit, guess)
+    return fit_cell(powder_lines(atoms, data, symmetry), data.levels, data.fit, guess, progress)
 
 
 def calculated(atoms: Atoms, data: PowderData, strain: np.ndarray, zero: float, symmetry: bool = True) -> np.ndarray:

@@ -14,6 +14,10 @@ from nucleate.errors import BadInput, quoted
 
 SHORTEST, LONGEST = 0.05, 10.0
 """Range of wavelengths, Å."""
+LARGEST_S = 2.0
+"""Largest s = sin(theta)/wavelength of the X-ray form factors, 1/Å."""
+DEUTERIUM = 6.6683
+"""Bound coherent scattering length of deuterium, fm: K. Schoen et al., Phys. Rev. C 67, 044005 (2003), arXiv:nucl-ex/0306012."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,20 @@ class Radiation:
     Attributes:
         wavelength: wavelength, Å.
         neutron: whether the radiation are neutrons.
+        deuterated: whether hydrogen atoms are deuterium; X-rays see no difference.
     """
 
     wavelength: float
     neutron: bool = False
+    deuterated: bool = False
 
     def amplitudes(self, number: int, s2: np.ndarray) -> np.ndarray:
         """Return the scattering amplitude of an element, at rest, for each squared s = sin(theta)/wavelength.
 
         X-rays: form factor in electrons, Z - 41.78214 s² sum_i a_i exp(-b_i s²), with the parameters of pymatgen, without anomalous
         dispersion: M. De Graef and M. E. McHenry, Structure of Materials, 2nd ed., Cambridge University Press (2012), eq. 12.5 and its
-        tables, as pymatgen cites them. Neutrons: bound coherent scattering length in fm.
+        tables, as pymatgen cites them. The expression is a fit for s up to 2/Å and rises to Z beyond: amplitudes at larger s are
+        those at 2/Å, and measured data beyond are refused. Neutrons: bound coherent scattering length in fm.
 
         Args:
             number: atomic number.
@@ -48,7 +55,8 @@ class Radiation:
             name = "neutron scattering length" if self.neutron else "X-ray form factor"
             raise BadInput(f"{symbol}: no {name} is known; the pattern of a structure with this element cannot be computed")
         if self.neutron:
-            return np.full(len(s2), float(table[symbol]))
+            return np.full(len(s2), DEUTERIUM if self.deuterated and symbol == "H" else float(table[symbol]))
+        s2 = np.minimum(s2, LARGEST_S**2)
         a, b = np.array(table[symbol], dtype=float).T
         form: np.ndarray = number - 41.78214 * s2 * (a * np.exp(-b * s2[:, None])).sum(1)
         return form
@@ -64,7 +72,7 @@ class Radiation:
         return lorentz if self.neutron else lorentz * (1 + (1 - 2 * square) ** 2)
 
 
-def radiation(text: str, neutron: bool = False) -> Radiation:
+def radiation(text: str, neutron: bool = False, deuterated: bool = False) -> Radiation:
     """Return the radiation of a wavelength in Å or of a named X-ray line such as CuKa, CuKa1 or MoKa.
 
     Raises:
@@ -82,4 +90,4 @@ def radiation(text: str, neutron: bool = False) -> Radiation:
         raise BadInput(f"--wavelength {quoted(text, 40)}: give a length in Å or one of {lines}") from None
     if not (math.isfinite(value) and SHORTEST <= value <= LONGEST):
         raise BadInput(f"--wavelength {quoted(text, 40)}: give a length in Å between {SHORTEST:g} and {LONGEST:g}")
-    return Radiation(value, neutron)
+    return Radiation(value, neutron, deuterated)

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from nucleate.observables.correlation import Binned, Measured, binned
+from nucleate.progress import Progress, Step, silent
 
 CHUNK = 1_000_000
 """Largest number of strained lines that are placed at a time."""
@@ -91,7 +92,9 @@ def stages(measured: Measured, settings: FitSettings) -> list[Measured]:
     return [measured if width == 1 else measured.wider(width) for width in settings.widths]
 
 
-def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings, guess: CellFit | None = None) -> CellFit:
+def fit_cell(
+    lines: Lines, levels: Sequence[Measured], settings: FitSettings, guess: CellFit | None = None, progress: Progress = silent
+) -> CellFit:
     """Return the strain that makes the lines of a structure most similar to a measurement.
 
     Args:
@@ -99,6 +102,7 @@ def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings, gu
         levels: the measurement for decreasing widths, see `stages`.
         settings: see `FitSettings`.
         guess: strain and shift of the zero from which the last stage also starts.
+        progress: called with a `Step` after each group of first strains and each step of a climb.
     """
     d = len(lines.strains)
     plain, shift = plain_similarity(lines, levels[-1], settings.zero)
@@ -108,12 +112,19 @@ def fit_cell(lines: Lines, levels: Sequence[Measured], settings: FitSettings, gu
     points = _bounded(points, lines.strains, settings.bound)
     unknowns = np.concatenate([points, np.zeros((len(points), 1))], 1)
     rows = max(1, CHUNK // len(lines.vectors))
-    value = np.concatenate([_evaluate(lines, levels[0], unknowns[k : k + rows], slopes=False)[0] for k in range(0, len(unknowns), rows)])
+    groups = range(0, len(unknowns), rows)
+    done, total = 0, len(groups) + settings.steps * len(levels)
+    values = []
+    for k in groups:
+        values.append(_evaluate(lines, levels[0], unknowns[k : k + rows], slopes=False)[0])
+        progress(Step("fit of the cell", done := done + 1, total))
+    value = np.concatenate(values)
     for level, kept in zip(levels, settings.kept, strict=True):
         chosen = unknowns[np.argsort(-value)[:kept]]
         if guess is not None and level is levels[-1]:
             chosen = np.vstack([chosen, [*np.einsum("ij,dij->d", guess.strain, lines.strains), guess.zero]])
-        unknowns, value = _climb(lines, level, chosen, settings, settings.bound * level.width / levels[0].width)
+        unknowns, value = _climb(lines, level, chosen, settings, settings.bound * level.width / levels[0].width, done, total, progress)
+        done += settings.steps
     best = int(np.argmax(value))
     if value[best] <= plain:
         return CellFit(plain, plain, np.zeros((3, 3)), shift)
@@ -189,7 +200,9 @@ def _evaluate(lines: Lines, measured: Measured, unknowns: np.ndarray, slopes: bo
     return similarity, np.concatenate([np.einsum("mij,dij->md", by_strain, lines.strains), by_line.sum(1, keepdims=True)], 1)
 
 
-def _climb(lines: Lines, measured: Measured, unknowns: np.ndarray, settings: FitSettings, reach: float) -> tuple[np.ndarray, np.ndarray]:
+def _climb(
+    lines: Lines, measured: Measured, unknowns: np.ndarray, settings: FitSettings, reach: float, done: int, total: int, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
     """Climb from strains along the gradient with steps that each of them adapts (resilient propagation).
 
     M. Riedmiller and H. Braun, IEEE Int. Conf. on Neural Networks, 586 (1993), doi 10.1109/ICNN.1993.298623.
@@ -200,13 +213,15 @@ def _climb(lines: Lines, measured: Measured, unknowns: np.ndarray, settings: Fit
         unknowns: (m, d + 1) strains and shifts.
         settings: see `FitSettings`.
         reach: first step of a strain.
+        done, total: number of finished parts of the fit, and of all.
+        progress: called with a `Step` after each step.
     """
     step = np.full(unknowns.shape, 0.2 * reach)
     step[:, -1] = 0.2 * settings.zero
     largest = step.copy()
     best, best_value = unknowns.copy(), np.full(len(unknowns), -np.inf)
     before = np.zeros_like(unknowns)
-    for _ in range(settings.steps):
+    for number in range(settings.steps):
         value, slope = _evaluate(lines, measured, unknowns)
         better = value > best_value
         best[better], best_value[better] = unknowns[better], value[better]
@@ -216,4 +231,5 @@ def _climb(lines: Lines, measured: Measured, unknowns: np.ndarray, settings: Fit
         unknowns = unknowns + np.sign(before) * step
         unknowns[:, :-1] = _bounded(unknowns[:, :-1], lines.strains, settings.bound)
         unknowns[:, -1] = np.clip(unknowns[:, -1], -settings.zero, settings.zero)
+        progress(Step("fit of the cell", done + number + 1, total))
     return best, best_value

@@ -112,6 +112,25 @@ def stated_only(header: BaseModel) -> dict[str, Any]:
     return header.model_dump(exclude_unset=True)
 
 
+def read_tensor_header(path: Path, what: str) -> TensorFile:
+    """Read the metadata of a safetensors file without its tensors.
+
+    Args:
+        path: path of the file.
+        what: kind of file that is expected, for error messages.
+
+    Raises:
+        BadInput: the file does not exist, or is truncated or damaged.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such {what}")
+    try:
+        with safe_open(path, framework="pt") as archive:
+            return TensorFile(path, dict(archive.metadata() or {}), {}, what)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInput(f"{path}: is not a complete {what} ({quoted(str(error), 60)})") from None
+
+
 def read_tensor_file(path: Path, what: str, hint: str = "") -> TensorFile:
     """Read a safetensors file.
 

@@ -90,16 +90,12 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scores, np.pad(values[:2] ** 2 / total, (0, max(0, 2 - len(values))))
 
 
-def write_chemiscope(run: RunData, path: Path) -> bool:
-    """Write the map as JSON for the viewer chemiscope; return whether there is a map.
+def write_chemiscope(run: RunData, data: LandscapeMap, path: Path) -> None:
+    """Write the map of a run as JSON for the viewer chemiscope.
 
     G. Fraux, R. Cersonsky and M. Ceriotti, J. Open Source Softw. 5, 2117 (2020), doi 10.21105/joss.02117.
     """
-    data = landscape_map(run)
-    if data is None:
-        return False
     write_whole(path, json.dumps(chemiscope_data(run, data)))
-    return True
 
 
 def chemiscope_data(run: RunData, data: LandscapeMap) -> dict[str, Any]:

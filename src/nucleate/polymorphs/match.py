@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,15 @@ from nucleate.observables.radiation import radiation
 from nucleate.observables.shieldings import shieldings_of
 from nucleate.observables.shifts import Assigned, Shift, ShiftReference, assign, element_of, read_shifts
 from nucleate.observables.variable_cell import CellFit
-from nucleate.polymorphs.posterior import PAIR_POINTS, POWDER_POINTS, log_likelihood_of_curve, log_prior, posterior
+from nucleate.polymorphs.posterior import (
+    PAIR_POINTS,
+    POWDER_POINTS,
+    log_likelihood_of_curve,
+    log_likelihood_of_shifts,
+    log_prior,
+    posterior,
+)
+from nucleate.progress import Event, Progress, Step, silent
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class MatchOptions:
         xrd: file of a powder pattern.
         wavelength: wavelength in Å or name of an X-ray line.
         neutron: whether the pattern and G(r) are measured with neutrons.
+        deuterated: whether hydrogen atoms scatter neutrons as deuterium.
         pdf: file of a pair distribution function.
         shifts: file of chemical shifts.
         shieldings: source of the shieldings, see `shieldings_of`.
@@ -53,6 +62,7 @@ class MatchOptions:
     xrd: Path | None = None
     wavelength: str | None = None
     neutron: bool = False
+    deuterated: bool = False
     pdf: Path | None = None
     shifts: Path | None = None
     shieldings: str | None = None
@@ -132,12 +142,13 @@ STEEPEST, FLATTEST = -2.0, -0.5
 """Range of slopes of a given reference of shifts."""
 
 
-def match(source: str | Path, options: MatchOptions) -> Match:
+def match(source: str | Path, options: MatchOptions, progress: Progress = silent) -> Match:
     """Rank the polymorphs of a run, or the structures of a file, by their agreement with measurements and their energies.
 
     Args:
         source: run folder or structure file.
         options: measurements and settings.
+        progress: called with a `Step` while the structures are compared; `done` counts hundredths of a structure.
 
     Raises:
         BadInput: a file or an option is not valid, or a structure is not a crystal.
@@ -157,7 +168,7 @@ def match(source: str | Path, options: MatchOptions) -> Match:
         raise BadInput("--nmr-error: an error must be positive; give it in ppm, such as C=2.2")
     powder, pairs, shifts = _measurements(options)
     _check_elements(shifts, references, errors)
-    candidates = candidates_of(Path(source))[: options.top]
+    candidates = candidates_of(Path(source), progress)[: options.top]
     crystals = [candidate.atoms for candidate in candidates]
     energies = np.array([math.nan if candidate.above is None else candidate.above for candidate in candidates])
     known = bool(np.isfinite(energies).all())
@@ -172,16 +183,20 @@ def match(source: str | Path, options: MatchOptions) -> Match:
     assigned: list[list[Assigned] | None] = [None] * len(crystals)
     symmetric = not options.any_strain
     if powder is not None:
-        fits = [fit_powder(atoms, powder, symmetric) for atoms in crystals]
+        each = parts_of("powder pattern", len(crystals), progress)
+        fits = [fit_powder(atoms, powder, symmetric, part) for atoms, part in zip(crystals, each, strict=True)]
         logarithms.append(log_likelihood_of_curve(np.array([fit.fitted for fit in fits]), POWDER_POINTS))
         powder_fits = list(fits)
     if pairs is not None:
-        fits = [fit_pairs(atoms, pairs, symmetric) for atoms in crystals]
+        each = parts_of("G(r)", len(crystals), progress)
+        fits = [fit_pairs(atoms, pairs, symmetric, part) for atoms, part in zip(crystals, each, strict=True)]
         logarithms.append(log_likelihood_of_curve(np.array([fit.fitted for fit in fits]), PAIR_POINTS))
         pair_fits = list(fits)
     if shifts is not None and options.shieldings is not None:
         lists = [assign(shifts, found, references, errors) for found in shieldings_of(options.shieldings, crystals)]
-        logarithms.append(-0.5 * np.array([sum(element.chi2 for element in each) for each in lists]))
+        chi2 = np.array([sum(element.chi2 for element in each) for each in lists])
+        fitted = 2 * len({shift.element for shift in shifts} - set(references))
+        logarithms.append(log_likelihood_of_shifts(chi2, sum(shift.multiplicity or 1 for shift in shifts) - fitted))
         assigned = list(lists)
     probabilities = posterior(*logarithms)
     order = np.argsort(-probabilities, kind="stable")
@@ -189,10 +204,24 @@ def match(source: str | Path, options: MatchOptions) -> Match:
     return Match(Path(source), options, ranking, powder, pairs, shifts, known)
 
 
-def candidates_of(source: Path) -> list[Candidate]:
+def parts_of(phase: str, count: int, progress: Progress) -> Iterator[Progress]:
+    """Yield a progress function for each of `count` structures, which passes its steps on as hundredths of one structure of all."""
+    for number in range(count):
+        first = 100 * number
+
+        def passed(event: Event, /, first: int = first) -> None:
+            if isinstance(event, Step):
+                progress(Step(phase, first + 100 * event.done // event.total, 100 * count))
+
+        progress(Step(phase, first, 100 * count))
+        yield passed
+
+
+def candidates_of(source: Path, progress: Progress = silent) -> list[Candidate]:
     """Return the polymorphs of a run folder, or the structures of a file.
 
-    The energies of a file count if all of its structures have one and the same composition.
+    The energies of a file count if all of its structures have one and the same composition. `progress` is called with a `Step` before the
+    space group of each structure is determined.
 
     Raises:
         BadInput: there is no polymorph, a structure is not a crystal, or the file cannot be read.
@@ -212,7 +241,11 @@ def candidates_of(source: Path) -> list[Candidate]:
         if periodic_directions(atoms) != 3:
             raise BadInput(f"{source}, structure {number}: is not periodic in three directions; match compares crystals")
     above = _energies(source, structures)
-    return [Candidate(k + 1, atoms, space_group(atoms)[0], above[k]) for k, atoms in enumerate(structures)]
+    candidates = []
+    for k, atoms in enumerate(structures):
+        progress(Step("space groups", k, len(structures)))
+        candidates.append(Candidate(k + 1, atoms, space_group(atoms)[0], above[k]))
+    return candidates
 
 
 def _energies(source: Path, structures: Sequence[Atoms]) -> list[float | None]:
@@ -233,7 +266,7 @@ def _measurements(options: MatchOptions) -> tuple[PowderData | None, PairData | 
     """Read all measurements."""
     powder, pairs = None, None
     if options.xrd is not None and options.wavelength is not None:
-        source = radiation(options.wavelength, options.neutron)
+        source = radiation(options.wavelength, options.neutron, options.deuterated)
         curve = read_pattern(options.xrd)
         try:
             powder = powder_data(curve.x, curve.y, source, PowderSettings(zero=options.zero_shift, strain=options.strain))
@@ -245,7 +278,9 @@ def _measurements(options: MatchOptions) -> tuple[PowderData | None, PairData | 
             told, needed = ("X-rays", "remove") if options.neutron else ("neutrons", "give")
             raise BadInput(f"{options.pdf}: its header says that it is measured with {told}; {needed} --neutron, or correct the header")
         own = {"q_max": curve.header.get("qmax") or None, "q_damp": curve.header.get("qdamp", PairSettings.q_damp)}
-        settings = PairSettings(neutron=options.neutron, strain=options.strain, q_max=own["q_max"], q_damp=own["q_damp"] or 0.0)
+        settings = PairSettings(
+            neutron=options.neutron, deuterated=options.deuterated, strain=options.strain, q_max=own["q_max"], q_damp=own["q_damp"] or 0.0
+        )
         try:
             pairs = pair_data(curve.x, curve.y, settings)
         except BadInput as error:
@@ -265,6 +300,7 @@ def _check(options: MatchOptions) -> None:
         (options.nmr_reference, "--nmr-reference", options.shifts, "--shifts"),
         (options.nmr_error, "--nmr-error", options.shifts, "--shifts"),
         (options.neutron or None, "--neutron", options.xrd or options.pdf, "--xrd or --pdf"),
+        (options.deuterated or None, "--deuterated", options.neutron or None, "--neutron"),
         (options.any_strain or None, "--any-strain", options.xrd or options.pdf, "--xrd or --pdf"),
     ):
         if given and needed is None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from nucleate.persist.files import write_whole
 from nucleate.polymorphs.barriers.results import EXTRAPOLATION, Barrier, BarriersResult, Connection
 from nucleate.polymorphs.barriers.tree import Merge
+from nucleate.report.pages import environment
 from nucleate.report.svg import ACCENT, INK, MUTED, WARN, draw_svg, words
 
 COLUMNS = ("from", "to", "barrier (meV/atom)", "back (meV/atom)", "atoms", "strain", "shift (Å)", "remarks")
@@ -34,9 +34,6 @@ def write_barriers_page(result: BarriersResult) -> Path:
 
 def render(result: BarriersResult) -> str:
     """Return the page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("nucleate", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     shown = sorted({k for i, j in result.pairs if (k := int(result.tree.bottleneck[i, j])) >= 0})
     profiles = [
         {
@@ -46,16 +43,20 @@ def render(result: BarriersResult) -> str:
         }
         for each in (result.connections[k] for k in shown)
     ]
-    return environment.get_template("barriers.html.j2").render(
-        name=result.source.name or str(result.source.resolve().name),
-        headline=headline(result),
-        warnings=warnings_of(result),
-        graph=Markup(graph_figure(result)),
-        columns=COLUMNS,
-        text_columns=TEXT,
-        rows=rows_of(result),
-        remarks=remarks(result),
-        profiles=profiles,
+    return (
+        environment()
+        .get_template("barriers.html.j2")
+        .render(
+            name=result.source.name or str(result.source.resolve().name),
+            headline=headline(result),
+            warnings=warnings_of(result),
+            graph=Markup(graph_figure(result)),
+            columns=COLUMNS,
+            text_columns=TEXT,
+            rows=rows_of(result),
+            remarks=remarks(result),
+            profiles=profiles,
+        )
     )
 
 

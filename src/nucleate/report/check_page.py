@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ase import Atoms
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nucleate.crystals.formula import formula_text
@@ -24,7 +23,7 @@ from nucleate.report.check import (
     table_of,
     warnings_of,
 )
-from nucleate.report.html import subscripts, symbol
+from nucleate.report.pages import environment, subscripts, symbol
 
 
 def write_check_page(result: CheckResult) -> Path:
@@ -40,9 +39,6 @@ def write_check_page(result: CheckResult) -> Path:
 
 def render(result: CheckResult) -> str:
     """Return the page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("nucleate", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     groups: dict[tuple[tuple[str, int], ...], list[CheckedPolymorph]] = {}
     for each in result.polymorphs:
         groups.setdefault(composition(each.prepared.atoms), []).append(each)
@@ -52,20 +48,24 @@ def render(result: CheckResult) -> str:
         if (svg := free_energy_figure(own)) is not None
     ]
     columns, rows = table_of(result)
-    return environment.get_template("check.html.j2").render(
-        name=result.source.name or str(result.source.resolve().name),
-        headline=headline(result),
-        warnings=warnings_of(result),
-        facts=facts(result),
-        columns=columns,
-        text_columns=TEXT,
-        rows=rows,
-        remarks=remarks(result),
-        curves=curves,
-        quasi_harmonic=result.settings.quasi_harmonic,
-        polymorphs=[_section(each) for each in result.polymorphs],
-        strains=("xx", "yy", "zz", "yz", "xz", "xy"),
-        pressure=result.pressure,
+    return (
+        environment()
+        .get_template("check.html.j2")
+        .render(
+            name=result.source.name or str(result.source.resolve().name),
+            headline=headline(result),
+            warnings=warnings_of(result),
+            facts=facts(result),
+            columns=columns,
+            text_columns=TEXT,
+            rows=rows,
+            remarks=remarks(result),
+            curves=curves,
+            quasi_harmonic=result.settings.quasi_harmonic,
+            polymorphs=[_section(each) for each in result.polymorphs],
+            strains=("xx", "yy", "zz", "yz", "xz", "xy"),
+            pressure=result.pressure,
+        )
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
 from nucleate.crystals.batch import is_cluster, is_layer
@@ -26,8 +26,8 @@ def draw_crystal(atoms: Atoms, molecular: bool = False) -> str:
         atoms: the structure.
         molecular: whether to draw whole molecules, with their centres in the cell.
 
-    Circles have the attribute `data-p` (x, y, z), lines have `data-a` and `data-b`; z points at the reader. The script of the page rotates
-    them and sorts them by depth.
+    Circles have the attributes `data-p` (x, y, z) and `data-e` (element), lines have `data-a` and `data-b`; z points at the reader, and
+    `data-scale` is the number of units per Å. The scripts of the page draw the same in a viewer, or rotate the picture itself.
     """
     cell = stacked(idealised(atoms)) if is_layer(atoms) else standard_cell(atoms)
     alone = is_cluster(atoms)
@@ -48,17 +48,13 @@ def draw_crystal(atoms: Atoms, molecular: bool = False) -> str:
     for a, b in _bonds(numbers, positions):
         parts.append(_line(points[a] * scale, points[b] * scale, "bond", 0.12 * scale))
     for z, p, r in zip(numbers, points * scale, radii * scale, strict=True):
-        parts.append(
-            (
-                float(p[2]),
-                f'<circle data-p="{_text(p)}" cx="{p[0]:.2f}" cy="{-p[1]:.2f}" r="{r:.2f}" fill="url(#e{z})"/>',
-            )
-        )
+        place = f'data-p="{_text(p)}" data-e="{chemical_symbols[z]}" cx="{p[0]:.2f}" cy="{-p[1]:.2f}"'
+        parts.append((float(p[2]), f'<circle {place} r="{r:.2f}" fill="url(#e{z})"/>'))
     body = "".join(text for _, text in sorted(parts, key=lambda part: part[0]))
     kind = "".join(dict.fromkeys(atoms.get_chemical_symbols()))
     return (
         f'<svg class="crystal" viewBox="{-SIZE:g} {-SIZE:g} {2 * SIZE:g} {2 * SIZE:g}" '
-        f'role="img" '
+        f'data-scale="{scale:.6g}" role="img" '
         f'aria-label="{"Cluster" if alone else "Conventional cell"} of {kind}">{body}</svg>'
     )
 

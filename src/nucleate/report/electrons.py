@@ -10,8 +10,6 @@ import numpy as np
 from ase import Atoms
 from ase.io.cube import write_cube
 from ase.units import Bohr
-from matplotlib.backend_bases import FigureCanvasBase
-from matplotlib.figure import Figure
 
 from nucleate.electrons.model.prediction import Electrons
 from nucleate.errors import BadInput
@@ -92,6 +90,8 @@ def write_cube_file(path: Path, atoms: Atoms, density: np.ndarray) -> None:
 
 def check_figure(path: Path) -> None:
     """Raise `BadInput` if matplotlib does not support the figure format."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
     known = FigureCanvasBase.get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in known:
         raise BadInput(f"{path}: matplotlib cannot write this format; choose one of {', '.join(sorted(known))}")
@@ -103,6 +103,8 @@ def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
     Raises:
         BadInput: the file cannot be written or matplotlib does not support the format.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     energies = found.levels.energies.numpy() - float(found.levels.mu)

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from nucleate.crystals.clusters import extent
 from nucleate.crystals.layers import area
 from nucleate.csp.records import RoundRecord, enthalpy_per_atom
 from nucleate.csp.run_data import RunData
+from nucleate.polymorphs.landscape_map import LandscapeMap
 from nucleate.report.family_figure import family_figure
 from nucleate.report.hull_figures import phases_against_calls
 from nucleate.report.map_figure import map_figure
-from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg, words
+from nucleate.report.svg import ACCENT, CARD, INK, MUTED, SECOND, draw_svg, log_scale, words
 
 STOP_COLOURS = {
     "converged": "#2a9d8f",
@@ -172,10 +173,7 @@ def learning(run: RunData) -> str | None:
     def draw(axes: Axes) -> None:
         axes.plot(rounds, [1e3 * x for x in mae], "o-", color=ACCENT, label="energy MAE (meV/atom)")
         axes.plot(force_rounds, [1e3 * x for x in forces], "s--", color=SECOND, label="force RMSE (meV/Å)")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: "")
+        log_scale(axes)
         axes.set_ylabel("error on new labels")
         _rounds(axes)
         axes.legend(loc="best")
@@ -255,8 +253,8 @@ def seconds(run: RunData) -> str | None:
     )
 
 
-def all_figures(run: RunData) -> list[dict[str, Any]]:
-    """Return heading, caption and SVG of all figures that have data."""
+def all_figures(run: RunData, charted: LandscapeMap | None) -> list[dict[str, Any]]:
+    """Return heading, caption and SVG of all figures of a run that have data, with the map if there is one."""
     counted = "A call is one reference calculation; failed calculations and confirmations are included."
     caption = f"The {energy_name(run)} of every labelled structure against its {SIZES[run.settings.dimensions][0]}; numbers are ranks."
     of_the_search: tuple[tuple[str, str, Callable[[RunData], str | None]], ...]
@@ -264,9 +262,9 @@ def all_figures(run: RunData) -> list[dict[str, Any]]:
     if run.settings.system is not None:
         of_the_search = (("Cost of discovery", counted, phases_against_calls),)
     figures = []
-    charted = map_figure(run)
     if charted is not None:
-        figures.append({"heading": "Map", "caption": charted[0], "svg": charted[1]})
+        caption_of_map, svg_of_map = map_figure(charted)
+        figures.append({"heading": "Map", "caption": caption_of_map, "svg": svg_of_map})
     family = family_figure(run)
     if family is not None:
         figures.append({"heading": "Family trees", "caption": family[0], "svg": family[1]})

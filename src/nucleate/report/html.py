@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from collections import Counter
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from nucleate.csp.result_files import cif_text
 from nucleate.csp.run_data import RunData, lower_label_text, not_resolved_text, read_run, show_data, structure_name, wall_seconds
 from nucleate.persist.files import write_whole
+from nucleate.polymorphs.landscape_map import LandscapeMap, landscape_map
 from nucleate.reference.ledger import MAGNETIC
 from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, SIZES, all_figures, energy_name
 from nucleate.report.hull_figures import hull_diagram
+from nucleate.report.pages import environment, scripts
 from nucleate.report.terminal import accurate_line, magnetic_line, minima_line, proof_line, surrogate_warning, teacher_lines
 
 PICTURES = 24
@@ -41,31 +40,18 @@ def write_report(path: Path | str | os.PathLike[str], running: bool | None = Non
         RunFolderError: the folder is not a run folder, was written by a newer version, or is damaged.
     """
     run = read_run(path, running)
+    return write_page(run, landscape_map(run))
+
+
+def write_page(run: RunData, charted: LandscapeMap | None) -> Path:
+    """Write report.html of a run with its map, if it has one; return its path."""
     target = run.path / "report.html"
-    write_whole(target, render(run))
+    write_whole(target, render(run, charted))
     return target
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    """Return the jinja2 environment of the page."""
-    environment = Environment(
-        loader=PackageLoader("nucleate", "report"),
-        autoescape=select_autoescape(["html", "j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["duration"] = duration
-    environment.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
-    environment.filters["symbol"] = symbol
-    environment.filters["subscripts"] = subscripts
-    environment.filters["subscripts_of_reaction"] = subscripts_of_reaction
-    return environment
-
-
-def render(run: RunData) -> str:
-    """Return the page as HTML."""
+def render(run: RunData, charted: LandscapeMap | None) -> str:
+    """Return the page of a run with its map as HTML."""
     data = show_data(run)
     ranking = run.state.ranking()
     polymorphs = []
@@ -82,7 +68,7 @@ def render(run: RunData) -> str:
             }
         )
     numbers = {int(z) for polymorph in ranking for z in polymorph.atoms.numbers}
-    return _environment().get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         run=data,
         known_given=bool(run.settings.hull.known),
         diagram=Markup((hull_diagram(run) if run.settings.system is not None else None) or ""),
@@ -91,7 +77,9 @@ def render(run: RunData) -> str:
         size=SIZES[run.settings.dimensions],
         group={3: "Space", 2: "Layer", 0: "Point"}[run.settings.dimensions],
         gradients=Markup(gradients(numbers)),
-        figures=[{**figure, "svg": Markup(figure["svg"])} for figure in all_figures(run)],
+        # The library is half a megabyte; a page without structures does not need it.
+        scripts=scripts() if polymorphs else (),
+        figures=[{**figure, "svg": Markup(figure["svg"])} for figure in all_figures(run, charted)],
         failures=failures(run),
         purposes=purposes(run),
         warning=surrogate_warning(run.reference) if run.surrogate else None,
@@ -142,28 +130,3 @@ def purposes(run: RunData) -> list[dict[str, Any]]:
             core = sum(row.core_seconds for row in rows)
             table.append({"name": names.get(purpose, purpose), "calls": len(rows), "failed": failed, "core": core})
     return table
-
-
-def symbol(text: str) -> Markup:
-    """Return the symbol of a space group as HTML, with bars for minus signs and subscripts for screw axes."""
-    barred = re.sub(r"-(\d)", r'<span class="bar">\1</span>', str(escape(text)))
-    return Markup(re.sub(r"_(\d)", r"<sub>\1</sub>", barred))
-
-
-def subscripts(formula: str) -> Markup:
-    """Return a formula as HTML with subscripts."""
-    return Markup(re.sub(r"(\d+)", r"<sub>\1</sub>", str(escape(formula))))
-
-
-def subscripts_of_reaction(text: str) -> Markup:
-    """Return a reaction as HTML; numbers after a letter or parenthesis are subscripts, others are amounts."""
-    return Markup(re.sub(r"(?<=[A-Za-z)])(\d+)", r"<sub>\1</sub>", str(escape(text))))
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in s as text with a suitable unit."""
-    if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

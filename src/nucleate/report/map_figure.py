@@ -8,20 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from nucleate.csp.run_data import RunData
 from nucleate.polymorphs.families import expansion
-from nucleate.polymorphs.landscape_map import WINDOW, landscape_map
+from nucleate.polymorphs.landscape_map import WINDOW, LandscapeMap
 from nucleate.report.svg import INK, draw_svg
 
 MOST_NUMBERS = 12
 """Number of polymorphs with their rank beside the point."""
 
 
-def map_figure(run: RunData) -> tuple[str, str] | None:
-    """Return caption and SVG of the map; None if there is none."""
-    data = landscape_map(run)
-    if data is None:
-        return None
+def map_figure(data: LandscapeMap) -> tuple[str, str]:
+    """Return caption and SVG of a map."""
     count = len(data.families)
     found = int(data.families.max()) + 1
     x, y = data.coordinates.T

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from rich.table import Table
@@ -19,7 +18,8 @@ from nucleate.observables import pair_distribution, powder
 from nucleate.observables.variable_cell import CellFit
 from nucleate.persist.files import write_whole
 from nucleate.polymorphs.match import Comparison, Match
-from nucleate.report.html import subscripts, symbol
+from nucleate.progress import Progress, Step, silent
+from nucleate.report.pages import environment
 from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg, words
 from nucleate.report.terminal import plain
 
@@ -59,6 +59,7 @@ def match_data(result: Match) -> dict[str, Any]:
         "measurements": {name: None if value is None else str(value) for name, value in _measurements(result).items()},
         "wavelength": None if result.powder is None else result.powder.radiation.wavelength,
         "neutron": options.neutron,
+        "deuterated": options.deuterated,
         "energies_used": result.energies,
         "energy_scale": options.energy_scale,
         "energy_error": options.energy_error,
@@ -165,8 +166,8 @@ def match_lines(result: Match) -> list[str]:
                 f"The strain of the first structure is at its limit ({100 * result.options.strain:g} %): its cell differs by more, or "
                 "the structure is wrong."
             )
-    if result.options.neutron and any(1 in entry.candidate.atoms.numbers for entry in result.ranking):
-        lines.append("Hydrogen scatters neutrons as 1H; the pattern of a deuterated sample is not calculated.")
+    if result.options.neutron and not result.options.deuterated and any(1 in entry.candidate.atoms.numbers for entry in result.ranking):
+        lines.append("Hydrogen scatters neutrons as 1H; give --deuterated for a deuterated sample.")
     return lines
 
 
@@ -174,22 +175,15 @@ UNLIKE = 0.5
 """Similarity below which a fit is worthless: that of a structure to unrelated data can reach 0.4."""
 
 
-def write_match(page: Path, result: Match) -> None:
+def write_match(page: Path, result: Match, progress: Progress = silent) -> None:
     """Write the page with figures, one HTML file without external resources.
 
     Raises:
         StorageFailed: the file could not be written.
     """
-    environment = Environment(
-        loader=PackageLoader("nucleate", "report"), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["symbol"] = symbol
-    environment.filters["subscripts"] = subscripts
-    environment.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
     names, cells = rows(result)
-    text = environment.get_template("match.html.j2").render(
-        source=str(result.source), best=result.ranking[0], percent=percent, names=names, rows=cells, figures=figures(result),
+    text = environment().get_template("match.html.j2").render(
+        source=str(result.source), best=result.ranking[0], percent=percent, names=names, rows=cells, figures=figures(result, progress),
         measurements=[str(path) for path in _measurements(result).values() if path is not None], lines=match_lines(result),
         powder=result.powder, pairs=result.pairs, options=result.options, energies=result.energies,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -197,10 +191,12 @@ def write_match(page: Path, result: Match) -> None:
     write_whole(page, text)
 
 
-def figures(result: Match) -> list[dict[str, Any]]:
+def figures(result: Match, progress: Progress = silent) -> list[dict[str, Any]]:
     """Return heading, caption and SVG of each figure: curves of the most probable structures, and their shifts."""
     drawn = []
-    for rank, c in enumerate(result.ranking[:DRAWN], 1):
+    shown = result.ranking[:DRAWN]
+    for rank, c in enumerate(shown, 1):
+        progress(Step("figures", rank - 1, len(shown)))
         name = f"{c.candidate.formula}, {c.candidate.space_group}"
         for kind, fit, draw in (("Powder pattern", c.powder, _powder), ("G(r)", c.pairs, _pairs)):
             if fit is not None:

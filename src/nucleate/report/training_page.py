@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from nucleate.persist.files import write_whole
-from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg, words
+from nucleate.report.pages import environment
+from nucleate.report.svg import ACCENT, INK, MUTED, SECOND, WARN, draw_svg, log_scale, words
 from nucleate.report.training_events import parity_pairs, training_events
 
 SHADES = ("#2a9d8f", "#d1495b", "#4c72b0", "#e9a23b", "#6d597a", "#8d99ae")
@@ -59,18 +59,19 @@ def render(folder: Path) -> str:
         ),
     ]
     layers = [] if len(evaluations) < 1 else [_layer(name, evaluations) for name in list(evaluations[-1]["weights"])[:LAYERS]]
-    environment = Environment(
-        loader=PackageLoader("nucleate", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("training.html.j2").render(
-        name=folder.name,
-        start=start,
-        last=evaluations[-1] if evaluations else None,
-        finished=finished,
-        figures=[figure for figure in figures if figure["svg"]],
-        layers=layers,
-        steered=steered,
-        toml=(folder / "fit.toml").read_text(encoding="utf-8", errors="replace"),
+    return (
+        environment()
+        .get_template("training.html.j2")
+        .render(
+            name=folder.name,
+            start=start,
+            last=evaluations[-1] if evaluations else None,
+            finished=finished,
+            figures=[figure for figure in figures if figure["svg"]],
+            layers=layers,
+            steered=steered,
+            toml=(folder / "fit.toml").read_text(encoding="utf-8", errors="replace"),
+        )
     )
 
 
@@ -98,7 +99,7 @@ def _loss(steps: list[dict[str, Any]], evaluations: list[dict[str, Any]], steere
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
         _mark(axes, steered)
-        axes.set_yscale("log")
+        log_scale(axes)
         axes.set_xlabel("step")
         axes.legend()
 
@@ -118,7 +119,7 @@ def _errors(evaluations: list[dict[str, Any]], key: str, unit: str, factor: floa
         for name, colour in (("training", ACCENT), ("validation", SECOND)):
             if points[name]:
                 axes.plot(*zip(*points[name], strict=True), "o-", color=colour, label=name)
-        axes.set_yscale("log")
+        log_scale(axes)
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         axes.legend()
@@ -155,7 +156,7 @@ def _temperature(steps: list[dict[str, Any]], evaluations: list[dict[str, Any]])
 
     def draw(axes: Axes) -> None:
         axes.plot([e["step"] for e in steps], [e["temperature"] for e in steps], color=ACCENT, label="temperature: rate / batch")
-        axes.set_yscale("log")
+        log_scale(axes)
         axes.set_xlabel("step")
         scales = [(e["step"], e["noise"]["scale"]) for e in evaluations if e["noise"]["scale"] is not None]
         if scales:

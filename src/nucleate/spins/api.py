@@ -37,6 +37,8 @@ from nucleate.spins.files.spirit import spirit_text
 from nucleate.spins.files.table import read_table, table_text
 from nucleate.spins.files.tb2j import tb2j_text
 from nucleate.spins.models.active import choose
+from nucleate.spins.models.crystal import CrystalCouplings
+from nucleate.spins.models.crystal import predict_crystal as _predict_crystal
 from nucleate.spins.models.data import Pairs, read_pairs, write_pairs
 from nucleate.spins.models.kernel import PairGaussianProcess
 from nucleate.spins.models.training import PairModel, PairTraining, Predicted, Scores, cross_validate, load_pairs_model, train_pairs
@@ -480,6 +482,20 @@ def predict(model: PairModel | AnyPath, pairs: AnyPath) -> PairPrediction:
     """
     known, asked = _pair_model(model), read_pairs(Path(pairs), labelled=False)
     return PairPrediction(asked, known.predict(asked), known.unseen(asked))
+
+
+def predict_crystal(model: PairModel | AnyPath, structure: Structure, *, cutoff: float | None = None) -> CrystalCouplings:
+    """Predict the couplings between the magnetic atoms of a crystal, which are those of elements in the training pairs.
+
+    Args:
+        model: Model, or its folder.
+        structure: Crystal or its file.
+        cutoff: Largest distance in Å; None: that of the training pairs, or 6 Å if the model has no distances.
+
+    Raises:
+        BadInput: The model or structure cannot be read, or the model does not support the structure or the cutoff.
+    """
+    return _predict_crystal(_pair_model(model), _atoms(structure), cutoff)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Local web application: watch, start and steer searches, and use trained potentials, in a browser on the same computer."""
+"""Local web application: watch, start and steer searches, and use trained models, in a browser on the same computer."""

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def make_app(places: Places, port: int, token: str) -> Guard:
         Route("/", _page, methods=["GET"]),
         Route("/api/openapi.json", lambda request: JSONResponse(description), methods=["GET"]),
         *(Route(endpoint.path, _handler(endpoint, hub), methods=[endpoint.method]) for endpoint in ENDPOINTS),
+        Mount("/static/structures", StaticFiles(packages=[("nucleate.report", "static")], follow_symlink=False)),
         Mount("/static", StaticFiles(directory=STATIC, follow_symlink=False)),
     ]
     app = Starlette(
@@ -97,7 +99,9 @@ def _handler(endpoint: Endpoint, hub: Hub) -> Any:
 async def _data(endpoint: Endpoint, request: Request) -> BaseModel | Upload:
     """Return the validated query, body or file of a request."""
     if endpoint.takes is None:
-        return await _upload(request)
+        # The options are checked before the file is read.
+        options = validated(endpoint.options, dict(request.query_params), "query")
+        return replace(await _upload(request), options=options)
     if endpoint.method == "GET":
         given: dict[str, Any] = dict(request.query_params)
         # The text of a query is converted to numbers by the model.

@@ -58,3 +58,16 @@ class SteerBody(Request):
     do: Literal["lr", "freeze", "unfreeze", "reset", "save", "stop"] = Field(description="Command, as of nucleate steer.")
     value: float | None = Field(None, gt=0, le=1e6, description="Learning rate, for lr.")
     what: str | None = Field(None, min_length=1, max_length=200, description="Layer or species, for freeze, unfreeze and reset.")
+
+
+class ElectronOptions(Request):
+    """How electrons are predicted."""
+
+    temperature: float | None = Field(None, gt=0, le=1e6, description="Electronic temperature in K; default: that of the training data.")
+    forces: bool = Field(False, description="Whether forces and stress are computed as well, which takes about four times as long.")
+
+
+class CouplingOptions(Request):
+    """Which couplings are predicted."""
+
+    cutoff: float | None = Field(None, gt=0, le=30, description="Largest distance of a pair in Å; default: that of the training pairs.")

@@ -53,12 +53,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Return the structure of the file as data, with the prediction of the model if one is named.
 
     Returns:
-        `structure` (see `scenes.scene`), `symbols`, `positions` (Å), `space_group`, `powder` (see `patterns.powder_pattern`, or null),
-        `powder_missing` (why there is none), `prediction` (null without a model): `energy` (eV), `energy_per_atom`, `sigma` (eV/atom),
-        `forces` (eV/Å), `forces_sigma`, `stress` (eV/Å³, Voigt order), `members`, `extxyz` (text of a file with the results).
+        `structure` (see `scenes.scene`), `symbols`, `positions` (Å), `space_group`, `kind` (that of the model, or null), `prediction` (see
+        `predictions.predicted`; null without a model), `powder` (see `patterns.powder_pattern`; null with models other than potentials, and
+        if there is none) and `powder_missing` (why there is none).
 
     Raises:
-        BadInput: the file cannot be read, has several structures or too many atoms, or the model does not support its elements.
+        BadInput: the file cannot be read, has several structures or too many atoms, or the model does not support it.
     """
     import warnings
 
@@ -73,9 +73,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if len(atoms) > request["most"]:
         raise BadInput(f"the structure has {len(atoms)} atoms; at most {request['most']} are accepted")
     from nucleate.fingerprints.matching import space_group
-    from nucleate.web.patterns import powder_pattern
     from nucleate.web.scenes import scene
 
+    kind = None if request["model"] is None else request.get("kind", "potential")
     result: dict[str, Any] = {
         "structure": scene(atoms),
         "symbols": atoms.get_chemical_symbols(),
@@ -83,46 +83,27 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         "space_group": space_group(atoms)[0],
         "powder": None,
         "powder_missing": None,
+        "kind": kind,
         "prediction": None,
     }
-    try:
-        result["powder"] = powder_pattern(atoms)
-    except BadInput as error:
-        result["powder_missing"] = str(error)
-    if request["model"] is not None:
-        result["prediction"] = _prediction(atoms, request["model"])
+    if kind is not None:
+        from nucleate.web.predictions import predicted
+
+        result["prediction"] = predicted(atoms, request["model"], kind, request.get("options") or {})
+    if kind in (None, "potential"):
+        result |= _powder(atoms)
     return result
 
 
-def _prediction(atoms: Any, model: str) -> dict[str, Any]:
-    """Return what a potential predicts for a structure."""
-    import io
-    from pathlib import Path
+def _powder(atoms: Any) -> dict[str, Any]:
+    """Return the powder pattern of a structure, or why there is none."""
+    from nucleate.errors import BadInput
+    from nucleate.web.patterns import powder_pattern
 
-    import ase.io
-    import torch
-
-    from nucleate.potentials.calculator import NucleateCalculator
-    from nucleate.web.places import refuse_model
-
-    torch.set_num_threads(1)
-    refuse_model(Path(model))
-    atoms = atoms.copy()
-    atoms.calc = NucleateCalculator(model)
-    atoms.get_potential_energy()
-    found = atoms.calc.results
-    stream = io.StringIO()
-    ase.io.write(stream, atoms, format="extxyz")
-    return {
-        "energy": found["energy"],
-        "energy_per_atom": found["energy"] / len(atoms),
-        "sigma": found["sigma"],
-        "forces": found["forces"].tolist(),
-        "forces_sigma": found["forces_sigma"].tolist(),
-        "stress": found["stress"].tolist(),
-        "members": len(found["energies_committee"]),
-        "extxyz": stream.getvalue(),
-    }
+    try:
+        return {"powder": powder_pattern(atoms), "powder_missing": None}
+    except BadInput as error:
+        return {"powder": None, "powder_missing": str(error)}
 
 
 if __name__ == "__main__":

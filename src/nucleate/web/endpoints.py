@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ase.io
 
 from nucleate.csp.result_files import cif_text
+from nucleate.errors import BadInput
 from nucleate.fingerprints.matching import standard_cell
 from nucleate.persist.files import read_lines
+from nucleate.polymorphs.landscape_map import landscape_map
 from nucleate.report.html import render
 from nucleate.training.folder import add_command, read_events
 from nucleate.web import bodies, jobs
 from nucleate.web.fields import NAMES, described_fields, flat
+from nucleate.web.models import ELECTRONS, Kind, model_facts, refuse_model
 from nucleate.web.patterns import powder_pattern
-from nucleate.web.places import Places, id_of, model_facts
+from nucleate.web.places import Places, id_of
 from nucleate.web.refused import Refused
 from nucleate.web.runs import Runs
 from nucleate.web.scenes import scene
@@ -51,10 +54,11 @@ class Hub:
 
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded structure file: its content, and the suffix that tells its format."""
+    """An uploaded structure file: its content, the suffix that tells its format, and the options of the query."""
 
     content: bytes
     suffix: str
+    options: bodies.Request = field(default_factory=bodies.Nothing)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Endpoint:
         summary: what it does, in one sentence.
         takes: model of the query or body; None: an uploaded file.
         status: status of a successful answer.
+        options: model of the query of a request with an uploaded file.
     """
 
     method: str
@@ -91,6 +96,7 @@ class Endpoint:
     summary: str
     takes: type[bodies.Request] | None = bodies.Nothing
     status: int = 200
+    options: type[bodies.Request] = bodies.Nothing
 
 
 def list_runs(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> dict[str, Any]:
@@ -144,7 +150,8 @@ def landscape(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> dict[str,
 
 def report(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> Text:
     """Return the report of a run as it is now, as one HTML page."""
-    return Text(render(hub.runs.read(hub.run(ids["run"]))), "text/html")
+    run = hub.runs.read(hub.run(ids["run"]))
+    return Text(render(run, landscape_map(run)), "text/html")
 
 
 def structure(hub: Hub, ids: dict[str, str], query: bodies.StructureQuery) -> dict[str, Any] | Text:
@@ -217,11 +224,13 @@ def resume(hub: Hub, ids: dict[str, str], body: bodies.ResumeBody) -> dict[str, 
 
 
 def list_models(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> dict[str, Any]:
-    """List the trained potentials: files named on the command line, and the last one of each run and training."""
+    """List the models named on the command line, and the potentials of the last round of each run and of each training."""
     listed = []
     for key, path in hub.places.all_models().items():
         owner = path.parent.parent if path.parent.name == "models" else path.parent
-        name = path.name if key in hub.places.models else f"{owner.name}: {path.stem}"
+        # Models in folders of their own all have the same file name, so their folders tell them apart.
+        own = path.parent.name if path.name == ELECTRONS else path.name
+        name = own if key in hub.places.models else f"{owner.name}: {path.stem}"
         try:
             listed.append({"id": key, "name": name, **model_facts(path)})
         except Exception as error:
@@ -235,8 +244,28 @@ def read_structure(hub: Hub, ids: dict[str, str], upload: Upload) -> dict[str, A
 
 
 def predict(hub: Hub, ids: dict[str, str], upload: Upload) -> dict[str, Any]:
-    """Predict energy, forces, stress and their uncertainty for an uploaded structure."""
-    return jobs.compute(upload.content, upload.suffix, hub.places.model(ids["model"]))
+    """Predict energy, forces, stress and their uncertainty for an uploaded structure with a potential."""
+    return _predicted(hub, ids, upload, "potential")
+
+
+def predict_electrons(hub: Hub, ids: dict[str, str], upload: Upload) -> dict[str, Any]:
+    """Predict energies, density of states and density of an uploaded structure with an electron model; forces are optional."""
+    return _predicted(hub, ids, upload, "electrons")
+
+
+def predict_couplings(hub: Hub, ids: dict[str, str], upload: Upload) -> dict[str, Any]:
+    """Predict the couplings of the magnetic atoms of an uploaded structure with a coupling model."""
+    return _predicted(hub, ids, upload, "couplings")
+
+
+def _predicted(hub: Hub, ids: dict[str, str], upload: Upload, kind: Kind) -> dict[str, Any]:
+    path = hub.places.model(ids["model"])
+    try:
+        refuse_model(path, kind)
+    except BadInput as error:
+        # The path of a model is not the client's concern.
+        raise Refused(str(error).replace(str(path), path.name)) from None
+    return jobs.compute(upload.content, upload.suffix, path, kind, upload.options.model_dump())
 
 
 def list_trainings(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> dict[str, Any]:
@@ -278,8 +307,16 @@ ENDPOINTS = (
     Endpoint("POST", "/api/runs", start, "Start a search.", bodies.StartBody, 201),
     Endpoint("POST", "/api/runs/{run}/stop", stop, "Stop a search; its results are kept."),
     Endpoint("POST", "/api/runs/{run}/resume", resume, "Resume a search, with a larger budget if one is given.", bodies.ResumeBody),
-    Endpoint("GET", "/api/models", list_models, "List trained potentials."),
+    Endpoint("GET", "/api/models", list_models, "List models: potentials, electron models and coupling models."),
     Endpoint("POST", "/api/models/{model}/predict", predict, "Energy, forces, stress and uncertainty of an uploaded structure.", None),
+    Endpoint(
+        "POST", "/api/models/{model}/electrons", predict_electrons, "Energies, density of states and density of a structure.", None,
+        options=bodies.ElectronOptions,
+    ),
+    Endpoint(
+        "POST", "/api/models/{model}/couplings", predict_couplings, "Couplings of the magnetic atoms of an uploaded structure.", None,
+        options=bodies.CouplingOptions,
+    ),
     Endpoint("POST", "/api/structures", read_structure, "Read an uploaded structure; nothing is kept.", None),
     Endpoint("GET", "/api/trainings", list_trainings, "List trainings of potentials."),
     Endpoint("GET", "/api/trainings/{training}", show_training, "Evaluations and commands of a training."),

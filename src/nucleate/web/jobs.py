@@ -10,11 +10,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nucleate.errors import quoted
 from nucleate.persist.json_data import finite
+from nucleate.web.models import Kind
 from nucleate.web.refused import Refused
 
 SUFFIXES = (".cif", ".mcif", ".xyz", ".extxyz", ".vasp", ".poscar", ".res")
@@ -46,13 +48,17 @@ def suffix_of(name: str | None) -> str:
     return suffix
 
 
-def compute(content: bytes, suffix: str, model: Path | None = None) -> dict[str, Any]:
-    """Read an uploaded structure, and predict its energy, forces and stress if a model is given.
+def compute(
+    content: bytes, suffix: str, model: Path | None = None, kind: Kind = "potential", options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Read an uploaded structure, and predict its properties if a model is given.
 
     Args:
         content: content of the file.
         suffix: one of `SUFFIXES`.
-        model: model file; None: the structure is only read.
+        model: model file or folder; None: the structure is only read.
+        kind: kind of the model.
+        options: options of the prediction, see `bodies.ElectronOptions` and `bodies.CouplingOptions`.
 
     Returns:
         The result of `nucleate.web.child`.
@@ -69,6 +75,8 @@ def compute(content: bytes, suffix: str, model: Path | None = None) -> dict[str,
             request = {
                 "file": str(path),
                 "model": None if model is None else str(model),
+                "kind": kind,
+                "options": dict(options or {}),
                 "most": MOST_ATOMS,
                 "seconds": SECONDS,
                 "memory": MEMORY,

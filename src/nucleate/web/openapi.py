@@ -29,7 +29,7 @@ def openapi() -> dict[str, Any]:
         "info": {
             "title": "nucleate serve",
             "version": package_version(),
-            "description": "Searches and trained potentials on this computer.",
+            "description": "Searches and trained models on this computer.",
         },
         "paths": paths,
         "security": [{"token": []}, {"cookie": []}],
@@ -53,17 +53,18 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "summary": endpoint.summary,
         "description": endpoint.handle.__doc__,
     }
-    if endpoint.method == "GET" and endpoint.takes is not None:
-        for name, schema in endpoint.takes.model_json_schema()["properties"].items() if endpoint.takes.model_fields else ():
+    query = endpoint.options if endpoint.takes is None else endpoint.takes if endpoint.method == "GET" else None
+    if query is not None:
+        for name, schema in query.model_json_schema()["properties"].items() if query.model_fields else ():
             parameters.append(
                 {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.get("description", "")}
             )
-    elif endpoint.takes is None:
+    if endpoint.takes is None:
         what = f"Structure file of one structure: {', '.join(SUFFIXES)}."
         file = {"type": "string", "format": "binary", "description": what}
         schema = {"type": "object", "required": ["file"], "properties": {"file": file}}
         operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-    else:
+    elif endpoint.method != "GET":
         operation["requestBody"] = {"content": {"application/json": {"schema": endpoint.takes.model_json_schema()}}}
     if endpoint.method == "POST":
         parameters.append({"name": HEADER, "in": "header", "required": True, "schema": {"type": "string"}})

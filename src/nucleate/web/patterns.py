@@ -9,7 +9,7 @@ from ase import Atoms
 
 from nucleate.errors import BadInput
 from nucleate.observables.powder import PowderLines, PowderSettings
-from nucleate.observables.radiation import radiation
+from nucleate.observables.radiation import LARGEST_S, radiation
 from nucleate.observables.reflections import reflections
 
 RANGE = (5.0, 90.0)
@@ -39,13 +39,15 @@ def powder_pattern(atoms: Atoms, wavelength: str = "CuKa") -> dict[str, Any]:
     if not atoms.pbc.all():
         raise BadInput("a powder pattern needs a crystal that is periodic in three directions")
     rays, settings = radiation(wavelength), PowderSettings()
-    largest = 2 * np.sin(np.radians(RANGE[1] / 2)) / rays.wavelength
+    # X-ray form factors end at some sin(theta)/wavelength, which short wavelengths reach inside of the range.
+    last = min(RANGE[1], 2 * float(np.degrees(np.arcsin(min(LARGEST_S * rays.wavelength, 1.0)))))
+    largest = 2 * np.sin(np.radians(last / 2)) / rays.wavelength
     found = PowderLines(reflections(atoms, rays, float(largest), settings.b_iso), rays)
     lengths = np.linalg.norm(found.vectors, axis=1)
     angles, areas, _ = found.place(lengths)
-    inside = np.isfinite(angles) & (angles > RANGE[0]) & (angles < RANGE[1])
+    inside = np.isfinite(angles) & (angles > RANGE[0]) & (angles < last)
     angles, areas, lengths = angles[inside], areas[inside], lengths[inside]
-    grid = np.arange(RANGE[0], RANGE[1] + STEP / 2, STEP)
+    grid = np.arange(RANGE[0], last + STEP / 2, STEP)
     # Each line is shared out between its two neighbouring points, and all are broadened together.
     place = (angles - RANGE[0]) / STEP
     left = np.clip(place.astype(int), 0, len(grid) - 2)

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted, quoted_path
 from nucleate.persist.toml import read_settings, validated, without_unset
-from nucleate.potentials.files import FIRST_FORMAT, FORMAT
+from nucleate.web.models import is_model_folder, model_file, refuse_model
 from nucleate.web.refused import Refused
 
 MOST_RUNS = 500
@@ -37,7 +35,7 @@ class Places:
         folders: folders of runs, in which searches are started.
         runs: run folders that were named themselves.
         trainings: training folders that were named themselves.
-        models: model files that were named.
+        models: model files and folders of coupling models that were named.
         profiles: settings of each profile, as nested dictionaries; the key is the name of its file without suffix.
     """
 
@@ -111,10 +109,11 @@ def _known(table: dict[str, Any], key: str, what: str) -> Any:
 
 
 def places_of(paths: Sequence[Path], profiles: Iterable[Path] = ()) -> Places:
-    """Sort the paths of the command line into run folders, training folders, folders of runs and model files.
+    """Sort the paths of the command line into run folders, training folders, folders of runs, and models.
 
     Args:
-        paths: folders and model files; a folder that does not exist is created by the first search in it. None: the current folder.
+        paths: folders, and files or folders of models; a folder that does not exist is created by the first search in it. None: this
+            folder.
         profiles: settings files in TOML.
 
     Raises:
@@ -123,10 +122,14 @@ def places_of(paths: Sequence[Path], profiles: Iterable[Path] = ()) -> Places:
     places = Places()
     for given in paths or [Path()]:
         path = given.expanduser().resolve()
-        if path.is_dir() or not (path.exists() or path.suffix):
+        if path.is_dir() and is_model_folder(path):
+            path = model_file(path)
+            refuse_model(path)
+            table = places.models
+        elif path.is_dir() or not (path.exists() or path.suffix):
             table = places.runs if (path / "run.toml").is_file() else places.trainings if (path / "fit.toml").is_file() else places.folders
         elif not path.exists():
-            raise BadInput(f"{quoted_path(path)}: no such file or folder; give a folder of runs or a model file")
+            raise BadInput(f"{quoted_path(path)}: no such file or folder; give a folder of runs or a model")
         else:
             refuse_model(path)
             table = places.models
@@ -139,30 +142,3 @@ def places_of(paths: Sequence[Path], profiles: Iterable[Path] = ()) -> Places:
         validated(RunSettings, {key: value for key, value in data.items() if key != "molecules"}, quoted_path(path))
         places.profiles[name] = data
     return places
-
-
-def model_facts(path: Path) -> dict[str, Any]:
-    """Return family, elements and prior of a model file from its header, without its tensors.
-
-    Raises:
-        BadInput: the file is not a potential written by nucleate.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise BadInput(
-            f"{quoted_path(path)}: is not a model file ({quoted(str(error), 80)}); give a .safetensors file of a potential"
-        ) from None
-    if header.get("format") not in (FORMAT, FIRST_FORMAT):
-        raise BadInput(f"{quoted_path(path)}: is not a potential written by nucleate; nucleate serve predicts with potentials only")
-    return {name: header.get(name) for name in ("family", "species", "prior")}
-
-
-def refuse_model(path: Path) -> None:
-    """Raise `BadInput` for a file that is not a potential, or whose prior is a file that would be unpickled."""
-    prior = model_facts(path)["prior"]
-    if prior is not None and prior.lower().startswith("mace:"):
-        raise BadInput(
-            f"{quoted_path(path)}: its prior is a MACE file, which is unpickled and can run code; nucleate serve does not load it"
-        )

@@ -29,7 +29,7 @@ def serve(
     """Serve until the user interrupts the process.
 
     Args:
-        paths: folders of runs, run folders, training folders and model files; none: the current folder.
+        paths: folders of runs, run folders, training folders, and files or folders of models; none: the current folder.
         port: port on 127.0.0.1; 0: any free one.
         profiles: settings files in TOML whose settings a search started from the page may have.
         ready: called with the address, token included, when the server listens.

@@ -24,7 +24,7 @@ from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.species import Ion, IonHeader
 from nucleate.errors import BadInput
 from nucleate.persist.files import write_whole
-from nucleate.persist.tensors import Finite, Positive, Whole, bounded, read_tensor_file, stated_only
+from nucleate.persist.tensors import Finite, Positive, Whole, bounded, read_tensor_file, read_tensor_header, stated_only
 
 VERSION = 1
 DESCRIPTORS = {"power": PowerSpectrum, "bispectrum": Bispectrum}
@@ -208,6 +208,23 @@ class ElectronModel:
         network.requires_grad_(False)
         ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
         return cls(descriptor, network, energies.numpy(), said.sigma, ions, said.spacing, stated_only(said.engine), stated_only(said.facts))
+
+
+def electron_model_facts(path: Path) -> dict[str, Any]:
+    """Return elements, engine, functional and temperature (K, or None) of a model from its header, without its tensors.
+
+    Raises:
+        BadInput: The file is not an electron model, or its header is damaged.
+    """
+    path = path / "model.safetensors" if path.is_dir() else path
+    said = read_tensor_header(path, "model of electrons").header("nucleate_electrons", VERSION, _Header)
+    return {
+        "elements": [ion.symbol for ion in said.ions],
+        "engine": said.engine.engine,
+        "functional": said.engine.functional,
+        "temperature": said.facts.temperature,
+        "members": said.network.members,
+    }
 
 
 def smooth_number(least: int) -> int:

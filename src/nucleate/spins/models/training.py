@@ -138,8 +138,27 @@ class _Facts(BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     file: Literal["pairs.csv", "pairs.extxyz"]
+    elements: list[Annotated[str, Field(max_length=3)]] = Field([], max_length=120)
+    pairs: int = Field(0, ge=0)
     components: int = Field(0, ge=0, le=10**4)
     log: list[float] = Field([], max_length=10**5)
+
+
+def pair_model_facts(folder: str | Path) -> dict[str, Any]:
+    """Return model type, elements and number of training pairs of a model folder, without its pairs and weights.
+
+    Raises:
+        BadInput: The folder contains no coupling model, or its files are damaged.
+    """
+    folder = Path(folder)
+    where = folder / "model.json"
+    if not where.is_file():
+        raise BadInput(f"{folder}: the folder contains no coupling model; train one with: nucleate spins train")
+    facts = stated(_Facts, from_json(read_text(where, LARGEST_FACTS), str(where)), str(where))
+    settings = validated(PairTraining, read_settings(folder / "training.toml"), str(folder / "training.toml"))
+    if not (folder / facts.file).is_file():
+        raise BadInput(f"{folder / facts.file}: no such file; the model is damaged, train it again")
+    return {"model": settings.model, "elements": facts.elements, "pairs": facts.pairs}
 
 
 def load_pairs_model(folder: str | Path) -> PairModel:

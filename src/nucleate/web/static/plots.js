@@ -19,22 +19,24 @@ const axis = (label) => ({ label, stroke: colour("--ink"), grid: { stroke: colou
   labelSize: 22, size: label === "" ? 30 : 50, font: "12px system-ui", labelFont: "13px system-ui" });
 
 // Draw series over a common x axis; the plot follows the width of its place. Returns the plot.
+// zero: the axis of y contains 0, and no point lies on the frame. mark: an x value at which a vertical line is drawn. Series may be `thin`.
 // low: show the lowest three quarters of the values; a double click shows all.
 // series: [{label, points (only dots), size, colour (number)}], data: [x, y1, y2, ...] with null for missing values.
-export async function draw(place, { x, y, series, data, height = 260, click, describe, low = false }) {
+export async function draw(place, { x, y, series, data, height = 260, click, describe, low = false, zero = false, mark = null }) {
   await load();
   place.replaceChildren();
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", describe);
   const options = {
     width: Math.max(place.clientWidth, 200), height,
-    scales: { x: { time: false } },
+    scales: { x: { time: false, ...(zero ? { range: (plot, low, high) => padded(low, high) } : {}) }, ...(zero ? { y: { range: (plot, low, high) => padded(Math.min(low, 0), Math.max(high, 0)) } } : {}) },
+    hooks: { draw: [(plot) => { if (mark != null) vertical(plot, mark); if (zero) horizontal(plot, 0); }] },
     axes: [{ ...axis(x), size: 44 }, { ...axis(y), size: 62 }],
     cursor: { points: { size: 9 }, drag: { x: true, y: true, uni: 20 }, focus: { prox: 20 } },
     series: [{ label: x }, ...series.map((one, k) => {
       const stroke = colour(COLOURS[one.colour ?? k]);
       const paths = one.points ? () => null : undefined;
-      return { label: one.label, stroke, width: 1.5, paths, points: one.points ? { show: true, size: one.size ?? 6, fill: stroke, stroke } : { show: one.dots ?? false } };
+      return { label: one.label, stroke, width: one.thin ? 0.8 : 1.5, paths, points: one.points ? { show: true, size: one.size ?? 6, fill: stroke, stroke } : { show: one.dots ?? false } };
     })],
   };
   const plot = new uPlot(options, data, place);
@@ -56,6 +58,32 @@ export async function draw(place, { x, y, series, data, height = 260, click, des
   });
   watch.observe(place);
   return plot;
+}
+
+const padded = (low, high) => [low - 0.06 * (high - low || 1), high + 0.06 * (high - low || 1)];
+
+function line(plot, from, to) {
+  const { ctx } = plot;
+  ctx.save();
+  ctx.strokeStyle = colour("--muted");
+  ctx.setLineDash([4, 4]);
+  ctx.beginPath();
+  ctx.moveTo(...from);
+  ctx.lineTo(...to);
+  ctx.stroke();
+  ctx.restore();
+}
+
+function vertical(plot, value) {
+  const x = plot.valToPos(value, "x", true);
+  const { left, top, width, height } = plot.bbox;
+  if (x >= left && x <= left + width) line(plot, [x, top], [x, top + height]);
+}
+
+function horizontal(plot, value) {
+  const y = plot.valToPos(value, "y", true);
+  const { left, top, width, height } = plot.bbox;
+  if (y >= top && y <= top + height) line(plot, [left, y], [left + width, y]);
 }
 
 // Return series and index of the point nearest to the cursor, within 20 pixels.
