@@ -1,0 +1,101 @@
+"""A label of a reference that runs in Python, such as GPAW, on several MPI ranks that a launcher starts.
+
+    srun -n 4 python -m nucleate.reference.cluster.mpi FOLDER
+
+All ranks compute the label; the first one writes the answer. The task is a pickle that the worker writes into a private temporary folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ase import Atoms
+
+from nucleate.errors import ReferenceFailed
+from nucleate.reference.asking import ask
+from nucleate.reference.base import Label, Reference, checked_answer
+from nucleate.reference.spool import kept_answer, write_answer
+
+RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+"""Environment variables in which MPI libraries and launchers state the rank of a process."""
+KEY = "0" * 64
+LAST_WORDS = 300
+
+
+def ask_under_mpi(
+    reference: Reference, atoms: Atoms, timeout: float | None, launch: str, near: Path | None
+) -> tuple[Label | ReferenceFailed, float]:
+    """Run one calculation on several ranks; return the label or failure, and the wall time in seconds.
+
+    Args:
+        reference: method that labels structures.
+        atoms: the structure.
+        timeout: time limit, s; all ranks are killed after it.
+        launch: command that starts the ranks.
+        near: folder that all nodes of a block see; None: the ranks are on this node.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="nucleate-mpi-", dir=near) as name:
+        folder = Path(name)
+        with (folder / "task").open("wb") as stream:
+            pickle.dump((reference, atoms), stream)
+        command = [*shlex.split(launch), sys.executable, "-P", "-m", "nucleate.reference.cluster.mpi", str(folder)]
+        with (folder / "output").open("wb") as output:
+            try:
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+            except OSError as error:
+                return ReferenceFailed(f"MPI: {command[0]} cannot be started: {error.strerror}"), time.monotonic() - started
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                reason = f"stopped after the time limit of {timeout:g} s"
+                return ReferenceFailed(reason, kind="timeout"), time.monotonic() - started
+            finally:
+                if process.poll() is None:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        answer = kept_answer(folder, KEY)
+        wall = time.monotonic() - started
+        if answer is None:
+            text = " / ".join((folder / "output").read_text(errors="replace").split("\n")[-6:])
+            return ReferenceFailed(f"MPI: the ranks ended without a label (code {process.returncode}): {text[-LAST_WORDS:]}"), wall
+    label = answer[0]
+    if isinstance(label, Label):
+        # Ranks use their cores all the time, in waiting as well.
+        label = replace(label, core_seconds=label.core_seconds * _ranks(launch))
+    return checked_answer(label, atoms), wall
+
+
+def _ranks(launch: str) -> int:
+    """Return the number after `-n` or `-np` of a launch command; 1 if there is none."""
+    words = shlex.split(launch)
+    for option, value in itertools.pairwise(words):
+        if option in ("-n", "-np", "--ntasks") and value.isdigit():
+            return int(value)
+    return 1
+
+
+def main(folder: Path) -> None:
+    """Compute the task of a folder on this rank."""
+    with (folder / "task").open("rb") as stream:
+        reference, atoms = pickle.load(stream)
+    answer, wall = ask(reference, atoms, None)
+    rank = next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
+    if rank == 0:
+        write_answer(folder, KEY, answer, wall)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
