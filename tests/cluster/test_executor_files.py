@@ -18,7 +18,14 @@ from nucleate.errors import BadInput, MissingDependency
 from nucleate.persist.toml import to_toml
 from nucleate.reference.cluster.blocks import Block, Blocks
 from nucleate.reference.cluster.checks import check_cluster
-from nucleate.reference.cluster.settings import cluster_settings, read_cluster, seconds_of
+from nucleate.reference.cluster.settings import (
+    BlockSettings,
+    ConnectionSettings,
+    LabelSettings,
+    cluster_settings,
+    read_cluster,
+    seconds_of,
+)
 from nucleate.reference.ledger import Ledger
 
 VALID = {"provider": "slurm", "connection": {"interface": "lo"}}
@@ -73,6 +80,20 @@ def test_what_a_block_is():
     assert [seconds_of(text) for text in ("00:00:01", "04:00:00", "2-01:00:00")] == [1, 14400, 176400]
 
 
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "examples" / "executors").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_examples_are_valid(path):
+    example = read_cluster(path)
+    documented = (Path(__file__).parents[2] / "docs" / "slurm.md").read_text(encoding="utf-8")
+    assert f"examples/executors/{path.name}" in documented
+    assert example.cores == {"shared_nodes": 16, "whole_nodes_mpi": 256, "preemptible": 8}[path.stem]
+
+
+def test_every_setting_is_documented():
+    documented = (Path(__file__).parents[2] / "docs" / "slurm.md").read_text(encoding="utf-8")
+    for model in (BlockSettings, LabelSettings, ConnectionSettings):
+        assert [name for name in model.model_fields if f"`{name}`" not in documented and name not in ("image", "namespace")] == []
+
+
 def test_files_that_are_none(tmp_path):
     for path, message in ((tmp_path, "is a folder"), (tmp_path / "none.toml", "no such settings file; examples are in docs/slurm.md")):
         with pytest.raises(BadInput, match=message):
@@ -101,14 +122,12 @@ def machine(tmp_path, monkeypatch):
     folder = tmp_path / "bin"
     folder.mkdir()
     programs(folder, sbatch="echo sbatch: Job 1 to start >&2", squeue="", scancel="", sinfo="echo main; echo long", sacct="exit 1")
-    monkeypatch.setenv(
-        "PATH", f"{folder}:/usr/bin:/bin" if not Path("/usr/bin/sbatch").exists() else f"{folder}:{_without_slurm(tmp_path)}"
-    )
+    # A Slurm that is installed here is not seen.
+    monkeypatch.setenv("PATH", f"{folder}:{_shell(tmp_path)}")
     return folder
 
 
-def _without_slurm(tmp_path):
-    """A folder with the shell alone: the machine of the test may have a Slurm of its own."""
+def _shell(tmp_path):
     folder = tmp_path / "sh"
     folder.mkdir()
     for name in ("sh", "bash", "cat"):

@@ -136,7 +136,7 @@ def test_a_block_that_is_refused_is_said_in_one_line(slurm, executor_file, tmp_p
     file = executor_file(("[block]", '[block]\nconstraint = "nosuchfeature"'))
     with in_blocks(tmp_path, file) as executor:
         dispatcher = Dispatcher(Emt(), Ledger(tmp_path / "run.db"), executor=executor)
-        with pytest.raises(NucleateError, match="a block cannot be submitted: .*[Ff]eature"):
+        with pytest.raises(NucleateError, match=r"a block cannot be submitted: .*[Ff]eature"):
             dispatcher.label_many(coppers(1), "train", 0)
     assert slurm.jobs() == []
 

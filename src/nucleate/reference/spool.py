@@ -90,7 +90,7 @@ def spool_of(database: Path) -> Path:
     except OSError as error:
         raise StorageFailed(f"{folder}: cannot be created: {error.strerror}; free some disk space and resume") from error
     if not _is_ours(folder):
-        raise StorageFailed(f"{folder}: belongs to another user or is not a folder; move it away and resume")
+        raise StorageFailed(f"{folder}: belongs to another user or is not a folder; rename it and resume")
     return folder
 
 
