@@ -97,8 +97,6 @@ def row(workers: int, seconds: float, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-
-
 def rates(workers: int, folder: Path) -> Iterator[dict[str, Any]]:
     """Measure the largest rates: empty tasks through the queue, labels of no duration through all parts, and the ledger alone."""
     ledger = Ledger(folder / "run.db")

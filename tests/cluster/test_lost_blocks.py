@@ -3,16 +3,21 @@
 import os
 import random
 import signal
+import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import bulk
 
+import nucleate
 from nucleate.csp.executor_file import BLOCKS, blocks_data, opened_executor
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
@@ -190,3 +195,68 @@ def test_nothing_is_lost_at_a_random_moment(slurm, executor_file, tmp_path, seed
         thread.join()
     assert [row.status for row in ledger.rows()] == ["ok"] * 16
     slurm.wait_until_empty()
+
+
+@pytest.mark.slow
+def test_labels_go_on_after_the_wall_time_of_a_block(slurm, executor_file, tmp_path):
+    """Slurm ends a block of one minute between 60 and 90 s; the labels that it has not finished are computed in another one."""
+    structures, invoices = coppers(8), tmp_path / "invoices"
+    ledger = Ledger(tmp_path / "run.db")
+    with in_blocks(tmp_path, executor_file(("00:10:00", "00:01:00"))) as executor:
+        same_as_local(Dispatcher(Paid(invoices, 25.0), ledger, executor=executor).label_many(structures, "train", 0), structures)
+        assert len(executor.blocks.blocks) >= 2
+    assert sum(row.attempts for row in ledger.rows()) > len(structures)
+    slurm.wait_until_empty()
+
+
+@pytest.mark.slow
+def test_a_block_that_is_requeued_joins_again(slurm, executor_file, tmp_path):
+    structures, invoices = coppers(6), tmp_path / "invoices"
+    ledger = Ledger(tmp_path / "run.db")
+    with in_blocks(
+        tmp_path, executor_file(("[connection]", "[connection]\nbroken_blocks = 5"), ("setup", 'options = ["--requeue"]\nsetup'))
+    ) as executor:
+
+        def preempt():
+            wait_for(lambda: begun(invoices))
+            slurm.ask("scontrol", "requeue", slurm.jobs()[0])
+
+        thread = threading.Thread(target=preempt)
+        thread.start()
+        same_as_local(Dispatcher(Paid(invoices, 4.0), ledger, executor=executor).label_many(structures, "train", 0), structures)
+        thread.join()
+    assert sum(row.attempts for row in ledger.rows()) > len(structures)
+    slurm.wait_until_empty()
+
+
+ALUMINIUM = Path(__file__).parents[2] / "examples" / "aluminium.toml"
+
+
+@pytest.mark.slow
+def test_a_killed_search_is_resumed_in_new_blocks(slurm, executor_file, tmp_path):
+    """`kill -9` of the search itself: its blocks are cancelled, finished labels kept, and no structure is asked twice."""
+    run, command = tmp_path / "run", [sys.executable, "-m", "nucleate"]
+    given = ["search", "--settings", str(ALUMINIUM), "--out", str(run), "--executor", str(executor_file()), "--quiet"]
+    process = subprocess.Popen([*command, *given], stdout=subprocess.DEVNULL)
+
+    def labelled():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{run}/run.db?mode=ro", uri=True)) as database:
+            return database.execute("SELECT COUNT(*) FROM ledger WHERE status='ok'").fetchone()[0] >= 4
+        return False
+
+    wait_for(labelled, 200)
+    process.kill()
+    process.wait()
+    before = slurm.jobs()
+    assert before
+    subprocess.run([*command, "resume", str(run), "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    slurm.wait_until_empty()
+    data = nucleate.show(run)
+    assert data["status"] == "finished"
+    assert set(data["calls_by_status"]) == {"ok"}
+    assert (data["blocks"]["count"], data["blocks"]["running"], data["blocks"]["waiting"]) == (2, 0, 0)
+    assert [event["jobs"] for event in RunFolder.open(run).events() if event["event"] == "blocks_cancelled"] == [before]
+    # The interchange of the killed search has ended as well.
+    assert not [
+        each for each in psutil.process_iter(["cmdline"]) if "nucleate.reference.cluster.interchange" in (each.info["cmdline"] or [])
+    ]
