@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/cluster/run.py                             # labels of 2 s, 1 to 64 workers, and the largest rates
     OMP_NUM_THREADS=1 python benchmarks/cluster/run.py --seconds 30 --workers 16 64
 
-Starts munged, slurmctld and slurmd in a temporary folder, as root. The node states more cores than the machine has, and the labels sleep: the
-workers are simulated, but Slurm, Parsl, the spool and the ledger are those of a search. The workers of a row are in one block. The time of a
-row begins when every worker has returned a label; the time from the first submission until then is given apart. Each worker computes at
-least 20 labels.
+Starts munged, slurmctld and slurmd in a temporary folder, as root. The node states more cores than the machine has, and the labels
+sleep: the workers are simulated, but Slurm, Parsl, the spool and the ledger are those of a search. The workers of a row are in one
+block. The time of a row begins when every worker has returned a label; the time from the first submission until then is given apart.
+There are 20 labels for each worker.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def row(workers: int, seconds: float, folder: Path) -> dict[str, Any]:
         began = time.monotonic()
         answers = Dispatcher(Sleeping(seconds), ledger, executor=executor).label_many(structures(LABELS * workers, 0), "row", 1)
         wall = time.monotonic() - began
-        cost = executor.blocks.cost()
+        cost = executor.blocks.cost(seconds * LABELS * workers)
     counts = np.unique([answer.details["worker"] for answer in answers], return_counts=True)[1]  # type: ignore[union-attr]
     attempts = sum(each.attempts - 1 for each in ledger.rows())
     return {

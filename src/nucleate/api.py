@@ -162,6 +162,7 @@ def search(
         NucleateError: The search cannot start or continue; the message is one line.
         KeyboardInterrupt: The search was interrupted; the files of the results so far are written.
     """
+    read_executor(executor)
     engine = reference if isinstance(reference, str) else None
     if molecules and formula is not None:
         raise BadInput(f"both a formula ({quoted(formula, 60)}) and molecules are given; leave the formula out")
@@ -212,7 +213,6 @@ def search(
         # A search whose settings file has a share of known crystals goes on without them; one that was started for them does not.
         known_crystal_generators(resolved.counts, resolved.generate)
     path = Path(out) if out is not None else default_folder(resolved)
-    read_executor(executor)
     check_place(executor, path)
     with RunFolder.create(path, to_toml(resolved)) as folder, opened_executor(folder, executor, resolved.reference.engine) as opened:
         return _run(folder, plan, opened, progress)

@@ -218,7 +218,7 @@ def test_a_run_keeps_its_executor(machine, run, tmp_path):
     kept = run.path / FILE
     assert read_cluster(kept) == read_cluster(path)
     with opened_executor(run, None, "espresso") as executor:
-        assert (executor.settings.workers, executor.own_program, executor.source) == (3, True, str(kept))
+        assert (executor.settings.workers, executor.ranks.own_program, executor.source) == (3, True, str(kept))
     with ThreadPoolExecutor(1) as other, opened_executor(run, other, "ase") as executor:
         assert executor is other
     kept.write_text('[block]\npartition = "old"\n[connection]\ninterface = "lo"\n')
@@ -242,19 +242,18 @@ def test_the_cost_of_blocks(run):
     assert blocks_data(run.path, 10.0) is None
     blocks = Blocks(run.path / BLOCKS)
     blocks.folder.mkdir()
-    blocks.submitted("7", "slurm", 4, 100.0)
+    blocks.submitted("7", "slurm", 4, 100.0, label_cores=2)
     with (blocks.folder / "blocks.jsonl").open("a") as stream:
         when = blocks.blocks["7"].since
         for state, after in (("running", 5), ("waiting", 25), ("running", 30), ("ended", 45)):
             stream.write(f'{{"time": {when + after}, "job": "7", "state": "{state}"}}\n')
         stream.write('{"time": "then", "job": 8}\n{"half')
-    (run.path / FILE).write_text('[label]\ncores = 2\n[connection]\ninterface = "lo"\n')
     data = blocks_data(run.path, 21.0)
     assert data.pop("core_seconds") == pytest.approx(4 * 35, abs=0.1)
     assert data.pop("idle_share") == pytest.approx(1 - 42 / 140, abs=1e-3)
     assert data == {"count": 1, "waiting": 0, "running": 0, "label_core_seconds": 42.0}
     # A block whose end nobody saw has cost no more than its wall time.
-    assert Block("1", "slurm", 1, 100.0, "running", since=0.0).ran(1e6) == 100.0
+    assert Block("1", "slurm", 1, 100.0, state="running", since=0.0).ran(1e6) == 100.0
 
 
 def test_the_result_names_the_cost(run):

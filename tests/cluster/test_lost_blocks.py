@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections import Counter
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -85,7 +86,7 @@ def family(pids):
     return found
 
 
-def test_labels_survive_a_killed_worker_and_a_cancelled_block(slurm, executor_file, tmp_path):
+def test_labels_survive_a_killed_worker_and_a_cancelled_block(slurm, executor_file, tmp_path, monkeypatch):
     structures, invoices = coppers(4), tmp_path / "invoices"
     ledger = Ledger(tmp_path / "run.db")
     with in_blocks(tmp_path, executor_file()) as executor:
@@ -122,7 +123,14 @@ def test_labels_survive_a_killed_worker_and_a_cancelled_block(slurm, executor_fi
         assert lost["begun"] - lost["ended"] >= 2
         assert sum(row.attempts for row in rows) - 8 >= 2
         assert not list((tmp_path / "run.db-kept").glob("*.json"))
-        assert executor.blocks.cost()["core_seconds"] > 0
+
+        # A module that the nodes lack, as if the package were not installed there.
+        lacking = types.ModuleType("only_here")
+        lacking.Lacking = type("Lacking", (Emt,), {"__module__": "only_here", "settings": lambda self: {"engine": "lacking"}})
+        monkeypatch.setitem(sys.modules, "only_here", lacking)
+        with pytest.raises(NucleateError, match=r"a worker cannot compute labels \(.*only_here.*block.setup must make"):
+            Dispatcher(lacking.Lacking(), ledger, executor=executor).label_many(coppers(1), "train", 2)
+        assert executor.blocks.cost(1.0)["core_seconds"] > 0
     slurm.wait_until_empty()
     assert not Blocks.read(tmp_path / BLOCKS).left()
 
@@ -235,8 +243,9 @@ ALUMINIUM = Path(__file__).parents[2] / "examples" / "aluminium.toml"
 @pytest.mark.slow
 def test_a_killed_search_is_resumed_in_new_blocks(slurm, executor_file, tmp_path):
     """`kill -9` of the search itself: its blocks are cancelled, finished labels kept, and no structure is asked twice."""
-    run, command = tmp_path / "run", [sys.executable, "-m", "nucleate"]
-    given = ["search", "--settings", str(ALUMINIUM), "--out", str(run), "--executor", str(executor_file()), "--quiet"]
+    # The blocks do not end by themselves before they are cancelled.
+    run, command, file = tmp_path / "run", [sys.executable, "-m", "nucleate"], str(executor_file(("silence = 8", "silence = 300")))
+    given = ["search", "--settings", str(ALUMINIUM), "--out", str(run), "--executor", file, "--quiet"]
     process = subprocess.Popen([*command, *given], stdout=subprocess.DEVNULL)
 
     def labelled():

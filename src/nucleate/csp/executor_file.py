@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.csp.run_folder import RunFolder
-from nucleate.errors import BadInput, RunFolderError, quoted
+from nucleate.errors import BadInput, RunFolderError
 from nucleate.persist.files import write_whole
 from nucleate.persist.toml import to_toml
 from nucleate.reference.cluster.blocks import Blocks
@@ -132,27 +132,10 @@ def clear_up(folder: RunFolder) -> list[str]:
 
 
 def blocks_data(folder: Path, label_seconds: float) -> dict[str, Any] | None:
-    """Return the cost of the blocks of a run for `nucleate show`; None if it had none.
+    """Return the cost of the blocks of a run for `nucleate show`, see `Blocks.cost`; None if it had none.
 
     Args:
         folder: run folder.
         label_seconds: wall time of all calculations, s.
-
-    Returns:
-        `count`, `waiting`, `running`, `core_seconds`, `label_core_seconds` (wall time of the labels times the cores of one) and
-        `idle_share` (core time of blocks in which no label ran that was finished; None before a block has run).
     """
-    cost = Blocks.read(folder / BLOCKS).cost()
-    if cost is None:
-        return None
-    cores = 1
-    kept = kept_executor(folder)
-    if kept is not None:
-        try:
-            cores = read_cluster(kept).cores_of_a_label
-        except BadInput as error:
-            raise RunFolderError(f"{quoted(str(error), 300)}; correct it, or delete the file") from None
-    busy = cores * label_seconds
-    total = cost["core_seconds"]
-    share = None if total <= 0 else min(1.0, max(0.0, 1 - busy / total))
-    return {**cost, "label_core_seconds": busy, "idle_share": share}
+    return Blocks.read(folder / BLOCKS).cost(label_seconds)

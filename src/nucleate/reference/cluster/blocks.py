@@ -33,6 +33,7 @@ class Block:
         provider: provider that submitted it.
         cores: cores that it occupies.
         walltime: its largest wall time, s.
+        label_cores: cores of one label.
         state: `waiting`, `running`, `ended` or `cancelled`.
         since: time at which this state was first seen, s since 1970.
         seconds: wall time of its finished intervals of running, s; a preempted job may run several times.
@@ -42,6 +43,7 @@ class Block:
     provider: str
     cores: int
     walltime: float
+    label_cores: int = 1
     state: str = "waiting"
     since: float = 0.0
     seconds: float = 0.0
@@ -79,19 +81,20 @@ class Blocks:
             try:
                 job, state, when = str(line["job"]), str(line["state"]), float(line["time"])
                 if job not in record.blocks:
-                    record.blocks[job] = Block(job, str(line["provider"]), int(line["cores"]), float(line["walltime"]), since=when)
+                    cores, each = int(line["cores"]), int(line["label_cores"])
+                    record.blocks[job] = Block(job, str(line["provider"]), cores, float(line["walltime"]), each, since=when)
                 if state in STATES:
                     record.blocks[job].advance(state, when)
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
         return record
 
-    def submitted(self, job: str, provider: str, cores: int, walltime: float) -> None:
-        """Record a job that was just submitted."""
+    def submitted(self, job: str, provider: str, cores: int, walltime: float, label_cores: int = 1) -> None:
+        """Record a job that was just submitted; the arguments are attributes of `Block`."""
         now = time.time()
-        self.blocks[job] = Block(job, provider, cores, walltime, since=now)
-        facts: dict[str, Any] = {"job": job, "state": "waiting", "provider": provider, "cores": cores, "walltime": walltime}
-        append_line(self.folder / FILE, {"time": round(now, 3), **facts})
+        self.blocks[job] = Block(job, provider, cores, walltime, label_cores, since=now)
+        facts: dict[str, Any] = {"provider": provider, "cores": cores, "walltime": walltime, "label_cores": label_cores}
+        append_line(self.folder / FILE, {"time": round(now, 3), "job": job, "state": "waiting", **facts})
 
     def seen(self, job: str, state: str) -> None:
         """Record the state in which a job is seen now, if it has changed."""
@@ -129,16 +132,27 @@ class Blocks:
                 self.seen(block.job, "ended")
         return alive
 
-    def cost(self, now: float | None = None) -> dict[str, Any] | None:
-        """Return `count`, `waiting`, `running` and `core_seconds` of all blocks; None if there never was one."""
+    def cost(self, label_seconds: float, now: float | None = None) -> dict[str, Any] | None:
+        """Return the core time of all blocks beside that of labels; None if there never was a block.
+
+        Args:
+            label_seconds: wall time of all labels, s.
+            now: time until which running blocks are counted, s since 1970; None: now.
+
+        Returns:
+            `count`, `waiting`, `running`, `core_seconds`, `label_core_seconds` (wall time of the labels times the cores of one) and
+            `idle_share` (core time of blocks in which no label ran that was finished; None before a block has run).
+        """
         if not self.blocks:
             return None
         now = time.time() if now is None else now
         states = [block.state for block in self.blocks.values()]
         core_seconds = sum(block.cores * block.ran(now) for block in self.blocks.values())
+        busy = label_seconds * next(reversed(self.blocks.values())).label_cores
         return {
             "count": len(states), "waiting": states.count("waiting"), "running": states.count("running"),
-            "core_seconds": core_seconds,
+            "core_seconds": core_seconds, "label_core_seconds": busy,
+            "idle_share": None if core_seconds <= 0 else min(1.0, max(0.0, 1 - busy / core_seconds)),
         }  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from nucleate.errors import BadInput, MissingDependency, NucleateError, quoted
 from nucleate.reference.cluster.blocks import Blocks
-from nucleate.reference.cluster.checks import check_cluster, listening_address
+from nucleate.reference.cluster.checks import listening_address
+from nucleate.reference.cluster.mpi import Ranks
 from nucleate.reference.cluster.settings import ClusterSettings
 
 LAST_WORDS = 300
@@ -33,15 +34,13 @@ class ClusterExecutor(Executor):
             Python for each label.
 
     Raises:
-        MissingDependency: Parsl or a program of the batch system is not installed.
-        BadInput: the partition or the interface does not exist, or the path of the folder cannot be part of a job script.
+        BadInput: the path of the folder cannot be part of a job script, or the folder cannot be created.
     """
 
     def __init__(self, settings: ClusterSettings, folder: Path, source: str, own_program: bool = False):
-        check_cluster(settings, source)
         self.settings = settings
         self.source = source
-        self.own_program = own_program
+        self.ranks = Ranks(settings.label.ranks, settings.launch, own_program)
         self.folder = folder.resolve()
         refuse_odd_path(self.folder)
         try:
@@ -63,6 +62,8 @@ class ClusterExecutor(Executor):
         """Submit a call; the first one starts Parsl.
 
         Raises:
+            MissingDependency: Parsl is not installed.
+            BadInput: the network interface does not exist.
             NucleateError: Parsl cannot start.
         """
         if self._kernel is None:

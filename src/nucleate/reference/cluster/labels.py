@@ -50,8 +50,7 @@ def label_in_blocks(
     def start(key: str) -> None:
         attempts[key] += 1
         begin(key, tasks[key])
-        launch = executor.settings.launch
-        pending[executor.submit(compute, reference, tasks[key], timeout, key, spool, launch, executor.own_program)] = key
+        pending[executor.submit(compute, reference, tasks[key], timeout, key, spool, executor.ranks)] = key
 
     for key in tasks:
         start(key)

@@ -7,7 +7,6 @@ All ranks compute the label; the first one writes the answer. The task is a pick
 
 from __future__ import annotations
 
-import itertools
 import os
 import pickle
 import shlex
@@ -19,6 +18,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ase import Atoms
 
@@ -33,8 +33,22 @@ KEY = "0" * 64
 LAST_WORDS = 300
 
 
+class Ranks(NamedTuple):
+    """MPI ranks of a label.
+
+    Attributes:
+        number: number of ranks.
+        launch: command before an MPI program; empty without MPI.
+        own_program: whether the reference starts a program of its own, before which the command is put; else it starts Python.
+    """
+
+    number: int
+    launch: str
+    own_program: bool
+
+
 def ask_under_mpi(
-    reference: Reference, atoms: Atoms, timeout: float | None, launch: str, near: Path | None
+    reference: Reference, atoms: Atoms, timeout: float | None, ranks: Ranks, near: Path | None
 ) -> tuple[Label | ReferenceFailed, float]:
     """Run one calculation on several ranks; return the label or failure, and the wall time in seconds.
 
@@ -42,7 +56,7 @@ def ask_under_mpi(
         reference: method that labels structures.
         atoms: the structure.
         timeout: time limit, s; all ranks are killed after it.
-        launch: command that starts the ranks.
+        ranks: number of ranks and the command that starts them.
         near: folder that all nodes of a block see; None: the ranks are on this node.
     """
     started = time.monotonic()
@@ -50,7 +64,7 @@ def ask_under_mpi(
         folder = Path(name)
         with (folder / "task").open("wb") as stream:
             pickle.dump((reference, atoms), stream)
-        command = [*shlex.split(launch), sys.executable, "-P", "-m", "nucleate.reference.cluster.mpi", str(folder)]
+        command = [*shlex.split(ranks.launch), sys.executable, "-P", "-m", "nucleate.reference.cluster.mpi", str(folder)]
         with (folder / "output").open("wb") as output:
             try:
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
@@ -74,17 +88,8 @@ def ask_under_mpi(
     label = answer[0]
     if isinstance(label, Label):
         # Ranks use their cores all the time, in waiting as well.
-        label = replace(label, core_seconds=label.core_seconds * _ranks(launch))
+        label = replace(label, core_seconds=wall * ranks.number)
     return checked_answer(label, atoms), wall
-
-
-def _ranks(launch: str) -> int:
-    """Return the number after `-n` or `-np` of a launch command; 1 if there is none."""
-    words = shlex.split(launch)
-    for option, value in itertools.pairwise(words):
-        if option in ("-n", "-np", "--ntasks") and value.isdigit():
-            return int(value)
-    return 1
 
 
 def main(folder: Path) -> None:

@@ -60,8 +60,9 @@ def _arguments(settings: ClusterSettings) -> tuple[type[Any], dict[str, Any]]:
         return KubernetesProvider, common | memory | {
             "image": block.image, "namespace": block.namespace, "init_cpu": cores, "max_cpu": cores,
         }  # fmt: skip
-    # One group of workers on each node; Parsl's manager starts the workers of a node itself.
-    common["launcher"] = SimpleLauncher() if block.nodes == 1 else SrunLauncher(overrides=" ".join(block.srun))
+    # One group of workers on each node; Parsl's manager starts the workers of a node itself. With --overlap the step of these groups does
+    # not occupy the cores, else the srun of an MPI label inside it would wait for ever.
+    common["launcher"] = SimpleLauncher() if block.nodes == 1 else SrunLauncher(overrides=" ".join(["--overlap", *block.srun]))
     if settings.provider == "local":
         return LocalProvider, common
     common |= {"account": block.account, "walltime": _walltime(settings), "scheduler_options": _options(settings)}
@@ -91,7 +92,7 @@ def make_provider(settings: ClusterSettings, blocks: Blocks | None) -> Any:
         def submit(self, *args: Any, **keywords: Any) -> Any:
             job = super().submit(*args, **keywords)
             if job and blocks is not None:
-                blocks.submitted(str(job), settings.provider, settings.cores, walltime)
+                blocks.submitted(str(job), settings.provider, settings.cores, walltime, settings.cores_of_a_label)
             return job
 
         def status(self, job_ids: list[Any]) -> Any:
