@@ -168,7 +168,7 @@ def test_the_job_script_is_shown(machine, tmp_path):
                  "#SBATCH --mail-type=FAIL", "#SBATCH --cpus-per-task=8", "module load gpaw", "export OMP_NUM_THREADS=2"):  # fmt: skip
         assert line in lines
     assert re.search(rf"{re.escape(sys.executable)} -P -m parsl\S* .*--max_workers_per_node=4 -a 127.0.0.1 ", shown.stdout)
-    assert "srun --ntasks 2" in shown.stdout
+    assert "srun --ntasks 2 -l --overlap --mpi=none bash" in shown.stdout
     assert "2 nodes with 4 workers of 2 cores, 16 cores in all" in shown.stderr
     assert "sbatch: Job 1 to start" in shown.stderr
     programs(machine, sbatch="echo sbatch: error: invalid account >&2; exit 1")

@@ -1,5 +1,6 @@
 """Labels on several MPI ranks: in front of a program, or as Python under a launcher."""
 
+import os
 import shutil
 import sys
 
@@ -34,6 +35,15 @@ def test_the_launcher_is_put_before_the_engine(monkeypatch):
     monkeypatch.setenv(LAUNCHER, "srun -n 8")
     assert engine.launched == "srun -n 8 sh -c pw.x"
     assert engine.__dict__ == settings
+
+
+def test_workers_are_not_ranks(monkeypatch, tmp_path):
+    """As after `srun --mpi=pmix`, under which GPAW would refuse serial calculations."""
+    for name in ("PMIX_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_MCA_gds", "OMPI_MCA_btl"):
+        monkeypatch.setenv(name, "1")
+    compute(Emt(), bulk("Cu", cubic=True), None, "a" * 64, None, Ranks(1, "", False))
+    left = [name for name in os.environ if name.startswith(("PMI", "OMPI"))]
+    assert sorted(left) == ["OMPI_MCA_btl", "PMIX_MCA_gds"]
 
 
 def test_python_runs_on_every_rank(twice, tmp_path):

@@ -29,6 +29,10 @@ from nucleate.reference.spool import kept_answer, write_answer
 
 RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 """Environment variables in which MPI libraries and launchers state the rank of a process."""
+LAUNCHED = ("PMI_", "PMIX_", "OMPI_COMM_WORLD_")
+"""Beginnings of the environment variables that a launcher sets for the ranks of an MPI program."""
+OF_USERS = "PMIX_MCA_"
+"""Beginning of variables with settings of users."""
 KEY = "0" * 64
 LAST_WORDS = 300
 
@@ -45,6 +49,17 @@ class Ranks(NamedTuple):
     number: int
     launch: str
     own_program: bool
+
+
+def forget_launcher() -> None:
+    """Remove the variables of the launcher that has started the workers of a node.
+
+    Workers are not ranks of one program: GPAW refuses serial calculations with these variables, and launchers started inside take them for
+    their own.
+    """
+    for name in list(os.environ):
+        if name.startswith(LAUNCHED) and not name.startswith(OF_USERS):
+            del os.environ[name]
 
 
 def ask_under_mpi(
@@ -94,6 +109,8 @@ def ask_under_mpi(
 
 def main(folder: Path) -> None:
     """Compute the task of a folder on this rank."""
+    # Else GPAW, started by `python` and not by `gpaw python`, refuses to use MPI.
+    os.environ.setdefault("GPAW_MPI_BACKEND", "cgpaw")
     with (folder / "task").open("rb") as stream:
         reference, atoms = pickle.load(stream)
     answer, wall = ask(reference, atoms, None)

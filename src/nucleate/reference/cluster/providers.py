@@ -61,8 +61,9 @@ def _arguments(settings: ClusterSettings) -> tuple[type[Any], dict[str, Any]]:
             "image": block.image, "namespace": block.namespace, "init_cpu": cores, "max_cpu": cores,
         }  # fmt: skip
     # One group of workers on each node; Parsl's manager starts the workers of a node itself. With --overlap the step of these groups does
-    # not occupy the cores, else the srun of an MPI label inside it would wait for ever.
-    common["launcher"] = SimpleLauncher() if block.nodes == 1 else SrunLauncher(overrides=" ".join(["--overlap", *block.srun]))
+    # not occupy the cores, else the srun of an MPI label inside it would wait for ever. The groups are no MPI program.
+    groups = " ".join(["--overlap", "--mpi=none", *block.srun])
+    common["launcher"] = SimpleLauncher() if block.nodes == 1 else SrunLauncher(overrides=groups)
     if settings.provider == "local":
         return LocalProvider, common
     common |= {"account": block.account, "walltime": _walltime(settings), "scheduler_options": _options(settings)}

@@ -12,7 +12,7 @@ from ase import Atoms
 from nucleate.errors import ReferenceFailed, StorageFailed
 from nucleate.reference.asking import ask
 from nucleate.reference.base import Label, Reference
-from nucleate.reference.cluster.mpi import Ranks, ask_under_mpi
+from nucleate.reference.cluster.mpi import Ranks, ask_under_mpi, forget_launcher
 from nucleate.reference.engine_inputs import LAUNCHER
 from nucleate.reference.spool import write_answer
 
@@ -30,6 +30,7 @@ def compute(
         spool: folder into which the answer is written as well; None, or a folder that this node does not see: it is not.
         ranks: MPI ranks of the calculation.
     """
+    forget_launcher()
     visible = spool is not None and spool.is_dir()
     if ranks.launch and not ranks.own_program:
         answer, wall = ask_under_mpi(reference, atoms, timeout, ranks, spool.parent if spool is not None and visible else None)
