@@ -161,9 +161,14 @@ def test_a_run_collects_labels_and_cancels_blocks_of_a_killed_search(slurm, tmp_
     with RunFolder.create(tmp_path / "run", to_toml(settings)) as folder:
         folder.ledger.begin(key, atoms, reference.name, reference.settings(), "train", 0)
         (folder.path / BLOCKS).mkdir()
-        job = slurm.ask("sbatch", "--parsable", "--wrap=sleep 600", f"--output={tmp_path}/out").strip()
+        submit = ["sbatch", "--parsable", "--wrap=sleep 600", f"--output={tmp_path}/out"]
+        job = slurm.ask(*submit, "--job-name=parsl.nucleate.block-0.1").strip()
+        other = slurm.ask(*submit, "--job-name=mine").strip()
         Blocks(folder.path / BLOCKS).submitted(job, "slurm", 1, 600.0)
-        wait_for(lambda: slurm.ask("squeue", "--noheader", "--format=%t").strip() == "R")
+        # Ids that were used again by another job of the user, and one that is an option of scancel.
+        Blocks(folder.path / BLOCKS).submitted(other, "slurm", 1, 600.0)
+        Blocks(folder.path / BLOCKS).submitted("--user=root", "slurm", 1, 600.0)
+        wait_for(lambda: slurm.ask("squeue", "--noheader", "--format=%t").split() == ["R", "R"])
         Blocks.read(folder.path / BLOCKS).seen(job, "running")
         # The search is killed here; its worker finishes the label.
         write_answer(folder.ledger.spool, key, reference.label(atoms), 2.0)
@@ -173,10 +178,11 @@ def test_a_run_collects_labels_and_cancels_blocks_of_a_killed_search(slurm, tmp_
         assert row.label.energy == reference.label(atoms).energy
         with opened_executor(folder, None, "ase") as executor:
             assert executor is None
-            slurm.wait_until_empty()
+            wait_for(lambda: slurm.jobs() == [other], 20)
+        slurm.ask("scancel", other)
         assert [event["jobs"] for event in folder.events()] == [[job]]
     data = blocks_data(tmp_path / "run", 2.0)
-    assert (data["count"], data["running"], data["waiting"], data["label_core_seconds"]) == (1, 0, 0, 2.0)
+    assert (data["count"], data["running"], data["label_core_seconds"]) == (3, 0, 2.0)
     assert data["core_seconds"] > 0
 
 

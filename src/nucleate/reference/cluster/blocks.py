@@ -6,6 +6,8 @@ jobs it has left, and the report can compare the core time of blocks with that o
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -19,7 +21,13 @@ ENDED = ("ended", "cancelled")
 STATES = ("waiting", "running", *ENDED)
 CANCEL = {"slurm": "scancel", "pbs": "qdel"}
 """Program that cancels the jobs of each provider."""
-LIST = {"slurm": ["squeue", "--me", "--noheader", "--format=%i"]}
+LIST = {"slurm": ["squeue", "--me", "--noheader", "--format=%i %j"]}
+"""Command that lists ids and names of this user's jobs."""
+LABEL = "nucleate"
+"""Name of the executor in Parsl, which is part of the names of jobs."""
+NAME = f"parsl.{LABEL}.block-"
+"""Beginning of the names of jobs."""
+_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\[\]-]*")
 PATIENCE = 60.0
 """Longest time that the batch system may take to answer, s."""
 
@@ -112,15 +120,21 @@ class Blocks:
     def cancel_left(self) -> list[str]:
         """Cancel all jobs of earlier processes that have not ended; return the ids of those that still existed.
 
-        Jobs of the provider `local` end with the search, and pods of kubernetes are deleted by hand.
+        A record of another user is not obeyed, and on Slurm only jobs with the name of a block are cancelled: ids are used again after
+        some time. Jobs of the provider `local` end with the search, and pods of kubernetes are deleted by hand.
         """
         alive: list[str] = []
+        path = self.folder / FILE
+        if path.exists() and path.stat().st_uid != os.geteuid():
+            return alive
         for provider, program in CANCEL.items():
-            jobs = [block.job for block in self.left() if block.provider == provider]
+            jobs = [block.job for block in self.left() if block.provider == provider and _JOB.fullmatch(block.job)]
             if not jobs:
                 continue
-            listed = _listed(provider)
-            here = [job for job in jobs if listed is None or job in listed]
+            listed = _listed(provider) if provider in LIST else set(jobs)
+            if listed is None:
+                continue
+            here = [job for job in jobs if job in listed]
             if here and not _done([program, *here]):
                 # It is asked for again when the run is resumed the next time.
                 continue
@@ -157,14 +171,13 @@ class Blocks:
 
 
 def _listed(provider: str) -> set[str] | None:
-    """Return the ids of this user's jobs in the batch system; None if they are not known."""
-    if provider not in LIST:
-        return None
+    """Return the ids of this user's jobs that have the name of a block; None if the batch system does not answer."""
     try:
         answer = subprocess.run(LIST[provider], capture_output=True, text=True, timeout=PATIENCE, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return set(answer.stdout.split())
+    found = (line.split(maxsplit=1) for line in answer.stdout.splitlines())
+    return {words[0] for words in found if len(words) == 2 and words[1].startswith(NAME)}
 
 
 def _done(command: list[str]) -> bool:

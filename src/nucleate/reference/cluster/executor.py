@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.errors import BadInput, MissingDependency, NucleateError, quoted
-from nucleate.reference.cluster.blocks import Blocks
+from nucleate.reference.cluster.blocks import LABEL, Blocks
 from nucleate.reference.cluster.checks import listening_address
 from nucleate.reference.cluster.mpi import Ranks
 from nucleate.reference.cluster.settings import ClusterSettings
@@ -76,7 +76,7 @@ class ClusterExecutor(Executor):
             from parsl import DataFlowKernel
             from parsl.concurrent import ParslPoolExecutor
 
-            from nucleate.reference.cluster.providers import LABEL, make_config
+            from nucleate.reference.cluster.providers import make_config
         except ImportError as error:
             raise MissingDependency(
                 f"an executor file needs Parsl, which cannot be imported ({quoted(str(error), 60)}); run: pip install 'nucleate[cluster]'"

@@ -15,11 +15,9 @@ from parsl.launchers import SimpleLauncher, SrunLauncher
 from parsl.providers import KubernetesProvider, LocalProvider, PBSProProvider, SlurmProvider
 
 from nucleate.processes.workers import THREAD_VARIABLES
-from nucleate.reference.cluster.blocks import Blocks
+from nucleate.reference.cluster.blocks import LABEL, Blocks
 from nucleate.reference.cluster.settings import ClusterSettings, seconds_of
 
-LABEL = "nucleate"
-"""Name of the executor in Parsl, which is part of the names of jobs."""
 _STATES = {JobState.PENDING: "waiting", JobState.HELD: "waiting", JobState.RUNNING: "running", JobState.CANCELLED: "cancelled",
            JobState.COMPLETED: "ended", JobState.FAILED: "ended", JobState.TIMEOUT: "ended"}  # fmt: skip
 

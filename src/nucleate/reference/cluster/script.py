@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.errors import BadInput, MissingDependency, quoted
+from nucleate.reference.cluster.blocks import LABEL, NAME
 from nucleate.reference.cluster.checks import PATIENCE, check_cluster, listening_address
 from nucleate.reference.cluster.settings import ClusterSettings
 
@@ -26,7 +27,7 @@ def job_script(settings: ClusterSettings, source: str) -> str:
     """
     check_cluster(settings, source)
     try:
-        from nucleate.reference.cluster.providers import LABEL, make_executor
+        from nucleate.reference.cluster.providers import make_executor
     except ImportError as error:
         raise MissingDependency(
             f"an executor file needs Parsl, which cannot be imported ({quoted(str(error), 60)}); run: pip install 'nucleate[cluster]'"
@@ -47,7 +48,7 @@ def job_script(settings: ClusterSettings, source: str) -> str:
         # The script is written, and its submission is answered with a failure.
         provider.execute_wait = lambda *unused, **more: (1, "", "")
         with suppress(Exception):
-            provider.submit(command, 1, f"parsl.{LABEL}.block-0")
+            provider.submit(command, 1, f"{NAME}0")
         written = [path for path in Path(name).iterdir() if path.is_file()]
         if not written:
             raise BadInput(f"{source}: Parsl wrote no job script from these settings; see the documentation of its provider")
