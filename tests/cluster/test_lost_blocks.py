@@ -260,6 +260,7 @@ def test_a_killed_search_is_resumed_in_new_blocks(slurm, executor_file, tmp_path
         return False
 
     wait_for(labelled, 200)
+    started = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
     before = slurm.jobs()
@@ -272,6 +273,4 @@ def test_a_killed_search_is_resumed_in_new_blocks(slurm, executor_file, tmp_path
     assert (data["blocks"]["count"], data["blocks"]["running"], data["blocks"]["waiting"]) == (2, 0, 0)
     assert [event["jobs"] for event in RunFolder.open(run).events() if event["event"] == "blocks_cancelled"] == [before]
     # The interchange of the killed search has ended as well.
-    assert not [
-        each for each in psutil.process_iter(["cmdline"]) if "nucleate.reference.cluster.interchange" in (each.info["cmdline"] or [])
-    ]
+    assert psutil.wait_procs(started, timeout=10)[1] == []
