@@ -34,3 +34,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(f"nucleate.crystals.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'nucleate.crystals' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

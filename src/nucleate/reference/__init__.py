@@ -33,3 +33,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(f"nucleate.reference.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'nucleate.reference' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -19,6 +20,8 @@ from nucleate.reference.cluster.settings import ClusterSettings
 
 LAST_WORDS = 300
 """Largest length of the error stream of a block that a message repeats, in characters."""
+CLOSING = 30.0
+"""Longest time that Parsl may take to end, s."""
 SETTLING = 1.0
 """Longest time between two looks at the blocks while labels are awaited, s."""
 
@@ -153,9 +156,16 @@ class ClusterExecutor(Executor):
         kernel, self._kernel, self._parsl = self._kernel, None, None
         if kernel is None:
             return
-        # Blocks are cancelled first and by their recorded ids: if Parsl's end fails, none is left.
-        with suppress(Exception):
-            kernel.cleanup()
+
+        def end() -> None:
+            with suppress(Exception):
+                kernel.cleanup()
+
+        # Parsl waits for ever for an interchange that has been killed.
+        thread = threading.Thread(target=end, daemon=True)
+        thread.start()
+        thread.join(CLOSING)
+        # Whatever became of Parsl, no job is left.
         self.blocks.cancel_left()
 
 
