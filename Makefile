@@ -8,18 +8,20 @@ WORKERS ?= 2
 APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfftw3-dev libopenmpi-dev openmpi-bin libscalapack-openmpi-dev
 # The browser of the tests of `nucleate serve`, which are skipped without it; Ubuntu has no such package.
 APT_TESTS := chromium
+# The batch system of the tests of cluster blocks, which start it in a folder of their own, as root; they are skipped without it.
+APT_SLURM := slurmctld slurmd slurm-client munge
 # One thread a process: with two busy processes, OpenMP's defaults ran 20-40 times slower.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test test-slow lint wheel docs docs-nightly system browser clean
+.PHONY: demo test test-slow lint wheel docs docs-nightly system browser slurm clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
 	@echo "Open demo/report.html in a browser."
 
 # Two tests at a time: most tests wait for processes that they start, or compute on one thread.
-test: $(VENV)/.installed lint browser
+test: $(VENV)/.installed lint browser slurm
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.installed
@@ -52,14 +54,22 @@ docs-nightly:
 	rm -rf docs/_build docs/reference/generated
 	$(MAKE) docs
 
+# Packages that some tests need: $(1), for the tests of $(2). Without them, and where they cannot be installed, these tests are skipped.
+define optional
+@if dpkg -s $(1) >/dev/null 2>&1; then exit 0; fi; \
+if [ "$$(id -u)" = 0 ]; then run=""; elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then run=sudo; else \
+  echo "missing: $(1); the tests of $(2) are skipped"; exit 0; fi; \
+echo "installing $(1) for the tests of $(2)"; \
+$$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null 2>&1 \
+  || { $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1); } \
+  || echo "$(1) cannot be installed here: the tests of $(2) are skipped"
+endef
+
 browser:
-	@if dpkg -s $(APT_TESTS) >/dev/null 2>&1; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ]; then run=""; elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then run=sudo; else \
-	  echo "$(APT_TESTS) is missing: the tests of the web application are skipped"; exit 0; fi; \
-	echo "installing $(APT_TESTS) for the tests of the web application"; \
-	$$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT_TESTS) >/dev/null 2>&1 \
-	  || { $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT_TESTS); } \
-	  || echo "$(APT_TESTS) cannot be installed here: the tests of the web application are skipped"
+	$(call optional,$(APT_TESTS),the web application)
+
+slurm:
+	$(call optional,$(APT_SLURM),cluster blocks)
 
 system:
 	@missing=$$(for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \

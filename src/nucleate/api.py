@@ -22,6 +22,7 @@ from ase import Atoms
 from nucleate.crystals.compositions import between
 from nucleate.crystals.formula import formula_text, scale_formula
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
+from nucleate.csp.executor_file import GivenExecutor, check_place, kept_executor, opened_executor, read_executor
 from nucleate.csp.minima.settings import GOALS, WINDOW
 from nucleate.csp.molecular.settings import molecule_entries
 from nucleate.csp.plan import Plan, check_start, prepare
@@ -107,7 +108,7 @@ def search(
     neutron: bool = False,
     workers: int | None = None,
     out: AnyPath | None = None,
-    executor: Executor | None = None,
+    executor: GivenExecutor = None,
     progress: Progress = silent,
 ) -> SearchResult:
     """Search the crystal structures of a formula, or the stable compounds of a chemical system.
@@ -150,7 +151,8 @@ def search(
         neutron: Whether the pattern is measured with neutrons.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.
-        executor: Any `concurrent.futures.Executor`, on which reference calculations run instead of local processes.
+        executor: Executor file of a cluster, which the run folder keeps, or any `concurrent.futures.Executor`, on which reference
+            calculations run instead of local processes; `local`: local processes, and a kept file is removed. None: as the run keeps.
         progress: Called with the events of `nucleate.csp.events`, and with a `nucleate.progress.Step` for each part of a phase.
 
     Returns:
@@ -161,6 +163,7 @@ def search(
         NucleateError: The search cannot start or continue; the message is one line.
         KeyboardInterrupt: The search was interrupted; the files of the results so far are written.
     """
+    read_executor(executor)
     engine = reference if isinstance(reference, str) else None
     if molecules and formula is not None:
         raise BadInput(f"both a formula ({quoted(formula, 60)}) and molecules are given; leave the formula out")
@@ -211,8 +214,9 @@ def search(
         # A search whose settings file has a share of known crystals goes on without them; one that was started for them does not.
         known_crystal_generators(resolved.counts, resolved.generate)
     path = Path(out) if out is not None else default_folder(resolved)
-    with RunFolder.create(path, to_toml(resolved)) as folder:
-        return _run(folder, plan, executor, progress)
+    check_place(executor, path)
+    with RunFolder.create(path, to_toml(resolved)) as folder, opened_executor(folder, executor, resolved.reference.engine) as opened:
+        return _run(folder, plan, opened, progress)
 
 
 def search_sizes(
@@ -289,7 +293,7 @@ def resume(
     *,
     budget: int | None = None,
     reference: Reference | None = None,
-    executor: Executor | None = None,
+    executor: GivenExecutor = None,
     progress: Progress = silent,
     trust: bool = False,
 ) -> SearchResult:
@@ -311,6 +315,7 @@ def resume(
         RunFolderError: The folder contains no search, is damaged or is in use; or run.toml belongs to another user and `trust` is not
             given, in which case nothing was started or imported.
     """
+    read_executor(executor)
     with RunFolder.open(Path(folder)) as opened:
         settings = settings_from_dict(read_settings(opened.path / "run.toml"), str(opened.path / "run.toml"))
         if budget is not None and budget != settings.search.budget:
@@ -319,6 +324,8 @@ def resume(
             settings.search.budget = budget
             opened.change_settings(to_toml(settings))
         starts = None if reference is not None else what_starts(settings)
+        if starts is not None and executor is None and kept_executor(opened.path) is not None:
+            starts += f", in jobs with the lines of {opened.path / 'executor.toml'}"
         if starts is not None and not _is_own(opened.path / "run.toml"):
             if not trust:
                 raise RunFolderError(
@@ -328,7 +335,9 @@ def resume(
             # Importing a module runs its code, so the user is informed before the import.
             progress(EngineStarts(starts))
             starts = None
-        return _run(opened, prepare(settings, reference), executor, progress, starts)
+        plan = prepare(settings, reference)
+        with opened_executor(opened, executor, settings.reference.engine, trust) as running:
+            return _run(opened, plan, running, progress, starts)
 
 
 def what_starts(settings: RunSettings) -> str:

@@ -30,6 +30,7 @@ from nucleate.electrons.model.training import ElectronTraining
 from nucleate.errors import BadInput
 from nucleate.persist.toml import validated
 from nucleate.potentials.registry import family_settings
+from nucleate.reference.cluster.settings import cluster_settings
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.dft.espresso_tb2j import WannierSettings
 from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings
@@ -110,6 +111,7 @@ SETTINGS = {
     "fit-start": lambda data, source: validated(EmulatorTraining, data, source),
     "simulate": lambda data, source: validated(SimulationSettings, data, source),
     "pairs": lambda data, source: validated(PairTraining, data, source),
+    "executor": cluster_settings,
 }
 SIGNS = {
     "run": {"formula", "search", "generate", "training", "relax", "reference"},
@@ -117,6 +119,7 @@ SIGNS = {
     "electrons-train": {"descriptor"},
     "sample": {"dynamics", "ground_state"},
     "simulate": {"temperatures", "sizes"},
+    "executor": {"provider", "block", "connection"},
 }
 """Tables and keys of each command; [reference] alone is taken as that of a search."""
 
@@ -139,7 +142,7 @@ def settings_kind(data: dict[str, Any]) -> str | None:
         return "train"
     if isinstance(data.get("model"), dict):
         return "run"
-    for kind in ("couple", "run", "electrons-train", "sample", "simulate"):
+    for kind in ("couple", "run", "electrons-train", "sample", "simulate", "executor"):
         if SIGNS[kind] & set(data):
             return kind
     return None

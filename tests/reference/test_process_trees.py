@@ -14,7 +14,7 @@ import pytest
 
 from nucleate.processes.interrupts import listening
 from nucleate.reference import Dispatcher, Label, Ledger
-from nucleate.reference.dispatch import ask
+from nucleate.reference.asking import ask
 from tests.reference.fakes import Deaf, Engine, Paid, Stubborn
 from tests.reference.test_ledger_and_dispatch import copper
 

@@ -19,7 +19,7 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.reference.base import Label
 
 TOP = {
-    "hull", "minima", "molecules", "dimensions", "magnetic", "warnings",
+    "hull", "minima", "molecules", "dimensions", "magnetic", "warnings", "blocks",
     "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",
     "calls_by_status", "calls_by_purpose", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs",
     "confirmed_in_this_round", "accurate", "proof", "rounds", "teacher", "teacher_error", "seed", "versions",

@@ -32,6 +32,10 @@ Prior = Annotated[str | None, typer.Option(help=f"Pretrained potential to correc
 Preset = Annotated[str | None, typer.Option(help="Accuracy of the reference: fast, standard or accurate.")]
 Pressure = Annotated[float | None, typer.Option(help="External pressure, GPa.")]
 Workers = Annotated[int | None, typer.Option(help="Number of simultaneous reference calculations.")]
+ExecutorFile = Annotated[
+    str | None,
+    typer.Option("--executor", help="Executor file (TOML) of a cluster, see docs/slurm.md; local: this computer. The run keeps it."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; see docs/json.md.")]
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from nucleate.cli.common import (
     AsJson,
     Engine,
+    ExecutorFile,
     Preset,
     Pressure,
     Prior,
@@ -103,6 +104,7 @@ def search(
     neutron: Annotated[bool, typer.Option("--neutron", help="The pattern is measured with neutrons.")] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
+    executor: ExecutorFile = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -119,7 +121,8 @@ def search(
             "reactants": reactants.split(",") if reactants else (), "known": known or (), "elements_from": elements_from or (),
             "molecules": molecule or (), "ratio": ratio_of(ratio), "space_group_weights": space_groups, "dimensions": dimensions,
             "prototypes": prototypes, "strategy": strategy, "goal": goal, "window": window, "fit_xrd": fit_xrd,
-            "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out, "progress": progress,
+            "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out, "executor": executor,
+            "progress": progress,
         }  # fmt: skip
         if sizes is None or len(sizes) == 1:
             return api.search(formula, units=None if sizes is None else sizes[0], **options)
@@ -165,13 +168,14 @@ def resume(
     trust: Annotated[
         bool, typer.Option("--trust", help="Accept a run.toml of another user and run the programs that it names; read the file first.")
     ] = False,
+    executor: ExecutorFile = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Resume a search that was stopped or killed, or that used up its budget; no calculation is repeated."""
     from nucleate import api
 
-    _searching(lambda progress: api.resume(folder, budget=budget, progress=progress, trust=trust), quiet, as_json)
+    _searching(lambda progress: api.resume(folder, budget=budget, executor=executor, progress=progress, trust=trust), quiet, as_json)
 
 
 def _searching(run: Any, quiet: bool, as_json: bool, several: bool = False) -> None:

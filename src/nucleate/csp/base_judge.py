@@ -16,8 +16,8 @@ from nucleate.csp.plan import Plan
 from nucleate.csp.records import LoopState
 from nucleate.potentials.calibration import calibrate
 from nucleate.progress import LoggedEvent
+from nucleate.reference.asking import Answer
 from nucleate.reference.base import Label
-from nucleate.reference.dispatch import Answer
 from nucleate.reference.ledger import LedgerRow
 from nucleate.training.data import from_labels
 

@@ -68,8 +68,9 @@ from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.registry import Learned
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, LoggedEvent, Note, Progress, Step, in_phase, silent
+from nucleate.reference.asking import Answer
 from nucleate.reference.base import Label
-from nucleate.reference.dispatch import Answer, Answered, Dispatcher
+from nucleate.reference.dispatch import Answered, Dispatcher
 from nucleate.reference.ledger import MAGNETIC, LedgerRow, of_an_order
 from nucleate.relax.batched import Relaxed
 from nucleate.training.data import from_labels

@@ -20,6 +20,7 @@ from nucleate.crystals.batch import is_cluster, is_layer
 from nucleate.crystals.clusters import extent
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.layers import area, thickness
+from nucleate.csp.executor_file import blocks_data
 from nucleate.csp.minima.coverage import expected_number, unseen_probability
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.molecular.report_data import lattice_energy, molecules_data
@@ -317,6 +318,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "calls_by_purpose": dict(Counter(row.purpose for row in run.rows))
         | ({} if state.accurate is None else {"accurate": state.accurate["calls"]}),
         "core_seconds": sum(row.core_seconds for row in run.rows),
+        "blocks": blocks_data(run.path, sum(row.wall_seconds for row in run.rows)),
         "wall_seconds": wall_seconds(run.state),
         "resolution": settings.search.resolution,
         "lowest_label": None

@@ -25,8 +25,9 @@ from nucleate.csp.newton import Frame, longest_move
 from nucleate.csp.records import Lead, Polymorph, enthalpy_per_atom, residuals
 from nucleate.errors import BudgetExhausted
 from nucleate.potentials.base import Potential
+from nucleate.reference.asking import Answer
 from nucleate.reference.base import Label
-from nucleate.reference.dispatch import Answer, Dispatcher
+from nucleate.reference.dispatch import Dispatcher
 
 MODES = 2
 """Number of modes that are displaced."""

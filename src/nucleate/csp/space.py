@@ -18,8 +18,8 @@ from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom
 from nucleate.csp.run_settings import RunSettings
 from nucleate.generate.base import Candidate
 from nucleate.generate.mixture import MixtureGenerator, make_generator
+from nucleate.reference.asking import Answer
 from nucleate.reference.base import Label
-from nucleate.reference.dispatch import Answer
 from nucleate.reference.ledger import LedgerRow
 from nucleate.relax.batched import Relaxed
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,51 +15,19 @@ from typing import Any
 from ase import Atoms
 
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
-from nucleate.processes.interrupts import check, listening
-from nucleate.processes.limits import OutOfTime, time_limit
-from nucleate.processes.workers import become_worker, end_remains, end_worker, engines_end_with_failure, interrupts_held
+from nucleate.processes.workers import become_worker, end_remains, end_worker, interrupts_held
 from nucleate.progress import Event, Progress, silent
-from nucleate.reference.base import Label, Reference, checked_answer, content_hash, said, with_k_points
+from nucleate.reference.asking import Answer, ask, overrun
+from nucleate.reference.base import Reference, checked_answer, content_hash, said, with_k_points
+from nucleate.reference.cluster.executor import ClusterExecutor
+from nucleate.reference.cluster.labels import label_in_blocks
 from nucleate.reference.ledger import RETRY, Ledger
+from nucleate.reference.spool import forget_answer
 
-Answer = Label | ReferenceFailed
 STARTING = 300.0
 """Largest time that a worker process may take to start, s."""
 FALSE_STARTS = 3
 """Number of successive workers that may die while they start, after others have started; they may be killed, or memory may be short."""
-
-
-def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answer, float]:
-    """Run one calculation in this process; return the label or failure, and the wall time in seconds.
-
-    The time limit interrupts only Python code in the main thread; for local workers the dispatcher enforces it from outside.
-    """
-    started = time.monotonic()
-    answer: object
-    try:
-        if threading.current_thread() is threading.main_thread():
-            with listening(), engines_end_with_failure(), time_limit(timeout):
-                answer = reference.label(atoms.copy())
-        else:
-            answer = reference.label(atoms.copy())
-    except OutOfTime:
-        answer = _overrun(timeout)
-    except ReferenceFailed as failure:
-        # An engine may report an interrupt as its own failure; then the interrupt is raised and no failure is recorded.
-        check()
-        answer = failure
-    except NucleateError:
-        raise
-    except BaseException as error:  # calculators raise exceptions of any type, and some call sys.exit()
-        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            raise
-        check()
-        answer = ReferenceFailed(said(error))
-    return checked_answer(answer, atoms), time.monotonic() - started
-
-
-def _overrun(timeout: float | None) -> ReferenceFailed:
-    return ReferenceFailed(f"stopped after the time limit of {timeout:g} s", kind="timeout")
 
 
 def _ready(reference: Reference) -> int:
@@ -244,6 +210,8 @@ class Dispatcher:
             for key, atoms in to_ask.items():
                 self._begin(key, atoms, purpose, round)
                 finish(key, *ask(self.reference, atoms, self.timeout))
+        elif isinstance(self._given, ClusterExecutor):
+            self._in_blocks(self._given, to_ask, purpose, round, finish)
         elif self._given is not None:
             self._on_executor(self._given, to_ask, purpose, round, finish)
         else:
@@ -306,7 +274,7 @@ class Dispatcher:
                 self._replace(slot)
                 if task is None:
                     raise NucleateError(f"a worker process did not start within {STARTING:g} s; set reference.workers to 0")
-                finish(task[0], _overrun(self.timeout), now - slot.began)
+                finish(task[0], overrun(self.timeout), now - slot.began)
 
     def _hear(self, slot: _Slot, waiting: deque[tuple[str, Atoms]], lost: set[str], finish: Callable[[str, object, float], None]) -> None:
         assert slot.future is not None
@@ -348,6 +316,24 @@ class Dispatcher:
     def _replace(self, slot: _Slot) -> None:
         slot.end()
         self._slots.remove(slot)
+
+    def _in_blocks(
+        self, executor: ClusterExecutor, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]
+    ) -> None:
+        """Run calculations in blocks; their workers write each result into the spool of the ledger before they send it."""
+        if not to_ask:
+            return
+        spool = self.ledger.spool
+
+        def finish_and_forget(key: str, answer: object, wall: float) -> None:
+            finish(key, answer, wall)
+            if spool is not None:
+                forget_answer(spool, key)
+
+        def begin(key: str, atoms: Atoms) -> None:
+            self._begin(key, atoms, purpose, round)
+
+        label_in_blocks(executor, self.reference, to_ask, self.timeout, spool, begin, finish_and_forget)
 
     def _on_executor(
         self, executor: Executor, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]

@@ -30,6 +30,8 @@ from nucleate.reference.settings import ReferenceSettings
 
 SMEARING = {"fast": 0.1, "standard": 0.05, "accurate": 0.05}
 """Fermi-Dirac width of each preset, eV; the same for every engine."""
+LAUNCHER = "NUCLEATE_MPI_LAUNCHER"
+"""Environment variable with the command before the engine's own, which a worker sets if a label has several MPI ranks."""
 
 
 class EngineInput:
@@ -61,6 +63,12 @@ class EngineInput:
             program = next((word for word in _words(self.command) if "=" not in word), "")
             if shutil.which(program) is None:
                 raise MissingDependency(f"program '{quoted(program or self.command)}' not found; {self.install}, or set reference.command")
+
+    @property
+    def launched(self) -> str | None:
+        """Command of the engine, after the MPI launcher if there is one; the launcher does not change the result."""
+        launcher = os.environ.get(LAUNCHER, "")
+        return f"{launcher} {self.command}" if launcher and self.command is not None else self.command
 
     @property
     def smearing(self) -> float:
@@ -168,7 +176,7 @@ class EspressoInput(EngineInput):
             options["additional_cards"] = [*([others] if isinstance(others, str) else others), *card]
         if grid is not None:
             options |= {"kpts": grid.size, "koffset": tuple(int(s) for s in grid.shift)}
-        profile = EspressoProfile(command=self.command, pseudo_dir=self.pseudo_dir)
+        profile = EspressoProfile(command=self.launched, pseudo_dir=self.pseudo_dir)
         return Espresso(profile=profile, directory=folder, **options)
 
     def correct(self, energy: float, text: str) -> float:
@@ -223,7 +231,7 @@ class VaspInput(EngineInput):
             options |= {"kpts": grid.size, "gamma": not any(grid.shift)}
         if self.s.hubbard_u:
             options |= vasp_tags(self.s.hubbard_u)
-        result: GetPropertiesMixin = Vasp(directory=str(folder), command=self.command, **(options | self.s.parameters))
+        result: GetPropertiesMixin = Vasp(directory=str(folder), command=self.launched, **(options | self.s.parameters))
         return result
 
     def iterations(self, text: str) -> int:
@@ -282,7 +290,7 @@ class Cp2kInput(EngineInput):
                 "xc": None, "basis_set": None, "basis_set_file": None, "pseudo_potential": None, "potential_file": None, "cutoff": None,
                 "poisson_solver": None, "max_scf": self.s.max_iterations, "stress_tensor": True, "inp": _gfn1_input(size),
             }  # fmt: skip
-            return CP2K(label=str(folder / "cp2k"), command=self.command, **(options | self.s.parameters))
+            return CP2K(label=str(folder / "cp2k"), command=self.launched, **(options | self.s.parameters))
         smearing = self.smearing
         smear = ""
         if smearing > 0:
@@ -295,7 +303,7 @@ class Cp2kInput(EngineInput):
             "xc": self.s.xc, "cutoff": self.cutoff, "max_scf": self.s.max_iterations, "stress_tensor": True,
             "inp": f"{section}&END FORCE_EVAL\n", "uks": bool(self.s.magnetic_moments),
         }  # fmt: skip
-        return CP2K(label=str(folder / "cp2k"), command=self.command, **(options | self.s.parameters))
+        return CP2K(label=str(folder / "cp2k"), command=self.launched, **(options | self.s.parameters))
 
 
 def _gfn1_input(size: tuple[int, int, int]) -> str:

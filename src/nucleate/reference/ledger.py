@@ -24,7 +24,7 @@ from ase.data import chemical_symbols
 from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed, quoted
 from nucleate.persist.locks import lock_file
 from nucleate.reference.base import Label, checked_answer, has_moments
-from nucleate.reference.spool import forget_kept, keep_beside, kept_answers
+from nucleate.reference.spool import forget_kept, keep_beside, kept_answers, kept_files, spool_of
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS ledger (
@@ -163,14 +163,31 @@ class Ledger:
                 # Older ledgers do not store starting moments.
                 self._db.execute("ALTER TABLE ledger ADD COLUMN moments BLOB")
             self._db.execute("UPDATE ledger SET status='interrupted' WHERE status='running'")
-        if self._path:
-            for key, answer, wall_seconds in kept_answers(Path(self._path)):
-                if (row := self.lookup(key)) is None or row.status not in RETRY:
-                    continue
-                checked = checked_answer(answer, row.atoms)
-                if isinstance(checked, Label) or isinstance(answer, ReferenceFailed):
-                    self.finish(key, checked, wall_seconds)
-            forget_kept(Path(self._path))
+        self.collect()
+
+    @property
+    def spool(self) -> Path | None:
+        """Folder into which workers write finished results, which `collect` records; None: the database is not in a file.
+
+        Raises:
+            StorageFailed: the folder cannot be created.
+        """
+        return spool_of(Path(self._path)) if self._path else None
+
+    def collect(self) -> int:
+        """Record the results in files beside the database and remove the files; return how many calculations were recorded."""
+        if not self._path:
+            return 0
+        files, recorded = kept_files(Path(self._path)), 0
+        for kept in kept_answers(files):
+            if (row := self.lookup(kept.hash)) is None or row.status not in RETRY:
+                continue
+            checked = checked_answer(kept.answer, row.atoms)
+            if isinstance(checked, Label) or isinstance(kept.answer, ReferenceFailed):
+                self.finish(kept.hash, checked, kept.wall_seconds)
+                recorded += 1
+        forget_kept(Path(self._path), files)
+        return recorded
 
     def begin(self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int) -> None:
         """Record the start of a calculation; an interrupted row is reused."""

@@ -1,4 +1,4 @@
-"""Files that keep results until they can be written to the database."""
+"""Files that keep results until they are in the database: those that it could not store, and those that workers on nodes have finished."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nucleate.errors import ReferenceFailed, StorageFailed
 from nucleate.persist.files import write_whole
 from nucleate.reference.base import Label
+
+STALE = 3600.0
+"""Age of an incomplete file after which its writer is dead, s."""
 
 
 class KeptAnswer(BaseModel):
@@ -57,11 +62,45 @@ def _is_ours(folder: Path) -> bool:
         return False
 
 
-def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> Path:
-    """Write a result to a file; return its path.
+class Kept(NamedTuple):
+    """A result read from a file.
+
+    Attributes:
+        path: the file.
+        hash: hash of the calculation.
+        answer: label or failure.
+        wall_seconds: wall time of the calculation, s.
+    """
+
+    path: Path
+    hash: str
+    answer: Label | ReferenceFailed
+    wall_seconds: float
+
+
+def spool_of(database: Path) -> Path:
+    """Return the folder beside a database into which workers write finished results; it is created.
 
     Raises:
-        StorageFailed: no folder has free space.
+        StorageFailed: it cannot be created, or belongs to another user.
+    """
+    folder = _folders(database)[0].absolute()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"{folder}: cannot be created: {error.strerror}; free some disk space and resume") from error
+    if not _is_ours(folder):
+        raise StorageFailed(f"{folder}: belongs to another user or is not a folder; rename it and resume")
+    return folder
+
+
+def write_answer(folder: Path, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> Path:
+    """Write a result to a file of its own, whole or not at all; return its path.
+
+    Two workers may have computed the same label, one of them given up too early, so the name contains host and process.
+
+    Raises:
+        StorageFailed: the file could not be written.
     """
     if isinstance(answer, Label):
         forces, stress = np.asarray(answer.forces).tolist(), np.asarray(answer.stress).tolist()
@@ -71,36 +110,79 @@ def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_
         )  # fmt: skip
     else:
         kept = KeptAnswer(hash=key, wall_seconds=wall_seconds, reason=answer.reason, kind=answer.kind)
+    path = folder / f"{key}.{socket.gethostname()[:60]}-{os.getpid()}.json"
+    # JSON is written in ASCII, because messages of engines may contain lone surrogates, which UTF-8 cannot encode.
+    write_whole(path, json.dumps(kept.model_dump()))
+    return path
+
+
+def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> Path:
+    """Write a result to a file beside a database, or in the temporary folder if its disk is full; return its path.
+
+    Raises:
+        StorageFailed: no folder has free space.
+    """
     for folder in _folders(database):
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            if not _is_ours(folder):
-                continue
-            # JSON is written in ASCII, because messages of engines may contain lone surrogates, which UTF-8 cannot encode.
-            write_whole(folder / f"{key}.json", json.dumps(kept.model_dump()))
-            return folder / f"{key}.json"
+            if _is_ours(folder):
+                return write_answer(folder, key, answer, wall_seconds)
         except (OSError, StorageFailed):
             continue
     raise StorageFailed(f"{database}: the last result could not be saved; free some disk space and resume, which repeats that call")
 
 
-def kept_answers(database: Path) -> Iterator[tuple[str, Label | ReferenceFailed, float]]:
-    """Iterate over hash, result and wall time of all stored results; unreadable files are skipped."""
-    for folder in _folders(database):
-        for path in sorted(folder.glob("*.json")) if _is_ours(folder) else []:
-            try:
-                kept = KeptAnswer.model_validate(json.loads(path.read_text(encoding="utf-8")))
-                yield kept.hash, kept.answer(), kept.wall_seconds
-            except (OSError, ValueError, RecursionError, ValidationError):
-                continue
+def _read(path: Path) -> Kept | None:
+    """Return the result in a file; None if it cannot be read."""
+    try:
+        kept = KeptAnswer.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Kept(path, kept.hash, kept.answer(), kept.wall_seconds)
+    except (OSError, ValueError, RecursionError, ValidationError):
+        return None
 
 
-def forget_kept(database: Path) -> None:
-    """Remove the files of stored results after they have been recorded in the ledger."""
+def kept_answer(folder: Path, key: str) -> tuple[Label | ReferenceFailed, float] | None:
+    """Return result and wall time (s) that a worker has written for one calculation; None if there is none."""
+    for path in sorted(folder.glob(f"{key}*.json")):
+        kept = _read(path)
+        if kept is not None and kept.hash == key:
+            return kept.answer, kept.wall_seconds
+    return None
+
+
+def forget_answer(folder: Path, key: str) -> None:
+    """Remove the files of one calculation after it has been recorded in the ledger."""
+    forget(folder.glob(f"{key}*.json"))
+
+
+def kept_files(database: Path) -> list[Path]:
+    """Return the files of all stored results of a database."""
+    return [path for folder in _folders(database) if _is_ours(folder) for path in sorted(folder.glob("*.json"))]
+
+
+def kept_answers(files: Iterable[Path]) -> list[Kept]:
+    """Return the results in files; unreadable ones are skipped."""
+    return [kept for path in files if (kept := _read(path)) is not None]
+
+
+def forget(files: Iterable[Path]) -> None:
+    """Remove files whose results have been recorded in the ledger."""
+    for path in files:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def forget_kept(database: Path, files: Iterable[Path]) -> None:
+    """Remove `files` after they have been recorded in the ledger, incomplete files of dead writers, and folders that are empty then.
+
+    Workers of an earlier process may still be writing, so files that appeared since are kept.
+    """
+    forget(files)
     for folder in _folders(database):
         if _is_ours(folder):
-            for path in folder.glob("*.json*"):
+            for path in folder.glob("*.json.part"):
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    if time.time() - path.stat().st_mtime > STALE:
+                        path.unlink()
             with contextlib.suppress(OSError):
                 folder.rmdir()

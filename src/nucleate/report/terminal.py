@@ -152,6 +152,8 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
     if data["round"]:
         line += f", {data['round']} round{'' if data['round'] == 1 else 's'}"
     say(line)
+    if data["blocks"] is not None:
+        say(blocks_line(data["blocks"]))
     if not watched:
         for text in teacher_lines(data["teacher"], data["teacher_error"]):
             say(text)
@@ -291,6 +293,17 @@ def teacher_lines(teacher: dict[str, Any] | None, judged: dict[str, Any] | None)
         text += f"(after a shift) and {judged['force']:.2f} eV/Å"
         lines.append(text + ("" if judged["kept"] else "; the search goes on without it"))
     return lines
+
+
+def blocks_line(blocks: dict[str, Any]) -> str:
+    """Return how much core time the jobs of a cluster took, and how much of it labels used."""
+    count = blocks["count"]
+    text = f"{count} block{'' if count == 1 else 's'} on the cluster"
+    now = [f"{blocks[state]} {state}" for state in ("running", "waiting") if blocks[state]]
+    if now:
+        text += f" ({', '.join(now)})"
+    text += f": {blocks['core_seconds'] / 3600:.2f} core-hours, of them {blocks['label_core_seconds'] / 3600:.2f} in labels"
+    return text if blocks["idle_share"] is None else f"{text} ({100 * blocks['idle_share']:.0f} % idle)"
 
 
 def accurate_line(accurate: dict[str, Any]) -> str:

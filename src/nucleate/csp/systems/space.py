@@ -23,8 +23,8 @@ from nucleate.errors import BadInput
 from nucleate.generate.base import Candidate
 from nucleate.generate.packing import oxidation_states
 from nucleate.generate.system import SystemGenerator
+from nucleate.reference.asking import Answer
 from nucleate.reference.base import Label
-from nucleate.reference.dispatch import Answer
 from nucleate.reference.ledger import LedgerRow
 from nucleate.relax.batched import Relaxed
 

@@ -1,0 +1,141 @@
+"""The executor of a run: a file that says where labels run, kept in the run folder, and the blocks that it started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from nucleate.csp.run_folder import RunFolder
+from nucleate.errors import BadInput, RunFolderError
+from nucleate.persist.files import write_whole
+from nucleate.persist.toml import to_toml
+from nucleate.reference.cluster.blocks import Blocks
+from nucleate.reference.cluster.checks import check_cluster
+from nucleate.reference.cluster.executor import ClusterExecutor, refuse_odd_path
+from nucleate.reference.cluster.settings import ClusterSettings, read_cluster
+
+FILE = "executor.toml"
+"""Name of the executor file in a run folder."""
+BLOCKS = "blocks"
+"""Folder of the blocks in a run folder: their record, job scripts and output."""
+LOCAL = "local"
+"""Executor that stands for worker processes on this computer, without blocks."""
+OWN_PROGRAMS = ("espresso", "vasp", "cp2k")
+"""Engines that are programs of their own, before which an MPI launcher is put."""
+
+GivenExecutor = Executor | str | PathLike[str] | None
+
+
+def read_executor(given: GivenExecutor) -> ClusterSettings | None:
+    """Return the settings of an executor file that is given; None if none is. Nothing is started.
+
+    Raises:
+        BadInput: the file cannot be read, a setting is wrong, or the partition or interface does not exist.
+        MissingDependency: Parsl or a program of the batch system is not installed.
+    """
+    if given is None or given == LOCAL:
+        return None
+    if isinstance(given, Executor):
+        return None
+    if not isinstance(given, str | PathLike):
+        kind = type(given).__name__
+        raise BadInput(f"executor: {kind} is neither a file nor a concurrent.futures.Executor; name an executor file in TOML")
+    settings = read_cluster(given)
+    check_cluster(settings, str(given))
+    return settings
+
+
+def check_place(given: GivenExecutor, folder: Path) -> None:
+    """Raise `BadInput` if job scripts cannot name the run folder; asked before it is created."""
+    if given is not None and given != LOCAL and not isinstance(given, Executor):
+        refuse_odd_path(folder.resolve())
+
+
+def kept_executor(folder: Path) -> Path | None:
+    """Return the executor file of a run folder; None if there is none."""
+    path = folder / FILE
+    return path if path.is_file() else None
+
+
+@contextmanager
+def opened_executor(folder: RunFolder, given: GivenExecutor, engine: str, trust: bool = False) -> Iterator[Executor | None]:
+    """Context with the executor of a run: the given one, else the one that the run keeps; None: local processes.
+
+    Blocks of an earlier process are cancelled, and the labels that they have finished are recorded. A given file replaces the kept one,
+    and `local` removes it.
+
+    Args:
+        folder: open run folder.
+        given: executor, executor file, `local`, or None.
+        engine: engine of the reference.
+        trust: whether to use a kept file of another user, whose lines are part of job scripts.
+
+    Raises:
+        BadInput: as for `read_executor`.
+        MissingDependency: as for `read_executor`.
+        RunFolderError: the kept file belongs to another user.
+    """
+    settings = read_executor(given)
+    clear_up(folder)
+    kept = kept_executor(folder.path)
+    source = str(given)
+    if given == LOCAL:
+        if kept is not None:
+            kept.unlink()
+    elif settings is not None:
+        write_whole(folder.path / FILE, to_toml(settings))
+    elif given is None and kept is not None:
+        if kept.stat().st_uid != os.geteuid() and not trust:
+            raise RunFolderError(
+                f"{kept}: belongs to another user and its lines are part of job scripts; read it, then give it with --executor"
+            )
+        settings, source = _kept_settings(kept), str(kept)
+    if settings is None:
+        yield given if isinstance(given, Executor) else None
+        return
+    executor = ClusterExecutor(settings, folder.path / BLOCKS, source, engine in OWN_PROGRAMS)
+    try:
+        yield executor
+    finally:
+        executor.shutdown()
+        # Labels that were finished while the search stopped.
+        folder.ledger.collect()
+
+
+def _kept_settings(path: Path) -> ClusterSettings:
+    try:
+        settings = read_cluster(path)
+        check_cluster(settings, str(path))
+    except BadInput as error:
+        raise BadInput(f"{error}; another executor is given with --executor FILE, none with --executor {LOCAL}") from None
+    return settings
+
+
+def clear_up(folder: RunFolder) -> list[str]:
+    """Cancel the blocks that an earlier process has left and record the labels that they have finished; return the cancelled jobs.
+
+    The finished labels were recorded when the folder was opened; those that were finished since are recorded after the jobs are cancelled.
+    """
+    blocks = Blocks.read(folder.path / BLOCKS)
+    if not blocks.left():
+        return []
+    cancelled = blocks.cancel_left()
+    folder.ledger.collect()
+    if cancelled:
+        folder.event("blocks_cancelled", jobs=cancelled)
+    return cancelled
+
+
+def blocks_data(folder: Path, label_seconds: float) -> dict[str, Any] | None:
+    """Return the cost of the blocks of a run for `nucleate show`, see `Blocks.cost`; None if it had none.
+
+    Args:
+        folder: run folder.
+        label_seconds: wall time of all calculations, s.
+    """
+    return Blocks.read(folder / BLOCKS).cost(label_seconds)
