@@ -107,6 +107,17 @@ def test_a_crate_describes_every_file(searched, tmp_path):
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_links_and_keys_stay_at_home(searched, tmp_path):
+    own = shutil.copytree(searched, tmp_path / "own")
+    (tmp_path / "secret").write_text("mine")
+    (own / "notes").symlink_to(tmp_path / "secret")
+    (own / "blocks" / "certificates").mkdir(parents=True)
+    (own / "blocks" / "certificates" / "server.key").write_text("key")
+    crate, _ = export(own, "ro-crate", tmp_path / "crate")
+    assert not (crate / "notes").exists()
+    assert not (crate / "blocks").exists()
+
+
 def test_a_crate_is_read_by_rocrate(searched, tmp_path):
     rocrate = pytest.importorskip("rocrate.rocrate")
     path, _ = export(searched, "ro-crate", tmp_path / "crate")

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nucleate.csp.executor_file import BLOCKS
 from nucleate.csp.run_data import RunData
 from nucleate.persist.files import write_whole
 
@@ -36,7 +37,7 @@ LEFT_OUT = (".part", "-wal", "-shm", "lock")
 
 def write_ro_crate(run: RunData, target: Path) -> str:
     """Copy the files of a run into a new folder and describe them in ro-crate-metadata.json."""
-    sources = sorted(path for path in run.path.rglob("*") if path.is_file() and not path.name.endswith(LEFT_OUT))
+    sources = sorted(path for path in run.path.rglob("*") if _is_result(path, run.path))
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -53,6 +54,13 @@ def write_ro_crate(run: RunData, target: Path) -> str:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return f"{len(names)} files with their description, ro-crate-metadata.json"
+
+
+def _is_result(path: Path, folder: Path) -> bool:
+    """Return whether a file of a run folder belongs to its results: no link, no temporary file, and no key of a cluster's blocks."""
+    if path.is_symlink() or not path.is_file() or path.name.endswith(LEFT_OUT):
+        return False
+    return path.relative_to(folder).parts[0] != BLOCKS
 
 
 def _copy(source: Path, copy: Path) -> None:
