@@ -17,7 +17,7 @@ from nucleate.persist.toml import to_toml
 from nucleate.reference.cluster.blocks import Blocks
 from nucleate.reference.cluster.checks import check_cluster
 from nucleate.reference.cluster.executor import ClusterExecutor, refuse_odd_path
-from nucleate.reference.cluster.settings import ClusterSettings, read_cluster
+from nucleate.reference.cluster.settings import ExecutorSettings, read_cluster
 
 FILE = "executor.toml"
 """Name of the executor file in a run folder."""
@@ -31,7 +31,7 @@ OWN_PROGRAMS = ("espresso", "vasp", "cp2k")
 GivenExecutor = Executor | str | PathLike[str] | None
 
 
-def read_executor(given: GivenExecutor) -> ClusterSettings | None:
+def read_executor(given: GivenExecutor) -> ExecutorSettings | None:
     """Return the settings of an executor file that is given; None if none is. Nothing is started.
 
     Raises:
@@ -107,7 +107,7 @@ def opened_executor(folder: RunFolder, given: GivenExecutor, engine: str, trust:
         folder.ledger.collect()
 
 
-def _kept_settings(path: Path) -> ClusterSettings:
+def _kept_settings(path: Path) -> ExecutorSettings:
     try:
         settings = read_cluster(path)
         check_cluster(settings, str(path))

@@ -8,7 +8,7 @@ import subprocess
 from importlib.util import find_spec
 
 from nucleate.errors import BadInput, MissingDependency, quoted
-from nucleate.reference.cluster.settings import LOOPBACK, ClusterSettings
+from nucleate.reference.cluster.settings import LOOPBACK, ExecutorSettings
 
 PROGRAMS = {"slurm": ("sbatch", "squeue", "scancel"), "pbs": ("qsub", "qstat", "qdel"), "kubernetes": (), "local": ()}
 """Programs that submit, list and cancel the jobs of each provider."""
@@ -16,7 +16,7 @@ PATIENCE = 30.0
 """Longest time that the batch system may take to answer, s."""
 
 
-def check_cluster(settings: ClusterSettings, source: str) -> None:
+def check_cluster(settings: ExecutorSettings, source: str) -> None:
     """Check that blocks can be submitted from this computer; nothing is submitted.
 
     Raises:
@@ -51,7 +51,7 @@ def _check_partition(given: str, source: str) -> None:
             raise BadInput(f"{source}: block.partition '{quoted(name, 40)}' does not exist; the partitions are: {shown}")
 
 
-def listening_address(settings: ClusterSettings, source: str) -> str:
+def listening_address(settings: ExecutorSettings, source: str) -> str:
     """Return the address that the search listens on.
 
     Raises:

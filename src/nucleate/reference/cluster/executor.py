@@ -16,7 +16,7 @@ from nucleate.errors import BadInput, MissingDependency, NucleateError, quoted
 from nucleate.reference.cluster.blocks import LABEL, Blocks
 from nucleate.reference.cluster.checks import listening_address
 from nucleate.reference.cluster.mpi import Ranks
-from nucleate.reference.cluster.settings import ClusterSettings
+from nucleate.reference.cluster.settings import ExecutorSettings
 
 LAST_WORDS = 300
 """Largest length of the error stream of a block that a message repeats, in characters."""
@@ -40,7 +40,7 @@ class ClusterExecutor(Executor):
         BadInput: the path of the folder cannot be part of a job script, or the folder cannot be created.
     """
 
-    def __init__(self, settings: ClusterSettings, folder: Path, source: str, own_program: bool = False):
+    def __init__(self, settings: ExecutorSettings, folder: Path, source: str, own_program: bool = False):
         self.settings = settings
         self.source = source
         self.ranks = Ranks(settings.label.ranks, settings.launch, own_program)

@@ -16,13 +16,13 @@ from parsl.providers import KubernetesProvider, LocalProvider, PBSProProvider, S
 
 from nucleate.processes.workers import THREAD_VARIABLES
 from nucleate.reference.cluster.blocks import LABEL, Blocks
-from nucleate.reference.cluster.settings import ClusterSettings, seconds_of
+from nucleate.reference.cluster.settings import ExecutorSettings, seconds_of
 
 _STATES = {JobState.PENDING: "waiting", JobState.HELD: "waiting", JobState.RUNNING: "running", JobState.CANCELLED: "cancelled",
            JobState.COMPLETED: "ended", JobState.FAILED: "ended", JobState.TIMEOUT: "ended"}  # fmt: skip
 
 
-def setup_text(settings: ClusterSettings) -> str:
+def setup_text(settings: ExecutorSettings) -> str:
     """Return the lines of a job script before its workers start."""
     label = settings.label
     threads = max(1, settings.cores_of_a_label // label.ranks)
@@ -33,18 +33,18 @@ def setup_text(settings: ClusterSettings) -> str:
     return "\n".join([*lines, *settings.block.setup])
 
 
-def _options(settings: ClusterSettings) -> str:
+def _options(settings: ExecutorSettings) -> str:
     prefix = "#PBS" if settings.provider == "pbs" else "#SBATCH"
     return "\n".join(text if text.startswith("#") else f"{prefix} {text}" for text in settings.block.options)
 
 
-def _walltime(settings: ClusterSettings) -> str:
+def _walltime(settings: ExecutorSettings) -> str:
     # Parsl counts minutes and knows no days.
     seconds = seconds_of(settings.block.walltime)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
-def _arguments(settings: ClusterSettings) -> tuple[type[Any], dict[str, Any]]:
+def _arguments(settings: ExecutorSettings) -> tuple[type[Any], dict[str, Any]]:
     """Return the class of Parsl's provider and its arguments."""
     block = settings.block
     # Blocks begin with the first label; Parsl would submit `init_blocks` at once.
@@ -75,7 +75,7 @@ def _arguments(settings: ClusterSettings) -> tuple[type[Any], dict[str, Any]]:
     }  # fmt: skip
 
 
-def make_provider(settings: ClusterSettings, blocks: Blocks | None) -> Any:
+def make_provider(settings: ExecutorSettings, blocks: Blocks | None) -> Any:
     """Return Parsl's provider, which records its jobs.
 
     Args:
@@ -118,7 +118,7 @@ def make_provider(settings: ClusterSettings, blocks: Blocks | None) -> Any:
     return Recorded(**arguments)
 
 
-def make_executor(settings: ClusterSettings, address: str, blocks: Blocks | None) -> HighThroughputExecutor:
+def make_executor(settings: ExecutorSettings, address: str, blocks: Blocks | None) -> HighThroughputExecutor:
     """Return Parsl's executor, with encrypted and authenticated traffic on one address.
 
     Args:
@@ -142,7 +142,7 @@ def make_executor(settings: ClusterSettings, address: str, blocks: Blocks | None
     )  # fmt: skip
 
 
-def make_config(settings: ClusterSettings, address: str, folder: Path, blocks: Blocks) -> Config:
+def make_config(settings: ExecutorSettings, address: str, folder: Path, blocks: Blocks) -> Config:
     """Return Parsl's configuration for a run folder.
 
     Args:

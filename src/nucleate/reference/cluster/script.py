@@ -11,13 +11,13 @@ from typing import Any
 from nucleate.errors import BadInput, MissingDependency, quoted
 from nucleate.reference.cluster.blocks import LABEL, NAME
 from nucleate.reference.cluster.checks import PATIENCE, check_cluster, listening_address
-from nucleate.reference.cluster.settings import ClusterSettings
+from nucleate.reference.cluster.settings import ExecutorSettings
 
 RUN = "RUN/blocks/parsl/000"
 """Place of Parsl's files in a run folder, for which a script that is only shown has no name yet."""
 
 
-def job_script(settings: ClusterSettings, source: str) -> str:
+def job_script(settings: ExecutorSettings, source: str) -> str:
     """Return the job script of a block; nothing is submitted.
 
     The port of the search, which is chosen when it starts, is written as 0, and the run folder as RUN.
@@ -55,7 +55,7 @@ def job_script(settings: ClusterSettings, source: str) -> str:
         return written[0].read_text(encoding="utf-8").replace(name, f"{RUN}/submit_scripts")
 
 
-def judged(settings: ClusterSettings, script: str, source: str) -> str:
+def judged(settings: ExecutorSettings, script: str, source: str) -> str:
     """Have the batch system judge a job script without submitting it; return what it says, empty if it cannot be asked.
 
     Raises:

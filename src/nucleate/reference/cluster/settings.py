@@ -125,7 +125,7 @@ class ConnectionSettings(BaseModel):
     )
 
 
-class ClusterSettings(BaseModel):
+class ExecutorSettings(BaseModel):
     """An executor file."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -138,7 +138,7 @@ class ClusterSettings(BaseModel):
     connection: ConnectionSettings = Field(default_factory=ConnectionSettings, description="How workers reach the search.")
 
     @model_validator(mode="after")
-    def _together(self) -> ClusterSettings:
+    def _together(self) -> ExecutorSettings:
         block, label, connection = self.block, self.label, self.connection
         if connection.interface is not None and connection.address is not None:
             raise ValueError("connection.interface and connection.address are both given; remove one")
@@ -214,7 +214,7 @@ class ClusterSettings(BaseModel):
         return (self.label.launch or default).replace("{ranks}", str(self.label.ranks))
 
 
-def cluster_settings(data: dict[str, Any], source: str) -> ClusterSettings:
+def cluster_settings(data: dict[str, Any], source: str) -> ExecutorSettings:
     """Validate the settings of an executor file.
 
     Args:
@@ -224,10 +224,10 @@ def cluster_settings(data: dict[str, Any], source: str) -> ClusterSettings:
     Raises:
         BadInput: a key is unknown, a value is wrong, or settings contradict each other.
     """
-    return validated(ClusterSettings, data, source)
+    return validated(ExecutorSettings, data, source)
 
 
-def read_cluster(path: str | PathLike[str]) -> ClusterSettings:
+def read_cluster(path: str | PathLike[str]) -> ExecutorSettings:
     """Read an executor file.
 
     Raises:
