@@ -382,7 +382,9 @@ def _run(
             f"{folder.path}: the calculations were made with another {quoted(', '.join(changed))} of {quoted(reference.name)}; "
             "their energies cannot be mixed; start a new search in another folder"
         )
-    folder.add_versions(versions(settings.reference.engine))
+    folder.add_versions(versions(settings))
+    state = folder.loop_state()
+    folder.add_limits(-1 if state is None else state.round, settings.search.budget, settings.search.max_rounds)
     folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate, "settings": now})
     written = time.monotonic()
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import zlib
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from nucleate.reference.settings import ReferenceSettings
 
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
-    "search": {"pool": 12, "first_batch": 4, "batch": 2, "max_rounds": 3},
+    "search": {"pool": 16, "first_batch": 4, "batch": 3, "max_rounds": 4},
     "generate": {"workers": 1},
-    "model": {"members": 2, "radial": 4, "channels": 4, "hidden": 8},
-    "training": {"steps": 30, "warm_steps": 20},
-    "relax": {"max_steps": 40, "workers": 1},
+    "model": {"members": 2, "radial": 6, "channels": 4, "hidden": 8},
+    "training": {"steps": 60, "warm_steps": 30},
+    "relax": {"max_steps": 60, "workers": 1},
 }
 
 
@@ -66,6 +67,14 @@ def test_a_changed_energy_is_noticed(copied):
     assert result.divergence is not None or result.numbers is not None
 
 
+def test_a_changed_proof_is_noticed(copied):
+    """The last calculations decide nothing, but their energies are results."""
+    assert api.show(copied)["proof"] is not None
+    changed(copied, "UPDATE ledger SET energy = energy - 0.02 WHERE id = (SELECT MAX(id) FROM ledger WHERE purpose = 'proof')")
+    result = replay(copied)
+    assert "proof" in (result.divergence or result.numbers)
+
+
 def test_a_missing_calculation_is_named(copied):
     changed(copied, "DELETE FROM ledger WHERE id = 3")
     result = replay(copied)
@@ -98,6 +107,40 @@ def test_a_stopped_search_is_repeated_to_its_last_round(tmp_path):
     # The interrupt came before the second round was saved.
     assert result.rounds == 1
     assert (result.divergence, result.numbers) == (None, None)
+
+
+def test_a_search_with_a_raised_budget_is_repeated_under_both(tmp_path):
+    api.search("Cu2", settings=SETTINGS, seed=3, budget=7, out=tmp_path / "run")
+    api.resume(tmp_path / "run", budget=40)
+    assert api.show(tmp_path / "run")["calls"] > 7
+    result = replay(tmp_path / "run")
+    assert (result.divergence, result.numbers) == (None, None)
+    assert result.calls == result.recorded == api.show(tmp_path / "run")["calls"]
+
+
+def test_a_search_that_stopped_in_its_last_stages_is_repeated_without_them(copied):
+    with sqlite3.connect(copied / "run.db") as database:
+        round_, blob = database.execute("SELECT round, data FROM state ORDER BY round DESC").fetchone()
+        state = json.loads(zlib.decompress(blob))
+        assert state["proof"] is not None
+        state["proof"] = None
+        database.execute("UPDATE state SET data = ? WHERE round = ?", (zlib.compress(json.dumps(state).encode()), round_))
+        database.execute("DELETE FROM ledger WHERE id = (SELECT MAX(id) FROM ledger WHERE purpose = 'proof')")
+    result = replay(copied)
+    assert (result.divergence, result.numbers) == (None, None)
+
+
+def test_the_search_on_a_teacher_is_repeated_as_well(tmp_path):
+    settings = {**SETTINGS, "teacher": {"name": "ase:ase.calculators.morse:MorsePotential", "budget": 8, "max_rounds": 1}}
+    api.search("Cu2", settings=settings, seed=3, out=tmp_path / "run")
+    result = replay(tmp_path / "run")
+    assert (result.divergence, result.numbers) == (None, None)
+    with sqlite3.connect(tmp_path / "run" / "teacher" / "run.db") as database:
+        database.execute("DELETE FROM ledger WHERE id = 2")
+    assert "the ledger of the teacher does not contain" in replay(tmp_path / "run").divergence
+    shutil.rmtree(tmp_path / "run" / "teacher")
+    with pytest.raises(BadInput, match="teacher"):
+        replay(tmp_path / "run")
 
 
 def test_what_cannot_be_replayed_is_refused(tmp_path, copied):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from nucleate.csp.accurate import candidates, rank_accurately
 from nucleate.csp.events import MagneticDone, ProofDone, RankedAccurately
@@ -16,6 +17,22 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.progress import LoggedEvent
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import MAGNETIC, ledger_file
+
+STAGES = ("magnetic", "accurate", "proof")
+"""Names of the stages, which are those of their results in the state."""
+
+
+@dataclass(frozen=True)
+class Until:
+    """Where a search stops before its end, as a replay of a search that was stopped does.
+
+    Attributes:
+        round: last round; None: the one that ends the search.
+        stages: stages that follow a search that has ended.
+    """
+
+    round: int | None = None
+    stages: tuple[str, ...] = STAGES
 
 
 class FinalStages:
@@ -35,20 +52,21 @@ class FinalStages:
         self._folder, self._plan, self._settings, self._space = folder, plan, plan.settings, plan.space
         self._dispatcher, self._executor, self._log = dispatcher, executor, log
 
-    def run(self, state: LoopState, commit: Callable[[], None]) -> None:
+    def run(self, state: LoopState, commit: Callable[[], None], stages: Sequence[str] = STAGES) -> None:
         """Run the stages that are missing in a finished search; a search whose proof is done calculates nothing.
 
         Args:
             state: state of the search, which receives the results.
             commit: called after each stage to save the state.
+            stages: stages to run.
         """
         if state.proof is not None:
             return
-        if state.accurate is None and state.magnetic is None and self._try_orders(state):
+        if "magnetic" in stages and state.accurate is None and state.magnetic is None and self._try_orders(state):
             commit()
-        if state.accurate is None and self._rank_accurately(state):
+        if "accurate" in stages and state.accurate is None and self._rank_accurately(state):
             commit()
-        if self._settings.search.proof and self._space.winners(state):
+        if "proof" in stages and self._settings.search.proof and self._space.winners(state):
             self._prove(state)
             commit()
 

@@ -32,7 +32,7 @@ from nucleate.csp.events import (
 from nucleate.csp.evolution.breeding import fade
 from nucleate.csp.evolution.build import make_breeding, modes_of
 from nucleate.csp.evolution.pool import Pool
-from nucleate.csp.final_stages import FinalStages
+from nucleate.csp.final_stages import FinalStages, Until
 from nucleate.csp.first_batch import EARLIER, KNOWN, FirstBatch
 from nucleate.csp.known import Known, covers
 from nucleate.csp.leads import LeadFollower, new_leads
@@ -100,6 +100,7 @@ class Search:
         progress: Called with the events of `nucleate.csp.events` and with `Step` for every part of a phase.
         ends_search: Called with each confirmed polymorph; returning True ends the search.
         known: What is known before the first call; see `stages.what_is_known`.
+        until: Where to stop; None: at the end.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class Search:
         progress: Progress = silent,
         ends_search: Callable[[Polymorph], bool] = lambda polymorph: False,
         known: Known | None = None,
+        until: Until | None = None,
     ):
+        self.until = until or Until()
         self.folder = folder
         self.plan = plan
         self.settings = settings = plan.settings
@@ -163,13 +166,15 @@ class Search:
                     polymorph.accurate = None
                     polymorph.set_order(None)
         try:
-            while self.state.finished is None:
+            while self.state.finished is None and (self.until.round is None or self.state.round < self.until.round):
                 if self.state.round < 0:
                     self._first_round()
                 else:
                     self._round(self.state.round + 1)
                 self._commit()
-            FinalStages(self.folder, self.plan, self.dispatcher, self._executor, self._log).run(self.state, self._commit)
+            if self.state.finished is not None:
+                stages = FinalStages(self.folder, self.plan, self.dispatcher, self._executor, self._log)
+                stages.run(self.state, self._commit, self.until.stages)
         finally:
             self.relaxer.close()
             self.dispatcher.close()

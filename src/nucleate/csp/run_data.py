@@ -27,7 +27,7 @@ from nucleate.csp.molecular.report_data import lattice_energy, molecules_data
 from nucleate.csp.records import SPENT, LoopState, Polymorph, enthalpy_per_atom, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
-from nucleate.csp.saved import SavedReference
+from nucleate.csp.saved import SavedLimit, SavedReference
 from nucleate.csp.systems.hull import Hull
 from nucleate.csp.systems.phases import EQUAL, Phase, formula_of, phases, warnings_on
 from nucleate.errors import RunFolderError
@@ -60,6 +60,7 @@ class RunData:
         molecules: summaries of the isolated molecules, see `events.MoleculeFitted`.
         reference_settings: settings of the reference that its calculations have; None: they were not stored.
         versions: versions of the programs at the start, and each time that they changed; empty: they were not stored.
+        limits: budget and number of rounds at the start, and each time that they were changed.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class RunData:
     molecules: list[dict[str, Any]] = field(default_factory=list)
     reference_settings: dict[str, Any] | None = None
     versions: list[dict[str, str]] = field(default_factory=list)
+    limits: list[SavedLimit] = field(default_factory=list)
 
     @property
     def crystals(self) -> list[LedgerRow]:
@@ -125,7 +127,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
     with RunFolder(path, memory, os.open(os.devnull, os.O_RDONLY)) as folder:
         state = folder.loop_state() or LoopState()
         rows = list(folder.ledger.rows())
-        taught, alone, versions = folder.teacher(), folder.molecules(), folder.versions()
+        taught, alone, versions, limits = folder.teacher(), folder.molecules(), folder.versions(), folder.limits()
         engine = settings.reference.engine
         reference = folder.reference() or SavedReference(name=engine, surrogate=engine not in ENGINES)
         known = {(round(p.energy, 9), p.calls) for p in state.polymorphs}
@@ -137,7 +139,7 @@ def read_run(path: Path | str | os.PathLike[str], running: bool | None = None) -
         [event.model_dump() for key, event in pending.items() if key not in known],
         None if taught is None else taught.model_dump(),
         [item.model_dump() for item in alone],
-        reference.settings, versions,
+        reference.settings, versions, limits,
     )  # fmt: skip
 
 

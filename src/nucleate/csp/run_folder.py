@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.csp.records import LoopState
-from nucleate.csp.saved import PolymorphEvent, SavedMolecule, SavedReference, SavedState, SavedTeacher, SavedVersions, unpacked
+from nucleate.csp.saved import PolymorphEvent, SavedLimit, SavedMolecule, SavedReference, SavedState, SavedTeacher, SavedVersions, unpacked
 from nucleate.errors import RunFolderError, quoted
 from nucleate.persist.checked import checked
 from nucleate.persist.files import append_line, read_lines, write_whole
@@ -259,6 +259,24 @@ class RunFolder:
             return checked(SavedVersions, {"versions": self.fact("versions", [])}).versions
         except ValueError as error:
             raise self._damaged("the stored value 'versions'", error) from error
+
+    def add_limits(self, round: int, budget: int, max_rounds: int) -> None:
+        """Store the limits with which a search goes on after a round, unless they are those with which it went on before."""
+        before = self.limits()
+        if not before or (before[-1].budget, before[-1].max_rounds) != (budget, max_rounds):
+            new = SavedLimit(round=round, budget=budget, max_rounds=max_rounds)
+            self.set_fact("limits", [limit.model_dump() for limit in [*before, new]])
+
+    def limits(self) -> list[SavedLimit]:
+        """Return the limits with which the search began, and each time that they changed.
+
+        Raises:
+            RunFolderError: the stored value is damaged.
+        """
+        try:
+            return [checked(SavedLimit, item) for item in self.fact("limits", [])]
+        except (TypeError, ValueError) as error:
+            raise self._damaged("the stored value 'limits'", error) from error
 
     # -- files ------------------------------------------------------------------------------------------------
 

@@ -312,6 +312,16 @@ class SavedVersions(BaseModel):
     versions: list[dict[Text, Text]] = Field(max_length=10_000)
 
 
+class SavedLimit(BaseModel):
+    """Limits with which a search went on after a round."""
+
+    model_config = ConfigDict(strict=True)
+
+    round: int = Field(ge=-1, lt=2**53)
+    budget: Count
+    max_rounds: Count
+
+
 class PolymorphEvent(BaseModel):
     """Line of events.jsonl about a confirmed polymorph."""
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nucleate.csp.events import TeacherBegins, TeacherDone
+from nucleate.csp.final_stages import Until
 from nucleate.csp.known import Known
 from nucleate.csp.labels_from import labels_known
 from nucleate.csp.learner import Learner
@@ -45,6 +46,7 @@ def run_search(
     executor: Executor | None = None,
     progress: Progress = silent,
     ends_search: Callable[[Polymorph], bool] = lambda polymorph: False,
+    until: Until | None = None,
 ) -> LoopState:
     """Run all stages of a search, or what is left of them.
 
@@ -54,9 +56,10 @@ def run_search(
         executor: executor on which calculations of the reference run, instead of local processes.
         progress: called with the events of `nucleate.csp.events`.
         ends_search: called with each polymorph confirmed on the reference; returning True ends the search.
+        until: where to stop; None: at the end.
     """
     known = what_is_known(folder, plan, progress)
-    return Search(folder, plan, executor, progress, ends_search, known).run()
+    return Search(folder, plan, executor, progress, ends_search, known, until).run()
 
 
 def what_is_known(folder: RunFolder, plan: Plan, progress: Progress = silent) -> Known:
