@@ -7,22 +7,22 @@ inputs, and the ranking one that makes the polymorphs from the last round, so th
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import logging
 import os
+import subprocess
+import sys
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nucleate.csp.run_data import RunData, structure_name
-from nucleate.errors import MissingDependency
+from nucleate.csp.run_data import RunData, read_run, structure_name
+from nucleate.errors import MissingDependency, NucleateError, quoted
 from nucleate.export.labels import row_of
 from nucleate.persist.json_data import finite
-from nucleate.reference.base import K_POINTS
+from nucleate.reference.ledger import RETRY
 
 LABEL, ROUND, RANKING = "nucleate.label", "nucleate.round", "nucleate.ranking"
 """Process labels of a reference calculation, of a round and of the ranking."""
@@ -35,50 +35,37 @@ def write_aiida(run: RunData, target: Path) -> str:
 
     Raises:
         MissingDependency: aiida-core is not installed.
+        NucleateError: AiiDA reports an error.
     """
+    if importlib.util.find_spec("aiida") is None:
+        raise MissingDependency("--to aiida needs aiida-core: pip install 'nucleate[aiida]'")
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
-    with _profile(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from aiida.tools.archive import create_archive
-
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            _store(run)
-            create_archive(None, filename=part)
-            part.rename(target)
-        finally:
-            logging.disable(before)
-            part.unlink(missing_ok=True)
+    # AiiDA keeps a profile for a whole process and makes a folder in the user's home when it is imported.
+    with tempfile.TemporaryDirectory(prefix="nucleate-aiida-") as folder:
+        command = [sys.executable, "-W", "ignore", "-m", __name__, str(run.path), str(part)]
+        done = subprocess.run(command, env={**os.environ, "AIIDA_PATH": folder}, capture_output=True, text=True, check=False)
+    try:
+        if done.returncode:
+            raise NucleateError(
+                f"{target}: AiiDA could not write it ({quoted(done.stderr.strip().splitlines()[-1:] or ['no message'], 200)})"
+            )
+        part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
     return f"{len(run.rows)} calculations, {len(run.state.polymorphs)} polymorphs; read it with: verdi archive import {target}"
 
 
-@contextlib.contextmanager
-def _profile() -> Iterator[None]:
-    """Context with an empty profile in a temporary file, which leaves the profiles of the user alone."""
-    before = os.environ.get("AIIDA_PATH")
-    with tempfile.TemporaryDirectory(prefix="nucleate-aiida-") as folder:
-        # AiiDA makes a folder in the user's home when it is imported.
-        os.environ["AIIDA_PATH"] = folder
-        try:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    from aiida.manage import get_manager
-                    from aiida.storage.sqlite_temp import SqliteTempBackend
-            except ImportError as error:
-                raise MissingDependency("--to aiida needs aiida-core: pip install 'nucleate[aiida]'") from error
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                get_manager().load_profile(SqliteTempBackend.create_profile("nucleate"), allow_switch=True)
-            yield
-            get_manager().unload_profile()
-        finally:
-            if before is None:
-                del os.environ["AIIDA_PATH"]
-            else:
-                os.environ["AIIDA_PATH"] = before
+def main(source: str, target: str) -> None:
+    """Write an archive in a process of its own, with an empty profile in a temporary file."""
+    from aiida.manage import get_manager
+    from aiida.storage.sqlite_temp import SqliteTempBackend
+    from aiida.tools.archive import create_archive
+
+    logging.disable(logging.WARNING)
+    get_manager().load_profile(SqliteTempBackend.create_profile("nucleate"), allow_switch=True)
+    _store(read_run(source))
+    create_archive(None, filename=Path(target))
 
 
 def _store(run: RunData) -> None:
@@ -89,14 +76,13 @@ def _store(run: RunData) -> None:
     reference = Dict({"name": run.reference, "surrogate": run.surrogate, "settings": run.reference_settings}, label="reference").store()
     settings = Dict({"run_toml": run.toml, "versions": run.versions, "seed": run.settings.seed}, label="settings").store()
     results: dict[int, list[Any]] = {}
-    for row in run.rows:
+    # Calculations without a result are repeated when the search goes on.
+    for row in (row for row in run.rows if row.status not in RETRY):
         structure = StructureData(ase=row.atoms, label=f"calculation {row.number}")
         moments = row.atoms.get_initial_magnetic_moments()
         structure.base.extras.set("hash", row.hash)
         if np.abs(moments).max(initial=0) > 0:
             structure.base.extras.set("starting_moments", moments.tolist())
-        if K_POINTS in row.atoms.info:
-            structure.base.extras.set("k_points", row.atoms.info[K_POINTS])
         node = CalcFunctionNode(label=f"calculation {row.number}, {row.purpose} of round {row.round}")
         node.base.links.add_incoming(structure.store(), link_type=LinkType.INPUT_CALC, link_label="structure")
         node.base.links.add_incoming(reference, link_type=LinkType.INPUT_CALC, link_label="reference")
@@ -110,7 +96,7 @@ def _store(run: RunData) -> None:
             data |= {
                 "energy": row.label.energy, "energy_units": "eV", "forces": np.asarray(row.label.forces).tolist(),
                 "forces_units": "eV/angstrom", "stress": np.asarray(row.label.stress).tolist(), "stress_units": "eV/angstrom^3",
-                "stress_order": "xx, yy, zz, yz, xz, xy",
+                "stress_order": "xx, yy, zz, yz, xz, xy", "details": finite(row.label.details),
             }  # fmt: skip
         else:
             data["reason"] = row.reason
@@ -138,7 +124,7 @@ def _store(run: RunData) -> None:
     for k, polymorph in enumerate(run.state.ranking()):
         final = StructureData(ase=polymorph.atoms, label=structure_name(k + 1, polymorph))
         final.base.links.add_incoming(ranking, link_type=LinkType.CREATE, link_label=f"polymorph_{k + 1}")
-        row_below = row_of(polymorph, run.rows)
+        row_below = row_of(polymorph, run.rows, run.settings.pressure)
         facts = {
             "rank": k + 1, "space_group": polymorph.space_group, "enthalpy_per_atom": float(polymorph.energy),
             "pressure_GPa": run.settings.pressure, "check": polymorph.check, "calculation": None if row_below is None else row_below.number,
@@ -158,3 +144,7 @@ def _finish(node: Any, process: str, status: int, message: str | None) -> None:
     node.set_exit_status(status)
     if message:
         node.set_exit_message(message[:1000])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -8,7 +8,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from nucleate.csp.run_data import RunData, package_version
 from nucleate.export.labels import row_of
-from nucleate.reference.base import K_POINTS
 
 
 def write_ase_db(run: RunData, target: Path) -> str:
@@ -20,7 +19,7 @@ def write_ase_db(run: RunData, target: Path) -> str:
 
     ranks = {}
     for k, polymorph in enumerate(run.state.ranking()):
-        if (row := row_of(polymorph, run.rows)) is not None:
+        if (row := row_of(polymorph, run.rows, run.settings.pressure)) is not None:
             ranks[row.number] = k + 1
     part = target.with_name(target.name + ".part.db")
     part.unlink(missing_ok=True)
@@ -33,7 +32,6 @@ def write_ase_db(run: RunData, target: Path) -> str:
         with connect(part, type="db", use_lock_file=False) as database:
             for row in run.rows:
                 atoms = row.atoms.copy()
-                k_points = atoms.info.pop(K_POINTS, None)
                 if row.label is not None:
                     atoms.calc = SinglePointCalculator(atoms, energy=row.label.energy, forces=row.label.forces, stress=row.label.stress)
                 keys = {
@@ -46,7 +44,7 @@ def write_ase_db(run: RunData, target: Path) -> str:
                 keys["attempts"], keys["core_seconds"] = row.attempts, row.core_seconds
                 if row.number in ranks:
                     keys["polymorph"] = ranks[row.number]
-                data = {"reason": row.reason, "k_points": k_points, "details": row.label.details if row.label is not None else {}}
+                data = {"reason": row.reason, "details": row.label.details if row.label is not None else {}}
                 database.write(atoms, key_value_pairs=keys, data=data)
         database.metadata = metadata
         part.rename(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,8 @@ def export(folder: Path | str, to: str, out: Path | str | None = None) -> tuple[
         raise RunFolderError(f"{run.path}: no calculation is recorded yet; {to} would be empty")
     place = run.path.resolve()
     target = place.parent / chosen.target.format(name=place.name) if out is None else Path(out)
+    if target.resolve().is_relative_to(place):
+        raise BadInput(f"{target}: is in the run folder; choose an --out beside it")
     if target.exists():
         raise BadInput(f"{target}: exists already; choose another --out or delete it")
     try:
@@ -70,3 +73,5 @@ def export(folder: Path | str, to: str, out: Path | str | None = None) -> tuple[
         return target, chosen.write(run, target)
     except OSError as error:
         raise BadInput(f"{target}: cannot be written: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise BadInput(f"{target}: cannot be written: {quoted(str(error), 80)}") from error

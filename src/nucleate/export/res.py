@@ -13,10 +13,12 @@ import numpy as np
 
 from nucleate.csp.records import Polymorph
 from nucleate.csp.run_data import RunData, structure_name
+from nucleate.export.folders import whole_folder
+from nucleate.export.labels import row_of
 from nucleate.persist.files import write_whole
 
 
-def res_text(polymorph: Polymorph, name: str, pressure: float, remarks: list[str]) -> str:
+def res_text(polymorph: Polymorph, name: str, pressure: float, remarks: list[str], moments: np.ndarray) -> str:
     """Return the text of a .res file.
 
     Args:
@@ -24,10 +26,10 @@ def res_text(polymorph: Polymorph, name: str, pressure: float, remarks: list[str
         name: name in the title; it must not contain spaces.
         pressure: pressure, GPa.
         remarks: lines of remarks.
+        moments: final magnetic moments, Bohr magnetons; empty: there are none.
     """
     atoms = polymorph.atoms
-    moments = atoms.get_initial_magnetic_moments()
-    total, absolute = (0.0, 0.0) if polymorph.magnetic is None else (float(moments.sum()), float(np.abs(moments).sum()))
+    total, absolute = float(moments.sum()), float(np.abs(moments).sum())
     group = polymorph.space_group.replace(" ", "")
     symbols = atoms.get_chemical_symbols()
     species = list(dict.fromkeys(symbols))
@@ -42,10 +44,12 @@ def res_text(polymorph: Polymorph, name: str, pressure: float, remarks: list[str
 
 def write_res(run: RunData, target: Path) -> str:
     """Write one file for each polymorph into a new folder."""
-    target.mkdir()
     ranking = run.state.ranking()
     remarks = [f"nucleate, {run.reference}{' (surrogate)' if run.surrogate else ''}, seed {run.settings.seed}"]
-    for k, polymorph in enumerate(ranking):
-        name = structure_name(k + 1, polymorph)
-        write_whole(target / f"{name}.res", res_text(polymorph, name, run.settings.pressure, remarks))
+    with whole_folder(target) as folder:
+        for k, polymorph in enumerate(ranking):
+            name = structure_name(k + 1, polymorph)
+            row = row_of(polymorph, run.rows, run.settings.pressure)
+            moments = np.array([] if row is None or row.label is None else row.label.details.get("moments", []))
+            write_whole(folder / f"{name}.res", res_text(polymorph, name, run.settings.pressure, remarks, moments))
     return f"{len(ranking)} .res file{'' if len(ranking) == 1 else 's'}"

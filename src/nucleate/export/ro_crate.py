@@ -11,9 +11,11 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from nucleate.csp.executor_file import BLOCKS
 from nucleate.csp.run_data import RunData
+from nucleate.export.folders import whole_folder
 from nucleate.persist.files import write_whole
 
 KINDS = {
@@ -31,6 +33,7 @@ SUFFIXES = {
     ".safetensors": "application/octet-stream",
     ".db": "application/vnd.sqlite3",
 }
+METADATA = "ro-crate-metadata.json"
 LEFT_OUT = (".part", "-wal", "-shm", "lock")
 """Ends of the names of files that are not results."""
 
@@ -38,10 +41,7 @@ LEFT_OUT = (".part", "-wal", "-shm", "lock")
 def write_ro_crate(run: RunData, target: Path) -> str:
     """Copy the files of a run into a new folder and describe them in ro-crate-metadata.json."""
     sources = sorted(path for path in run.path.rglob("*") if _is_result(path, run.path))
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
+    with whole_folder(target) as part:
         for source in sources:
             copy = part / source.relative_to(run.path)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +49,7 @@ def write_ro_crate(run: RunData, target: Path) -> str:
         names = [source.relative_to(run.path).as_posix() for source in sources]
         graph = _graph(run, part, names)
         text = json.dumps({"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}, indent=1)
-        write_whole(part / "ro-crate-metadata.json", text + "\n")
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        write_whole(part / METADATA, text + "\n")
     return f"{len(names)} files with their description, ro-crate-metadata.json"
 
 
@@ -60,7 +57,7 @@ def _is_result(path: Path, folder: Path) -> bool:
     """Return whether a file of a run folder belongs to its results: no link, no temporary file, and no key of a cluster's blocks."""
     if path.is_symlink() or not path.is_file() or path.name.endswith(LEFT_OUT):
         return False
-    return path.relative_to(folder).parts[0] != BLOCKS
+    return path.relative_to(folder).parts[0] not in (BLOCKS, METADATA)
 
 
 def _copy(source: Path, copy: Path) -> None:
@@ -87,7 +84,7 @@ def _graph(run: RunData, folder: Path, names: list[str]) -> list[dict[str, Any]]
         "description": f"Polymorphs of {run.settings.name} at {run.settings.pressure:g} GPa on {run.reference}{surrogate}, searched with "
         f"{run.calls} calculations{best}.",
         "datePublished": ended.date().isoformat(), "license": "The owner of the data has not stated a licence.",
-        "hasPart": [{"@id": name} for name in names], "mentions": [{"@id": "#search"}], "keywords": "crystal structure prediction",
+        "hasPart": [{"@id": quote(name)} for name in names], "mentions": [{"@id": "#search"}], "keywords": "crystal structure prediction",
     }  # fmt: skip
     used = list(dict.fromkeys(item for versions in run.versions for item in versions.items()))
     programs = [{"@id": f"#{name}-{number}", "@type": "SoftwareApplication", "name": name, "version": number} for name, number in used]
@@ -97,7 +94,7 @@ def _graph(run: RunData, folder: Path, names: list[str]) -> list[dict[str, Any]]
         "startTime": written.isoformat(timespec="seconds"), "endTime": ended.isoformat(timespec="seconds"),
         "actionStatus": {"@id": f"http://schema.org/{'Completed' if run.status == 'finished' else 'Active'}ActionStatus"},
         "instrument": [{"@id": program["@id"]} for program in programs], "object": [{"@id": "run.toml"}],
-        "result": [{"@id": name} for name in results],
+        "result": [{"@id": quote(name)} for name in results],
         "additionalProperty": [{"@id": f"#{name}"} for name in ("seed", "calls", "core-seconds", "reference-settings", "finished")],
     }  # fmt: skip
     values = {
@@ -110,7 +107,7 @@ def _graph(run: RunData, folder: Path, names: list[str]) -> list[dict[str, Any]]
     properties = [{"@id": f"#{name}", "@type": "PropertyValue", "name": name, "value": value} for name, value in values.items()]
     files = [_file(folder, name) for name in names]
     metadata = {
-        "@id": "ro-crate-metadata.json", "@type": "CreativeWork", "about": {"@id": "./"},
+        "@id": METADATA, "@type": "CreativeWork", "about": {"@id": "./"},
         "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
     }  # fmt: skip
     return [metadata, root, action, *programs, *properties, *files]
@@ -121,7 +118,7 @@ def _file(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     text, kind = KINDS.get(name, (None, SUFFIXES.get(path.suffix)))
     entity: dict[str, Any] = {
-        "@id": name, "@type": "File", "name": name, "contentSize": str(path.stat().st_size),
+        "@id": quote(name), "@type": "File", "name": name, "contentSize": str(path.stat().st_size),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }  # fmt: skip
     if text is not None:

@@ -111,7 +111,7 @@ def refuse_large_s(two_theta: float, radiation: Radiation) -> None:
         last = 2 * np.degrees(np.arcsin(LARGEST_S * radiation.wavelength))
         raise BadInput(
             f"the powder pattern reaches sin(theta)/wavelength = {s:.2f} 1/Å; X-ray form factors are known up to {LARGEST_S:g}: "
-            f"cut the data at 2 theta = {last:.1f}"
+            f"cut the data at 2 theta = {np.floor(10 * last) / 10:.1f}"
         )
 
 

@@ -195,8 +195,12 @@ def match(source: str | Path, options: MatchOptions, progress: Progress = silent
     if shifts is not None and options.shieldings is not None:
         lists = [assign(shifts, found, references, errors) for found in shieldings_of(options.shieldings, crystals)]
         chi2 = np.array([sum(element.chi2 for element in each) for each in lists])
-        fitted = 2 * len({shift.element for shift in shifts} - set(references))
-        logarithms.append(log_likelihood_of_shifts(chi2, sum(shift.multiplicity or 1 for shift in shifts) - fitted))
+        numbers: Counter[str] = Counter()
+        for shift in shifts:
+            numbers[shift.element] += shift.multiplicity or 1
+        # Slope and offset of an element without a given reference are fitted to its own shifts.
+        left = sum(max(0, number - (0 if element in references else 2)) for element, number in numbers.items())
+        logarithms.append(log_likelihood_of_shifts(chi2, left))
         assigned = list(lists)
     probabilities = posterior(*logarithms)
     order = np.argsort(-probabilities, kind="stable")

@@ -58,7 +58,7 @@ class ModelForm {
     const kind = this.chosen?.kind;
     const shown = { file: !this.run.value, rank: this.run.value, temperature: kind === "electrons", forces: kind === "electrons", cutoff: kind === "couplings" };
     for (const [name, place] of Object.entries(this.places)) place.hidden = !shown[name];
-    if (this.chosen?.temperature) this.temperature.placeholder = String(this.chosen.temperature);
+    this.temperature.placeholder = this.chosen?.temperature ? String(this.chosen.temperature) : "";
   }
 
   options() {
