@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import ase.db
 import numpy as np
@@ -15,6 +16,8 @@ from nucleate.crystals.io import read_structures
 from nucleate.csp.run_data import read_run
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.export.formats import FORMATS, export
+from nucleate.export.labels import row_of
+from nucleate.export.res import res_text
 from nucleate.fingerprints.matching import same_crystal, space_group
 from nucleate.units import GPA
 
@@ -53,6 +56,32 @@ def test_airss_reads_what_it_documents(searched, tmp_path):
         assert same_crystal(atoms, polymorph.atoms)
         assert space_group(atoms)[1] == polymorph.number
         assert atoms.get_volume() == pytest.approx(polymorph.atoms.get_volume(), rel=1e-6)
+
+
+def test_moments_and_labels_are_those_of_the_polymorph(searched):
+    run = read_run(searched)
+    polymorph = run.state.ranking()[0]
+    title = res_text(polymorph, "name", 2.0, [], np.array([2.0, -0.5])).splitlines()[0].split()
+    assert (float(title[5]), float(title[6])) == (1.5, 2.5)
+    row = row_of(polymorph, run.rows, 2.0)
+    # The same structure with another energy, as in another magnetic order, is another calculation.
+    other = replace(row, number=row.number + 1, label=replace(row.label, energy=row.label.energy + 0.1))
+    assert row_of(polymorph, [*run.rows, other], 2.0) == row
+    assert row_of(polymorph, [other], 2.0) is None
+
+
+def test_an_interrupted_export_leaves_nothing(searched, tmp_path, monkeypatch):
+    def interrupted(*unused):
+        raise KeyboardInterrupt
+
+    for module, name in (("res", "write_whole"), ("ro_crate", "_graph")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"nucleate.export.{module}.{name}", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                export(searched, module.replace("_", "-"), tmp_path / module)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(BadInput, match="in the run folder"):
+        export(searched, "json", searched / "entries.json")
 
 
 def test_entries_are_read_by_pymatgen(searched, tmp_path):

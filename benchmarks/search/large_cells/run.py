@@ -47,6 +47,8 @@ def lowest_known(system: str, dispatcher: Dispatcher) -> tuple[Target, list[list
     for name, build in MINERALS.get(system, []):
         settings = RelaxSettings(fmax=0.02, smax=0.1, max_steps=500, patience=200, pressure=pressure)
         (end,) = relax([build()], ReferencePotential(dispatcher, "target", 0), settings)
+        if end.stop != "converged":
+            raise BadInput(f"{system}: the relaxation of {name} did not converge ({end.stop})")
         symbol, number = space_group(end.atoms)
         energy = end.energy_per_atom
         named.append([name, symbol, energy])

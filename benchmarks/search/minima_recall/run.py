@@ -72,8 +72,9 @@ def search(system: str, arm: str, seed: int, a: argparse.Namespace, result: Resu
         state = run_search(run, prepare(settings))
         calls = run.ledger.count()
     cpu = time.process_time() - cpu
-    minima = [p for p in state.minima() if p.energy <= state.minima()[0].energy + WINDOW * 1e-3]
-    found = [[member(p, system, result), p.calls, p.check] for p in minima]
+    # Saddles are among them, so that the union leaves out what another search takes for a minimum.
+    low = min((p.energy for p in state.minima()), default=float("inf")) + WINDOW * 1e-3
+    found = [[member(p, system, result), p.calls, p.check] for p in sorted(state.polymorphs, key=lambda p: p.energy) if p.energy <= low]
     result.add(
         kind="search",
         system=system,
@@ -96,10 +97,8 @@ def union(system: str, rows: list[dict[str, Any]]) -> set[int]:
         if row["kind"] == "search" and row["system"] == system:
             for number, _, check in row["found"]:
                 checks.setdefault(number, set()).add(check)
-    low = min(energies.values()) + WINDOW * 1e-3
-    return {
-        number for number, energy in energies.items() if energy <= low and "minimum" in checks[number] and "saddle" not in checks[number]
-    }
+    sound = {number: energies[number] for number, found in checks.items() if "minimum" in found and "saddle" not in found}
+    return {number for number, energy in sound.items() if energy <= min(sound.values()) + WINDOW * 1e-3}
 
 
 def table(data: dict[str, Any]) -> str:
@@ -115,7 +114,7 @@ def table(data: dict[str, Any]) -> str:
             if not rows:
                 continue
             rows.sort(key=lambda row: int(row["seed"]))
-            recalls = [len(every & {number for number, *_ in row["found"]}) / len(every) for row in rows]
+            recalls = [len(every & {number for number, *_ in row["found"]}) / max(len(every), 1) for row in rows]
             calls = ", ".join(str(row["calls"]) for row in rows)
             ended = sum("stayed the same" in row["ended"] for row in rows)
             seconds = np.median([row["cpu"] for row in rows])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from os import getpid
 from pathlib import Path
@@ -45,7 +45,6 @@ def search(units: int, weights: str, seed: int, out: Path, budget: int, pool: in
         "seconds": round(sum(sum(record.seconds.values()) for record in run.state.records), 1),
         "confirmed": [[round(float(p.energy), 6), p.number, p.calls, p.check] for p in confirmed],
     }
-    shutil.rmtree(folder)
     return row
 
 
@@ -62,7 +61,7 @@ def table(data: dict[str, Any]) -> str:
     ]
     for units in sorted({row["units"] for row in data["rows"]}):
         mine = [row for row in data["rows"] if row["units"] == units]
-        lowest = min(found[0] for row in mine for found in row["confirmed"])
+        lowest = min((found[0] for row in mine for found in row["confirmed"]), default=float("nan"))
         for weights in WEIGHTS:
             rows = sorted((row for row in mine if row["weights"] == weights), key=lambda row: int(row["seed"]))
             if not rows:
@@ -73,7 +72,7 @@ def table(data: dict[str, Any]) -> str:
             ert = "none"
             if expected is not None:
                 low, high = interval(len(runs), lambda drawn, runs=runs: expected_calls([runs[k] for k in drawn]) or float("inf"))  # type: ignore[misc]
-                ert = f"{expected:.0f} ({low:.0f}-{high:.0f})"
+                ert = f"{expected:.0f} ({low:.0f}-{'inf' if high is None else f'{high:.0f}'})"
             calls = ", ".join(str(count) if hit else f"> {count}" for count, hit in runs)
             above = [1000 * (min((found[0] for found in row["confirmed"]), default=np.nan) - lowest) for row in rows]
             cells = [units, weights, len(rows), sum(hit for _, hit in runs), calls, ert, f"{np.nanmedian(above):.1f}"]
@@ -100,10 +99,12 @@ def main() -> None:
     tasks = [(units, weights, seed) for units in a.units for seed in seeds for weights in a.weights]
     tasks = [task for task in tasks if result.find(units=task[0], weights=task[1], seed=task[2]) is None]
     with ProcessPoolExecutor(a.workers, get_context("spawn"), become_worker, (getpid(),)) as pool:
-        futures = [pool.submit(search, *task, a.out, a.budget, a.pool) for task in tasks]
-        for (units, weights, seed), future in zip(tasks, futures, strict=True):
+        futures = {pool.submit(search, *task, a.out, a.budget, a.pool): task for task in tasks}
+        for future in as_completed(futures):
+            units, weights, seed = futures[future]
             row = future.result()
             result.add(units=units, weights=weights, seed=seed, **row)
+            shutil.rmtree(a.out / f"Z{units}-{weights}-{seed}")
             best = min((found[0] for found in row["confirmed"]), default=None)
             print(units, weights, seed, row["calls"], row["finished"], best, row["seconds"], flush=True)
     print(table({"rows": result.rows}))

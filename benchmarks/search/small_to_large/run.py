@@ -5,7 +5,8 @@
 A search of the small cell runs to its end. Its committee then relaxes random candidates of the large cell: the zero-shot rank of the
 target is one plus the number of distinct end points that the committee places below it. A search of the large cell begins with the labels
 of the small one alone, given as a ledger, so that none of its minima are handed on; the other settings are the defaults. It ends at the
-target, at an energy within 5 meV/atom of it, or at the budget. For comparison, --arms without searches the large cell without labels.
+target or at the budget; the first confirmed energy at most 5 meV/atom above it is noted as well, which for the clathrates of silicon may
+be that of another, lower crystal. For comparison, --arms without searches the large cell without labels.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.csp.plan import prepare
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.stages import run_search
-from nucleate.fingerprints.matching import space_group
+from nucleate.errors import BadInput
+from nucleate.fingerprints.matching import same_crystal, space_group
 from nucleate.fingerprints.selection import distinct
 from nucleate.generate import make_generator
 from nucleate.generate.seeds import in_cell_of
@@ -67,6 +69,8 @@ def make_target(system: str, reference: str, result: ResultFile) -> Target:
     with dispatching(make_reference(ReferenceSettings(engine=reference))) as dispatcher:
         settings = RelaxSettings(fmax=0.02, smax=0.1, max_steps=300, patience=100)
         (end,) = relax([start], ReferencePotential(dispatcher, "target", 0), settings)
+    if end.stop != "converged":
+        raise BadInput(f"{system}: the relaxation of the target did not converge ({end.stop})")
     symbol, number = space_group(end.atoms)
     energy = end.energy_per_atom
     result.add(kind="target", system=system, energy=energy, symbol=symbol, number=number, atoms=atoms_to_dict(end.atoms))
@@ -85,15 +89,20 @@ def small_search(system: str, reference: str, seed: int, folder: Path) -> tuple[
 
 
 def zero_shot(system: str, reference: str, seed: int, folder: Path, target: Target) -> tuple[int, int, float]:
-    """Return the rank of the target on the committee of the small cell, the number of distinct end points, and the error of its energy."""
+    """Return the rank of the target on the committee of the small cell, the number of distinct end points, and the error of its energy.
+
+    The rank is 0 if the target is no minimum of the committee: it relaxes to another crystal.
+    """
     settings = trial_settings(system, reference, seed, 30, {})
     model, _ = load_potential(max((folder / "models").glob("round_*.safetensors")))
     pool = make_generator(settings.counts, settings.generate).propose(settings.search.pool, np.random.default_rng([seed, 1]))
     ends = relax([target.atoms, *(candidate.atoms for candidate in pool)], model, settings.relax.model_copy(update={"sigma_stop": 0.1}))
     mine = ends[0].energy_per_atom
+    lost = not ends[0].usable or not same_crystal(ends[0].atoms, target.atoms)
     others = [end for end in ends[1:] if np.isfinite(end.energy) and end.usable]
     kept = [others[k] for k in distinct([end.atoms for end in others], settings.species)]
-    return 1 + sum(end.energy_per_atom < mine - LOWER for end in kept), len(kept), mine - target.energy
+    rank = 0 if lost else 1 + sum(end.energy_per_atom < mine - LOWER for end in kept)
+    return rank, len(kept), mine - target.energy
 
 
 def table(data: dict[str, Any]) -> str:
@@ -109,7 +118,9 @@ def table(data: dict[str, Any]) -> str:
         if row["first"] is None and row["low"] is None:
             found = f"> {row['calls']}"
         rank = (
-            ("", "", "") if row["arm"] == "without" else (row["small_calls"], f"{row['rank']}, {row['of']}", f"{1000 * row['error']:.1f}")
+            ("", "", "")
+            if row["arm"] == "without"
+            else (row["small_calls"], f"{row['rank'] or 'lost'}, {row['of']}", f"{1000 * row['error']:.1f}")
         )
         source = "none" if row["arm"] == "without" else SYSTEMS[row["system"]]
         cells = [row["system"], source, symbols[row["system"]], row["seed"], *rank, found, f"{row['cpu']:.0f}"]
