@@ -76,7 +76,7 @@ class GenerateSettings(BaseModel):
         default="rigid",
         description="Conformers of molecules: rigid, the given or relaxed one, or flexible, with random torsions about single bonds.",
     )
-    try_seconds: float = Field(default=5.0, gt=0.0, le=600.0, description="Time limit for generating one candidate, s.")
+    try_seconds: float = Field(default=5.0, gt=0.0, le=600.0, description="Limit of the processor time for generating one candidate, s.")
     workers: int | None = Field(
         default=None,
         ge=1,

@@ -22,7 +22,7 @@ import numpy as np
 from nucleate.errors import GenerationFailed, quoted
 from nucleate.generate.base import Candidate
 from nucleate.processes.interrupts import check, listening
-from nucleate.processes.limits import OutOfTime, available_cores, time_limit
+from nucleate.processes.limits import OutOfTime, available_cores, processor_time_limit, time_limit
 from nucleate.processes.workers import become_worker
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,12 @@ class NotPlaced(Exception):
     """A builder could not place the atoms of a structure; the message is the reason."""
 
 
+LONGEST = 20
+"""Ratio of the longest time of a candidate to the limit of its processor time."""
+PAUSE = 0.05
+"""Time between two looks at the processor time of a thread, s."""
+
+
 def make_many(
     build: Build,
     n: int,
@@ -69,7 +75,8 @@ def make_many(
         rng: random number generator of the seeds.
         what: what is generated, for the error message.
         advice: what the user can do, for the error message.
-        try_seconds: time limit of each candidate, s.
+        try_seconds: limit of the processor time of each candidate, s, so that candidates do not depend on the load of the machine; code
+            that waits is stopped after `LONGEST` times as long.
         workers: number of processes; None for all available cores. Small jobs run in this process.
         patience: time after which generation fails if no candidate has been generated, s.
 
@@ -159,7 +166,7 @@ def _here(build: Build, seeds: list[int], seconds: float) -> Iterator[Outcome]:
 
 def _within(call: Callable[[], Candidate], seconds: float) -> Candidate:
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-        with time_limit(seconds):
+        with time_limit(LONGEST * seconds), processor_time_limit(seconds):
             return call()
     return _within_thread(call, seconds)
 
@@ -167,21 +174,33 @@ def _within(call: Callable[[], Candidate], seconds: float) -> Candidate:
 def _within_thread(call: Callable[[], Candidate], seconds: float) -> Candidate:
     """Run a call in a helper thread, for threads that receive no signals; a call that exceeds the limit is left running."""
     box: list[Candidate | BaseException] = []
+    clock: list[int] = []
 
     def target() -> None:
+        clock.append(time.pthread_getcpuclockid(threading.get_ident()))
         try:
             box.append(call())
         except BaseException as error:
             box.append(error)
 
     helper = threading.Thread(target=target, daemon=True)
+    began = time.monotonic()
     helper.start()
-    helper.join(seconds)
+    while not box and time.monotonic() - began < LONGEST * seconds and (not clock or _read(clock[0]) < seconds):
+        helper.join(min(seconds, PAUSE))
     if not box:
         raise OutOfTime
     if isinstance(box[0], BaseException):
         raise box[0]
     return box[0]
+
+
+def _read(clock: int) -> float:
+    """Return the processor time of a thread, s; 0 if it has ended."""
+    try:
+        return time.clock_gettime(clock)
+    except OSError:
+        return 0.0
 
 
 _worker_build: Build | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,6 +21,22 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     It interrupts Python code, in the main thread alone. An alarm of the caller, such as that of pytest-timeout, is set again afterwards
     with the time that it has left.
     """
+    with _limit(seconds, signal.ITIMER_REAL, signal.SIGALRM, time.monotonic):
+        yield
+
+
+@contextmanager
+def processor_time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise `OutOfTime` in the block after this process has computed for a time, as `time_limit` does.
+
+    What is stopped by this limit does not depend on the load of the machine.
+    """
+    with _limit(seconds, signal.ITIMER_PROF, signal.SIGPROF, time.process_time):
+        yield
+
+
+@contextmanager
+def _limit(seconds: float | None, timer: int, alarm: signal.Signals, clock: Callable[[], float]) -> Iterator[None]:
     if seconds is None:
         yield
         return
@@ -31,27 +47,27 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         if running:
             raise OutOfTime
 
-    began = time.monotonic()
-    outer, interval = signal.setitimer(signal.ITIMER_REAL, 0)
-    previous = signal.signal(signal.SIGALRM, ring)
+    began = clock()
+    outer, interval = signal.setitimer(timer, 0)
+    previous = signal.signal(alarm, ring)
     try:
         try:
             # Again every second: some engines pass over the first.
-            signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+            signal.setitimer(timer, seconds, 1.0)
             yield
         finally:
             # The alarm may go off on this very line; the next one is a second away.
             running = False
     finally:
         running = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(timer, 0)
+        signal.signal(alarm, previous)
         if outer:
-            left = outer - (time.monotonic() - began)
-            signal.setitimer(signal.ITIMER_REAL, left if left > 0 else interval, interval)
+            left = outer - (clock() - began)
+            signal.setitimer(timer, left if left > 0 else interval, interval)
             if left <= 0:
                 # At once: another block may follow before a timer goes off, and the caller's alarm would never come.
-                signal.raise_signal(signal.SIGALRM)
+                signal.raise_signal(alarm)
 
 
 def available_cores() -> int:
