@@ -46,6 +46,8 @@ RANGES = {"C": (0.0, 170.0), "H": (18.0, 31.0)}
 PACKING = {"C": 1.5, "H": 0.6}
 """Standard deviation of the effect of the packing on a shielding, ppm."""
 CANDIDATES = 20
+BLOCK = 25
+"""Number of systems in a row of the result file."""
 
 
 def crystal(values: dict[str, np.ndarray], rng: np.random.Generator) -> Shieldings:
@@ -73,7 +75,16 @@ def compare(number: int, kind: Kind, seed: int) -> dict[str, Any]:
     given = references if kind.given else None
     chi2 = np.array([sum(each.chi2 for each in assign(shifts, crystal(own, rng), given)) for own in shieldings])
     data = sum(count.values()) - (0 if kind.given else 2 * len(count))
-    return {"data": data, "chi2": np.round(chi2, 3).tolist()}
+    return {"data": data, "chi2": " ".join(f"{value:.1f}" for value in chi2)}
+
+
+def systems(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the systems of the rows, which hold `BLOCK` each, with chi2 as numbers."""
+    return [
+        {"part": row["part"], "kind": row["kind"], "data": data, "chi2": [float(value) for value in chi2.split()]}
+        for row in rows
+        for data, chi2 in zip(row["data"], row["chi2"], strict=True)
+    ]
 
 
 def probabilities(row: dict[str, Any], prior: float) -> tuple[float, float]:
@@ -88,7 +99,7 @@ def score(rows: list[dict[str, Any]], prior: float) -> float:
 
 def table(data: dict[str, Any]) -> str:
     """Return the tables of the results page: how often the right candidate is first, and the reliability of the posterior."""
-    parts = {name: [row for row in data["rows"] if row["part"] == name] for name in ("tune", "test")}
+    parts = {name: [row for row in systems(data["rows"]) if row["part"] == name] for name in ("tune", "test")}
     lines = [
         "| errors | systems | first | 95 % | mean probability of the first, errors known | the same, as used | mean log probability of the right one, errors known | the same, as used |",  # noqa: E501
         "|" + "---|" * 8,
@@ -120,13 +131,14 @@ def main() -> None:
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
     a = parser.parse_args()
     result = ResultFile(a.result, {"candidates": CANDIDATES, "packing": PACKING, "seed": a.seed}, ("scipy", "spglib"))
-    done = {(row["part"], row["kind"], row["number"]) for row in result.rows}
+    done = {(row["part"], row["kind"], row["first"]) for row in result.rows}
     for name in ("tune", "test"):
         for kind in KINDS:
-            for number in range(a.systems):
-                if (name, kind, number) not in done:
-                    row = compare(number, KINDS[kind], a.seed + (1000 if name == "tune" else 0))
-                    result.add(part=name, kind=kind, number=number, **row)
+            for first in range(0, a.systems, BLOCK):
+                if (name, kind, first) not in done:
+                    seed, numbers = a.seed + (1000 if name == "tune" else 0), range(first, min(first + BLOCK, a.systems))
+                    found = [compare(number, KINDS[kind], seed) for number in numbers]
+                    result.add(part=name, kind=kind, first=first, **{key: [row[key] for row in found] for key in ("data", "chi2")})
             print(name, kind, flush=True)
     print(table({"rows": result.rows}))
 
