@@ -296,3 +296,49 @@ def test_labels_written_by_workers_are_taken_once(tmp_path):
     assert ledger.lookup(key).status == "ok"
     # The file that another worker is writing is left to it.
     assert [path.suffix for path in ledger.spool.iterdir()] == [".part"]
+
+
+@pytest.fixture
+def spooled(tmp_path):
+    """A ledger with a label that a worker is computing: ledger, hash and label."""
+    from ase.build import bulk
+
+    from nucleate.reference.base import content_hash
+    from tests.reference.fakes import Emt
+
+    ledger, reference, atoms = Ledger(tmp_path / "run.db"), Emt(), bulk("Cu", cubic=True)
+    key = content_hash(atoms, reference.settings())
+    ledger.begin(key, atoms, "fake", {}, "train", 0)
+    return ledger, key, reference.label(atoms)
+
+
+def test_the_spool_of_a_run_with_blocks_stays(spooled, tmp_path):
+    from nucleate.reference.spool import write_answer
+
+    ledger, key, label = spooled
+    spool = ledger.spool
+    ledger.collect()
+    assert not spool.exists()
+    # A worker that was already computing creates it again.
+    write_answer(spool, key, label, 1.0)
+    assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+    (tmp_path / BLOCKS).mkdir()
+    assert ledger.collect() == 1
+    assert spool.is_dir()
+
+
+def test_files_that_cannot_be_read_are_kept(spooled, monkeypatch):
+    from nucleate.reference.spool import write_answer
+
+    ledger, key, label = spooled
+    written = write_answer(ledger.spool, key, label, 1.0)
+    damaged = ledger.spool / f"{'b' * 64}.json"
+    damaged.write_text("{")
+    foreign = write_answer(ledger.spool, "c" * 64, label, 1.0)
+    with monkeypatch.context() as stale:
+        stale.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(116, "Stale file handle")))
+        assert ledger.collect() == 0
+    assert written.exists()
+    assert damaged.exists()
+    assert ledger.collect() == 1
+    assert sorted(ledger.spool.iterdir()) == [damaged.with_name(damaged.name + ".damaged"), foreign]
