@@ -130,7 +130,7 @@ def test_labels_survive_a_killed_worker_and_a_cancelled_block(slurm, executor_fi
         monkeypatch.setitem(sys.modules, "only_here", lacking)
         with pytest.raises(NucleateError, match=r"a worker cannot compute labels \(.*only_here.*block.setup must make"):
             Dispatcher(lacking.Lacking(), ledger, executor=executor).label_many(coppers(1), "train", 2)
-        assert executor.blocks.cost(1.0)["core_seconds"] > 0
+        assert executor.blocks.cost()["core_seconds"] > 0
     slurm.wait_until_empty()
     assert not Blocks.read(tmp_path / BLOCKS).left()
 
@@ -181,7 +181,7 @@ def test_a_run_collects_labels_and_cancels_blocks_of_a_killed_search(slurm, tmp_
             wait_for(lambda: slurm.jobs() == [other], 20)
         slurm.ask("scancel", other)
         assert [event["jobs"] for event in folder.events()] == [[job]]
-    data = blocks_data(tmp_path / "run", 2.0)
+    data = blocks_data(tmp_path / "run")
     assert (data["count"], data["running"], data["label_core_seconds"]) == (3, 0, 2.0)
     assert data["core_seconds"] > 0
 

@@ -24,7 +24,8 @@ from ase.data import chemical_symbols
 from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed, quoted
 from nucleate.persist.locks import lock_file
 from nucleate.reference.base import Label, checked_answer, has_moments
-from nucleate.reference.spool import forget_kept, keep_beside, kept_answers, kept_files, set_aside, spool_of
+from nucleate.reference.cluster.blocks import note_label
+from nucleate.reference.spool import BLOCKS, forget_kept, keep_beside, kept_answers, kept_files, set_aside, spool_of
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS ledger (
@@ -192,6 +193,7 @@ class Ledger:
             checked = checked_answer(kept.answer, row.atoms)
             if isinstance(checked, Label) or isinstance(kept.answer, ReferenceFailed):
                 self.finish(kept.hash, checked, kept.wall_seconds)
+                note_label(Path(self._path).parent / BLOCKS, kept.wall_seconds)
                 done.append(kept.path)
                 recorded += 1
             else:
