@@ -18,8 +18,8 @@ from nucleate.persist.toml import to_toml
 from nucleate.processes.interrupts import interrupts_delayed
 from nucleate.reference.cluster.blocks import Blocks, Swept
 from nucleate.reference.cluster.checks import check_cluster
-from nucleate.reference.cluster.executor import ClusterExecutor, refuse_odd_path
-from nucleate.reference.cluster.jobs import left_line
+from nucleate.reference.cluster.executor import ClusterExecutor, is_ours, refuse_odd_path
+from nucleate.reference.cluster.jobs import NAME, left_line
 from nucleate.reference.cluster.settings import ExecutorSettings, read_cluster
 
 FILE = "executor.toml"
@@ -134,7 +134,7 @@ def clear_up(folder: RunFolder) -> Swept:
     The finished labels were recorded when the folder was opened; those that were finished since are recorded after the jobs are cancelled.
     """
     blocks = Blocks.read(folder.path / BLOCKS)
-    if not blocks.left() and not blocks.open:
+    if (not blocks.left() and not blocks.open) or not is_ours(folder.path / BLOCKS):
         return Swept()
     swept = blocks.cancel_left()
     folder.ledger.collect()
@@ -152,6 +152,10 @@ def _say(folder: RunFolder, swept: Swept) -> None:
         if jobs:
             folder.event("blocks_left", jobs=jobs)
             print(f"{folder.path}: {left_line(jobs, provider)}", file=sys.stderr)
+    if not swept.asked and not any(swept.unsure.values()):
+        print(
+            f"{folder.path}: squeue does not answer; jobs with names that begin with {NAME} may be left (see: squeue --me)", file=sys.stderr
+        )
 
 
 def blocks_data(folder: Path) -> dict[str, Any] | None:

@@ -68,15 +68,16 @@ def label_in_blocks(
                     del pending[future]
                     start(key)
                     continue
-                note_label(executor.folder, answer[1])
                 finish(key, *answer)
                 del pending[future]
+                note_label(executor.folder, answer[1])
     except BaseException:
         # Answers that have arrived are paid, and this node may be the only one that sees them.
         for future, key in pending.items():
             if future.done() and not future.cancelled() and future.exception() is None:
                 with suppress(Exception):
                     save(key, *future.result())
+                    note_label(executor.folder, future.result()[1])
         raise
 
 
