@@ -88,7 +88,7 @@ def row(workers: int, seconds: float, folder: Path) -> dict[str, Any]:
         began = time.monotonic()
         answers = Dispatcher(Sleeping(seconds), ledger, executor=executor).label_many(structures(LABELS * workers, 0), "row", 1)
         wall = time.monotonic() - began
-        cost = executor.blocks.cost(seconds * LABELS * workers)
+        cost = executor.blocks.cost()
     counts = np.unique([answer.details["worker"] for answer in answers], return_counts=True)[1]  # type: ignore[union-attr]
     attempts = sum(each.attempts - 1 for each in ledger.rows())
     return {

@@ -484,6 +484,10 @@ def relax_file(
     Raises:
         BadInput: The file cannot be read or written, or a setting has an invalid value.
     """
+    if executor is not None and not isinstance(executor, Executor):
+        raise BadInput(
+            "executor: a relaxation takes a concurrent.futures.Executor but no executor file, as blocks need a run folder; leave it out"
+        )
     data = resolve_settings(
         "H",  # Settings require a formula, which a relaxation does not use.
         settings,

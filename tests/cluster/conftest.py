@@ -23,7 +23,7 @@ setup = ["export PYTHONPATH=PLACE"]
 [connection]
 interface = "lo"
 heartbeat = 2
-silence = 8
+silence = 30
 poll = 1.0
 """
 

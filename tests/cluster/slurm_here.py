@@ -1,5 +1,6 @@
 """A real Slurm on this machine, in a folder of its own: munged, slurmctld and slurmd, on the loopback interface alone."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -61,6 +62,11 @@ def _free_port():
         return probe.getsockname()[1]
 
 
+def _end_with_the_test():
+    """Have the kernel end a daemon when the process that started it is gone, even if that was killed (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Slurm:
     """Slurm in a folder; a context that starts it and ends everything that it has started.
 
@@ -71,9 +77,26 @@ class Slurm:
         self.folder, self.cpus = Path(folder), cpus
         self.environment = {"SLURM_CONF": str(self.folder / "slurm.conf")}
         self._before = {}
+        self.daemons = []
 
     def __enter__(self):
+        self._before = {name: os.environ.get(name) for name in self.environment}
+        os.environ.update(self.environment)
+        for left in (2, 1, 0):
+            try:
+                self._start()
+            except BaseException as error:
+                self.__exit__()
+                # Another process may have taken a port since it was found free.
+                if left == 0 or not isinstance(error, AssertionError):
+                    raise
+                os.environ.update(self.environment)
+            else:
+                return self
+
+    def _start(self):
         for name in ("state", "spool", "munge"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / name).mkdir(parents=True)
         (self.folder / "munge").chmod(0o700)
         key = self.folder / "munge" / "key"
@@ -81,23 +104,25 @@ class Slurm:
         key.chmod(0o400)
         text = CONFIG.format(folder=self.folder, cpus=self.cpus, controller=_free_port(), daemon=_free_port())
         (self.folder / "slurm.conf").write_text(text)
-        self._before = {name: os.environ.get(name) for name in self.environment}
-        os.environ.update(self.environment)
-        try:
-            files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
-            munge = [f"--{name}={self.folder}/munge/{file}" for name, file in files.items()]
-            self._run(["munged", "--force", *munge])
-            for daemon in ("slurmctld", "slurmd"):
-                self._run([daemon, "-f", str(self.folder / "slurm.conf")])
-            self._wait(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%t"), 30, "no node became idle")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        self._run(["munged", "--foreground", "--force", *(f"--{name}={self.folder}/munge/{file}" for name, file in files.items())])
+        self._wait(lambda: (self.folder / "munge" / "socket").exists(), 30, "munged does not listen")
+        for daemon in ("slurmctld", "slurmd"):
+            self._run([daemon, "-D", "-f", str(self.folder / "slurm.conf")])
+        self._wait(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%t"), 30, "no node became idle")
 
     def _run(self, command):
-        done = subprocess.run([_program(command[0]), *command[1:]], capture_output=True, text=True, timeout=30)
-        assert done.returncode == 0, f"{command[0]}: {done.stderr or done.stdout}"
+        """Start a daemon in the foreground, as a child."""
+        with (self.folder / "output").open("ab") as output:
+            self.daemons.append(
+                subprocess.Popen(
+                    [_program(command[0]), *command[1:]],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    preexec_fn=_end_with_the_test,
+                )
+            )
 
     def ask(self, *command):
         """Return the output of a command of Slurm."""
@@ -114,34 +139,29 @@ class Slurm:
     def _wait(self, true, seconds, what):
         end = time.monotonic() + seconds
         while not true():
+            assert all(daemon.poll() is None for daemon in self.daemons), f"{what}: {(self.folder / 'output').read_text()[-2000:]}"
             assert time.monotonic() < end, what
             time.sleep(0.1)
 
     def pids(self):
         """Return the process ids of the daemons."""
-        found = []
-        for name in ("slurmctld.pid", "slurmd.pid", "munge/pid"):
-            try:
-                found.append(int((self.folder / name).read_text()))
-            except (OSError, ValueError):
-                continue
-        return found
+        return [daemon.pid for daemon in self.daemons]
 
     def __exit__(self, *unused):
-        if self.pids():
+        if self.daemons and all(daemon.poll() is None for daemon in self.daemons):
             subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=30)
             end = time.monotonic() + 10
             while self.jobs() and time.monotonic() < end:
                 time.sleep(0.1)
-        pids = self.pids()
-        for pid in pids:
+        # In the order in which they need each other: munged is the last one.
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
             try:
-                os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                continue
-        end = time.monotonic() + 10
-        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end:
-            time.sleep(0.05)
+                daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        self.daemons = []
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)

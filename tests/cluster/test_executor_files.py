@@ -16,7 +16,7 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import BadInput, MissingDependency
 from nucleate.persist.toml import to_toml
-from nucleate.reference.cluster.blocks import Block, Blocks
+from nucleate.reference.cluster.blocks import Block, Blocks, note_label
 from nucleate.reference.cluster.checks import check_cluster
 from nucleate.reference.cluster.settings import (
     BlockSettings,
@@ -56,7 +56,14 @@ def settings(**tables):
         ({"provider": "kubernetes"}, "block.image is missing"),
         ({"connection": {}}, "connection.interface is missing"),
         ({"connection": {"address": "0.0.0.0"}}, "would listen everywhere"),
-        ({"connection": {"address": "::"}}, "would listen everywhere"),
+        *[
+            ({"connection": {"address": text}}, "would listen everywhere")
+            for text in ("::", "0", "0.0", "", "::0", "::ffff:0.0.0.0", "0x0")
+        ],
+        ({"block": {"walltime": "00:00:59"}}, "at least one minute"),
+        ({"label": {"memory": 2.0}}, "label.memory needs block.memory_per_node"),
+        ({"connection": {"interface": "lo", "poll": 100}}, "connection.poll"),
+        *[({"block": {"python": text}}, "block.python: .*without spaces") for text in ("py thon", "{x}", "$HOME/python", "a'b", "")],
         ({"connection": {"interface": "lo", "address": "127.0.0.1"}}, "both given"),
         ({"connection": {"interface": "lo", "heartbeat": 40}}, "at least twice"),
         ({"connection": {"interface": "lo", "ports": [80, 90]}}, "connection.ports"),
@@ -232,6 +239,9 @@ def test_a_run_keeps_its_executor(machine, run, tmp_path):
 def test_the_file_of_another_user_is_not_used_unread(machine, run, monkeypatch):
     (run.path / FILE).write_text('[connection]\ninterface = "lo"\n')
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(BadInput, match="blocks: belongs to another user"), opened_executor(run, None, "ase", trust=True):
+        pass
+    monkeypatch.setattr("nucleate.reference.cluster.executor.is_ours", lambda folder: True)
     with pytest.raises(Exception, match="belongs to another user and its lines are part of job scripts"), opened_executor(run, None, "ase"):
         pass
     with opened_executor(run, None, "ase", trust=True) as executor:
@@ -239,7 +249,7 @@ def test_the_file_of_another_user_is_not_used_unread(machine, run, monkeypatch):
 
 
 def test_the_cost_of_blocks(run):
-    assert blocks_data(run.path, 10.0) is None
+    assert blocks_data(run.path) is None
     blocks = Blocks(run.path / BLOCKS)
     blocks.folder.mkdir()
     blocks.submitted("7", "slurm", 4, 100.0, label_cores=2)
@@ -248,12 +258,18 @@ def test_the_cost_of_blocks(run):
         for state, after in (("running", 5), ("waiting", 25), ("running", 30), ("ended", 45)):
             stream.write(f'{{"time": {when + after}, "job": "7", "state": "{state}"}}\n')
         stream.write('{"time": "then", "job": 8}\n{"half')
-    data = blocks_data(run.path, 21.0)
+    run.ledger.collect()
+    note_label(blocks.folder, 21.0)
+    data = blocks_data(run.path)
     assert data.pop("core_seconds") == pytest.approx(4 * 35, abs=0.1)
     assert data.pop("idle_share") == pytest.approx(1 - 42 / 140, abs=1e-3)
     assert data == {"count": 1, "waiting": 0, "running": 0, "label_core_seconds": 42.0}
-    # A block whose end nobody saw has cost no more than its wall time.
-    assert Block("1", "slurm", 1, 100.0, state="running", since=0.0).ran(1e6) == 100.0
+    # A block whose end nobody saw has cost no more than its wall time, and one that is queued again has a new wall time.
+    block = Block("1", "slurm", 1, 100.0, state="running", since=0.0)
+    assert block.ran(1e6) == 100.0
+    for state, when in (("waiting", 80.0), ("running", 100.0)):
+        block.advance(state, when)
+    assert block.ran(170.0) == 150.0
 
 
 def test_the_result_names_the_cost(run):
@@ -296,3 +312,49 @@ def test_labels_written_by_workers_are_taken_once(tmp_path):
     assert ledger.lookup(key).status == "ok"
     # The file that another worker is writing is left to it.
     assert [path.suffix for path in ledger.spool.iterdir()] == [".part"]
+
+
+@pytest.fixture
+def spooled(tmp_path):
+    """A ledger with a label that a worker is computing: ledger, hash and label."""
+    from ase.build import bulk
+
+    from nucleate.reference.base import content_hash
+    from tests.reference.fakes import Emt
+
+    ledger, reference, atoms = Ledger(tmp_path / "run.db"), Emt(), bulk("Cu", cubic=True)
+    key = content_hash(atoms, reference.settings())
+    ledger.begin(key, atoms, "fake", {}, "train", 0)
+    return ledger, key, reference.label(atoms)
+
+
+def test_the_spool_of_a_run_with_blocks_stays(spooled, tmp_path):
+    from nucleate.reference.spool import write_answer
+
+    ledger, key, label = spooled
+    spool = ledger.spool
+    ledger.collect()
+    assert not spool.exists()
+    # A worker that was already computing creates it again.
+    write_answer(spool, key, label, 1.0)
+    assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+    (tmp_path / BLOCKS).mkdir()
+    assert ledger.collect() == 1
+    assert spool.is_dir()
+
+
+def test_files_that_cannot_be_read_are_kept(spooled, monkeypatch):
+    from nucleate.reference.spool import write_answer
+
+    ledger, key, label = spooled
+    written = write_answer(ledger.spool, key, label, 1.0)
+    damaged = ledger.spool / f"{'b' * 64}.json"
+    damaged.write_text("{")
+    foreign = write_answer(ledger.spool, "c" * 64, label, 1.0)
+    with monkeypatch.context() as stale:
+        stale.setattr(Path, "read_bytes", lambda path: (_ for _ in ()).throw(OSError(116, "Stale file handle")))
+        assert ledger.collect() == 0
+    assert written.exists()
+    assert damaged.exists()
+    assert ledger.collect() == 1
+    assert sorted(ledger.spool.iterdir()) == [damaged.with_name(damaged.name + ".damaged"), foreign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.csp.run_folder import RunFolder
-from nucleate.errors import BadInput, RunFolderError
+from nucleate.errors import BadInput, NucleateError, RunFolderError
 from nucleate.persist.files import write_whole
 from nucleate.persist.toml import to_toml
-from nucleate.reference.cluster.blocks import Blocks
+from nucleate.processes.interrupts import interrupts_delayed
+from nucleate.reference.cluster.blocks import Blocks, Swept
 from nucleate.reference.cluster.checks import check_cluster
-from nucleate.reference.cluster.executor import ClusterExecutor, refuse_odd_path
+from nucleate.reference.cluster.executor import ClusterExecutor, is_ours, refuse_odd_path
+from nucleate.reference.cluster.jobs import NAME, left_line
 from nucleate.reference.cluster.settings import ExecutorSettings, read_cluster
 
 FILE = "executor.toml"
@@ -79,9 +82,10 @@ def opened_executor(folder: RunFolder, given: GivenExecutor, engine: str, trust:
         BadInput: as for `read_executor`.
         MissingDependency: as for `read_executor`.
         RunFolderError: the kept file belongs to another user.
+        NucleateError: blocks of an earlier process may still run, and new ones would compute the same labels beside them.
     """
     settings = read_executor(given)
-    clear_up(folder)
+    swept = clear_up(folder)
     kept = kept_executor(folder.path)
     source = str(given)
     if given == LOCAL:
@@ -98,13 +102,21 @@ def opened_executor(folder: RunFolder, given: GivenExecutor, engine: str, trust:
     if settings is None:
         yield given if isinstance(given, Executor) else None
         return
+    if any(swept.unsure.values()) or not swept.asked:
+        raise NucleateError(
+            f"{folder.path}: jobs of an earlier process may still run, because the batch system does not answer or does not cancel them; "
+            f"resume the run when they have ended, or go on without blocks with --executor {LOCAL}"
+        )
     executor = ClusterExecutor(settings, folder.path / BLOCKS, source, engine in OWN_PROGRAMS)
     try:
         yield executor
     finally:
-        executor.shutdown()
-        # Labels that were finished while the search stopped.
-        folder.ledger.collect()
+        # A second Ctrl-C must neither leave jobs nor lose labels that were finished while the search stopped.
+        with interrupts_delayed():
+            try:
+                _say(folder, executor.close())
+            finally:
+                folder.ledger.collect()
 
 
 def _kept_settings(path: Path) -> ExecutorSettings:
@@ -116,26 +128,36 @@ def _kept_settings(path: Path) -> ExecutorSettings:
     return settings
 
 
-def clear_up(folder: RunFolder) -> list[str]:
-    """Cancel the blocks that an earlier process has left and record the labels that they have finished; return the cancelled jobs.
+def clear_up(folder: RunFolder) -> Swept:
+    """Cancel the blocks that an earlier process has left and record the labels that they have finished; return what became of the jobs.
 
     The finished labels were recorded when the folder was opened; those that were finished since are recorded after the jobs are cancelled.
     """
     blocks = Blocks.read(folder.path / BLOCKS)
-    if not blocks.left():
-        return []
-    cancelled = blocks.cancel_left()
+    if (not blocks.left() and not blocks.open) or not is_ours(folder.path / BLOCKS):
+        return Swept()
+    swept = blocks.cancel_left()
     folder.ledger.collect()
-    if cancelled:
-        folder.event("blocks_cancelled", jobs=cancelled)
-    return cancelled
+    if swept.cancelled:
+        folder.event("blocks_cancelled", jobs=swept.cancelled)
+    _say(folder, swept)
+    if swept.asked and not any(swept.unsure.values()):
+        blocks.end()
+    return swept
 
 
-def blocks_data(folder: Path, label_seconds: float) -> dict[str, Any] | None:
-    """Return the cost of the blocks of a run for `nucleate show`, see `Blocks.cost`; None if it had none.
+def _say(folder: RunFolder, swept: Swept) -> None:
+    """Name jobs that may still exist: in the event log, and on the error stream, because they go on to cost core time."""
+    for provider, jobs in swept.unsure.items():
+        if jobs:
+            folder.event("blocks_left", jobs=jobs)
+            print(f"{folder.path}: {left_line(jobs, provider)}", file=sys.stderr)
+    if not swept.asked and not any(swept.unsure.values()):
+        print(
+            f"{folder.path}: squeue does not answer; jobs with names that begin with {NAME} may be left (see: squeue --me)", file=sys.stderr
+        )
 
-    Args:
-        folder: run folder.
-        label_seconds: wall time of all calculations, s.
-    """
-    return Blocks.read(folder / BLOCKS).cost(label_seconds)
+
+def blocks_data(folder: Path) -> dict[str, Any] | None:
+    """Return the cost of the blocks of a run for `nucleate show`, see `Blocks.cost`; None if it had none."""
+    return Blocks.read(folder / BLOCKS).cost()

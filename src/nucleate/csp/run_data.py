@@ -320,7 +320,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "calls_by_purpose": dict(Counter(row.purpose for row in run.rows))
         | ({} if state.accurate is None else {"accurate": state.accurate["calls"]}),
         "core_seconds": sum(row.core_seconds for row in run.rows),
-        "blocks": blocks_data(run.path, sum(row.wall_seconds for row in run.rows)),
+        "blocks": blocks_data(run.path),
         "wall_seconds": wall_seconds(run.state),
         "resolution": settings.search.resolution,
         "lowest_label": None

@@ -62,3 +62,27 @@ def listening() -> Iterator[None]:
         for number in ours:
             signal.signal(number, signal.default_int_handler)
         _received = _listening = False
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """Context in which SIGINT and SIGTERM wait until its end, for clearing up that must not be cut short.
+
+    Blocking the signals in this thread would not do: another thread may receive them, and Python runs their handlers in the main one.
+    The context does nothing in other threads. Signals that are ignored, or whose handler was not set by Python, are not changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in held:
+        signal.signal(number, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])

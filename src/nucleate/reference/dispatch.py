@@ -19,10 +19,11 @@ from nucleate.processes.workers import become_worker, end_remains, end_worker, i
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.asking import Answer, ask, overrun
 from nucleate.reference.base import Reference, checked_answer, content_hash, said, with_k_points
+from nucleate.reference.cluster.blocks import note_label
 from nucleate.reference.cluster.executor import ClusterExecutor
 from nucleate.reference.cluster.labels import label_in_blocks
 from nucleate.reference.ledger import RETRY, Ledger
-from nucleate.reference.spool import forget_answer
+from nucleate.reference.spool import forget_answer, kept_answer
 
 STARTING = 300.0
 """Largest time that a worker process may take to start, s."""
@@ -330,10 +331,25 @@ class Dispatcher:
             if spool is not None:
                 forget_answer(spool, key)
 
-        def begin(key: str, atoms: Atoms) -> None:
+        def begin(key: str, atoms: Atoms) -> int:
             self._begin(key, atoms, purpose, round)
+            row = self.ledger.lookup(key)
+            return 1 if row is None else row.attempts
 
-        label_in_blocks(executor, self.reference, to_ask, self.timeout, spool, begin, finish_and_forget)
+        def save(key: str, answer: object, wall: float) -> None:
+            self.ledger.keep(key, checked_answer(answer, to_ask[key]), wall, patience=())
+
+        waiting = dict(to_ask)
+        for key, atoms in to_ask.items():
+            # A worker of an earlier process may have finished it since the ledger was opened.
+            written = None if spool is None else kept_answer(spool, key)
+            if written is not None:
+                if self.ledger.lookup(key) is None:
+                    begin(key, atoms)
+                note_label(executor.folder, written[1])
+                finish_and_forget(key, *written)
+                del waiting[key]
+        label_in_blocks(executor, self.reference, waiting, self.timeout, spool, begin, finish_and_forget, save)
 
     def _on_executor(
         self, executor: Executor, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]

@@ -24,7 +24,8 @@ from ase.data import chemical_symbols
 from nucleate.errors import BadInput, ReferenceFailed, RunFolderError, StorageFailed, quoted
 from nucleate.persist.locks import lock_file
 from nucleate.reference.base import Label, checked_answer, has_moments
-from nucleate.reference.spool import forget_kept, keep_beside, kept_answers, kept_files, spool_of
+from nucleate.reference.cluster.blocks import note_label
+from nucleate.reference.spool import BLOCKS, forget_kept, keep_beside, kept_answers, kept_files, set_aside, spool_of
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS ledger (
@@ -64,7 +65,7 @@ class LedgerRow:
         reason: message of the engine if the calculation failed.
         label: result if `status` is `ok`.
         core_seconds, wall_seconds: CPU and wall time, s.
-        attempts: number of times the calculation was started.
+        attempts: number of times the calculation was handed out; a worker that was lost may not have begun it.
         purpose: purpose of the calculation, such as `explore` or `confirm`.
         round: round of the search.
     """
@@ -175,18 +176,29 @@ class Ledger:
         return spool_of(Path(self._path)) if self._path else None
 
     def collect(self) -> int:
-        """Record the results in files beside the database and remove the files; return how many calculations were recorded."""
+        """Record the results in files beside the database; return how many calculations were recorded.
+
+        Only files whose calculation is in the ledger then are removed: a result may be a day of work, and a file that cannot be read now
+        can be read later.
+        """
         if not self._path:
             return 0
-        files, recorded = kept_files(Path(self._path)), 0
-        for kept in kept_answers(files):
-            if (row := self.lookup(kept.hash)) is None or row.status not in RETRY:
+        done, recorded = [], 0
+        for kept in kept_answers(kept_files(Path(self._path))):
+            if (row := self.lookup(kept.hash)) is None:
+                continue
+            if row.status not in RETRY:
+                done.append(kept.path)
                 continue
             checked = checked_answer(kept.answer, row.atoms)
             if isinstance(checked, Label) or isinstance(kept.answer, ReferenceFailed):
                 self.finish(kept.hash, checked, kept.wall_seconds)
+                note_label(Path(self._path).parent / BLOCKS, kept.wall_seconds)
+                done.append(kept.path)
                 recorded += 1
-        forget_kept(Path(self._path), files)
+            else:
+                set_aside(kept.path)
+        forget_kept(Path(self._path), done)
         return recorded
 
     def begin(self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int) -> None:

@@ -20,6 +20,10 @@ from nucleate.errors import ReferenceFailed, StorageFailed
 from nucleate.persist.files import write_whole
 from nucleate.reference.base import Label
 
+BLOCKS = "blocks"
+"""Folder of the blocks of a cluster beside a database: while it exists, workers may write results at any time."""
+DAMAGED = ".damaged"
+"""End of the name of a file that contains no result, which is set aside."""
 STALE = 3600.0
 """Age of an incomplete file after which its writer is dead, s."""
 
@@ -97,7 +101,8 @@ def spool_of(database: Path) -> Path:
 def write_answer(folder: Path, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> Path:
     """Write a result to a file of its own, whole or not at all; return its path.
 
-    Two workers may have computed the same label, one of them given up too early, so the name contains host and process.
+    Two workers may have computed the same label, one of them given up too early, so the name contains host and process. A missing folder
+    is created: it may have been removed when it was empty.
 
     Raises:
         StorageFailed: the file could not be written.
@@ -111,6 +116,8 @@ def write_answer(folder: Path, key: str, answer: Label | ReferenceFailed, wall_s
     else:
         kept = KeptAnswer(hash=key, wall_seconds=wall_seconds, reason=answer.reason, kind=answer.kind)
     path = folder / f"{key}.{socket.gethostname()[:60]}-{os.getpid()}.json"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
     # JSON is written in ASCII, because messages of engines may contain lone surrogates, which UTF-8 cannot encode.
     write_whole(path, json.dumps(kept.model_dump()))
     return path
@@ -133,20 +140,22 @@ def keep_beside(database: Path, key: str, answer: Label | ReferenceFailed, wall_
 
 
 def _read(path: Path) -> Kept | None:
-    """Return the result in a file; None if it cannot be read."""
+    """Return the result in a file; None if it contains none. Raise `OSError` if it cannot be read."""
+    content = path.read_bytes()
     try:
-        kept = KeptAnswer.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        kept = KeptAnswer.model_validate(json.loads(content))
         return Kept(path, kept.hash, kept.answer(), kept.wall_seconds)
-    except (OSError, ValueError, RecursionError, ValidationError):
+    except (ValueError, RecursionError, ValidationError):
         return None
 
 
 def kept_answer(folder: Path, key: str) -> tuple[Label | ReferenceFailed, float] | None:
     """Return result and wall time (s) that a worker has written for one calculation; None if there is none."""
     for path in sorted(folder.glob(f"{key}*.json")):
-        kept = _read(path)
-        if kept is not None and kept.hash == key:
-            return kept.answer, kept.wall_seconds
+        with contextlib.suppress(OSError):
+            kept = _read(path)
+            if kept is not None and kept.hash == key:
+                return kept.answer, kept.wall_seconds
     return None
 
 
@@ -161,8 +170,23 @@ def kept_files(database: Path) -> list[Path]:
 
 
 def kept_answers(files: Iterable[Path]) -> list[Kept]:
-    """Return the results in files; unreadable ones are skipped."""
-    return [kept for path in files if (kept := _read(path)) is not None]
+    """Return the results in files; files that cannot be read now are left alone, and those without a result are set aside."""
+    found = []
+    for path in files:
+        # A network file system may refuse a file for a moment that can be read the next time.
+        with contextlib.suppress(OSError):
+            kept = _read(path)
+            if kept is None:
+                set_aside(path)
+            else:
+                found.append(kept)
+    return found
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file that contains no valid result, so that it is not read again; somebody may still want to look at it."""
+    with contextlib.suppress(OSError):
+        path.rename(path.with_name(path.name + DAMAGED))
 
 
 def forget(files: Iterable[Path]) -> None:
@@ -175,7 +199,8 @@ def forget(files: Iterable[Path]) -> None:
 def forget_kept(database: Path, files: Iterable[Path]) -> None:
     """Remove `files` after they have been recorded in the ledger, incomplete files of dead writers, and folders that are empty then.
 
-    Workers of an earlier process may still be writing, so files that appeared since are kept.
+    Workers of an earlier process may still be writing, so files that appeared since are kept, and the folder of a run that has or had
+    blocks: a worker that does not find it would take it for invisible.
     """
     forget(files)
     for folder in _folders(database):
@@ -184,5 +209,6 @@ def forget_kept(database: Path, files: Iterable[Path]) -> None:
                 with contextlib.suppress(OSError):
                     if time.time() - path.stat().st_mtime > STALE:
                         path.unlink()
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            if folder.parent != database.parent or not (database.parent / BLOCKS).exists():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()

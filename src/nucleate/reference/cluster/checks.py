@@ -8,7 +8,7 @@ import subprocess
 from importlib.util import find_spec
 
 from nucleate.errors import BadInput, MissingDependency, quoted
-from nucleate.reference.cluster.settings import LOOPBACK, ExecutorSettings
+from nucleate.reference.cluster.settings import LOOPBACK, ExecutorSettings, is_everywhere
 
 PROGRAMS = {"slurm": ("sbatch", "squeue", "scancel"), "pbs": ("qsub", "qstat", "qdel"), "kubernetes": (), "local": ()}
 """Programs that submit, list and cancel the jobs of each provider."""
@@ -69,6 +69,10 @@ def listening_address(settings: ExecutorSettings, source: str) -> str:
         raise BadInput(
             f"{source}: connection.address '{quoted(address, 60)}' is not an address of this computer (see: ip address)"
         ) from None
+    if is_everywhere(str(found[4][0])):
+        raise BadInput(
+            f"{source}: connection.address '{quoted(address, 60)}' would listen everywhere; name connection.interface, such as ib0"
+        )
     return str(found[4][0])
 
 

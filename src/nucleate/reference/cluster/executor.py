@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.errors import BadInput, MissingDependency, NucleateError, quoted
-from nucleate.reference.cluster.blocks import LABEL, Blocks
+from nucleate.processes.interrupts import interrupts_delayed
+from nucleate.reference.cluster.blocks import Blocks, Swept
 from nucleate.reference.cluster.checks import listening_address
+from nucleate.reference.cluster.jobs import LABEL
 from nucleate.reference.cluster.mpi import Ranks
 from nucleate.reference.cluster.settings import ExecutorSettings
 
@@ -22,6 +24,8 @@ LAST_WORDS = 300
 """Largest length of the error stream of a block that a message repeats, in characters."""
 CLOSING = 30.0
 """Longest time that Parsl may take to end, s."""
+SUBMITTING = 60.0
+"""Longest time that is waited for a job that is being submitted when the executor is closed, s."""
 SETTLING = 1.0
 """Longest time between two looks at the blocks while labels are awaited, s."""
 
@@ -50,15 +54,18 @@ class ClusterExecutor(Executor):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{folder}: cannot be written: {error.strerror}; choose another run folder") from error
+        if not is_ours(self.folder):
+            raise BadInput(f"{folder}: belongs to another user, who could change job scripts in it; copy the run folder and use the copy")
         self.blocks = Blocks.read(self.folder)
         self._kernel: Any = None
         self._pool: Any = None
         self._parsl: Any = None
+        self._started = False
         self._looked = 0.0
 
     @property
     def attempts(self) -> int:
-        """Times that a label is started before it is recorded as failed."""
+        """Times that a label is handed out before it is recorded as failed."""
         return self.settings.label.attempts
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **keywords: Any) -> Future[Any]:
@@ -85,19 +92,29 @@ class ClusterExecutor(Executor):
                 f"an executor file needs Parsl, which cannot be imported ({quoted(str(error), 60)}); run: pip install 'nucleate[cluster]'"
             ) from error
         address = listening_address(self.settings, self.source)
-        # Keys of the encryption and job scripts are nobody else's business.
-        before = os.umask(0o077)
-        try:
-            config = make_config(self.settings, address, self.folder / "parsl", self.blocks)
-            self._kernel = DataFlowKernel(config)
-            self._pool = ParslPoolExecutor(dfk=self._kernel)
-        except Exception as error:
-            raise NucleateError(
-                f"{self.source}: Parsl cannot start ({type(error).__name__}: {quoted(str(error), 160)}); its files are in {self.folder}"
-            ) from error
-        finally:
-            os.umask(before)
-        self._parsl = self._kernel.executors[LABEL]
+        config = None
+        self._started = True
+        # An interrupt waits until Parsl has started whole, so that all of it can be closed. Keys of the encryption and job scripts are
+        # nobody else's business.
+        with interrupts_delayed():
+            before = os.umask(0o077)
+            try:
+                self.blocks.begin()
+                config = make_config(self.settings, address, self.folder / "parsl", self.blocks)
+                self._kernel = DataFlowKernel(config)
+                self._pool = ParslPoolExecutor(dfk=self._kernel)
+                self._parsl = self._kernel.executors[LABEL]
+            except BaseException as error:
+                if self._kernel is None and config is not None:
+                    # What Parsl has started so far; jobs are cancelled when this executor is closed.
+                    _within(CLOSING, config.executors[0].shutdown)
+                if isinstance(error, NucleateError) or not isinstance(error, Exception):
+                    raise
+                raise NucleateError(
+                    f"{self.source}: Parsl cannot start ({type(error).__name__}: {quoted(str(error), 160)}); its files are in {self.folder}"
+                ) from error
+            finally:
+                os.umask(before)
 
     def check(self) -> None:
         """Look whether blocks start and report.
@@ -113,6 +130,13 @@ class ClusterExecutor(Executor):
         process = self._parsl.interchange_proc
         if process is not None and process.poll() is not None:
             raise NucleateError(f"{self.source}: Parsl's interchange has ended (its log is in {self.folder}/parsl); resume the run")
+        for manager in self._parsl.connected_managers():
+            if manager["worker_count"] == 0:
+                # Parsl starts as many workers as the cores and the memory of a node allow, which may be none.
+                raise NucleateError(
+                    f"{self.source}: a block has started, but no label of {self.settings.cores_of_a_label} cores"
+                    f"{self._memory()} fits on a node; reduce label.cores, label.ranks or label.memory"
+                )
         from parsl.jobs.states import JobState
 
         broken = 0
@@ -128,6 +152,10 @@ class ClusterExecutor(Executor):
             elif status.state == JobState.RUNNING or status.terminal:
                 # A running block is given the benefit of the doubt, one that has ended reported.
                 broken = 0
+
+    def _memory(self) -> str:
+        memory = self.settings.label.memory
+        return "" if memory is None else f" and {memory:g} GB"
 
     def _refusal(self, message: str) -> str:
         """Return what the batch system said when it refused a job."""
@@ -153,20 +181,48 @@ class ClusterExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Cancel all blocks and end Parsl; labels that run in them are lost unless they have been written."""
+        self.close()
+
+    def close(self) -> Swept:
+        """Do what `shutdown` does; return what became of the jobs. Interrupts wait until it is done."""
         kernel, self._kernel, self._parsl = self._kernel, None, None
-        if kernel is None:
-            return
+        if not self._started:
+            return Swept()
+        with interrupts_delayed():
+            try:
+                # A job that is being submitted now is cancelled by its provider when its id is known.
+                self.blocks.closing = True
+                # Parsl waits for ever for an interchange that has been killed.
+                if kernel is not None:
+                    _within(CLOSING, kernel.cleanup)
+                end = time.monotonic() + SUBMITTING
+                while self.blocks.submitting and time.monotonic() < end:
+                    time.sleep(0.1)
+            finally:
+                # Whatever became of Parsl, no job is left. By name as well, because a job may exist whose id is not known.
+                swept = self.blocks.cancel_left()
+            self._started, self.blocks.closing = False, False
+            if not self.blocks.submitting and swept.asked and not any(swept.unsure.values()):
+                self.blocks.end()
+        return swept
 
-        def end() -> None:
-            with suppress(Exception):
-                kernel.cleanup()
 
-        # Parsl waits for ever for an interchange that has been killed.
-        thread = threading.Thread(target=end, daemon=True)
-        thread.start()
-        thread.join(CLOSING)
-        # Whatever became of Parsl, no job is left.
-        self.blocks.cancel_left()
+def _within(seconds: float, action: Callable[[], object]) -> bool:
+    """Run an action for a limited time, s; return whether it has ended. Its exceptions are ignored."""
+
+    def run() -> None:
+        with suppress(Exception):
+            action()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def is_ours(folder: Path) -> bool:
+    """Return whether a folder belongs to this user."""
+    return folder.stat().st_uid == os.geteuid()
 
 
 def refuse_odd_path(folder: Path) -> None:

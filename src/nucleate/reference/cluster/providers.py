@@ -15,7 +15,8 @@ from parsl.launchers import SimpleLauncher, SrunLauncher
 from parsl.providers import KubernetesProvider, LocalProvider, PBSProProvider, SlurmProvider
 
 from nucleate.processes.workers import THREAD_VARIABLES
-from nucleate.reference.cluster.blocks import LABEL, Blocks
+from nucleate.reference.cluster.blocks import Blocks
+from nucleate.reference.cluster.jobs import LABEL, NAME, listed
 from nucleate.reference.cluster.settings import ExecutorSettings, seconds_of
 
 _STATES = {JobState.PENDING: "waiting", JobState.HELD: "waiting", JobState.RUNNING: "running", JobState.CANCELLED: "cancelled",
@@ -28,8 +29,10 @@ def setup_text(settings: ExecutorSettings) -> str:
     threads = max(1, settings.cores_of_a_label // label.ranks)
     lines = [f"export {name}={threads}" for name in THREAD_VARIABLES]
     if settings.provider != "slurm":
-        # Parsl states the cores of a node only to Slurm; else it would start as many workers as the node has cores.
+        # Parsl states cores and memory of a node only to Slurm; else it would start as many workers as the node has cores.
         lines.append(f"export PARSL_CORES={settings.cores // settings.block.nodes}")
+        if settings.block.memory_per_node is not None:
+            lines.append(f"export PARSL_MEMORY_GB={settings.block.memory_per_node}")
     return "\n".join([*lines, *settings.block.setup])
 
 
@@ -39,8 +42,8 @@ def _options(settings: ExecutorSettings) -> str:
 
 
 def _walltime(settings: ExecutorSettings) -> str:
-    # Parsl counts minutes and knows no days.
-    seconds = seconds_of(settings.block.walltime)
+    # Parsl knows no days and drops seconds, so they are rounded up to minutes.
+    seconds = -(-seconds_of(settings.block.walltime) // 60) * 60
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
@@ -69,10 +72,34 @@ def _arguments(settings: ExecutorSettings) -> tuple[type[Any], dict[str, Any]]:
     if settings.provider == "pbs":
         memory = {} if block.memory_per_node is None else {"select_options": f"mem={block.memory_per_node}gb"}
         return PBSProProvider, common | memory | {"queue": block.partition, "cpus_per_node": cores}
-    return SlurmProvider, common | {
+    return PatientSlurm, common | {
         "partition": block.partition, "qos": block.qos, "constraint": block.constraint, "cores_per_node": cores,
         "mem_per_node": block.memory_per_node, "exclusive": block.exclusive, "cmd_timeout": 60,
     }  # fmt: skip
+
+
+class PatientSlurm(SlurmProvider):
+    """Parsl's provider for Slurm, which neither believes every end of a job nor waits for one that was forgotten."""
+
+    def execute_wait(self, cmd: str, timeout: Any = None) -> Any:
+        """Run a command; a job that Slurm has forgotten is no failure, else Parsl would take it for running for ever."""
+        code, out, error = super().execute_wait(cmd, timeout)  # type: ignore[no-untyped-call]
+        return (0, out, error) if code != 0 and cmd.startswith("squeue") and "Invalid job id" in error else (code, out, error)
+
+    def _status(self) -> None:
+        before = {job: facts["status"] for job, facts in self.resources.items()}
+        super()._status()  # type: ignore[no-untyped-call]
+        # Parsl takes a job that the accounting does not list (yet) for completed. The end of a job that was never seen running is believed
+        # if the controller does not know the job any more.
+        doubtful = [
+            job
+            for job, old in before.items()
+            if old.state == JobState.PENDING and self.resources[job]["status"].state == JobState.COMPLETED
+        ]
+        there = listed("slurm") if doubtful else {}
+        for job in doubtful:
+            if there is None or job in there:
+                self.resources[job]["status"] = before[job]
 
 
 def make_provider(settings: ExecutorSettings, blocks: Blocks | None) -> Any:
@@ -88,11 +115,22 @@ def make_provider(settings: ExecutorSettings, blocks: Blocks | None) -> Any:
     class Recorded(base):  # type: ignore[misc, valid-type]
         """The provider, which writes down every job and its states."""
 
-        def submit(self, *args: Any, **keywords: Any) -> Any:
-            job = super().submit(*args, **keywords)
-            if job and blocks is not None:
-                blocks.submitted(str(job), settings.provider, settings.cores, walltime, settings.cores_of_a_label)
-            return job
+        def submit(self, command: str, tasks_per_node: int, job_name: str = NAME) -> Any:
+            if blocks is None:
+                return super().submit(command, tasks_per_node, job_name)
+            if settings.provider == "slurm":
+                job_name = job_name.replace(NAME, blocks.name, 1)
+            blocks.submitting += 1
+            try:
+                job = super().submit(command, tasks_per_node, job_name)
+                if job:
+                    blocks.submitted(str(job), settings.provider, settings.cores, walltime, settings.cores_of_a_label)
+                    if blocks.closing:
+                        # The executor was closed while the batch system thought about this job.
+                        self.cancel([job])
+                return job
+            finally:
+                blocks.submitting -= 1
 
         def status(self, job_ids: list[Any]) -> Any:
             found = super().status(job_ids)

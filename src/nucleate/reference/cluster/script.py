@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.errors import BadInput, MissingDependency, quoted
-from nucleate.reference.cluster.blocks import LABEL, NAME
 from nucleate.reference.cluster.checks import PATIENCE, check_cluster, listening_address
+from nucleate.reference.cluster.jobs import LABEL, NAME
 from nucleate.reference.cluster.settings import ExecutorSettings
 
 RUN = "RUN/blocks/parsl/000"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
+import socket
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,8 +15,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.toml import Line, read_settings, validated
 
-EVERYWHERE = ("0.0.0.0", "::", "*")
-"""Addresses that mean every network interface."""
 LOOPBACK = "127.0.0.1"
 _TIME = re.compile(r"(?:(?P<days>[0-9]{1,3})-)?(?P<hours>[0-9]{1,4}):(?P<minutes>[0-5][0-9]):(?P<seconds>[0-5][0-9])")
 FILE_HINT = "examples are in docs/slurm.md"
@@ -45,6 +45,29 @@ def _name(text: str) -> str:
     return text
 
 
+def _python(text: str) -> str:
+    # It is part of a job script and of a text in which Parsl replaces braces.
+    if not re.fullmatch(r"[A-Za-z0-9_./+@=-]+", text):
+        raise ValueError("write the path of a Python without spaces, quotation marks, braces or $")
+    return text
+
+
+def is_everywhere(address: str) -> bool:
+    """Return whether an address means every network interface; `0` and `0.0` do as well as `0.0.0.0`."""
+    text = address.strip().strip("[]").partition("%")[0]
+    if text in ("", "*"):
+        return True
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        try:
+            found = ipaddress.ip_address(socket.inet_aton(text))
+        except OSError:
+            return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return found.is_unspecified or (mapped is not None and mapped.is_unspecified)
+
+
 Time = Annotated[Line, AfterValidator(_time)]
 """Time as HH:MM:SS or D-HH:MM:SS."""
 Name = Annotated[Line, AfterValidator(_name)]
@@ -59,7 +82,7 @@ class BlockSettings(BaseModel):
     account: Name | None = Field(None, description="Account that is charged; unset: the default one.")
     qos: Name | None = Field(None, description="Quality of service (slurm).")
     constraint: Line | None = Field(None, description="Features that the nodes must have (slurm).")
-    walltime: Time = Field("04:00:00", description="Wall time of a block, HH:MM:SS or D-HH:MM:SS.")
+    walltime: Time = Field("04:00:00", description="Wall time of a block, HH:MM:SS or D-HH:MM:SS, rounded up to minutes.")
     last_label: Time | None = Field(
         None, description="Time before the end of a block after which it begins no more labels, HH:MM:SS; unset: it begins them to its end."
     )
@@ -79,7 +102,7 @@ class BlockSettings(BaseModel):
     setup: list[Line] = Field(
         default_factory=list, description="Lines of the job script before the workers start, such as 'module load gpaw'."
     )
-    python: Line | None = Field(
+    python: Annotated[Line, AfterValidator(_python)] | None = Field(
         None, description="Python on the nodes; unset: the one that runs the search, which needs a shared file system."
     )
     srun: list[Line] = Field(
@@ -105,7 +128,7 @@ class LabelSettings(BaseModel):
         "'mpiexec -n {ranks}' elsewhere.",
     )
     attempts: int = Field(
-        5, ge=1, le=1000, description="Times that a label is started before it is recorded as failed, if its worker or block is lost."
+        5, ge=1, le=1000, description="Times that a label is handed out before it is recorded as failed, if its worker or block is lost."
     )
 
 
@@ -118,7 +141,7 @@ class ConnectionSettings(BaseModel):
     address: Line | None = Field(None, description="Address of this computer that the nodes reach, in place of `interface`.")
     heartbeat: int = Field(10, ge=1, le=3600, description="Time between two signs of life of a block, s.")
     silence: int = Field(60, ge=3, le=86400, description="Time without a sign of life after which a block is lost, s.")
-    poll: float = Field(10.0, ge=0.2, le=3600, description="Time between two questions to the batch system, s.")
+    poll: float = Field(10.0, ge=0.2, le=60, description="Time between two questions to the batch system, s.")
     ports: tuple[int, int] = Field((54000, 55000), description="Range of ports that the search listens on for workers.")
     broken_blocks: int = Field(
         2, ge=1, le=1000, description="Number of successive blocks that end before a worker reports, after which the search stops."
@@ -142,7 +165,7 @@ class ExecutorSettings(BaseModel):
         block, label, connection = self.block, self.label, self.connection
         if connection.interface is not None and connection.address is not None:
             raise ValueError("connection.interface and connection.address are both given; remove one")
-        if connection.address in EVERYWHERE:
+        if connection.address is not None and is_everywhere(connection.address):
             raise ValueError(f"connection.address = '{connection.address}' would listen everywhere; name connection.interface, such as ib0")
         if self.provider != "local" and connection.interface is None and connection.address is None:
             raise ValueError("connection.interface is missing: name the interface that the nodes reach, such as ib0 (see: ip address)")
@@ -155,6 +178,10 @@ class ExecutorSettings(BaseModel):
                 raise ValueError("label.launch has no effect with one rank; set label.ranks, or remove it")
             # shlex raises ValueError for an unclosed quotation mark.
             shlex.split(label.launch)
+        if seconds_of(block.walltime) < 60:
+            raise ValueError("block.walltime must be at least one minute, 00:01:00")
+        if label.memory is not None and block.memory_per_node is None:
+            raise ValueError("label.memory needs block.memory_per_node, else nobody reserves it; give both, or remove label.memory")
         if block.last_label is not None and seconds_of(block.last_label) >= seconds_of(block.walltime):
             raise ValueError("block.last_label must be shorter than block.walltime")
         if block.cores_per_node is not None and block.cores_per_node < self.workers * self.cores_of_a_label:
