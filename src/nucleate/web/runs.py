@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -150,7 +151,7 @@ class Runs:
         status = "running" if running else "finished" if run.status == "finished" else "stopped"
         if alive and started is not None and started.interrupted:
             status = "stopping"
-        failed = started is not None and not alive and started.process.returncode not in (0, 130)
+        failed = started is not None and not alive and started.process.returncode not in (0, 130, -signal.SIGINT)
         return {
             "id": id_of(path),
             "name": path.name,
