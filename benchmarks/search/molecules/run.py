@@ -74,8 +74,9 @@ def table(data: dict[str, Any]) -> str:
                 low, high = interval(len(runs), lambda drawn, runs=runs: expected_calls([runs[k] for k in drawn]) or float("inf"))  # type: ignore[misc]
                 ert = f"{expected:.0f} ({low:.0f}-{'inf' if high is None else f'{high:.0f}'})"
             calls = ", ".join(str(count) if hit else f"> {count}" for count, hit in runs)
-            above = [1000 * (min((found[0] for found in row["confirmed"]), default=np.nan) - lowest) for row in rows]
-            cells = [units, weights, len(rows), sum(hit for _, hit in runs), calls, ert, f"{np.nanmedian(above):.1f}"]
+            above = [1000 * (min(found[0] for found in row["confirmed"]) - lowest) for row in rows if row["confirmed"]]
+            median = f"{np.median(above):.1f}" if above else "nothing confirmed"
+            cells = [units, weights, len(rows), sum(hit for _, hit in runs), calls, ert, median]
             lines.append(f"| {' | '.join(map(str, cells))} | {np.median([row['seconds'] for row in rows]):.0f} |")
     return "\n".join(lines)
 
