@@ -96,7 +96,11 @@ def zero_shot(system: str, reference: str, seed: int, folder: Path, target: Targ
     settings = trial_settings(system, reference, seed, 30, {})
     model, _ = load_potential(max((folder / "models").glob("round_*.safetensors")))
     pool = make_generator(settings.counts, settings.generate).propose(settings.search.pool, np.random.default_rng([seed, 1]))
-    ends = relax([target.atoms, *(candidate.atoms for candidate in pool)], model, settings.relax.model_copy(update={"sigma_stop": 0.1}))
+    ends = relax(
+        [target.atoms, *(candidate.atoms for candidate in pool)],
+        model,
+        settings.relax.model_copy(update={"sigma_stop": settings.search.sigma_stop}),
+    )
     mine = ends[0].energy_per_atom
     lost = not ends[0].usable or not same_crystal(ends[0].atoms, target.atoms)
     others = [end for end in ends[1:] if np.isfinite(end.energy) and end.usable]

@@ -112,6 +112,9 @@ def main(folder: Path) -> None:
     # Else GPAW, started by `python` and not by `gpaw python`, refuses to use MPI.
     os.environ.setdefault("GPAW_MPI_BACKEND", "cgpaw")
     with (folder / "task").open("rb") as stream:
+        # Opening a pickle can run code: it must be the one that the worker of this user has written.
+        if os.fstat(stream.fileno()).st_uid != os.geteuid():
+            raise SystemExit(f"{folder / 'task'}: belongs to another user")
         reference, atoms = pickle.load(stream)
     answer, wall = ask(reference, atoms, None)
     rank = next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
