@@ -10,18 +10,20 @@ APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfft
 APT_TESTS := chromium
 # The batch system of the tests of cluster blocks, which start it in a folder of their own, as root; they are skipped without it.
 APT_SLURM := slurmctld slurmd slurm-client munge
+# The server of the tests of shared ledgers, which start it in a folder of their own; they are skipped without it.
+APT_POSTGRES := postgresql
 # One thread a process: with two busy processes, OpenMP's defaults ran 20-40 times slower.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test test-slow lint wheel docs docs-nightly system browser slurm clean
+.PHONY: demo test test-slow lint wheel docs docs-nightly system browser slurm postgres clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
 	@echo "Open demo/report.html in a browser."
 
 # Two tests at a time: most tests wait for processes that they start, or compute on one thread.
-test: $(VENV)/.installed lint browser slurm
+test: $(VENV)/.installed lint browser slurm postgres
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.installed
@@ -70,6 +72,9 @@ browser:
 
 slurm:
 	$(call optional,$(APT_SLURM),cluster blocks)
+
+postgres:
+	$(call optional,$(APT_POSTGRES),shared ledgers)
 
 system:
 	@missing=$$(for package in $(APT); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \

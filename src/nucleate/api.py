@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
+from nucleate.reference.shared.address import read_address
+from nucleate.reference.shared.base import Shared
 from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
 from nucleate.report.html import write_page, write_report
 
@@ -109,6 +112,7 @@ def search(
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: GivenExecutor = None,
+    ledger: AnyPath | None = None,
     progress: Progress = silent,
 ) -> SearchResult:
     """Search the crystal structures of a formula, or the stable compounds of a chemical system.
@@ -153,6 +157,8 @@ def search(
         out: Run folder; None: named after the formula, with a number if another run uses that name.
         executor: Executor file of a cluster, which the run folder keeps, or any `concurrent.futures.Executor`, on which reference
             calculations run instead of local processes; `local`: local processes, and a kept file is removed. None: as the run keeps.
+        ledger: Ledger that several searches share: an SQLite file, or the URL of a PostgreSQL database without a password. Calculations
+            that it contains are not made again and do not count as calls.
         progress: Called with the events of `nucleate.csp.events`, and with a `nucleate.progress.Step` for each part of a phase.
 
     Returns:
@@ -175,6 +181,7 @@ def search(
         reference__engine=engine,
         reference__preset=preset,
         reference__workers=workers,
+        reference__ledger=None if ledger is None else str(ledger),
         molecules__molecule=molecule_entries(molecules, ratio),
         generate__space_group_weights=space_group_weights,
         generate__prototype_share=None if prototypes is None else (PROTOTYPE_SHARE if prototypes else 0.0),
@@ -209,6 +216,8 @@ def search(
     plan = prepare(resolved, given)
     # Settings that cannot work are refused before a folder is created.
     check_start(plan)
+    with opened_shared(resolved, None):
+        pass
     check_known(plan)
     if prototypes and resolved.system is None:
         # A search whose settings file has a share of known crystals goes on without them; one that was started for them does not.
@@ -353,7 +362,31 @@ def what_starts(settings: RunSettings) -> str:
     else:
         text = engine
     models = [name for name in (settings.model.prior, settings.teacher.name) if name is not None]
-    return text if not models else f"{text}, and the pretrained model {quoted(shown_name(models[0]))}"
+    text = text if not models else f"{text}, and the pretrained model {quoted(shown_name(models[0]))}"
+    return text if reference.ledger is None else f"{text}, and asks the shared ledger {quoted(reference.ledger, 100)}"
+
+
+@contextmanager
+def opened_shared(settings: RunSettings, owner: str | None) -> Iterator[Shared | None]:
+    """Context with the shared ledger of a search; None if it has none.
+
+    Args:
+        settings: Settings of the search.
+        owner: Name of the search in the ledger; None: a new one.
+
+    Raises:
+        BadInput: The address is wrong.
+        MissingDependency: A package that it needs is not installed.
+        StorageFailed: The database cannot be reached.
+    """
+    if settings.reference.ledger is None:
+        yield None
+        return
+    read_address(settings.reference.ledger)
+    from nucleate.reference.shared.ledger import SharedLedger
+
+    with SharedLedger(settings.reference.ledger, owner) as shared:
+        yield shared
 
 
 def _is_own(path: Path) -> bool:
@@ -402,8 +435,8 @@ def _run(
     if starts is not None:
         progress(EngineStarts(starts))
     try:
-        with listening():
-            state = run_search(folder, plan, executor, watched)
+        with listening(), opened_shared(settings, folder.owner()) as shared:
+            state = run_search(folder, replace(plan, shared=shared), executor, watched)
     except BaseException:
         # The error that stopped the search is raised, not one of a file that could not be written after it.
         _try(lambda: write_outputs(folder.path))

@@ -171,3 +171,24 @@ def test_what_cannot_be_replayed_is_refused(tmp_path, copied):
     api.search("Cu2", settings=SETTINGS, reference=Own(), budget=5, out=tmp_path / "own")
     with pytest.raises(BadInput, match="given in Python"):
         replay(tmp_path / "own")
+
+
+def test_what_was_found_in_a_shared_ledger_is_found_again(searched, tmp_path):
+    """The same search with a ledger that contains half of its calculations makes the other half, and a replay tells them apart."""
+    from nucleate.csp.run_data import read_run
+    from nucleate.reference.shared.ledger import SharedLedger
+
+    run = read_run(searched)
+    address = str(tmp_path / "shared.db")
+    with SharedLedger(address) as shared:
+        for row in run.rows[::2]:
+            shared.publish(row.hash, row.atoms, run.reference, run.reference_settings, row.answer(), 1.0, 1)
+    api.search("Cu2", settings=SETTINGS, seed=3, out=tmp_path / "again", ledger=address)
+    data = api.show(tmp_path / "again")
+    assert data["found_labels"] == len(run.rows[::2])
+    assert data["calls"] == len(run.rows) - data["found_labels"]
+    assert [p["energy"] for p in data["polymorphs"]] == [p["energy"] for p in api.show(searched)["polymorphs"]]
+    result = replay(tmp_path / "again")
+    assert (result.divergence, result.numbers) == (None, None)
+    with SharedLedger(address) as shared:
+        assert {row.hash for row in shared.rows()} == {row.hash for row in run.rows}

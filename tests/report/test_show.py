@@ -20,7 +20,7 @@ from nucleate.reference.base import Label
 
 TOP = {
     "hull", "minima", "molecules", "dimensions", "magnetic", "warnings", "blocks",
-    "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "budget",
+    "schema", "nucleate", "folder", "formula", "pressure", "reference", "status", "finished", "round", "calls", "found_labels", "budget",
     "calls_by_status", "calls_by_purpose", "core_seconds", "wall_seconds", "resolution", "lowest_label", "polymorphs",
     "confirmed_in_this_round", "accurate", "proof", "rounds", "teacher", "teacher_error", "seed", "versions",
 }  # fmt: skip

@@ -36,6 +36,13 @@ ExecutorFile = Annotated[
     str | None,
     typer.Option("--executor", help="Executor file (TOML) of a cluster, see docs/slurm.md; local: this computer. The run keeps it."),
 ]
+SharedLedgerAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger",
+        help="Ledger that several searches share: SQLite file, or URL such as postgresql://alice@host/labels; see docs/shared-ledger.md.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON; see docs/json.md.")]
 

@@ -19,6 +19,7 @@ from nucleate.cli.common import (
     Prior,
     Quiet,
     SettingsFile,
+    SharedLedgerAddress,
     Workers,
     complain,
     drop_output,
@@ -105,6 +106,7 @@ def search(
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     executor: ExecutorFile = None,
+    ledger: SharedLedgerAddress = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -121,7 +123,7 @@ def search(
             "reactants": reactants.split(",") if reactants else (), "known": known or (), "elements_from": elements_from or (),
             "molecules": molecule or (), "ratio": ratio_of(ratio), "space_group_weights": space_groups, "dimensions": dimensions,
             "prototypes": prototypes, "strategy": strategy, "goal": goal, "window": window, "fit_xrd": fit_xrd,
-            "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out, "executor": executor,
+            "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out, "executor": executor, "ledger": ledger,
             "progress": progress,
         }  # fmt: skip
         if sizes is None or len(sizes) == 1:

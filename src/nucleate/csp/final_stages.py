@@ -91,7 +91,9 @@ class FinalStages:
             return False
         with (
             ledger_file(self._folder.path / "accurate.db") as ledger,
-            Dispatcher(accurate, ledger, self._dispatcher.workers, self._executor, settings.reference.timeout) as dispatcher,
+            Dispatcher(
+                accurate, ledger, self._dispatcher.workers, self._executor, settings.reference.timeout, shared=self._plan.shared
+            ) as dispatcher,
         ):
             state.accurate = rank_accurately(polymorphs, dispatcher, on_reference(settings), settings.search.resolution * 1e-3)
         self._log(RankedAccurately(**state.accurate))

@@ -133,6 +133,7 @@ class Search:
             executor=executor,
             timeout=settings.reference.timeout,
             budget=settings.search.budget,
+            shared=plan.shared,
         )
         self._ends_search = ends_search
         self.follower = LeadFollower(self.dispatcher, settings.search, settings.pressure, self.species, self.space, self._polymorph)

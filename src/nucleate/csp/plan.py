@@ -24,6 +24,8 @@ from nucleate.potentials.prior import pretrained_potential
 from nucleate.pretrained import check_elements, same_model, shown_name
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference, without_effect
+from nucleate.reference.shared.address import read_address
+from nucleate.reference.shared.base import Shared
 from nucleate.reference.surrogates import pretrained_reference
 
 
@@ -36,12 +38,14 @@ class Plan:
         reference: reference that labels structures.
         accurate: the same reference with the preset `accurate`; None if it has no presets, or this one already.
         teacher: pretrained potential that is searched first; None: there is none.
+        shared: open ledger that several searches share; None: there is none, or it is not open.
     """
 
     settings: RunSettings
     reference: Reference
     accurate: Reference | None = None
     teacher: Reference | None = None
+    shared: Shared | None = None
 
     @cached_property
     def space(self) -> FormulaSpace | SystemSpace | MoleculeSpace | LayerSpace | ClusterSpace:
@@ -80,9 +84,12 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
 
     Raises:
         MissingDependency: a package or program that the reference or the teacher needs is not installed.
-        BadInput: settings of the reference contradict each other, or the teacher is unknown or the reference itself.
+        BadInput: settings of the reference contradict each other, the address of the shared ledger is wrong, or the teacher is unknown or
+            the reference itself.
     """
     settings = _with_one_cutoff(settings)
+    if settings.reference.ledger is not None:
+        read_address(settings.reference.ledger)
     check_molecular(settings)
     check_dimensions(settings)
     check_measured(settings)

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -81,6 +81,41 @@ class Recorded:
         return answer
 
 
+class FoundBefore:
+    """A shared ledger that knows what a search found in one, and takes nothing in.
+
+    Args:
+        rows: rows that the search found.
+    """
+
+    def __init__(self, rows: Sequence[LedgerRow]):
+        self._answers = {row.hash: row.answer() for row in rows}
+
+    def find(self, tasks: dict[str, Atoms]) -> dict[str, Label | ReferenceFailed]:
+        """Return what the search found."""
+        return {key: self._answers[key] for key in tasks if key in self._answers}
+
+    def claim(self, tasks: dict[str, Atoms], reference: str, settings: dict[str, Any]) -> set[str]:
+        """Grant every claim."""
+        return set(tasks)
+
+    def unknown(self, keys: Iterable[str]) -> set[str]:
+        """Say that nothing is missing."""
+        return set()
+
+    def begin(self, key: str) -> None:
+        """Do nothing."""
+
+    def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
+        """Do nothing."""
+
+    def release(self, keys: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def publish(self, *result: Any) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True)
 class Replay:
     """What a replay has shown.
@@ -149,21 +184,25 @@ def replay(folder: Path | str, progress: Progress = silent) -> Replay:
 def _recorded_plan(run: RunData) -> Plan:
     """Return the plan of a search with the rows of its ledgers in the place of its references."""
     # In this process, the order of calculations is that of the decisions.
-    plan = prepare(run.settings.model_copy(update={"reference": run.settings.reference.model_copy(update={"workers": 0})}))
+    alone = {"workers": 0, "ledger": None}
+    plan = prepare(run.settings.model_copy(update={"reference": run.settings.reference.model_copy(update=alone)}))
     if plan.reference.name != run.reference:
         raise BadInput(
             f"{run.path}: the calculations are by {quoted(run.reference)}, which was given in Python, and not by "
             f"{quoted(plan.reference.name)} of run.toml; such a search cannot be replayed"
         )
     accurate, teacher = plan.accurate, plan.teacher
+    of_accurate = [] if accurate is None else _rows(run.path / "accurate.db")
     if accurate is not None:
-        accurate = Recorded(accurate, _rows(run.path / "accurate.db"), ledger=ACCURATE)
+        accurate = Recorded(accurate, of_accurate, ledger=ACCURATE)
     if teacher is not None:
         if not (run.path / "teacher" / "run.toml").exists():
             raise BadInput(f"{run.path}: the folder teacher, with the search on {quoted(teacher.name)}, is missing; it cannot be replayed")
         taught = read_run(run.path / "teacher", running=False)
         teacher = Recorded(teacher, taught.rows, taught.reference_settings, TEACHER)
-    return Plan(plan.settings, Recorded(plan.reference, run.rows, run.reference_settings), accurate, teacher)
+    rows = [row for row in [*run.rows, *of_accurate] if row.found]
+    found = FoundBefore(rows) if rows else None
+    return Plan(plan.settings, Recorded(plan.reference, run.rows, run.reference_settings), accurate, teacher, found)
 
 
 def _ends(run: RunData) -> list[tuple[tuple[int, int], Until]]:

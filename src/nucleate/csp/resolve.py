@@ -12,6 +12,7 @@ from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.toml import read_settings, refuse_odd_data, validated, without_unset
 from nucleate.potentials.prior import resolved_prior
+from nucleate.reference.shared.address import is_path
 
 
 def resolve_settings(
@@ -73,6 +74,9 @@ def resolve_settings(
     for table, entry in places:
         if isinstance(table, dict) and isinstance(table.get(entry), str):
             table[entry] = _resolved_path(table[entry], entry)
+    reference = data.get("reference")
+    if isinstance(reference, dict) and isinstance(reference.get("ledger"), str) and is_path(reference["ledger"]):
+        reference["ledger"] = _resolved_path(reference["ledger"], "ledger")
     if isinstance(teacher, dict):
         if isinstance(teacher.get("labels_from"), list):
             paths = teacher["labels_from"]

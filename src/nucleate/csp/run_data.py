@@ -51,7 +51,7 @@ class RunData:
         toml: text of run.toml.
         state: state of the loop after the last finished round.
         rows: rows of the ledger.
-        statuses: number of ledger rows of each status, including `running`.
+        statuses: number of ledger rows of each status, including `running`, without those found in a shared ledger.
         running: whether a process is working on the run.
         reference: name of the reference.
         surrogate: whether the reference is a surrogate.
@@ -87,7 +87,12 @@ class RunData:
     @property
     def calls(self) -> int:
         """Number of reference calls."""
-        return len(self.rows)
+        return sum(not row.found for row in self.rows)
+
+    @property
+    def found(self) -> int:
+        """Number of calculations that were found in a ledger that other searches share."""
+        return len(self.rows) - self.calls
 
     @property
     def status(self) -> str:
@@ -181,7 +186,9 @@ def _statuses(db: sqlite3.Connection, path: Path) -> dict[str, int]:
     with database_errors(path):
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name='ledger'").fetchone():
             return {}
-        return dict(db.execute("SELECT status, COUNT(*) FROM ledger GROUP BY status ORDER BY status").fetchall())
+        found = {row[1] for row in db.execute("PRAGMA table_info(ledger)")} & {"found"}
+        paid = "WHERE NOT found" if found else ""
+        return dict(db.execute(f"SELECT status, COUNT(*) FROM ledger {paid} GROUP BY status ORDER BY status").fetchall())
 
 
 def difference(one: Polymorph, other: Polymorph) -> float:
@@ -315,9 +322,10 @@ def show_data(run: RunData) -> dict[str, Any]:
         "finished": state.finished,
         "round": state.round if state.round >= 0 else None,
         "calls": run.calls,
+        "found_labels": run.found,
         "budget": settings.search.budget,
         "calls_by_status": run.statuses,
-        "calls_by_purpose": dict(Counter(row.purpose for row in run.rows))
+        "calls_by_purpose": dict(Counter(row.purpose for row in run.rows if not row.found))
         | ({} if state.accurate is None else {"accurate": state.accurate["calls"]}),
         "core_seconds": sum(row.core_seconds for row in run.rows),
         "blocks": blocks_data(run.path),

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import time
+import uuid
 import zlib
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,14 @@ class RunFolder:
             return [checked(SavedMolecule, item) for item in data]
         except (TypeError, ValueError) as error:
             raise self._damaged("the stored value 'molecules'", error) from error
+
+    def owner(self) -> str:
+        """Return the name of the search in a ledger that it shares with others; a resumed search keeps it."""
+        name = self.fact("owner")
+        if not isinstance(name, str):
+            name = uuid.uuid4().hex
+            self.set_fact("owner", name)
+        return name
 
     def add_versions(self, versions: dict[str, str]) -> None:
         """Store the versions of the programs, unless they are those with which the search went on before."""

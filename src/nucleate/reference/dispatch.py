@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,20 +15,24 @@ from typing import Any
 from ase import Atoms
 
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
+from nucleate.processes.interrupts import check
 from nucleate.processes.workers import become_worker, end_remains, end_worker, interrupts_held
-from nucleate.progress import Event, Progress, silent
+from nucleate.progress import Event, Progress, Step, silent
 from nucleate.reference.asking import Answer, ask, overrun
 from nucleate.reference.base import Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.cluster.blocks import note_label
 from nucleate.reference.cluster.executor import ClusterExecutor
 from nucleate.reference.cluster.labels import label_in_blocks
 from nucleate.reference.ledger import RETRY, Ledger
+from nucleate.reference.shared.base import ANSWERS, Shared
 from nucleate.reference.spool import forget_answer, kept_answer
 
 STARTING = 300.0
 """Largest time that a worker process may take to start, s."""
 FALSE_STARTS = 3
 """Number of successive workers that may die while they start, after others have started; they may be killed, or memory may be short."""
+POLL = 1.0
+"""Seconds between two questions to the shared ledger for a calculation of another search."""
 
 
 def _ready(reference: Reference) -> int:
@@ -95,7 +99,8 @@ class Dispatcher:
         executor: any `concurrent.futures.Executor`, used in place of local processes; it is not closed here.
         timeout: time limit of one calculation, s. Local workers that exceed it are killed with all programs that they started. In this
             process (`workers=0`) and on an executor it can interrupt only Python code, so set the limit of the queue as well.
-        budget: largest number of rows of the ledger.
+        budget: largest number of calls, which are the rows of the ledger that were not found in the shared one.
+        shared: ledger that other searches share, from which finished calculations are taken; it is not closed here.
 
     Raises:
         BadInput: the reference does not implement the protocol `Reference`.
@@ -109,6 +114,7 @@ class Dispatcher:
         executor: Executor | None = None,
         timeout: float | None = None,
         budget: int | None = None,
+        shared: Shared | None = None,
     ):
         if not isinstance(reference, Reference):
             needed = "name, surrogate, settings(), k_points(atoms) and label(atoms)"
@@ -118,6 +124,7 @@ class Dispatcher:
         self.workers = workers
         self.timeout = timeout
         self.budget = budget
+        self._shared, self._published = shared, False
         self._settings = reference.settings()
         self._given = executor
         self._slots: list[_Slot] = []
@@ -184,7 +191,8 @@ class Dispatcher:
         keys = [content_hash(atoms, self._settings) for atoms in structures]
         answers: dict[str, Answer] = {}
         to_ask: dict[str, Atoms] = {}
-        new = 0
+        known: set[str] = set()
+        free: set[str] = set()
         for key, atoms in zip(keys, structures, strict=True):
             if key in answers or key in to_ask:
                 continue
@@ -193,20 +201,97 @@ class Dispatcher:
                 answers[key] = row.answer()
             else:
                 to_ask[key] = atoms
-            new += row is None if self._settled is None else key not in self._settled | self._asked
+            if row is not None:
+                known.add(key)
+                free |= {key} if row.found else set()
+        indices = {key: k for k, key in reversed(list(enumerate(keys)))}
+
+        def take(found: dict[str, Answer]) -> None:
+            """Record results of other searches."""
+            for key, answer in found.items():
+                self.ledger.enter_found(key, to_ask.pop(key), self.reference.name, self._settings, purpose, round, answer)
+                answers[key] = answer
+                free.add(key)
+                self._asked.discard(key)
+                progress(Answered(indices[key], answer))
+
+        found: dict[str, Answer] = {}
+        if self._shared is not None and to_ask:
+            self._publish(self._shared)
+            found = self._shared.find(to_ask)
+        paid = {*answers, *to_ask} - free - found.keys()
+        new = len(paid - (known if self._settled is None else self._settled | self._asked))
         left = self.remaining()
         if left is not None and new > left:
             raise BudgetExhausted(f"{new} more reference calls would exceed the budget of {self.budget} ({left} left)")
         if self._settled is not None:
-            self._asked |= set(keys) - self._settled
-        indices = {key: k for k, key in reversed(list(enumerate(keys)))}
+            self._asked |= paid - self._settled
+        if self._shared is not None:
+            # Rows are in the order of the structures, whoever calculates them first, and training data in the order of the rows.
+            for key, atoms in to_ask.items():
+                self.ledger.reserve(key, atoms, self.reference.name, self._settings, purpose, round)
+            take(found)
 
         def finish(key: str, answer: object, wall: float) -> None:
             checked = checked_answer(answer, to_ask[key])
             self.ledger.keep(key, checked, wall)
             answers[key] = checked
+            if self._shared is not None:
+                self._shared.finish(key, checked, wall)
             progress(Answered(indices[key], checked))
 
+        if self._shared is None:
+            self._calculate(to_ask, purpose, round, finish)
+        else:
+            self._calculate_with_others(self._shared, to_ask, purpose, round, finish, take, progress)
+        return [answers[key] for key in keys]
+
+    def _publish(self, shared: Shared) -> None:
+        """Enter earlier results of this search into the shared ledger, once; they may be older than it, or it could not be reached."""
+        if self._published:
+            return
+        done = {row.hash: row for row in self.ledger.rows() if row.status in ANSWERS and not row.found}
+        for key in shared.unknown(done):
+            row = done[key]
+            shared.publish(key, row.atoms, self.reference.name, self._settings, row.answer(), row.wall_seconds, row.attempts)
+        self._published = True
+
+    def _calculate_with_others(
+        self, shared: Shared, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None],
+        take: Callable[[dict[str, Answer]], None], progress: Progress,
+    ) -> None:  # fmt: skip
+        """Run the calculations that no other search is doing, and wait for the others."""
+        left, total = dict(to_ask), len(to_ask)
+        while left:
+            mine = shared.claim(left, self.reference.name, self._settings)
+            try:
+                self._calculate({key: left[key] for key in left if key in mine}, purpose, round, finish)
+            except BaseException:
+                # The shared ledger may be the cause; then the lease expires, and the results are entered when the search goes on.
+                with suppress(Exception):
+                    self._give_back(shared, mine)
+                raise
+            left = {key: atoms for key, atoms in left.items() if key not in mine}
+            found = shared.find(left)
+            take(found)
+            left = {key: atoms for key, atoms in left.items() if key not in found}
+            if left and not mine and not found:
+                progress(Step("waiting for labels of other searches", total - len(left), total))
+                check()
+                time.sleep(POLL)
+
+    def _give_back(self, shared: Shared, keys: Iterable[str]) -> None:
+        """Enter what has been finished into the shared ledger, and give the other claims back."""
+        unfinished = []
+        for key in keys:
+            row = self.ledger.lookup(key)
+            if row is not None and row.status not in RETRY:
+                shared.finish(key, row.answer(), row.wall_seconds)
+            else:
+                unfinished.append(key)
+        shared.release(unfinished)
+
+    def _calculate(self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]) -> None:
         if self.workers == 0 and self._given is None:
             for key, atoms in to_ask.items():
                 self._begin(key, atoms, purpose, round)
@@ -217,10 +302,11 @@ class Dispatcher:
             self._on_executor(self._given, to_ask, purpose, round, finish)
         else:
             self._on_slots(to_ask, purpose, round, finish)
-        return [answers[key] for key in keys]
 
     def _begin(self, key: str, atoms: Atoms, purpose: str, round: int) -> None:
         self.ledger.begin(key, atoms, self.reference.name, self._settings, purpose, round)
+        if self._shared is not None:
+            self._shared.begin(key)
 
     def _on_slots(self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]) -> None:
         """Run calls on local workers, one call per worker at a time.

@@ -1,7 +1,7 @@
 """The ledger, a table of every reference calculation in the SQLite file of the run.
 
-The number of its rows is the cost of a search. A row is written when a calculation starts and completed when it ends, so a killed process
-loses at most the calculations that were running.
+The number of its rows is the cost of a search, without those whose result was found in a ledger that other searches share. A row is
+written when a calculation starts and completed when it ends, so a killed process loses at most the calculations that were running.
 """
 
 from __future__ import annotations
@@ -42,9 +42,12 @@ CREATE TABLE IF NOT EXISTS ledger (
     attempts INTEGER NOT NULL DEFAULT 1,
     purpose TEXT NOT NULL, round INTEGER NOT NULL,
     details TEXT,
-    moments BLOB
+    moments BLOB,
+    found INTEGER NOT NULL DEFAULT 0
 )
 """
+_ADDED = {"moments": "BLOB", "found": "INTEGER NOT NULL DEFAULT 0"}
+"""Columns that ledgers of earlier versions lack."""
 RETRY = ("running", "interrupted")
 """Statuses of rows without a result; such a calculation is repeated in the same row."""
 MAGNETIC = "magnetic"
@@ -68,6 +71,7 @@ class LedgerRow:
         attempts: number of times the calculation was handed out; a worker that was lost may not have begun it.
         purpose: purpose of the calculation, such as `explore` or `confirm`.
         round: round of the search.
+        found: whether the result was found in a shared ledger, so that it cost the search nothing.
     """
 
     number: int
@@ -81,6 +85,7 @@ class LedgerRow:
     attempts: int
     purpose: str
     round: int
+    found: bool = False
 
     def answer(self) -> Label | ReferenceFailed:
         """Return the label, or the recorded failure."""
@@ -160,9 +165,9 @@ class Ledger:
         self._path = self._db.execute("PRAGMA database_list").fetchone()[2]
         with database_errors(self._path):
             self._db.execute(_TABLE)
-            if "moments" not in {row[1] for row in self._db.execute("PRAGMA table_info(ledger)")}:
-                # Older ledgers do not store starting moments.
-                self._db.execute("ALTER TABLE ledger ADD COLUMN moments BLOB")
+            present = {row[1] for row in self._db.execute("PRAGMA table_info(ledger)")}
+            for column in _ADDED.keys() - present:
+                self._db.execute(f"ALTER TABLE ledger ADD COLUMN {column} {_ADDED[column]}")
             self._db.execute("UPDATE ledger SET status='interrupted' WHERE status='running'")
         self.collect()
 
@@ -203,11 +208,22 @@ class Ledger:
 
     def begin(self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int) -> None:
         """Record the start of a calculation; an interrupted row is reused."""
+        self._insert(key, atoms, reference, settings, purpose, round, "running", 1, "UPDATE SET status='running', attempts=attempts+1")
+
+    def reserve(self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int) -> None:
+        """Enter a calculation that is not handed out yet, unless there is a row of it."""
+        self._insert(key, atoms, reference, settings, purpose, round, "interrupted", 0, "NOTHING")
+
+    def _insert(
+        self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int, status: str, attempts: int,
+        otherwise: str,
+    ) -> None:  # fmt: skip
+        """Insert a row without a result, or do what `otherwise` says in SQL if there is one."""
         with database_errors(self._path):
             self._db.execute(
-                "INSERT INTO ledger (hash, asked, reference, settings, numbers, cell, positions, status, purpose, round, moments)"
-                " VALUES (?,?,?,?,?,?,?,'running',?,?,?)"
-                " ON CONFLICT(hash) DO UPDATE SET status='running', attempts=attempts+1",
+                "INSERT INTO ledger"
+                " (hash, asked, reference, settings, numbers, cell, positions, status, attempts, purpose, round, moments)"
+                f" VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(hash) DO {otherwise}",
                 (
                     key,
                     time.time(),
@@ -216,11 +232,22 @@ class Ledger:
                     np.asarray(atoms.numbers, dtype="<i4").tobytes(),
                     np.asarray(atoms.cell.array, dtype="<f8").tobytes(),
                     np.asarray(atoms.positions, dtype="<f8").tobytes(),
+                    status,
+                    attempts,
                     purpose,
                     round,
                     np.asarray(atoms.get_initial_magnetic_moments(), dtype="<f8").tobytes() if has_moments(atoms) else None,
                 ),
             )
+
+    def enter_found(
+        self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], purpose: str, round: int, answer: Label | ReferenceFailed
+    ) -> None:
+        """Record a result that was found in a shared ledger and cost this search nothing."""
+        self.reserve(key, atoms, reference, settings, purpose, round)
+        self.finish(key, answer, 0.0)
+        with database_errors(self._path):
+            self._db.execute("UPDATE ledger SET found=1, core_seconds=0 WHERE hash=?", (key,))
 
     def keep(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float, patience: Sequence[float] | None = None) -> None:
         """Record the result of a calculation; wait while the disk is full or the database is locked.
@@ -290,15 +317,15 @@ class Ledger:
         return _row(row) if row else None
 
     def count(self) -> int:
-        """Return the number of rows, which is the cost of the search in reference calls."""
+        """Return the cost of the search in reference calls: the number of rows whose result was not found in a shared ledger."""
         with database_errors(self._path):
-            return int(self._db.execute("SELECT COUNT(*) FROM ledger").fetchone()[0])
+            return int(self._db.execute("SELECT COUNT(*) FROM ledger WHERE NOT found").fetchone()[0])
 
     def hashes_before(self, round: int, purposes: Sequence[str] = ()) -> set[str]:
-        """Return the hashes of all rows of rounds before `round`, and of those with one of these purposes."""
+        """Return the hashes of all rows of rounds before `round`, and of those with one of these purposes, that are part of the cost."""
         marks = ",".join("?" * len(purposes))
         with database_errors(self._path):
-            rows = self._db.execute(f"SELECT hash FROM ledger WHERE round<? OR purpose IN ({marks})", (round, *purposes))
+            rows = self._db.execute(f"SELECT hash FROM ledger WHERE NOT found AND (round<? OR purpose IN ({marks}))", (round, *purposes))
             return {row[0] for row in rows}
 
     def forget_failures(self) -> None:
@@ -357,9 +384,10 @@ def read_labels(path: Path) -> list[tuple[str, LedgerRow, Label]]:
     with database_errors(path):
         connection = _read_only(path)
         try:
+            present = {row[1] for row in connection.execute("PRAGMA table_info(ledger)")}
             columns = _COLUMNS
-            if "moments" not in {row[1] for row in connection.execute("PRAGMA table_info(ledger)")}:
-                columns = columns.replace("moments", "NULL")
+            for column in _ADDED.keys() - present:
+                columns = columns.replace(column, "NULL")
             results = connection.execute(f"SELECT reference, {columns} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
         finally:
             connection.close()
@@ -369,7 +397,7 @@ def read_labels(path: Path) -> list[tuple[str, LedgerRow, Label]]:
 
 _COLUMNS = (
     "id, hash, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core_seconds,"
-    " wall_seconds, attempts, purpose, round, details, moments"
+    " wall_seconds, attempts, purpose, round, details, moments, found"
 )
 
 
@@ -384,7 +412,7 @@ def _row(row: tuple[Any, ...]) -> LedgerRow:
 def _read_row(row: tuple[Any, ...]) -> LedgerRow:
     """Convert a database row; exceptions of several types mean that it is damaged."""
     (number, key, numbers, cell, positions, status, reason, energy, forces, stress, iterations, core, wall, attempts,
-     purpose, round_, details, moments) = row  # fmt: skip
+     purpose, round_, details, moments, found) = row  # fmt: skip
     label = None
     if status == "ok":
         label = Label(
@@ -412,5 +440,16 @@ def _read_row(row: tuple[Any, ...]) -> LedgerRow:
     if not isinstance(status, str) or not isinstance(reason, str | None):
         raise ValueError("status or reason is not text")
     return LedgerRow(
-        number, key, atoms, status, reason, label, float(core or 0), float(wall or 0), int(attempts), str(purpose), int(round_)
+        number,
+        key,
+        atoms,
+        status,
+        reason,
+        label,
+        float(core or 0),
+        float(wall or 0),
+        int(attempts),
+        str(purpose),
+        int(round_),
+        bool(found),
     )

@@ -57,6 +57,10 @@ class ReferenceSettings(BaseModel):
         le=1024,
         description="Number of simultaneous calculations; 0: in this process; unset: one for each core, surrogates in this process.",
     )
+    ledger: Line | None = Field(
+        None,
+        description="Ledger that several searches share: SQLite file, or URL of a PostgreSQL database without a password; unset: none.",
+    )
     command: Line | None = Field(None, description="Command that runs the engine (espresso, vasp, cp2k).")
     pseudopotentials: dict[str, Line] = Field(default_factory=dict, description="Pseudopotential file of each element (espresso).")
     pseudo_dir: Line | None = Field(None, description="Folder of the pseudopotential files (espresso).")

@@ -149,6 +149,8 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
     line += f": {state}, {data['calls']} of {data['budget']} reference calls"
     if failed:
         line += f" ({failed} failed)"
+    if data["found_labels"]:
+        line += f", {data['found_labels']} more found in the shared ledger"
     if data["round"]:
         line += f", {data['round']} round{'' if data['round'] == 1 else 's'}"
     say(line)

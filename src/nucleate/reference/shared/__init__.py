@@ -1,0 +1,1 @@
+"""A ledger that several searches share, in a PostgreSQL or SQLite database."""
