@@ -21,7 +21,7 @@ from nucleate.progress import Event, Progress, Step, silent
 from nucleate.reference.asking import Answer, ask, overrun
 from nucleate.reference.base import Reference, checked_answer, content_hash, said, with_k_points
 from nucleate.reference.cluster.blocks import note_label
-from nucleate.reference.cluster.executor import ClusterExecutor
+from nucleate.reference.cluster.executor import BlockExecutor
 from nucleate.reference.cluster.labels import label_in_blocks
 from nucleate.reference.ledger import RETRY, Ledger
 from nucleate.reference.shared.base import ANSWERS, Shared
@@ -296,7 +296,7 @@ class Dispatcher:
             for key, atoms in to_ask.items():
                 self._begin(key, atoms, purpose, round)
                 finish(key, *ask(self.reference, atoms, self.timeout))
-        elif isinstance(self._given, ClusterExecutor):
+        elif isinstance(self._given, BlockExecutor):
             self._in_blocks(self._given, to_ask, purpose, round, finish)
         elif self._given is not None:
             self._on_executor(self._given, to_ask, purpose, round, finish)
@@ -405,7 +405,7 @@ class Dispatcher:
         self._slots.remove(slot)
 
     def _in_blocks(
-        self, executor: ClusterExecutor, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]
+        self, executor: BlockExecutor, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]
     ) -> None:
         """Run calculations in blocks; their workers write each result into the spool of the ledger before they send it."""
         if not to_ask:

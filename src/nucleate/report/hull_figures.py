@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,23 +33,39 @@ def hull_diagram(run: RunData) -> str | None:
         return None
     names = [words(system.formula(member)) for member in system.end_members]
     sound = [phase for phase, polymorph in zip(placed, run.state.ranking(), strict=True) if polymorph.check != "saddle"]
-    draw = _line(run, sound, names) if len(names) == 2 else _triangle(sound, names)
-    return draw_svg(draw, "Convex hull of the formation energies", height=3.4 if len(names) == 2 else 4.4)
+    if len(names) == 3:
+        return hull_of_phases(sound, names)
+    labels, energies = _labels(run)
+    return hull_of_phases(sound, names, labels[:, 1], energies - labels @ _end_energies(run, sound))
 
 
-def _line(run: RunData, placed: list[Phase], names: list[str]) -> Callable[[Axes], None]:
+def hull_of_phases(
+    placed: list[Phase], names: Sequence[str], x: np.ndarray | None = None, formation: np.ndarray | None = None
+) -> str | None:
+    """Plot phases on the hull diagram of a system; None if it has more than three end members.
+
+    Args:
+        placed: phases of the system.
+        names: names of the end members.
+        x, formation: (n,) fractions of the second end member and energies of formation (eV/atom) of further labels, for a binary system.
+    """
+    if len(names) > 3:
+        return None
+    none = np.zeros(0)
+    draw = _line(placed, names, none if x is None else x, none if formation is None else formation) if len(names) == 2 else None
+    return draw_svg(draw or _triangle(placed, names), "Convex hull of the formation energies", height=3.4 if len(names) == 2 else 4.4)
+
+
+def _line(placed: list[Phase], names: Sequence[str], labelled: np.ndarray, formation: np.ndarray) -> Callable[[Axes], None]:
     x = np.array([phase.fractions[1] for phase in placed])
     y = np.array([phase.formation for phase in placed])
     on = np.array([phase.above < EQUAL for phase in placed])
-    labels, energies = _labels(run)
-    ends = _end_energies(run, placed)
     hull = Hull(np.column_stack([1 - x, x]), y)
 
     def draw(axes: Axes) -> None:
-        if len(labels):
-            formation = energies - labels @ ends
-            low = formation < hull.energy(labels) + FRAME
-            axes.plot(labels[low, 1], 1e3 * formation[low], "o", color=MUTED, alpha=0.45, markersize=3.5, mew=0, label="labelled")
+        if len(labelled):
+            low = formation < hull.energy(np.column_stack([1 - labelled, labelled])) + FRAME
+            axes.plot(labelled[low], 1e3 * formation[low], "o", color=MUTED, alpha=0.45, markersize=3.5, mew=0, label="labelled")
         order = np.argsort(x[on])
         axes.plot(x[on][order], 1e3 * y[on][order], "-", color=ACCENT, zorder=2)
         axes.plot(x[~on], 1e3 * y[~on], "o", color=SECOND, mec=CARD, mew=0.8, markersize=5.5, label="above the hull")
@@ -84,7 +100,7 @@ def _labels(run: RunData) -> tuple[np.ndarray, np.ndarray]:
     return system.fractions(system.counts([atoms for atoms, _ in rows])), energies
 
 
-def _triangle(placed: list[Phase], names: list[str]) -> Callable[[Axes], None]:
+def _triangle(placed: list[Phase], names: Sequence[str]) -> Callable[[Axes], None]:
     fractions = np.array([phase.fractions for phase in placed])
     points = fractions @ TRIANGLE
     heights = 1e3 * np.array([phase.above for phase in placed])

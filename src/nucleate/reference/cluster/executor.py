@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
@@ -30,7 +31,30 @@ SETTLING = 1.0
 """Longest time between two looks at the blocks while labels are awaited, s."""
 
 
-class ClusterExecutor(Executor):
+class BlockExecutor(Executor):
+    """An executor whose workers may be lost with their block at any moment, see `label_in_blocks`.
+
+    Attributes:
+        folder: folder of the blocks.
+        source: name of the executor file, for error messages.
+        ranks: MPI ranks of a label.
+    """
+
+    folder: Path
+    source: str
+    ranks: Ranks
+
+    @property
+    @abstractmethod
+    def attempts(self) -> int:
+        """Times that a label is handed out before it is recorded as failed."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise `NucleateError` if no block can do any work."""
+
+
+class ClusterExecutor(BlockExecutor):
     """Executor of labels in blocks of a batch system.
 
     Args:

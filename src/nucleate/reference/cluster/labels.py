@@ -13,7 +13,7 @@ from ase import Atoms
 from nucleate.errors import NucleateError, ReferenceFailed, quoted
 from nucleate.reference.base import Label, Reference, said
 from nucleate.reference.cluster.blocks import note_label
-from nucleate.reference.cluster.executor import SETTLING, ClusterExecutor
+from nucleate.reference.cluster.executor import SETTLING, BlockExecutor
 from nucleate.reference.cluster.worker import compute
 from nucleate.reference.spool import kept_answer
 
@@ -22,7 +22,7 @@ LOST = ("ManagerLost", "WorkerLost")
 
 
 def label_in_blocks(
-    executor: ClusterExecutor,
+    executor: BlockExecutor,
     reference: Reference,
     tasks: dict[str, Atoms],
     timeout: float | None,
@@ -86,7 +86,7 @@ def _is_lost(future: Future[Any]) -> bool:
 
 
 def _answer(
-    executor: ClusterExecutor, future: Future[Any], key: str, spool: Path | None, attempts: int
+    executor: BlockExecutor, future: Future[Any], key: str, spool: Path | None, attempts: int
 ) -> tuple[Label | ReferenceFailed, float] | None:
     """Return answer and wall time (s) of a calculation that has ended; None if it must be handed out again."""
     error = future.exception()

@@ -1,0 +1,1 @@
+"""Searches of many formulas with one ledger and one executor."""

@@ -1,0 +1,28 @@
+"""Searches of a campaign share the blocks of one executor."""
+
+from nucleate.campaign.run import campaign
+from nucleate.csp.executor_file import BLOCKS
+from nucleate.csp.run_data import read_run
+from nucleate.reference.cluster.blocks import Blocks
+
+SETTINGS = {
+    "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT"},
+    "search": {"pool": 8, "first_batch": 4, "batch": 2, "max_rounds": 1, "proof": False, "check": False},
+    "generate": {"workers": 1},
+    "model": {"members": 2, "radial": 5, "channels": 4, "hidden": 8},
+    "training": {"steps": 20, "warm_steps": 10},
+    "relax": {"max_steps": 20, "workers": 1},
+}
+
+
+def test_labels_of_two_searches_run_in_the_same_blocks(slurm, executor_file, tmp_path):
+    result = campaign(["Cu2", "Al2"], settings=SETTINGS, out=tmp_path / "blocks", executor=executor_file(), at_once=2)
+    assert [line.status for line in result.lines] == ["finished", "finished"]
+    assert slurm.jobs() == []
+    cost = Blocks.read(tmp_path / "blocks" / BLOCKS).cost()
+    assert cost["label_core_seconds"] > 0
+    local = campaign(["Cu2", "Al2"], settings=SETTINGS, out=tmp_path / "local")
+    for line, other in zip(result.lines, local.lines, strict=True):
+        assert line.calls == other.calls > 4
+        rows = {row.hash: row.label.energy for row in read_run(tmp_path / "blocks" / line.name).rows}
+        assert rows == {row.hash: row.label.energy for row in read_run(tmp_path / "local" / line.name).rows}
