@@ -106,6 +106,7 @@ def search(
     fit_xrd: AnyPath | None = None,
     wavelength: str | None = None,
     neutron: bool = False,
+    deuterated: bool = False,
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: GivenExecutor = None,
@@ -149,6 +150,7 @@ def search(
         fit_xrd: File of a powder pattern of the crystal; candidates similar to it are preferred.
         wavelength: Wavelength of the pattern in Å, or name of an X-ray line.
         neutron: Whether the pattern is measured with neutrons.
+        deuterated: Whether hydrogen atoms scatter neutrons as deuterium.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.
         executor: Executor file of a cluster, which the run folder keeps, or any `concurrent.futures.Executor`, on which reference
@@ -183,6 +185,7 @@ def search(
         measured__xrd=None if fit_xrd is None else str(fit_xrd),
         measured__wavelength=wavelength,
         measured__neutron=neutron or None,
+        measured__deuterated=deuterated or None,
         pressure=pressure,
         search__budget=budget,
         search__top=top,
