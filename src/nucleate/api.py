@@ -26,6 +26,7 @@ from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
 from nucleate.csp.executor_file import GivenExecutor, check_place, kept_executor, opened_executor, read_executor
 from nucleate.csp.minima.settings import GOALS, WINDOW
 from nucleate.csp.molecular.settings import molecule_entries
+from nucleate.csp.phase_file import PhaseFile
 from nucleate.csp.plan import Plan, check_start, prepare
 from nucleate.csp.records import Polymorph
 from nucleate.csp.resolve import resolve_settings
@@ -35,7 +36,7 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import RunSettings, settings_from_dict
 from nucleate.csp.stages import check_known, run_search
 from nucleate.csp.versions import versions
-from nucleate.errors import BadInput, NucleateError, RunFolderError, quoted
+from nucleate.errors import BadInput, RunFolderError, quoted
 from nucleate.generate.mixture import known_crystal_generators
 from nucleate.generate.settings import PROTOTYPE_SHARE
 from nucleate.persist.toml import UNSET, read_settings, to_toml
@@ -109,6 +110,7 @@ def search(
     fit_xrd: AnyPath | None = None,
     wavelength: str | None = None,
     neutron: bool = False,
+    deuterated: bool = False,
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: GivenExecutor = None,
@@ -153,6 +155,7 @@ def search(
         fit_xrd: File of a powder pattern of the crystal; candidates similar to it are preferred.
         wavelength: Wavelength of the pattern in Å, or name of an X-ray line.
         neutron: Whether the pattern is measured with neutrons.
+        deuterated: Whether hydrogen atoms scatter neutrons as deuterium.
         workers: Number of simultaneous reference calculations.
         out: Run folder; None: named after the formula, with a number if another run uses that name.
         executor: Executor file of a cluster, which the run folder keeps, or any `concurrent.futures.Executor`, on which reference
@@ -190,6 +193,7 @@ def search(
         measured__xrd=None if fit_xrd is None else str(fit_xrd),
         measured__wavelength=wavelength,
         measured__neutron=neutron or None,
+        measured__deuterated=deuterated or None,
         pressure=pressure,
         search__budget=budget,
         search__top=top,
@@ -419,13 +423,14 @@ def _run(
     state = folder.loop_state()
     folder.add_limits(-1 if state is None else state.round, settings.search.budget, settings.search.max_rounds)
     folder.set_fact("reference", {"name": reference.name, "surrogate": reference.surrogate, "settings": now})
-    written = time.monotonic()
+    written, phase = time.monotonic(), PhaseFile(folder.path)
 
     def watched(event: Event, /) -> None:
         nonlocal written
         # An interrupt that a package swallowed is raised here, at the next event.
         check()
         progress(event)
+        phase(event)
         if isinstance(event, RoundDone) and time.monotonic() - written > PAGE_SECONDS:
             # A failure to write the page of a running search must not stop the search.
             _try(lambda: write_report(folder.path, running=True))
@@ -441,14 +446,17 @@ def _run(
         # The error that stopped the search is raised, not one of a file that could not be written after it.
         _try(lambda: write_outputs(folder.path))
         raise
+    finally:
+        phase.remove()
     write_outputs(folder.path)
     return SearchResult(folder.path, settings, state.ranking(), folder.ledger.count(), state.finished, state.proof)
 
 
 def _try(action: Callable[[], object]) -> None:
+    """Write a file that the search can do without; errors of templates and figures are those of many packages."""
     try:
         action()
-    except (NucleateError, OSError):
+    except Exception:
         return
 
 

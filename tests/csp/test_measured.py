@@ -80,6 +80,8 @@ def test_the_path_is_kept_whole(pattern, monkeypatch):
         ("Si8", {"fit_xrd": "pattern.xy"}, "needs the wavelength"),
         ("Si8", {"wavelength": "CuKa"}, "has no effect without a powder pattern"),
         ("Si8", {"neutron": True}, "has no effect without a powder pattern"),
+        ("Si8", {"deuterated": True}, "has no effect without a powder pattern"),
+        ("Si8", {"fit_xrd": "pattern.xy", "wavelength": "CuKa", "deuterated": True}, "no effect without --neutron"),
         ("Mg-Si", {"fit_xrd": "pattern.xy", "wavelength": "CuKa"}, "a chemical system"),
         ("Si2", {"fit_xrd": "pattern.xy", "wavelength": "CuKa", "dimensions": 2}, "layers"),
         ("Si8", {"fit_xrd": "pattern.xy", "wavelength": "green"}, "give a length in Å"),
@@ -92,6 +94,14 @@ def test_refused(formula, options, message, pattern, monkeypatch):
     with pytest.raises(BadInput, match=message):
         api.search(formula, reference="chgnet", out="run", **options)
     assert not (pattern.parent / "run").exists()
+
+
+def test_hydrogen_scatters_as_deuterium(pattern):
+    """Neutrons see 1H with a negative scattering length, -3.739 fm, and deuterium with a positive one, 6.668 fm."""
+    neutrons = {"wavelength": "1.5406", "neutron": True}
+    for deuterated, length in ((False, -3.739), (True, 6.668)):
+        given = settings(pattern, **neutrons, deuterated=deuterated)
+        assert MeasuredSpace(given)._data.radiation.amplitudes(1, np.zeros(1)) == pytest.approx(length, abs=0.002)
 
 
 def test_the_plan_has_the_pattern(pattern):

@@ -22,12 +22,15 @@ def test_stop_and_resume(server):
     run = started["run"]
     assert server.get(f"/api/runs/{run}")[1]["status"] in ("starting", "running")
     wait(server, run, lambda data: data["status"] == "running" and data["calls"] > 0)
+    phase = wait(server, run, lambda data: data["phase"] is not None)["phase"]
+    assert 0 <= phase["done"] <= phase["total"]
     assert server.post(f"/api/runs/{run}/resume", {})[0] == 409
     answer = server.get(f"/api/runs/{run}/events?after=0&wait=20")[1]
     assert answer["events"]
     assert server.post(f"/api/runs/{run}/stop", {})[0] == 200
     first = wait(server, run, lambda data: data["status"] == "stopped" and not data["can_stop"])
     assert "resume" in first["message"]
+    assert first["phase"] is None
     assert server.post(f"/api/runs/{run}/resume", {"budget": 6000})[0] == 200
     again = wait(server, run, lambda data: data["status"] == "running" and data["calls"] > first["calls"])
     assert again["budget"] == 6000

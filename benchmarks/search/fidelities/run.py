@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from nucleate.benchmark.result_file import ResultFile
-from nucleate.csp.loop import MOST_FORCE, Search
+from nucleate.csp.learner import MOST_FORCE
+from nucleate.csp.loop import Search
 from nucleate.csp.plan import Plan
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict

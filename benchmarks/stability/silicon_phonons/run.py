@@ -4,10 +4,12 @@
     nucleate train Si8 --prior 7net-mf-0:PBE --out Si8-prior
     OMP_NUM_THREADS=1 python benchmarks/stability/silicon_phonons/run.py --folder Si8 --model Si8-prior/model.safetensors \\
         --name "the same labels, prior 7net-mf-0:PBE"
+    OMP_NUM_THREADS=1 python benchmarks/stability/silicon_phonons/run.py --folder Si8 --train 12 [--seeds 3]
 
 The search is that of examples/demo.toml; a finished run in the folder is used as it is, and an interrupted one is resumed. Diamond is then
 checked twice, each time at the minimum of its own surface: on the committee of the last round, and on GPAW with the settings of the search.
-Frequencies are compared at the q points that fit into the supercell, where nothing is interpolated.
+Frequencies are compared at the q points that fit into the supercell, where nothing is interpolated. With --train the committee is trained
+on labels near the minimum before; each of the --seeds has displacements and strains of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import nucleate
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.csp.run_data import read_run
 from nucleate.polymorphs.check import check
+from nucleate.polymorphs.stability import near_minimum
 from nucleate.polymorphs.stability.settings import CheckSettings
 
 DEMO = Path(__file__).resolve().parents[3] / "examples" / "demo.toml"
@@ -36,13 +39,19 @@ def searched(folder: Path) -> None:
         nucleate.resume(folder)
 
 
-def compare(folder: Path, supercell: tuple[int, int, int], model: Path | None) -> list[dict[str, Any]]:
+def compare(folder: Path, supercell: tuple[int, int, int], model: Path | None, train: int, seed: int) -> list[dict[str, Any]]:
     """Return a row for each commensurate q point, THz; spot checks are made only for the committee of the search."""
-    settings = CheckSettings(elastic=False, supercell=supercell, follow=0, spots=2 if model is None else 0)
-    committee = check(folder, settings, model=model, top=1, out=folder / ("check" if model is None else "check-other"))
+    settings = CheckSettings(elastic=False, supercell=supercell, follow=0, spots=2 if model is None else 0, train=train)
+    near_minimum.SEED = seed
+    name = f"check-train{train}-{seed}" if train else "check" if model is None else "check-other"
+    committee = check(folder, settings, model=model, top=1, out=folder / name, workers=0 if train or model is None else None)
     engine = read_run(folder).settings.reference.engine
     reference = check(
-        folder, settings.model_copy(update={"fmax": 5e-3, "smax": 0.05}), reference=engine, top=1, out=folder / "check-reference"
+        folder,
+        settings.model_copy(update={"fmax": 5e-3, "smax": 0.05, "train": 0}),
+        reference=engine,
+        top=1,
+        out=folder / "check-reference",
     )
     one, other = committee.polymorphs[0], reference.polymorphs[0]
     assert one.prepared.number == other.prepared.number == 227
@@ -52,7 +61,7 @@ def compare(folder: Path, supercell: tuple[int, int, int], model: Path | None) -
     error, share = (None, None) if one.spot is None else (one.spot.rmse, one.spot.share)
     common = {
         "supercell": list(supercell), "atoms": one.phonons.atoms, "search_calls": run.calls, "members": committee.members,
-        "check_calls": reference.calls, "force_error": error, "force_share": share,
+        "check_calls": reference.calls, "trained": committee.trained, "force_error": error, "force_share": share,
         "volume": one.prepared.atoms.get_volume() / 2, "reference_volume": other.prepared.atoms.get_volume() / 2,
     }  # fmt: skip
     mean, spread = one.phonons.commensurate.mean, one.phonons.commensurate.spread
@@ -88,6 +97,8 @@ def table(data: dict[str, Any]) -> str:
             f"- {model} ({first['members']} members): over all {len(rows)} points rms deviation {rms:.2f} THz, largest {largest:.2f} THz; "
             f"volume {first['volume']:.3f} Å³/atom, on GPAW {first['reference_volume']:.3f}."
         )
+        if first.get("trained") is not None:
+            text += f" Labels near the minimum: {first['trained']}."
         if first["force_error"] is not None:
             text += f" Spot checks: force error {first['force_error']:.3f} eV/Å, {100 * first['force_share']:.0f} % of the forces."
         ends.append(text)
@@ -103,13 +114,17 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=None, help="another model file in place of the last committee of the search")
     parser.add_argument("--name", default="committee of the search")
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
+    parser.add_argument("--train", type=int, default=0, help="labels near the minimum on which the committee is trained before")
+    parser.add_argument("--seeds", type=int, default=1, help="number of trainings, each with structures of its own")
     a = parser.parse_args()
     first, second, third = (int(n) for n in a.supercell.split("x"))
     result = ResultFile(a.result, {"search": "examples/demo.toml", "seed": SEED, "supercell": a.supercell}, ("gpaw", "phonopy"))
-    if result.find(model=a.name) is None:
-        searched(a.folder)
-        for row in compare(a.folder, (first, second, third), a.model):
-            result.add(model=a.name, **row)
+    for seed in range(near_minimum.SEED, near_minimum.SEED + a.seeds):
+        name = f"{a.name}, trained, seed {seed}" if a.train else a.name
+        if result.find(model=name) is None:
+            searched(a.folder)
+            for row in compare(a.folder, (first, second, third), a.model, a.train, seed):
+                result.add(model=name, **row)
     print(table({"rows": result.rows}))
 
 

@@ -59,6 +59,10 @@ def check(
     spots: Annotated[
         int | None, typer.Option(help="Number of displaced structures of each polymorph that the reference labels; default 2.")
     ] = None,
+    train: Annotated[
+        int | None,
+        typer.Option(help="Largest number of labels near each polymorph on which the committee is trained before the check; default 0."),
+    ] = None,
     pressure: Pressure = None,
     workers: Workers = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: check in the run folder, or beside the file.")] = None,
@@ -77,6 +81,7 @@ def check(
     chosen = _settings({
         "phonons": phonons, "elastic": elastic, "quasi_harmonic": quasi_harmonic, "supercell": multiples_of(supercell), "length": length,
         "converge": converge, "displacement": displacement, "strain": strain, "temperature": temperature, "follow": follow, "spots": spots,
+        "train": train,
     })  # fmt: skip
 
     def approve(cost: Estimate) -> bool:
@@ -152,5 +157,7 @@ def _show(result: CheckResult, page: Path) -> None:
         console.print(
             f"{result.calls} call{'' if result.calls == 1 else 's'} of the reference in {result.out / 'ledger.db'}", soft_wrap=True
         )
+    if result.trained is not None:
+        console.print(f"trained model: {result.surface}", soft_wrap=True)
     leads = any(each.leads for each in result.polymorphs)
     console.print(f"page{' and new leads' if leads else ''}: {page}", soft_wrap=True)

@@ -103,6 +103,7 @@ def search(
     ] = None,
     wavelength: Annotated[str | None, typer.Option(help="Wavelength of the pattern in Å, or an X-ray line such as CuKa.")] = None,
     neutron: Annotated[bool, typer.Option("--neutron", help="The pattern is measured with neutrons.")] = False,
+    deuterated: Annotated[bool, typer.Option("--deuterated", help="Hydrogen atoms scatter neutrons as deuterium.")] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: named after the formula.")] = None,
     workers: Workers = None,
     executor: ExecutorFile = None,
@@ -123,8 +124,8 @@ def search(
             "reactants": reactants.split(",") if reactants else (), "known": known or (), "elements_from": elements_from or (),
             "molecules": molecule or (), "ratio": ratio_of(ratio), "space_group_weights": space_groups, "dimensions": dimensions,
             "prototypes": prototypes, "strategy": strategy, "goal": goal, "window": window, "fit_xrd": fit_xrd,
-            "wavelength": wavelength, "neutron": neutron, "workers": workers, "out": out, "executor": executor, "ledger": ledger,
-            "progress": progress,
+            "wavelength": wavelength, "neutron": neutron, "deuterated": deuterated, "workers": workers, "out": out,
+            "executor": executor, "ledger": ledger, "progress": progress,
         }  # fmt: skip
         if sizes is None or len(sizes) == 1:
             return api.search(formula, units=None if sizes is None else sizes[0], **options)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 
 from nucleate.csp.model_settings import SearchModelSettings, refuse_own_prior
@@ -18,13 +19,30 @@ from nucleate.potentials.soap_krr import SoapKrrSettings
 from nucleate.pretrained import check_elements
 from nucleate.progress import Progress, silent
 from nucleate.reference.base import Reference
+from nucleate.reference.ledger import LedgerRow
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import solve
+from nucleate.training.data import from_labels
 from nucleate.training.fitting import errors_on, fit_model
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.loss import Errors
 from nucleate.training.prior import PriorAnswers, minus_potential
 from nucleate.training.settings import TrainingSettings
+
+MOST_FORCE = 60.0
+"""Largest force in eV/Å of labels in the training data; larger forces belong to strongly compressed cells."""
+
+
+def training_data(rows: Sequence[LedgerRow], known: Sequence[LabelledStructure]) -> list[LabelledStructure]:
+    """Return the training data of a search.
+
+    Args:
+        rows: rows of its ledger; those without a label are left out.
+        known: labels of other calculations.
+    """
+    labelled = [(row.atoms, row.label) for row in rows if row.label is not None]
+    data = [*known, *from_labels([atoms for atoms, _ in labelled], [label for _, label in labelled])]
+    return [item for item in data if item.forces is None or np.abs(item.forces).max() < MOST_FORCE] or data
 
 
 class Learner:

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from nucleate.csp.final_stages import FinalStages, Until
 from nucleate.csp.first_batch import EARLIER, KNOWN, FirstBatch
 from nucleate.csp.known import Known, covers
 from nucleate.csp.leads import LeadFollower, new_leads
+from nucleate.csp.learner import training_data
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.molecular.alone import fit_molecules
 from nucleate.csp.molecular.space import MoleculeSpace
@@ -73,7 +74,6 @@ from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answered, Dispatcher
 from nucleate.reference.ledger import MAGNETIC, LedgerRow, of_an_order
 from nucleate.relax.batched import Relaxed
-from nucleate.training.data import from_labels
 
 FIRST_FACTOR = 3.0
 """Calibration factor before the first labels that the committee has not been trained on: committees of four members underestimate their
@@ -86,8 +86,6 @@ killed worker says nothing about the structure."""
 FIRST_JUDGED = 2
 """Number of labels after which a useless teacher is recognised, before further minima of it are labelled."""
 ON_REQUEST = "ended on request"
-MOST_FORCE = 60.0
-"""Largest force in eV/Å of labels in the training data; larger forces belong to strongly compressed cells."""
 
 
 class Search:
@@ -523,9 +521,8 @@ class Search:
 
     def _train(self, round: int) -> dict[str, float | None]:
         # A round that is repeated after a kill may find labels of its own checks, which follow the training.
-        rows = [row for row in self._crystals() if row.label is not None and (row.round < round or row.purpose != "check")]
-        known = self.known.labels + from_labels([row.atoms for row in rows], [cast(Label, row.label) for row in rows])
-        known = [item for item in known if item.forces is None or np.abs(item.forces).max() < MOST_FORCE] or known
+        rows = [row for row in self._crystals() if row.round < round or row.purpose != "check"]
+        known = training_data(rows, self.known.labels)
         with self._timed("train"):
             report = self.learner.fit(known, in_phase("training the committee", self.progress))
         return {

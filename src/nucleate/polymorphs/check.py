@@ -24,7 +24,7 @@ from ase import Atoms
 from nucleate.csp.result_files import cif_text
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.persist.files import write_whole
-from nucleate.polymorphs.stability.cost import Estimate, estimate, longer_matrix, matrix_of, typical
+from nucleate.polymorphs.stability.cost import Estimate, cells_of, estimate, longer_matrix, matrix_of, typical
 from nucleate.polymorphs.stability.elastic import ElasticConstants, Strains
 from nucleate.polymorphs.stability.free_energy import FreeEnergy, Transition, transitions
 from nucleate.polymorphs.stability.inputs import Inputs, make_check_reference, read_committee, read_inputs
@@ -32,6 +32,7 @@ from nucleate.polymorphs.stability.leads import NewLead, follow
 from nucleate.polymorphs.stability.modes import ImaginaryMode, imaginary_modes
 from nucleate.polymorphs.stability.phonons import Displacements, Frequencies, Phonons, density_of_states, require_phonopy
 from nucleate.polymorphs.stability.prepared import Prepared, Unusable, prepare
+from nucleate.polymorphs.stability.refinement import Refined, Refinement, cells_to_label, refuse_training
 from nucleate.polymorphs.stability.results import CheckedPolymorph, CheckResult, PhononResult
 from nucleate.polymorphs.stability.settings import CheckSettings
 from nucleate.polymorphs.stability.spots import spot_checks
@@ -70,7 +71,8 @@ def check(
 
     The surface is a committee if there is one: that of `model`, or the last one of the run folder. The reference then labels a few
     displaced structures, from which the error of the forces follows. If `reference` is given without `model`, everything is calculated on
-    it, and its calls are kept in a ledger in the output folder, so that an interrupted check repeats none.
+    it, and its calls are kept in a ledger in the output folder, so that an interrupted check repeats none. With `settings.train`, the
+    committee is first trained further on labels near the minima, and the trained model is written to the output folder.
 
     Args:
         path: run folder or structure file.
@@ -84,11 +86,12 @@ def check(
         workers: number of simultaneous reference calculations.
         out: folder of check.json and the new leads; None: `check` in the run folder, or one beside the file.
         executor: executor of reference calculations in place of local processes.
-        approve: called with the cost of a check on a reference that is no surrogate, before it starts; False ends the check.
+        approve: called with the cost of a check on a reference that is no surrogate, or of the labels of `settings.train` on one, before it
+            starts; False ends the check.
         progress: called with a `Stage`, a `Step` or a `Note` as the check advances.
 
     Returns:
-        The result; check.json and the CIF files of new leads are in its folder.
+        The result; check.json, the CIF files of new leads and a trained model are in its folder.
 
     Raises:
         BadInput: an option or file is invalid.
@@ -101,10 +104,11 @@ def check(
     inputs = read_inputs(Path(path), top, pressure)
     named = any(option is not None for option in (reference, preset, reference_settings))
     committee = None if named and model is None else read_committee(inputs, None if model is None else Path(model))
-    if committee is not None and not settings.spots and (named or workers is not None):
+    labels = settings.spots > 0 or settings.train > 0
+    if committee is not None and not labels and (named or workers is not None):
         raise BadInput("a reference has no effect on the check of a committee with --spots 0; leave one of them out")
     source = reference_settings if isinstance(reference_settings, dict | None) else Path(reference_settings)
-    wanted = committee is None or settings.spots > 0
+    wanted = committee is None or labels
     made = make_check_reference(inputs, reference, preset, source, workers) if wanted else None
     if committee is None and made is None:
         raise BadInput(f"{path}: name the surface on which the structures are checked, with --model FILE or --reference ENGINE")
@@ -112,6 +116,12 @@ def check(
         raise BadInput("--spots has no effect on a check on the reference itself; remove it, or give --model")
     if made is None and settings.spots and "spots" in settings.model_fields_set:
         raise BadInput("--spots needs a reference that labels the structures; name it with --reference")
+    if settings.train:
+        if committee is None:
+            raise BadInput("--train has no committee to train: give a run folder without --reference, or a model file with --model")
+        if made is None:
+            raise BadInput("--train needs the reference on which the model was trained; name it with --reference")
+        refuse_training(inputs, Path(committee[1]), made[0])
     folder = inputs.default_out if out is None else Path(out)
     _make_folder(folder, inputs)
 
@@ -130,11 +140,20 @@ def check(
         if committee is None:
             assert exact is not None
             assert ledger is not None
-            if not exact.surrogate and not approve(_estimate(inputs, settings, exact, ledger)):
+            cells = [size for subject in inputs.subjects for size in cells_of(subject.atoms, settings)]
+            if not exact.surrogate and not approve(_estimate(inputs, cells, exact, ledger, follows=True)):
                 raise NucleateError("stopped before the check: its cost is not approved")
             result = _Check(inputs, settings, exact, None, folder, watched).run()
         else:
-            result = _Check(inputs, settings, CommitteeForces(*committee), exact, folder, watched).run()
+            refinement = None
+            if settings.train:
+                assert exact is not None
+                assert ledger is not None
+                cells = [size for subject in inputs.subjects for size in cells_to_label(subject.atoms, settings)]
+                if not exact.surrogate and not approve(_estimate(inputs, cells, exact, ledger, follows=False)):
+                    raise NucleateError("stopped before the check: the cost of its labels is not approved")
+                refinement = Refinement(inputs, Path(committee[1]), settings, exact, folder, watched)
+            result = _Check(inputs, settings, CommitteeForces(*committee), exact, folder, watched, refinement).run()
         result.calls = 0 if ledger is None else ledger.count()
     write_whole(folder / "check.json", json.dumps(result.as_dict(), ensure_ascii=False))
     return result
@@ -157,18 +176,17 @@ def _dispatcher(reference: Reference, settings: ReferenceSettings, ledger: Ledge
     return Dispatcher(reference, ledger, workers, executor, settings.timeout)
 
 
-def _estimate(inputs: Inputs, settings: CheckSettings, surface: ReferenceForces, ledger: Ledger) -> Estimate:
-    """Return the cost by the core time of known calls, or of a first one."""
+def _estimate(inputs: Inputs, cells: list[int], surface: ReferenceForces, ledger: Ledger, follows: bool) -> Estimate:
+    """Return the cost of calculations with these numbers of atoms by the core time of known calls, or of a first one."""
     same = inputs.run is not None and inputs.run.reference == surface.name
     known = typical(inputs.run.rows) if inputs.run is not None and same else typical(ledger.rows())
-    structures = [subject.atoms for subject in inputs.subjects]
     if known is None:
-        first = primitive_cell(structures[0])
+        first = primitive_cell(inputs.subjects[0].atoms)
         (label,) = surface.dispatcher.label_many([first], "first call", 0)
         if not isinstance(label, Label):
             raise label
         known = (float(len(first)), label.core_seconds)
-    return estimate(structures, settings, *known)
+    return estimate(cells, *known, follows)
 
 
 @dataclass
@@ -181,11 +199,16 @@ class _Check:
     exact: Surface | None
     folder: Path
     progress: Progress
+    refinement: Refinement | None = None
 
     def run(self) -> CheckResult:
         """Calculate everything."""
         self.progress(Stage("relaxing on the surface of the check"))
         ends = prepare(self.inputs.subjects, self.surface, self.settings, self.inputs.pressure, self.progress)
+        refined: Refined | None = None
+        if self.refinement is not None and any(isinstance(end, Prepared) for end in ends):
+            refined = self.refinement.run(ends)
+            self.surface, ends = refined.surface, refined.ends
         ready = [end for end in ends if isinstance(end, Prepared)]
         unusable = [end for end in ends if isinstance(end, Unusable)]
         if not ready:
@@ -202,12 +225,14 @@ class _Check:
             self._elastic(polymorphs)
         spots = self.exact if any(each.spot for each in polymorphs) else None
         run = self.inputs.run
-        surrogates = [surface.name for surface in (self.surface, spots) if surface is not None and surface.surrogate]
+        trainer = None if self.refinement is None else self.exact
+        surrogates = [surface.name for surface in (self.surface, spots, trainer) if surface is not None and surface.surrogate]
         if run is not None and run.surrogate and not self.surface.exact:
             surrogates.append(run.reference)
         return CheckResult(
             self.inputs.path, self.folder, self.surface.name, surrogates[0] if surrogates else None, None if spots is None else spots.name,
             len(ready[0].energy), self.inputs.pressure, self.settings, polymorphs, unusable, self._transitions(polymorphs), 0,
+            None if refined is None else refined.labels,
         )  # fmt: skip
 
     def _spots(self, polymorphs: list[CheckedPolymorph]) -> None:

@@ -64,7 +64,8 @@ def headline(result: CheckResult) -> str:
     """Return a sentence on the surface of the check."""
     members = "" if result.members == 1 else f", a committee of {result.members} members; errors after ± are standard deviations over them"
     at = f" at {result.pressure:g} GPa" if result.pressure else ""
-    return f"checked on {result.surface}{at}{members}"
+    labels = "" if result.trained is None else f", trained on {result.trained} labels near the minima besides its own"
+    return f"checked on {result.surface}{at}{labels}{members}"
 
 
 def warnings_of(result: CheckResult) -> list[str]:

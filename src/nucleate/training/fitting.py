@@ -209,8 +209,8 @@ class Fitting:
 
 
 def structure_weights(data: Sequence[LabelledStructure], members: int, settings: FitSettings) -> Tensor:
-    """Return weights (members, structures): smaller for large forces and energies, and random for each member with `bootstrap`."""
-    weights = np.ones((members, len(data)))
+    """Return weights (members, structures): those of the structures, smaller for large forces and energies, and random with `bootstrap`."""
+    weights = np.tile([item.weight for item in data], (members, 1))
     if settings.soften_force:
         given = [item.labels.forces for item in data]
         force = np.array([0.0 if forces is None else np.sqrt(np.mean(forces**2)) for forces in given])

@@ -23,6 +23,7 @@ class LabelledStructure:
         where: file and row, for error messages.
         info: further entries of the file, such as names of groups.
         before: the labels before the predictions of a prior were subtracted, if they were.
+        weight: factor of the weight of the structure in the loss of a training.
     """
 
     atoms: Atoms
@@ -32,6 +33,7 @@ class LabelledStructure:
     where: str
     info: dict[str, Any]
     before: LabelledStructure | None = None
+    weight: float = 1.0
 
     @property
     def labels(self) -> LabelledStructure:

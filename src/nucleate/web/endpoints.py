@@ -23,7 +23,7 @@ from nucleate.web.models import ELECTRONS, Kind, model_facts, refuse_model
 from nucleate.web.patterns import powder_pattern
 from nucleate.web.places import Places, id_of
 from nucleate.web.refused import Refused
-from nucleate.web.runs import Runs
+from nucleate.web.runs import Runs, readable
 from nucleate.web.scenes import scene
 from nucleate.web.searches import Searches
 from nucleate.web.trainings import training_data
@@ -151,7 +151,8 @@ def landscape(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> dict[str,
 def report(hub: Hub, ids: dict[str, str], query: bodies.Nothing) -> Text:
     """Return the report of a run as it is now, as one HTML page."""
     run = hub.runs.read(hub.run(ids["run"]))
-    return Text(render(run, landscape_map(run)), "text/html")
+    with readable(run.path):
+        return Text(render(run, landscape_map(run)), "text/html")
 
 
 def structure(hub: Hub, ids: dict[str, str], query: bodies.StructureQuery) -> dict[str, Any] | Text:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 
+from nucleate.csp.phase_file import read_phase
 from nucleate.csp.records import Polymorph, enthalpy_per_atom
 from nucleate.csp.run_data import RunData, lower_label_text, read_run, show_data
-from nucleate.errors import NucleateError
+from nucleate.errors import NucleateError, RunFolderError, quoted
 from nucleate.persist.json_data import finite
 from nucleate.persist.locks import is_locked
 from nucleate.report.figures import SIZES, size_of
@@ -23,6 +26,18 @@ from nucleate.web.searches import Searches, Started
 
 MOST_CACHED = 32
 """Largest number of runs whose contents are kept in memory."""
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise `RunFolderError` in place of an error of any other kind, which a damaged folder or one in the middle of a write may cause."""
+    try:
+        yield
+    except NucleateError:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {quoted(' '.join(str(error).split()), 120)}"
+        raise RunFolderError(f"{path.name}: the folder is damaged or is being written; load it again ({text})") from error
 
 
 @dataclass
@@ -61,11 +76,14 @@ class Runs:
             return {**self._without_folder(path, started), "polymorphs": [], "rounds": []}
         entry = self._entry(path)
         if entry.shown is None:
-            entry.shown = show_data(entry.run)
+            with readable(path):
+                entry.shown = show_data(entry.run)
         failures = [row for row in entry.run.rows if row.label is None and row.status != "running"]
+        state = self._state(path, entry.run, started)
         return {
             **entry.shown,
-            **self._state(path, entry.run, started),
+            **state,
+            "phase": read_phase(path) if state["status"] in ("running", "stopping") else None,
             "failures": len(failures),
             "advice": lower_label_text(entry.shown) or None,
         }
@@ -168,7 +186,8 @@ class Runs:
             if entry is not None and entry.stamp == stamp:
                 self._cache.move_to_end(path)
                 return entry
-        entry = _Read(stamp, read_run(path))
+        with readable(path):
+            entry = _Read(stamp, read_run(path))
         with self._lock:
             self._cache[path] = entry
             self._cache.move_to_end(path)

@@ -15,6 +15,7 @@ class MeasuredSettings(BaseModel):
     xrd: Line | None = Field(None, description="File of a powder pattern: columns of 2 theta in degrees and intensity.")
     wavelength: Line | None = Field(None, description="Wavelength of the pattern in Å, or name of an X-ray line such as CuKa.")
     neutron: bool = Field(False, description="Whether the pattern is measured with neutrons.")
+    deuterated: bool = Field(False, description="Whether hydrogen atoms scatter neutrons as deuterium.")
     weight: float = Field(
         0.1, gt=0, le=100, description="Weight w of the score E + w ln(1 - s²) with the similarity s of the patterns, eV/atom."
     )

@@ -45,6 +45,8 @@ def check_measured(settings: RunSettings) -> None:
         return
     if own.wavelength is None:
         raise BadInput("--fit-xrd needs the wavelength; give --wavelength in Å or as the name of a line, such as CuKa")
+    if own.deuterated and not own.neutron:
+        raise BadInput("--deuterated has no effect without --neutron; remove it or give --neutron")
     kind = "a chemical system" if settings.system is not None else "molecular crystals" if settings.molecules.molecule else None
     if settings.dimensions != 3:
         kind = "layers" if settings.dimensions == 2 else "clusters"
@@ -61,7 +63,7 @@ def pattern(settings: MeasuredSettings) -> PowderData:
     assert settings.xrd is not None
     assert settings.wavelength is not None
     curve = read_pattern(Path(settings.xrd))
-    source = radiation(settings.wavelength, settings.neutron)
+    source = radiation(settings.wavelength, settings.neutron, settings.deuterated)
     return powder_data(curve.x, curve.y, source, PowderSettings(strain=settings.strain))
 
 

@@ -31,19 +31,20 @@ class Estimate:
         calls: number of reference calls; calls of imaginary modes that are followed come on top.
         largest: number of atoms of the largest cell.
         core_seconds: core time, s.
+        follows: whether imaginary modes are followed on the reference.
     """
 
     calls: int
     largest: int
     core_seconds: float
+    follows: bool = True
 
     def __str__(self) -> str:
         """Sentence for the terminal."""
         hours = self.core_seconds / 3600
         time = f"{hours:.1f} core-hours" if hours >= 1 else f"{self.core_seconds / 60:.0f} core-minutes"
-        return (
-            f"about {self.calls} reference calls with up to {self.largest} atoms, some {time}; imaginary modes that are followed cost more"
-        )
+        more = "; imaginary modes that are followed cost more" if self.follows else ""
+        return f"about {self.calls} reference calls with up to {self.largest} atoms, some {time}{more}"
 
 
 def matrix_of(atoms: Atoms, settings: CheckSettings) -> np.ndarray:
@@ -82,16 +83,16 @@ def cells_of(atoms: Atoms, settings: CheckSettings) -> list[int]:
     return sizes
 
 
-def estimate(structures: Sequence[Atoms], settings: CheckSettings, atoms: float, core_seconds: float) -> Estimate:
-    """Return the cost of a check of structures.
+def estimate(cells: Sequence[int], atoms: float, core_seconds: float, follows: bool = True) -> Estimate:
+    """Return the cost of calculations.
 
     Args:
-        structures: the structures.
-        settings: settings of the check.
+        cells: number of atoms of each calculation.
         atoms, core_seconds: number of atoms of a typical known call, and its core time, s.
+        follows: whether imaginary modes are followed on the reference.
     """
-    sizes = np.array([size for each in structures for size in cells_of(each, settings)])
-    return Estimate(len(sizes), int(sizes.max()), float(core_seconds * ((sizes / atoms) ** POWER).sum()))
+    sizes = np.array(cells)
+    return Estimate(len(sizes), int(sizes.max()), float(core_seconds * ((sizes / atoms) ** POWER).sum()), follows)
 
 
 def typical(rows: Iterable[LedgerRow]) -> tuple[float, float] | None:

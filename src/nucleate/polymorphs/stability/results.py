@@ -109,6 +109,7 @@ class CheckResult:
         unusable: structures that could not be relaxed.
         transitions: transitions between polymorphs, by index.
         calls: number of reference calls in the ledger of the check.
+        trained: number of labels near the minima on which the committee was trained before; None: it was not.
     """
 
     source: Path
@@ -123,6 +124,7 @@ class CheckResult:
     unusable: list[Unusable]
     transitions: list[Transition]
     calls: int
+    trained: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON data, with null in place of NaN; see docs/json.md."""
@@ -133,6 +135,7 @@ class CheckResult:
             "out": str(self.out),
             "surface": {"name": self.surface, "surrogate": self.surrogate is not None, "members": self.members},
             "spot_reference": self.spot_reference,
+            "trained_labels": self.trained,
             "pressure": self.pressure,
             "calls": self.calls,
             "settings": self.settings.model_dump(mode="json"),

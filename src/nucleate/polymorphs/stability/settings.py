@@ -29,6 +29,9 @@ class CheckSettings(BaseModel):
     temperature: float = Field(1000.0, gt=0, le=10_000, description="Highest temperature, K.")
     follow: int = Field(2, ge=0, le=20, description="Number of imaginary modes, the lowest first, that are followed downhill.")
     spots: int = Field(2, ge=0, le=100, description="Number of displaced structures labelled by the reference to measure the force error.")
+    train: int = Field(
+        0, ge=0, le=1000, description="Largest number of labels near each polymorph on which the committee is trained before the check."
+    )
     fmax: float = Field(1e-3, gt=0, le=0.1, description="Convergence threshold of forces before the check, eV/Å.")
     smax: float = Field(0.01, gt=0, le=1, description="Convergence threshold of stresses before the check, GPa.")
     max_steps: int = Field(500, ge=1, le=100_000, description="Largest number of steps of a relaxation.")

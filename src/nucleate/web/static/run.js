@@ -75,7 +75,9 @@ class RunPage {
   showHead() {
     const d = this.data;
     const last = this.events.at(-1);
-    const phase = d.status === "running" && last ? (last.event === "label" ? PURPOSES[last.purpose] ?? last.purpose : last.event) : null;
+    const before = d.status === "running" && last ? (last.event === "label" ? PURPOSES[last.purpose] ?? last.purpose : last.event) : null;
+    // The phase file tells more than the last event; a search that has just begun has written none.
+    const phase = d.phase ? `${d.phase.phase}, ${d.phase.done} of ${d.phase.total}` : before;
     const key = JSON.stringify([d.status, d.calls, d.budget, d.round, d.polymorphs?.length, d.message, d.advice, phase, d.failures]);
     if (key === this.drawn.head) return;
     this.drawn.head = key;
