@@ -120,6 +120,11 @@ def test_one_k_point():
     assert k_grid(thirteen(), 0.2).size == (1, 1, 1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def undrawn():
+    """The figures of these searches are drawn: their axes are those of clusters."""
+
+
 SMALL = {
     "reference": {
         "engine": "ase", "calculator": "ase.calculators.lj:LennardJones",
