@@ -1,10 +1,8 @@
-"""Searches of these tests write reports without figures, whose drawing would take longer than the searches; tests/report draws them."""
+"""Searches of these tests write reports without figures, whose drawing would take longer than the searches."""
 
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def undrawn():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nucleate.report.figures.draw_svg", lambda draw, title, *size, **sizes: f"<svg aria-label='{title}'></svg>")
-        yield
+def without_figures(undrawn):
+    """Figures are drawn by the tests of reports, of examples and of the command line."""

@@ -142,7 +142,9 @@ def test_a_search_stopped_during_the_search_on_the_teacher(tmp_path):
     class Stop(Exception):
         pass
 
-    given = settings(search={"max_rounds": 2})
+    given = settings(
+        search={"max_rounds": 2, "pool": 10}, training={"steps": 60, "warm_steps": 30}, teacher={"budget": 30, "first_batch": 8}
+    )
     whole = api.search("Cu2", settings=given, reference=Shifted(), teacher=TEACHER, out=tmp_path / "whole")
     trained = 0
 
