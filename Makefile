@@ -16,7 +16,14 @@ APT_POSTGRES := postgresql
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test test-slow lint wheel docs docs-nightly system browser slurm postgres clean
+# What the automatic checks install.
+EXTRAS := dft electrons spins surrogates molecules stability serve ledger dev
+comma := ,
+space := $(subst ,, )
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+GPAW_SETTINGS := GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py
+
+.PHONY: demo test test-slow lint wheel docs docs-nightly system browser slurm postgres clean lock locked audit
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
@@ -36,12 +43,12 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 	$(BIN)/python tools/plain_words.py
 
-# The wheel, installed in an empty environment, searches: what a package index would hand out works.
+# The wheel, built from the source archive and installed in an empty environment, searches: what a package index would hand out works.
 wheel: $(VENV)/.installed
-	rm -rf build/wheel && $(BIN)/python -m build -q --wheel --outdir build/wheel
+	rm -rf build/wheel && $(BIN)/python -m build -q --outdir build/wheel
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/pip install -q "torch==$(TORCH)+cpu" \
-	  || build/wheel/venv/bin/pip install -q "torch==$(TORCH)" --index-url https://download.pytorch.org/whl/cpu
+	  || build/wheel/venv/bin/pip install -q "torch==$(TORCH)" --index-url $(TORCH_INDEX)
 	build/wheel/venv/bin/pip install -q build/wheel/*.whl
 	cd build/wheel && venv/bin/nucleate search Al4 --settings $(CURDIR)/examples/aluminium.toml --out al4
 	test -s build/wheel/al4/report.html
@@ -92,11 +99,38 @@ $(VENV)/.installed: pyproject.toml tools/gpaw_siteconfig.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null \
 	  || $(BIN)/pip install -q "torch==$(TORCH)+cpu" \
-	  || $(BIN)/pip install -q "torch==$(TORCH)" --index-url https://download.pytorch.org/whl/cpu
+	  || $(BIN)/pip install -q "torch==$(TORCH)" --index-url $(TORCH_INDEX)
 	@echo "installing nucleate with GPAW (compiled here with FFTW, ScaLAPACK and MPI; one or two minutes)"
-	GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py $(BIN)/pip install -q -e ".[dft,electrons,spins,surrogates,molecules,stability,serve,dev]"
+	$(GPAW_SETTINGS) $(BIN)/pip install -q -e ".[$(subst $(space),$(comma),$(EXTRAS))]"
 	$(BIN)/gpaw info | head -n 30
 	touch $@
+
+# The set-up of the automatic checks: the versions and hashes of requirements.lock, for Python 3.11 on Linux (x86-64).
+locked:
+	$(MAKE) system
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the packages of requirements.lock; GPAW is compiled here"
+	$(GPAW_SETTINGS) $(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock \
+	  || $(GPAW_SETTINGS) $(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock --extra-index-url $(TORCH_INDEX)
+	$(BIN)/pip install -q --no-deps -e .
+	touch $(VENV)/.installed
+
+# Programs that write and check the lock file, apart from the environment.
+build/tools:
+	$(PYTHON) -m venv $@
+	$@/bin/pip install -q uv pip-audit
+
+# Renews requirements.lock from pyproject.toml, with the newest versions and torch's CPU build.
+LOCK = compile pyproject.toml $(EXTRAS:%=--extra %) --extra docs --constraint build/torch.txt --upgrade --generate-hashes \
+  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --custom-compile-command "make lock" --output-file requirements.lock
+lock: build/tools
+	@echo "torch==$(TORCH)+cpu" > build/torch.txt
+	@UV_FIND_LINKS="$$PIP_FIND_LINKS" build/tools/bin/uv pip $(LOCK) --quiet || build/tools/bin/uv pip $(LOCK) --quiet --torch-backend cpu
+
+# Published advisories about the versions of requirements.lock. A package that cannot be looked up is an error; PyPI knows torch without +cpu.
+audit: build/tools
+	sed -n 's/^\([A-Za-z0-9._-]*==[^ +]*\).*/\1/p' requirements.lock > build/audit.txt
+	build/tools/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r build/audit.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info src/*.egg-info

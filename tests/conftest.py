@@ -120,6 +120,15 @@ def random_crystal(rng, symbols, volume=12.0, closest=1.0, spread=0.2):
                 return atoms
 
 
+@pytest.fixture(scope="module")
+def undrawn():
+    """Reports and pages of trainings without figures, whose drawing takes longer than a small search."""
+    with pytest.MonkeyPatch.context() as patch:
+        for page in ("figures", "training_page"):
+            patch.setattr(f"nucleate.report.{page}.draw_svg", lambda draw, title, *size, **sizes: f"<svg aria-label='{title}'></svg>")
+        yield
+
+
 @pytest.fixture(scope="session")
 def pair_potential():
     return PairPotential

@@ -19,7 +19,9 @@ EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")
 SMALL = {
     "search": {"pool": 12, "first_batch": 4, "batch": 3, "max_rounds": 2},
     "training": {"steps": 20, "warm_steps": 10},
-    "model": {"channels": 4, "hidden": 8},
+    "model": {"members": 2, "channels": 4, "hidden": 8},
+    "generate": {"workers": 1},
+    "relax": {"max_steps": 40, "workers": 1},
 }
 
 

@@ -16,6 +16,7 @@ from nucleate.errors import BadInput, NucleateError
 from nucleate.persist.toml import to_toml
 
 pytest.importorskip("gfnff")
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture

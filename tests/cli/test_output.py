@@ -39,7 +39,7 @@ def test_a_search_stops_as_by_hand_when_nobody_reads(tiny, tmp_path):
     assert api.show(out)["status"] == "finished"
 
 
-@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("options", [pytest.param([], marks=pytest.mark.slow), ["--json"]])
 def test_show_ends_quietly_when_nobody_reads(options, finished):
     first, complaints, code = read_one_line("show", finished, *options)
     assert first

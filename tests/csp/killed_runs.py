@@ -37,13 +37,13 @@ SETTINGS = {
     "formula": "Cu2",
     "seed": 3,
     "search": {
-        "pool": 24, "keep": 6, "first_batch": 6, "batch": 3, "max_rounds": 3, "leads": 2, "lead_steps": 5,
+        "pool": 16, "keep": 6, "first_batch": 6, "batch": 3, "max_rounds": 3, "leads": 2, "lead_steps": 5,
         "proof_steps": 12, "fmax": 0.05, "smax": 0.5, "lead_fmax": 3.0,
     },
     "generate": {"workers": 1, "symmetric_share": 0.5, "space_groups": [12, 63, 166, 194]},
     "model": {"cutoff": 4.0, "radial": 5, "channels": 6, "hidden": 8, "members": 2},
-    "training": {"steps": 40, "warm_steps": 20, "batch_structures": 6},
-    "relax": {"max_steps": 40, "patience": 10},
+    "training": {"steps": 20, "warm_steps": 10, "batch_structures": 6},
+    "relax": {"max_steps": 25, "patience": 10},
 }  # fmt: skip
 
 
@@ -210,6 +210,9 @@ def main():
         SETTINGS[sys.argv[5]] = {"vacuum": 9.0}
     elif len(sys.argv) > 5:
         SETTINGS.update(formula=sys.argv[5], hull={"max_atoms": 2})
+        SETTINGS["search"].update(pool=24)
+        SETTINGS["training"].update(steps=40, warm_steps=20)
+        SETTINGS["relax"].update(max_steps=40)
     settings = settings_from_dict(SETTINGS)
     if settings.molecules.molecule:
         MoleculeSpace(settings).propose(2, np.random.default_rng(0), False)

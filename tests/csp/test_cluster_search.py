@@ -120,6 +120,11 @@ def test_one_k_point():
     assert k_grid(thirteen(), 0.2).size == (1, 1, 1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_figures():
+    """The figures of these searches are drawn: their axes are those of clusters."""
+
+
 SMALL = {
     "reference": {
         "engine": "ase", "calculator": "ase.calculators.lj:LennardJones",
@@ -135,7 +140,7 @@ SMALL = {
 
 # Global minima of Lennard-Jones clusters in units of the well depth: M. R. Hoare and P. Pal, Adv. Phys. 20, 161 (1971), doi
 # 10.1080/00018737100101231, with the digits of D. J. Wales and J. P. K. Doye, J. Phys. Chem. A 101, 5111 (1997), doi 10.1021/jp970984n.
-MINIMA = [(5, -9.103852, "D3h"), (7, -16.505384, "D5h")]
+MINIMA = [(5, -9.103852, "D3h"), pytest.param(7, -16.505384, "D5h", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(("n", "energy", "group"), MINIMA)

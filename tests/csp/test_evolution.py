@@ -314,10 +314,10 @@ def test_a_search_by_evolution(tmp_path):
     """Children appear among the carried minima, with their families in the saved state; the same seed gives the same search."""
     options = {
         "reference": {"engine": "chgnet"},
-        "search": {"pool": 30, "keep": 10, "first_batch": 5, "budget": 30, "max_rounds": 2, "proof": False, "check": False},
+        "search": {"pool": 20, "keep": 8, "first_batch": 5, "budget": 16, "max_rounds": 2, "proof": False, "check": False},
         "model": {"channels": 4, "hidden": 8, "members": 2},
-        "training": {"steps": 60, "warm_steps": 30},
-        "relax": {"max_steps": 30, "workers": 1},
+        "training": {"steps": 40, "warm_steps": 20},
+        "relax": {"max_steps": 20, "workers": 1},
         "evolution": {"strategy": "evolution"},
     }
     runs = []
@@ -340,9 +340,9 @@ def test_a_search_of_clusters_by_evolution(tmp_path):
             "engine": "ase", "calculator": "ase.calculators.lj:LennardJones",
             "parameters": {"sigma": 3.4, "epsilon": 0.05, "rc": 12.0}, "workers": 0,
         },
-        "search": {"pool": 30, "keep": 10, "first_batch": 5, "budget": 60, "max_rounds": 2, "proof": False, "check": False},
-        "generate": {"workers": 1}, "relax": {"workers": 1, "max_steps": 60}, "clusters": {"vacuum": 14.0},
-        "model": {"members": 2, "channels": 4, "hidden": 8}, "training": {"steps": 60, "warm_steps": 30},
+        "search": {"pool": 24, "keep": 8, "first_batch": 5, "budget": 30, "max_rounds": 2, "proof": False, "check": False},
+        "generate": {"workers": 1}, "relax": {"workers": 1, "max_steps": 30}, "clusters": {"vacuum": 14.0},
+        "model": {"members": 2, "channels": 4, "hidden": 8}, "training": {"steps": 40, "warm_steps": 20},
         "evolution": {"strategy": "mixed"},
     }  # fmt: skip
     whole = api.search("Ar9", dimensions=0, settings=options, seed=3, out=tmp_path / "whole").folder

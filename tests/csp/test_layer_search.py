@@ -166,11 +166,11 @@ def test_one_k_point_along_the_normal():
 
 
 SMALL = {
-    "search": {"pool": 60, "budget": 80, "quiet_rounds": 2, "proof": False},
+    "search": {"pool": 40, "budget": 60, "quiet_rounds": 1, "proof": False},
     "generate": {"workers": 1},
     "relax": {"workers": 1},
-    "model": {"members": 3, "channels": 8, "hidden": 16},
-    "training": {"steps": 150, "warm_steps": 60},
+    "model": {"members": 2, "channels": 8, "hidden": 16},
+    "training": {"steps": 100, "warm_steps": 40},
 }
 
 

@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).with_name("raced_runs.py")
 
 
 def test_one_of_two_searches_runs(tmp_path):
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), str(tmp_path), "4"]
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), str(tmp_path), "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for k, (codes, written) in enumerate(json.loads(done.stdout)):

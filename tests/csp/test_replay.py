@@ -20,7 +20,7 @@ from nucleate.reference.settings import ReferenceSettings
 
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
-    "search": {"pool": 16, "first_batch": 4, "batch": 3, "max_rounds": 4},
+    "search": {"pool": 12, "first_batch": 4, "batch": 3, "max_rounds": 4},
     "generate": {"workers": 1},
     "model": {"members": 2, "radial": 6, "channels": 4, "hidden": 8},
     "training": {"steps": 60, "warm_steps": 30},

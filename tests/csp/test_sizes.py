@@ -21,7 +21,7 @@ from nucleate.reference.settings import ReferenceSettings
 
 SETTINGS = {
     "reference": {"engine": "chgnet"},
-    "search": {"pool": 24, "keep": 8, "first_batch": 5, "max_rounds": 4, "quiet_rounds": 1, "proof": False, "check": False},
+    "search": {"pool": 20, "keep": 8, "first_batch": 5, "max_rounds": 4, "quiet_rounds": 1, "proof": False, "check": False},
     "model": {"channels": 4, "hidden": 8, "members": 2},
     "training": {"steps": 60, "warm_steps": 30},
     "relax": {"max_steps": 40, "workers": 1},

@@ -48,7 +48,7 @@ class Shifted:
 
 def settings(**changes):
     given = {
-        "search": {"pool": 20, "first_batch": 8, "batch": 4, "max_rounds": 3, "top": 1, "check": False, "proof": False},
+        "search": {"pool": 16, "first_batch": 8, "batch": 4, "max_rounds": 3, "top": 1, "check": False, "proof": False},
         "generate": {"workers": 1},
         "model": {"members": 2, "radial": 5, "channels": 4, "hidden": 16},
         "training": {"steps": 150, "warm_steps": 60},
@@ -142,7 +142,9 @@ def test_a_search_stopped_during_the_search_on_the_teacher(tmp_path):
     class Stop(Exception):
         pass
 
-    given = settings(search={"max_rounds": 2})
+    given = settings(
+        search={"max_rounds": 2, "pool": 10}, training={"steps": 60, "warm_steps": 30}, teacher={"budget": 30, "first_batch": 8}
+    )
     whole = api.search("Cu2", settings=given, reference=Shifted(), teacher=TEACHER, out=tmp_path / "whole")
     trained = 0
 

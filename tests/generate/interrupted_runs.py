@@ -2,8 +2,7 @@
 
     python interrupted_runs.py TIMES SEED
 
-Children are forked from this process, which has imported everything: the moments fall into the reading of the space groups, where
-PyXtal works, and into the making of candidates.
+Children are forked from this process, which has imported everything: the moments fall into the making of candidates.
 """
 
 import os
@@ -16,7 +15,6 @@ import numpy as np
 
 from nucleate.generate import make_generator
 from nucleate.generate.settings import GenerateSettings
-from nucleate.generate.wyckoff import read_groups
 from nucleate.processes.interrupts import check, listening
 
 LATE = 5.0  # seconds; what is no longer one call of a package
@@ -26,7 +24,6 @@ def generate():
     """Without end; as a search does, which hears at its next event what a package or a destructor swallowed."""
     with listening():
         while True:
-            read_groups.cache_clear()
             make_generator({"Al": 2, "O": 3}, GenerateSettings(workers=1)).propose(10, np.random.default_rng(0))
             check()
 

@@ -157,8 +157,9 @@ def test_dead_workers_do_not_lose_the_batch(monkeypatch):
 
 def test_workers_and_this_process_agree(monkeypatch):
     monkeypatch.setattr("nucleate.generate.tries.SECONDS_WORTH_A_POOL", -1.0)
-    alone = make_many(every_third_fails, 300, np.random.default_rng(0), try_seconds=1.0, workers=1, **WORDS)
-    pooled = make_many(every_third_fails, 300, np.random.default_rng(0), try_seconds=1.0, workers=2, **WORDS)
+    # Each round of replacements starts workers anew.
+    alone = make_many(every_third_fails, 12, np.random.default_rng(0), try_seconds=1.0, workers=1, **WORDS)
+    pooled = make_many(every_third_fails, 12, np.random.default_rng(0), try_seconds=1.0, workers=2, **WORDS)
     assert [c.seed for c in alone] == [c.seed for c in pooled]
 
 

@@ -1,11 +1,13 @@
+import importlib.util
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import spglib
 
 from nucleate.generate.lattices import PRIMITIVE, random_conventional
-from nucleate.generate.wyckoff import GroupSites, Site, SiteFilling, space_group_sites
+from nucleate.generate.wyckoff import GroupSites, Site, SiteFilling, read_groups, space_group_sites
 
 
 def toy(*sizes_and_freedoms: tuple[int, int]) -> GroupSites:
@@ -90,3 +92,23 @@ def test_orbits_do_not_depend_on_which_atom_is_first():
             difference = moved[:, :, None] - orbit[None, None]
             difference -= np.round(difference)
             assert (np.abs(difference).max(axis=-1).min(axis=-1) < 1e-6).all()
+
+
+@pytest.mark.parametrize(("periodic", "numbers"), [(3, range(1, 231, 17)), (2, range(1, 81, 13))])
+def test_the_tables_are_those_of_pyxtal(periodic, numbers):
+    tool = Path(__file__).parents[2] / "tools" / "wyckoff_tables.py"
+    spec = importlib.util.spec_from_file_location("wyckoff_tables", tool)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    wanted = module.tables(periodic, numbers)
+    ends = np.cumsum(wanted["size"])[:-1]
+    operations = zip(np.split(wanted["rotations"], ends), np.split(wanted["translations"], ends), strict=True)
+    rows = zip(*(wanted[name].tolist() for name in ("group", "index", "letter", "multiplicity", "symmetry", "freedom")), strict=True)
+    groups = read_groups(192, periodic)
+    assert wanted["symbols"].tolist() == [groups[number - 1].symbol for number in numbers]
+    assert len(wanted["size"]) == sum(len(groups[number - 1].sites) for number in numbers)
+    for (number, index, *row), (rotations, translations) in zip(rows, operations, strict=True):
+        (site,) = (site for site in groups[number - 1].sites if site.index == index)
+        assert row == [site.letter, site.multiplicity, site.symmetry, site.freedom]
+        np.testing.assert_allclose(site.rotations, rotations, atol=1e-9)
+        np.testing.assert_allclose(site.translations, translations, atol=1e-9)

@@ -8,11 +8,13 @@ from nucleate import api
 from nucleate.errors import BadInput
 from nucleate.polymorphs.side_by_side import side_by_side
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = {
-    "search": {"pool": 24, "keep": 8, "first_batch": 5, "max_rounds": 3, "quiet_rounds": 1, "budget": 40, "proof": False, "check": False},
+    "search": {"pool": 16, "keep": 8, "first_batch": 5, "max_rounds": 3, "quiet_rounds": 1, "budget": 40, "proof": False, "check": False},
     "model": {"channels": 4, "hidden": 8, "members": 2},
-    "training": {"steps": 60, "warm_steps": 30},
-    "relax": {"max_steps": 40, "workers": 1},
+    "training": {"steps": 40, "warm_steps": 20},
+    "relax": {"max_steps": 30, "workers": 1},
 }
 
 

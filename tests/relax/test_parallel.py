@@ -91,9 +91,10 @@ def test_small_jobs_start_no_process(committee, starts):
 
 # Python's own pool trips over calls that were cancelled while a result was on its way.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_workers_end_with_an_interrupt(committee, starts, small_chunks):
+def test_workers_end_with_an_interrupt_and_lost_workers_cost_no_result(committee, starts, small_chunks):
     pool = RelaxPool(2)
-    pool.relax(starts, committee, RelaxSettings(max_steps=2))
+    short = RelaxSettings(max_steps=2)
+    pool.relax(starts, committee, short)
     assert len(multiprocessing.active_children()) == 2
     endless = RelaxSettings(max_steps=10**6, fmax=1e-12, smax=1e-12, patience=10**6)
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -101,21 +102,13 @@ def test_workers_end_with_an_interrupt(committee, starts, small_chunks):
         pool.relax(starts, committee, endless)
     assert alive() == 0
     # The pool starts new workers when it is used again.
-    assert len(pool.relax(starts, committee, RelaxSettings(max_steps=2))) == len(starts)
-    pool.close()
-    assert alive() == 0
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_lost_workers_cost_no_result(committee, starts, small_chunks):
-    pool = RelaxPool(2)
-    settings = RelaxSettings(max_steps=3)
-    pool.relax(starts, committee, settings)
+    assert len(pool.relax(starts, committee, short)) == len(starts)
     for process in multiprocessing.active_children():
         process.kill()
-    assert len(pool.relax(starts, committee, settings)) == len(starts)
+    assert len(pool.relax(starts, committee, short)) == len(starts)
     assert pool.workers == 1
     pool.close()
+    assert alive() == 0
 
 
 def test_a_script_without_guard_relaxes_in_its_own_process(tmp_path):

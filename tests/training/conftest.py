@@ -6,6 +6,11 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_figures(undrawn):
+    """Figures are drawn by the tests of the page of a training."""
+
+
 @pytest.fixture(scope="session")
 def salt(pair_potential, make_crystal, make_label):
     """30 crystals of six compositions, ten parents."""

@@ -31,6 +31,11 @@ hidden = [8]
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_figures():
+    """The figures of these trainings are drawn."""
+
+
 @pytest.fixture
 def quick(tmp_path):
     path = tmp_path / "quick.toml"

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from nucleate.generate.lattices import PRIMITIVE, crystal_system
-from nucleate.processes.interrupts import check, listening
 
 MAX_STATES = 200_000
 """Largest size of a table; for larger compositions the species are drawn one after another."""
 MAX_FILL_TRIES = 20
 """Number of attempts to draw the species of a large composition one after another."""
+TABLES = {3: "wyckoff-3d.npz", 2: "wyckoff-2d.npz"}
+"""Names of the files of Wyckoff positions by the number of periodic directions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,73 +109,29 @@ def read_groups(largest: int, periodic: int) -> tuple[GroupSites, ...]:
         largest: number of atoms.
         periodic: number of periodic directions, 3 or 2.
     """
-    # A search of many compositions asks for many sizes; PyXtal is read only once for all up to the next power of two.
-    groups = _groups_read(max(16, 1 << (largest - 1).bit_length()), periodic)
-    return tuple(replace(group, sites=tuple(site for site in group.sites if site.size <= largest)) for group in groups)
+    return tuple(replace(group, sites=tuple(site for site in group.sites if site.size <= largest)) for group in _tables(periodic))
 
 
-@lru_cache(maxsize=4)
-def _groups_read(largest: int, periodic: int) -> tuple[GroupSites, ...]:
-    """Read the groups, with their sites of at most `largest` atoms in the primitive cell."""
-    from pyxtal.symmetry import Group
-
+@lru_cache(maxsize=2)
+def _tables(periodic: int) -> tuple[GroupSites, ...]:
+    """Read the groups with all their sites from the file that `tools/wyckoff_tables.py` writes."""
+    with np.load(Path(__file__).parent / "data" / TABLES[periodic], allow_pickle=False) as file:
+        rows = {name: file[name] for name in file.files}
+    ends = np.cumsum(rows["size"])[:-1]
+    rotations, translations = np.split(rows["rotations"], ends), np.split(rows["translations"], ends)
+    sites: dict[int, list[Site]] = {}
+    for k, number in enumerate(rows["group"].tolist()):
+        letter, symmetry = str(rows["letter"][k]), str(rows["symmetry"][k])
+        multiplicity, freedom, index = (int(rows[name][k]) for name in ("multiplicity", "freedom", "index"))
+        site = Site(letter, multiplicity, symmetry, freedom, rotations[k], translations[k], index)
+        sites.setdefault(number, []).append(site)
     groups = []
-    # PyXtal catches all exceptions in some places and then calls sys.exit(), which would lose an interrupt.
-    with listening():
-        for number in range(1, 231 if periodic == 3 else 81):
-            groups.append(_read_group(Group(number, dim=periodic), number, largest, periodic))
-            check()
+    for number, own in sites.items():
+        symbol, general = str(rows["symbols"][number - 1]), own[0]
+        # The operations of a site lead from fractional coordinates of the conventional cell to those of the primitive one.
+        operations = np.round(general.rotations @ PRIMITIVE[symbol[0].upper()].T, 8)
+        groups.append(GroupSites(number, symbol, tuple(reversed(own)), operations, general.translations))
     return tuple(groups)
-
-
-def _read_group(group, number: int, largest: int, periodic: int) -> GroupSites:
-    """Convert the Wyckoff positions of a PyXtal group to the primitive cell.
-
-    Args:
-        group: the group of PyXtal.
-        number: its number.
-        largest: largest number of atoms of a site in the primitive cell.
-        periodic: number of periodic directions, 3 or 2; translations along the others are not reduced.
-    """
-    # Layer groups have lower-case centring letters.
-    primitive = PRIMITIVE[group.symbol[0].upper()]
-    to_primitive = np.linalg.inv(primitive).T
-    copies = round(1.0 / abs(np.linalg.det(primitive)))
-    sites = []
-    general = None
-    for index, position in enumerate(group.Wyckoff_positions):
-        size = position.multiplicity // copies
-        if size > largest and general is not None:
-            continue
-        matrices = np.array([op.affine_matrix for op in position.ops])
-        rotations = to_primitive @ matrices[:, :3, :3]
-        translations = np.round(matrices[:, :3, 3] @ to_primitive.T, 8)
-        translations[:, :periodic] %= 1.0
-        # Operations that differ by a centring vector are equal in the primitive cell.
-        keys = np.round(np.concatenate([rotations.reshape(-1, 9), translations], axis=1) * 1e4).astype(int)
-        _, first = np.unique(keys, axis=0, return_index=True)
-        if len(first) != size:
-            raise AssertionError(f"group {number}, site {position.letter}: {len(first)} atoms, not {size}")
-        first.sort()
-        if general is None:
-            # The general position comes first. From fractional coordinates of the conventional cell to those of the primitive one.
-            general = np.round(rotations[first] @ primitive.T, 8), translations[first]
-        if size > largest:
-            continue
-        position.get_site_symmetry()
-        sites.append(
-            Site(
-                position.letter,
-                position.multiplicity,
-                position.site_symm,
-                int(np.linalg.matrix_rank(matrices[0, :3, :3])),
-                rotations[first],
-                translations[first],
-                index,
-            )
-        )
-    assert general is not None
-    return GroupSites(number, group.symbol, tuple(reversed(sites)), *general)
 
 
 @dataclass(eq=False)

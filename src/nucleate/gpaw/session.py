@@ -8,6 +8,9 @@ from importlib.util import find_spec
 
 from nucleate.errors import MissingDependency
 
+BUILD_PACKAGES = "build-essential python3-dev libopenblas-dev libxc-dev libfftw3-dev"
+"""Packages of Debian and Ubuntu with which pip can compile GPAW."""
+
 
 def require_gpaw() -> None:
     """Check that GPAW is installed, without importing it.
@@ -17,8 +20,8 @@ def require_gpaw() -> None:
     """
     if find_spec("gpaw") is None:
         raise MissingDependency(
-            "GPAW is not installed; run: make .venv/.installed (or: apt-get install libopenblas-dev libxc-dev libfftw3-dev, then "
-            "pip install 'nucleate[dft]')"
+            f"GPAW is not installed; run: pip install 'nucleate[dft]', which compiles it and needs: apt-get install {BUILD_PACKAGES}; "
+            "without root or a compiler: conda install -c conda-forge gpaw"
         )
 
 

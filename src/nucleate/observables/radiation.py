@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from pymatgen.analysis.diffraction.neutron import ATOMIC_SCATTERING_LEN
-from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS, WAVELENGTHS
 
 from nucleate.errors import BadInput, quoted
 
@@ -50,7 +49,7 @@ class Radiation:
             BadInput: there is no scattering length or form factor of the element.
         """
         symbol = chemical_symbols[number]
-        table = ATOMIC_SCATTERING_LEN if self.neutron else ATOMIC_SCATTERING_PARAMS
+        table = _scattering(self.neutron)
         if symbol not in table:
             name = "neutron scattering length" if self.neutron else "X-ray form factor"
             raise BadInput(f"{symbol}: no {name} is known; the pattern of a structure with this element cannot be computed")
@@ -72,12 +71,30 @@ class Radiation:
         return lorentz if self.neutron else lorentz * (1 + (1 - 2 * square) ** 2)
 
 
+def _scattering(neutron: bool) -> dict[str, Any]:
+    """Return pymatgen's table of scattering lengths or of form factors.
+
+    pymatgen's modules of diffraction import matplotlib.pyplot, for which every start of nucleate would wait.
+    """
+    if neutron:
+        from pymatgen.analysis.diffraction.neutron import ATOMIC_SCATTERING_LEN
+
+        lengths: dict[str, Any] = ATOMIC_SCATTERING_LEN
+        return lengths
+    from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS
+
+    factors: dict[str, Any] = ATOMIC_SCATTERING_PARAMS
+    return factors
+
+
 def radiation(text: str, neutron: bool = False, deuterated: bool = False) -> Radiation:
     """Return the radiation of a wavelength in Å or of a named X-ray line such as CuKa, CuKa1 or MoKa.
 
     Raises:
         BadInput: the text is neither a wavelength within `SHORTEST` to `LONGEST` nor a known line, or a line is given for neutrons.
     """
+    from pymatgen.analysis.diffraction.xrd import WAVELENGTHS
+
     named = {name.lower(): value for name, value in WAVELENGTHS.items()}
     if text.lower() in named:
         if neutron:
