@@ -5,7 +5,8 @@
 The surrogate's own hull consists of the lowest structures among the AFLOW prototypes with up to 16 atoms in the primitive cell (from
 pymatgen) with all assignments of the elements, the known phases below, and the polymorphs of all searches. A phase counts as confirmed when
 the search has confirmed a structure of its composition within 5 meV/atom. Phases that do not fit into the largest cell of the searches are
-left out of the hull and named. Relaxed prototypes and searches are kept in --out, and a stopped run resumes.
+left out of the hull and named. Collapsed structures, with atoms closer than 0.5 Å, are no phases. Relaxed prototypes and searches are kept in
+--out, and a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
 from nucleate import api
 from nucleate.benchmark.result_file import ResultFile
@@ -37,6 +39,7 @@ from nucleate.generate.packing import make_packing
 from nucleate.generate.seeds import primitive_cell
 from nucleate.processes.workers import become_worker
 from nucleate.reference import make_reference
+from nucleate.reference.base import CLOSEST
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.relax.batched import relax
 from nucleate.relax.reference_surface import ReferencePotential
@@ -140,6 +143,8 @@ def surrogate_hull(system: str, phases: list[dict[str, Any]], max_atoms: int) ->
         max_atoms: largest number of atoms in a primitive cell.
     """
     chemical = parse_system(system)
+    # Potentials have holes at distances that a search refuses to calculate; a collapsed prototype is no phase.
+    phases = [phase for phase in phases if not len(neighbor_list("d", atoms_from_dict(phase["atoms"]), CLOSEST))]
     structures = [atoms_from_dict(phase["atoms"]) for phase in phases]
     sizes = [len(primitive_cell(atoms)) for atoms in structures]
     energies = np.array([phase["energy"] for phase in phases])
