@@ -5,8 +5,8 @@
 The surrogate's own hull consists of the lowest structures among the AFLOW prototypes with up to 16 atoms in the primitive cell (from
 pymatgen) with all assignments of the elements, the known phases below, and the polymorphs of all searches. A phase counts as confirmed when
 the search has confirmed a structure of its composition within 5 meV/atom. Phases that do not fit into the largest cell of the searches are
-left out of the hull and named. Collapsed structures, with atoms closer than 0.5 Å, are no phases. Relaxed prototypes and searches are kept in
---out, and a stopped run resumes.
+left out of the hull and named. Collapsed structures, with atoms closer than 0.5 Å, are no phases. Relaxed prototypes and searches
+are kept in --out, and a stopped run resumes.
 """
 
 from __future__ import annotations
