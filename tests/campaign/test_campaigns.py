@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from nucleate import api
 from nucleate.campaign.members import members_of, read_formulas
-from nucleate.campaign.run import MemberEvent, campaign, write_summary
+from nucleate.campaign.run import MemberEvent, _prepared, campaign, write_summary
 from nucleate.cli.app import app
 from nucleate.csp.run_data import read_run
 from nucleate.errors import BadInput, RunFolderError
@@ -177,6 +177,8 @@ def test_one_search_that_fails_does_not_end_the_others(tmp_path):
         ("# nothing\n\n", "contains no formula"),
         ("Al4O6\nXy3\n", "formula Xy3"),
         ("Al4O6\nO6Al4\n", "given twice"),
+        ("Mg-Si\nSi-Mg\n", "given twice"),
+        ("../x\n", "formula"),
         ("\x00\n", "formula"),
         (b"\xff\xfe\x00", "is not a text file"),
     ],
@@ -202,3 +204,36 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(BadInput, match="option 'colour'"):
         campaign(["Cu"], settings=SETTINGS, out=tmp_path / "new", colour="red")
     assert not (tmp_path / "new").exists()
+
+
+def test_energies_of_all_searches_have_one_cutoff():
+    """GPAW's presets have a lower cutoff for silicon than for magnesium."""
+    pytest.importorskip("gpaw")
+    settings = {"reference": {"engine": "gpaw"}}
+    members = members_of(["Si8", "Mg2Si", "Mg-Si"], settings, hull__max_atoms=6)
+    cutoffs = {_prepared(member.settings, members, 1, False).reference.cutoff for member in members}
+    assert len(cutoffs) == 1
+    assert cutoffs != {None}
+    alone = members_of(["Si8"], settings)
+    assert _prepared(alone[0].settings, alone, 1, False).reference.cutoff is None
+
+
+def test_a_damaged_member_does_not_stop_the_others(tmp_path):
+    (tmp_path / "run" / "Cu").mkdir(parents=True)
+    (tmp_path / "run" / "Cu" / "run.toml").write_text("nonsense =")
+    (tmp_path / "run" / "lock").touch()
+    # As if the campaign had been killed before its settings were written; the folder of the search is damaged.
+    (tmp_path / "run" / "Cu").rename(tmp_path / "Cu")
+    quick = {**SETTINGS, "search": {**SETTINGS["search"], "max_rounds": 1}}
+    first = campaign(["Al"], settings=quick, out=tmp_path / "run")
+    assert [line.status for line in first.lines] == ["finished"]
+    (tmp_path / "Cu").rename(tmp_path / "run" / "Cu")
+    result = campaign(["Cu", "Al"], settings=quick, out=tmp_path / "run")
+    assert {line.name: line.status for line in result.lines} == {"Cu": "failed", "Al": "finished"}
+
+
+def test_labels_of_the_settings_are_kept(done, tmp_path):
+    folder, _, _ = done
+    quick = {**SETTINGS, "search": {**SETTINGS["search"], "max_rounds": 1}, "teacher": {"labels_from": [str(folder / "Al2")]}}
+    campaign(["Al", "AlCu"], settings=quick, out=tmp_path / "run")
+    assert read_run(tmp_path / "run" / "AlCu").settings.teacher.labels_from == [str(folder / "Al2"), str(tmp_path / "run" / "Al")]

@@ -1,6 +1,7 @@
 """Searches that share a ledger: what one has paid, no other pays, whoever is killed, cut off or impatient."""
 
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nucleate.csp.run_folder import RunFolder
 from nucleate.errors import BudgetExhausted, ReferenceFailed, StorageFailed
 from nucleate.reference import Dispatcher, Ledger
 from nucleate.reference.shared import ledger as module
@@ -139,7 +141,6 @@ def test_a_search_takes_its_own_claims_up_at_once(address):
         killed.begin("a")
         with SharedLedger(address, owner="search 1") as again:
             assert again.claim(task, "fake", {}) == {"a"}
-            killed._held.clear()
 
 
 def test_failures_of_a_machine_are_not_shared(address, tmp_path):
@@ -224,3 +225,92 @@ def test_labels_outlive_a_server_that_is_away(server, tmp_path, monkeypatch):
         dispatcher.label_many(structures, "train", 0)
         assert dispatcher.calls() == 0
     assert calls(marker) == 1
+
+
+def test_a_damaged_row_is_calculated_again(address, tmp_path, monkeypatch):
+    monkeypatch.setattr("nucleate.reference.dispatch.POLL", 0.02)
+    marker = tmp_path / "calls"
+    for number in range(2):
+        with SharedLedger(address) as shared, Dispatcher(Emt(marker), Ledger(tmp_path / f"{number}.db"), shared=shared) as dispatcher:
+            dispatcher.label_many([copper()], "train", 0)
+            if number == 0:
+                with shared._engine.begin() as connection:
+                    connection.execute(module._TABLE.update().values(forces=b"x"))
+            else:
+                assert dispatcher.calls() == 1
+    assert calls(marker) == 2
+    assert [row.attempts for row in rows_of(address).values()] == [2]
+
+
+def test_who_has_lost_a_lease_notices_and_disturbs_nobody(address, tmp_path):
+    task = {"a": copper()}
+    with Away(address, lease=0.3) as late, SharedLedger(address) as other, SharedLedger(address) as third:
+        late.claim(task, "fake", {})
+        time.sleep(0.5)
+        assert other.claim(task, "fake", {}) == {"a"}
+        assert other.begin("a")
+        assert not late.begin("a")
+        late.finish("a", ReferenceFailed("out of memory"), 1.0)
+        assert third.claim(task, "fake", {}) == set()
+        assert rows_of(address)["a"].status == "running"
+
+
+def test_failures_that_a_repair_undoes_are_withdrawn(address, tmp_path):
+    """All calculations of a first batch fail because of the set-up; the same search repeats them once it is repaired."""
+    ledger, marker = Ledger(tmp_path / "run.db"), tmp_path / "calls"
+    with SharedLedger(address, "search") as shared, Dispatcher(Emt(marker), ledger, shared=shared) as dispatcher:
+        assert dispatcher.label_many([copper(0.111)], "train", 0)[0].kind == "unconverged"
+        dispatcher.forget_failures()
+    with SharedLedger(address, "search") as shared, Dispatcher(Emt(marker), ledger, shared=shared) as dispatcher:
+        dispatcher.label_many([copper(0.111)], "train", 0)
+        assert dispatcher.calls() == 1
+    assert calls(marker) == 2
+
+
+def test_what_was_never_handed_out_is_no_call(address, tmp_path):
+    class Stops(Emt):
+        def label(self, atoms):
+            raise KeyboardInterrupt
+
+    ledger = Ledger(tmp_path / "run.db")
+    with SharedLedger(address) as shared, Dispatcher(Stops(), ledger, shared=shared) as dispatcher:
+        with pytest.raises(KeyboardInterrupt):
+            dispatcher.label_many([copper(0.001 * k) for k in range(5)], "train", 0)
+        assert dispatcher.calls() == 1
+        assert ledger.hashes_before(1) == {next(row.hash for row in ledger.rows() if row.attempts)}
+
+
+def test_a_search_that_waits_holds_nobody_up(address):
+    """Its polling locks no row of another search: renewing and finishing go on at any time."""
+    tasks = {f"{k:03d}": copper(0.001 * k) for k in range(40)}
+    stop = threading.Event()
+    failed = []
+
+    def wait_for_them(waiting):
+        while not stop.is_set():
+            try:
+                assert waiting.claim(tasks, "fake", {}) == set()
+            except BaseException as error:
+                failed.append(error)
+                return
+
+    with SharedLedger(address) as owner, SharedLedger(address) as waiting:
+        assert owner.claim(tasks, "fake", {}) == set(tasks)
+        polling = threading.Thread(target=wait_for_them, args=(waiting,))
+        polling.start()
+        for _ in range(30):
+            owner._run(owner._renew_once)
+        stop.set()
+        polling.join()
+    assert not failed
+
+
+def test_a_copied_run_is_another_search(tmp_path):
+    with RunFolder.create(tmp_path / "run", "") as run:
+        name = run.owner()
+        assert run.owner() == name
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with RunFolder.open(tmp_path / "moved") as moved, RunFolder.open(tmp_path / "copy") as copy:
+        assert moved.owner() == name
+        assert copy.owner() != name

@@ -48,7 +48,7 @@ def compare(folder: Path, supercell: tuple[int, int, int], model: Path | None, t
     engine = read_run(folder).settings.reference.engine
     reference = check(
         folder,
-        settings.model_copy(update={"fmax": 5e-3, "smax": 0.05, "train": 0}),
+        CheckSettings(elastic=False, supercell=supercell, follow=0, fmax=5e-3, smax=0.05),
         reference=engine,
         top=1,
         out=folder / "check-reference",

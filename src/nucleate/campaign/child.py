@@ -12,8 +12,10 @@ from typing import Any
 from nucleate import api
 from nucleate.campaign.blocks import Leader, RemoteBlocks
 from nucleate.csp.events import PolymorphConfirmed, RoundDone
+from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import NucleateError
 from nucleate.progress import Event, Note
+from nucleate.reference.base import said
 from nucleate.reference.cluster.mpi import Ranks
 
 
@@ -22,15 +24,13 @@ class Job:
     """What the process of a search needs to know.
 
     Attributes:
-        formula: formula or chemical system.
+        settings: settings of the search.
         out: run folder; a search that it contains is resumed.
-        options: arguments of `nucleate.search`.
         blocks: folder, name of the executor file, ranks and attempts of the leader's executor; None: labels run in worker processes.
     """
 
-    formula: str
+    settings: RunSettings
     out: Path
-    options: dict[str, Any]
     blocks: tuple[Path, str, Ranks, int] | None
 
 
@@ -54,12 +54,15 @@ def run_job(job: Job, connection: Connection) -> None:
         if (job.out / "run.toml").is_file():
             api.resume(job.out, executor=executor, progress=progress)
         else:
-            api.search(job.formula, out=job.out, executor=executor, progress=progress, **job.options)
+            api.search(settings=job.settings, out=job.out, executor=executor, progress=progress)
         last: tuple[Any, ...] = ("done",)
     except KeyboardInterrupt:
         last = ("stopped",)
     except NucleateError as error:
         last = ("failed", str(error))
+    except Exception as error:
+        # The table of the campaign says what happened; the others go on.
+        last = ("failed", f"unexpected error, please report it: {said(error)}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     leader.send(last)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nucleate.crystals.compositions import is_system
 from nucleate.csp.resolve import resolve_settings
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
@@ -22,11 +23,13 @@ class Member:
         name: formula of the search cell, or chemical system; the name of its run folder.
         species: atomic numbers, ascending.
         size: number of atoms in the cell; for a chemical system, the largest one.
+        settings: settings of its search.
     """
 
     name: str
     species: tuple[int, ...]
     size: int
+    settings: RunSettings
 
 
 def read_formulas(path: Path) -> list[str]:
@@ -65,15 +68,17 @@ def members_of(formulas: list[str], settings: Any, **options: Any) -> list[Membe
     found: dict[Any, Member] = {}
     for formula in formulas:
         try:
-            resolved = resolve_settings(formula, settings, **options)
+            # The largest cell is a setting of chemical systems alone.
+            own = {name: value for name, value in options.items() if name != "hull__max_atoms" or is_system(formula)}
+            resolved = resolve_settings(formula, settings, **own)
         except BadInput as error:
             raise BadInput(f"formula {quoted(formula, 60)}: {error}") from None
         if resolved.molecules.molecule:
             raise BadInput("the settings name molecules; a campaign searches formulas and chemical systems")
-        content = resolved.name if resolved.system is not None else frozenset(resolved.counts.items())
+        content = frozenset(resolved.counts.items() if resolved.system is None else resolved.name.split("-"))
         if content in found:
             raise BadInput(f"formula {quoted(formula, 60)}: is given twice; remove one of them")
-        found[content] = Member(resolved.name, resolved.species, _size(resolved))
+        found[content] = Member(resolved.name, resolved.species, _size(resolved), resolved)
     return sorted(found.values(), key=lambda member: (len(member.species), member.size))
 
 

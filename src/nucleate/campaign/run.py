@@ -8,42 +8,54 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ase.data import chemical_symbols
+
+from nucleate.api import opened_shared
 from nucleate.campaign.blocks import serve_label
 from nucleate.campaign.child import Job, run_job
 from nucleate.campaign.members import Member, members_of
 from nucleate.campaign.summary import Summary, summarise
-from nucleate.csp.executor_file import BLOCKS, FILE, LOCAL, OWN_PROGRAMS, read_executor
+from nucleate.csp.executor_file import BLOCKS, LOCAL, OWN_PROGRAMS, read_executor
 from nucleate.csp.plan import prepare
-from nucleate.csp.resolve import resolve_settings
 from nucleate.csp.run_data import read_run
+from nucleate.csp.run_settings import RunSettings
+from nucleate.csp.systems.settings import HullSettings
 from nucleate.errors import BadInput, NucleateError, RunFolderError
 from nucleate.persist.files import write_whole
 from nucleate.persist.json_data import SCHEMA
 from nucleate.persist.locks import lock_file
 from nucleate.persist.toml import to_toml
+from nucleate.processes.interrupts import interrupts_delayed
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.cluster.blocks import Blocks
 from nucleate.reference.cluster.executor import ClusterExecutor, refuse_odd_path
+from nucleate.reference.cluster.jobs import left_line
 from nucleate.report.campaign_page import HullOfPage, render_campaign
 
+MOST_FOLDERS = 100
+"""Largest number of run folders from whose labels a search learns, which is that of `teacher.labels_from`."""
 AT_ONCE = 4
 """Number of simultaneous searches whose labels run in blocks."""
 SETTINGS = "campaign.toml"
 """Name of the file with the settings of all searches in the folder of a campaign."""
 LEDGER = "ledger.db"
 """Name of the shared ledger in the folder of a campaign."""
+BEGUN = ("lock", f"{SETTINGS}.part")
+"""Names of the files in the folder of a campaign that was killed before its settings were written."""
 ENDING = 60.0
 """Longest time that an interrupted search may take to save what it has, s."""
 
@@ -115,29 +127,55 @@ def campaign(
         NucleateError: the blocks cannot be used.
         KeyboardInterrupt: the campaign was interrupted; its searches have saved what they had.
     """
+    if isinstance(executor, Executor):
+        raise BadInput("executor: a campaign takes an executor file, whose blocks serve all searches, but no concurrent.futures.Executor")
     read_executor(executor)
     folder = Path(out)
-    address = str(folder.absolute() / LEDGER) if ledger is None else str(ledger)
     if at_once is not None and not 1 <= at_once <= 1024:
         raise BadInput(f"at_once {at_once}: give a number of simultaneous searches from 1 to 1024")
-    shared = {name: value for name, value in options.items() if value is not None}
-    plain = {_setting(name): value for name, value in shared.items()} | {"reference__ledger": address}
-    members = members_of(list(formulas), settings, **plain)
-    base = resolve_settings(members[0].name, settings, **plain)
-    for member in members:
-        # Whatever cannot work is refused before anything is started.
-        prepare(resolve_settings(member.name, settings, **plain))
     blocks = executor is not None and executor != LOCAL
+    plain = {_setting(name): value for name, value in options.items() if value is not None}
+    plain["reference__ledger"] = str((folder / LEDGER).absolute()) if ledger is None else str(ledger)
+    members = members_of(list(formulas), settings, **plain)
+    if "hull__max_atoms" in plain and all(member.settings.system is None for member in members):
+        raise BadInput("max_atoms has no effect on formulas; add a chemical system such as Mg-Si, or remove it")
     number = min(len(members), at_once or (AT_ONCE if blocks else 1))
-    with _locked(folder, to_toml(base.model_copy(update={"formula": "H"}))):
+    members = [replace(member, settings=_prepared(member.settings, members, number, blocks)) for member in members]
+    if ledger is not None:
+        with opened_shared(members[0].settings, None):
+            pass
+    base = members[0].settings.model_copy(update={"formula": "H", "hull": HullSettings()})
+    if ledger is None:
+        # A setting with the place of the folder in it.
+        base = base.model_copy(update={"reference": base.reference.model_copy(update={"ledger": None})})
+    with _locked(folder, to_toml(base)):
         if blocks:
             refuse_odd_path(folder.resolve())
-        with _opened(folder, executor, base.reference.engine) as opened:
+        with opened_shared(members[0].settings, None), _opened(folder, executor, base.reference.engine) as opened:
             leader = _Leader(folder, members, number, opened, progress)
-            # Processes of several searches share the cores.
-            cores = {"relax__workers": max(1, available_cores() // number)} if number > 1 and base.relax.workers is None else {}
-            leader.run(settings, {**shared, "ledger": address}, cores, share_labels)
+            leader.run(share_labels)
         return summarise(folder, members, leader.failures)
+
+
+def _prepared(settings: RunSettings, members: Sequence[Member], number: int, blocks: bool) -> RunSettings:
+    """Return the settings of a search that runs beside others; whatever cannot work is refused."""
+    reference = settings.reference
+    if reference.engine == "gpaw" and reference.cutoff is None:
+        # Energies of all searches are compared and learned together; the presets have a lower cutoff for some elements.
+        from nucleate.reference.gpaw import PRESETS, SOFT
+
+        symbols = {chemical_symbols[z] for member in members for z in member.species}
+        if not symbols <= SOFT:
+            reference = reference.model_copy(update={"cutoff": PRESETS[reference.preset]["hard"]})
+    settings = settings.model_copy(update={"reference": reference})
+    plan = prepare(settings)
+    # Searches that run at once share the cores.
+    cores = max(1, available_cores() // number)
+    if number > 1 and settings.relax.workers is None:
+        settings = settings.model_copy(update={"relax": settings.relax.model_copy(update={"workers": cores})})
+    if number > 1 and not blocks and reference.workers is None and not plan.reference.surrogate:
+        settings = settings.model_copy(update={"reference": reference.model_copy(update={"workers": cores})})
+    return settings
 
 
 def _setting(option: str) -> str:
@@ -163,7 +201,7 @@ def _locked(folder: Path, toml: str) -> Iterator[None]:
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
     kept = folder / SETTINGS
-    if not kept.exists() and any(folder.iterdir()):
+    if not kept.exists() and any(path.name not in BEGUN for path in folder.iterdir()):
         raise RunFolderError(f"{folder}: is not empty and contains no campaign; choose another --out")
     lock = lock_file(folder / "lock", f"{folder}: another process is working on this campaign; wait for it or stop it")
     try:
@@ -192,12 +230,14 @@ def _opened(folder: Path, given: str | PathLike[str] | None, engine: str) -> Ite
     if settings is None:
         yield None
         return
-    write_whole(folder / FILE, to_toml(settings))
     executor = ClusterExecutor(settings, folder / BLOCKS, str(given), engine in OWN_PROGRAMS)
     try:
         yield executor
     finally:
-        executor.close()
+        with interrupts_delayed():
+            for provider, jobs in executor.close().unsure.items():
+                if jobs:
+                    print(f"{folder}: {left_line(jobs, provider)}", file=sys.stderr)
 
 
 class _Leader:
@@ -210,14 +250,16 @@ class _Leader:
         self._ended: list[Member] = []
         self.failures: dict[str, str] = {}
 
-    def run(self, settings: Any, options: dict[str, Any], cores: dict[str, Any], share_labels: bool) -> None:
+    def run(self, share_labels: bool) -> None:
         """Run all searches."""
         try:
             while self._waiting or self._running:
                 while self._waiting and len(self._running) < self._number:
                     member = self._waiting.popleft()
-                    known = self._labels_for(member) if share_labels else []
-                    self._start(member, settings, options | {"labels_from": known}, cores)
+                    try:
+                        self._start(member, share_labels)
+                    except NucleateError as error:
+                        self._fail(member.name, str(error))
                 self._listen()
                 if self._executor is not None:
                     self._look_at_blocks(self._executor)
@@ -225,29 +267,46 @@ class _Leader:
             self._stop()
             raise
 
-    def _labels_for(self, member: Member) -> list[Path]:
-        """Return the run folders of searches with labels of its elements alone."""
-        folders = []
+    def _fail(self, name: str, reason: str) -> None:
+        self.failures[name] = reason
+        self._progress(MemberEvent(name, f"failed: {reason}"))
+
+    def _labels_for(self, member: Member) -> list[str]:
+        """Return the run folders of searches with labels of its elements alone, those with most of its elements first."""
+        found = []
+        species = set(member.species)
         for other in self._ended:
             path = self._folder / other.name
-            species = set(member.species)
-            if set(other.species) & species and any(set(row.atoms.numbers.tolist()) <= species for row in read_run(path).rows if row.label):
-                folders.append(path)
-        return folders
+            if not set(other.species) & species:
+                continue
+            with suppress(NucleateError):
+                if any(row.label and set(row.atoms.numbers.tolist()) <= species for row in read_run(path).rows):
+                    found.append((-len(set(other.species) & species), abs(other.size - member.size), str(path.absolute())))
+        given = member.settings.teacher.labels_from
+        return [*given, *(path for *_, path in sorted(found)[: MOST_FOLDERS - len(given)])]
 
-    def _start(self, member: Member, settings: Any, options: dict[str, Any], cores: dict[str, Any]) -> None:
+    def _start(self, member: Member, share_labels: bool) -> None:
+        """Start the process of a search, unless it is finished.
+
+        Raises:
+            NucleateError: its run folder cannot be read.
+        """
         out = self._folder / member.name
-        if (out / "run.toml").is_file() and read_run(out).status == "finished":
-            self._ended.append(member)
-            self._progress(MemberEvent(member.name, "done"))
-            return
-        resolved = resolve_settings(member.name, settings, **cores) if cores else settings
+        settings = member.settings
+        if (out / "run.toml").is_file():
+            if read_run(out).status == "finished":
+                self._ended.append(member)
+                self._progress(MemberEvent(member.name, "done"))
+                return
+        elif share_labels:
+            teacher = settings.teacher.model_copy(update={"labels_from": self._labels_for(member)})
+            settings = settings.model_copy(update={"teacher": teacher})
         blocks = None
         if self._executor is not None:
             blocks = self._executor.folder, self._executor.source, self._executor.ranks, self._executor.attempts
         context = get_context("spawn")
         own, other = context.Pipe()
-        process = context.Process(target=run_job, args=(Job(member.name, out, options | {"settings": resolved}, blocks), other))
+        process = context.Process(target=run_job, args=(Job(settings, out, blocks), other))
         process.start()
         other.close()
         self._running.append(_Running(member, process, own))
@@ -276,8 +335,9 @@ class _Leader:
         name = running.member.name
         outcome = running.outcome or f"failed: its process ended with code {running.process.exitcode}"
         if outcome.startswith("failed: "):
-            self.failures[name] = outcome.removeprefix("failed: ")
-        elif outcome == "done":
+            self._fail(name, outcome.removeprefix("failed: "))
+            return
+        if outcome == "done":
             self._ended.append(running.member)
         self._progress(MemberEvent(name, outcome))
 

@@ -93,7 +93,7 @@ def campaign(
         print_json(result.as_dict())
     else:
         _show(result, page)
-    if any(line.status == "failed" for line in result.lines):
+    if any(line.status != "finished" for line in result.lines):
         raise typer.Exit(1)
 
 
@@ -118,5 +118,8 @@ def _show(result: Summary, page: Path) -> None:
             continue
         on = sorted(phase.formula for phase in hull.phases if phase.above < 1e-6)
         console.print(f"{name}: on the hull: {', '.join(on)}", soft_wrap=True, highlight=False)
+    for line in result.lines:
+        if line.error is not None:
+            console.print(f"{line.name} failed: {plain(line.error)}", soft_wrap=True, highlight=False, markup=False)
     calls, found = (sum(getattr(line, key) for line in result.lines) for key in ("calls", "found"))
     console.print(f"{calls} reference calls, {found} labels found; table and hulls: {page}", soft_wrap=True, highlight=False)

@@ -148,6 +148,7 @@ class Search:
     def run(self) -> LoopState:
         """Run the search from the last committed round until the stop rule, the budget or the last round ends it."""
         torch.set_num_threads(self.settings.threads)
+        self.dispatcher.publish()
         saved = self.folder.loop_state()
         if saved is not None:
             self.state = saved
@@ -262,7 +263,7 @@ class Search:
             chosen = [candidate.atoms for candidate in batch]
         if answers and not any(isinstance(answer, Label) for answer in answers):
             # The cause is the set-up and not the structures, which are labelled again once it is repaired.
-            self.folder.ledger.forget_failures()
+            self.dispatcher.forget_failures()
             raise NucleateError(
                 f"all {len(answers)} calculations of the first batch failed; fix the cause, then resume; the first failure: {answers[0]}"
             )

@@ -103,7 +103,11 @@ class FoundBefore:
         """Say that nothing is missing."""
         return set()
 
-    def begin(self, key: str) -> None:
+    def begin(self, key: str) -> bool:
+        """Agree."""
+        return True
+
+    def withdraw(self, keys: Sequence[str]) -> None:
         """Do nothing."""
 
     def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:

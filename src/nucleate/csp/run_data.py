@@ -37,7 +37,7 @@ from nucleate.persist.json_data import SCHEMA, finite
 from nucleate.persist.locks import is_locked
 from nucleate.persist.toml import read_settings
 from nucleate.reference.build import without_effect
-from nucleate.reference.ledger import LedgerRow, database_errors, of_an_order
+from nucleate.reference.ledger import PAID, LedgerRow, database_errors, of_an_order
 from nucleate.reference.settings import ENGINES
 
 
@@ -87,12 +87,12 @@ class RunData:
     @property
     def calls(self) -> int:
         """Number of reference calls."""
-        return sum(not row.found for row in self.rows)
+        return sum(row.is_call for row in self.rows)
 
     @property
     def found(self) -> int:
         """Number of calculations that were found in a ledger that other searches share."""
-        return len(self.rows) - self.calls
+        return sum(row.found for row in self.rows)
 
     @property
     def status(self) -> str:
@@ -187,7 +187,7 @@ def _statuses(db: sqlite3.Connection, path: Path) -> dict[str, int]:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name='ledger'").fetchone():
             return {}
         found = {row[1] for row in db.execute("PRAGMA table_info(ledger)")} & {"found"}
-        paid = "WHERE NOT found" if found else ""
+        paid = f"WHERE {PAID}" if found else ""
         return dict(db.execute(f"SELECT status, COUNT(*) FROM ledger {paid} GROUP BY status ORDER BY status").fetchall())
 
 
@@ -325,7 +325,7 @@ def show_data(run: RunData) -> dict[str, Any]:
         "found_labels": run.found,
         "budget": settings.search.budget,
         "calls_by_status": run.statuses,
-        "calls_by_purpose": dict(Counter(row.purpose for row in run.rows if not row.found))
+        "calls_by_purpose": dict(Counter(row.purpose for row in run.rows if row.is_call))
         | ({} if state.accurate is None else {"accurate": state.accurate["calls"]}),
         "core_seconds": sum(row.core_seconds for row in run.rows),
         "blocks": blocks_data(run.path),

@@ -245,12 +245,16 @@ class RunFolder:
             raise self._damaged("the stored value 'molecules'", error) from error
 
     def owner(self) -> str:
-        """Return the name of the search in a ledger that it shares with others; a resumed search keeps it."""
+        """Return the name of the search in a ledger that it shares with others.
+
+        A resumed search keeps it, and so does one whose folder was moved; a copy of the folder is another search.
+        """
         name = self.fact("owner")
         if not isinstance(name, str):
             name = uuid.uuid4().hex
             self.set_fact("owner", name)
-        return name
+        place = (self.path / "run.db").stat()
+        return f"{name}-{place.st_dev:x}-{place.st_ino:x}"
 
     def add_versions(self, versions: dict[str, str]) -> None:
         """Store the versions of the programs, unless they are those with which the search went on before."""

@@ -15,7 +15,7 @@ from typing import Any
 from ase import Atoms
 
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
-from nucleate.processes.interrupts import check
+from nucleate.processes.interrupts import check, interrupts_delayed
 from nucleate.processes.workers import become_worker, end_remains, end_worker, interrupts_held
 from nucleate.progress import Event, Progress, Step, silent
 from nucleate.reference.asking import Answer, ask, overrun
@@ -144,6 +144,12 @@ class Dispatcher:
             slot.end()
         self._slots = []
 
+    def forget_failures(self) -> None:
+        """Mark all failed calculations as interrupted, so that they are repeated when they are requested again."""
+        if self._shared is not None:
+            self._shared.withdraw([row.hash for row in self.ledger.rows() if row.status in ANSWERS and row.label is None])
+        self.ledger.forget_failures()
+
     def begin_round(self, round: int, settled: Sequence[str] = ()) -> None:
         """Count only the calls of earlier rounds and those made from now on.
 
@@ -217,7 +223,7 @@ class Dispatcher:
 
         found: dict[str, Answer] = {}
         if self._shared is not None and to_ask:
-            self._publish(self._shared)
+            self.publish()
             found = self._shared.find(to_ask)
         paid = {*answers, *to_ask} - free - found.keys()
         new = len(paid - (known if self._settled is None else self._settled | self._asked))
@@ -234,21 +240,25 @@ class Dispatcher:
 
         def finish(key: str, answer: object, wall: float) -> None:
             checked = checked_answer(answer, to_ask[key])
-            self.ledger.keep(key, checked, wall)
+            try:
+                self.ledger.keep(key, checked, wall)
+            finally:
+                # Also if the ledger of the run could only keep it in a file.
+                if self._shared is not None:
+                    self._shared.finish(key, checked, wall)
             answers[key] = checked
-            if self._shared is not None:
-                self._shared.finish(key, checked, wall)
             progress(Answered(indices[key], checked))
 
         if self._shared is None:
             self._calculate(to_ask, purpose, round, finish)
         else:
-            self._calculate_with_others(self._shared, to_ask, purpose, round, finish, take, progress)
+            self._calculate_with_others(self._shared, to_ask, answers, purpose, round, finish, take, progress)
         return [answers[key] for key in keys]
 
-    def _publish(self, shared: Shared) -> None:
+    def publish(self) -> None:
         """Enter earlier results of this search into the shared ledger, once; they may be older than it, or it could not be reached."""
-        if self._published:
+        shared = self._shared
+        if self._published or shared is None:
             return
         done = {row.hash: row for row in self.ledger.rows() if row.status in ANSWERS and not row.found}
         for key in shared.unknown(done):
@@ -257,8 +267,8 @@ class Dispatcher:
         self._published = True
 
     def _calculate_with_others(
-        self, shared: Shared, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None],
-        take: Callable[[dict[str, Answer]], None], progress: Progress,
+        self, shared: Shared, to_ask: dict[str, Atoms], answers: dict[str, Answer], purpose: str, round: int,
+        finish: Callable[[str, object, float], None], take: Callable[[dict[str, Answer]], None], progress: Progress,
     ) -> None:  # fmt: skip
         """Run the calculations that no other search is doing, and wait for the others."""
         left, total = dict(to_ask), len(to_ask)
@@ -268,10 +278,11 @@ class Dispatcher:
                 self._calculate({key: left[key] for key in left if key in mine}, purpose, round, finish)
             except BaseException:
                 # The shared ledger may be the cause; then the lease expires, and the results are entered when the search goes on.
-                with suppress(Exception):
+                with interrupts_delayed(), suppress(Exception):
                     self._give_back(shared, mine)
                 raise
-            left = {key: atoms for key, atoms in left.items() if key not in mine}
+            # Those whose lease expired before they were handed out are left as well.
+            left = {key: atoms for key, atoms in left.items() if key not in answers}
             found = shared.find(left)
             take(found)
             left = {key: atoms for key, atoms in left.items() if key not in found}
@@ -294,8 +305,8 @@ class Dispatcher:
     def _calculate(self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]) -> None:
         if self.workers == 0 and self._given is None:
             for key, atoms in to_ask.items():
-                self._begin(key, atoms, purpose, round)
-                finish(key, *ask(self.reference, atoms, self.timeout))
+                if self._begin(key, atoms, purpose, round):
+                    finish(key, *ask(self.reference, atoms, self.timeout))
         elif isinstance(self._given, BlockExecutor):
             self._in_blocks(self._given, to_ask, purpose, round, finish)
         elif self._given is not None:
@@ -303,10 +314,12 @@ class Dispatcher:
         else:
             self._on_slots(to_ask, purpose, round, finish)
 
-    def _begin(self, key: str, atoms: Atoms, purpose: str, round: int) -> None:
+    def _begin(self, key: str, atoms: Atoms, purpose: str, round: int) -> bool:
+        """Record that a calculation is handed out; return False, and record nothing, if another search has taken it over."""
+        if self._shared is not None and not self._shared.begin(key):
+            return False
         self.ledger.begin(key, atoms, self.reference.name, self._settings, purpose, round)
-        if self._shared is not None:
-            self._shared.begin(key)
+        return True
 
     def _on_slots(self, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]) -> None:
         """Run calls on local workers, one call per worker at a time.
@@ -322,7 +335,9 @@ class Dispatcher:
                 for slot in list(self._slots):
                     if slot.future is None and waiting:
                         key, atoms = waiting[0]
-                        self._begin(key, atoms, purpose, round)
+                        if not self._begin(key, atoms, purpose, round):
+                            waiting.popleft()
+                            continue
                         try:
                             slot.give((key, atoms), self.reference, self.timeout)
                         except BrokenExecutor:

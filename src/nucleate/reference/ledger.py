@@ -50,6 +50,8 @@ _ADDED = {"moments": "BLOB", "found": "INTEGER NOT NULL DEFAULT 0"}
 """Columns that ledgers of earlier versions lack."""
 RETRY = ("running", "interrupted")
 """Statuses of rows without a result; such a calculation is repeated in the same row."""
+PAID = "(NOT found AND attempts > 0)"
+"""SQL condition of the rows that are calls of the search."""
 MAGNETIC = "magnetic"
 """Purpose of the calculations of magnetic orders after a search."""
 PATIENCE = (0.5, 1.0, 2.0, 4.0)
@@ -86,6 +88,11 @@ class LedgerRow:
     purpose: str
     round: int
     found: bool = False
+
+    @property
+    def is_call(self) -> bool:
+        """Whether the row is a call of the search: it was handed out, and not found in a shared ledger."""
+        return not self.found and self.attempts > 0
 
     def answer(self) -> Label | ReferenceFailed:
         """Return the label, or the recorded failure."""
@@ -292,7 +299,7 @@ class Ledger:
             if isinstance(answer, Label):
                 self._db.execute(
                     "UPDATE ledger SET status='ok', reason=NULL, energy=?, forces=?, stress=?, iterations=?, core_seconds=?,"
-                    " wall_seconds=?, details=? WHERE hash=?",
+                    " wall_seconds=?, details=?, found=0 WHERE hash=?",
                     (
                         answer.energy,
                         np.asarray(answer.forces, dtype="<f8").tobytes(),
@@ -306,7 +313,7 @@ class Ledger:
                 )
             else:
                 self._db.execute(
-                    "UPDATE ledger SET status=?, reason=?, wall_seconds=?, core_seconds=? WHERE hash=?",
+                    "UPDATE ledger SET status=?, reason=?, wall_seconds=?, core_seconds=?, found=0 WHERE hash=?",
                     (answer.kind, answer.reason, wall_seconds, wall_seconds, key),
                 )
 
@@ -317,21 +324,21 @@ class Ledger:
         return _row(row) if row else None
 
     def count(self) -> int:
-        """Return the cost of the search in reference calls: the number of rows whose result was not found in a shared ledger."""
+        """Return the cost of the search in reference calls: the rows that were handed out and not found in a shared ledger."""
         with database_errors(self._path):
-            return int(self._db.execute("SELECT COUNT(*) FROM ledger WHERE NOT found").fetchone()[0])
+            return int(self._db.execute(f"SELECT COUNT(*) FROM ledger WHERE {PAID}").fetchone()[0])
 
     def hashes_before(self, round: int, purposes: Sequence[str] = ()) -> set[str]:
         """Return the hashes of all rows of rounds before `round`, and of those with one of these purposes, that are part of the cost."""
         marks = ",".join("?" * len(purposes))
         with database_errors(self._path):
-            rows = self._db.execute(f"SELECT hash FROM ledger WHERE NOT found AND (round<? OR purpose IN ({marks}))", (round, *purposes))
+            rows = self._db.execute(f"SELECT hash FROM ledger WHERE {PAID} AND (round<? OR purpose IN ({marks}))", (round, *purposes))
             return {row[0] for row in rows}
 
     def forget_failures(self) -> None:
         """Mark all failed calculations as interrupted, so that they are repeated when they are requested again."""
         with database_errors(self._path):
-            self._db.execute("UPDATE ledger SET status='interrupted' WHERE status NOT IN ('ok', 'running', 'interrupted')")
+            self._db.execute("UPDATE ledger SET status='interrupted', found=0 WHERE status NOT IN ('ok', 'running', 'interrupted')")
 
     def rows(self) -> Iterator[LedgerRow]:
         """Iterate over all rows in order."""

@@ -49,7 +49,7 @@ def read_address(text: str) -> URL:
         )
     if url.drivername not in (kind, DRIVERS[kind]):
         raise BadInput(f"ledger {_without_password(text)}: the driver of {kind} is {DRIVERS[kind]}; write {kind}://")
-    if url.password is not None or "password" in url.query:
+    if url.password is not None or any("password" in name.lower() for name in url.query):
         raise BadInput(
             f"ledger {_without_password(text)}: contains a password in plain sight; remove it, and set PGPASSWORD or write ~/.pgpass"
         )
@@ -58,7 +58,9 @@ def read_address(text: str) -> URL:
     if kind == "sqlite":
         if url.query or url.host:
             raise BadInput(f"ledger {_without_password(text)}: give the path of an SQLite file alone, as in sqlite:////data/labels.db")
-        return URL.create(DRIVERS[kind], database=str(Path(url.database).absolute()))
+        if not Path(url.database).is_absolute():
+            raise BadInput(f"ledger {_without_password(text)}: the path is relative; write sqlite:////data/labels.db, or the path alone")
+        return URL.create(DRIVERS[kind], database=url.database)
     if importlib.util.find_spec("psycopg") is None:
         raise MissingDependency(f"a ledger in PostgreSQL needs psycopg; install it with: {INSTALL}")
     return url.set(drivername=DRIVERS[kind])

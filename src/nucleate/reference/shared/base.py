@@ -25,8 +25,8 @@ class Shared(Protocol):
         """Claim calculations that nobody has finished or is doing."""
         ...
 
-    def begin(self, key: str) -> None:
-        """Record that a calculation is handed out."""
+    def begin(self, key: str) -> bool:
+        """Record that a calculation is handed out; return whether it is still this search's."""
         ...
 
     def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
@@ -35,6 +35,10 @@ class Shared(Protocol):
 
     def release(self, keys: Sequence[str]) -> None:
         """Give back claims without a result."""
+        ...
+
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """Take answers back."""
         ...
 
     def unknown(self, keys: Iterable[str]) -> set[str]:

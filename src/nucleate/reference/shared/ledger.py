@@ -15,20 +15,40 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from ase import Atoms
-from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Table, Text, and_, case, create_engine, event, or_, select
+from sqlalchemy import (
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Select,
+    String,
+    Table,
+    Text,
+    and_,
+    case,
+    create_engine,
+    event,
+    not_,
+    or_,
+    select,
+)  # fmt: skip
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import literal_column
 
-from nucleate.errors import NucleateError, ReferenceFailed, StorageFailed, quoted
+from nucleate.errors import BadInput, NucleateError, ReferenceFailed, StorageFailed, quoted
 from nucleate.reference.base import Label, checked_answer, has_moments
 from nucleate.reference.shared.address import read_address
 from nucleate.reference.shared.base import ANSWERS
@@ -39,9 +59,15 @@ OPEN = ("claimed", "running", "interrupted")
 """Statuses of rows without a result."""
 PATIENCE = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to reach the database."""
+POSTGRES = {
+    "connect_timeout": 10, "client_encoding": "utf8", "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}  # fmt: skip
+"""Options of connections to PostgreSQL; one that the network has cut ends after a minute."""
 ONCE = 500
 """Largest number of hashes in one query."""
 
+Answer = TypeVar("Answer")
 _metadata = MetaData()
 _TABLE = Table(
     "nucleate_labels",
@@ -115,17 +141,17 @@ class SharedLedger:
         self.owner = uuid.uuid4().hex if owner is None else owner
         self._lease, self._stop = lease, threading.Event()
         self._renewer: threading.Thread | None = None
-        self._held: set[str] = set()
         self._of_sqlite = url.get_backend_name() == "sqlite"
-        arguments = {"timeout": 30.0} if self._of_sqlite else {"connect_timeout": 10, "client_encoding": "utf8"}
+        arguments = {"timeout": 30.0} if self._of_sqlite else POSTGRES
         self._engine = create_engine(url, connect_args=arguments, pool_pre_ping=not self._of_sqlite, pool_size=2)
         if self._of_sqlite:
             event.listen(self._engine, "connect", _write_ahead)
-        with self._connected() as connection:
-            # Two searches may create the table at once; the second then finds it.
-            with suppress(DBAPIError), connection.begin():
-                _metadata.create_all(connection)
-            connection.execute(select(_T.hash).limit(1)).all()
+        if self._of_sqlite and not Path(str(url.database)).parent.is_dir():
+            raise BadInput(f"ledger {quoted(self.name, 120)}: there is no such folder; create it, or name another file")
+        # Two searches may create the table at once; the second then finds it.
+        with suppress(SQLAlchemyError), self._engine.begin() as connection:
+            _metadata.create_all(connection)
+        self._all(select(_T.hash).limit(1))
 
     def __enter__(self) -> SharedLedger:
         return self
@@ -138,8 +164,9 @@ class SharedLedger:
         self._stop.set()
         if self._renewer is not None:
             self._renewer.join(timeout=5.0)
-        with suppress(NucleateError):
-            self.release(list(self._held))
+        if self._renewer is not None:
+            with suppress(NucleateError):
+                self._run(partial(self._give_back, _T.owner == self.owner))
         self._engine.dispose()
 
     # -- questions --------------------------------------------------------------------------------------------
@@ -156,14 +183,28 @@ class SharedLedger:
         found: dict[str, Label | ReferenceFailed] = {}
         for keys in _portions(list(tasks)):
             columns = (_T.hash, _T.status, _T.reason, _T.energy, _T.forces, _T.stress, _T.iterations, _T.details)
-            with self._connected() as connection:
-                rows = connection.execute(select(*columns).where(_T.hash.in_(keys), _T.status.in_(ANSWERS))).all()
-            for key, status, reason, energy, forces, stress, iterations, details in rows:
+            wanted = select(*columns).where(_T.hash.in_(keys), _T.status.in_(ANSWERS))
+            damaged = []
+            for key, status, reason, energy, forces, stress, iterations, details in self._all(wanted):
                 answer = _answer(status, reason, energy, forces, stress, iterations, details, tasks[key])
-                # A damaged row is calculated again.
-                if answer is not None:
+                if answer is None:
+                    damaged.append(key)
+                else:
                     found[key] = answer
+            if damaged:
+                # They can be claimed and calculated again.
+                self.withdraw(damaged)
         return found
+
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """Take answers back, so that these calculations are made again.
+
+        Raises:
+            StorageFailed: the database cannot be reached.
+        """
+        for portion in _portions(keys):
+            change = _TABLE.update().where(_T.hash.in_(portion), _T.status.in_(ANSWERS)).values(status="interrupted", lease=0.0)
+            self._change(change)
 
     def rows(self) -> Iterator[SharedRow]:
         """Iterate over all rows in the order in which they were first asked for.
@@ -172,8 +213,7 @@ class SharedLedger:
             StorageFailed: the database cannot be reached.
         """
         columns = (_T.hash, _T.status, _T.attempts, _T.core_seconds, _T.lost_seconds, _T.owner)
-        with self._connected() as connection:
-            rows = connection.execute(select(*columns).order_by(_T.asked, _T.hash)).all()
+        rows = self._all(select(*columns).order_by(_T.asked, _T.hash))
         return (SharedRow(*row) for row in rows)
 
     # -- claims -----------------------------------------------------------------------------------------------
@@ -192,40 +232,44 @@ class SharedLedger:
         self._begin_renewing()
         text = json.dumps(settings, sort_keys=True, default=str)
         mine: set[str] = set()
-        # In one order, so that two searches with the same structures do not wait for each other's rows.
-        with self._connected() as connection, connection.begin():
-            now = self._now()
-            for key in sorted(tasks):
-                row = {**_structure(tasks[key]), "hash": key, "reference": reference, "settings": text, "status": "claimed"}
-                row |= {"attempts": 0, "asked": now, "seen": now, "lease": now + self._lease, "owner": self.owner}
-                row |= {"host": socket.gethostname(), "core_seconds": 0.0, "lost_seconds": 0.0, "wall_seconds": 0.0, "began": now}
-                lost = _T.lost_seconds + case((and_(_T.status == "running", _T.seen > _T.began), _T.seen - _T.began), else_=0.0)
-                taken = {"status": "claimed", "owner": self.owner, "host": row["host"], "seen": now, "lease": now + self._lease}
-                claimed = connection.execute(
-                    self._insert().values(row).on_conflict_do_update(
-                        index_elements=[_T.hash],
-                        set_={**taken, "lost_seconds": lost},
-                        where=and_(_T.status.not_in(ANSWERS), or_(_T.status.not_in(OPEN), _T.lease < now, _T.owner == self.owner)),
-                    ).returning(_T.hash)
-                ).all()  # fmt: skip
-                mine |= {row[0] for row in claimed}
-        self._held |= mine
+        for portion in _portions(sorted(tasks)):
+            mine |= self._run(partial(self._claim, {key: tasks[key] for key in portion}, reference, text))
         return mine
 
-    def begin(self, key: str) -> None:
-        """Record that a claimed calculation is handed out, again if it was before.
+    def _claim(self, tasks: dict[str, Atoms], reference: str, settings: str, connection: Connection) -> set[str]:
+        now = self._now()
+        free = and_(_T.status.not_in(ANSWERS), or_(_T.status.not_in(OPEN), _T.lease < now, _T.owner == self.owner))
+        # An upsert locks its row even where it changes nothing, and a search that waits would hold up the owners of the rows.
+        taken = select(_T.hash).where(_T.hash.in_(list(tasks)), not_(free))
+        left = tasks.keys() - {row[0] for row in connection.execute(taken)}
+        lost = _T.lost_seconds + case((and_(_T.status == "running", _T.seen > _T.began), _T.seen - _T.began), else_=0.0)
+        mine = {"owner": self.owner, "host": socket.gethostname(), "seen": now, "lease": now + self._lease, "status": "claimed"}
+        new = {"reference": reference, "settings": settings, "attempts": 0, "asked": now, "began": now, "core_seconds": 0.0}
+        new |= {"lost_seconds": 0.0, "wall_seconds": 0.0}
+        claimed: set[str] = set()
+        # In one order, so that two searches with the same structures do not wait for each other's rows.
+        for key in sorted(left):
+            insert = self._insert().values(hash=key, **_structure(tasks[key]), **new, **mine)
+            insert = insert.on_conflict_do_update(index_elements=[_T.hash], set_={**mine, "lost_seconds": lost}, where=free)
+            claimed |= {row[0] for row in connection.execute(insert.returning(_T.hash))}
+        return claimed
+
+    def begin(self, key: str) -> bool:
+        """Record that a claimed calculation is handed out, again if it was before; return whether it is still this search's.
 
         Raises:
             StorageFailed: the database cannot be reached.
         """
         now = self._now()
         lost = case((and_(_T.status == "running", _T.began < now), now - _T.began), else_=0.0)
-        self._change(
-            [key], (*OPEN,), status="running", attempts=_T.attempts + 1, lost_seconds=_T.lost_seconds + lost, began=now, seen=now
-        )  # fmt: skip
+        own = and_(_T.hash == key, _T.owner == self.owner, _T.status.in_(OPEN))
+        values = {"status": "running", "attempts": _T.attempts + 1, "lost_seconds": _T.lost_seconds + lost, "began": now, "seen": now}
+        return self._change(_TABLE.update().where(own).values(**values)) > 0
 
     def finish(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float) -> None:
-        """Record the result of a calculation; a result that another search has recorded is kept.
+        """Record the result of a calculation; an answer that another search has recorded is kept.
+
+        A failure that others do not accept is recorded only while the calculation belongs to this search.
 
         Args:
             key: hash of the calculation.
@@ -235,8 +279,11 @@ class SharedLedger:
         Raises:
             StorageFailed: the database cannot be reached.
         """
-        self._change([key], None, lease=0.0, **_result(answer, wall_seconds))
-        self._held.discard(key)
+        result = _result(answer, wall_seconds)
+        where = and_(_T.hash == key, _T.status.not_in(ANSWERS))
+        if result["status"] not in ANSWERS:
+            where = and_(where, _T.owner == self.owner)
+        self._change(_TABLE.update().where(where).values(lease=0.0, **result))
 
     def release(self, keys: Sequence[str]) -> None:
         """Give back claims without a result, so that other searches need not wait until the lease expires.
@@ -245,10 +292,8 @@ class SharedLedger:
             StorageFailed: the database cannot be reached.
         """
         for portion in _portions(keys):
-            now = self._now()
-            lost = case((and_(_T.status == "running", _T.began < now), now - _T.began), else_=0.0)
-            self._change(portion, ("claimed", "running"), status="interrupted", lease=0.0, lost_seconds=_T.lost_seconds + lost)
-        self._held -= set(keys)
+            own = and_(_T.owner == self.owner, _T.hash.in_(portion))
+            self._run(partial(self._give_back, own))
 
     def publish(
         self, key: str, atoms: Atoms, reference: str, settings: dict[str, Any], answer: Label | ReferenceFailed, wall_seconds: float,
@@ -268,14 +313,11 @@ class SharedLedger:
         row = {**_structure(atoms), "hash": key, "reference": reference, "settings": json.dumps(settings, sort_keys=True, default=str)}
         row |= {"asked": now, "seen": now, "began": now, "lease": 0.0, "owner": self.owner, "host": socket.gethostname()}
         row |= {"lost_seconds": 0.0, "attempts": attempts, **result}
-        with self._connected() as connection, connection.begin():
-            connection.execute(
-                self._insert().values(row).on_conflict_do_update(
-                    index_elements=[_T.hash],
-                    set_={**result, "lease": 0.0, "attempts": case((_T.attempts > attempts, _T.attempts), else_=attempts)},
-                    where=_T.status.not_in(ANSWERS),
-                )
-            )  # fmt: skip
+        most = case((_T.attempts > attempts, _T.attempts), else_=attempts)
+        insert = self._insert().values(row).on_conflict_do_update(
+            index_elements=[_T.hash], set_={**result, "lease": 0.0, "attempts": most}, where=_T.status.not_in(ANSWERS)
+        )  # fmt: skip
+        self._change(insert)
 
     def unknown(self, keys: Iterable[str]) -> set[str]:
         """Return the hashes without an answer in the shared ledger.
@@ -285,8 +327,8 @@ class SharedLedger:
         """
         left = set(keys)
         for portion in _portions(list(left)):
-            with self._connected() as connection:
-                left -= {row[0] for row in connection.execute(select(_T.hash).where(_T.hash.in_(portion), _T.status.in_(ANSWERS)))}
+            known = select(_T.hash).where(_T.hash.in_(portion), _T.status.in_(ANSWERS))
+            left -= {row[0] for row in self._all(known)}
         return left
 
     # -- inside -----------------------------------------------------------------------------------------------
@@ -300,32 +342,43 @@ class SharedLedger:
             return literal_column("((julianday('now') - 2440587.5) * 86400.0)", Float(53))
         return literal_column("extract(epoch from clock_timestamp())::double precision", Float(53))
 
-    def _change(self, keys: Sequence[str], statuses: Sequence[str] | None, **values: Any) -> None:
-        """Change rows of this search with one of the statuses, or, with None, rows of any owner without an answer."""
-        own = _T.status.not_in(ANSWERS) if statuses is None else and_(_T.owner == self.owner, _T.status.in_(statuses))
-        with self._connected() as connection, connection.begin():
-            connection.execute(_TABLE.update().where(_T.hash.in_(keys), own).values(**values))
+    def _give_back(self, rows: ColumnElement[bool], connection: Connection) -> None:
+        """Mark claims as interrupted, and count the time for which they ran."""
+        now = self._now()
+        lost = case((and_(_T.status == "running", _T.began < now), now - _T.began), else_=0.0)
+        keys = self._locked(connection, and_(rows, _T.status.in_(("claimed", "running"))))
+        change = _TABLE.update().where(_T.hash.in_(keys))
+        connection.execute(change.values(status="interrupted", lease=0.0, lost_seconds=_T.lost_seconds + lost))
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """Context with a connection, after some patience with a server that restarts.
+    def _locked(self, connection: Connection, rows: ColumnElement[bool]) -> list[str]:
+        """Lock rows in the order in which claims lock them; return their hashes."""
+        return [row[0] for row in connection.execute(select(_T.hash).where(rows).order_by(_T.hash).with_for_update())]
+
+    def _all(self, query: Select[Any]) -> Sequence[Any]:
+        """Return the rows of a query."""
+        return self._run(lambda connection: connection.execute(query).all())
+
+    def _change(self, statement: UpdateBase) -> int:
+        """Execute a statement that changes rows; return how many it changed."""
+        return self._run(lambda connection: int(connection.execute(statement).rowcount))
+
+    def _run(self, work: Callable[[Connection], Answer]) -> Answer:
+        """Do work in one transaction, again after some patience with a server that restarts or a transaction that was a victim of another.
 
         Raises:
-            StorageFailed: the database cannot be reached, or refuses the statement.
+            StorageFailed: the database cannot be reached, or refuses a statement.
         """
-        for pause in (*(() if self._of_sqlite else PATIENCE), None):
+        for pause in (*PATIENCE, None):
             try:
-                connection = self._engine.connect()
-                break
-            except SQLAlchemyError as error:
+                with self._engine.connect() as connection, connection.begin():
+                    return work(connection)
+            except OperationalError as error:
                 if pause is None:
                     raise self._failed(error) from error
                 time.sleep(pause)
-        with connection:
-            try:
-                yield connection
             except SQLAlchemyError as error:
                 raise self._failed(error) from error
+        raise AssertionError
 
     def _failed(self, error: SQLAlchemyError) -> StorageFailed:
         cause = getattr(error, "orig", None) or error
@@ -341,10 +394,13 @@ class SharedLedger:
     def _renew(self) -> None:
         while not self._stop.wait(self._lease / 4):
             # A server that is away is asked again at the next turn; if it stays away, the lease expires as it should.
-            with suppress(NucleateError), self._connected() as connection, connection.begin():
-                now = self._now()
-                mine = and_(_T.owner == self.owner, _T.status.in_(("claimed", "running")))
-                connection.execute(_TABLE.update().where(mine).values(seen=now, lease=now + self._lease))
+            with suppress(NucleateError):
+                self._run(self._renew_once)
+
+    def _renew_once(self, connection: Connection) -> None:
+        now = self._now()
+        keys = self._locked(connection, and_(_T.owner == self.owner, _T.status.in_(("claimed", "running"))))
+        connection.execute(_TABLE.update().where(_T.hash.in_(keys)).values(seen=now, lease=now + self._lease))
 
 
 def _write_ahead(connection: Any, _: object) -> None:
