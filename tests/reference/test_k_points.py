@@ -246,3 +246,50 @@ def test_gpaw_gives_a_crystal_one_energy(tmp_path):
     supercell = reference.label(atoms.repeat((1, 2, 1)))
     assert supercell.energy == pytest.approx(2 * expected.energy, abs=2e-5)
     np.testing.assert_allclose(supercell.stress, expected.stress, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fcc", "diamond", "anatase"])
+def test_a_displaced_supercell_keeps_the_k_points_of_the_perfect_one(name):
+    """Points of the primitive cell, folded: other points would exert forces on atoms of the perfect crystal, and phonons contain them."""
+    atoms = CRYSTALS[name]
+    perfect = make_supercell(atoms, np.diag([2, 2, 2]))
+    perfect_grid = k_grid(perfect, 0.3)
+    whole = perfect_grid.of_whole_cell()
+    if any(n % 2 for n in perfect_grid.size):
+        # An odd number of points does not fold into a doubled cell.
+        assert whole is None
+        return
+    assert whole.cells == 1
+    small, _ = perfect_grid.described(perfect)
+    large, _ = whole.described(perfect)
+
+    def cartesian(grid, cell):
+        axes = [(np.arange(n) + 0.5 * s) / n for n, s in zip(grid.size, grid.shift, strict=True)]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3) @ np.linalg.inv(cell).T
+
+    folded = cartesian(perfect_grid, small.cell.array) @ large.cell.array.T
+    own = cartesian(whole, large.cell.array) @ large.cell.array.T
+    grid = {tuple(point) for point in np.round((own % 1 + 1e-6) % 1, 4)}
+    assert {tuple(point) for point in np.round((folded % 1 + 1e-6) % 1, 4)} == grid
+    assert len(grid) * 8 == len(folded)
+
+
+def test_displaced_cells_have_no_shifted_points_that_the_perfect_one_refuses():
+    """A displacement lowers the symmetry, which would allow shifted points; in face-centred cells these break the symmetry."""
+    from nucleate.reference.base import asked_of_engine, with_k_points
+
+    class Points:
+        name, surrogate = "points", False
+
+        def k_points(self, atoms):
+            return k_grid(atoms, 0.22)
+
+    atoms = CRYSTALS["diamond"]
+    for multiple in (2, 3):
+        perfect = make_supercell(atoms, np.diag([multiple] * 3))
+        displaced = perfect.copy()
+        displaced.positions[0] += 0.02
+        asked = asked_of_engine(with_k_points(displaced, Points(), perfect), Points())
+        assert not any(with_k_points(perfect, Points()).info["k_points"]["shift"])
+        assert not any(asked.grid.shift)
+        assert len(asked.atoms) == len(perfect)

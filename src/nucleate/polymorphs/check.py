@@ -249,7 +249,9 @@ class _Check:
         """Return phonons, atoms of the supercell and number of displacements of each crystal."""
         sets = [Displacements(cell, matrix, self.settings.displacement) for cell, matrix in zip(cells, matrices, strict=True)]
         lists = [each.structures for each in sets]
-        evaluated = self.surface.evaluate([atoms for own in lists for atoms in own], purpose, self.progress)
+        # Forces are differences to those of the perfect cell, and both need the same k-points.
+        like = [own[0] for own in lists for _ in own]
+        evaluated = self.surface.evaluate([atoms for own in lists for atoms in own], purpose, self.progress, like)
         parts = evaluated.split([len(own) for own in lists])
         return [(each.phonons(part), len(own[0]), len(own) - 1) for each, part, own in zip(sets, parts, lists, strict=True)]
 

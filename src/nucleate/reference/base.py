@@ -194,8 +194,11 @@ def asked_of_engine(atoms: Atoms, reference: Reference) -> Asked:
     grid = reference.k_points(atoms) if carried is None else KGrid.from_dict(carried)
     described = None if grid is None else grid.described(atoms)
     if grid is not None and described is None:
-        # The grid was chosen for a supercell whose translational symmetry a displacement has since broken.
-        grid = reference.k_points(atoms)
+        # The grid was chosen for a supercell whose translational symmetry a displacement has since broken. With other points, and above all
+        # with shifted ones that break the symmetry of the crystal, there would be forces on atoms that are not displaced.
+        whole = grid.of_whole_cell()
+        chosen = reference.k_points(atoms) if whole is None else whole
+        grid = chosen if chosen is None or any(grid.shift) else replace(chosen, shift=(False, False, False))
         described = None if grid is None else grid.described(atoms)
     if grid is None or described is None:
         return Asked(on_short_vectors(atoms), None, np.arange(len(atoms)), {})

@@ -101,6 +101,24 @@ class KGrid:
         copy.set_cell(cell, scale_atoms=False)
         return copy, np.searchsorted(first, repeats)
 
+    def of_whole_cell(self) -> KGrid | None:
+        """Return a grid of the whole structure with the same k-points, for a supercell whose atoms were displaced.
+
+        Returns:
+            The grid, or None if the points of the primitive cell are not a regular grid of the structure's reciprocal vectors.
+        """
+        # Rows of the superlattice of which the points are the reciprocal lattice, in units of the structure's vectors.
+        rows, left = np.divmod(np.array(self.size)[:, None] * np.array(self.basis), self.cells)
+        size = np.gcd.reduce(rows, axis=1)
+        if left.any() or not size.all():
+            return None
+        basis = rows // size[:, None]
+        volume = round(np.linalg.det(basis))
+        if abs(volume) != 1:
+            return None
+        a, b, c = ((int(x), int(y), int(z)) for x, y, z in volume * basis)
+        return KGrid((a, b, c), (int(size[0]), int(size[1]), int(size[2])), self.shift)
+
     def points(self) -> np.ndarray:
         """Return the (n, 3) k-points in units of the structure's reciprocal vectors, in the interval (-1/2, 1/2].
 
