@@ -18,7 +18,7 @@ SETTINGS = {
 def test_labels_of_two_searches_run_in_the_same_blocks(slurm, executor_file, tmp_path):
     result = campaign(["Cu2", "Al2"], settings=SETTINGS, out=tmp_path / "blocks", executor=executor_file(), at_once=2)
     assert [line.status for line in result.lines] == ["finished", "finished"]
-    assert slurm.jobs() == []
+    slurm.wait_until_empty()
     cost = Blocks.read(tmp_path / "blocks" / BLOCKS).cost()
     assert cost["label_core_seconds"] > 0
     local = campaign(["Cu2", "Al2"], settings=SETTINGS, out=tmp_path / "local")
