@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from nucleate import api
 from nucleate.campaign.members import members_of, read_formulas
-from nucleate.campaign.run import MemberEvent, _prepared, campaign, write_summary
+from nucleate.campaign.run import MemberEvent, _one_cutoff, campaign, write_summary
 from nucleate.cli.app import app
 from nucleate.csp.run_data import read_run
 from nucleate.errors import BadInput, RunFolderError
@@ -209,27 +209,38 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_energies_of_all_searches_have_one_cutoff():
     """GPAW's presets have a lower cutoff for silicon than for magnesium."""
     pytest.importorskip("gpaw")
+    from nucleate.reference.gpaw import PRESETS
+
     settings = {"reference": {"engine": "gpaw"}}
-    members = members_of(["Si8", "Mg2Si", "Mg-Si"], settings, hull__max_atoms=6)
-    cutoffs = {_prepared(member.settings, members, 1, False).reference.cutoff for member in members}
-    assert len(cutoffs) == 1
-    assert cutoffs != {None}
-    alone = members_of(["Si8"], settings)
-    assert _prepared(alone[0].settings, alone, 1, False).reference.cutoff is None
+    assert _one_cutoff(members_of(["Si8"], settings)) is None
+    alone = members_of(["Mg2Si", "Si8", "Mg-Si"], settings, hull__max_atoms=6)
+    assert _one_cutoff(alone) == PRESETS["standard"]["hard"]
+    own = {"reference": {"engine": "gpaw", "cutoff": 512.0}}
+    assert _one_cutoff(members_of(["Mg2Si", "Si8"], own)) == 512.0
 
 
 def test_a_damaged_member_does_not_stop_the_others(tmp_path):
-    (tmp_path / "run" / "Cu").mkdir(parents=True)
-    (tmp_path / "run" / "Cu" / "run.toml").write_text("nonsense =")
-    (tmp_path / "run" / "lock").touch()
-    # As if the campaign had been killed before its settings were written; the folder of the search is damaged.
-    (tmp_path / "run" / "Cu").rename(tmp_path / "Cu")
     quick = {**SETTINGS, "search": {**SETTINGS["search"], "max_rounds": 1}}
+    # As if the campaign had been killed before its settings were written.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").touch()
     first = campaign(["Al"], settings=quick, out=tmp_path / "run")
     assert [line.status for line in first.lines] == ["finished"]
-    (tmp_path / "Cu").rename(tmp_path / "run" / "Cu")
+    (tmp_path / "run" / "Cu").mkdir()
+    (tmp_path / "run" / "Cu" / "run.toml").write_text("nonsense =")
     result = campaign(["Cu", "Al"], settings=quick, out=tmp_path / "run")
     assert {line.name: line.status for line in result.lines} == {"Cu": "failed", "Al": "finished"}
+
+
+def test_a_ledger_of_the_settings_is_used_and_cores_make_no_other_campaign(tmp_path):
+    address = str(tmp_path / "labels.db")
+    quick = {**SETTINGS, "search": {**SETTINGS["search"], "max_rounds": 1}, "relax": {"max_steps": 60}}
+    quick["reference"] = {**SETTINGS["reference"], "ledger": address}
+    result = campaign(["Al"], settings=quick, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "ledger.db").exists()
+    with SharedLedger(address) as shared:
+        assert len(list(shared.rows())) == result.lines[0].calls
+    assert campaign(["Al", "Cu"], settings=quick, out=tmp_path / "run", at_once=2).lines[0].calls == result.lines[0].calls
 
 
 def test_labels_of_the_settings_are_kept(done, tmp_path):

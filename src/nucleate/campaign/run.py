@@ -135,40 +135,54 @@ def campaign(
         raise BadInput(f"at_once {at_once}: give a number of simultaneous searches from 1 to 1024")
     blocks = executor is not None and executor != LOCAL
     plain = {_setting(name): value for name, value in options.items() if value is not None}
-    plain["reference__ledger"] = str((folder / LEDGER).absolute()) if ledger is None else str(ledger)
+    if ledger is not None:
+        plain["reference__ledger"] = str(ledger)
     members = members_of(list(formulas), settings, **plain)
     if "hull__max_atoms" in plain and all(member.settings.system is None for member in members):
         raise BadInput("max_atoms has no effect on formulas; add a chemical system such as Mg-Si, or remove it")
     number = min(len(members), at_once or (AT_ONCE if blocks else 1))
-    members = [replace(member, settings=_prepared(member.settings, members, number, blocks)) for member in members]
-    if ledger is not None:
-        with opened_shared(members[0].settings, None):
-            pass
-    base = members[0].settings.model_copy(update={"formula": "H", "hull": HullSettings()})
-    if ledger is None:
-        # A setting with the place of the folder in it.
-        base = base.model_copy(update={"reference": base.reference.model_copy(update={"ledger": None})})
-    with _locked(folder, to_toml(base)):
+    cutoff = _one_cutoff(members)
+    members = [_with_reference(member, cutoff=cutoff) for member in members]
+    with opened_shared(members[0].settings, None):
+        pass
+    # Neither the place of the folder nor the number of cores makes another campaign.
+    hull = next((member.settings.hull for member in members if member.settings.system is not None), HullSettings())
+    kept = to_toml(members[0].settings.model_copy(update={"formula": "H", "hull": hull}))
+    if members[0].settings.reference.ledger is None:
+        members = [_with_reference(member, ledger=str((folder / LEDGER).absolute())) for member in members]
+    members = [replace(member, settings=_prepared(member.settings, number, blocks)) for member in members]
+    with _locked(folder, kept):
         if blocks:
             refuse_odd_path(folder.resolve())
-        with opened_shared(members[0].settings, None), _opened(folder, executor, base.reference.engine) as opened:
+        with opened_shared(members[0].settings, None), _opened(folder, executor, members[0].settings.reference.engine) as opened:
             leader = _Leader(folder, members, number, opened, progress)
             leader.run(share_labels)
         return summarise(folder, members, leader.failures)
 
 
-def _prepared(settings: RunSettings, members: Sequence[Member], number: int, blocks: bool) -> RunSettings:
-    """Return the settings of a search that runs beside others; whatever cannot work is refused."""
-    reference = settings.reference
-    if reference.engine == "gpaw" and reference.cutoff is None:
-        # Energies of all searches are compared and learned together; the presets have a lower cutoff for some elements.
-        from nucleate.reference.gpaw import PRESETS, SOFT
+def _one_cutoff(members: Sequence[Member]) -> float | None:
+    """Return the cutoff of all searches, eV; None: each has that of its preset.
 
-        symbols = {chemical_symbols[z] for member in members for z in member.species}
-        if not symbols <= SOFT:
-            reference = reference.model_copy(update={"cutoff": PRESETS[reference.preset]["hard"]})
-    settings = settings.model_copy(update={"reference": reference})
-    plan = prepare(settings)
+    Energies of all searches are compared and learned together, and the presets of GPAW have a lower cutoff for some elements.
+    """
+    reference = members[0].settings.reference
+    if reference.engine != "gpaw" or reference.cutoff is not None:
+        return reference.cutoff
+    from nucleate.reference.gpaw import PRESETS, SOFT
+
+    symbols = {chemical_symbols[z] for member in members for z in member.species}
+    return None if symbols <= SOFT else PRESETS[reference.preset]["hard"]
+
+
+def _with_reference(member: Member, **changes: Any) -> Member:
+    """Return a search with other settings of the reference."""
+    reference = member.settings.reference.model_copy(update=changes)
+    return replace(member, settings=member.settings.model_copy(update={"reference": reference}))
+
+
+def _prepared(settings: RunSettings, number: int, blocks: bool) -> RunSettings:
+    """Return the settings of a search that runs beside others; whatever cannot work is refused."""
+    plan, reference = prepare(settings), settings.reference
     # Searches that run at once share the cores.
     cores = max(1, available_cores() // number)
     if number > 1 and settings.relax.workers is None:

@@ -31,7 +31,7 @@ class Line:
         error: why it failed; None: it did not.
         calls: number of reference calls.
         found: number of labels that were found in the shared ledger.
-        learned: number of searches from whose labels it learned.
+        learned: number of run folders and files from whose labels it learned.
         core_seconds: core time of its calls, s.
         space_group: space group of the lowest polymorph; None: there is none.
         energy: energy of the lowest polymorph, eV/atom, with the enthalpy's term at a pressure.

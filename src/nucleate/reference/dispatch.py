@@ -433,7 +433,9 @@ class Dispatcher:
                 forget_answer(spool, key)
 
         def begin(key: str, atoms: Atoms) -> int:
-            self._begin(key, atoms, purpose, round)
+            if not self._begin(key, atoms, purpose, round):
+                # Another search has taken it over; it is handed out all the same, since the others of its batch are waited for.
+                self.ledger.begin(key, atoms, self.reference.name, self._settings, purpose, round)
             row = self.ledger.lookup(key)
             return 1 if row is None else row.attempts
 
@@ -455,9 +457,8 @@ class Dispatcher:
     def _on_executor(
         self, executor: Executor, to_ask: dict[str, Atoms], purpose: str, round: int, finish: Callable[[str, object, float], None]
     ) -> None:
-        for key, atoms in to_ask.items():
-            self._begin(key, atoms, purpose, round)
-        suspects = self._run(executor, list(to_ask.items()), finish)
+        tasks = [(key, atoms) for key, atoms in to_ask.items() if self._begin(key, atoms, purpose, round)]
+        suspects = self._run(executor, tasks, finish)
         # A dead worker may cancel other unfinished tasks of an executor; each is repeated alone to identify the one that failed.
         for key, atoms in suspects:
             started = time.monotonic()

@@ -40,7 +40,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-)  # fmt: skip
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -164,7 +164,6 @@ class SharedLedger:
         self._stop.set()
         if self._renewer is not None:
             self._renewer.join(timeout=5.0)
-        if self._renewer is not None:
             with suppress(NucleateError):
                 self._run(partial(self._give_back, _T.owner == self.owner))
         self._engine.dispose()
