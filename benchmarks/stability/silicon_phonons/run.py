@@ -120,7 +120,7 @@ def main() -> None:
     first, second, third = (int(n) for n in a.supercell.split("x"))
     result = ResultFile(a.result, {"search": "examples/demo.toml", "seed": SEED, "supercell": a.supercell}, ("gpaw", "phonopy"))
     for seed in range(near_minimum.SEED, near_minimum.SEED + a.seeds):
-        name = f"{a.name}, trained, seed {seed}" if a.train else a.name
+        name = f"{a.name}, trained on {a.train} labels, seed {seed}" if a.train else a.name
         if result.find(model=name) is None:
             searched(a.folder)
             for row in compare(a.folder, (first, second, third), a.model, a.train, seed):
