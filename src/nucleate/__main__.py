@@ -1,5 +1,5 @@
 """`python -m nucleate` is the command `nucleate`."""
 
-from nucleate.cli.app import main
+from nucleate.cli import main
 
 main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -122,9 +123,17 @@ def _leave_interrupted() -> None:
 
 
 def main() -> None:
-    """Entry point of the `nucleate` command."""
+    """Run the command line of this process."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        # Batch systems end jobs with SIGTERM: every verb handles it like an interrupt by the user.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
+    except KeyboardInterrupt:
+        # It came before the verb began, or after it had ended.
+        end_workers()
+        complain("stopped")
+        _leave_interrupted()
     except SystemExit as end:
         if end.code == INTERRUPTED:
             _leave_interrupted()

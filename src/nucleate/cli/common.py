@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import select
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,25 +54,14 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Handle SIGTERM, with which batch systems end jobs, like an interrupt by the user."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextlib.contextmanager
 def interruptible(farewell: str) -> Iterator[None]:
-    """End workers and exit with code 130 if the user interrupts what is inside, or a batch system ends the job.
+    """End workers and exit with code 130 if what is inside is interrupted.
 
     Args:
         farewell: line for the user that says what remains and how to go on.
     """
     try:
-        with sigterm_as_interrupt():
-            yield
+        yield
     except KeyboardInterrupt:
         end_workers()
         complain(farewell)

@@ -26,7 +26,6 @@ from nucleate.cli.common import (
     end_workers,
     print_json,
     reader_is_gone,
-    sigterm_as_interrupt,
 )
 from nucleate.errors import BadInput, quoted
 from nucleate.pretrained import NAMES
@@ -195,7 +194,7 @@ def _searching(run: Any, quiet: bool, as_json: bool, several: bool = False) -> N
         view(event)
 
     try:
-        with sigterm_as_interrupt(), view:
+        with view:
             result = run(show_event)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         # The reader has closed the output, as `head` does: the search is interrupted and its results are kept.
