@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,15 +53,15 @@ class Ended:
     left: int
 
 
-def with_interposer(build: Path) -> None:
-    """Compile interpose.c and start this script anew with it, unless that has been done."""
+def with_interposer(build: Path, modules: Path = HERE) -> None:
+    """Compile interpose.c and start this script anew with it, unless that has been done; workers find the calculators in `modules`."""
     library = build / "interpose.so"
     if os.environ.get("LD_PRELOAD") == str(library):
         return
     build.mkdir(parents=True, exist_ok=True)
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(HERE / "interpose.c"), "-ldl"], check=True)
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(modules), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, **threads, "LD_PRELOAD": str(library), "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)
 
@@ -117,6 +118,13 @@ def _command(words: list[str], patch: Callable[[], None], log: Path, invoices: P
             with suppress(Exception):
                 stream.flush()
         os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def clear(run: Path) -> None:
+    """Remove a run folder and what was written beside it."""
+    shutil.rmtree(run, ignore_errors=True)
+    for suffix in (".paid", ".out", ".err", ".toml"):
+        run.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def processes(log: Path) -> list[int]:

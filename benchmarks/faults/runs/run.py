@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import children
-from children import Ended, command
+from children import Ended, clear, command
 from jobs import JOBS, Job, make_inputs
 
 from nucleate.benchmark.result_file import ResultFile
@@ -93,13 +93,6 @@ class Runs:
         if ended.code != 0:
             raise SystemExit(f"{self.job.name}: fails without a fault ({ended.code}): {ended.err[-500:]}")
         return Whole(self.job.result(run, ended.out), paid(run), ended.calls, ended.seconds)
-
-
-def clear(run: Path) -> None:
-    """Remove a run and what belongs to it."""
-    shutil.rmtree(run, ignore_errors=True)
-    for suffix in (".paid", ".out", ".err"):
-        run.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def paid(run: Path) -> list[str]:
