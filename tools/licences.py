@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED = (
     "MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "MPL", "Mozilla", "0BSD", "CC0", "Zlib", "BSL-1.0",
-    "Public Domain", "LGPL", "GNU Lesser General Public License", "GNU LESSER GENERAL PUBLIC LICENSE", "GPL",
+    "Public Domain", "Unlicense", "LGPL", "GNU Lesser General Public License", "GNU LESSER GENERAL PUBLIC LICENSE", "GPL",
 )  # fmt: skip
 STATED_ELSEWHERE = {"symfc": "BSD-3-Clause", "torch-ema": "MIT"}
 """Licences of packages whose metadata name none, from their licence files."""
