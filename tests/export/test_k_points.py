@@ -29,7 +29,7 @@ nodes = QueryBuilder().append(CalculationNode, filters={"attributes.process_labe
 found = {}
 for node in nodes:
     mesh, offset = node.inputs.kpoints.get_kpoints_mesh()
-    found[node.label.split(",")[0].split()[1]] = [mesh, offset, node.inputs.kpoints.cell]
+    found[node.label.split(",")[0].split()[1]] = [mesh, offset, node.inputs.kpoints.cell.tolist()]
 print(json.dumps(found))
 """
 
