@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from ase import Atoms
 from test_exports import SETTINGS
 
 from nucleate import api
@@ -11,7 +12,7 @@ from nucleate.crystals.io import read_structures
 from nucleate.csp.run_data import read_run
 from nucleate.errors import BadInput
 from nucleate.export.formats import export
-from nucleate.export.optimade import PROPERTIES, structures
+from nucleate.export.optimade import PROPERTIES, crystal, structures
 from nucleate.fingerprints.matching import same_crystal
 from nucleate.units import GPA
 
@@ -81,3 +82,24 @@ def test_the_models_and_adapters_of_optimade_accept_the_file(exported):
         assert structure.composition.formula.replace(" ", "") == polymorph.atoms.get_chemical_formula()
         assert structure.volume == pytest.approx(polymorph.atoms.get_volume())
         assert same_crystal(Structure(entry).as_ase, polymorph.atoms)
+
+
+def test_layers_clusters_and_compounds_of_many_elements_are_valid_entries():
+    pytest.importorskip("optimade", reason="optimade is not installed: pip install 'nucleate[optimade]'")
+    from ase.build import bulk, molecule, mx2
+    from optimade.models import StructureResource
+    from optimade.models.utils import anonymize_formula, reduce_formula
+
+    layer = mx2("MoS2", vacuum=8.0)
+    layer.pbc = (True, True, False)
+    cluster = molecule("CH3CH2OH", vacuum=6.0)
+    perovskite = Atoms(
+        "CaTiO3", scaled_positions=[[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], cell=[3.9] * 3, pbc=True
+    )
+    for atoms, dimensions in ((layer, 2), (cluster, 0), (perovskite.repeat((1, 1, 2)), 3), (bulk("Cu").repeat(2), 3)):
+        attributes = crystal(atoms)
+        StructureResource(type="structures", id="x", attributes={**attributes, "last_modified": "2026-01-01T00:00:00Z"})
+        formula = attributes["chemical_formula_descriptive"]
+        assert attributes["chemical_formula_reduced"] == reduce_formula(formula)
+        assert attributes["chemical_formula_anonymous"] == anonymize_formula(formula)
+        assert (attributes["nperiodic_dimensions"], sum(attributes["elements_ratios"])) == (dimensions, pytest.approx(1.0))

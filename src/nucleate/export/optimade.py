@@ -168,7 +168,7 @@ def structures(run: RunData) -> list[dict[str, Any]]:
             "version": package_version(),
         }
         key = content_hash(polymorph.atoms, {"energy": round(polymorph.energy, 6)})[:16]
-        attributes = _crystal(polymorph.atoms) | {"last_modified": modified} | {PREFIX + name: value for name, value in own.items()}
+        attributes = crystal(polymorph.atoms) | {"last_modified": modified} | {PREFIX + name: value for name, value in own.items()}
         entries.append({"type": "structures", "id": f"{search}-{key}", "attributes": finite(attributes)})
     return entries
 
@@ -178,7 +178,7 @@ def _energy(polymorph: Polymorph, pressure: float) -> float:
     return polymorph.energy - pressure * GPA * polymorph.atoms.get_volume() / len(polymorph.atoms) if pressure else polymorph.energy
 
 
-def _crystal(atoms: Atoms) -> dict[str, Any]:
+def crystal(atoms: Atoms) -> dict[str, Any]:
     """Return the standard properties of a structure."""
     counts = Counter(atoms.get_chemical_symbols())
     elements = sorted(counts)
