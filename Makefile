@@ -17,7 +17,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
 # What the automatic checks install.
-EXTRAS := dft electrons spins surrogates molecules stability serve ledger dev
+EXTRAS := dft electrons spins surrogates molecules stability serve optimade ledger dev
 comma := ,
 space := $(subst ,, )
 TORCH_INDEX := https://download.pytorch.org/whl/cpu

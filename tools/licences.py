@@ -16,14 +16,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED = (
     "MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "MPL", "Mozilla", "0BSD", "CC0", "Zlib", "BSL-1.0",
-    "Public Domain", "LGPL", "GNU Lesser General Public License", "GNU LESSER GENERAL PUBLIC LICENSE", "GPL",
+    "Public Domain", "Unlicense", "LGPL", "GNU Lesser General Public License", "GNU LESSER GENERAL PUBLIC LICENSE", "GPL",
 )  # fmt: skip
 STATED_ELSEWHERE = {"symfc": "BSD-3-Clause", "torch-ema": "MIT"}
 """Licences of packages whose metadata name none, from their licence files."""
 HEAD = """# Licences of the dependencies
 
-nucleate has the MIT licence. The packages that it installs with all its extras, without those of `mace`, `aiida`, `cluster` and
-`benchmarks`, are listed here with the licence that each of them states. Packages under the GPL and LGPL are used through their Python
+nucleate has the MIT licence. The packages that it installs with all its extras, without those of `mace`, `aiida`, `jobflow`,
+`cluster` and `benchmarks`, are listed here with the licence that each of them states. Packages under the GPL and LGPL are used through their Python
 interfaces: GPAW, its data sets and the packages of dispersion corrections and force fields are optional. `python tools/licences.py` writes
 this page from the installed packages of `requirements.lock`.
 

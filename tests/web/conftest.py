@@ -1,5 +1,6 @@
 """A server in its own process, as a user starts it, and a client that sends exactly the requests it is told to."""
 
+import contextlib
 import http.client
 import json
 import re
@@ -119,6 +120,24 @@ def iron(tmp_path):
     return tmp_path / "iron.cif"
 
 
+@contextlib.contextmanager
+def served(arguments):
+    """A client of a server that is started with these arguments."""
+    command = [sys.executable, "-m", "nucleate", "serve", *arguments, "--port", "0", "--no-browser"]
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    lines = [process.stdout.readline()]
+    found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", lines[0])
+    assert found, lines
+    try:
+        yield Client(int(found[1]), found[2])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, model, electron_model, coupling_model):
     folder = tmp_path_factory.mktemp("serve")
@@ -126,19 +145,6 @@ def server(tmp_path_factory, model, electron_model, coupling_model):
     text = text.replace("steps = 200", "steps = 60").replace("warm_steps = 80", "warm_steps = 30").replace("members = 3", "members = 2")
     profile = folder / "aluminium.toml"
     profile.write_text(text)
-    command = [sys.executable, "-m", "nucleate", "serve", folder / "runs", model, electron_model, coupling_model]
-    command += ["--port", "0", "--profile", profile, "--no-browser"]
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
-    line = process.stdout.readline()
-    found = re.search(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", line)
-    assert found, line
-    client = Client(int(found[1]), found[2])
-    client.folder = folder / "runs"
-    yield client
-    process.send_signal(signal.SIGINT)
-    try:
-        assert process.wait(20) in (0, 130)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    with served([folder / "runs", model, electron_model, coupling_model, "--profile", profile]) as client:
+        client.folder = folder / "runs"
+        yield client

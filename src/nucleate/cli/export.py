@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
 
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a search.")],
-    to: Annotated[str, typer.Option(help="Format: res (AIRSS), json (pymatgen's entries), ase-db (all calculations), aiida or ro-crate.")],
+    to: Annotated[
+        str, typer.Option(help="Format: res (AIRSS), json (pymatgen's entries), ase-db (all calculations), aiida, optimade or ro-crate.")
+    ],
     out: Annotated[Path | None, typer.Option(help="File or folder to write; default: named after the run folder, beside it.")] = None,
 ) -> None:
     """Write the results of a search for another program."""

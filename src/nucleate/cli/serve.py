@@ -26,6 +26,9 @@ def serve(
         list[Path] | None,
         typer.Option(help="TOML file with settings, commands and calculators included, for searches started in the browser; repeatable."),
     ] = None,
+    optimade: Annotated[
+        bool, typer.Option("--optimade", help="Offer the polymorphs as an OPTIMADE database at /optimade, which needs no token.")
+    ] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and do not open a browser.")] = False,
 ) -> None:
     """Watch, start and stop searches and use trained models in a browser on this computer; stop with Ctrl-C."""
@@ -33,10 +36,12 @@ def serve(
 
     def ready(address: str) -> None:
         typer.echo(f"nucleate serves at {address}")
+        if optimade:
+            typer.echo(f"OPTIMADE clients on this computer, of all users, read the polymorphs at {address.partition('?')[0]}optimade")
         typer.echo("the address is secret and is valid until the server ends; stop it with Ctrl-C, searches continue")
         if not no_browser:
             import webbrowser
 
             webbrowser.open(address)
 
-    run(paths or (), port, profile or (), ready)
+    run(paths or (), port, profile or (), ready, optimade)

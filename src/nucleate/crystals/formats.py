@@ -20,13 +20,14 @@ from ase.io.formats import UnknownFileTypeError, filetype
 from nucleate.crystals.cif import read_cif
 from nucleate.crystals.extxyz import read_extxyz
 from nucleate.crystals.magnetic_cif import along_one_axis
-from nucleate.crystals.optimade import is_optimade, read_optimade
+from nucleate.crystals.optimade import is_optimade, read_exchange, read_optimade
 from nucleate.crystals.shelx import read_res
 from nucleate.errors import BadInput, InputNote, quoted
 
 BY_SUFFIX = {
     ".cif": "cif", ".mcif": "cif", ".xyz": "extxyz", ".extxyz": "extxyz", ".exyz": "extxyz", ".vasp": "vasp", ".poscar": "vasp",
-    ".contcar": "vasp", ".res": "res", ".cell": "castep-cell", ".json": "json", ".pwi": "espresso-in", ".pwo": "espresso-out",
+    ".contcar": "vasp", ".res": "res", ".cell": "castep-cell", ".json": "json", ".jsonl": "optimade",
+    ".pwi": "espresso-in", ".pwo": "espresso-out",
 }  # fmt: skip
 """Format of each suffix; ASE determines the format of other files."""
 PACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz"}
@@ -224,6 +225,7 @@ _TEXT: dict[str | None, Callable[[Path, str], list[Atoms]]] = {
     "extxyz": read_extxyz,
     "vasp": _read_vasp,
     "json": _read_json,
+    "optimade": read_exchange,
     "espresso-in": _read_espresso,
     "res": read_res,
 }

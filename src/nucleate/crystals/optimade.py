@@ -1,7 +1,11 @@
-"""Saved answers of OPTIMADE databases (https://www.optimade.org), as JSON with structures under `data`."""
+"""Saved answers of OPTIMADE databases (https://www.optimade.org), as JSON with structures under `data`, and their exchange files.
+
+An exchange file has JSON Lines: a header with `x-optimade`, descriptions, and one entry a line.
+"""
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -43,6 +47,29 @@ def read_optimade(path: Path, data: dict[str, Any]) -> list[Atoms]:
     if (isinstance(meta, dict) and meta.get("more_data_available") is True) or (isinstance(links, dict) and links.get("next")):
         warnings.warn(InputNote(f"{path}: the database has further structures on the next page, which are not in this file"), stacklevel=2)
     return found
+
+
+def read_exchange(path: Path, text: str) -> list[Atoms]:
+    """Return the structures of an exchange file; descriptions and entries of other types are skipped.
+
+    Args:
+        path: name of the file, for error messages.
+        text: its content.
+
+    Raises:
+        BadInput: the file is not an exchange file, or as for `read_optimade`.
+    """
+    entries = []
+    for number, line in enumerate(text.splitlines()):
+        try:
+            data = json.loads(line) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{path}: line {number + 1} is not valid JSON ({quoted(str(error))})") from None
+        if number == 0 and not (isinstance(data, dict) and isinstance(data.get("x-optimade"), dict)):
+            raise BadInput(f"{path}: the first line has no x-optimade; give an exchange file of OPTIMADE, or the suffix of another format")
+        if isinstance(data, dict) and data.get("type") == "structures":
+            entries.append(data)
+    return read_optimade(path, {"data": entries})
 
 
 def _structure(where: str, entry: dict[str, Any]) -> Atoms:

@@ -1,8 +1,9 @@
 """A search as an archive of AiiDA, written without a profile or service of the user.
 
-S. P. Huber et al., Sci. Data 7, 300 (2020), doi 10.1038/s41597-020-00638-4. Every row of the ledger is a calculation with its structure
-and the settings of the reference as inputs and the label as output. A round is a calculation with its labels and the round before as
-inputs, and the ranking one that makes the polymorphs from the last round, so that every label is an ancestor of every polymorph.
+S. P. Huber et al., Sci. Data 7, 300 (2020), doi 10.1038/s41597-020-00638-4. Every row of the ledger is a calculation with its structure,
+the settings of the reference and the k-points, if it has any, as inputs and the label as output. A round is a calculation with its labels
+and the round before as inputs, and the ranking one that makes the polymorphs from the last round, so that every label is an ancestor of
+every polymorph.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from nucleate.csp.run_data import RunData, read_run, structure_name
 from nucleate.errors import MissingDependency, NucleateError, quoted
-from nucleate.export.labels import row_of
+from nucleate.export.labels import k_points_of, row_of
 from nucleate.persist.json_data import finite
 from nucleate.reference.ledger import RETRY
 
@@ -71,7 +72,7 @@ def main(source: str, target: str) -> None:
 def _store(run: RunData) -> None:
     """Store the nodes of a run in the loaded profile."""
     from aiida.common.links import LinkType
-    from aiida.orm import CalcFunctionNode, Dict, StructureData
+    from aiida.orm import CalcFunctionNode, Dict, KpointsData, StructureData
 
     reference = Dict({"name": run.reference, "surrogate": run.surrogate, "settings": run.reference_settings}, label="reference").store()
     settings = Dict({"run_toml": run.toml, "versions": run.versions, "seed": run.settings.seed}, label="settings").store()
@@ -86,6 +87,11 @@ def _store(run: RunData) -> None:
         node = CalcFunctionNode(label=f"calculation {row.number}, {row.purpose} of round {row.round}")
         node.base.links.add_incoming(structure.store(), link_type=LinkType.INPUT_CALC, link_label="structure")
         node.base.links.add_incoming(reference, link_type=LinkType.INPUT_CALC, link_label="reference")
+        if (grid := k_points_of(row)) is not None:
+            kpoints = KpointsData(label=f"k-points of calculation {row.number}")
+            kpoints.set_cell(grid.cell.tolist())
+            kpoints.set_kpoints_mesh(list(grid.size), offset=list(grid.shift))
+            node.base.links.add_incoming(kpoints.store(), link_type=LinkType.INPUT_CALC, link_label="kpoints")
         _finish(node, LABEL, 0 if row.label is not None else FAILED, row.reason)
         node.store()
         data: dict[str, Any] = {

@@ -7,13 +7,14 @@ from pathlib import Path
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from nucleate.csp.run_data import RunData, package_version
-from nucleate.export.labels import row_of
+from nucleate.export.labels import k_points_of, row_of
 
 
 def write_ase_db(run: RunData, target: Path) -> str:
     """Write an SQLite database for `ase.db.connect` with one row for each row of the ledger; polymorphs are marked by their rank.
 
-    Failed calculations have no energy; their status and message are kept.
+    Failed calculations have no energy; their status and message are kept. `data.k_points` is the grid of a label, see `KPoints`, and
+    the key `k_points` its divisions, such as `4x4x4`; both are missing where the reference has no k-points.
     """
     from ase.db import connect
 
@@ -45,6 +46,8 @@ def write_ase_db(run: RunData, target: Path) -> str:
                 if row.number in ranks:
                     keys["polymorph"] = ranks[row.number]
                 data = {"reason": row.reason, "details": row.label.details if row.label is not None else {}}
+                if (grid := k_points_of(row)) is not None:
+                    keys["k_points"], data["k_points"] = "x".join(map(str, grid.size)), grid.as_dict()
                 database.write(atoms, key_value_pairs=keys, data=data)
         database.metadata = metadata
         part.rename(target)

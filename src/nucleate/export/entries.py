@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from nucleate.csp.run_data import RunData, package_version, structure_name
+from nucleate.export.labels import k_points_of, row_of
 from nucleate.persist.files import write_whole
 from nucleate.units import GPA
 
@@ -13,7 +14,8 @@ from nucleate.units import GPA
 def write_entries(run: RunData, target: Path) -> str:
     """Write a JSON list of entries, the lowest polymorph first.
 
-    The energy of an entry is that of the reference in eV per cell, without the product of pressure and volume.
+    The energy of an entry is that of the reference in eV per cell, without the product of pressure and volume. `data.k_points`
+    is the grid of its label, see `KPoints`; None if the reference has none.
     """
     from pymatgen.entries.computed_entries import ComputedStructureEntry
     from pymatgen.io.ase import AseAtomsAdaptor
@@ -22,6 +24,7 @@ def write_entries(run: RunData, target: Path) -> str:
     for k, polymorph in enumerate(run.state.ranking()):
         atoms = polymorph.atoms.copy()
         energy = polymorph.energy * len(atoms) - run.settings.pressure * GPA * atoms.get_volume()
+        grid = k_points_of(row_of(polymorph, run.rows, run.settings.pressure))
         data = {
             "rank": k + 1,
             "space_group": polymorph.space_group,
@@ -32,6 +35,7 @@ def write_entries(run: RunData, target: Path) -> str:
             "origin": polymorph.origin,
             "reference": run.reference,
             "reference_settings": run.reference_settings,
+            "k_points": None if grid is None else grid.as_dict(),
             "surrogate": run.surrogate,
             "seed": run.settings.seed,
             "nucleate": package_version(),

@@ -12,6 +12,7 @@ from nucleate.errors import BadInput, RunFolderError, quoted
 from nucleate.export.aiida import write_aiida
 from nucleate.export.ase_db import write_ase_db
 from nucleate.export.entries import write_entries
+from nucleate.export.optimade import write_optimade
 from nucleate.export.res import write_res
 from nucleate.export.ro_crate import write_ro_crate
 
@@ -36,6 +37,7 @@ FORMATS: dict[str, Format] = {
     "json": Format("{name}.json", write_entries),
     "ase-db": Format("{name}.db", write_ase_db, needs_polymorphs=False),
     "aiida": Format("{name}.aiida", write_aiida),
+    "optimade": Format("{name}.jsonl", write_optimade),
     "ro-crate": Format("{name}-crate", write_ro_crate, needs_polymorphs=False),
 }
 
@@ -45,7 +47,7 @@ def export(folder: Path | str, to: str, out: Path | str | None = None) -> tuple[
 
     Args:
         folder: run folder; the search may be running, stopped or finished.
-        to: `res`, `json`, `ase-db`, `aiida` or `ro-crate`.
+        to: `res`, `json`, `ase-db`, `aiida`, `optimade` or `ro-crate`.
         out: file or folder to write, which must not exist; None: named after the run folder, beside it.
 
     Returns:

@@ -14,7 +14,7 @@ import numpy as np
 from nucleate.csp.records import Polymorph
 from nucleate.csp.run_data import RunData, structure_name
 from nucleate.export.folders import whole_folder
-from nucleate.export.labels import row_of
+from nucleate.export.labels import k_points_of, row_of
 from nucleate.persist.files import write_whole
 
 
@@ -43,7 +43,7 @@ def res_text(polymorph: Polymorph, name: str, pressure: float, remarks: list[str
 
 
 def write_res(run: RunData, target: Path) -> str:
-    """Write one file for each polymorph into a new folder."""
+    """Write one file for each polymorph into a new folder; a remark states the k-points of its label if the reference has them."""
     ranking = run.state.ranking()
     remarks = [f"nucleate, {run.reference}{' (surrogate)' if run.surrogate else ''}, seed {run.settings.seed}"]
     with whole_folder(target) as folder:
@@ -51,5 +51,7 @@ def write_res(run: RunData, target: Path) -> str:
             name = structure_name(k + 1, polymorph)
             row = row_of(polymorph, run.rows, run.settings.pressure)
             moments = np.array([] if row is None or row.label is None else row.label.details.get("moments", []))
-            write_whole(folder / f"{name}.res", res_text(polymorph, name, run.settings.pressure, remarks, moments))
+            grid = k_points_of(row)
+            own = [] if grid is None else [f"k-points {grid.text()}"]
+            write_whole(folder / f"{name}.res", res_text(polymorph, name, run.settings.pressure, remarks + own, moments))
     return f"{len(ranking)} .res file{'' if len(ranking) == 1 else 's'}"

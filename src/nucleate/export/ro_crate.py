@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 from nucleate.csp.executor_file import BLOCKS
-from nucleate.csp.run_data import RunData
+from nucleate.csp.run_data import RunData, structure_name
 from nucleate.export.folders import whole_folder
+from nucleate.export.labels import k_points_of, row_of
 from nucleate.persist.files import write_whole
 
 KINDS = {
@@ -95,13 +96,21 @@ def _graph(run: RunData, folder: Path, names: list[str]) -> list[dict[str, Any]]
         "actionStatus": {"@id": f"http://schema.org/{'Completed' if run.status == 'finished' else 'Active'}ActionStatus"},
         "instrument": [{"@id": program["@id"]} for program in programs], "object": [{"@id": "run.toml"}],
         "result": [{"@id": quote(name)} for name in results],
-        "additionalProperty": [{"@id": f"#{name}"} for name in ("seed", "calls", "core-seconds", "reference-settings", "finished")],
+        "additionalProperty": [
+            {"@id": f"#{name}"} for name in ("seed", "calls", "core-seconds", "reference-settings", "k-points", "finished")
+        ],
     }  # fmt: skip
+    grids = {
+        structure_name(k + 1, polymorph): k_points_of(row_of(polymorph, run.rows, run.settings.pressure))
+        for k, polymorph in enumerate(ranking)
+    }
     values = {
         "seed": run.settings.seed,
         "calls": run.calls,
         "core-seconds": round(sum(row.core_seconds for row in run.rows), 3),
         "reference-settings": json.dumps(run.reference_settings, sort_keys=True),
+        # Of the polymorphs; the ledger states those of every label.
+        "k-points": json.dumps({name: None if grid is None else grid.as_dict() for name, grid in grids.items()}),
         "finished": run.state.finished or "the search was stopped or is running",
     }
     properties = [{"@id": f"#{name}", "@type": "PropertyValue", "name": name, "value": value} for name, value in values.items()]

@@ -20,7 +20,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from nucleate.errors import NucleateError, quoted
@@ -39,13 +39,14 @@ LARGEST_JSON = 100_000
 """Largest size of a body in JSON, in bytes."""
 
 
-def make_app(places: Places, port: int, token: str) -> Guard:
+def make_app(places: Places, port: int, token: str, optimade: bool = False) -> Guard:
     """Return the application behind its checks.
 
     Args:
         places: things that were named on the command line.
         port: port of the server.
         token: secret of its address.
+        optimade: whether the polymorphs are offered as a database of OPTIMADE, without the token.
     """
     searches = Searches()
     hub = Hub(places, searches, Runs(searches))
@@ -56,20 +57,27 @@ def make_app(places: Places, port: int, token: str) -> Guard:
         searches.close()
 
     description = openapi()
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/", _page, methods=["GET"]),
         Route("/api/openapi.json", lambda request: JSONResponse(description), methods=["GET"]),
         *(Route(endpoint.path, _handler(endpoint, hub), methods=[endpoint.method]) for endpoint in ENDPOINTS),
         Mount("/static/structures", StaticFiles(packages=[("nucleate.report", "static")], follow_symlink=False)),
         Mount("/static", StaticFiles(directory=STATIC, follow_symlink=False)),
     ]
+    open_path = None
+    if optimade:
+        # The package with the grammar of filters is optional.
+        from nucleate.web.optimade import BASE, optimade_route
+
+        routes.append(optimade_route(hub))
+        open_path = BASE
     app = Starlette(
         routes=routes,
         middleware=[Middleware(GZipMiddleware, minimum_size=1000)],
         exception_handlers={HTTPException: _http_error, NucleateError: _refusal, OSError: _os_error, Exception: _bug},
         lifespan=lifespan,
     )
-    return Guard(app, port, token)
+    return Guard(app, port, token, open_path)
 
 
 def _page(request: Request) -> Response:

@@ -44,11 +44,13 @@ class Guard:
         app: application behind the checks.
         port: port of the server, which the `Host` header has to name.
         token: secret of the printed address; a browser exchanges it for a cookie, a program sends it as `Authorization: Bearer TOKEN`.
+        open_path: path below which requests that only read need no token; None: there is none. All other checks are made there as well.
     """
 
-    def __init__(self, app: ASGIApp, port: int, token: str):
+    def __init__(self, app: ASGIApp, port: int, token: str, open_path: str | None = None):
         self.app = app
         self.token = token
+        self.open_path = open_path
         self.session = secrets.token_urlsafe(32)
         self.hosts = tuple(f"{name}:{port}" for name in ("127.0.0.1", "localhost"))
         # Cookies are shared by all ports of a host, so each server has its own name.
@@ -81,7 +83,7 @@ class Guard:
             # The token leaves the address bar and the history of the browser.
             await self._hand_over(guarded)
             return
-        if not self._is_known(headers):
+        if not self._is_open(scope) and not self._is_known(headers):
             await _answer(guarded, 401, "this address needs the token: open the address that nucleate serve has printed")
             return
         try:
@@ -102,14 +104,18 @@ class Guard:
             return 413, f"the request is larger than {LARGEST_BODY // 1_000_000} MB; send a smaller file"
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and scope["path"] != "/":
             return 403, "the request comes from another site"
-        if scope["method"] in SAFE:
-            return None
         origin = headers.get("origin")
+        if scope["method"] in SAFE and not (self._is_open(scope) and origin is not None):
+            return None
         if origin is not None and origin not in [f"http://{host}" for host in self.hosts]:
             return 403, "the request comes from another site"
-        if HEADER not in headers:
+        if scope["method"] not in SAFE and HEADER not in headers:
             return 403, "requests that change something need the header X-Nucleate: 1"
         return None
+
+    def _is_open(self, scope: Scope) -> bool:
+        """Return whether a request needs no token."""
+        return self.open_path is not None and scope["method"] in SAFE and f"{scope['path']}/".startswith(f"{self.open_path}/")
 
     def _is_known(self, headers: Headers) -> bool:
         """Return whether the request carries the cookie of this server, or its token."""

@@ -25,6 +25,7 @@ def serve(
     port: int = PORT,
     profiles: Sequence[Path] = (),
     ready: Callable[[str], None] = lambda address: None,
+    optimade: bool = False,
 ) -> None:
     """Serve until the user interrupts the process.
 
@@ -33,16 +34,19 @@ def serve(
         port: port on 127.0.0.1; 0: any free one.
         profiles: settings files in TOML whose settings a search started from the page may have.
         ready: called with the address, token included, when the server listens.
+        optimade: whether the polymorphs are offered as a database of OPTIMADE, for which no token is needed.
 
     Raises:
         BadInput: a path or profile cannot be used, or the port is in use.
-        MissingDependency: starlette, uvicorn or python-multipart is not installed.
+        MissingDependency: starlette, uvicorn or python-multipart is not installed, or optimade if it is wanted.
     """
     # python-multipart has had two names as a module.
     needed = {"starlette": ("starlette",), "uvicorn": ("uvicorn",), "python-multipart": ("python_multipart", "multipart")}
     missing = [name for name, modules in needed.items() if not any(find_spec(module) for module in modules)]
     if missing:
         raise MissingDependency(f"nucleate serve needs {', '.join(missing)}; install it with: pip install 'nucleate[serve]'")
+    if optimade and not find_spec("optimade"):
+        raise MissingDependency("nucleate serve --optimade needs optimade; install it with: pip install 'nucleate[serve,optimade]'")
     import uvicorn
 
     from nucleate.web.app import make_app
@@ -54,7 +58,7 @@ def serve(
     token = secrets.token_urlsafe(32)
     with contextlib.closing(_listener(port)) as listener:
         port = listener.getsockname()[1]
-        app = make_app(places, port, token)
+        app = make_app(places, port, token, optimade)
         # No access log: it would contain the token.
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, lifespan="on", server_header=False, limit_concurrency=100, ws="none",
