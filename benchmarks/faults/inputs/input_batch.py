@@ -53,10 +53,15 @@ def judge(kind: str, seed: int, number: int, items: list[Item], folder: Path) ->
         outcome, line = "read", ""
     except NucleateError as error:
         outcome, line = "refused", str(error)
-        if "\n" in line or not line.replace("\u2028", "").strip() or len(line) > LONGEST_MESSAGE or (
-            kind not in UNNAMED
-            and not SETTING.match(line)
-            and not any(word in line for word in (str(folder), *(Path(each).name for each in item)))
+        if (
+            "\n" in line
+            or not line.replace("\u2028", "").strip()
+            or len(line) > LONGEST_MESSAGE
+            or (
+                kind not in UNNAMED
+                and not SETTING.match(line)
+                and not any(word in line for word in (str(folder), *(Path(each).name for each in item)))
+            )
         ):
             outcome = "message"
     except OutOfTime:

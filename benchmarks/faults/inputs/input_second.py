@@ -97,11 +97,17 @@ def _different(said: dict[str, Any], held: dict[str, Any], where: str) -> str | 
             problem = _different(value, other, f"{where}{key}.")
             if problem is not None:
                 return problem
-        elif value in ("unset", other) or str(value).lower() == str(other).lower() or (isinstance(value, str) and "/" in str(other)) or (isinstance(value, int | float) and isinstance(other, int | float) and abs(value - other) <= 1e-12 * abs(value)):
-            continue
-        else:
+        elif not _same(value, other):
             return f"{where}{key}: {str(value)[:60]} and {str(other)[:60]}"
     return None
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Return whether a setting holds the value of a file; paths become absolute, and names of engines are written small."""
+    if isinstance(value, int | float) and isinstance(other, int | float):
+        return abs(value - other) <= 1e-12 * abs(value)
+    absolute = isinstance(value, str) and "/" in str(other)
+    return absolute or value in ("unset", other) or str(value).lower() == str(other).lower()
 
 
 def mala(folder: Path, name: str, snapshot: Any) -> str | None:
