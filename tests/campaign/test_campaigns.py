@@ -175,9 +175,9 @@ def test_one_search_that_fails_does_not_end_the_others(tmp_path):
     [
         ("", "contains no formula"),
         ("# nothing\n\n", "contains no formula"),
-        ("Al4O6\nXy3\n", "formula Xy3"),
-        ("Al4O6\nO6Al4\n", "given twice"),
-        ("Mg-Si\nSi-Mg\n", "given twice"),
+        ("Al4O6\nXy3\n", "formula 'Xy3'"),
+        ("Al4O6\nO6Al4\n", "already"),
+        ("Mg-Si\nSi-Mg\n", "already"),
         ("../x\n", "formula"),
         ("\x00\n", "formula"),
         (b"\xff\xfe\x00", "is not a text file"),

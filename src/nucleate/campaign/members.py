@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nucleate.crystals.compositions import is_system
+from nucleate.crystals.compositions import is_system, parse_system
+from nucleate.crystals.formula import parse_formula
 from nucleate.csp.resolve import resolve_settings
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BadInput, quoted
@@ -36,7 +37,7 @@ def read_formulas(path: Path) -> list[str]:
     """Return the formulas of a file, one in each line; text after `#` and empty lines are ignored.
 
     Raises:
-        BadInput: the file cannot be read, is no text, or has no formula.
+        BadInput: the file cannot be read, is no text, or has no formula; or a line is not a formula, or names one again.
     """
     try:
         if path.stat().st_size > LONGEST:
@@ -45,7 +46,20 @@ def read_formulas(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is not a text file"
         raise BadInput(f"{quoted(str(path), 200)}: cannot be read: {reason}; give a text file with one formula in each line") from None
-    formulas = [formula for line in lines if (formula := line.partition("#")[0].strip())]
+    first: dict[frozenset[Any], int] = {}
+    formulas = []
+    for number, line in enumerate(lines, 1):
+        formula = line.partition("#")[0].strip()
+        if not formula:
+            continue
+        try:
+            content = frozenset(parse_system(formula).name.split("-") if is_system(formula) else parse_formula(formula).items())
+        except BadInput as error:
+            raise BadInput(f"{path}: line {number}: {error}") from None
+        if content in first:
+            raise BadInput(f"{path}: line {number}: {quoted(formula, 60)} is in line {first[content]} already; remove one of them")
+        first[content] = number
+        formulas.append(formula)
     if not formulas:
         raise BadInput(f"{path}: contains no formula; write one such as Al4O6 in each line")
     return formulas

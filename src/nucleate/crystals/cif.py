@@ -43,6 +43,8 @@ MOST_COMPARED = 400
 """Largest number of atoms for which crystals in two settings are compared; larger crystals are assumed to differ."""
 HEAVIEST = 96
 """Largest atomic number that is accepted. Symbols of heavier elements in CIF files are usually abbreviations of groups (Cn, Nh, No)."""
+FURTHEST = 1e4
+"""Largest fractional coordinate; of much larger ones rounding leaves no place in the cell."""
 
 
 def read_cif(path: Path, text: str) -> list[Atoms]:
@@ -126,7 +128,7 @@ def _check_cell(small: gemmi.SmallStructure, where: str) -> None:
     lengths, angles = small.cell.parameters[:3], small.cell.parameters[3:]
     if max(lengths) > LONGEST_CELL:
         raise BadInput(f"{where}: a cell vector is {max(lengths):.4g} Å long; at most {LONGEST_CELL:g} Å can be read; is the cell in Å?")
-    if not all(math.isfinite(x) and x > 0 for x in small.cell.parameters) or small.cell.volume < 1e-3 or max(angles) >= 180:
+    if not all(math.isfinite(x) and x > 0 for x in small.cell.parameters) or not small.cell.volume >= 1e-3 or max(angles) >= 180:
         raise BadInput(f"{where}: cell lengths {lengths} and angles {angles} are not a valid cell; correct _cell_length_ and _cell_angle_")
 
 
@@ -172,6 +174,8 @@ def _sites(small: gemmi.SmallStructure, typed: bool, formula: Counter[str], wher
         position = np.array(site.fract.tolist())
         if not np.isfinite(position).all():
             raise BadInput(f"{where}: site '{label}' has no coordinates; complete or remove it")
+        if np.abs(position).max() > FURTHEST:
+            raise BadInput(f"{where}: site '{label}' has the coordinate {np.abs(position).max():.3g}; give fractions of the cell vectors")
         if not math.isfinite(site.occ) or site.occ < 0.999 or site.occ > 1.001:
             raise BadInput(f"{where}: site '{label}' has occupancy {site.occ:g}; give an ordered structure")
         sites.append((symbol, position))

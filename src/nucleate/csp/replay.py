@@ -246,7 +246,7 @@ def _go_on(run: RunData, path: Path, plan: Plan, until: Until, progress: Progres
 def _rows(path: Path) -> list[LedgerRow]:
     """Return the rows of a ledger; none if the file does not exist."""
     with closing(database_in_memory(path)) as connection:
-        return list(Ledger(connection).rows())
+        return list(Ledger(connection, path).rows())
 
 
 def _decided(row: LedgerRow, run: RunData, missing: Sequence[str]) -> bool:

@@ -55,7 +55,8 @@ def resolve_settings(
         molecules["molecule"] = with_geometries(molecules["molecule"], source)
         data.setdefault("formula", formula_text(validated(MolecularSettings, molecules, f"{source}: molecules").atoms))
     if "formula" not in data:
-        raise BadInput("no formula is given; give one such as Si8, or settings with a formula")
+        where = "" if settings is None or isinstance(settings, dict | RunSettings) else f"{source}: "
+        raise BadInput(f"{where}no formula is given; give one such as Si8, or settings with a formula")
     # Paths are checked first, because the operating system does not accept null bytes.
     refuse_odd_data(data, source)
     # Relative paths are resolved, because a search may be resumed from another working directory.

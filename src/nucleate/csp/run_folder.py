@@ -60,7 +60,7 @@ class RunFolder:
         self.path = path
         self._db = connection
         self._lock = lock
-        self.ledger = Ledger(connection)
+        self.ledger = Ledger(connection, path / "run.db")
         with database_errors(path / "run.db"):
             connection.execute("CREATE TABLE IF NOT EXISTS state (round INTEGER PRIMARY KEY, saved REAL, data BLOB)")
             connection.execute("CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT)")

@@ -155,7 +155,12 @@ class database_errors:
                 hint = "is the folder writable?"
             elif "locked" in text:
                 hint = "another process is using it"
-            raise RunFolderError(f"{self.path}: {text}; {hint}") from error
+            raise RunFolderError(f"{self.path}: {quoted(text)}; {hint}") from error
+        if isinstance(error, UnicodeDecodeError):
+            # SQLite's messages repeat damaged names, which Python cannot decode.
+            raise RunFolderError(f"{self.path}: contains text that is not UTF-8; the file is damaged") from error
+        if isinstance(error, OSError):
+            raise RunFolderError(f"{self.path}: cannot be read: {error.strerror}; is it the file of a search?") from error
 
 
 class Ledger:
@@ -165,12 +170,14 @@ class Ledger:
 
     Args:
         path: SQLite file, or an open connection to it.
+        name: file that messages name; None: that of the connection, which a copy in memory does not have.
     """
 
-    def __init__(self, path: Path | str | sqlite3.Connection):
+    def __init__(self, path: Path | str | sqlite3.Connection, name: Path | None = None):
         self._db = path if isinstance(path, sqlite3.Connection) else open_database(Path(path))
         self._path = self._db.execute("PRAGMA database_list").fetchone()[2]
-        with database_errors(self._path):
+        self._name = name if name is not None else self._path
+        with database_errors(self._name):
             self._db.execute(_TABLE)
             present = {row[1] for row in self._db.execute("PRAGMA table_info(ledger)")}
             for column in _ADDED.keys() - present:
@@ -226,7 +233,7 @@ class Ledger:
         otherwise: str,
     ) -> None:  # fmt: skip
         """Insert a row without a result, or do what `otherwise` says in SQL if there is one."""
-        with database_errors(self._path):
+        with database_errors(self._name):
             self._db.execute(
                 "INSERT INTO ledger"
                 " (hash, asked, reference, settings, numbers, cell, positions, status, attempts, purpose, round, moments)"
@@ -253,7 +260,7 @@ class Ledger:
         """Record a result that was found in a shared ledger and cost this search nothing."""
         self.reserve(key, atoms, reference, settings, purpose, round)
         self.finish(key, answer, 0.0)
-        with database_errors(self._path):
+        with database_errors(self._name):
             self._db.execute("UPDATE ledger SET found=1, core_seconds=0 WHERE hash=?", (key,))
 
     def keep(self, key: str, answer: Label | ReferenceFailed, wall_seconds: float, patience: Sequence[float] | None = None) -> None:
@@ -295,7 +302,7 @@ class Ledger:
             answer: label or failure.
             wall_seconds: wall time of the calculation, s.
         """
-        with database_errors(self._path):
+        with database_errors(self._name):
             if isinstance(answer, Label):
                 self._db.execute(
                     "UPDATE ledger SET status='ok', reason=NULL, energy=?, forces=?, stress=?, iterations=?, core_seconds=?,"
@@ -319,33 +326,33 @@ class Ledger:
 
     def lookup(self, key: str) -> LedgerRow | None:
         """Return the row with this hash, or None."""
-        with database_errors(self._path):
+        with database_errors(self._name):
             row = self._db.execute(f"SELECT {_COLUMNS} FROM ledger WHERE hash=?", (key,)).fetchone()
-        return _row(row) if row else None
+        return _row(row, self._name) if row else None
 
     def count(self) -> int:
         """Return the cost of the search in reference calls: the rows that were handed out and not found in a shared ledger."""
-        with database_errors(self._path):
+        with database_errors(self._name):
             return int(self._db.execute(f"SELECT COUNT(*) FROM ledger WHERE {PAID}").fetchone()[0])
 
     def hashes_before(self, round: int, purposes: Sequence[str] = ()) -> set[str]:
         """Return the hashes of all rows of rounds before `round`, and of those with one of these purposes, that are part of the cost."""
         marks = ",".join("?" * len(purposes))
-        with database_errors(self._path):
+        with database_errors(self._name):
             rows = self._db.execute(f"SELECT hash FROM ledger WHERE {PAID} AND (round<? OR purpose IN ({marks}))", (round, *purposes))
             return {row[0] for row in rows}
 
     def forget_failures(self) -> None:
         """Mark all failed calculations as interrupted, so that they are repeated when they are requested again."""
-        with database_errors(self._path):
+        with database_errors(self._name):
             self._db.execute("UPDATE ledger SET status='interrupted', found=0 WHERE status NOT IN ('ok', 'running', 'interrupted')")
 
     def rows(self) -> Iterator[LedgerRow]:
         """Iterate over all rows in order."""
-        with database_errors(self._path):
+        with database_errors(self._name):
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM ledger ORDER BY id").fetchall()
         for row in rows:
-            yield _row(row)
+            yield _row(row, self._name)
 
 
 def of_an_order(row: LedgerRow) -> bool:
@@ -398,7 +405,7 @@ def read_labels(path: Path) -> list[tuple[str, LedgerRow, Label]]:
             results = connection.execute(f"SELECT reference, {columns} FROM ledger WHERE status='ok' ORDER BY id").fetchall()
         finally:
             connection.close()
-    rows = [(name, _row(tuple(row))) for name, *row in results]
+    rows = [(name, _row(tuple(row), path)) for name, *row in results]
     return [(name, row, row.label) for name, row in rows if row.label is not None]
 
 
@@ -408,12 +415,13 @@ _COLUMNS = (
 )
 
 
-def _row(row: tuple[Any, ...]) -> LedgerRow:
-    """Convert a database row; raise `RunFolderError` if it is damaged."""
+def _row(row: tuple[Any, ...], path: Path | str) -> LedgerRow:
+    """Convert a database row; raise `RunFolderError`, which names the file, if it is damaged."""
     try:
         return _read_row(row)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise RunFolderError(f"row {quoted(row[0], 20)} of the ledger is damaged ({quoted(str(error))}); the others can be read") from None
+        number = quoted(row[0], 20)
+        raise RunFolderError(f"{path}: row {number} of the ledger is damaged ({quoted(str(error))}); the others can be read") from None
 
 
 def _read_row(row: tuple[Any, ...]) -> LedgerRow:

@@ -99,6 +99,10 @@ class LabelKeys(BaseModel):
         else:
             stress = stress.reshape(6)
         if "virial" in name.lower():
+            if atoms.cell.rank < 3:
+                raise BadInput(
+                    f"{where}: the entry {quoted(name)!r} needs a cell; add the cell, or ignore the entry with --stress-key none"
+                )
             # The virial of QUIP and related programs is minus the stress times the volume.
             warnings.warn(InputNote(f"stress is computed from {quoted(name)} as minus the virial divided by the volume"), stacklevel=4)
             return -stress / atoms.get_volume()

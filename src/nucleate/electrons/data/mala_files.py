@@ -129,7 +129,10 @@ def read_mala(
     electronic = said.temperature if temperature is None else temperature
     if electronic is None:
         raise BadInput(f"{structure}: the electronic temperature is unknown; give --temperature")
-    check_temperature(electronic)
+    try:
+        check_temperature(electronic)
+    except BadInput as error:
+        raise BadInput(str(error) if temperature is not None else f"{beside}: {error}") from None
     energies = low + spacing * np.arange(values.shape[3])
     note = _count(ldos, energies, states, units, electrons, said.fermi_energy_dft, electronic)
     atoms.calc = None

@@ -210,7 +210,7 @@ def _pairs(
             raise BadInput(f"{where}: the line is not a pair: {quoted(line, 60)}")
         elif match := _ISOTROPIC.fullmatch(line):
             if abs(float(match[1]) - isotropic) > _ROUNDING:
-                raise BadInput(f"{where}: J_iso {match[1]} differs from {isotropic:g} in the line of the pair")
+                raise BadInput(f"{where}: J_iso {quoted(match[1], 40)} differs from {isotropic:g} in the line of the pair")
         elif match := _DM.fullmatch(line):
             vector = np.array([float(x) for x in match.groups()])
             if not (np.abs(vector) <= LARGEST_NUMBER).all():
