@@ -1,6 +1,7 @@
 """Whatever a reference answers: a row of the ledger with a reason, and the next question is asked."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
 from nucleate.reference import Dispatcher, Label, Ledger, ReferenceSettings, make_reference
@@ -17,6 +19,18 @@ from tests.reference.test_ledger_and_dispatch import copper
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_PROCESS = [name for name in ODD if name != "os._exit"]
+
+
+PRINTS = """
+import os
+from ase.calculators.emt import EMT
+
+class Prints(EMT):
+    def calculate(self, *given, **more):
+        print("from the engine")
+        os.write(1, b"from a library\\n")
+        super().calculate(*given, **more)
+"""
 
 
 def engine_ase(calculator="OddCalculator"):
@@ -146,3 +160,37 @@ def test_a_search_whose_calculator_exits_says_so(tmp_path):
     reasons = [row.reason for row in Ledger(tmp_path / "run" / "run.db").rows()]
     assert reasons
     assert all("SystemExit" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("what", ["positions", "cell"])
+def test_a_calculator_that_changes_the_atoms_has_no_answer(monkeypatch, what):
+    """Its forces would be those of another structure than its energy."""
+    real = EMT.calculate
+
+    def moves(self, atoms=None, *more, **given):
+        real(self, atoms, *more, **given)
+        if what == "cell":
+            atoms.set_cell(atoms.cell.array * 1.001)
+        else:
+            atoms.positions[0] += 0.01
+
+    monkeypatch.setattr(EMT, "calculate", moves)
+    reference = make_reference(ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT"))
+    with pytest.raises(ReferenceFailed, match="changes the atoms") as caught:
+        reference.label(copper(0.6))
+    assert caught.value.kind == "invalid"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_an_engine_prints_is_apart_from_the_result(tmp_path, workers):
+    """The reader of --json gets nothing but JSON."""
+    (tmp_path / "prints.py").write_text(PRINTS)
+    (tmp_path / "s.toml").write_text("[reference]\nengine = 'ase'\ncalculator = 'prints:Prints'\n")
+    words = [sys.executable, "-m", "nucleate", "relax", str(tmp_path / "cu.cif"), "--settings", str(tmp_path / "s.toml"), "--json"]
+    copper(0.05).write(tmp_path / "cu.cif")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    run = subprocess.run([*words, "--workers", str(workers)], capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)
+    assert "from the engine" in run.stderr
+    assert "from a library" in run.stderr

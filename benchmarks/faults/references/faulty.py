@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ MISBEHAVIOURS = (
     "output on the terminal", "moves the atoms",
 )  # fmt: skip
 """What can happen in place of an answer."""
-HARMLESS = ("output on the terminal", "moves the atoms")
+HARMLESS = ("output on the terminal",)
 """What must not change the answer."""
 
 
@@ -48,11 +49,12 @@ class Faulty(EMT):
         """Write an invoice, and calculate or misbehave."""
         assert atoms is not None
         chosen = is_chosen(atoms, self.share)
-        with open(os.environ["FAULTS_INVOICES"], "a") as stream:
+        with Path(os.environ["FAULTS_INVOICES"]).open("a") as stream:
             stream.write(f"{'wrong' if chosen else 'right'}\n")
-        if not chosen or self.what in HARMLESS:
+        if not chosen or self.what in (*HARMLESS, "moves the atoms"):
             super().calculate(atoms, properties, system_changes)
         if chosen:
+            self.atoms = atoms.copy()
             self.misbehave(atoms)
 
     def misbehave(self, atoms: Atoms) -> None:
@@ -95,6 +97,6 @@ class Faulty(EMT):
                 os.write(2, b"error: of the engine\n" * 100)
                 return
             case "moves the atoms":
-                atoms.positions[:] = 0.0
+                atoms.positions[0] += 0.01
                 return
         self.results = results

@@ -43,9 +43,9 @@ share = SHARE
 
 [search]
 pool = 12
-first_batch = 6
-batch = 4
-max_rounds = 3
+first_batch = 4
+batch = 3
+max_rounds = 4
 
 [generate]
 workers = 1
@@ -114,16 +114,17 @@ def one_search(run: Path, what: str, share: float, seed: int) -> tuple[list[str]
         atoms = structure(row)
         expected = faulty.is_chosen(atoms, share) and what not in faulty.HARMLESS
         failed += expected
-        if expected and (row[0] == "done" or not row[1]):
+        if expected and (row[0] == "ok" or not row[1]):
             wrong.append(f"a wrong answer was recorded as {row[0]}: {row[1]}")
         if expected and "\n" in row[1]:
             wrong.append(f"a reason of several lines: {row[1][:80]!r}")
-        if not expected and row[0] != "done":
+        if not expected and row[0] != "ok":
             wrong.append(f"a right answer was recorded as {row[0]}: {row[1]}")
-        if row[0] == "done" and abs(row[2] / len(atoms) - energy(atoms)) > LIMIT:
+        if row[0] == "ok" and abs(row[2] / len(atoms) - energy(atoms)) > LIMIT:
             wrong.append(f"the ledger has {row[2] / len(atoms):.6f}, the potential {energy(atoms):.6f} eV/atom")
     paid = len(run.with_suffix(".paid").read_text().split())
-    if paid > sum(row[6] for row in found):
+    # ASE asks a calculator again for a property that is missing in its results.
+    if what != "no stress" and paid > sum(row[6] for row in found):
         wrong.append(f"{paid} calculations, {sum(row[6] for row in found)} attempts in the ledger")
     if ended.code == 0 and not fatal:
         polymorphs = json.loads(ended.out)["polymorphs"]
@@ -131,8 +132,6 @@ def one_search(run: Path, what: str, share: float, seed: int) -> tuple[list[str]
             atoms = ase.io.read(sorted((run / "structures").glob("*.cif"))[k])
             if abs(each["energy"] - energy(atoms)) > 1e-3:
                 wrong.append(f"polymorph {k + 1} has {each['energy']:.4f}, the potential gives {energy(atoms):.4f} eV/atom")
-        if not polymorphs:
-            wrong.append("no polymorph was confirmed")
     if not wrong:
         children.clear(run)
     return wrong, {"calls": len(found), "failed": failed, "calculations": paid}

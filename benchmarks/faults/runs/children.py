@@ -78,7 +78,6 @@ def preload() -> None:
     """Import what commands import, but differentiate nothing: autograd refuses to work after a fork of a process that has."""
     import torch
 
-    import nucleate.cli.app
     from nucleate.crystals import parse_formula
     from nucleate.generate import make_generator
     from nucleate.generate.settings import GenerateSettings
@@ -196,6 +195,7 @@ def command(
     for process in still:
         with suppress(OSError):
             os.kill(process, signal.SIGKILL)
-    out, err = (log.with_suffix(f".{name}").read_text(errors="replace") if log.with_suffix(f".{name}").exists() else "" for name in ("out", "err"))
+    files = [log.with_suffix(f".{name}") for name in ("out", "err")]
+    out, err = (file.read_text(errors="replace") if file.exists() else "" for file in files)
     code = None if status is None else os.waitstatus_to_exitcode(status)
     return Ended(code, out, err, ended - began, calls, fired, len(still))

@@ -128,9 +128,7 @@ def make_inputs(folder: Path) -> None:
         atoms.set_cell(atoms.cell.array @ (np.eye(3) + random.normal(0, 0.03, (3, 3))), scale_atoms=True)
         atoms.positions += random.normal(0, 0.08, atoms.positions.shape)
         atoms.calc = EMT()
-        atoms.calc = SinglePointCalculator(
-            atoms, energy=atoms.get_potential_energy(), forces=atoms.get_forces(), stress=atoms.get_stress()
-        )
+        atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy(), forces=atoms.get_forces(), stress=atoms.get_stress())
         frames.append(atoms)
     ase.io.write(folder / "copper.extxyz", frames)
     ase.io.write(folder / "manganese.extxyz", Atoms("Mn", cell=[3, 3, 3], pbc=True).repeat(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ INVOICES = "FAULTS_INVOICES"
 def invoice(*parts: Any) -> None:
     """Write down that the calculation of these numbers begins."""
     key = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()[:16]
-    with open(os.environ[INVOICES], "a") as stream:
+    with Path(os.environ[INVOICES]).open("a") as stream:
         stream.write(key + "\n")
 
 

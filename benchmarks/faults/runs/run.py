@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import random
-import shutil
 import signal
 import sys
 from collections import Counter
@@ -208,8 +207,9 @@ def table(data: dict[str, Any]) -> str:
             rows = [row for row in data["rows"] if row["job"] == job and row["fault"] == fault]
             if rows:
                 count = {name: sum(row[name] for row in rows) for name in ("runs", "faults", "repeated", "wrong")}
-                repeated = count["repeated"] if rows[0]["calculations"] else "-"
-                lines.append(f"| {job} | {rows[0]['writes']} | {fault} | {count['runs']} | {count['faults']} | {repeated} | {count['wrong']} |")
+                cells = [job, rows[0]["writes"], fault, count["runs"], count["faults"]]
+                cells += [count["repeated"] if rows[0]["calculations"] else "-", count["wrong"]]
+                lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from nucleate.cli import barriers, benchmark, campaign, check, cluster, csp, electrons, export, match, potentials, replay, serve, spins
 from nucleate.cli.common import complain, drop_output, end_workers, reader_is_gone
 from nucleate.errors import InputNote, NucleateError, quoted
+from nucleate.processes.interrupts import listening
 
 MOST_NOTES = 5
 
@@ -25,10 +26,14 @@ class _Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
         try:
-            return super().invoke(ctx)
+            with listening():
+                return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt.__cause__, typer.Exit):
+                # The verb has said what remains.
+                raise interrupt.__cause__ from None
             end_workers()
             complain("stopped")
             raise typer.Exit(130) from None

@@ -8,6 +8,7 @@ interrupt as well, and `KeyboardInterrupt` is raised again at the next `check` o
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ def check() -> None:
 def listening() -> Iterator[None]:
     """Context in which no interrupt is lost: it is raised at once, at every later `check`, and at the end of the block.
 
+    Python's report of an interrupt that a destructor discarded is not printed, since nothing is lost.
     Signals that are ignored or have another handler are not changed, and the context does nothing in threads other than the main one.
     Contexts may be nested; only the outermost one installs a handler.
 
@@ -48,8 +50,10 @@ def listening() -> Iterator[None]:
     # The command line may have made SIGTERM an interrupt as well.
     ours = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.default_int_handler]
     _received, _listening = False, True
+    shown = sys.unraisablehook
     for number in ours:
         signal.signal(number, _record)
+    sys.unraisablehook = lambda raised: None if raised.exc_type is KeyboardInterrupt else shown(raised)
     try:
         yield
     except BaseException as error:
@@ -61,6 +65,7 @@ def listening() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.default_int_handler)
+        sys.unraisablehook = shown
         _received = _listening = False
 
 

@@ -32,11 +32,15 @@ MARK = "NUCLEATE_STARTED_BY"
 def become_worker(leader: int) -> None:
     """Initializer of process pools: start the watcher, limit the worker to one thread, and ignore interrupts.
 
+    What the worker prints on standard output goes to standard error, because the leader's output may be read by another program.
+
     Args:
         leader: process id of the process that made the pool.
     """
     if os.name == "posix":
         _split(leader)
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
     limit_threads()
     # Only the leader handles interrupts; workers end when it closes the pool.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -83,6 +87,28 @@ def end_worker(watcher: int) -> None:
 def end_remains(watcher: int) -> None:
     """End the programs left by a lost worker of this process whose watcher was killed before it could end them."""
     _end_marked(f"{os.getpid()}.{watcher}")
+
+
+@contextlib.contextmanager
+def output_apart() -> Iterator[None]:
+    """Context in which standard output goes to standard error, for engines that print in the process of the leader.
+
+    Use it in the main thread only: it changes the file descriptors of the process.
+    """
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:
+        yield
+        return
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            os.dup2(2, 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager

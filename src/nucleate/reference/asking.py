@@ -11,7 +11,7 @@ from ase import Atoms
 from nucleate.errors import NucleateError, ReferenceFailed
 from nucleate.processes.interrupts import check, listening
 from nucleate.processes.limits import OutOfTime, time_limit
-from nucleate.processes.workers import engines_end_with_failure
+from nucleate.processes.workers import engines_end_with_failure, output_apart
 from nucleate.reference.base import Label, Reference, checked_answer, said
 
 Answer = Label | ReferenceFailed
@@ -26,7 +26,7 @@ def ask(reference: Reference, atoms: Atoms, timeout: float | None) -> tuple[Answ
     answer: object
     try:
         if threading.current_thread() is threading.main_thread():
-            with listening(), engines_end_with_failure(), time_limit(timeout):
+            with listening(), engines_end_with_failure(), output_apart(), time_limit(timeout):
                 answer = reference.label(atoms.copy())
         else:
             answer = reference.label(atoms.copy())

@@ -92,9 +92,13 @@ class AseReference:
         calculator: Any = None
         try:
             calculator = self._input.calculator(atoms, folder, grid)
+            asked = atoms.copy()
             atoms.calc = calculator
             energy, forces = atoms.get_potential_energy(), calculator.get_forces(atoms)
             stress = calculator.get_stress(atoms)
+            # Energy and forces would be those of different structures.
+            if not (np.array_equal(asked.positions, atoms.positions) and np.array_equal(asked.cell.array, atoms.cell.array)):
+                raise ReferenceFailed(f"{self.name}: the calculator changes the atoms that it is given", kind="invalid")
             if np.shape(energy) == (1,):
                 energy = energy[0]
             if np.shape(stress) == (3, 3):

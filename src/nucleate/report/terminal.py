@@ -31,6 +31,7 @@ from nucleate.csp.events import (
 from nucleate.csp.run_data import lower_label_text, not_resolved_text
 from nucleate.errors import quoted
 from nucleate.pretrained import shown_name, title_of
+from nucleate.processes.interrupts import check
 from nucleate.progress import Event, Note, Step
 
 
@@ -89,7 +90,8 @@ class Bar:
             self._progress.stop()
 
     def __call__(self, event: Event, /) -> None:
-        """Update the bar of the phase of a `Step`; print a `Note` to stderr."""
+        """Update the bar of the phase of a `Step`; print a `Note` to stderr; raise an interrupt that has been discarded on the way."""
+        check()
         if isinstance(event, Note):
             print(plain(event.text), file=sys.stderr)
         elif isinstance(event, Step) and self._show:

@@ -23,6 +23,7 @@ from nucleate.persist.json_data import finite
 from nucleate.persist.text import stated
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import family_settings, make_model
+from nucleate.processes.interrupts import check
 from nucleate.progress import LoggedEvent, Progress, silent
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet
@@ -137,6 +138,7 @@ class Trainer:
         """Take the remaining steps; return the reason for the end."""
         fitting, settings, why = self.fitting, self.settings, "all steps are done"
         while fitting.step < settings.total:
+            check()
             asked = self.steering.obey()
             if asked is not None:
                 why = asked
