@@ -23,7 +23,7 @@ space := $(subst ,, )
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 GPAW_SETTINGS := GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py
 
-.PHONY: demo test test-slow lint wheel docs docs-nightly system browser slurm postgres clean lock locked audit
+.PHONY: demo test test-slow lint wheel docs docs-nightly faults system browser slurm postgres clean lock locked audit
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
@@ -62,6 +62,13 @@ docs: $(VENV)/.installed
 docs-nightly:
 	rm -rf docs/_build docs/reference/generated
 	$(MAKE) docs
+
+# Faults of machine, references and inputs in full: hours on two cores. What is done is kept in build/faults, and the same command goes on.
+faults: $(VENV)/.installed
+	mkdir -p build/faults
+	for part in runs references; do \
+	  $(BIN)/python benchmarks/faults/$$part/run.py --out build/faults --result build/faults/$$part.json || exit 1; done
+	$(BIN)/python benchmarks/faults/inputs/run.py --count 10000 --out build/faults/inputs.json
 
 # Packages that some tests need: $(1), for the tests of $(2). Without them, and where they cannot be installed, these tests are skipped.
 define optional
