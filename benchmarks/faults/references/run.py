@@ -123,8 +123,8 @@ def one_search(run: Path, what: str, share: float, seed: int) -> tuple[list[str]
         if row[0] == "ok" and abs(row[2] / len(atoms) - energy(atoms)) > LIMIT:
             wrong.append(f"the ledger has {row[2] / len(atoms):.6f}, the potential {energy(atoms):.6f} eV/atom")
     paid = len(run.with_suffix(".paid").read_text().split())
-    # ASE asks a calculator again for a property that is missing in its results.
-    if what != "no stress" and paid > sum(row[6] for row in found):
+    # ASE asks a calculator again for a property that is missing, or after the atoms have changed.
+    if what not in ("no stress", "moves the atoms") and paid > sum(row[6] for row in found):
         wrong.append(f"{paid} calculations, {sum(row[6] for row in found)} attempts in the ledger")
     if ended.code == 0 and not fatal:
         polymorphs = json.loads(ended.out)["polymorphs"]
