@@ -10,7 +10,6 @@ from urllib.parse import quote, urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from conftest import served
 from nucleate import api
 from nucleate.cli.app import app
 from nucleate.crystals.io import read_structures
@@ -43,8 +42,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def database(folder):
-    with served([folder, "--optimade"]) as client:
+def database(folder, serve):
+    with serve([folder, "--optimade"]) as client:
         yield client
 
 

@@ -27,6 +27,7 @@ import faulty
 import numpy as np
 from ase import Atoms
 from ase.calculators.emt import EMT
+from jobs import SMALL
 
 from nucleate.benchmark.result_file import ResultFile
 
@@ -40,29 +41,6 @@ timeout = 4.0
 [reference.parameters]
 what = "WHAT"
 share = SHARE
-
-[search]
-pool = 12
-first_batch = 4
-batch = 3
-max_rounds = 4
-
-[generate]
-workers = 1
-
-[model]
-members = 2
-radial = 6
-channels = 4
-hidden = 8
-
-[training]
-steps = 60
-warm_steps = 30
-
-[relax]
-max_steps = 60
-workers = 1
 """
 LIMIT = 1e-6
 """Largest deviation of an energy, eV/atom."""
@@ -93,7 +71,7 @@ def one_search(run: Path, what: str, share: float, seed: int) -> tuple[list[str]
     children.clear(run)
     settings = run.with_suffix(".toml")
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(SETTINGS.replace("WHAT", what).replace("SHARE", str(share)))
+    settings.write_text(SETTINGS.replace("WHAT", what).replace("SHARE", str(share)) + SMALL)
     words = ["search", "Cu2", "--settings", str(settings), "--seed", str(seed), "--out", str(run), "--json"]
     ended = children.command(words, run.with_suffix(".log"), run.with_suffix(".paid"))
     wrong = []

@@ -163,38 +163,32 @@ int rmdir(const char *path) { CALL(path_is_ours(AT_FDCWD, path), 0, 1, REAL(rmdi
     mode_t mode = 0; \
     if ((flags) & (O_CREAT | __O_TMPFILE)) { va_list more; va_start(more, flags); mode = va_arg(more, mode_t); va_end(more); }
 
-int open(const char *path, int flags, ...) {
-    MODE(flags);
-    CALL(WRITES(flags) && path_is_ours(AT_FDCWD, path), (flags & O_CREAT) && access(path, F_OK), 1, REAL(open)(path, flags, mode));
-}
-int open64(const char *path, int flags, ...) {
-    MODE(flags);
-    CALL(WRITES(flags) && path_is_ours(AT_FDCWD, path), (flags & O_CREAT) && access(path, F_OK), 1, REAL(open64)(path, flags, mode));
-}
-int openat(int d, const char *path, int flags, ...) {
-    MODE(flags);
-    CALL(WRITES(flags) && path_is_ours(d, path), (flags & O_CREAT) && faccessat(d, path, F_OK, 0), 1, REAL(openat)(d, path, flags, mode));
-}
-int openat64(int d, const char *path, int flags, ...) {
-    MODE(flags);
-    CALL(WRITES(flags) && path_is_ours(d, path), (flags & O_CREAT) && faccessat(d, path, F_OK, 0), 1, REAL(openat64)(d, path, flags, mode));
-}
-FILE *fopen(const char *path, const char *mode) {
-    if (strpbrk(mode, "wa+") && path_is_ours(AT_FDCWD, path)) {
-        int fault = next(access(path, F_OK), 1);
-        if (fault > 0) { errno = fault; return NULL; }
-        if (fault < 0) DIE();
+/* Each of them has a second name for large files. */
+#define OPEN(name) \
+    int name(const char *path, int flags, ...) { \
+        MODE(flags); \
+        CALL(WRITES(flags) && path_is_ours(AT_FDCWD, path), (flags & O_CREAT) && access(path, F_OK), 1, REAL(name)(path, flags, mode)); \
     }
-    return REAL(fopen)(path, mode);
-}
-FILE *fopen64(const char *path, const char *mode) {
-    if (strpbrk(mode, "wa+") && path_is_ours(AT_FDCWD, path)) {
-        int fault = next(access(path, F_OK), 1);
-        if (fault > 0) { errno = fault; return NULL; }
-        if (fault < 0) DIE();
+#define OPEN_AT(name) \
+    int name(int d, const char *path, int flags, ...) { \
+        MODE(flags); \
+        CALL(WRITES(flags) && path_is_ours(d, path), (flags & O_CREAT) && faccessat(d, path, F_OK, 0), 1, REAL(name)(d, path, flags, mode)); \
     }
-    return REAL(fopen64)(path, mode);
-}
+#define OPEN_STREAM(name) \
+    FILE *name(const char *path, const char *mode) { \
+        if (strpbrk(mode, "wa+") && path_is_ours(AT_FDCWD, path)) { \
+            int fault = next(access(path, F_OK), 1); \
+            if (fault > 0) { errno = fault; return NULL; } \
+            if (fault < 0) DIE(); \
+        } \
+        return REAL(name)(path, mode); \
+    }
+OPEN(open)
+OPEN(open64)
+OPEN_AT(openat)
+OPEN_AT(openat64)
+OPEN_STREAM(fopen)
+OPEN_STREAM(fopen64)
 
 static long jump(void) { return state && state->armed && state->kind == CLOCK && state->fired ? state->seconds : 0; }
 

@@ -21,12 +21,7 @@ from safetensors.numpy import load_file
 from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.files.table import table_text
 
-SEARCH = """
-[reference]
-engine = "ase"
-calculator = "paid:PaidEMT"
-workers = WORKERS
-
+SMALL = """
 [search]
 pool = 12
 first_batch = 4
@@ -49,6 +44,13 @@ warm_steps = 30
 [relax]
 max_steps = 60
 workers = 1
+"""
+"""Settings of a small search."""
+SEARCH = """
+[reference]
+engine = "ase"
+calculator = "paid:PaidEMT"
+workers = WORKERS
 """
 TRAIN = """
 checkpoint_every = 20
@@ -119,7 +121,7 @@ def make_inputs(folder: Path) -> None:
     """Write the inputs of all jobs but those of the room electrons."""
     folder.mkdir(parents=True, exist_ok=True)
     for workers in (0, 2):
-        (folder / f"search-{workers}.toml").write_text(SEARCH.replace("WORKERS", str(workers)))
+        (folder / f"search-{workers}.toml").write_text(SEARCH.replace("WORKERS", str(workers)) + SMALL)
     for name, text in (("train", TRAIN), ("sample", SAMPLE), ("electrons", ELECTRONS), ("couple", COUPLE)):
         (folder / f"{name}.toml").write_text(text)
     random, frames = np.random.default_rng(0), []

@@ -153,9 +153,10 @@ def one_run(runs: Runs, whole: Whole, fault: str, positions: list[float], tally:
             if (result := runs.job.result(run, ended.out)) != whole.result:
                 wrong.append(f"another result: {difference(whole.result, result)}")
             break
-    tally.repeated += len(repeats := Counter(paid(run)) - Counter(whole.invoices))
-    if sum(repeats.values()) > len(positions) * 2:
-        wrong.append(f"{sum(repeats.values())} calculations repeated after {len(positions)} faults")
+    repeated = (Counter(paid(run)) - Counter(whole.invoices)).total()
+    tally.repeated += repeated
+    if repeated > len(positions) * 2:
+        wrong.append(f"{repeated} calculations repeated after {len(positions)} faults")
     if missing := Counter(whole.invoices) - Counter(paid(run)):
         wrong.append(f"{len(missing)} calculations of the whole run were never made")
     if wrong:

@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -94,7 +95,7 @@ def describe_run(packages: tuple[str, ...]) -> dict[str, Any]:
             continue
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "commit": commit(),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, Quiet, print_json
+from nucleate.cli.common import AsJson, Quiet, interruptible, print_json
 from nucleate.errors import BadInput, quoted
 from nucleate.pretrained import NAMES
 
@@ -200,18 +200,12 @@ def predict(
     if plot is not None:
         check_figure(plot)
     console = make_console()
-    try:
-        with Bar(console, quiet or as_json) as bar:
-            electrons = api.predict(
-                model, atoms, temperature=temperature, spacing=spacing, forces=forces, overlap=overlap, workers=workers, scratch=scratch,
-                progress=bar,
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo(
-            "stopped; repeat the command to resume from the saved slabs" if scratch else "stopped; give --scratch DIR to be able to resume",
-            err=True,
-        )
-        raise
+    farewell = "repeat the command to resume from the saved slabs" if scratch else "give --scratch DIR to be able to resume"
+    with interruptible(f"stopped; {farewell}"), Bar(console, quiet or as_json) as bar:
+        electrons = api.predict(
+            model, atoms, temperature=temperature, spacing=spacing, forces=forces, overlap=overlap, workers=workers, scratch=scratch,
+            progress=bar,
+        )  # fmt: skip
     if cube is not None:
         write_density(cube, electrons, atoms)
     if plot is not None:

@@ -31,6 +31,12 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+def answered() -> None:
+    """Forget the interrupt that has been received: it was the request that the program has followed, such as to end a server."""
+    global _received
+    _received = False
+
+
 @contextmanager
 def listening() -> Iterator[None]:
     """Context in which no interrupt is lost: it is raised at once, at every later `check`, and at the end of the block.

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nucleate.errors import BadInput, MissingDependency
+from nucleate.processes.interrupts import answered
 from nucleate.web.places import places_of
 
 HOST = "127.0.0.1"
@@ -65,8 +66,10 @@ def serve(
             timeout_graceful_shutdown=2, timeout_keep_alive=30,
         )  # fmt: skip
         ready(f"http://{HOST}:{port}/?token={token}")
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            answered()
 
 
 def _listener(port: int) -> socket.socket:
