@@ -11,7 +11,7 @@ from ase import Atoms
 
 from nucleate.errors import BadInput, GenerationFailed
 from nucleate.generate.base import Candidate, Generator
-from nucleate.generate.diatomic import DiatomicGenerator, is_diatomic
+from nucleate.generate.diatomic import DiatomicGenerator, diatomic_units
 from nucleate.generate.observed_sites import ObservedSitesGenerator
 from nucleate.generate.p1 import P1Generator
 from nucleate.generate.prototypes import PrototypeGenerator
@@ -22,7 +22,7 @@ from nucleate.generate.symmetric import SymmetricGenerator
 log = logging.getLogger(__name__)
 
 DIATOMIC_SHARE = 0.5
-"""Fraction of molecular candidates among those of an element that forms diatomic molecules."""
+"""Fraction of candidates with diatomic units where the composition lets expect them."""
 
 
 class MixtureGenerator:
@@ -134,8 +134,9 @@ def make_generator(
         parts.append((SymmetricGenerator(counts, settings), settings.symmetric_share))
     if settings.symmetric_share < 1.0:
         parts.append((P1Generator(counts, settings), 1.0 - settings.symmetric_share))
-    if is_diatomic(counts) and settings.space_groups is None and not settings.min_distance:
-        parts = [*((part, share * (1 - DIATOMIC_SHARE)) for part, share in parts), (DiatomicGenerator(counts, settings), DIATOMIC_SHARE)]
+    if diatomic_units(counts) and settings.space_groups is None and not settings.min_distance:
+        own_units = WithFallback(DiatomicGenerator(counts, settings), MixtureGenerator(parts))
+        parts = [*((part, share * (1 - DIATOMIC_SHARE)) for part, share in parts), (own_units, DIATOMIC_SHARE)]
     if settings.prototype_share > 0.0:
         parts = _with_known_crystals(parts, counts, settings)
     own = SeedGenerator(seeds, counts) if seeds is not None else None
