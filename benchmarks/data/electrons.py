@@ -1,8 +1,8 @@
-"""Snapshots with their electrons: solid and liquid aluminium, aluminium at four temperatures, beryllium in three sizes.
+"""Snapshots with their electrons: solid aluminium at four temperatures and three volumes, its melt, beryllium in four sizes.
 
-    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py [--only al-solid al-liquid] --out runs/electrons
+    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py [--only al-300K-16.5] --out runs/electrons
 
-Settings: electrons.toml beside this file. Cells are what two cores can afford: 16 atoms of aluminium (65 to 75 core-s a snapshot), 8 to 32
+Settings: electrons.toml beside this file. Cells are what two cores can afford: 16 atoms of aluminium (70 to 90 core-s a snapshot), 8 to 64
 of beryllium. Dynamics: EMT for aluminium, CHGNet for beryllium; the electrons are GPAW's, LDA, HGH pseudopotentials. A stopped
 run goes on.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from nucleate.electrons.data.sampling import SampleSettings, sample
 from nucleate.electrons.events import SnapshotDone, SnapshotFailed
@@ -28,7 +29,7 @@ def main() -> None:
     every = read_settings(a.settings)
     for name in a.only or [name for name in every if name != "common"]:
         common = every["common"][every[name]["like"]]
-        own = {part: {**common.get(part, {}), **every[name].get(part, {})} for part in ("dynamics", "ground_state")}
+        own: dict[str, Any] = {part: {**common.get(part, {}), **every[name].get(part, {})} for part in ("dynamics", "ground_state")}
 
         def progress(event: Event, name: str = name) -> None:
             if isinstance(event, SnapshotDone):

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from nucleate.electrons.data import sampling
-from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures, starting_cell
+from nucleate.electrons.data.convergence import Shift, check_meshes, read_convergence, write_convergence
+from nucleate.electrons.data.dynamics import DynamicsSettings, run_dynamics, starting_cell, statistics
+from nucleate.electrons.data.ground_state import self_consistent
 from nucleate.electrons.data.mala_files import read_mala
 from nucleate.electrons.data.sampling import SampleSettings, label_structures, sample
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
@@ -21,6 +23,7 @@ from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed, RunFolderError
 from nucleate.persist.files import read_lines
 from nucleate.progress import Event
+from nucleate.units import HARTREE
 from tests.electrons.conftest import AL4
 
 MALA = Path(__file__).parents[2].parent / "shared/data/mala_be2"
@@ -28,17 +31,81 @@ MALA = Path(__file__).parents[2].parent / "shared/data/mala_be2"
 
 def test_dynamics_keep_volume_and_temperature_and_repeat() -> None:
     settings = DynamicsSettings(material="Al", atoms=16, temperature=600, volume=17.2, snapshots=4, equilibration=200, interval=40)
-    first, again = draw_structures(settings), draw_structures(settings)
+    first, again = run_dynamics(settings).structures, run_dynamics(settings).structures
     assert len(first) == 4
     assert all(len(a) == 16 and a.get_volume() == pytest.approx(16 * 17.2) for a in first)
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(first, again, strict=True))
     assert np.abs(first[0].positions - first[1].positions).max() > 0.02
 
 
+def test_statistics_of_the_dynamics_show_equilibration_and_independence() -> None:
+    settings = DynamicsSettings(material="Al", atoms=16, temperature=600, volume=17.2, snapshots=5, equilibration=500, interval=200)
+    found = run_dynamics(settings).statistics
+    assert found is not None
+    # 800 steps of 2 fs with a friction of 0.02/fs: the kinetic temperature of 48 degrees of freedom fluctuates by 20 % in each step.
+    assert found.temperature == pytest.approx(600, rel=0.15)
+    assert 5 < found.correlation_time < 400
+    assert found.interval == 400
+
+
+@pytest.mark.parametrize(("slope", "interval", "word"), [(0.02, 1000.0, "still changes"), (0.0, 1.0, "correlated"), (0.0, 1000.0, "")])
+def test_a_drift_and_correlated_structures_are_named(slope: float, interval: float, word: str) -> None:
+    noise = np.random.default_rng(0).normal(size=(2000, 8)).mean(axis=1)
+    noise = np.convolve(noise, np.ones(10), mode="valid")
+    found = statistics(noise + slope * np.arange(len(noise)), np.full(len(noise), 300.0), 2.0, interval)
+    assert word in found.warning
+    assert bool(found.warning) == bool(word)
+
+
+def test_convergence_is_measured_once_and_written(al_data: Path) -> None:
+    found = read_convergence(al_data)
+    assert found is not None
+    # A spacing of 0.4 1/Å is far from converged for the free energy of four atoms; 200 eV are close to it for the forces.
+    assert 1 < abs(found["k_points"].free) < 200
+    assert 0 < found["cutoff"].forces < 100
+    assert found["cutoff"].free < 0
+    (line,) = [line for line in read_lines(al_data / "events.jsonl") if line["event"] == "dynamics"]
+    assert line["temperature"] == pytest.approx(933, rel=0.5)
+
+
+def test_meshes_with_different_errors_are_refused_together(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folders = [tmp_path / name for name in ("coarse", "fine", "unknown")]
+    for folder, error in zip(folders, (-5.0, 0.5, None), strict=True):
+        folder.mkdir()
+        if error is not None:
+            shifts = {"k_points": Shift(error, 0.0, 0.0, 0.0), "cutoff": Shift(-30.0, 0.0, 0.0, 0.0)}
+            write_convergence(folder, shifts, GroundStateSettings(), 0)
+    with pytest.raises(BadInput, match=r"fine and .*coarse: .* \+0\.5 and -5\.0 meV/atom"):
+        check_meshes([*folders, folders[0]])
+    assert "has not been measured" in caplog.text
+    check_meshes(folders[1:])
+    check_meshes(folders[:1])
+    (folders[0] / "convergence.json").write_text('{"k_points": 3}', encoding="utf-8")
+    with pytest.raises(BadInput, match=r"convergence\.json"):
+        check_meshes(folders)
+
+
+def test_forces_and_stress_are_stored_and_are_those_of_the_free_energy(al_data: Path) -> None:
+    snapshot = read_snapshot(al_data / "snapshots/0000.zarr", ldos=False)
+    assert snapshot.forces is not None
+    assert snapshot.stress is not None
+    assert len(snapshot.engine["mesh"]) == 3
+    settings = GroundStateSettings(**AL4["ground_state"])
+    energies = []
+    for sign in (1, -1):
+        moved = snapshot.atoms.copy()
+        moved.positions[1, 2] += sign * 0.01
+        energies.append(float(self_consistent(moved, settings).dft.energies.total_free) * HARTREE)
+    # The energies are converged to 1e-6 eV per valence electron.
+    assert -(energies[0] - energies[1]) / 0.02 == pytest.approx(snapshot.forces[1, 2], abs=5e-3)
+    assert np.abs(snapshot.forces.sum(axis=0)).max() < 0.02
+    assert np.allclose(snapshot.stress, snapshot.stress.T)
+
+
 def test_a_liquid_has_lost_its_crystal() -> None:
     def wandered(phase: str) -> float:
         settings = DynamicsSettings(material="Al", atoms=16, temperature=933, volume=17.6, snapshots=1, equilibration=600, phase=phase)
-        shift = draw_structures(settings)[0].get_scaled_positions() - starting_cell(settings).get_scaled_positions()
+        shift = run_dynamics(settings).structures[0].get_scaled_positions() - starting_cell(settings).get_scaled_positions()
         shift -= shift[0]
         shift -= np.round(shift)
         return float(np.sqrt((((shift - shift.mean(0)) @ starting_cell(settings).cell.array) ** 2).sum(1).mean()))

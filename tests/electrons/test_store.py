@@ -19,7 +19,21 @@ def path(tmp_path):
     density = np.ones((3, 4, 5))
     write_snapshot(
         tmp_path / "s.zarr",
-        Snapshot(atoms, np.arange(6.0), ldos, density, 0.5, 300.0, 1.0, {"band": -3.0}, ions, {"engine": "gpaw"}, {"iterations": 7}),
+        Snapshot(
+            atoms,
+            np.arange(6.0),
+            ldos,
+            density,
+            0.5,
+            300.0,
+            1.0,
+            {"band": -3.0},
+            ions,
+            {"engine": "gpaw"},
+            {"iterations": 7},
+            forces=np.full((2, 3), 0.5),
+            stress=np.eye(3),
+        ),
     )
     return tmp_path / "s.zarr"
 
@@ -29,6 +43,8 @@ def test_a_snapshot_comes_back(path):
     assert found.ldos.shape == (3, 4, 5, 6)
     assert found.ions["O"] == Ion("O", 6.0, 0.2)
     assert found.terms == {"band": -3.0}
+    assert np.array_equal(found.forces, np.full((2, 3), 0.5))
+    assert np.array_equal(found.stress, np.eye(3))
     assert read_snapshot(path, ldos=False).ldos.shape == (3, 4, 5, 0)
 
 
@@ -71,6 +87,8 @@ def huge(group):
         (set_array("positions", np.full((2, 3), np.nan)), "finite"),
         (set_array("cell", np.zeros((3, 3))), "volume"),
         (set_array("density", np.ones((3, 4, 6))), "density"),
+        (set_array("forces", np.ones((3, 3))), "forces"),
+        (set_array("stress", np.ones(6)), "stress"),
         (huge, "exceeds"),
         (set_attribute(version=None), "version"),
         (set_attribute(version=99), "newer"),

@@ -10,10 +10,11 @@ from nucleate.spins.order.curie import leading_order, rpa, waves_of
 from nucleate.spins.simulate.fields import energy
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.simulate.observables.order import order_squared, phases, structure_factor
-from nucleate.spins.simulate.observables.statistics import autocorrelation_time, jackknife
+from nucleate.spins.simulate.observables.statistics import jackknife
 from nucleate.spins.simulate.observables.topology import skyrmion_number, solid_angles
 from nucleate.spins.simulate.settings import SimulationSettings
 from nucleate.spins.simulate.simulation import Row, simulate
+from nucleate.time_series import autocorrelation_time
 from nucleate.units import K_B
 
 

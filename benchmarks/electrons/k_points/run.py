@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures
+from nucleate.electrons.data.dynamics import DynamicsSettings, run_dynamics
 from nucleate.electrons.data.ground_state import ground_state
 from nucleate.electrons.settings import GroundStateSettings
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--spacings", type=float, nargs="+", default=[0.12, 0.16, 0.2, 0.25, 0.3, 0.4])
     a = parser.parse_args()
     dynamics = DynamicsSettings(material="Al", atoms=8, temperature=933, volume=17.6, equilibration=300, snapshots=1)
-    (atoms,) = draw_structures(dynamics)
+    (atoms,) = run_dynamics(dynamics).structures
     densest: dict[float, np.ndarray] = {}
     print("| spacing, 1/Å | k-points | core-s |", " | ".join(f"{w} eV" for w in WIDTHS), "|\n|---|---|---|" + "---|" * len(WIDTHS))
     for spacing in sorted(a.spacings):

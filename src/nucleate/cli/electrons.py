@@ -47,12 +47,17 @@ def sample(
     low: Annotated[float | None, typer.Option(help="Lowest energy of the LDOS grid in eV.")] = None,
     high: Annotated[float | None, typer.Option(help="Highest energy of the LDOS grid in eV.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of the dynamics.")] = None,
+    convergence: Annotated[
+        bool | None,
+        typer.Option("--convergence/--no-convergence", help="Whether to measure the convergence on the first snapshot."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of calculations run in parallel.")] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Sample snapshots of molecular dynamics and compute their local density of states with GPAW."""
     from nucleate.electrons import api
+    from nucleate.electrons.data.convergence import read_convergence
     from nucleate.electrons.events import SnapshotDone, SnapshotFailed
     from nucleate.progress import Event
     from nucleate.report.terminal import Bar, make_console
@@ -71,11 +76,16 @@ def sample(
         paths = api.sample(
             out, settings=settings, workers=workers, progress=show_event, material=material, atoms=atoms, temperature=temperature,
             electronic_temperature=electronic_temperature, phase=phase, volume=volume, snapshots=snapshots, potential=potential,
-            cutoff=cutoff, k_spacing=k_spacing, low=low, high=high, seed=seed,
+            cutoff=cutoff, k_spacing=k_spacing, low=low, high=high, seed=seed, convergence=convergence,
         )  # fmt: skip
+    measured = read_convergence(out)
     if as_json:
-        print_json({"folder": str(out), "snapshots": [str(path) for path in paths]})
+        shifts = None if measured is None else {name: vars(shift) for name, shift in measured.items()}
+        print_json({"folder": str(out), "snapshots": [str(path) for path in paths], "convergence": shifts})
     else:
+        for name, shift in (measured or {}).items():
+            changes = f"{shift.free:+.1f} meV/atom, forces {shift.forces:.0f} meV/Å, pressure {shift.pressure:+.2f} GPa"
+            console.print(f"with {'more k-points' if name == 'k_points' else 'a higher cutoff'}: free energy {changes}", highlight=False)
         console.print(f"{len(paths)} snapshots in {out}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -55,6 +55,7 @@ def sample(
     out: AnyPath,
     *,
     settings: SampleSettings | AnyPath | dict[str, Any] | None = None,
+    convergence: bool | None = None,
     workers: int = 1,
     executor: Executor | None = None,
     progress: Progress = silent,
@@ -65,6 +66,7 @@ def sample(
     Args:
         out: Data folder; the same call resumes an interrupted run there.
         settings: TOML file, dictionary or settings with the tables `dynamics` and `ground_state`.
+        convergence: Whether to repeat the first snapshot with more k-points and with a higher cutoff; None: as in `settings`, else True.
         workers: Number of calculations run in parallel.
         executor: Any `concurrent.futures.Executor`, instead of local processes.
         progress: Called with a `nucleate.progress.Step` of the dynamics, a `SnapshotDone` or a `SnapshotFailed`.
@@ -96,7 +98,8 @@ def sample(
     ground = {**ground, **{name: value for name, value in options.items() if name not in DYNAMICS}}
     if "temperature" in dynamics:
         ground.setdefault("electronic_temperature", dynamics["temperature"])
-    chosen = validated(SampleSettings, {**given, "dynamics": dynamics, "ground_state": ground}, source)
+    own = {} if convergence is None else {"convergence": convergence}
+    chosen = validated(SampleSettings, {**given, **own, "dynamics": dynamics, "ground_state": ground}, source)
     return _sample(Path(out), chosen, workers, executor, progress)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +23,14 @@ from nucleate.crystals.io import read_structure
 from nucleate.errors import BadInput
 from nucleate.pretrained import NAMES, PRETRAINED, canonical_name
 from nucleate.progress import Progress, Step, silent
+from nucleate.time_series import autocorrelation_time
+
+log = logging.getLogger(__name__)
 
 MELTING = 3.0
 """Melting temperature relative to the requested temperature; the minimum is 2,500 K."""
+MOST_DRIFT = 4.0
+"""Largest drift of the potential energy of a dynamics that counts as equilibrated, in standard errors."""
 NO_SPIN = "electronic structure is calculated without spin polarisation"
 
 
@@ -92,8 +100,73 @@ def make_potential(name: str, atoms: Atoms) -> Any:
     return NucleateCalculator(pretrained_potential(name, atoms.numbers, role="potential") if known else name)
 
 
-def draw_structures(settings: DynamicsSettings, progress: Progress = silent) -> list[Atoms]:
+@dataclass(frozen=True)
+class Statistics:
+    """What the dynamics shows about equilibration and independence of its structures.
+
+    Attributes:
+        temperature: mean kinetic temperature after the equilibration, K.
+        potential_energy: mean potential energy after the equilibration, eV/atom.
+        drift: slope of a straight line through the potential energies, in units of its standard error.
+        correlation_time: integrated autocorrelation time of the potential energy, fs.
+        interval: time between structures, fs.
+    """
+
+    temperature: float
+    potential_energy: float
+    drift: float
+    correlation_time: float
+    interval: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Return a dictionary for serialisation."""
+        return asdict(self)
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the dynamics, or an empty string."""
+        if abs(self.drift) > MOST_DRIFT:
+            return f"the potential energy still changes ({self.drift:+.1f} standard errors); increase equilibration"
+        if self.interval < 2 * self.correlation_time:
+            return (
+                f"the structures are correlated (interval {self.interval:.0f} fs, correlation time {self.correlation_time:.0f} fs); "
+                "increase interval"
+            )
+        return ""
+
+
+def statistics(energies: np.ndarray, temperatures: np.ndarray, step: float, interval: float) -> Statistics:
+    """Return the statistics of a trajectory after its equilibration.
+
+    Args:
+        energies: (n_steps,) potential energies, eV/atom.
+        temperatures: (n_steps,) kinetic temperatures, K.
+        step: time step, fs.
+        interval: time between structures, fs.
+    """
+    times = np.arange(len(energies)) - (len(energies) - 1) / 2
+    slope = float(times @ energies / max(1.0, float(times @ times)))
+    # A drift would count as correlation.
+    noise = energies - energies.mean() - slope * times
+    steps = autocorrelation_time(noise)
+    # Every 2 tau steps are independent.
+    error = math.sqrt(float(noise.var()) * 2 * steps / max(1.0, float(times @ times)))
+    drift = slope / error if error > 0 else 0.0
+    return Statistics(float(temperatures.mean()), float(energies.mean()), drift, steps * step, interval)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Structures of a molecular dynamics, and its statistics, or None if there is a single structure."""
+
+    structures: list[Atoms]
+    statistics: Statistics | None
+
+
+def run_dynamics(settings: DynamicsSettings, progress: Progress = silent) -> Trajectory:
     """Sample snapshots of Langevin dynamics at constant volume, one per interval.
+
+    A dynamics that is not equilibrated, or whose structures are correlated, is named in a warning.
 
     Args:
         settings: Settings of the dynamics.
@@ -103,14 +176,19 @@ def draw_structures(settings: DynamicsSettings, progress: Progress = silent) -> 
     atoms = starting_cell(settings)
     atoms.calc = make_potential(settings.potential, atoms)
     done, total = 0, settings.equilibration * (2 if settings.phase == "liquid" else 1) + settings.interval * (settings.snapshots - 1)
+    energies: list[float] = []
+    temperatures: list[float] = []
 
-    def run(steps: int, temperature: float) -> None:
+    def run(steps: int, temperature: float, recorded: bool = False) -> None:
         nonlocal done
         dynamics = Langevin(
             atoms, settings.step * units.fs, temperature_K=temperature, friction=settings.friction / units.fs, rng=rng, logfile=None
         )
         for _ in dynamics.irun(steps):
             progress(Step("dynamics", min(done + dynamics.nsteps, total), total))
+            if recorded and dynamics.nsteps:
+                energies.append(atoms.get_potential_energy() / len(atoms))
+                temperatures.append(atoms.get_temperature())
         done += steps
 
     start = max(MELTING * settings.temperature, 2500.0) if settings.phase == "liquid" else settings.temperature
@@ -121,14 +199,19 @@ def draw_structures(settings: DynamicsSettings, progress: Progress = silent) -> 
     drawn = []
     for number in range(settings.snapshots):
         if number:
-            run(settings.interval, settings.temperature)
+            run(settings.interval, settings.temperature, recorded=True)
         copy = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
         if settings.strain:
             strain = rng.uniform(-settings.strain, settings.strain, (3, 3))
             copy.set_cell(copy.cell @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
         copy.wrap()
         drawn.append(copy)
-    return drawn
+    found = None
+    if energies:
+        found = statistics(np.array(energies), np.array(temperatures), settings.step, settings.interval * settings.step)
+        if found.warning:
+            log.warning("%s at %g K: %s", settings.material, settings.temperature, found.warning)
+    return Trajectory(drawn, found)
 
 
 def write_structures(path: Path, structures: list[Atoms]) -> None:

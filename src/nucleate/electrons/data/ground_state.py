@@ -6,6 +6,7 @@ d(E, r) = sum_(n, k) 2 w_k |psi_nk(r)|² g(E - e_nk) with a Gaussian g of width 
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 from scipy.special import erf
 
 from nucleate.electrons.settings import GroundStateSettings
@@ -25,6 +27,8 @@ from nucleate.gpaw.session import require_gpaw
 from nucleate.reference.base import refuse_overlap
 from nucleate.reference.kpoints import plain_grid
 from nucleate.units import BOHR, BOLTZMANN, HARTREE
+
+log = logging.getLogger(__name__)
 
 MARGIN = 2.5
 """Default upper end of the energy window above the Fermi level in eV."""
@@ -48,6 +52,8 @@ class Snapshot:
         ions: Pseudopotential ions by symbol.
         engine: Settings that determine the result: name, version, functional, pseudopotentials.
         details: Number of iterations, CPU-seconds and similar data.
+        forces: (n_atoms, 3) forces of the engine in eV/Å, derivatives of the free energy; None if not available.
+        stress: (3, 3) stress of the engine in eV/Å³, at a fixed number of plane waves; None if not available.
     """
 
     atoms: Atoms
@@ -61,6 +67,8 @@ class Snapshot:
     ions: dict[str, Ion]
     engine: dict[str, Any]
     details: dict[str, Any]
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
 
     @property
     def electrons(self) -> float:
@@ -73,14 +81,17 @@ ENGINE_KEYS = ("engine", "functional", "pseudopotential", "cutoff")
 
 
 def check_engine(where: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise `BadInput` with the prefix `where` if the engine settings differ."""
+    """Raise `BadInput` with the prefix `where` if the engine settings differ; another version of the engine is named in a warning."""
     for key in ENGINE_KEYS:
         if found.get(key) != wanted.get(key):
             raise BadInput(f"{where} {key} is {found.get(key)} instead of {wanted.get(key)}")
+    if found.get("version") != wanted.get("version"):
+        log.warning("%s version of %s is %s instead of %s", where, found.get("engine"), found.get("version"), wanted.get("version"))
 
 
-def engine_settings(settings: GroundStateSettings) -> dict[str, Any]:
-    """Return the settings that determine a ground state besides structure, energies and temperature."""
+def engine_settings(atoms: Atoms, settings: GroundStateSettings) -> dict[str, Any]:
+    """Return the settings that determine a ground state besides structure, energies and temperature, with the k-point mesh."""
+    grid = plain_grid(atoms, settings.k_spacing)
     return {
         "engine": "gpaw",
         "version": version("gpaw"),
@@ -88,6 +99,8 @@ def engine_settings(settings: GroundStateSettings) -> dict[str, Any]:
         "pseudopotential": settings.pseudopotential,
         "cutoff": settings.cutoff,
         "k_spacing": settings.k_spacing,
+        "mesh": list(grid.size),
+        "mesh_shift": [bool(one) for one in grid.shift],
     }
 
 
@@ -143,37 +156,12 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         ReferenceFailed: The calculation did not converge, or GPAW raised an error.
         MissingDependency: GPAW is not installed.
     """
-    require_gpaw()
-    from gpaw import GPAW
-
-    refuse_overlap(atoms, "gpaw")
     started = time.process_time()
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    parameters = gpaw_parameters(atoms, settings)
+    calculator = self_consistent(atoms, settings, symmetry)
+    dft = calculator.dft
     # The occupation at this energy is exp(-12).
     hot = 12 * BOLTZMANN * settings.electronic_temperature
-    if not symmetry:
-        parameters["symmetry"] = {"point_group": False}
-    # Empty levels near the Fermi level must be converged as well.
-    parameters["convergence"]["bands"] = f"CBM+{max(CONVERGED, hot)}"
-    calculator = None
-    for more in (1.25, 1.6, 2.5):
-        calculator = GPAW(**parameters, nbands=f"{100 * more + 400 / len(atoms):.0f}%")
-        try:
-            with gpaw_errors():
-                calculator.get_potential_energy(atoms)
-            break
-        except ReferenceFailed as failure:
-            if failure.kind != "bands":
-                raise
-            if more > 2:
-                raise ReferenceFailed(
-                    "GPAW: two and a half times the occupied bands do not reach the empty levels that are needed; lower the electronic "
-                    "temperature or the end of the energy window",
-                    kind="unconverged",
-                ) from failure
-    assert calculator is not None
-    dft = calculator.dft
     fermi = float(dft.ibzwfs.fermi_level * HARTREE)
     lowest = min(float(wfs.eig_n[0]) for wfs in dft.ibzwfs) * HARTREE
     low, high = window or (
@@ -195,7 +183,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         fermi_level=fermi,
         terms=terms,
         ions=ions_of_setups(dft.setups),
-        engine=engine_settings(settings),
+        engine=engine_settings(atoms, settings),
         details={
             "cpu_seconds": time.process_time() - started,
             "iterations": calculator.get_number_of_iterations(),
@@ -203,6 +191,45 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
             "bands": dft.ibzwfs.nbands,
             "missing_charge": missing_charge(dft, energies, settings.sigma),
         },
+        forces=np.array(calculator.get_forces(atoms), dtype=float),
+        stress=voigt_6_to_full_3x3_stress(calculator.get_stress(atoms)),
+    )
+
+
+def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool = True) -> Any:
+    """Run one spin-paired self-consistent calculation with the empty levels that an energy window needs; return GPAW's calculator.
+
+    Args:
+        atoms: Periodic structure.
+        settings: Cutoff, k-points, temperature.
+        symmetry: Whether to use the crystal symmetry to reduce k-points.
+
+    Raises:
+        ReferenceFailed: The calculation did not converge, or GPAW raised an error.
+        MissingDependency: GPAW is not installed.
+    """
+    require_gpaw()
+    from gpaw import GPAW
+
+    refuse_overlap(atoms, "gpaw")
+    parameters = gpaw_parameters(atoms, settings)
+    if not symmetry:
+        parameters["symmetry"] = {"point_group": False}
+    # Empty levels near the Fermi level must be converged as well.
+    parameters["convergence"]["bands"] = f"CBM+{max(CONVERGED, 12 * BOLTZMANN * settings.electronic_temperature)}"
+    for more in (1.25, 1.6, 2.5):
+        calculator = GPAW(**parameters, nbands=f"{100 * more + 400 / len(atoms):.0f}%")
+        try:
+            with gpaw_errors():
+                calculator.get_potential_energy(atoms)
+            return calculator
+        except ReferenceFailed as failure:
+            if failure.kind != "bands":
+                raise
+    raise ReferenceFailed(
+        "GPAW: two and a half times the occupied bands do not reach the empty levels that are needed; lower the electronic "
+        "temperature or the end of the energy window",
+        kind="unconverged",
     )
 
 

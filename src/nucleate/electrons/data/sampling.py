@@ -1,7 +1,7 @@
 """Sampling of structures by molecular dynamics and of their electronic structure by GPAW.
 
-A data folder contains sample.toml (resolved settings), structures.extxyz (sampled once), snapshots/NNNN.zarr and events.jsonl, which
-records failures. An interrupted sampling resumes.
+A data folder contains sample.toml (resolved settings), structures.extxyz (sampled once), snapshots/NNNN.zarr, convergence.json and
+events.jsonl, which records failures and the equilibration of the dynamics. An interrupted sampling resumes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import ase.io
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field
 
-from nucleate.electrons.data.dynamics import DynamicsSettings, draw_structures, write_structures
+from nucleate.electrons.data.convergence import NAME as CONVERGENCE
+from nucleate.electrons.data.convergence import Shift, measure_convergence, write_convergence
+from nucleate.electrons.data.dynamics import DynamicsSettings, run_dynamics, write_structures
 from nucleate.electrons.data.ground_state import Snapshot, ground_state
 from nucleate.electrons.data.store import read_snapshot, write_snapshot
 from nucleate.electrons.events import SnapshotDone, SnapshotFailed
@@ -39,6 +41,10 @@ class SampleSettings(BaseModel):
 
     dynamics: DynamicsSettings
     ground_state: GroundStateSettings = Field(default_factory=GroundStateSettings)
+    convergence: bool = Field(
+        True,
+        description="Whether to repeat the first snapshot with more k-points and with a higher cutoff, at the cost of several snapshots.",
+    )
 
 
 def sample(
@@ -81,19 +87,21 @@ def sample(
         raise RunFolderError(f"{out}: the folder is not empty and contains no sampling; choose another --out")
     drawn = out / "structures.extxyz"
     # Run the dynamics before the folder is created, so that invalid settings leave no folder.
-    structures = None if drawn.exists() else draw_structures(settings.dynamics, progress)
+    trajectory = None if drawn.exists() else run_dynamics(settings.dynamics, progress)
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(present, text)
         (out / "snapshots").mkdir(exist_ok=True)
-        if structures is not None:
-            write_structures(drawn, structures)
+        if trajectory is not None:
+            write_structures(drawn, trajectory.structures)
+            if trajectory.statistics is not None:
+                append_line(out / "events.jsonl", {"event": "dynamics", **trajectory.statistics.as_dict()})
     except OSError as error:
         raise RunFolderError(f"{out}: cannot be written: {error.strerror}") from error
     # Read the structures from the file, so that a resumed sampling uses identical numbers.
     frames = ase.io.read(drawn, index=":")
     assert isinstance(frames, list)
-    return label_structures(out, frames, settings.ground_state, workers, executor, progress)
+    return label_structures(out, frames, settings.ground_state, workers, executor, progress, settings.convergence)
 
 
 def label_structures(
@@ -103,8 +111,12 @@ def label_structures(
     workers: int = 1,
     executor: Executor | None = None,
     progress: Progress = silent,
+    convergence: bool = False,
 ) -> list[Path]:
-    """Compute all missing snapshots; the first one determines the energy window of all."""
+    """Compute all missing snapshots; the first one determines the energy window of all.
+
+    With `convergence`, the convergence of the first snapshot is measured as well, unless the folder contains it.
+    """
     (out / "snapshots").mkdir(parents=True, exist_ok=True)
     paths = [out / "snapshots" / f"{number:04d}.zarr" for number in range(len(structures))]
     failed = {line["number"] for line in read_lines(out / "events.jsonl") if line["event"] == "failure"}
@@ -128,18 +140,32 @@ def label_structures(
         append_line(out / "events.jsonl", {"event": "snapshot", "number": number, **answer.details})
         progress(SnapshotDone("ground states", len(done), total, number, answer.details))
 
+    def keep_convergence(path: Path, answer: dict[str, Shift] | ReferenceFailed) -> None:
+        number = int(path.stem)
+        if isinstance(answer, ReferenceFailed):
+            append_line(out / "events.jsonl", {"event": "convergence not measured", "number": number, "reason": answer.reason})
+        else:
+            write_convergence(out, answer, settings, number)
+
     while todo and window is None:
         number = todo.pop(0)
         keep(number, _label(structures[number], settings, None))
+    tried = any(line["event"] == "convergence not measured" for line in read_lines(out / "events.jsonl"))
+    first = min(done) if done and convergence and not tried and not (out / CONVERGENCE).exists() else None
     if executor is None and workers <= 1:
         for number in todo:
             keep(number, _label(structures[number], settings, window))
-    elif todo:
+        if first is not None:
+            keep_convergence(first, _convergence(first, settings))
+    elif todo or first is not None:
         pool = executor or ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),))
         try:
             running = {pool.submit(_label, structures[number], settings, window): number for number in todo}
+            checked = None if first is None else pool.submit(_convergence, first, settings)
             for future in as_completed(running):
                 keep(running[future], future.result())
+            if first is not None and checked is not None:
+                keep_convergence(first, checked.result())
         finally:
             if executor is None:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -147,6 +173,14 @@ def label_structures(
         reasons = [line["reason"] for line in read_lines(out / "events.jsonl") if line["event"] == "failure"]
         raise BadInput(f"{out}: no ground state converged ({reasons[-1]}); change the settings and sample again")
     return sorted(done)
+
+
+def _convergence(path: Path, settings: GroundStateSettings) -> dict[str, Shift] | ReferenceFailed:
+    """Return the convergence of a stored snapshot, or the reason why it could not be measured."""
+    try:
+        return measure_convergence(read_snapshot(path, ldos=False), settings)
+    except ReferenceFailed as failure:
+        return ReferenceFailed(failure.reason, kind=failure.kind)
 
 
 def _label(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None) -> Snapshot | ReferenceFailed:

@@ -24,6 +24,7 @@ from nucleate.persist.text import stated
 VERSION = 1
 CHUNK_BYTES = 2**22
 ARRAYS = ("ldos", "energies", "numbers", "positions", "cell")
+OPTIONAL = ("density", "forces", "stress")
 LARGEST = 2.0**38
 """Maximum number of values in a local density of states; zarr would fill missing chunks of a larger array in memory."""
 
@@ -60,8 +61,9 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
         group.create_array("numbers", data=snapshot.atoms.numbers.astype(np.int64))
         group.create_array("positions", data=snapshot.atoms.positions)
         group.create_array("cell", data=snapshot.atoms.cell.array)
-        if snapshot.density is not None:
-            group.create_array("density", data=snapshot.density)
+        for name in OPTIONAL:
+            if getattr(snapshot, name) is not None:
+                group.create_array(name, data=getattr(snapshot, name))
         group.attrs.update(
             {
                 "version": VERSION,
@@ -94,7 +96,7 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
     try:
         group = zarr.open_group(path, mode="r")
         attributes: dict[str, Any] = dict(group.attrs)
-        held: dict[str, Any] = {name: group[name] for name in (*ARRAYS, "density") if name in group}
+        held: dict[str, Any] = {name: group[name] for name in (*ARRAYS, *OPTIONAL) if name in group}
         if set(ARRAYS) <= set(held):
             _check_shapes(path, {name: (tuple(one.shape), one.dtype.kind) for name, one in held.items()})
             array = {name: one[:] for name, one in held.items() if name != "ldos" or ldos}
@@ -130,6 +132,8 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
         ions=ions,
         engine=said.engine,
         details=said.details,
+        forces=array.get("forces"),
+        stress=array.get("stress"),
     )
 
 
@@ -137,7 +141,7 @@ def _check_shapes(path: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> 
     """Raise `BadInput` unless the array shapes match; shapes are checked before any allocation."""
     grid, n = found["ldos"][0], found["numbers"][0]
     wanted = {"ldos": (grid, "f"), "energies": (grid[3:], "f"), "numbers": (n, "i"), "positions": ((*n, 3), "f"), "cell": ((3, 3), "f")}
-    wanted["density"] = (grid[:3], "f")
+    wanted |= {"density": (grid[:3], "f"), "forces": ((*n, 3), "f"), "stress": ((3, 3), "f")}
     for name, (shape, kind) in found.items():
         if (shape, kind) != wanted[name] or len(grid) != 4 or len(n) != 1 or 0 in shape:
             raise BadInput(

@@ -20,6 +20,7 @@ from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from nucleate.electrons.data.convergence import check_meshes
 from nucleate.electrons.data.ground_state import Snapshot, check_engine
 from nucleate.electrons.data.store import make_folder, read_snapshot, snapshot_paths
 from nucleate.electrons.events import NetworkStep
@@ -124,6 +125,7 @@ def train(
 
     heads = [read_snapshot(path, ldos=False) for path in paths]
     check_together(paths, heads)
+    check_meshes([path.parents[1] for path in paths])
     ions = {symbol: ion for head in heads for symbol, ion in head.ions.items()}
     ions = dict(sorted(ions.items(), key=lambda item: atomic_numbers[item[0]]))
     descriptor = make_descriptor({"name": "power", **settings.descriptor, "n_species": len(ions)})

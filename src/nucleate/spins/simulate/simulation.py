@@ -28,8 +28,9 @@ from nucleate.spins.simulate.fields import energy, tables
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax, swap_replicas
 from nucleate.spins.simulate.observables.order import order_squared, phases
-from nucleate.spins.simulate.observables.statistics import BINS, autocorrelation_time, jackknife
+from nucleate.spins.simulate.observables.statistics import BINS, jackknife
 from nucleate.spins.simulate.settings import SimulationSettings
+from nucleate.time_series import autocorrelation_time
 from nucleate.units import K_B
 
 CHECKPOINT = 30.0

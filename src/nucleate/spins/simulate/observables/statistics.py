@@ -1,7 +1,6 @@
-"""Error bars of correlated series from binning, jackknife and autocorrelation times.
+"""Error bars of correlated series from binning and the jackknife.
 
-H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 91, 461 (1989), doi 10.1063/1.457480 (binning); A. Sokal, in Functional Integration (1997),
-doi 10.1007/978-1-4899-0319-8_6 (window of the autocorrelation time).
+H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 91, 461 (1989), doi 10.1063/1.457480 (binning).
 """
 
 from __future__ import annotations
@@ -14,19 +13,6 @@ from nucleate.errors import BadInput
 
 BINS = 32
 """Number of jackknife bins; a simulation adds a note if bins are shorter than many autocorrelation times."""
-
-
-def autocorrelation_time(series: np.ndarray, window: float = 6.0) -> float:
-    """Return the integrated autocorrelation time of `series` (t,) in steps; it is 0.5 for independent values."""
-    x = np.asarray(series, dtype=float) - np.mean(series)
-    n = len(x)
-    power = np.abs(np.fft.rfft(x, 2 * n)) ** 2
-    correlation = np.fft.irfft(power)[:n]
-    if correlation[0] <= 0:
-        return 0.5
-    summed = 0.5 + np.cumsum(correlation[1:] / correlation[0])
-    enough = np.flatnonzero(np.arange(1, n) >= window * summed)
-    return float(max(0.5, summed[enough[0]] if len(enough) else summed[-1]))
 
 
 def jackknife(series: np.ndarray, measure: Callable[[np.ndarray], np.ndarray | float], bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
