@@ -1,6 +1,6 @@
 """Snapshots with their electrons: solid aluminium at four temperatures and three volumes, its melt, beryllium in four sizes.
 
-    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py [--only al-300K-16.5] --out runs/electrons
+    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py [--only al-300K-v165] --out runs/electrons
 
 Settings: electrons.toml beside this file. Cells are what two cores can afford: 16 atoms of aluminium (70 to 90 core-s a snapshot), 8 to 64
 of beryllium. Dynamics: EMT for aluminium, CHGNet for beryllium; the electrons are GPAW's, LDA, HGH pseudopotentials. A stopped
