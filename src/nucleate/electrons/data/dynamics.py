@@ -14,6 +14,7 @@ from ase import Atoms, units
 from ase.build import bulk, find_optimal_cell_shape, make_supercell
 from ase.calculators.emt import EMT
 from ase.calculators.emt import parameters as emt_parameters
+from ase.constraints import FixCom
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from pydantic import BaseModel, ConfigDict, Field
@@ -175,6 +176,8 @@ def run_dynamics(settings: DynamicsSettings, progress: Progress = silent) -> Tra
     rng = np.random.default_rng(settings.seed)
     atoms = starting_cell(settings)
     atoms.calc = make_potential(settings.potential, atoms)
+    # The thermostat's own option for a fixed centre of mass gives small cells another distribution.
+    atoms.set_constraint(FixCom())
     done, total = 0, settings.equilibration * (2 if settings.phase == "liquid" else 1) + settings.interval * (settings.snapshots - 1)
     energies: list[float] = []
     temperatures: list[float] = []
@@ -182,8 +185,9 @@ def run_dynamics(settings: DynamicsSettings, progress: Progress = silent) -> Tra
     def run(steps: int, temperature: float, recorded: bool = False) -> None:
         nonlocal done
         dynamics = Langevin(
-            atoms, settings.step * units.fs, temperature_K=temperature, friction=settings.friction / units.fs, rng=rng, logfile=None
-        )
+            atoms, settings.step * units.fs, temperature_K=temperature, friction=settings.friction / units.fs, fixcm=False, rng=rng,
+            logfile=None,
+        )  # fmt: skip
         for _ in dynamics.irun(steps):
             progress(Step("dynamics", min(done + dynamics.nsteps, total), total))
             if recorded and dynamics.nsteps:
