@@ -4,7 +4,7 @@
 
 Settings: electrons.toml beside this file. Cells are what two cores can afford: 16 atoms of aluminium (70 to 90 core-s a snapshot), 8 to 64
 of beryllium. Dynamics: EMT for aluminium, CHGNet for beryllium; the electrons are GPAW's, LDA, HGH pseudopotentials. A stopped
-run goes on.
+run goes on. The convergence of each folder is measured after all snapshots; --no-convergence leaves it out.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="tables of the settings file; all if left out")
     parser.add_argument("--settings", type=Path, default=Path(__file__).with_suffix(".toml"))
+    parser.add_argument("--no-convergence", dest="convergence", action="store_false")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/electrons"))
     a = parser.parse_args()
     every = read_settings(a.settings)
-    for name in a.only or [name for name in every if name != "common"]:
+    names = a.only or [name for name in every if name != "common"]
+    for convergence, name in [(False, name) for name in names] + [(True, name) for name in names if a.convergence]:
         common = every["common"][every[name]["like"]]
         own: dict[str, Any] = {part: {**common.get(part, {}), **every[name].get(part, {})} for part in ("dynamics", "ground_state")}
 
@@ -38,7 +40,7 @@ def main() -> None:
             elif isinstance(event, SnapshotFailed):
                 print(f"{name} {event.number} failed: {event.reason}", flush=True)
 
-        sample(a.out / name, SampleSettings.model_validate(own), a.workers, progress=progress)
+        sample(a.out / name, SampleSettings.model_validate(own), a.workers, progress=progress, convergence=convergence)
 
 
 if __name__ == "__main__":

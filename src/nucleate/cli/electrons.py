@@ -48,9 +48,8 @@ def sample(
     high: Annotated[float | None, typer.Option(help="Highest energy of the LDOS grid in eV.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of the dynamics.")] = None,
     convergence: Annotated[
-        bool | None,
-        typer.Option("--convergence/--no-convergence", help="Whether to measure the convergence on the first snapshot."),
-    ] = None,
+        bool, typer.Option("--convergence/--no-convergence", help="Whether to measure the convergence on the first snapshot.")
+    ] = True,
     workers: Annotated[int, typer.Option(min=1, help="Number of calculations run in parallel.")] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -153,7 +152,8 @@ def train(
 def _print_errors(console: Any, errors: Any) -> None:
     console.print(
         f"{errors.name}: density {errors.density:.2f} %, density of states {errors.dos:.2f} %, band energy {errors.band:+.1f} meV/atom"
-        + (f", free energy {errors.free:+.1f} meV/atom" if math.isfinite(errors.free) else ""),
+        + (f", free energy {errors.free:+.1f} meV/atom" if math.isfinite(errors.free) else "")
+        + (f", forces {errors.forces:.0f} meV/Å, pressure {errors.pressure:+.2f} GPa" if math.isfinite(errors.forces) else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -163,6 +163,7 @@ def _print_errors(console: Any, errors: Any) -> None:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file or its folder.")],
     data: Data,
+    forces: Annotated[bool, typer.Option("--forces", help="Compare forces and pressure as well, at about four times the cost.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the errors of a model on sampled snapshots."""
@@ -176,9 +177,9 @@ def evaluate(
         if isinstance(event, api.SnapshotEvaluated) and not as_json:
             _print_errors(console, event.errors)
 
-    errors = api.evaluate(model, data, progress=show_event)
+    errors = api.evaluate(model, data, forces=forces, progress=show_event)
     if as_json:
-        print_json({"snapshots": [vars(each) for each in errors]})
+        print_json({"snapshots": [each.as_dict() for each in errors]})
 
 
 def predict(

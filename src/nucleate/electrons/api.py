@@ -55,7 +55,7 @@ def sample(
     out: AnyPath,
     *,
     settings: SampleSettings | AnyPath | dict[str, Any] | None = None,
-    convergence: bool | None = None,
+    convergence: bool = True,
     workers: int = 1,
     executor: Executor | None = None,
     progress: Progress = silent,
@@ -66,7 +66,7 @@ def sample(
     Args:
         out: Data folder; the same call resumes an interrupted run there.
         settings: TOML file, dictionary or settings with the tables `dynamics` and `ground_state`.
-        convergence: Whether to repeat the first snapshot with more k-points and with a higher cutoff; None: as in `settings`, else True.
+        convergence: Whether to repeat the first snapshot with more k-points and with a higher cutoff, which costs several snapshots.
         workers: Number of calculations run in parallel.
         executor: Any `concurrent.futures.Executor`, instead of local processes.
         progress: Called with a `nucleate.progress.Step` of the dynamics, a `SnapshotDone` or a `SnapshotFailed`.
@@ -98,9 +98,8 @@ def sample(
     ground = {**ground, **{name: value for name, value in options.items() if name not in DYNAMICS}}
     if "temperature" in dynamics:
         ground.setdefault("electronic_temperature", dynamics["temperature"])
-    own = {} if convergence is None else {"convergence": convergence}
-    chosen = validated(SampleSettings, {**given, **own, "dynamics": dynamics, "ground_state": ground}, source)
-    return _sample(Path(out), chosen, workers, executor, progress)
+    chosen = validated(SampleSettings, {**given, "dynamics": dynamics, "ground_state": ground}, source)
+    return _sample(Path(out), chosen, workers, executor, progress, convergence)
 
 
 def import_mala(
@@ -170,12 +169,15 @@ def train(
     return model, errors["validation"]
 
 
-def evaluate(model: ElectronModel | AnyPath, data: AnyPath | Sequence[AnyPath], *, progress: Progress = silent) -> list[Errors]:
+def evaluate(
+    model: ElectronModel | AnyPath, data: AnyPath | Sequence[AnyPath], *, forces: bool = False, progress: Progress = silent
+) -> list[Errors]:
     """Compute the errors of a model on snapshots.
 
     Args:
         model: Model, its file or its folder.
         data: Data folder or folders.
+        forces: Whether to compute the errors of forces and pressure as well, at about four times the cost.
         progress: Called with a `SnapshotEvaluated` after each snapshot.
 
     Raises:
@@ -187,7 +189,7 @@ def evaluate(model: ElectronModel | AnyPath, data: AnyPath | Sequence[AnyPath], 
     for k, path in enumerate(paths):
         snapshot = read_snapshot(path)
         check_model(known, snapshot, path)
-        errors.append(errors_on(known, snapshot, name=snapshot_name(path)))
+        errors.append(errors_on(known, snapshot, name=snapshot_name(path), forces=forces))
         progress(SnapshotEvaluated("snapshots", k + 1, len(paths), errors[-1]))
     return errors
 

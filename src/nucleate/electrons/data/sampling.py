@@ -41,10 +41,6 @@ class SampleSettings(BaseModel):
 
     dynamics: DynamicsSettings
     ground_state: GroundStateSettings = Field(default_factory=GroundStateSettings)
-    convergence: bool = Field(
-        True,
-        description="Whether to repeat the first snapshot with more k-points and with a higher cutoff, at the cost of several snapshots.",
-    )
 
 
 def sample(
@@ -53,6 +49,7 @@ def sample(
     workers: int = 1,
     executor: Executor | None = None,
     progress: Progress = silent,
+    convergence: bool = True,
 ) -> list[Path]:
     """Sample structures and compute their electronic structure; existing results are kept.
 
@@ -62,6 +59,7 @@ def sample(
         workers: Number of processes, if no executor is given.
         executor: Any `concurrent.futures.Executor`.
         progress: Called with a `Step` of the dynamics, a `SnapshotDone` or a `SnapshotFailed`.
+        convergence: Whether to repeat the first snapshot with more k-points and with a higher cutoff, unless the folder contains this.
 
     Raises:
         BadInput: The settings cannot be used.
@@ -101,7 +99,7 @@ def sample(
     # Read the structures from the file, so that a resumed sampling uses identical numbers.
     frames = ase.io.read(drawn, index=":")
     assert isinstance(frames, list)
-    return label_structures(out, frames, settings.ground_state, workers, executor, progress, settings.convergence)
+    return label_structures(out, frames, settings.ground_state, workers, executor, progress, convergence)
 
 
 def label_structures(

@@ -9,6 +9,7 @@ equations, accumulated in one pass over the grids.
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from ase.data import atomic_numbers
+from ase.units import GPa
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -29,7 +31,7 @@ from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.model.blocks import block_indices, surroundings
 from nucleate.electrons.model.model import ElectronModel, make_descriptor
 from nucleate.electrons.model.network import LdosNetwork
-from nucleate.electrons.model.prediction import predict, weigher
+from nucleate.electrons.model.prediction import Electrons, predict, weigher
 from nucleate.electrons.model.slabs import Field as Points
 from nucleate.electrons.model.slabs import batches
 from nucleate.electrons.species import Ion
@@ -81,6 +83,8 @@ class Errors:
         predicted_free: Predicted free energy in eV/atom.
         true_free: Reference free energy in eV/atom.
         sigma_band: Spread of the band energy over the committee in meV/atom.
+        forces: Root-mean-square error of the force components in meV/Å; NaN if they were not asked for or are not stored.
+        pressure: Error of the pressure in GPa; NaN likewise.
     """
 
     name: str
@@ -92,6 +96,13 @@ class Errors:
     predicted_free: float
     true_free: float
     sigma_band: float
+    forces: float = math.nan
+    pressure: float = math.nan
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a dictionary for serialisation, without the errors of forces and pressure if they are unknown."""
+        unknown = [name for name in ("forces", "pressure") if math.isnan(getattr(self, name))]
+        return {name: value for name, value in vars(self).items() if name not in unknown}
 
 
 def train(
@@ -147,7 +158,7 @@ def train(
         "temperature": float(np.median([head.temperature for head in heads])),
         "cpu_seconds": trained,
         "snapshots": {name: [str(path) for path in found] for name, found in parts.items()},
-        "errors": {name: [vars(e) for e in found] for name, found in errors.items()},
+        "errors": {name: [e.as_dict() for e in found] for name, found in errors.items()},
         "settings": json.loads(settings.model_dump_json()),
     }
     model.save(out / "model.safetensors")
@@ -291,11 +302,20 @@ def _refit(model: ElectronModel, paths: list[Path], shares: Tensor, settings: El
     network.last_bias.copy_(solution[:, -1])
 
 
-def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, name: str = "") -> Errors:
-    """Compute the errors of a model on a snapshot with the grid and temperature of the snapshot."""
+def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, name: str = "", forces: bool = False) -> Errors:
+    """Compute the errors of a model on a snapshot with the grid and temperature of the snapshot.
+
+    Args:
+        model: Model.
+        snapshot: Snapshot with its local density of states.
+        overlap: Whether the free energy includes the overlap of GPAW's Gaussian ions.
+        name: Name of the snapshot.
+        forces: Whether to compute the errors of forces and pressure as well, if the snapshot contains them.
+    """
+    forces = forces and snapshot.forces is not None and snapshot.stress is not None
     shape = snapshot.ldos.shape
     grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
-    found = predict(model, snapshot.atoms, snapshot.temperature, shape=grid.shape, overlap=overlap)
+    found = predict(model, snapshot.atoms, snapshot.temperature, shape=grid.shape, forces=forces, overlap=overlap)
     atoms, voxel = len(snapshot.atoms), float(grid.voxel)
     points = Points.of(model, snapshot.atoms, grid.shape)
     flat = torch.tensor(snapshot.ldos.reshape(-1, shape[3]))
@@ -320,4 +340,16 @@ def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, na
         predicted_free=float(found.terms.free) / atoms,
         true_free=true / atoms,
         sigma_band=1e3 * found.sigma_band,
+        **(_force_errors(found, snapshot) if forces else {}),
     )
+
+
+def _force_errors(found: Electrons, snapshot: Snapshot) -> dict[str, float]:
+    """Return the errors of forces (meV/Å) and pressure (GPa)."""
+    assert found.forces is not None
+    assert found.stress is not None
+    assert snapshot.forces is not None
+    assert snapshot.stress is not None
+    difference = found.forces.numpy() - snapshot.forces
+    pressure = -(np.trace(found.stress.numpy()) - np.trace(snapshot.stress)) / 3
+    return {"forces": 1e3 * float(np.sqrt((difference**2).mean())), "pressure": float(pressure / GPa)}
