@@ -1,0 +1,203 @@
+"""Errors of the electrons on groups of snapshots that were left out: a temperature, a volume, a phase, a size of the cell.
+
+    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py
+    OMP_NUM_THREADS=1 python benchmarks/electrons/groups/run.py --seeds 3
+
+For each group the model is trained on all snapshots of 16 atoms outside the group, and tested on those of the group; every folder of
+snapshots has a seed of its own. Beside it, a committee of many-body potentials is trained on the free energies, forces and stresses of the
+same snapshots. Settings: settings.toml beside this file. `--arm` gives the last layer another fit; the default arm is in the table. A
+finished group and seed is kept, and a stopped run resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import GPa
+
+from nucleate.benchmark.result_file import ResultFile
+from nucleate.electrons.data.convergence import read_convergence
+from nucleate.electrons.data.store import read_snapshot, snapshot_paths
+from nucleate.electrons.model.training import ElectronTraining, errors_on, train
+from nucleate.potentials.calculator import NucleateCalculator
+from nucleate.training.run import fit
+
+TEMPERATURES, VOLUMES = (300, 500, 700, 933), ("165", "170", "176")
+SOLID = [f"al-{temperature}K-v{volume}" for volume in VOLUMES for temperature in TEMPERATURES]
+MELT = ["al-liquid-v180-1", "al-liquid-v180-2", "al-liquid-v189-1", "al-liquid-v189-2"]
+LARGE = ["al-32-933K-v176", "al-32-liquid-v189"]
+GROUPS: dict[str, tuple[str, list[str]]] = {
+    **{
+        f"{temperature} K, solid": ("inside" if temperature in (500, 700) else "outermost", [f for f in SOLID if f"-{temperature}K-" in f])
+        for temperature in TEMPERATURES
+    },
+    **{
+        f"{int(volume) / 10:g} Å³/atom, solid": ("inside" if volume == "170" else "outermost", [f for f in SOLID if f.endswith(volume)])
+        for volume in VOLUMES
+    },
+    "18.0 Å³/atom, melt": ("inside", MELT[:2]),
+    "18.9 Å³/atom, melt": ("outermost", MELT[2:]),
+    "solid": ("phase", SOLID),
+    "melt": ("phase", MELT),
+    "32 atoms": ("size", LARGE),
+}
+ARMS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "ridge": {"ridge": 1e-4, "dos_weight": 0.0},
+    "short": {"steps": 1500},
+}
+POTENTIAL = {"model": "manybody", "steps": 2000, "validation": 0.0}
+
+
+def labelled(folder: Path) -> list[Atoms]:
+    """Return the snapshots of a folder with free energy, forces and stress."""
+    made = []
+    for path in snapshot_paths(folder):
+        snapshot = read_snapshot(path, ldos=False)
+        atoms = snapshot.atoms.copy()
+        stress = snapshot.stress
+        assert stress is not None
+        six = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        atoms.calc = SinglePointCalculator(atoms, energy=snapshot.terms["free"], forces=snapshot.forces, stress=six)
+        made.append(atoms)
+    return made
+
+
+def potential_errors(model: Path, folder: Path) -> dict[str, float]:
+    """Return the errors of a committee of potentials: free energy (meV/atom), forces (meV/Å), pressure (GPa)."""
+    calculator = NucleateCalculator(model)
+    energy, forces, pressure, spread = [], [], [], []
+    for atoms in labelled(folder):
+        known = atoms.calc
+        own = atoms.copy()
+        own.calc = calculator
+        energy.append(1e3 * (own.get_potential_energy() - known.results["energy"]) / len(atoms))
+        forces.append(1e3 * np.sqrt(((own.get_forces() - known.results["forces"]) ** 2).mean()))
+        pressure.append(-(own.get_stress()[:3] - known.results["stress"][:3]).mean() / GPa)
+        spread.append(1e3 * calculator.results["sigma"])
+    return {
+        "potential_free": mean(energy), "potential_free_rms": rms(energy), "potential_forces": rms(forces),
+        "potential_pressure": rms(pressure), "potential_spread": mean(spread),
+    }  # fmt: skip
+
+
+def mean(values: list[float]) -> float:
+    return round(float(np.mean(values)), 4)
+
+
+def rms(values: list[float]) -> float:
+    return round(float(np.sqrt(np.mean(np.square(values)))), 4)
+
+
+def trained(data: Path, group: str, seed: int, arm: str, out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Train both models without a group; return one row of errors for each of its folders."""
+    kept = [folder for folder in SOLID + MELT if folder not in GROUPS[group][1] and (data / folder).is_dir()]
+    own = ElectronTraining.model_validate({**settings, **ARMS[arm], "validation": 0.0, "seed": seed})
+    place = out / f"{group.replace('/', '-').replace(' ', '_')}-{arm}-{seed}"
+    model, _ = train([data / folder for folder in kept], place, own)
+    if arm == "default":
+        file = place / "snapshots.extxyz"
+        ase.io.write(file, [atoms for folder in kept for atoms in labelled(data / folder)])
+        potential = fit(file, place / "potential", {**POTENTIAL, "seed": seed})
+    rows = []
+    for folder in GROUPS[group][1]:
+        found = [errors_on(model, read_snapshot(path), forces=True) for path in snapshot_paths(data / folder)]
+        free = [each.free for each in found]
+        row: dict[str, Any] = {
+            "folder": folder, "snapshots": len(found), "density": rms([e.density for e in found]), "dos": rms([e.dos for e in found]),
+            "band": mean([e.band for e in found]), "band_rms": rms([e.band for e in found]), "free": mean(free), "free_rms": rms(free),
+            "spread": mean([e.sigma_band for e in found]), "forces": rms([e.forces for e in found]),
+            "pressure": rms([e.pressure for e in found]), "cpu": round(model.facts["cpu_seconds"]),
+        }  # fmt: skip
+        rows.append(row if arm != "default" else {**row, **potential_errors(potential, data / folder)})
+    return rows
+
+
+def label_rows(data: Path) -> list[dict[str, Any]]:
+    """Return the convergence of the labels of each folder, and the scatter of their energies."""
+    rows = []
+    for folder in SOLID + MELT + LARGE:
+        if not (data / folder / "snapshots").is_dir():
+            continue
+        heads = [read_snapshot(path, ldos=False) for path in snapshot_paths(data / folder)]
+        energies = [1e3 * head.terms["free"] / len(head.atoms) for head in heads]
+        row: dict[str, Any] = {"folder": folder, "snapshots": len(heads), "free": round(float(np.mean(energies)), 2)}
+        row["scatter"] = round(float(np.std(energies, ddof=1)), 2) if len(energies) > 1 else None
+        row["band"] = round(float(np.mean([1e3 * head.terms["band"] / len(head.atoms) for head in heads])), 2)
+        found = read_convergence(data / folder)
+        if found is not None:
+            row["k_points"], row["cutoff"] = ({k: round(v, 3) for k, v in vars(found[name]).items()} for name in ("k_points", "cutoff"))
+        rows.append(row)
+    return rows
+
+
+def table(data: dict[str, Any]) -> str:
+    """Return the tables of the results page."""
+    rows = [row for row in data["rows"] if row["kind"] == "errors" and row["arm"] == "default"]
+    lines = [
+        "| left out | | seeds | snapshots | density, % | band energy, meV/atom: mean; rms | free energy: mean; rms | spread "
+        "| forces, meV/Å | pressure, GPa | potential: free energy, rms | forces | pressure | spread |",
+        "|" + "---|" * 14,
+    ]
+    for group, (where, _) in GROUPS.items():
+        mine = [row for row in rows if row["group"] == group]
+        if not mine:
+            continue
+        seeds = sorted({row["seed"] for row in mine})
+        per_seed = [[row for row in mine if row["seed"] == seed] for seed in seeds]
+
+        def across(key: str, per_seed: list = per_seed, squared: bool = True) -> str:
+            values = [
+                np.sqrt(np.average([row[key] ** 2 for row in part], weights=[row["snapshots"] for row in part]))
+                if squared
+                else np.average([row[key] for row in part], weights=[row["snapshots"] for row in part])
+                for part in per_seed
+            ]
+            digits = 2 if key in ("density", "pressure", "potential_pressure") else 0
+            low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+            return low if low == high else f"{low} to {high}"
+
+        lines.append(
+            f"| {group} | {where} | {len(seeds)} | {sum(row['snapshots'] for row in per_seed[0])} | {across('density')} | "
+            f"{across('band', squared=False)}; {across('band_rms')} | {across('free', squared=False)}; {across('free_rms')} | "
+            f"{across('spread', squared=False)} | {across('forces')} | {across('pressure')} | {across('potential_free_rms')} | "
+            f"{across('potential_forces')} | {across('potential_pressure')} | {across('potential_spread', squared=False)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("runs/electrons"))
+    parser.add_argument("--groups", nargs="+", choices=list(GROUPS), default=list(GROUPS))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["default"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/electrons/models"))
+    parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
+    a = parser.parse_args()
+    with Path(__file__).with_name("settings.toml").open("rb") as file:
+        settings = tomllib.load(file)
+    result = ResultFile(a.result, {"training": settings, "potential": POTENTIAL}, ("gpaw",))
+    for row in label_rows(a.data):
+        if result.find(kind="labels", folder=row["folder"]) is None and "k_points" in row:
+            result.add(kind="labels", **row)
+    for seed in range(a.seeds):
+        for arm in a.arms:
+            for group in a.groups:
+                if result.find(kind="errors", group=group, seed=seed, arm=arm) is not None:
+                    continue
+                for row in trained(a.data, group, seed, arm, a.out, settings):
+                    result.add(kind="errors", group=group, seed=seed, arm=arm, **row)
+                    print(group, seed, arm, row, flush=True)
+    print(table({"rows": result.rows}))
+
+
+if __name__ == "__main__":
+    main()
