@@ -13,7 +13,9 @@ from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.prediction import predict
 from nucleate.electrons.model.slabs import Field, SlabWorker, batches
 from nucleate.electrons.model.training import ElectronTraining, train
+from nucleate.electrons.model.trial_levels import trial_levels
 from nucleate.errors import BadInput
+from nucleate.progress import Event, Step
 
 TEMPERATURE = 900.0
 
@@ -105,21 +107,66 @@ def test_a_stopped_prediction_goes_on_from_its_slabs(
     al_model: ElectronModel, atoms: Atoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch, asked = tmp_path / "slabs", []
-    plain = SlabWorker.sums
+    plain = SlabWorker.summed_and_contracted
 
-    def counted(self: SlabWorker, slab: int) -> np.ndarray:
+    def counted(self: SlabWorker, slab: int, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         asked.append(slab)
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return plain(self, slab)
+        return plain(self, slab, turns)
 
-    monkeypatch.setattr(SlabWorker, "sums", counted)
+    monkeypatch.setattr(SlabWorker, "summed_and_contracted", counted)
     with pytest.raises(KeyboardInterrupt):
         predict(al_model, atoms, TEMPERATURE, scratch=scratch)
     found = predict(al_model, atoms, TEMPERATURE, scratch=scratch)
     assert asked[:3] == [0, 1, 2]
-    assert asked[3:] == list(range(2, 4))
+    # What was left of the first pass, and the second one, which gives the density.
+    assert asked[3:] == [2, 3, 0, 1, 2, 3]
     assert float(found.terms.free) == float(predict(al_model, atoms, TEMPERATURE).terms.free)
+
+
+@pytest.mark.parametrize("temperature", [800.0, 1500.0])
+def test_trial_levels_give_what_two_passes_give(
+    exact_model: ElectronModel, atoms: Atoms, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    large = atoms * (3, 3, 2)
+    large.rattle(0.05, seed=1)
+    phases: list[str] = []
+
+    def told(event: Event, /) -> None:
+        if isinstance(event, Step) and event.phase not in phases:
+            phases.append(event.phase)
+
+    plain = predict(exact_model, large, temperature, forces=True, progress=told)
+    assert phases == ["density of states", "density", "Fermi level", "forces"]
+    phases.clear()
+    # As in a cell whose h does not fit in memory.
+    monkeypatch.setattr("nucleate.electrons.model.slabs.KEPT_BYTES", 0)
+    found = predict(exact_model, large, temperature, forces=True, progress=told)
+    assert phases == ["Fermi level", "density of states", "forces"]
+    assert float(found.levels.mu) == pytest.approx(float(plain.levels.mu), abs=1e-9)
+    # The range of the trial levels is chosen for less than 1e-5 electrons per atom.
+    assert float((found.density - plain.density).abs().sum() * found.grid.voxel) < 1e-5 * len(large)
+    assert float(found.terms.free) == pytest.approx(float(plain.terms.free), abs=1e-5 * len(large))
+    assert plain.forces is not None
+    assert found.forces is not None
+    assert float((found.forces - plain.forces).abs().max()) < 1e-5
+
+
+def test_trial_levels_interpolate_the_fermi_function() -> None:
+    kt = 0.03
+    trials = trial_levels(np.array([5.0, 5.01, 5.02, 4.99]), kt)
+    assert trials is not None
+    assert trials.holds(torch.tensor(5.0))
+    assert not trials.holds(torch.tensor(5.2))
+    energies = np.linspace(4.5, 5.5, 40)
+    values = 1 / (np.exp((energies - trials.levels[:, None]) / kt) + 1)
+    for mu in (trials.levels.min(), 5.003, trials.levels.max()):
+        value = trials.weights(torch.tensor(mu))
+        exact = 1 / (np.exp((energies - mu) / kt) + 1)
+        assert np.abs(value @ values - exact).max() < 1e-3
+    # Estimates that are far apart need levels that are too far apart.
+    assert trial_levels(np.array([4.0, 5.0, 6.0, 5.0]), kt) is None
 
 
 def test_another_temperature_weighs_anew(al_model: ElectronModel, atoms: Atoms) -> None:
@@ -180,7 +227,7 @@ def test_a_model_read_back_says_the_same(descriptor: dict, al_data: Path, atoms:
 
 def test_kept_slabs_serve_every_pass(al_model: ElectronModel, atoms: Atoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = predict(al_model, atoms, TEMPERATURE, forces=True, scratch=tmp_path / "s")
-    for question in ("sums", "contracted", "gradient"):
+    for question in ("summed_and_contracted", "contracted", "gradient"):
         monkeypatch.setattr(SlabWorker, question, None)
     second = predict(al_model, atoms, TEMPERATURE, forces=True, scratch=tmp_path / "s")
     assert first.forces is not None

@@ -1,7 +1,8 @@
 """Prediction by sums over the grid, slab by slab, without storing the local density of states.
 
-With d(E, r) = W h(r) + b the density of states is W sum_r h(r) + ..., and the density for occupation weights w is (W^T w) . h(r). Pass 1
-sums h and determines the Fermi level, pass 2 computes the density. Forces and stress require a third pass for the gradient of
+With d(E, r) = W h(r) + b the density of states is W sum_r h(r) + ..., and the density for occupation weights w is (W^T w) . h(r). One pass
+sums h, which determines the Fermi level, and computes the density at trial levels. Forces and stress require another pass for the gradient
+of
 
     F = F_D(D, mu) + F_n(n, R, cell) + F_ions(R, cell),   sum w(mu) D = N,
 
@@ -28,6 +29,7 @@ from nucleate.electrons.levels.occupation import Occupation, check_temperature, 
 from nucleate.electrons.levels.smearing import unsmeared_occupation
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Slabs
+from nucleate.electrons.model.trial_levels import TrialLevels, trial_levels
 from nucleate.electrons.species import check_apart, ions_of
 from nucleate.electrons.terms.exchange_correlation import Functional
 from nucleate.electrons.terms.free_energy import DensityTerms, EnergyTerms, density_terms, free_energy
@@ -214,15 +216,7 @@ def predict(
         _claim(scratch, model, atoms, grid.shape)
     slabs = Slabs(model, atoms, grid.shape, workers, path, scratch, progress)
     try:
-        sums = np.zeros((model.network.members, model.network.last.shape[1]))
-        for _, part in slabs.ask("density of states", "sums", "sums", lambda slab: ()):
-            sums += part
-        levels = levels_of(model, torch.from_numpy(sums), grid, electrons, temperature)
-        turn, constant = contraction(model, levels.weights.number)
-        density = np.empty(grid.shape)
-        for slab, part in slabs.ask("density", "contracted", f"density-{temperature:g}K", lambda slab: (turn[None],)):
-            density[slabs.planes(slab)] = part[0]
-        density += constant
+        levels, density, slope = _levels_and_density(slabs, model, grid, electrons, temperature, forces)
         charge = float(density.sum()) * float(grid.voxel)
         # float32 loses about 1e-6 of the charge, but the energy terms require the exact charge.
         density *= electrons / charge
@@ -236,7 +230,9 @@ def predict(
         terms = free_energy(levels.band, levels.entropy, of_density, positions, cell, ions, temperature, overlap=overlap)
         if functional not in FUNCTIONALS:
             terms = replace(terms, core=terms.core * torch.nan)
-        found = _derivatives(slabs, model, atoms, grid, levels, terms, leaf, positions, cell, temperature) if forces else (None, None)
+        found = (
+            _derivatives(slabs, model, atoms, grid, levels, terms, leaf, slope, positions, cell, temperature) if forces else (None, None)
+        )
     except BaseException:
         slabs.close(wait=False)
         raise
@@ -244,6 +240,63 @@ def predict(
     spread = float(levels.members[:, 1].std()) / len(atoms) if model.network.members > 1 else float("nan")
     detached = EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()})
     return Electrons(levels, field.detach(), grid, detached, found[0], found[1], spread, charge, temperature)
+
+
+def _levels_and_density(
+    slabs: Slabs, model: ElectronModel, grid: Grid, electrons: float, temperature: float, slope: bool
+) -> tuple[Levels, np.ndarray, np.ndarray | None]:
+    """Return the levels, the density at each point, and with `slope` its derivative in the Fermi level unless that needs a further pass.
+
+    Where h is kept, a second pass gives the density. Otherwise the first pass accumulates it at trial Fermi levels, and a second pass is
+    made only if the Fermi level is not among them.
+    """
+    trials = None if slabs.keeps else _trials(slabs, model, grid, electrons, temperature, 2 if slope else 0)
+    turns = [contraction(model, weights) for weights in _trial_weights(model, trials, temperature, slope)]
+    given = np.array([turn for turn, _ in turns]).reshape(len(turns), *model.network.last.shape[:2])
+    sums = np.zeros((model.network.members, model.network.last.shape[1]))
+    fields = np.empty((len(turns), *grid.shape), dtype=np.float32 if model.network.last.dtype == torch.float32 else np.float64)
+    key = "sums" if trials is None else f"trials-{temperature:g}K{'-slope' if slope else ''}"
+    for slab, (total, parts) in slabs.ask("density of states", "summed_and_contracted", key, lambda slab: (given,)):
+        sums += total
+        fields[:, slabs.planes(slab)] = parts
+    levels = levels_of(model, torch.from_numpy(sums), grid, electrons, temperature)
+    if trials is not None and trials.holds(levels.mu):
+        constants = np.array([constant for _, constant in turns])
+        mix, n = trials.weights(levels.mu), len(trials.levels)
+        return levels, _mixed(fields[:n], mix, constants[:n]), _mixed(fields[n:], mix, constants[n:]) if slope else None
+    turn, constant = contraction(model, levels.weights.number)
+    density = np.empty(grid.shape)
+    for slab, part in slabs.ask("density", "contracted", f"density-{temperature:g}K", lambda slab: (turn[None],)):
+        density[slabs.planes(slab)] = part[0]
+    return levels, density + constant, None
+
+
+def _mixed(fields: np.ndarray, weights: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    """Return sum_k weights_k (fields_k + constants_k), float64."""
+    total = np.full(fields.shape[1:], float(weights @ constants))
+    for weight, part in zip(weights, fields, strict=True):
+        total += weight * part
+    return total
+
+
+def _trials(slabs: Slabs, model: ElectronModel, grid: Grid, electrons: float, temperature: float, more: int) -> TrialLevels | None:
+    """Return trial Fermi levels from a sample of the points; None if the sample is too small."""
+    parts = sum(part for _, part in slabs.ask("Fermi level", "sampled", "sampled", lambda slab: ()))
+    try:
+        estimates = [float(levels_of(model, torch.from_numpy(part), grid, electrons, temperature).mu) for part in parts]
+    except BadInput:
+        # A part of the sample may contain too few states where the whole grid does not.
+        return None
+    return trial_levels(np.array(estimates), BOLTZMANN * temperature, more)
+
+
+def _trial_weights(model: ElectronModel, trials: TrialLevels | None, temperature: float, slope: bool) -> list[Tensor]:
+    """Return the occupation weights at the trial levels, followed with `slope` by their derivatives in the level."""
+    if trials is None:
+        return []
+    weigh = weigher(torch.tensor(model.energies), model.sigma, temperature)
+    found = [weigh(torch.tensor(level, dtype=torch.float64)) for level in trials.levels]
+    return [each.number for each in found] + ([each.slope for each in found] if slope else [])
 
 
 def _density_terms(density: Tensor, grid: Grid, functional: str, forces: bool) -> DensityTerms:
@@ -290,21 +343,27 @@ def _derivatives(
     levels: Levels,
     terms: EnergyTerms,
     density: Tensor,
+    density_slope: np.ndarray | None,
     positions: Tensor,
     cell: Tensor,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """Compute forces and stress; see the module docstring."""
+    """Compute forces and stress; see the module docstring.
+
+    Without `density_slope`, the (n_1, n_2, n_3) derivative of the density in the Fermi level, a further pass gives it.
+    """
     kt, voxel = BOLTZMANN * temperature, float(grid.voxel)
     by_density, by_positions, by_cell = (part.numpy() for part in torch.autograd.grad(terms.free, [density, positions, cell]))
     weigh = weigher(levels.energies, model.sigma, temperature)
     mu = levels.mu.detach().requires_grad_()
     at = weigh(mu)
     (by_mu,) = torch.autograd.grad(at.energy @ levels.dos - kt * (at.entropy @ levels.dos), mu)
-    slope, constant = contraction(model, levels.weights.slope)
-    multiplier = float(by_mu) + float(by_density.sum()) * constant
-    for slab, part in slabs.ask("Fermi level", "contracted", f"slope-{temperature:g}K", lambda slab: (slope[None],)):
-        multiplier += float((by_density[slabs.planes(slab)] * part[0]).sum())
+    if density_slope is None:
+        slope, constant = contraction(model, levels.weights.slope)
+        density_slope = np.empty(grid.shape)
+        for slab, part in slabs.ask("Fermi level", "contracted", f"slope-{temperature:g}K", lambda slab: (slope[None],)):
+            density_slope[slabs.planes(slab)] = part[0] + constant
+    multiplier = float(by_mu) + float((by_density * density_slope).sum())
     number, states = levels.weights.number, levels.weights.slope @ levels.dos
     if float(states) * kt < GAP * model.electrons(atoms):
         raise BadInput("there are no states at the Fermi level, but forces require its derivative; the method supports metals only")

@@ -1,6 +1,6 @@
 """Evaluation of a grid in slabs, in one or several processes, with optional storage of results for resuming.
 
-Each slab provides three quantities: the sum of h over its points, a contraction of h at each point, and the gradient of such a contraction.
+Each slab provides the sum of h over its points or an estimate of it, contractions of h at each point, and the gradient of a contraction.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ BATCH = 1024
 """Number of points evaluated at once, so that intermediates fit the processor cache."""
 KEPT_BYTES = 2**29
 """Bytes of h that one process keeps between passes."""
+SAMPLED_EDGE = 8
+"""Number of points along the second and third edge of the blocks from which points are sampled."""
+PARTS = 8
+"""Number of equal parts of the sampled points, of which each gives an estimate; each block contributes one point to each part."""
 WAITING = 4
 """Number of slabs submitted to each worker in advance; more only increase the memory."""
 
@@ -105,7 +109,7 @@ class SlabWorker:
         self._leaf: Field | None = None
         self._kept: dict[int, list[tuple[Tensor, Tensor]]] = {}
         width = model.network.members * model.network.last.shape[1] * model.network.last.element_size()
-        self._keeps = int(np.prod(shape)) * width <= keep
+        self.keeps = int(np.prod(shape)) * width <= keep
 
     def _planes(self, slab: int) -> tuple[int, int]:
         return slab * EDGE, min((slab + 1) * EDGE, self.shape[0])
@@ -123,32 +127,65 @@ class SlabWorker:
         near = self.field.part(*self._planes(slab))
         for index in batches(self._blocks(slab)):
             h = near.hidden(index)
-            if self._keeps:
+            if self.keeps:
                 found.append((index.flatten(), h))
             yield index.flatten(), h
-        if self._keeps:
+        if self.keeps:
             self._kept[slab] = found
 
     @torch.no_grad()
-    def sums(self, slab: int) -> np.ndarray:
-        """Return the sum of h over the slab, (members, width), float64."""
+    def sampled(self, slab: int) -> np.ndarray:
+        """Return estimates of the sum of h over the slab from random points, (parts, members, width), float64.
+
+        Each block of 4 x 8 x 8 points contributes one point to each of the parts, from different places of the block.
+        """
         network = self.model.network
-        total = torch.zeros(network.members, network.last.shape[1], dtype=torch.float64)
-        for _, h in self._hidden(slab):
-            total += h.sum(1, dtype=torch.float64)
+        first, last = self._planes(slab)
+        _, n2, n3 = self.shape
+        rng = np.random.default_rng(slab)
+        near = self.field.part(first, last)
+        total = torch.zeros(PARTS, network.members, network.last.shape[1], dtype=torch.float64)
+        picks, shares = [], []
+        for block in block_indices((last - first, n2, n3), SAMPLED_EDGE):
+            # Neighbouring points of a block have neighbouring numbers, so that strata of numbers are strata in space.
+            ends = np.linspace(0, len(block), PARTS + 1)
+            chosen = np.minimum((ends[:-1] + rng.random(PARTS) * np.diff(ends)).astype(int), len(block) - 1)
+            picks.append(block[chosen] + first * n2 * n3)
+            shares.append(float(len(block)))
+        order = np.array([rng.permutation(PARTS) for _ in picks])
+        for start in range(0, len(picks), BATCH // PARTS):
+            part = slice(start, start + BATCH // PARTS)
+            h = near.hidden(torch.from_numpy(np.stack(picks[part]))).double()
+            each = torch.from_numpy(order[part].ravel())
+            weighted = h * torch.from_numpy(np.repeat(shares[part], PARTS))[:, None]
+            total.index_add_(0, each, weighted.transpose(0, 1))
         return total.numpy()
 
     @torch.no_grad()
-    def contracted(self, slab: int, turns: np.ndarray) -> np.ndarray:
-        """Contract h at every point of the slab: turns (n, members, width) to (n, planes, n_2, n_3)."""
+    def summed_and_contracted(self, slab: int, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sum of h over the slab and its contraction at every point.
+
+        Args:
+            slab: Number of the slab.
+            turns: (n, members, width) coefficients; n may be zero.
+
+        Returns:
+            (members, width) sum, float64, and (n, planes, n_2, n_3) contractions.
+        """
+        network = self.model.network
         first, last = self._planes(slab)
         start = first * self.shape[1] * self.shape[2]
-        dtype = self.model.network.last.dtype
-        out = torch.zeros(len(turns), last - first, *self.shape[1:], dtype=dtype)
-        flat, given = out.view(len(turns), -1), torch.from_numpy(turns).to(dtype)
+        total = torch.zeros(network.members, network.last.shape[1], dtype=torch.float64)
+        out = torch.zeros(len(turns), last - first, *self.shape[1:], dtype=network.last.dtype)
+        flat, given = out.flatten(1), torch.from_numpy(turns).to(network.last.dtype)
         for index, h in self._hidden(slab):
+            total += h.sum(1, dtype=torch.float64)
             flat[:, index - start] = torch.einsum("mph,nmh->np", h, given)
-        return out.numpy()
+        return total.numpy(), out.numpy()
+
+    def contracted(self, slab: int, turns: np.ndarray) -> np.ndarray:
+        """Contract h at every point of the slab: turns (n, members, width) to (n, planes, n_2, n_3)."""
+        return self.summed_and_contracted(slab, turns)[1]
 
     def gradient(self, slab: int, same: np.ndarray, local: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return the gradient of sum_p (same + weight_p local) . h_p over the slab in positions and cell, (n_atoms + 3, 3)."""
@@ -191,6 +228,10 @@ class Slabs:
         path: Path of the model file, which worker processes read.
         scratch: Folder for results, which are reused.
         progress: Called with a `Step` after each slab.
+
+    Attributes:
+        count: Number of slabs.
+        keeps: Whether h is kept after the first evaluation of each slab.
     """
 
     def __init__(
@@ -207,6 +248,7 @@ class Slabs:
         self._shape, self._scratch, self._progress = shape, scratch, progress
         self._pool: Executor | None = None
         self._workers = workers
+        self.keeps = False
         if workers:
             if path is None:
                 raise BadInput("worker processes read the model from its file; give path")
@@ -215,6 +257,7 @@ class Slabs:
             self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=given)
         else:
             self._own = SlabWorker(model, atoms, shape, KEPT_BYTES)
+            self.keeps = self._own.keeps
 
     def close(self, wait: bool = True) -> None:
         """Stop the workers; with `wait` False, as after an error or interrupt, do not wait for running slabs."""
@@ -245,9 +288,9 @@ class Slabs:
             self._progress(Step(phase, done + 1, self.count))
 
     def _submit(self, question: str, slab: int, key: str | None, given: Callable[[int], tuple[Any, ...]]) -> Callable[[], Any]:
-        file = self._scratch / f"{key}-{slab:05d}.npy" if self._scratch is not None and key is not None else None
+        file = self._scratch / f"{key}-{slab:05d}.npz" if self._scratch is not None and key is not None else None
         if file is not None and file.exists():
-            return lambda: np.load(file, allow_pickle=False)
+            return lambda: _loaded(file)
         if self._pool is None:
             own = self._own
             return lambda: _kept(file, getattr(own, question)(slab, *given(slab)))
@@ -258,6 +301,13 @@ class Slabs:
 def _kept(file: Path | None, answer: Any) -> Any:
     if file is not None:
         stream = BytesIO()
-        np.save(stream, answer)
+        arrays = answer if isinstance(answer, tuple) else (answer,)
+        np.savez(stream, *arrays)
         write_whole(file, stream.getvalue())
     return answer
+
+
+def _loaded(file: Path) -> Any:
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = tuple(stored[name] for name in stored.files)
+    return arrays if len(arrays) > 1 else arrays[0]
