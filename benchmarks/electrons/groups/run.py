@@ -50,7 +50,7 @@ GROUPS: dict[str, tuple[str, list[str]]] = {
 }
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
-    "ridge": {"ridge": 1e-4, "dos_weight": 0.0},
+    "fixed": {"ridge": 1e-7, "dos_weight": 30.0},
     "short": {"steps": 1500},
 }
 POTENTIAL = {"model": "manybody", "steps": 2000, "validation": 0.0}

@@ -1,9 +1,8 @@
 """Training of the network on sampled grid points, followed by a closed-form fit of the last layer on all points.
 
 Points are sampled with probability p(r) ~ 1/2 + |d(r)| / (2 <|d|>), which emphasises dense regions and includes all others, and weighted by
-1/p, so that the loss is an estimate for the whole grid. The last layer is linear: with the other layers fixed, the least-squares solution
-over all points and over the densities of states of whole cells (whose errors accumulate in the band energy) follows from normal
-equations, accumulated in one pass over the grids.
+1/p, so that the loss is an estimate for the whole grid. The last layer is linear and is fitted in closed form at the end, see
+`last_layer.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from nucleate.electrons.events import NetworkStep
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.model.blocks import block_indices, surroundings
+from nucleate.electrons.model.last_layer import fit_last_layer
 from nucleate.electrons.model.model import ElectronModel, make_descriptor
 from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.model.prediction import Electrons, predict, weigher
@@ -61,10 +61,14 @@ class ElectronTraining(BaseModel):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's.")
     validation: float = Field(0.2, ge=0, le=0.5, description="Fraction of snapshots used for validation.")
     refit: bool = Field(True, description="Whether to fit the last layer in closed form at the end.")
-    dos_weight: float = Field(
-        30.0, ge=0, description="Weight of each cell's density of states in this fit, relative to all points of the cell together."
+    dos_weight: float | None = Field(
+        None,
+        ge=0,
+        description="Weight of each cell's density of states in this fit, relative to all its points together; unset: cross-validation.",
     )
-    ridge: float = Field(1e-7, ge=0, description="Ridge parameter of this fit, relative to the largest curvature.")
+    ridge: float | None = Field(
+        None, ge=0, description="Ridge parameter of this fit, relative to the largest curvature; unset: chosen by cross-validation."
+    )
     seed: int = Field(0, ge=0, description="Random seed for weights, points and committee subsets.")
     threads: int = Field(1, ge=1, description="Threads.")
 
@@ -149,9 +153,11 @@ def train(
     shares = _shares(settings, len(drawn))
     _fit(network, drawn, shares, settings, logged)
     network.requires_grad_(False)
+    refit: dict[str, float] = {}
     if settings.refit:
-        _refit(model, parts["training"], shares, settings)
-        log("refit", cpu_seconds=time.process_time() - started)
+        chosen = fit_last_layer(model, parts["training"], shares, settings.ridge, settings.dos_weight)
+        refit = {name: value for name, value in vars(chosen).items() if not math.isnan(value)}
+        log("refit", cpu_seconds=time.process_time() - started, **refit)
     trained = time.process_time() - started
     errors = {"validation": [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in parts["validation"]]}
     model.facts = {
@@ -160,6 +166,7 @@ def train(
         "snapshots": {name: [str(path) for path in found] for name, found in parts.items()},
         "errors": {name: [e.as_dict() for e in found] for name, found in errors.items()},
         "settings": json.loads(settings.model_dump_json()),
+        "refit": refit,
     }
     model.save(out / "model.safetensors")
     log("evaluated", errors=model.facts["errors"], cpu_seconds=trained)
@@ -268,38 +275,6 @@ def _fit(
     with torch.no_grad():
         network.last.mul_(scale)
         network.last_bias.mul_(scale)
-
-
-def _refit(model: ElectronModel, paths: list[Path], shares: Tensor, settings: ElectronTraining) -> None:
-    """Fit the last layer of every member in closed form."""
-    network = model.network
-    width, outputs = network.last.shape[1], network.last.shape[2]
-    left = torch.zeros(network.members, width + 1, width + 1, dtype=torch.float64)
-    right = torch.zeros(network.members, width + 1, outputs, dtype=torch.float64)
-    for number, path in enumerate(paths):
-        snapshot, own = read_snapshot(path), shares[:, number].double()[:, None, None]
-        shape = snapshot.ldos.shape
-        grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
-        points = Points.of(model, snapshot.atoms, grid.shape)
-        flat = torch.tensor(snapshot.ldos.reshape(-1, shape[3]))
-        sums = torch.zeros(network.members, width + 1, dtype=torch.float64)
-        with torch.no_grad():
-            for index in batches(block_indices(grid.shape)):
-                h = network.hidden(points.features(index))
-                h = torch.nn.functional.pad(h, (0, 1), value=1.0)
-                target = flat[index.flatten()]
-                left += own * torch.bmm(h.transpose(1, 2), h).double() / grid.size
-                right += own * torch.matmul(h.transpose(1, 2), target).double() / grid.size
-                sums += h.sum(1, dtype=torch.float64) / grid.size
-        mean = flat.mean(0, dtype=torch.float64)
-        # The cell mean of d is the density of states: an additional row weighted relative to all points together.
-        left += own * settings.dos_weight * torch.einsum("mi,mj->mij", sums, sums)
-        right += own * settings.dos_weight * torch.einsum("mi,e->mie", sums, mean)
-    ridge = settings.ridge * left.diagonal(dim1=1, dim2=2).amax(1)
-    left += ridge[:, None, None] * torch.eye(width + 1, dtype=torch.float64)
-    solution = torch.linalg.solve(left, right)
-    network.last.copy_(solution[:, :-1])
-    network.last_bias.copy_(solution[:, -1])
 
 
 def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, name: str = "", forces: bool = False) -> Errors:
