@@ -17,8 +17,8 @@ SIGMA = 3.4
 """Length of the pair potential, Å; energies are in units of the well depth."""
 CONTACT = 2 ** (1 / 6) * SIGMA
 GENERATE = GenerateSettings(
-    volume_per_atom=CONTACT**3 / 2**0.5, volume_range=(0.8, 1.6), min_distance={"Ar-Ar": 0.65 * CONTACT}, max_length_ratio=2.0, prototype_share=0.0, workers=1,
-)  # fmt: skip
+    volume_per_atom=CONTACT**3 / 2**0.5, volume_range=(0.8, 1.6), min_distance={"Ar-Ar": 0.65 * CONTACT}, max_length_ratio=2.0, workers=1
+)
 FORCE = 1e-3 * 24 / SIGMA
 """Convergence of the force on each atom, well depths per Å."""
 STEPS = 1000

@@ -97,8 +97,8 @@ def check_molecular(settings: RunSettings) -> None:
                 raise BadInput(f"{table}.{name} has no effect on a search of molecular crystals, {why}; remove it")
         if settings.generate.prototype_share:
             raise BadInput(
-                "generate.prototype_share has no effect on a search of molecular crystals, whose candidates consist of the given molecules; "
-                "remove it"
+                "generate.prototype_share has no effect on a search of molecular crystals, whose candidates consist of the given "
+                "molecules; remove it"
             )
         for name, value in (("model.prior", settings.model.prior), ("teacher.model_from", settings.teacher.model_from)):
             if value is not None:
