@@ -113,7 +113,7 @@ def test_a_stated_share_is_kept(share):
 def test_a_stated_share_is_refused_as_before(tmp_path):
     with pytest.raises(BadInput, match="leave prototypes out with --no-prototypes"):
         api.search(NOTHING, settings={**SETTINGS, "reference": {"engine": "chgnet"}}, prototypes=True, out=tmp_path / "run")
-    with pytest.raises(BadInput, match="generate.prototype_share has no effect on layers"):
+    with pytest.raises(BadInput, match=r"generate\.prototype_share has no effect on layers"):
         api.search("Cu2", settings=SETTINGS, dimensions=2, prototypes=True, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
