@@ -1,6 +1,6 @@
 # A search on GPAW without installing anything but Docker:
 #   docker build -t nucleate .
-#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" nucleate search Si8 --settings /opt/nucleate/examples/demo.toml --out demo
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" nucleate search Si8 --no-prototypes --settings /opt/nucleate/examples/demo.toml --out demo
 # The image is not built by CI.
 FROM debian:bookworm-slim
 

@@ -26,7 +26,7 @@ GPAW_SETTINGS := GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py
 .PHONY: demo test test-slow lint wheel docs docs-nightly faults system browser slurm postgres clean lock locked audit
 
 demo: $(VENV)/.installed
-	$(BIN)/nucleate search Si8 --settings examples/demo.toml --out demo
+	$(BIN)/nucleate search Si8 --no-prototypes --settings examples/demo.toml --out demo
 	@echo "Open demo/report.html in a browser."
 
 # Two tests at a time: most tests wait for processes that they start, or compute on one thread.

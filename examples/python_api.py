@@ -12,7 +12,7 @@ SETTINGS = {
     "search": {"pool": 60, "first_batch": 10, "batch": 4, "max_rounds": 4, "budget": 80, "top": 2},
     "model": {"members": 3, "channels": 8, "hidden": 16},
     "training": {"steps": 200, "warm_steps": 80},
-    "generate": {"workers": 1},
+    "generate": {"workers": 1, "prototype_share": 0.0},
 }
 
 

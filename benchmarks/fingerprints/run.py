@@ -59,7 +59,7 @@ def ends(formula: str, out: Path) -> list[Atoms]:
         folder = out / formula
         if not folder.exists():
             given = {"reference": {"engine": "chgnet"}, "seed": 7, "search": {"budget": 120, "check": False, "proof": False}}
-            api.search(formula, settings=given, out=folder)
+            api.search(formula, settings=given, prototypes=False, out=folder)
         run = read_run(folder)
         found: list[Atoms] = []
         for atoms in [*(p.atoms for p in run.state.ranking()), *(c.atoms for c in run.state.carried)]:

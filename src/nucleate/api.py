@@ -24,6 +24,7 @@ from nucleate.crystals.compositions import between
 from nucleate.crystals.formula import formula_text, scale_formula
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
 from nucleate.csp.executor_file import GivenExecutor, check_place, kept_executor, opened_executor, read_executor
+from nucleate.csp.known_crystals import flag_share, stored_share, with_share
 from nucleate.csp.minima.settings import GOALS, WINDOW
 from nucleate.csp.molecular.settings import molecule_entries
 from nucleate.csp.phase_file import PhaseFile
@@ -38,7 +39,6 @@ from nucleate.csp.stages import check_known, run_search
 from nucleate.csp.versions import versions
 from nucleate.errors import BadInput, RunFolderError, quoted
 from nucleate.generate.mixture import known_crystal_generators
-from nucleate.generate.settings import PROTOTYPE_SHARE
 from nucleate.persist.toml import UNSET, read_settings, to_toml
 from nucleate.polymorphs.landscape_map import landscape_map, write_chemiscope
 from nucleate.pretrained import shown_name, title_of
@@ -151,7 +151,7 @@ def search(
         goal: `lowest`, or `minima` for every minimum within `window`.
         window: Energy above the lowest minimum for the goal `minima` in meV/atom; None: 50.
         prototypes: Whether a fifth of the random candidates is drawn from structure types of known crystals (`generate.prototype_share`),
-            or none; None: as the settings say.
+            or none; None: as the settings say, which by default is a fifth in searches of crystals for which there are some.
         fit_xrd: File of a powder pattern of the crystal; candidates similar to it are preferred.
         wavelength: Wavelength of the pattern in Å, or name of an X-ray line.
         neutron: Whether the pattern is measured with neutrons.
@@ -187,7 +187,7 @@ def search(
         reference__ledger=None if ledger is None else str(ledger),
         molecules__molecule=molecule_entries(molecules, ratio),
         generate__space_group_weights=space_group_weights,
-        generate__prototype_share=None if prototypes is None else (PROTOTYPE_SHARE if prototypes else 0.0),
+        generate__prototype_share=flag_share(prototypes),
         dimensions=dimensions,
         evolution__strategy=strategy,
         measured__xrd=None if fit_xrd is None else str(fit_xrd),
@@ -216,6 +216,8 @@ def search(
         named = _scaled(resolved, units)
     if units is not None or options["minima__window"] is not None:
         resolved = resolve_settings(named, settings, **options)
+    path = Path(out) if out is not None else default_folder(resolved)
+    resolved = _as_stored(resolved, path)
     given = None if reference is None or isinstance(reference, str) else reference
     plan = prepare(resolved, given)
     # Settings that cannot work are refused before a folder is created.
@@ -226,7 +228,6 @@ def search(
     if prototypes and resolved.system is None:
         # A search whose settings file has a share of known crystals goes on without them; one that was started for them does not.
         known_crystal_generators(resolved.counts, resolved.generate)
-    path = Path(out) if out is not None else default_folder(resolved)
     check_place(executor, path)
     with RunFolder.create(path, to_toml(resolved)) as folder, opened_executor(folder, executor, resolved.reference.engine) as opened:
         return _run(folder, plan, opened, progress)
@@ -473,14 +474,21 @@ def write_outputs(folder: AnyPath) -> RunData:
     return run
 
 
+def _as_stored(settings: RunSettings, path: Path) -> RunSettings:
+    """Return settings that state the share of candidates from known crystals: the own one of a search that the folder contains."""
+    share = None if settings.generate.prototype_share is not None else stored_share(path / "run.toml")
+    if share is None:
+        return with_share(settings)
+    return settings.model_copy(update={"generate": settings.generate.model_copy(update={"prototype_share": share})})
+
+
 def default_folder(settings: RunSettings) -> Path:
     """Return a folder named after the formula, with a number if a folder of that name contains something else."""
     name = settings.name
-    text = to_toml(settings)
     for number in range(1, 10000):
         path = Path(name if number == 1 else f"{name}-{number}")
         try:
-            if not path.exists() or (path / "run.toml").read_text(encoding="utf-8") == text:
+            if not path.exists() or (path / "run.toml").read_text(encoding="utf-8") == to_toml(_as_stored(settings, path)):
                 return path
         except (OSError, UnicodeDecodeError):
             continue

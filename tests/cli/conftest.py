@@ -18,6 +18,7 @@ lead_fmax = 5.0
 proof = false
 [generate]
 workers = 1
+prototype_share = 0.0
 [model]
 members = 2
 radial = 4

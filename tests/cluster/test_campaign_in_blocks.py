@@ -8,7 +8,7 @@ from nucleate.reference.cluster.blocks import Blocks
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT"},
     "search": {"pool": 8, "first_batch": 4, "batch": 2, "max_rounds": 1, "proof": False, "check": False},
-    "generate": {"workers": 1},
+    "generate": {"workers": 1, "prototype_share": 0.0},
     "model": {"members": 2, "radial": 5, "channels": 4, "hidden": 8},
     "training": {"steps": 20, "warm_steps": 10},
     "relax": {"max_steps": 20, "workers": 1},

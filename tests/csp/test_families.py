@@ -28,7 +28,7 @@ def settings(**model):
     return {
         "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
         "search": {"pool": 8, "first_batch": 5, "first_symmetric": 0, "batch": 3, "max_rounds": 2, "lead_fmax": 5.0, "proof": False},
-        "generate": {"workers": 1},
+        "generate": {"workers": 1, "prototype_share": 0.0},
         "model": model,
         "training": {} if model.get("family") == "soap-krr" else {"steps": 30, "warm_steps": 10},
         "relax": {"max_steps": 20},

@@ -50,7 +50,7 @@ def settings(**hull):
             "pool": 30, "first_batch": 6, "batch": 4, "max_rounds": 5, "leads": 4, "lead_steps": 4, "lead_fmax": 3.0, "fmax": 0.05,
             "smax": 0.5, "budget": 300,
         },
-        "generate": {"workers": 1},
+        "generate": {"workers": 1, "prototype_share": 0.0},
         "model": {"cutoff": 4.5, "members": 2, "radial": 5, "channels": 4, "hidden": 16},
         "training": {"steps": 100, "warm_steps": 40},
         "relax": {"max_steps": 60, "workers": 1},

@@ -49,7 +49,7 @@ class Shifted:
 def settings(**changes):
     given = {
         "search": {"pool": 16, "first_batch": 8, "batch": 4, "max_rounds": 3, "top": 1, "check": False, "proof": False},
-        "generate": {"workers": 1},
+        "generate": {"workers": 1, "prototype_share": 0.0},
         "model": {"members": 2, "radial": 5, "channels": 4, "hidden": 16},
         "training": {"steps": 150, "warm_steps": 60},
         "relax": {"max_steps": 60, "workers": 1},

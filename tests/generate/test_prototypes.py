@@ -245,7 +245,7 @@ def test_searches_without_prototypes_refuse_the_setting(given, message):
         check_dimensions(settings_from_dict({**given, "generate": {"prototype_share": 0.2}}))
 
 
-@pytest.mark.parametrize(("flags", "share"), [(["--prototypes"], 0.2), (["--no-prototypes"], 0.0), ([], 0.0)])
+@pytest.mark.parametrize(("flags", "share"), [(["--prototypes"], 0.2), (["--no-prototypes"], 0.0), ([], 0.2)])
 def test_the_flag(monkeypatch, flags, share):
     given = []
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from nucleate.csp.events import FolderOpened, LabelDone, PolymorphConfirmed, RoundDone, SearchFinished
 from nucleate.csp.records import RoundRecord
 from nucleate.progress import Step
-from nucleate.report.terminal import SearchView, make_console, proof_line
+from nucleate.report.terminal import SearchView, make_console, origin_lines, proof_line
 
 EVENTS = [
     FolderOpened("Si8", "Si8", "chgnet", True, 9),
@@ -77,3 +77,18 @@ def test_a_phase_is_no_markup():
     with SearchView(Console(file=stream, force_terminal=True, width=100)) as view:
         view(Step("ase:[/x] calculations", 1, 1))
     assert "[/x]" in stream.getvalue()
+
+
+def test_a_result_from_known_crystals_or_a_teacher_is_named():
+    def polymorph(rank, origin):
+        return {"rank": rank, "origin": origin}
+
+    data = {"hull": None, "teacher": None, "folder": "run", "polymorphs": [polymorph(1, "symmetric"), polymorph(2, "prototype")]}
+    assert origin_lines(data) == []
+    (line,) = origin_lines({**data, "polymorphs": [polymorph(1, "prototype")]})
+    assert line.startswith("origin prototype (rank 1): a known structure type")
+    assert line.endswith("--no-prototypes leaves such candidates out")
+    (line,) = origin_lines({**data, "hull": {"phases": [1, 3]}, "polymorphs": [polymorph(1, "wyckoff"), polymorph(3, "wyckoff")]})
+    assert line.startswith("origin wyckoff (ranks 1, 3): from the Wyckoff positions of known crystals")
+    taught = {**data, "teacher": {}, "polymorphs": [polymorph(1, "known")]}
+    assert origin_lines(taught) == ["origin known (rank 1): a minimum of the teacher; its generator is shown by: nucleate show run/teacher"]

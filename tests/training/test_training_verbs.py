@@ -121,7 +121,7 @@ def test_the_committee_of_a_search_is_evaluated_from_its_run_folder(tmp_path):
         "search": {"pool": 8, "first_batch": 4, "batch": 2, "max_rounds": 1, "budget": 8, "proof": False},
         "model": {"members": 2, "channels": 4, "hidden": 8},
         "training": {"steps": 20, "warm_steps": 10},
-        "generate": {"workers": 1},
+        "generate": {"workers": 1, "prototype_share": 0.0},
     }
     nucleate.search("Cu2", settings=settings, out=tmp_path / "run")
     errors = evaluate(tmp_path / "run", tmp_path / "run")

@@ -30,6 +30,7 @@ max_rounds = 4
 
 [generate]
 workers = 1
+prototype_share = 0.0
 
 [model]
 members = 2

@@ -53,7 +53,7 @@ def main() -> None:
         if (a.out / "run.toml").exists():
             nucleate.resume(a.out, progress=print)
         else:
-            nucleate.search("Si4", settings=SETTINGS, seeds_from=seeds, out=a.out, progress=print)
+            nucleate.search("Si4", settings=SETTINGS, prototypes=False, seeds_from=seeds, out=a.out, progress=print)
         data = nucleate.show(a.out)
         for p in data["polymorphs"]:
             row = {name: p[name] for name in ("rank", "space_group", "check", "energy", "accurate_energy")}

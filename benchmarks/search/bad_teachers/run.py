@@ -70,7 +70,7 @@ def compressed_model(system: str, out: Path) -> Path:
         api.resume(folder)
     else:
         given = {"reference": {"engine": "chgnet"}, "pressure": PRESSURE, "search": {"budget": 100, "check": False, "proof": False}}
-        api.search(system, settings=given, out=folder)
+        api.search(system, settings=given, prototypes=False, out=folder)
     return sorted((folder / "models").glob("*.safetensors"))[-1]
 
 

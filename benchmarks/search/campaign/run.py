@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/campaign"))
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
     a = parser.parse_args()
-    settings = {"reference": {"engine": "chgnet"}, "relax": {"workers": 1}, "generate": {"workers": 1}}
+    settings = {"reference": {"engine": "chgnet"}, "relax": {"workers": 1}, "generate": {"workers": 1, "prototype_share": 0.0}}
     result = ResultFile(a.result, {"reference": "chgnet", "budget": a.budget}, ("chgnet",))
     members = members_of(a.formulas, settings, search__budget=a.budget)
     for seed in range(a.first_seed, a.first_seed + a.seeds):

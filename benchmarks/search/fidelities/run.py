@@ -46,7 +46,9 @@ TESTED = 40
 
 def taught(system: str, seed: int) -> tuple[Learned, list[LabelledStructure], list[Any]]:
     """Return the committee, the labels and the distinct structures of a search on the teacher, lowest first."""
-    settings = teacher_settings(settings_from_dict({"formula": system, "seed": seed, "teacher": {"name": TEACHER}}))
+    settings = teacher_settings(
+        settings_from_dict({"formula": system, "seed": seed, "generate": {"prototype_share": 0.0}, "teacher": {"name": TEACHER}})
+    )
     with tempfile.TemporaryDirectory() as folder, RunFolder.create(Path(folder) / "run", to_toml(settings)) as run:
         search = Search(run, Plan(settings, SurrogateReference(TEACHER)))
         state = search.run()

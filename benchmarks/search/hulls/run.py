@@ -121,7 +121,7 @@ def search(system: str, reference: str, seed: int, budget: int, out: Path, setti
     """Run one search; return its polymorphs with the number of calls until their confirmation."""
     folder = out / f"{system}-{seed}"
     given = {
-        "reference": {"engine": reference}, "seed": seed, "relax": {"workers": 1}, "generate": {"workers": 1},
+        "reference": {"engine": reference}, "seed": seed, "relax": {"workers": 1}, "generate": {"workers": 1, "prototype_share": 0.0},
         "search": {"budget": budget, "quiet_rounds": 1000, "max_rounds": 1000, "check": False, "proof": False}, **settings,
     }  # fmt: skip
     if folder.exists():

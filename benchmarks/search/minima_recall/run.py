@@ -63,7 +63,7 @@ def search(system: str, arm: str, seed: int, a: argparse.Namespace, result: Resu
         {
             "formula": system, "seed": seed, "reference": {"engine": a.reference},
             "search": {"budget": a.budget, "proof": False, "accurate": False, "max_rounds": 60}, "minima": {"window": WINDOW},
-            "relax": {"workers": 1}, **ARMS[arm], "generate": {"workers": 1, **ARMS[arm].get("generate", {})},
+            "relax": {"workers": 1}, **ARMS[arm], "generate": {"workers": 1, "prototype_share": 0.0, **ARMS[arm].get("generate", {})},
         },
         "benchmark settings",
     )  # fmt: skip

@@ -32,7 +32,7 @@ def row_of(formula: str, reference: str, teacher: str | None, seed: int, folder:
     """Search a formula and return the elastic constants of rock salt on the committee and on the surrogate, GPa."""
     path = folder / f"{formula}-{reference}-{teacher or 'alone'}-{seed}"
     if not (path / "run.toml").exists():
-        nucleate.search(formula, reference=reference, teacher=teacher, top=1, seed=seed, workers=0, out=path)
+        nucleate.search(formula, reference=reference, teacher=teacher, prototypes=False, top=1, seed=seed, workers=0, out=path)
     elif read_run(path).status != "finished":
         nucleate.resume(path)
     run = read_run(path)

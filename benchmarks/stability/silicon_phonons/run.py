@@ -34,7 +34,7 @@ SEED = 1
 def searched(folder: Path) -> None:
     """Finish the rounds of the search in a folder; the accurate ranking after them is not needed."""
     if not (folder / "run.toml").exists():
-        nucleate.search(settings=DEMO, seed=SEED, out=folder)
+        nucleate.search(settings=DEMO, prototypes=False, seed=SEED, out=folder)
     elif read_run(folder).state.finished is None:
         nucleate.resume(folder)
 

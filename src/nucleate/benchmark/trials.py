@@ -91,6 +91,8 @@ def trial_settings(system: str, reference: str, seed: int, budget: int, override
     data.setdefault("search", {}).update(budget=budget, proof=False, check=False, accurate=False)
     # Several searches run side by side, each in one process.
     data.setdefault("generate", {}).setdefault("workers", 1)
+    # The figures are those of the method without known crystals.
+    data["generate"].setdefault("prototype_share", 0.0)
     data.setdefault("relax", {}).setdefault("workers", 1)
     return settings_from_dict(data, "benchmark settings")
 

@@ -12,6 +12,7 @@ from typing import Any
 from nucleate import api
 from nucleate.campaign.blocks import Leader, RemoteBlocks
 from nucleate.csp.events import PolymorphConfirmed, RoundDone
+from nucleate.csp.known_crystals import with_share
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import NucleateError
 from nucleate.progress import Event, Note
@@ -25,11 +26,13 @@ class Job:
 
     Attributes:
         settings: settings of the search.
+        share: share of candidates from known crystals, if the settings do not state it and there are some.
         out: run folder; a search that it contains is resumed.
         blocks: folder, name of the executor file, ranks and attempts of the leader's executor; None: labels run in worker processes.
     """
 
     settings: RunSettings
+    share: float
     out: Path
     blocks: tuple[Path, str, Ranks, int] | None
 
@@ -54,7 +57,7 @@ def run_job(job: Job, connection: Connection) -> None:
         if (job.out / "run.toml").is_file():
             api.resume(job.out, executor=executor, progress=progress)
         else:
-            api.search(settings=job.settings, out=job.out, executor=executor, progress=progress)
+            api.search(settings=with_share(job.settings, job.share), out=job.out, executor=executor, progress=progress)
         last: tuple[Any, ...] = ("done",)
     except KeyboardInterrupt:
         last = ("stopped",)

@@ -29,11 +29,13 @@ from nucleate.campaign.child import Job, run_job
 from nucleate.campaign.members import Member, members_of
 from nucleate.campaign.summary import Summary, summarise
 from nucleate.csp.executor_file import BLOCKS, LOCAL, OWN_PROGRAMS, read_executor
+from nucleate.csp.known_crystals import flag_share, stored_share
 from nucleate.csp.plan import prepare
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.systems.settings import HullSettings
 from nucleate.errors import BadInput, NucleateError, RunFolderError
+from nucleate.generate.settings import PROTOTYPE_SHARE
 from nucleate.persist.files import write_whole
 from nucleate.persist.json_data import SCHEMA
 from nucleate.persist.locks import lock_file
@@ -98,6 +100,7 @@ def campaign(
     ledger: str | PathLike[str] | None = None,
     share_labels: bool = True,
     at_once: int | None = None,
+    prototypes: bool | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> Summary:
@@ -114,6 +117,7 @@ def campaign(
         ledger: shared ledger, as for `nucleate.search`; None: an SQLite file in the folder of the campaign.
         share_labels: whether searches learn from the labels of others.
         at_once: number of simultaneous searches; None: 4 with an executor, else 1.
+        prototypes: whether to draw candidates from known crystals, as for `nucleate.search`.
         progress: called with a `MemberEvent` for each event.
         **options: `reference`, `preset`, `pressure`, `budget`, `top`, `pool`, `seed`, `model`, `prior`, `teacher`, `strategy`,
             `max_atoms` and `workers`, as for `nucleate.search`.
@@ -137,6 +141,8 @@ def campaign(
     plain = {_setting(name): value for name, value in options.items() if value is not None}
     if ledger is not None:
         plain["reference__ledger"] = str(ledger)
+    if prototypes is not None:
+        plain["generate__prototype_share"] = flag_share(prototypes)
     members = members_of(list(formulas), settings, **plain)
     if "hull__max_atoms" in plain and all(member.settings.system is None for member in members):
         raise BadInput("max_atoms has no effect on formulas; add a chemical system such as Mg-Si, or remove it")
@@ -147,7 +153,14 @@ def campaign(
         pass
     # Neither the place of the folder nor the number of cores makes another campaign.
     hull = next((member.settings.hull for member in members if member.settings.system is not None), HullSettings())
-    kept = to_toml(members[0].settings.model_copy(update={"formula": "H", "hull": hull}))
+    generate = members[0].settings.generate
+    # A campaign keeps the share of candidates from known crystals with which it began; each search uses it if it has any.
+    share = generate.prototype_share
+    if share is None:
+        share = stored_share(folder / SETTINGS)
+    share = PROTOTYPE_SHARE if share is None else share
+    generate = generate.model_copy(update={"prototype_share": share})
+    kept = to_toml(members[0].settings.model_copy(update={"formula": "H", "hull": hull, "generate": generate}))
     if members[0].settings.reference.ledger is None:
         members = [_with_reference(member, ledger=str((folder / LEDGER).absolute())) for member in members]
     members = [replace(member, settings=_prepared(member.settings, number, blocks)) for member in members]
@@ -155,7 +168,7 @@ def campaign(
         if blocks:
             refuse_odd_path(folder.resolve())
         with opened_shared(members[0].settings, None), _opened(folder, executor, members[0].settings.reference.engine) as opened:
-            leader = _Leader(folder, members, number, opened, progress)
+            leader = _Leader(folder, members, number, share, opened, progress)
             leader.run(share_labels)
         return summarise(folder, members, leader.failures)
 
@@ -257,8 +270,16 @@ def _opened(folder: Path, given: str | PathLike[str] | None, engine: str) -> Ite
 class _Leader:
     """Starts the processes of the searches, and answers them."""
 
-    def __init__(self, folder: Path, members: Sequence[Member], number: int, executor: ClusterExecutor | None, progress: Progress):
-        self._folder, self._number, self._executor, self._progress = folder, number, executor, progress
+    def __init__(
+        self,
+        folder: Path,
+        members: Sequence[Member],
+        number: int,
+        share: float,
+        executor: ClusterExecutor | None,
+        progress: Progress,
+    ):
+        self._folder, self._number, self._share, self._executor, self._progress = folder, number, share, executor, progress
         self._waiting = deque(members)
         self._running: list[_Running] = []
         self._ended: list[Member] = []
@@ -320,7 +341,7 @@ class _Leader:
             blocks = self._executor.folder, self._executor.source, self._executor.ranks, self._executor.attempts
         context = get_context("spawn")
         own, other = context.Pipe()
-        process = context.Process(target=run_job, args=(Job(settings, out, blocks), other))
+        process = context.Process(target=run_job, args=(Job(settings, self._share, out, blocks), other))
         process.start()
         other.close()
         self._running.append(_Running(member, process, own))

@@ -14,6 +14,7 @@ from nucleate.cli.common import (
     Preset,
     Pressure,
     Prior,
+    Prototypes,
     Quiet,
     SettingsFile,
     SharedLedgerAddress,
@@ -48,6 +49,7 @@ def campaign(
     prior: Prior = None,
     teacher: Annotated[str | None, typer.Option(help="Pretrained potential that is searched before the reference.")] = None,
     strategy: Annotated[str | None, typer.Option(help="New candidates: random, mixed or evolution.")] = None,
+    prototypes: Prototypes = None,
     max_atoms: Annotated[int | None, typer.Option(help="Largest number of atoms in a cell, for chemical systems.")] = None,
     share_labels: Annotated[
         bool, typer.Option("--share-labels/--no-share-labels", help="Let searches learn from the labels of earlier ones.")
@@ -86,7 +88,7 @@ def campaign(
         result = run_campaign(
             named, out=folder, settings=settings, executor=executor, ledger=ledger, share_labels=share_labels, at_once=at_once,
             progress=show_event, reference=reference, preset=preset, pressure=pressure, budget=budget, top=top, pool=pool, seed=seed,
-            model=model, prior=prior, teacher=teacher, strategy=strategy, max_atoms=max_atoms, workers=workers,
+            model=model, prior=prior, teacher=teacher, strategy=strategy, prototypes=prototypes, max_atoms=max_atoms, workers=workers,
         )  # fmt: skip
     page = write_summary(result)
     if as_json:

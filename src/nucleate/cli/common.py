@@ -28,6 +28,13 @@ Engine = Annotated[
     ),
 ]
 Prior = Annotated[str | None, typer.Option(help=f"Pretrained potential to correct: {NAMES} or mace:FILE.")]
+Prototypes = Annotated[
+    bool | None,
+    typer.Option(
+        "--prototypes/--no-prototypes",
+        help="Draw a fifth of the random candidates from known crystals, or none; default: a fifth if there are any.",
+    ),
+]
 Preset = Annotated[str | None, typer.Option(help="Accuracy of the reference: fast, standard or accurate.")]
 Pressure = Annotated[float | None, typer.Option(help="External pressure, GPa.")]
 Workers = Annotated[int | None, typer.Option(help="Number of simultaneous reference calculations.")]

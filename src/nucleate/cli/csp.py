@@ -17,6 +17,7 @@ from nucleate.cli.common import (
     Preset,
     Pressure,
     Prior,
+    Prototypes,
     Quiet,
     SettingsFile,
     SharedLedgerAddress,
@@ -87,10 +88,7 @@ def search(
     space_groups: Annotated[
         str | None, typer.Option(help="Frequencies of the space groups of molecular crystals: nature or uniform.")
     ] = None,
-    prototypes: Annotated[
-        bool | None,
-        typer.Option("--prototypes/--no-prototypes", help="Draw a fifth of the random candidates from known crystals, or none."),
-    ] = None,
+    prototypes: Prototypes = None,
     dimensions: Annotated[int | None, typer.Option(help="Number of periodic directions: 3, 2 for layers, or 0 for clusters.")] = None,
     strategy: Annotated[
         str | None, typer.Option(help="New candidates: random, mixed (half of them children of relaxed ones) or evolution (most of them).")

@@ -43,7 +43,8 @@ def check_dimensions(settings: RunSettings) -> None:
         ("space_group_weights", f"whose candidates {groups}"),
         ("conformers", "which have no molecules"),
     ):
-        if getattr(settings.generate, name) != getattr(defaults.generate, name):
+        # A search of layers or clusters is stored with a share of zero.
+        if getattr(settings.generate, name) not in (getattr(defaults.generate, name), *((0.0,) if name == "prototype_share" else ())):
             raise BadInput(f"generate.{name} has no effect on {what}, {why}; remove it")
     if settings.search.train_units:
         raise BadInput(f"search.train_units has no effect on {what}; remove it")

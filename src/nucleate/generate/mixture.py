@@ -68,10 +68,11 @@ class WithFallback:
     Args:
         generator: the generator.
         other: generator of the candidates in its place.
+        level: level of the log message about a replacement.
     """
 
-    def __init__(self, generator: Generator, other: Generator):
-        self.generator, self.other = generator, other
+    def __init__(self, generator: Generator, other: Generator, level: int = logging.WARNING):
+        self.generator, self.other, self.level = generator, other, level
         self.name = generator.name
 
     def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
@@ -83,7 +84,7 @@ class WithFallback:
         try:
             return self.generator.propose(n, rng)
         except GenerationFailed as error:
-            log.warning("%s; other random candidates take their place", error)
+            log.log(self.level, "%s; other random candidates take their place", error)
             return self.other.propose(n, rng)
 
 
@@ -113,6 +114,15 @@ def known_crystal_generators(counts: dict[str, int], settings: GenerateSettings)
     return found
 
 
+def has_known_crystals(counts: dict[str, int], settings: GenerateSettings) -> bool:
+    """Return whether candidates of a composition can be drawn from known crystals; arguments as for `known_crystal_generators`."""
+    try:
+        known_crystal_generators(counts, settings)
+    except BadInput:
+        return False
+    return True
+
+
 def make_generator(
     counts: dict[str, int],
     settings: GenerateSettings | None = None,
@@ -122,7 +132,8 @@ def make_generator(
 
     Args:
         counts: number of atoms of each species in the cell.
-        settings: fractions, volumes, distances, time limit and workers.
+        settings: fractions, volumes, distances, time limit and workers; without a `prototype_share`, which a search sets when it starts,
+            no candidates are drawn from known crystals.
         seeds: structures of the user, or files that contain them.
 
     Raises:
@@ -137,14 +148,14 @@ def make_generator(
     if diatomic_units(counts) and settings.space_groups is None and not settings.min_distance:
         own_units = WithFallback(DiatomicGenerator(counts, settings), MixtureGenerator(parts))
         parts = [*((part, share * (1 - DIATOMIC_SHARE)) for part, share in parts), (own_units, DIATOMIC_SHARE)]
-    if settings.prototype_share > 0.0:
-        parts = _with_known_crystals(parts, counts, settings)
+    if settings.prototype_share:
+        parts = _with_known_crystals(parts, counts, settings, settings.prototype_share)
     own = SeedGenerator(seeds, counts) if seeds is not None else None
     return MixtureGenerator(parts, own)
 
 
 def _with_known_crystals(
-    parts: list[tuple[Generator, float]], counts: dict[str, int], settings: GenerateSettings
+    parts: list[tuple[Generator, float]], counts: dict[str, int], settings: GenerateSettings, share: float
 ) -> list[tuple[Generator, float]]:
     """Return the parts of a mixture with those from known crystals, which are left out of it if none fits the composition.
 
@@ -152,8 +163,8 @@ def _with_known_crystals(
         parts: other generators with their fractions, which add up to 1.
         counts: number of atoms of each species in the cell.
         settings: settings of all parts.
+        share: fraction from known crystals.
     """
-    share = settings.prototype_share
     try:
         known = known_crystal_generators(counts, settings)
     except BadInput:
@@ -162,5 +173,5 @@ def _with_known_crystals(
         return parts
     if share < 1.0:
         others = MixtureGenerator(parts)
-        known = [WithFallback(generator, others) for generator in known]
+        known = [WithFallback(generator, others, logging.INFO) for generator in known]
     return [*((one, share / len(known)) for one in known), *((part, (1.0 - share) * own) for part, own in parts if share < 1.0)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from math import pi, sqrt
 
 import numpy as np
@@ -103,11 +104,17 @@ def make_packing(counts: dict[str, int], settings: GenerateSettings | None = Non
 
 def oxidation_states(counts: dict[str, int]) -> dict[str, float]:
     """Return the average oxidation state of each species of a clearly ionic composition, else an empty dictionary."""
+    units = formula_units(counts)
+    return dict(_states_of(tuple((symbol, n // units) for symbol, n in counts.items())))
+
+
+@lru_cache(maxsize=4096)
+def _states_of(composition: tuple[tuple[str, int], ...]) -> dict[str, float]:
+    """Return the oxidation states of a reduced composition; a guess takes up to seconds."""
     from pymatgen.core import Composition, Element
 
-    units = formula_units(counts)
-    reduced = {symbol: n // units for symbol, n in counts.items()}
-    if len(counts) < 2 or sum(reduced.values()) > MAX_ATOMS_FOR_GUESS:
+    reduced = dict(composition)
+    if len(reduced) < 2 or sum(reduced.values()) > MAX_ATOMS_FOR_GUESS:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

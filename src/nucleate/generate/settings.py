@@ -11,7 +11,7 @@ from nucleate.errors import quoted
 
 Distance = Annotated[float, Field(gt=0.0, le=20.0)]
 PROTOTYPE_SHARE = 0.2
-"""Share of candidates from known crystals in a search with `--prototypes`."""
+"""Share of candidates from known crystals with `--prototypes`, and in searches of compositions that the tables hold."""
 SpaceGroup = Annotated[int, Field(ge=1, le=230)]
 
 
@@ -26,11 +26,12 @@ class GenerateSettings(BaseModel):
         le=1.0,
         description="Fraction of random candidates that are generated with a space group; the others have no symmetry.",
     )
-    prototype_share: float = Field(
-        default=0.0,
+    prototype_share: float | None = Field(
+        default=None,
         ge=0.0,
         le=1.0,
-        description="Fraction of random candidates from known crystals: half AFLOW prototypes, half on observed Wyckoff positions.",
+        description="Fraction of random candidates from known crystals: half AFLOW prototypes, half on observed Wyckoff positions; "
+        "unset: 0.2 in searches of crystals of a formula or a chemical system for which there are some, else 0.",
     )
     volume_per_atom: float | None = Field(
         default=None,

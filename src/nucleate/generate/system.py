@@ -112,13 +112,17 @@ class SystemGenerator:
         """Return the generator of a cell; None if the settings of the user do not fit it."""
         key = formula_text(counts)
         if key not in self._generators:
-            own = {pair: value for pair, value in self.settings.min_distance.items() if set(pair.split("-")) <= set(counts)}
-            settings = self.settings.model_copy(update={"min_distance": own})
             try:
-                self._generators[key] = make_generator(counts, settings)
+                self._generators[key] = make_generator(counts, settings_of_cell(self.settings, counts))
             except BadInput as error:
                 self._generators[key], self._refused = None, str(error)
         return self._generators[key]
+
+
+def settings_of_cell(settings: GenerateSettings, counts: dict[str, int]) -> GenerateSettings:
+    """Return the settings of one cell of a chemical system, with the distances between its own elements."""
+    own = {pair: value for pair, value in settings.min_distance.items() if set(pair.split("-")) <= set(counts)}
+    return settings.model_copy(update={"min_distance": own})
 
 
 def _fitted(system: ChemicalSystem, max_atoms: int, atoms: Atoms, where: str, details: dict) -> tuple[Atoms, dict]:

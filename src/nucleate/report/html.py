@@ -20,7 +20,7 @@ from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, SIZES, all_figures, energy_name
 from nucleate.report.hull_figures import hull_diagram
 from nucleate.report.pages import environment, scripts
-from nucleate.report.terminal import accurate_line, magnetic_line, minima_line, proof_line, surrogate_warning, teacher_lines
+from nucleate.report.terminal import accurate_line, magnetic_line, minima_line, origin_lines, proof_line, surrogate_warning, teacher_lines
 
 PICTURES = 24
 """Largest number of polymorphs with a picture."""
@@ -86,6 +86,7 @@ def render(run: RunData, charted: LandscapeMap | None) -> str:
         accurate=accurate_line(run.state.accurate) if run.state.accurate else None,
         magnetic=magnetic_line(run.state.magnetic) if run.state.magnetic else None,
         has_moments=any(entry["magnetic_order"] is not None for entry in polymorphs),
+        origins=origin_lines(data),
         teacher=teacher_lines(run.teacher, run.state.base),
         proof=proof_line(run.state.proof) if run.state.proof else None,
         proof_settings=run.settings.search,

@@ -116,7 +116,7 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     if magnetic:
         table.add_column("order")
         table.add_column("moment, μB", justify="right")
-    winners = [1] if data["hull"] is None else data["hull"]["phases"]
+    winners = winning_ranks(data)
     for p in data["polymorphs"][:top]:
         cells = (
             p["rank"], p["formula"], p["atoms"], named_group(p), f"{p['above_best']:.1f}",
@@ -128,6 +128,32 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
             style="green" if p["rank"] in winners else None,
         )  # fmt: skip
     return table
+
+
+def winning_ranks(data: dict[str, Any]) -> list[int]:
+    """Return the ranks of the result of `show_data`: the lowest polymorph, or the phases on the hull."""
+    return [1] if data["hull"] is None else list(data["hull"]["phases"])
+
+
+ORIGINS = {
+    "prototype": "a known structure type with these elements; --no-prototypes leaves such candidates out",
+    "wyckoff": "from the Wyckoff positions of known crystals; --no-prototypes leaves such candidates out",
+}
+"""Meaning of the origins of candidates from known crystals."""
+
+
+def origin_lines(data: dict[str, Any]) -> list[str]:
+    """Return lines on the result of a search as far as it comes from known crystals or from a teacher."""
+    meanings = dict(ORIGINS)
+    if data["teacher"] is not None:
+        meanings["known"] = f"a minimum of the teacher; its generator is shown by: nucleate show {Path(data['folder']) / 'teacher'}"
+    winners = winning_ranks(data)
+    lines = []
+    for origin, meaning in meanings.items():
+        ranks = [p["rank"] for p in data["polymorphs"] if p["rank"] in winners and p["origin"] == origin]
+        if ranks:
+            lines.append(f"origin {origin} (rank{'' if len(ranks) == 1 else 's'} {', '.join(map(str, ranks))}): {meaning}")
+    return lines
 
 
 def named_group(polymorph: dict[str, Any]) -> str:
@@ -181,6 +207,8 @@ def show_run(data: dict[str, Any], console: Console, top: int | None = None, wat
             say("")
             for text in hull_lines(data):
                 say(text)
+        for text in origin_lines(data):
+            say(text)
         if data["minima"] is not None:
             say(minima_line(data["minima"]))
         for p in data["polymorphs"][:top]:

@@ -89,13 +89,17 @@ def check_molecular(settings: RunSettings) -> None:
         for table, name, why in (
             ("search", "train_units", "whose smaller cells are isolated molecules"),
             ("generate", "symmetric_share", "whose candidates all have a space group"),
-            ("generate", "prototype_share", "whose candidates consist of the given molecules"),
             ("generate", "min_distance", "whose smallest distances follow from van der Waals radii"),
             ("generate", "distance_factor", "whose smallest distances follow from van der Waals radii"),
             ("generate", "like_charge_factor", "whose smallest distances follow from van der Waals radii"),
         ):
             if getattr(getattr(settings, table), name) != getattr(getattr(defaults, table), name):
                 raise BadInput(f"{table}.{name} has no effect on a search of molecular crystals, {why}; remove it")
+        if settings.generate.prototype_share:
+            raise BadInput(
+                "generate.prototype_share has no effect on a search of molecular crystals, whose candidates consist of the given "
+                "molecules; remove it"
+            )
         for name, value in (("model.prior", settings.model.prior), ("teacher.model_from", settings.teacher.model_from)):
             if value is not None:
                 raise BadInput(
