@@ -106,15 +106,15 @@ def trained(data: Path, group: str, seed: int, arm: str, out: Path, settings: di
         file = place / "snapshots.extxyz"
         ase.io.write(file, [atoms for folder in kept for atoms in labelled(data / folder)])
         potential = fit(file, place / "potential", {**POTENTIAL, "seed": seed})
-    rows = []
-    for folder in GROUPS[group][1]:
+    rows, trained_on = [], sum(len(snapshot_paths(data / folder)) for folder in kept)
+    for folder in [folder for folder in GROUPS[group][1] if (data / folder).is_dir()]:
         found = [errors_on(model, read_snapshot(path), forces=True) for path in snapshot_paths(data / folder)]
         free = [each.free for each in found]
         row: dict[str, Any] = {
             "folder": folder, "snapshots": len(found), "density": rms([e.density for e in found]), "dos": rms([e.dos for e in found]),
             "band": mean([e.band for e in found]), "band_rms": rms([e.band for e in found]), "free": mean(free), "free_rms": rms(free),
             "spread": mean([e.sigma_band for e in found]), "forces": rms([e.forces for e in found]),
-            "pressure": rms([e.pressure for e in found]), "cpu": round(model.facts["cpu_seconds"]),
+            "pressure": rms([e.pressure for e in found]), "cpu": round(model.facts["cpu_seconds"]), "trained_on": trained_on,
         }  # fmt: skip
         rows.append(row if arm != "default" else {**row, **potential_errors(potential, data / folder)})
     return rows
@@ -142,9 +142,9 @@ def table(data: dict[str, Any]) -> str:
     """Return the tables of the results page."""
     rows = [row for row in data["rows"] if row["kind"] == "errors" and row["arm"] == "default"]
     lines = [
-        "| left out | | seeds | snapshots | density, % | band energy, meV/atom: mean; rms | free energy: mean; rms | spread "
+        "| left out | | seeds | trained on | snapshots | density, % | band energy, meV/atom: mean; rms | free energy: mean; rms | spread "
         "| forces, meV/Å | pressure, GPa | potential: free energy, rms | forces | pressure | spread |",
-        "|" + "---|" * 14,
+        "|" + "---|" * 15,
     ]
     for group, (where, _) in GROUPS.items():
         mine = [row for row in rows if row["group"] == group]
@@ -165,7 +165,7 @@ def table(data: dict[str, Any]) -> str:
             return low if low == high else f"{low} to {high}"
 
         lines.append(
-            f"| {group} | {where} | {len(seeds)} | {sum(row['snapshots'] for row in per_seed[0])} | {across('density')} | "
+            f"| {group} | {where} | {len(seeds)} | {per_seed[0][0]['trained_on']} | {sum(row['snapshots'] for row in per_seed[0])} | {across('density')} | "
             f"{across('band', squared=False)}; {across('band_rms')} | {across('free', squared=False)}; {across('free_rms')} | "
             f"{across('spread', squared=False)} | {across('forces')} | {across('pressure')} | {across('potential_free_rms')} | "
             f"{across('potential_forces')} | {across('potential_pressure')} | {across('potential_spread', squared=False)} |"

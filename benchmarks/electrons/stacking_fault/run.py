@@ -48,7 +48,7 @@ def main() -> None:
     model = ElectronModel.load(a.model)
     settings = GroundStateSettings(
         cutoff=model.engine["cutoff"], k_spacing=0.25, electronic_temperature=a.temperature, sigma=model.sigma,
-        low=float(model.energies[0]), high=float(model.energies[-1]),
+        low=-9.0, high=8.0,
     )  # fmt: skip
     kept = a.out / "gpaw.json"
     known = json.loads(kept.read_text()) if kept.exists() else {}

@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.data.store import read_snapshot
 from nucleate.electrons.grid import Grid
+from nucleate.electrons.model.alignment import aligned
 from nucleate.electrons.model.blocks import block_indices
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Field, batches
@@ -89,9 +91,14 @@ def fit_last_layer(model: ElectronModel, paths: Sequence[Path], shares: Tensor, 
     return chosen
 
 
+def read_aligned(model: ElectronModel, path: Path) -> Snapshot:
+    """Return a snapshot with its local density of states at the energies of a model; raise `BadInput` as `aligned` does."""
+    return aligned(read_snapshot(path), model.zero, model.energies, str(path))
+
+
 def _equations(model: ElectronModel, path: Path) -> _Equations:
     """Accumulate the normal equations of a snapshot."""
-    network, snapshot = model.network, read_snapshot(path)
+    network, snapshot = model.network, read_aligned(model, path)
     width, outputs, shape = network.last.shape[1], network.last.shape[2], snapshot.ldos.shape
     grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
     points = Field.of(model, snapshot.atoms, grid.shape)

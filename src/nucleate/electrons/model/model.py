@@ -20,13 +20,14 @@ from nucleate.electrons.descriptors.base import GridDescriptor
 from nucleate.electrons.descriptors.bispectrum import LARGEST, Bispectrum
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.grid import Grid
+from nucleate.electrons.levels.zero import Zero, zero_of_energy
 from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.species import Ion, IonHeader
 from nucleate.errors import BadInput
 from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import Finite, Positive, Whole, bounded, read_tensor_file, read_tensor_header, stated_only
 
-VERSION = 1
+VERSION = 2
 DESCRIPTORS = {"power": PowerSpectrum, "bispectrum": Bispectrum}
 
 
@@ -111,6 +112,8 @@ class _Header(BaseModel):
     spacing: Annotated[Positive, Field(le=10)]
     engine: EngineHeader
     facts: _Facts
+    # Version 1 knew this zero alone.
+    zero: Zero = "potential"
 
 
 @dataclass
@@ -120,12 +123,13 @@ class ElectronModel:
     Attributes:
         descriptor: Descriptor of grid points.
         network: Committee of networks.
-        energies: (n_energies,) evenly spaced energies in eV.
+        energies: (n_energies,) evenly spaced energies relative to the zero of energy in eV.
         sigma: Gaussian width of the levels in the training data in eV.
         ions: Pseudopotential ions by symbol, in the order of the descriptor's species.
         spacing: Grid spacing of the training data in Å.
         engine: Settings of the training data: functional, pseudopotential, cutoff.
         facts: Validation errors and similar data.
+        zero: Zero of energy, see `levels/zero.py`.
     """
 
     descriptor: GridDescriptor
@@ -136,6 +140,7 @@ class ElectronModel:
     spacing: float
     engine: dict[str, Any]
     facts: dict[str, Any]
+    zero: Zero = "potential"
 
     def species(self, atoms: Atoms) -> Tensor:
         """Return the species index (n_atoms,) of each atom; raise `BadInput` for an element outside the training data."""
@@ -150,6 +155,10 @@ class ElectronModel:
     def electrons(self, atoms: Atoms) -> float:
         """Return the number of valence electrons of a structure."""
         return sum(self.ions[symbol].charge for symbol in atoms.get_chemical_symbols())
+
+    def absolute_energies(self, electrons: float, volume: Tensor) -> Tensor:
+        """Return the (n_energies,) energies relative to the average electrostatic potential in eV, for a cell of a volume in Å³."""
+        return torch.tensor(self.energies) + zero_of_energy(self.zero, electrons, volume)
 
     def grid(self, atoms: Atoms, spacing: float | None = None) -> Grid:
         """Return a grid at least as fine as that of the training data, with sizes suited for Fourier transforms.
@@ -181,6 +190,7 @@ class ElectronModel:
             "spacing": self.spacing,
             "engine": self.engine,
             "facts": self.facts,
+            "zero": self.zero,
         }
         tensors = {name: tensor.detach().contiguous() for name, tensor in self.network.state_dict().items()}
         tensors["energies"] = torch.tensor(self.energies)
@@ -207,7 +217,8 @@ class ElectronModel:
         network = file.fill(lambda: LdosNetwork(shape.features, shape.outputs, tuple(shape.hidden), shape.members))
         network.requires_grad_(False)
         ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
-        return cls(descriptor, network, energies.numpy(), said.sigma, ions, said.spacing, stated_only(said.engine), stated_only(said.facts))
+        engine, facts = stated_only(said.engine), stated_only(said.facts)
+        return cls(descriptor, network, energies.numpy(), said.sigma, ions, said.spacing, engine, facts, said.zero)
 
 
 def electron_model_facts(path: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.occupation import Occupation, check_temperature, occupation
 from nucleate.electrons.levels.smearing import unsmeared_occupation
+from nucleate.electrons.levels.zero import zero_of_energy
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Slabs
 from nucleate.electrons.model.trial_levels import TrialLevels, trial_levels
@@ -102,7 +103,7 @@ def levels_of(model: ElectronModel, hidden_sums: Tensor, grid: Grid, electrons: 
         BadInput: There is no Fermi level inside the energy window.
     """
     network, voxel = model.network, float(grid.voxel)
-    energies = torch.tensor(model.energies)
+    energies = model.absolute_energies(electrons, grid.volume.detach())
     each = voxel * (torch.einsum("mh,mhe->me", hidden_sums, network.last.double()) + grid.size * network.last_bias.double())
     dos = each.mean(0)
     weigh = weigher(energies, model.sigma, temperature)
@@ -227,7 +228,10 @@ def predict(
         leaf = field.requires_grad_() if forces else field
         ions = ions_of(atoms, model.ions)
         of_density = _density_terms(leaf, on_cell, functional, forces)
-        terms = free_energy(levels.band, levels.entropy, of_density, positions, cell, ions, temperature, overlap=overlap)
+        # The zero moves all levels with the volume.
+        zero = zero_of_energy(model.zero, electrons, on_cell.volume)
+        band = levels.band + electrons * (zero - zero.detach())
+        terms = free_energy(band, levels.entropy, of_density, positions, cell, ions, temperature, overlap=overlap)
         if functional not in FUNCTIONALS:
             terms = replace(terms, core=terms.core * torch.nan)
         found = (
@@ -251,7 +255,8 @@ def _levels_and_density(
     made only if the Fermi level is not among them.
     """
     trials = None if slabs.keeps else _trials(slabs, model, grid, electrons, temperature, 2 if slope else 0)
-    turns = [contraction(model, weights) for weights in _trial_weights(model, trials, temperature, slope)]
+    energies = model.absolute_energies(electrons, grid.volume.detach())
+    turns = [contraction(model, weights) for weights in _trial_weights(energies, model.sigma, trials, temperature, slope)]
     given = np.array([turn for turn, _ in turns]).reshape(len(turns), *model.network.last.shape[:2])
     sums = np.zeros((model.network.members, model.network.last.shape[1]))
     fields = np.empty((len(turns), *grid.shape), dtype=np.float32 if model.network.last.dtype == torch.float32 else np.float64)
@@ -290,11 +295,11 @@ def _trials(slabs: Slabs, model: ElectronModel, grid: Grid, electrons: float, te
     return trial_levels(np.array(estimates), BOLTZMANN * temperature, more)
 
 
-def _trial_weights(model: ElectronModel, trials: TrialLevels | None, temperature: float, slope: bool) -> list[Tensor]:
+def _trial_weights(energies: Tensor, sigma: float, trials: TrialLevels | None, temperature: float, slope: bool) -> list[Tensor]:
     """Return the occupation weights at the trial levels, followed with `slope` by their derivatives in the level."""
     if trials is None:
         return []
-    weigh = weigher(torch.tensor(model.energies), model.sigma, temperature)
+    weigh = weigher(energies, sigma, temperature)
     found = [weigh(torch.tensor(level, dtype=torch.float64)) for level in trials.levels]
     return [each.number for each in found] + ([each.slope for each in found] if slope else [])
 

@@ -27,8 +27,10 @@ from nucleate.electrons.data.store import make_folder, read_snapshot, snapshot_p
 from nucleate.electrons.events import NetworkStep
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
+from nucleate.electrons.levels.zero import Zero
+from nucleate.electrons.model.alignment import aligned, common_energies, usable_zero
 from nucleate.electrons.model.blocks import block_indices, surroundings
-from nucleate.electrons.model.last_layer import fit_last_layer
+from nucleate.electrons.model.last_layer import fit_last_layer, read_aligned
 from nucleate.electrons.model.model import ElectronModel, make_descriptor
 from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.model.prediction import Electrons, predict, weigher
@@ -68,6 +70,11 @@ class ElectronTraining(BaseModel):
     )
     ridge: float | None = Field(
         None, ge=0, description="Ridge parameter of this fit, relative to the largest curvature; unset: chosen by cross-validation."
+    )
+    zero: Zero = Field(
+        "free electrons",
+        description="Zero of energy of the learned levels: free electrons, the Fermi level of free electrons of the same density, which "
+        "moves with the volume like the levels of a metal, or potential, the average electrostatic potential.",
     )
     seed: int = Field(0, ge=0, description="Random seed for weights, points and committee subsets.")
     threads: int = Field(1, ge=1, description="Threads.")
@@ -130,12 +137,12 @@ def train(
     parts = split(data, settings)
     started = time.process_time()
 
-    def log(kind: str, **facts: Any) -> None:
+    def record(kind: str, **facts: Any) -> None:
         append_line(out / "events.jsonl", {"event": kind, **facts})
 
     def logged(event: Event, /) -> None:
         if isinstance(event, NetworkStep):
-            log("progress", step=event.done, total=event.total, loss=event.loss, cpu_seconds=event.cpu_seconds)
+            record("progress", step=event.done, total=event.total, loss=event.loss, cpu_seconds=event.cpu_seconds)
         progress(event)
 
     heads = [read_snapshot(path, ldos=False) for path in paths]
@@ -145,11 +152,13 @@ def train(
     ions = dict(sorted(ions.items(), key=lambda item: atomic_numbers[item[0]]))
     descriptor = make_descriptor({"name": "power", **settings.descriptor, "n_species": len(ions)})
     spacing = float(np.mean([np.linalg.norm(h.atoms.cell.array, axis=1) / np.array(h.ldos.shape[:3]) for h in heads]))
-    network = LdosNetwork(descriptor.features, len(heads[0].energies), settings.hidden, settings.members, settings.seed)
-    model = ElectronModel(descriptor, network, heads[0].energies, heads[0].sigma, ions, spacing, heads[0].engine, {})
+    zero = usable_zero(settings.zero, heads[0])
+    energies = common_energies(zero, heads)
+    network = LdosNetwork(descriptor.features, len(energies), settings.hidden, settings.members, settings.seed)
+    model = ElectronModel(descriptor, network, energies, heads[0].sigma, ions, spacing, heads[0].engine, {}, zero)
     rng = np.random.default_rng(settings.seed)
-    drawn = [_draw(model, read_snapshot(path), settings.points, rng) for path in parts["training"]]
-    log("sampled", snapshots=len(drawn), points=sum(len(d[0]) for d in drawn), cpu_seconds=time.process_time() - started)
+    drawn = [_draw(model, read_aligned(model, path), settings.points, rng) for path in parts["training"]]
+    record("sampled", snapshots=len(drawn), points=sum(len(d[0]) for d in drawn), cpu_seconds=time.process_time() - started)
     shares = _shares(settings, len(drawn))
     _fit(network, drawn, shares, settings, logged)
     network.requires_grad_(False)
@@ -157,7 +166,7 @@ def train(
     if settings.refit:
         chosen = fit_last_layer(model, parts["training"], shares, settings.ridge, settings.dos_weight)
         refit = {name: value for name, value in vars(chosen).items() if not math.isnan(value)}
-        log("refit", cpu_seconds=time.process_time() - started, **refit)
+        record("refit", cpu_seconds=time.process_time() - started, **refit)
     trained = time.process_time() - started
     errors = {"validation": [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in parts["validation"]]}
     model.facts = {
@@ -169,7 +178,7 @@ def train(
         "refit": refit,
     }
     model.save(out / "model.safetensors")
-    log("evaluated", errors=model.facts["errors"], cpu_seconds=trained)
+    record("evaluated", errors=model.facts["errors"], cpu_seconds=trained)
     return model, errors
 
 
@@ -201,7 +210,14 @@ def check_together(paths: list[Path], heads: list[Snapshot]) -> None:
 
 def check_model(model: ElectronModel, snapshot: Snapshot, path: Path) -> None:
     """Raise `BadInput` unless the snapshot has the energies, functional, pseudopotential and cutoff of the training data."""
-    _check(f"{path}: not compatible with the model:", snapshot, model.energies, model.sigma, model.engine)
+    where = f"{path}: not compatible with the model:"
+    if model.zero == "potential":
+        _check(where, snapshot, model.energies, model.sigma, model.engine)
+        return
+    spacings = [float(energies[1] - energies[0]) for energies in (snapshot.energies, model.energies)]
+    if abs(spacings[0] - spacings[1]) > 1e-6:
+        raise BadInput(f"{where} the energies are {spacings[0]:g} eV apart, not {spacings[1]:g} eV")
+    _check(where, snapshot, snapshot.energies, model.sigma, model.engine)
 
 
 def _check(where: str, snapshot: Snapshot, energies: np.ndarray, sigma: float, engine: dict[str, Any]) -> None:
@@ -287,6 +303,10 @@ def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, na
         name: Name of the snapshot.
         forces: Whether to compute the errors of forces and pressure as well, if the snapshot contains them.
     """
+    snapshot = aligned(snapshot, model.zero, model.energies, name or "snapshot", partly=True)
+    # At another volume, the window of the snapshot may end before that of the model.
+    first = int(np.abs(model.energies - snapshot.energies[0]).argmin())
+    part = slice(first, first + len(snapshot.energies))
     forces = forces and snapshot.forces is not None and snapshot.stress is not None
     shape = snapshot.ldos.shape
     grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
@@ -297,19 +317,23 @@ def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, na
     squared = 0.0
     with torch.no_grad():
         for index in batches(block_indices(grid.shape)):
-            squared += float((model.network(points.features(index)).mean(0) - flat[index.flatten()]).square().sum(dtype=torch.float64))
+            own = model.network(points.features(index)).mean(0)[:, part]
+            squared += float((own - flat[index.flatten()]).square().sum(dtype=torch.float64))
     dos = flat.sum(0, dtype=torch.float64) * voxel
-    weigh = weigher(found.levels.energies, model.sigma, snapshot.temperature)
-    mu = fermi_level(found.levels.energies, dos, snapshot.electrons, weigh, near=float(found.levels.mu))
-    weights = weigh(mu)
-    exact = (flat @ weights.number.float()).double() if snapshot.density is None else torch.tensor(snapshot.density.reshape(-1))
-    band = snapshot.terms.get("band", float(weights.energy @ dos))
+    exact, band = None if snapshot.density is None else torch.tensor(snapshot.density.reshape(-1)), snapshot.terms.get("band")
+    if exact is None or band is None:
+        # Imported data: the levels of the snapshot itself.
+        energies = found.levels.energies[part]
+        weigh = weigher(energies, model.sigma, snapshot.temperature)
+        weights = weigh(fermi_level(energies, dos, snapshot.electrons, weigh, near=float(found.levels.mu)))
+        exact = (flat @ weights.number.float()).double() if exact is None else exact
+        band = float(weights.energy @ dos) if band is None else band
     true = snapshot.terms.get("free", float("nan"))
     return Errors(
         name=name,
         ldos=(squared / float(flat.square().sum(dtype=torch.float64))) ** 0.5,
         density=100 * float((found.density.flatten() - exact).abs().sum() / exact.sum()),
-        dos=100 * float((found.levels.dos - dos).abs().sum() / dos.abs().sum()),
+        dos=100 * float((found.levels.dos[part] - dos).abs().sum() / dos.abs().sum()),
         band=1e3 * (float(found.levels.band) - band) / atoms,
         free=1e3 * (float(found.terms.free) - true) / atoms,
         predicted_free=float(found.terms.free) / atoms,
