@@ -50,7 +50,8 @@ GROUPS: dict[str, tuple[str, list[str]]] = {
 }
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
-    "fixed": {"ridge": 1e-7, "dos_weight": 30.0},
+    "ridge": {"ridge": 1e-4, "dos_weight": 0.0},
+    "potential": {"zero": "potential"},
     "short": {"steps": 1500},
 }
 POTENTIAL = {"model": "manybody", "steps": 2000, "validation": 0.0}
@@ -165,7 +166,8 @@ def table(data: dict[str, Any]) -> str:
             return low if low == high else f"{low} to {high}"
 
         lines.append(
-            f"| {group} | {where} | {len(seeds)} | {per_seed[0][0]['trained_on']} | {sum(row['snapshots'] for row in per_seed[0])} | {across('density')} | "
+            f"| {group} | {where} | {len(seeds)} | {per_seed[0][0]['trained_on']} | {sum(row['snapshots'] for row in per_seed[0])} "
+            f"| {across('density')} | "
             f"{across('band', squared=False)}; {across('band_rms')} | {across('free', squared=False)}; {across('free_rms')} | "
             f"{across('spread', squared=False)} | {across('forces')} | {across('pressure')} | {across('potential_free_rms')} | "
             f"{across('potential_forces')} | {across('potential_pressure')} | {across('potential_spread', squared=False)} |"

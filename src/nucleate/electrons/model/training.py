@@ -63,14 +63,10 @@ class ElectronTraining(BaseModel):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's.")
     validation: float = Field(0.2, ge=0, le=0.5, description="Fraction of snapshots used for validation.")
     refit: bool = Field(True, description="Whether to fit the last layer in closed form at the end.")
-    dos_weight: float | None = Field(
-        None,
-        ge=0,
-        description="Weight of each cell's density of states in this fit, relative to all its points together; unset: cross-validation.",
+    dos_weight: float = Field(
+        30.0, ge=0, description="Weight of each cell's density of states in this fit, relative to all points of the cell together."
     )
-    ridge: float | None = Field(
-        None, ge=0, description="Ridge parameter of this fit, relative to the largest curvature; unset: chosen by cross-validation."
-    )
+    ridge: float = Field(1e-7, ge=0, description="Ridge parameter of this fit, relative to the largest curvature.")
     zero: Zero = Field(
         "free electrons",
         description="Zero of energy of the learned levels: free electrons, the Fermi level of free electrons of the same density, which "
@@ -162,11 +158,9 @@ def train(
     shares = _shares(settings, len(drawn))
     _fit(network, drawn, shares, settings, logged)
     network.requires_grad_(False)
-    refit: dict[str, float] = {}
     if settings.refit:
-        chosen = fit_last_layer(model, parts["training"], shares, settings.ridge, settings.dos_weight)
-        refit = {name: value for name, value in vars(chosen).items() if not math.isnan(value)}
-        record("refit", cpu_seconds=time.process_time() - started, **refit)
+        fit_last_layer(model, parts["training"], shares, settings.ridge, settings.dos_weight)
+        record("refit", cpu_seconds=time.process_time() - started)
     trained = time.process_time() - started
     errors = {"validation": [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in parts["validation"]]}
     model.facts = {
@@ -175,7 +169,6 @@ def train(
         "snapshots": {name: [str(path) for path in found] for name, found in parts.items()},
         "errors": {name: [e.as_dict() for e in found] for name, found in errors.items()},
         "settings": json.loads(settings.model_dump_json()),
-        "refit": refit,
     }
     model.save(out / "model.safetensors")
     record("evaluated", errors=model.facts["errors"], cpu_seconds=trained)
