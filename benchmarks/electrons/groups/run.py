@@ -145,7 +145,8 @@ def label_rows(data: Path) -> list[dict[str, Any]]:
 
 COLUMNS = (
     "left out", "", "zero of energy", "seeds", "trained on", "snapshots", "density, %", "band energy, meV/atom: mean; rms",
-    "free energy: mean; rms", "spread", "forces, meV/Å", "pressure, GPa", "potential: free energy: mean; rms", "forces", "pressure", "spread",
+    "free energy: mean; rms", "spread", "forces, meV/Å", "pressure, GPa", "potential: free energy: mean; rms", "forces", "pressure",
+    "spread",
 )  # fmt: skip
 
 
