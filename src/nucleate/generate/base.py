@@ -15,7 +15,7 @@ class Candidate:
 
     Attributes:
         atoms: the periodic structure as generated.
-        origin: name of the generator: `symmetric`, `p1`, `prototype`, `wyckoff` or `seed`.
+        origin: name of the generator: `symmetric`, `p1`, `diatomic`, `prototype`, `wyckoff` or `seed`.
         seed: random seed that reproduces this structure (-1 for structures of the user).
         details: JSON-serialisable data, such as the requested space group and Wyckoff letters, or the file.
     """
