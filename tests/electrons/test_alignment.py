@@ -1,5 +1,6 @@
 """Levels relative to a zero that moves with the volume."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from ase import Atoms
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.data.store import read_snapshot
 from nucleate.electrons.levels.zero import zero_of_energy
-from nucleate.electrons.model.alignment import aligned, common_energies, usable_zero, zero_of_snapshot
+from nucleate.electrons.model.alignment import aligned, common_energies, resolve_zero, zero_of_snapshot
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.prediction import predict
 from nucleate.electrons.model.training import ElectronTraining, errors_on, train
@@ -59,12 +60,19 @@ def test_windows_that_do_not_fit_are_refused_in_one_line() -> None:
     with pytest.raises(BadInput, match="energies in common"):
         common_energies("free electrons", [snapshot(5.0, -1.0, 4.0), snapshot(40.0, -1.0, 4.0)])
     # A level that only some snapshots have in their windows is not cut off silently.
-    with pytest.raises(BadInput, match="states are below"):
+    with pytest.raises(BadInput, match="electrons are outside"):
         aligned(small, "free electrons", energies[100:], "s")
     assert aligned(small, "potential", small.energies, "s") is small
-    # MALA's data: Gaussians as wide as their distance cannot be interpolated.
-    assert usable_zero("free electrons", snapshot(16.5, spacing=0.2)) == "potential"
-    assert usable_zero("free electrons", small) == "free electrons"
+    # Occupied states above the energies are not cut off either.
+    metal = replace(small, fermi_level=5.5)
+    with pytest.raises(BadInput, match="electrons are outside"):
+        aligned(metal, "free electrons", energies[:140], "s")
+    # MALA's data: Gaussians as wide as their distance cannot be interpolated; what the user asks for is refused and not replaced.
+    assert resolve_zero(None, snapshot(16.5, spacing=0.2)) == "potential"
+    assert resolve_zero(None, small) == "free electrons"
+    assert resolve_zero("potential", small) == "potential"
+    with pytest.raises(BadInput, match="too far for Gaussians"):
+        resolve_zero("free electrons", snapshot(16.5, spacing=0.2))
 
 
 def test_a_model_predicts_absolute_levels_whatever_its_zero(al_data: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Sampling: resumable, failures recorded, files whole or refused; dynamics as asked for."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -14,7 +15,7 @@ from nucleate.electrons.data.dynamics import DynamicsSettings, run_dynamics, sta
 from nucleate.electrons.data.ground_state import self_consistent
 from nucleate.electrons.data.mala_files import read_mala
 from nucleate.electrons.data.sampling import SampleSettings, label_structures, sample
-from nucleate.electrons.data.store import read_snapshot, snapshot_paths
+from nucleate.electrons.data.store import read_snapshot, snapshot_paths, write_snapshot
 from nucleate.electrons.emulator.gpaw_start import converge
 from nucleate.electrons.events import SnapshotDone, SnapshotFailed
 from nucleate.electrons.levels.occupation import occupation
@@ -73,7 +74,10 @@ def test_meshes_with_different_errors_are_refused_together(tmp_path: Path, caplo
     for folder, error in zip(folders, (-5.0, 0.5, None), strict=True):
         folder.mkdir()
         if error is not None:
-            shifts = {"k_points": Shift(error, 0.0, 0.0, 0.0), "cutoff": Shift(-30.0, 0.0, 0.0, 0.0)}
+            shifts = {
+                "k_points": Shift(free=error, fermi_level=0.0, forces=0.0, pressure=0.0),
+                "cutoff": Shift(free=-30.0, fermi_level=0.0, forces=0.0, pressure=0.0),
+            }
             write_convergence(folder, shifts, GroundStateSettings(), 0)
     with pytest.raises(BadInput, match=r"fine and .*coarse: .* \+0\.5 and -5\.0 meV/atom"):
         check_meshes([*folders, folders[0]])
@@ -83,6 +87,19 @@ def test_meshes_with_different_errors_are_refused_together(tmp_path: Path, caplo
     (folders[0] / "convergence.json").write_text('{"k_points": 3}', encoding="utf-8")
     with pytest.raises(BadInput, match=r"convergence\.json"):
         check_meshes(folders)
+
+
+def test_a_folder_of_an_earlier_version_is_taken_up_without_forces(al_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copy = tmp_path / "al"
+    shutil.copytree(al_data, copy)
+    (copy / "convergence.json").unlink()
+    first = copy / "snapshots/0000.zarr"
+    old = replace(read_snapshot(first), forces=None, stress=None)
+    shutil.rmtree(first)
+    write_snapshot(first, old)
+    assert len(sample(copy, SampleSettings.model_validate(AL4))) == 3
+    assert "contains no forces" in caplog.text
+    assert read_convergence(copy) is None
 
 
 def test_forces_and_stress_are_stored_and_are_those_of_the_free_energy(al_data: Path) -> None:

@@ -221,6 +221,7 @@ def test_candidates_that_cannot_be_generated_are_replaced(caplog):
         def propose(self, n, rng):
             raise GenerationFailed("only 0 of 5 could be generated")
 
+    caplog.set_level("INFO")
     made = WithFallback(Failing(), SymmetricGenerator({"Si": 2}, ONE)).propose(5, np.random.default_rng(0))
     assert [c.origin for c in made] == ["symmetric"] * 5
     assert "other random candidates take their place" in caplog.text

@@ -23,7 +23,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
 from nucleate.benchmark.result_file import ResultFile
-from nucleate.electrons.data.convergence import read_convergence
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.model.training import ElectronTraining, errors_on, train
 from nucleate.potentials.calculator import NucleateCalculator
@@ -125,24 +124,6 @@ def trained(data: Path, group: str, seed: int, arm: str, out: Path, settings: di
     return rows
 
 
-def label_rows(data: Path) -> list[dict[str, Any]]:
-    """Return the convergence of the labels of each folder, and the scatter of their energies."""
-    rows = []
-    for folder in SOLID + MELT + LARGE:
-        if not (data / folder / "snapshots").is_dir():
-            continue
-        heads = [read_snapshot(path, ldos=False) for path in snapshot_paths(data / folder)]
-        energies = [1e3 * head.terms["free"] / len(head.atoms) for head in heads]
-        row: dict[str, Any] = {"folder": folder, "snapshots": len(heads), "free": round(float(np.mean(energies)), 2)}
-        row["scatter"] = round(float(np.std(energies, ddof=1)), 2) if len(energies) > 1 else None
-        row["band"] = round(float(np.mean([1e3 * head.terms["band"] / len(head.atoms) for head in heads])), 2)
-        found = read_convergence(data / folder)
-        if found is not None:
-            row["k_points"], row["cutoff"] = ({k: round(v, 3) for k, v in vars(found[name]).items()} for name in ("k_points", "cutoff"))
-        rows.append(row)
-    return rows
-
-
 COLUMNS = (
     "left out", "", "zero of energy", "seeds", "trained on", "snapshots", "density, %", "band energy, meV/atom: mean; rms",
     "free energy: mean; rms", "spread", "forces, meV/Å", "pressure, GPa", "potential: free energy: mean; rms", "forces", "pressure",
@@ -198,9 +179,6 @@ def main() -> None:
     with Path(__file__).with_name("settings.toml").open("rb") as file:
         settings = tomllib.load(file)
     result = ResultFile(a.result, {"training": settings, "potential": POTENTIAL}, ("gpaw",))
-    for row in label_rows(a.data):
-        if result.find(kind="labels", folder=row["folder"]) is None and "k_points" in row:
-            result.add(kind="labels", **row)
     for seed in range(a.seeds):
         for arm in a.arms:
             for group in a.groups:

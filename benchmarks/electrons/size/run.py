@@ -1,6 +1,8 @@
 """Time and memory of a prediction against the number of atoms.
 
-    OMP_NUM_THREADS=1 python benchmarks/electrons/size/run.py --model runs/electrons/models/size-be-8-0 --atoms 128 256 512 1024 2048
+    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py --only be-8
+    nucleate electrons train runs/electrons/be-8 --out runs/electrons/models/be-8
+    OMP_NUM_THREADS=1 python benchmarks/electrons/size/run.py --model runs/electrons/models/be-8 --atoms 128 256 512 1024 2048
 
 hcp beryllium, rattled by 0.05 Å, the whole prediction (density of states, density, free energy) in a process of its own for each size;
 with --forces also forces and stress, with --workers on several cores. The peak of memory is that of the process and its children. The last

@@ -79,7 +79,7 @@ def sample(
         )  # fmt: skip
     measured = read_convergence(out)
     if as_json:
-        shifts = None if measured is None else {name: vars(shift) for name, shift in measured.items()}
+        shifts = None if measured is None else {name: shift.model_dump() for name, shift in measured.items()}
         print_json({"folder": str(out), "snapshots": [str(path) for path in paths], "convergence": shifts})
     else:
         for name, shift in (measured or {}).items():

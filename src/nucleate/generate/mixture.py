@@ -68,11 +68,10 @@ class WithFallback:
     Args:
         generator: the generator.
         other: generator of the candidates in its place.
-        level: level of the log message about a replacement.
     """
 
-    def __init__(self, generator: Generator, other: Generator, level: int = logging.WARNING):
-        self.generator, self.other, self.level = generator, other, level
+    def __init__(self, generator: Generator, other: Generator):
+        self.generator, self.other = generator, other
         self.name = generator.name
 
     def propose(self, n: int, rng: np.random.Generator) -> list[Candidate]:
@@ -84,7 +83,7 @@ class WithFallback:
         try:
             return self.generator.propose(n, rng)
         except GenerationFailed as error:
-            log.log(self.level, "%s; other random candidates take their place", error)
+            log.info("%s; other random candidates take their place", error)
             return self.other.propose(n, rng)
 
 
@@ -173,5 +172,5 @@ def _with_known_crystals(
         return parts
     if share < 1.0:
         others = MixtureGenerator(parts)
-        known = [WithFallback(generator, others, logging.INFO) for generator in known]
+        known = [WithFallback(generator, others) for generator in known]
     return [*((one, share / len(known)) for one in known), *((part, (1.0 - share) * own) for part, own in parts if share < 1.0)]

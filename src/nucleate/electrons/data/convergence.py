@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.electrons.data.ground_state import Snapshot, self_consistent
 from nucleate.electrons.settings import GroundStateSettings
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.persist.files import write_whole
 from nucleate.persist.text import from_json, read_text, stated
-from nucleate.units import HARTREE
+from nucleate.units import GPA, HARTREE
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +34,7 @@ TOGETHER = 2.0
 """Largest difference between the errors of k-point meshes that are learned together, meV/atom."""
 
 
-@dataclass(frozen=True)
-class Shift:
+class Shift(BaseModel):
     """Change of a label when its calculation is better converged.
 
     Attributes:
@@ -46,14 +44,7 @@ class Shift:
         pressure: change of the pressure, GPa.
     """
 
-    free: float
-    fermi_level: float
-    forces: float
-    pressure: float
-
-
-class _Shift(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     free: float
     fermi_level: float
@@ -66,8 +57,8 @@ class _Convergence(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    k_points: _Shift
-    cutoff: _Shift
+    k_points: Shift
+    cutoff: Shift
     finer_k_spacing: float = Field(gt=0)
     higher_cutoff: float = Field(gt=0)
     snapshot: int = Field(ge=0)
@@ -82,13 +73,10 @@ def measure_shift(snapshot: Snapshot, settings: GroundStateSettings, better: Gro
         better: Settings with more k-points or a higher cutoff.
 
     Raises:
-        ReferenceFailed: The calculation with better settings did not converge.
+        ReferenceFailed: The label has no forces, or the calculation with better settings did not converge.
     """
-    from ase.units import GPa
-
-    assert snapshot.forces is not None
-    assert snapshot.stress is not None
-    assert snapshot.fermi_level is not None
+    if snapshot.forces is None or snapshot.stress is None or snapshot.fermi_level is None:
+        raise ReferenceFailed("the first snapshot contains no forces, because an earlier version sampled it", kind="unsupported")
     atoms = Atoms(snapshot.atoms.numbers, snapshot.atoms.positions, cell=snapshot.atoms.cell, pbc=True)
     calculator = self_consistent(atoms, better)
     dft = calculator.dft
@@ -97,7 +85,7 @@ def measure_shift(snapshot: Snapshot, settings: GroundStateSettings, better: Gro
         free=1e3 * (float(dft.energies.total_free) * HARTREE - snapshot.terms["free"]) / len(atoms),
         fermi_level=1e3 * (float(dft.ibzwfs.fermi_level) * HARTREE - snapshot.fermi_level),
         forces=1e3 * float(np.sqrt(((calculator.get_forces(atoms) - snapshot.forces) ** 2).mean())),
-        pressure=float(pressure / GPa),
+        pressure=float(pressure / GPA),
     )
 
 
@@ -117,7 +105,7 @@ def write_convergence(folder: Path, found: dict[str, Shift], settings: GroundSta
         settings: Settings of the labels.
         number: Number of the snapshot.
     """
-    data: dict[str, Any] = {name: asdict(shift) for name, shift in found.items()}
+    data: dict[str, Any] = {name: shift.model_dump() for name, shift in found.items()}
     data |= {"finer_k_spacing": settings.k_spacing / FINER, "higher_cutoff": settings.cutoff * HIGHER, "snapshot": number}
     write_whole(folder / NAME, json.dumps(data, indent=1) + "\n")
 
@@ -132,7 +120,7 @@ def read_convergence(folder: Path) -> dict[str, Shift] | None:
     if not path.is_file():
         return None
     said = stated(_Convergence, from_json(read_text(path), str(path)), str(path))
-    return {"k_points": Shift(**said.k_points.model_dump()), "cutoff": Shift(**said.cutoff.model_dump())}
+    return {"k_points": said.k_points, "cutoff": said.cutoff}
 
 
 def check_meshes(folders: Sequence[Path]) -> None:

@@ -6,10 +6,13 @@ events.jsonl, which records failures and the equilibration of the dynamics. An i
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import ase.io
 from ase import Atoms
@@ -28,7 +31,9 @@ from nucleate.gpaw.session import require_gpaw
 from nucleate.persist.files import append_line, read_lines, write_whole
 from nucleate.persist.toml import to_toml
 from nucleate.processes.workers import become_worker
-from nucleate.progress import Progress, silent
+from nucleate.progress import Progress, Step, silent
+
+log = logging.getLogger(__name__)
 
 MISSING_CHARGE = 1e-4
 """Largest number of electrons per atom outside the energy window."""
@@ -142,8 +147,10 @@ def label_structures(
         number = int(path.stem)
         if isinstance(answer, ReferenceFailed):
             append_line(out / "events.jsonl", {"event": "convergence not measured", "number": number, "reason": answer.reason})
+            log.warning("%s: the convergence was not measured: %s", out, answer.reason)
         else:
             write_convergence(out, answer, settings, number)
+        progress(Step("convergence", 1, 1))
 
     while todo and window is None:
         number = todo.pop(0)
@@ -154,6 +161,7 @@ def label_structures(
         for number in todo:
             keep(number, _label(structures[number], settings, window))
         if first is not None:
+            progress(Step("convergence", 0, 1))
             keep_convergence(first, _convergence(first, settings))
     elif todo or first is not None:
         pool = executor or ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),))
@@ -175,24 +183,31 @@ def label_structures(
 
 def _convergence(path: Path, settings: GroundStateSettings) -> dict[str, Shift] | ReferenceFailed:
     """Return the convergence of a stored snapshot, or the reason why it could not be measured."""
-    try:
-        return measure_convergence(read_snapshot(path, ldos=False), settings)
-    except ReferenceFailed as failure:
-        return ReferenceFailed(failure.reason, kind=failure.kind)
+    return _answered(lambda: measure_convergence(read_snapshot(path, ldos=False), settings))
 
 
 def _label(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None) -> Snapshot | ReferenceFailed:
-    try:
-        snapshot = ground_state(atoms, settings, window)
-    except ReferenceFailed as failure:
-        return ReferenceFailed(failure.reason, kind=failure.kind)
-    except NucleateError:
-        raise
-    except Exception as error:  # GPAW raises various exceptions; one failure must not stop the sampling
-        return ReferenceFailed(f"gpaw: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    snapshot = _answered(lambda: ground_state(atoms, settings, window))
+    if isinstance(snapshot, ReferenceFailed):
+        return snapshot
     missing = snapshot.details["missing_charge"]
     if missing > MISSING_CHARGE * len(atoms):
         low, high = float(snapshot.energies[0]), float(snapshot.energies[-1])
         reason = f"the energy window from {low:g} to {high:g} eV misses {missing:.3g} electrons; set low and high to include all levels"
         return ReferenceFailed(reason, kind="window")
     return snapshot
+
+
+Result = TypeVar("Result")
+
+
+def _answered(calculate: Callable[[], Result]) -> Result | ReferenceFailed:
+    """Return the result of a calculation, or its failure in a form that can be sent between processes."""
+    try:
+        return calculate()
+    except ReferenceFailed as failure:
+        return ReferenceFailed(failure.reason, kind=failure.kind)
+    except NucleateError:
+        raise
+    except Exception as error:  # GPAW raises various exceptions; one failure must not stop the sampling
+        return ReferenceFailed(f"gpaw: {type(error).__name__}: {' '.join(str(error).split())[:200]}")

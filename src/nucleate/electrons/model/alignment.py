@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -10,17 +9,17 @@ from functools import lru_cache
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
+from scipy.special import expit
 
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.levels.zero import Zero, zero_of_energy
 from nucleate.errors import BadInput
-
-log = logging.getLogger(__name__)
+from nucleate.units import BOLTZMANN
 
 COARSEST = 0.75
 """Largest spacing of energies, in widths of the Gaussians, at which the local density of states is interpolated."""
 CUT = 1e-4
-"""Largest number of states per electron below the lowest energy that the new zero may cut off."""
+"""Largest number of electrons, per electron, outside the energies relative to the zero."""
 
 
 def zero_of_snapshot(zero: Zero, snapshot: Snapshot) -> float:
@@ -28,15 +27,20 @@ def zero_of_snapshot(zero: Zero, snapshot: Snapshot) -> float:
     return float(zero_of_energy(zero, snapshot.electrons, torch.tensor(snapshot.atoms.get_volume(), dtype=torch.float64)))
 
 
-def usable_zero(zero: Zero, snapshot: Snapshot) -> Zero:
-    """Return the zero of energy; the average potential if the energies are too far apart to be interpolated."""
+def resolve_zero(zero: Zero | None, snapshot: Snapshot) -> Zero:
+    """Return the zero of energy of a training; None: free electrons, or the average potential if the energies are too far apart.
+
+    Raises:
+        BadInput: Free electrons were chosen, but the energies are too far apart to be interpolated.
+    """
     spacing = float(snapshot.energies[1] - snapshot.energies[0])
-    if zero == "potential" or spacing <= COARSEST * snapshot.sigma * (1 + 1e-6):
-        return zero
-    log.info(
-        "the energies are %g eV apart and the Gaussians %g eV wide; the zero of energy is the average potential", spacing, snapshot.sigma
-    )
-    return "potential"
+    fine = spacing <= COARSEST * snapshot.sigma * (1 + 1e-6)
+    if zero == "free electrons" and not fine:
+        raise BadInput(
+            f"zero = 'free electrons': the energies are {spacing:g} eV apart, too far for Gaussians {snapshot.sigma:g} eV wide to be "
+            "interpolated; sample with a smaller spacing, or set zero = 'potential'"
+        )
+    return zero or ("free electrons" if fine else "potential")
 
 
 def common_energies(zero: Zero, snapshots: Sequence[Snapshot]) -> np.ndarray:
@@ -93,11 +97,15 @@ def aligned(snapshot: Snapshot, zero: Zero, energies: np.ndarray, where: str, pa
     shape = snapshot.ldos.shape
     flat = snapshot.ldos.reshape(-1, shape[3])
     states = flat.mean(axis=0, dtype=np.float64) * snapshot.atoms.get_volume()
-    lost = float(states[own < wanted[0]].sum() * (own[1] - own[0]))
+    occupied = own < wanted[0]
+    if snapshot.fermi_level is not None and not partly:
+        reduced = (own - snapshot.fermi_level) / (BOLTZMANN * snapshot.temperature)
+        occupied = occupied + (own > wanted[-1]) * expit(-reduced)
+    lost = float((states * occupied).sum() * (own[1] - own[0]))
     if lost > CUT * snapshot.electrons:
         raise BadInput(
-            f"{where}: {lost:.2g} states are below the energies that all snapshots have in common relative to the Fermi level of free "
-            "electrons; sample with a lower low"
+            f"{where}: {lost:.2g} electrons are outside the energies that all snapshots have in common relative to the Fermi level of free "
+            "electrons; sample with a lower low and a higher high, or set zero = 'potential'"
         )
     return replace(snapshot, energies=energies, ldos=np.ascontiguousarray((flat @ matrix.T).reshape(*shape[:3], -1)))
 

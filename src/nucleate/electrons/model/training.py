@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from ase.data import atomic_numbers
-from ase.units import GPa
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -28,7 +27,7 @@ from nucleate.electrons.events import NetworkStep
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.zero import Zero
-from nucleate.electrons.model.alignment import aligned, common_energies, usable_zero
+from nucleate.electrons.model.alignment import aligned, common_energies, resolve_zero
 from nucleate.electrons.model.blocks import block_indices, surroundings
 from nucleate.electrons.model.last_layer import fit_last_layer, read_aligned
 from nucleate.electrons.model.model import ElectronModel, make_descriptor
@@ -41,6 +40,7 @@ from nucleate.errors import BadInput
 from nucleate.persist.files import append_line
 from nucleate.progress import Event, Progress, silent
 from nucleate.training.descent import Descent, cosine_decay
+from nucleate.units import GPA
 
 FINAL_RATE = 0.01
 """Final learning rate relative to the initial one."""
@@ -67,10 +67,11 @@ class ElectronTraining(BaseModel):
         30.0, ge=0, description="Weight of each cell's density of states in this fit, relative to all points of the cell together."
     )
     ridge: float = Field(1e-7, ge=0, description="Ridge parameter of this fit, relative to the largest curvature.")
-    zero: Zero = Field(
-        "free electrons",
+    zero: Zero | None = Field(
+        None,
         description="Zero of energy of the learned levels: free electrons, the Fermi level of free electrons of the same density, which "
-        "moves with the volume like the levels of a metal, or potential, the average electrostatic potential.",
+        "moves with the volume like the levels of a metal, or potential, the average electrostatic potential; unset: free electrons if the "
+        "energies are close enough to be interpolated.",
     )
     seed: int = Field(0, ge=0, description="Random seed for weights, points and committee subsets.")
     threads: int = Field(1, ge=1, description="Threads.")
@@ -82,7 +83,8 @@ class Errors:
 
     Attributes:
         name: Folder and number of the snapshot.
-        ldos: Root-mean-square error over grid and energies, relative to the root mean square of the target.
+        ldos: Root-mean-square error over grid and energies, relative to the root mean square of the target. At other volumes, energies of
+            the model outside the window of the snapshot are left out here and in `dos`.
         density: Integral of |n - n_DFT| divided by the number of electrons, in %.
         dos: Integral of |D - D_DFT| divided by that of |D_DFT|, in %.
         band: Error of the band energy in meV/atom.
@@ -148,7 +150,7 @@ def train(
     ions = dict(sorted(ions.items(), key=lambda item: atomic_numbers[item[0]]))
     descriptor = make_descriptor({"name": "power", **settings.descriptor, "n_species": len(ions)})
     spacing = float(np.mean([np.linalg.norm(h.atoms.cell.array, axis=1) / np.array(h.ldos.shape[:3]) for h in heads]))
-    zero = usable_zero(settings.zero, heads[0])
+    zero = resolve_zero(settings.zero, heads[0])
     energies = common_energies(zero, heads)
     network = LdosNetwork(descriptor.features, len(energies), settings.hidden, settings.members, settings.seed)
     model = ElectronModel(descriptor, network, energies, heads[0].sigma, ions, spacing, heads[0].engine, {}, zero)
@@ -195,7 +197,9 @@ def check_together(paths: list[Path], heads: list[Snapshot]) -> None:
     """Raise `BadInput` unless the snapshots share energies, smearing and engine settings."""
     first, ions = heads[0], dict[str, Ion]()
     for path, head in zip(paths, heads, strict=True):
-        _check(f"{path}: not compatible with {paths[0]}:", head, first.energies, first.sigma, first.engine)
+        where = f"{path}: not compatible with {paths[0]}:"
+        _check_energies(where, head.energies, first.energies)
+        _check_labels(where, head, first.sigma, first.engine)
         for symbol, ion in head.ions.items():
             if ions.setdefault(symbol, ion) != ion:
                 raise BadInput(f"{path}: not compatible with earlier snapshots: the ion of {symbol} is {ion}, not {ions[symbol]}")
@@ -205,21 +209,23 @@ def check_model(model: ElectronModel, snapshot: Snapshot, path: Path) -> None:
     """Raise `BadInput` unless the snapshot has the energies, functional, pseudopotential and cutoff of the training data."""
     where = f"{path}: not compatible with the model:"
     if model.zero == "potential":
-        _check(where, snapshot, model.energies, model.sigma, model.engine)
-        return
-    spacings = [float(energies[1] - energies[0]) for energies in (snapshot.energies, model.energies)]
-    if abs(spacings[0] - spacings[1]) > 1e-6:
-        raise BadInput(f"{where} the energies are {spacings[0]:g} eV apart, not {spacings[1]:g} eV")
-    _check(where, snapshot, snapshot.energies, model.sigma, model.engine)
+        _check_energies(where, snapshot.energies, model.energies)
+    else:
+        spacings = [float(energies[1] - energies[0]) for energies in (snapshot.energies, model.energies)]
+        if abs(spacings[0] - spacings[1]) > 1e-6:
+            raise BadInput(f"{where} the energies are {spacings[0]:g} eV apart, not {spacings[1]:g} eV")
+    _check_labels(where, snapshot, model.sigma, model.engine)
 
 
-def _check(where: str, snapshot: Snapshot, energies: np.ndarray, sigma: float, engine: dict[str, Any]) -> None:
-    own = snapshot.energies
+def _check_energies(where: str, own: np.ndarray, energies: np.ndarray) -> None:
     if len(own) != len(energies) or not np.allclose(own, energies, atol=1e-6):
         raise BadInput(
             f"{where} there are {len(own)} energies from {own[0]:g} eV, not {len(energies)} from {energies[0]:g} eV; "
             "sample both with the same low, high and spacing"
         )
+
+
+def _check_labels(where: str, snapshot: Snapshot, sigma: float, engine: dict[str, Any]) -> None:
     if snapshot.sigma != sigma:
         raise BadInput(f"{where} sigma is {snapshot.sigma:g} eV, not {sigma:g} eV")
     check_engine(where, snapshot.engine, engine)
@@ -344,4 +350,4 @@ def _force_errors(found: Electrons, snapshot: Snapshot) -> dict[str, float]:
     assert snapshot.stress is not None
     difference = found.forces.numpy() - snapshot.forces
     pressure = -(np.trace(found.stress.numpy()) - np.trace(snapshot.stress)) / 3
-    return {"forces": 1e3 * float(np.sqrt((difference**2).mean())), "pressure": float(pressure / GPa)}
+    return {"forces": 1e3 * float(np.sqrt((difference**2).mean())), "pressure": float(pressure / GPA)}
