@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/electrons/stacking_fault/run.py --model MODEL --volume VOLUME --out runs/electrons/fault
 
-MODEL is trained on the folders be-8 and be-16 of benchmarks/data/electrons.py, VOLUME (Å³ an atom) that of the training data. Twelve
-close-packed layers, one atom each: hcp (ABABABABABAB), two growth faults (ABABABCBCBCB) and fcc (ABCABCABCABC). The model has seen eight and sixteen atoms of hcp
-at 300 K and none of the faults. Then the same fault in a cell of many more layers and atoms, where only the model goes, and a picture of
-the density on a plane through the layers.
+MODEL is trained on the folders be-8 and be-16 of benchmarks/data/electrons.py, VOLUME (Å³ an atom) that of the training data. Twelve close-
+packed layers, one atom each: hcp (ABABABABABAB), two growth faults (ABABABCBCBCB) and fcc (ABCABCABCABC). The model has seen eight and
+sixteen atoms of hcp at 300 K and none of the faults. Then the same fault in a cell of many more layers and atoms, where only the model
+goes, and a picture of the density on a plane through the layers.
 """
 
 from __future__ import annotations
