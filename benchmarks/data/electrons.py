@@ -1,10 +1,11 @@
-"""Snapshots with their electrons: solid aluminium at four temperatures and three volumes, its melt, beryllium in four sizes.
+"""Snapshots with their electrons: solid aluminium at four temperatures and three volumes, its melt, beryllium in four sizes, and faults.
 
     OMP_NUM_THREADS=1 python benchmarks/data/electrons.py [--only al-300K-v165] --out runs/electrons
 
 Settings: electrons.toml beside this file. Cells are what two cores can afford: 16 atoms of aluminium (70 to 90 core-s a snapshot), 8 to 64
 of beryllium. Dynamics: EMT for aluminium, CHGNet for beryllium; the electrons are GPAW's, LDA, HGH pseudopotentials. A stopped
-run goes on. The convergence of each folder is measured after all snapshots; --no-convergence leaves it out.
+run goes on. The convergence of each folder is measured after all snapshots; --no-convergence leaves it out. The crystal of a folder with
+`stack` is a stack of close-packed beryllium layers, one atom each.
 """
 
 from __future__ import annotations
@@ -13,10 +14,26 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import ase.io
+import numpy as np
+from ase import Atoms
+
 from nucleate.electrons.data.sampling import SampleSettings, sample
 from nucleate.electrons.events import SnapshotDone, SnapshotFailed
 from nucleate.persist.toml import read_settings
 from nucleate.progress import Event
+
+A, C = 2.27, 3.57
+"""Lattice constants of beryllium in Å, of which only the ratio matters."""
+PLACES = {"A": (0, 0), "B": (1 / 3, 2 / 3), "C": (2 / 3, 1 / 3)}
+
+
+def stacked(sequence: str, volume: float) -> Atoms:
+    """Return close-packed layers of beryllium, such as ABAB, at a volume per atom in Å³."""
+    scale = (volume / (A**2 * 3**0.5 / 2 * C / 2)) ** (1 / 3)
+    positions = [(*PLACES[letter], k / len(sequence)) for k, letter in enumerate(sequence)]
+    cell = scale * np.array([[A, 0, 0], [-A / 2, A * 3**0.5 / 2, 0], [0, 0, len(sequence) * C / 2]])
+    return Atoms(f"Be{len(sequence)}", scaled_positions=positions, cell=cell, pbc=True)
 
 
 def main() -> None:
@@ -32,6 +49,11 @@ def main() -> None:
     for convergence, name in [(False, name) for name in names] + [(True, name) for name in names if a.convergence]:
         common = every["common"][every[name]["like"]]
         own: dict[str, Any] = {part: {**common.get(part, {}), **every[name].get(part, {})} for part in ("dynamics", "ground_state")}
+        if "stack" in every[name]:
+            crystal = a.out / f"{name}.xyz"
+            crystal.parent.mkdir(parents=True, exist_ok=True)
+            ase.io.write(crystal, stacked(every[name]["stack"], own["dynamics"]["volume"]))
+            own["dynamics"]["material"] = str(crystal)
 
         def progress(event: Event, name: str = name) -> None:
             if isinstance(event, SnapshotDone):
