@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from nucleate.crystals.atom_images import images
 from nucleate.crystals.images import lattice_translations, plane_distances
-from nucleate.electrons.model.blocks import images
 from nucleate.reference.kpoints import _vectors_within
 
 

@@ -9,9 +9,10 @@ from ase.build import bulk
 from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 
+from nucleate.crystals.atom_images import images
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.model.blocks import block_indices, images, neighbourhood
+from nucleate.electrons.model.blocks import block_indices, neighbourhood
 from nucleate.potentials.harmonics import solid_harmonics
 
 SPECIES = torch.tensor([[0, 1, 1, 0, 1, 0, 0, -1]])

@@ -8,6 +8,7 @@ import torch
 from ase.build import bulk
 
 from nucleate.electrons.grid import Grid, refined
+from nucleate.electrons.terms import ewald
 from nucleate.electrons.terms.ewald import ewald_energy
 from nucleate.electrons.terms.exchange_correlation import energy_per_electron, xc_energy, xc_energy_potential
 from nucleate.electrons.terms.free_energy import density_terms
@@ -42,6 +43,21 @@ def test_the_mesh_gives_what_the_full_sum_gives() -> None:
     assert 1e3 * abs(full - mesh) < 0.01
 
 
+def test_the_mesh_sums_pairs_in_parts_and_atoms_outside_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    positions, charges = torch.tensor(rng.random((7, 3)) @ CELL.numpy()), torch.tensor([1.0, 2.0, 3.0, 1.0, 2.0, -1.0, -2.0])
+    moved = positions + torch.tensor(rng.integers(-2, 3, (7, 3)), dtype=torch.float64) @ CELL
+    found = []
+    for each, atoms in ((positions, 4096), (positions, 3), (moved, 3)):
+        monkeypatch.setattr(ewald, "ATOMS", atoms)
+        places, cell = each.clone().requires_grad_(), CELL.clone().requires_grad_()
+        energy = ewald_energy(places, cell, charges, mesh=True)
+        found.append((energy.item(), torch.autograd.grad(energy, places)[0].numpy()))
+    for energy, slope in found[1:]:
+        assert energy == pytest.approx(found[0][0], abs=1e-9)
+        np.testing.assert_allclose(slope, found[0][1], atol=1e-8)
+
+
 def test_ewald_of_one_charge_in_a_background_is_the_wigner_crystal() -> None:
     energy = ewald_energy(torch.zeros(1, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64) * 3.0, torch.ones(1))
     assert float(energy) == pytest.approx(-2.837297479 / 2 * COULOMB / 3.0, abs=1e-6)
@@ -52,7 +68,8 @@ def test_ewald_and_overlap_have_right_gradients() -> None:
     positions = torch.tensor(rng.random((5, 3)) @ CELL.numpy(), requires_grad=True)
     cell = CELL.clone().requires_grad_()
     charges, radii = torch.tensor([1.0, 2.0, 3.0, 1.0, 2.0]), torch.full((5,), 0.6, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda p, c: ewald_energy(p, c, charges), (positions, cell), eps=1e-5, atol=1e-5)
+    for mesh in (False, True):
+        assert torch.autograd.gradcheck(lambda p, c, m=mesh: ewald_energy(p, c, charges, mesh=m), (positions, cell), eps=1e-5, atol=1e-5)
     assert torch.autograd.gradcheck(lambda p, c: overlap_energy(p, c, charges, radii), (positions, cell), eps=1e-5, atol=1e-5)
 
 

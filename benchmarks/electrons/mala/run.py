@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from ase.build import bulk
 
+from nucleate.crystals.atom_images import images
 from nucleate.electrons.descriptors.base import GridDescriptor
 from nucleate.electrons.descriptors.bispectrum import Bispectrum
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.model.blocks import block_indices, images, surroundings
+from nucleate.electrons.model.blocks import block_indices, surroundings
 from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.model.slabs import batches
 

@@ -31,12 +31,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 from torch import Tensor
 
+from nucleate.crystals.atom_images import images
 from nucleate.electrons.data.ground_state import Snapshot, check_engine
 from nucleate.electrons.data.store import make_folder, read_snapshot, snapshot_paths
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.emulator.gpaw_start import superposition
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.model.blocks import block_indices, images, surroundings
+from nucleate.electrons.model.blocks import block_indices, surroundings
 from nucleate.electrons.model.model import EngineHeader, PowerHeader
 from nucleate.electrons.model.slabs import batches
 from nucleate.electrons.settings import GroundStateSettings

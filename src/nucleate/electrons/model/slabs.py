@@ -19,8 +19,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from nucleate.crystals.atom_images import AtomImages, images
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.model.blocks import EDGE, AtomImages, block_indices, images, surroundings
+from nucleate.electrons.model.blocks import EDGE, block_indices, surroundings
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.errors import BadInput
 from nucleate.persist.files import write_whole
