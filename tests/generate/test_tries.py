@@ -222,7 +222,7 @@ def test_a_handler_of_somebody_else_is_left_alone():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_workers_end_with_an_interrupt(monkeypatch):
     monkeypatch.setattr("nucleate.generate.tries.SECONDS_WORTH_A_POOL", -1.0)
-    began = time.monotonic()
+    began, others = time.monotonic(), set(threading.enumerate())
     threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         make_many(hangs_in_workers, 200, np.random.default_rng(0), try_seconds=60.0, workers=2, **WORDS)
@@ -231,6 +231,9 @@ def test_workers_end_with_an_interrupt(monkeypatch):
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert multiprocessing.active_children() == []
+    # The thread of the pool trips here, and not in the test after this one.
+    for thread in set(threading.enumerate()) - others:
+        thread.join(10)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which processes are left")

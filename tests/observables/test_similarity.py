@@ -133,9 +133,11 @@ def test_slopes_of_the_similarity(polymorphs, measure):
     _, slope = _evaluate(lines, level, at)
     for k in range(3):
         step = np.zeros((1, 3))
-        step[0, k] = 1e-3
+        # Lines share their area between two points of the grid: the similarity has a kink wherever a line passes a point.
+        step[0, k] = 1e-6
         high, low = (_evaluate(lines, level, at + sign * step)[0][0] for sign in (1, -1))
-        assert slope[0, k] == pytest.approx((high - low) / 2e-3, rel=0.1, abs=0.02)
+        # Commutators of strain and slope, of the order of the strain, are left out.
+        assert slope[0, k] == pytest.approx((high - low) / 2e-6, rel=0.02, abs=0.01)
 
 
 def test_the_fit_is_reproducible(polymorphs, measure):

@@ -279,8 +279,9 @@ def _levels_and_density(
 def _mixed(fields: np.ndarray, weights: np.ndarray, constants: np.ndarray) -> np.ndarray:
     """Return sum_k weights_k (fields_k + constants_k), float64."""
     total = np.full(fields.shape[1:], float(weights @ constants))
-    for weight, part in zip(weights, fields, strict=True):
-        total += weight * part
+    # Plane by plane, because a product with a whole field would be another array of this size.
+    for plane in range(len(total)):
+        total[plane] += np.tensordot(weights, fields[:, plane], axes=1)
     return total
 
 
