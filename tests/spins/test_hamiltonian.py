@@ -8,22 +8,13 @@ from nucleate.errors import BadInput
 from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.files.table import read_table, table_text
 from nucleate.spins.simulate.dynamics import Dynamics
-from nucleate.spins.simulate.fields import energy, linear_field, onsite_field, tables
+from nucleate.spins.simulate.fields import energy, fields
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.units import MU_B
 
 
 def pair(j=1.0, dm=(0.0, 0.0, 0.0), **more):
     return Couplings(10 * np.eye(3), [[0, 0, 0], [2, 0, 0]], ("Mn", "Fe"), [2.0, 3.0], [0], [1], [[0, 0, 0]], tensor([j], [dm]), **more)
-
-
-def fields(lattice, spins):
-    """Effective field (N, 3) in meV of every spin, from the functions of the kernels."""
-    *others, onsite, zeeman = tables(lattice)
-    found = np.array([linear_field(i, spins, *others, zeeman) for i in range(len(spins))])
-    if len(onsite):
-        found += [onsite_field(i, *spins[i], onsite) for i in range(len(spins))]
-    return found
 
 
 def messy(seed=0, sites=3, pairs=12):

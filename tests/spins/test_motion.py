@@ -1,14 +1,16 @@
 """Movers against closed forms: precession, damping, conservation, equilibrium."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from test_hamiltonian import fields, messy
+from test_hamiltonian import messy
 
 from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.simulate.dynamics import GYROMAGNETIC, Dynamics
-from nucleate.spins.simulate.fields import energy, tables
+from nucleate.spins.simulate.fields import energy, fields
 from nucleate.spins.simulate.lattice import SpinLattice
-from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax
+from nucleate.spins.simulate.monte_carlo import MonteCarlo
 from nucleate.spins.simulate.observables.statistics import jackknife
 from nucleate.spins.simulate.observables.topology import skyrmion_number
 from nucleate.units import K_B, MU_B
@@ -84,19 +86,18 @@ def test_the_thermal_field_brings_equilibrium(scheme):
     assert (np.abs(value - expected) < 4 * error + 0.002).all()
 
 
-def sampled(lattice, beta, moves, measure, sweeps=4000, seed=0):
+def sampled(lattice, beta, over_relaxation, measure, sweeps=4000, seed=0):
     rng = np.random.default_rng(seed)
-    spins, t = lattice.random(rng), tables(lattice)
+    spins, move = lattice.random(rng), MonteCarlo(lattice)
     found = []
     for k in range(sweeps):
-        for move in moves:
-            move(spins, beta, rng, *t)
+        move.run(spins, beta, rng, 1, over_relaxation)
         if k >= 100:
             found.append(measure(spins))
     return jackknife(np.array(found), lambda m: m)
 
 
-@pytest.mark.parametrize("moves", [(heat_bath,), (heat_bath, over_relax)], ids=["heat bath", "with over-relaxation"])
+@pytest.mark.parametrize("moves", [0, 1], ids=["heat bath", "with over-relaxation"])
 @pytest.mark.parametrize("x", [0.3, 2.0, 8.0])
 def test_an_open_chain_has_its_exact_correlation(moves, x):
     """Open chain: <e_i . e_i+1> = coth x - 1/x, x = J/kT (M. E. Fisher, Am. J. Phys. 32, 343 (1964))."""
@@ -117,7 +118,7 @@ def test_anisotropy_and_field_have_the_boltzmann_weights():
         axis=1
     )
     expected = [(weight * z).sum() / weight.sum(), (weight * z * z).sum() / weight.sum()]
-    value, error = sampled(lattice, beta, (heat_bath, over_relax), lambda s: [s[:, 2].mean(), (s[:, 2] ** 2).mean()], sweeps=40000)
+    value, error = sampled(lattice, beta, 1, lambda s: [s[:, 2].mean(), (s[:, 2] ** 2).mean()], sweeps=40000)
     assert (error < 0.01).all()
     assert (np.abs(value - expected) < 4 * error).all()
 
@@ -126,16 +127,31 @@ def test_over_relaxation_costs_nothing():
     lattice = cubic(-2.0)
     spins = lattice.random(np.random.default_rng(0))
     before = energy(lattice, spins)
-    for _ in range(200):
-        over_relax(spins, 1.0, np.random.default_rng(1), *tables(lattice))
+    MonteCarlo(lattice).run(spins, 1.0, np.random.default_rng(1), 0, 200)
     assert energy(lattice, spins) == pytest.approx(before, abs=1e-9)
     assert np.allclose(np.linalg.norm(spins, axis=1), 1, atol=1e-13)
+
+
+@pytest.mark.parametrize("size", [(6, 4, 5), (2, 3, 1), (1, 1, 7)])
+@pytest.mark.parametrize("periodic", [(True, True, True), (False, True, False)])
+def test_spins_that_are_moved_together_do_not_interact(size, periodic):
+    """Rotations around fields of spins that interact would change the energy."""
+    couplings = replace(messy(pairs=20), anisotropy=np.zeros((3, 3, 3)))
+    lattice = SpinLattice.build(couplings, size, (1.0, 2.0, 3.0), periodic)
+    # A spin's coupling with its own image would be an anisotropy, which changes the energy.
+    assert not len(lattice.stencil.onsite)
+    spins = lattice.random(np.random.default_rng(0))
+    before = energy(lattice, spins)
+    start = spins.copy()
+    MonteCarlo(lattice).run(spins, 1.0, np.random.default_rng(1), 0, 5)
+    assert np.linalg.norm(spins - start, axis=1).min() > 1e-3
+    assert energy(lattice, spins) == pytest.approx(before, abs=1e-9)
 
 
 def test_dynamics_and_monte_carlo_agree():
     lattice = cubic(1.0, 6)
     temperature = 1.2 / K_B
-    value, error = sampled(lattice, 1 / 1.2, (heat_bath, over_relax), lambda s: energy(lattice, s) / len(lattice), sweeps=1500)
+    value, error = sampled(lattice, 1 / 1.2, 1, lambda s: energy(lattice, s) / len(lattice), sweeps=1500)
     rng = np.random.default_rng(0)
     spins = lattice.aligned()
     move = Dynamics(lattice, 10.0, 0.5, temperature)
@@ -156,7 +172,7 @@ def test_the_same_seed_gives_the_same_spins():
         rng = np.random.default_rng(5)
         spins = lattice.random(rng)
         Dynamics(lattice, 1.0, 0.1, 50.0).run(spins, 50, rng)
-        heat_bath(spins, 1.0, rng, *tables(lattice))
+        MonteCarlo(lattice).run(spins, 1.0, rng)
         ends.append(spins)
     assert np.array_equal(*ends)
 
@@ -169,11 +185,9 @@ def test_a_chain_with_dm_coils_with_its_known_pitch():
     )
     lattice = SpinLattice.build(chain, (36, 1, 1))
     rng = np.random.default_rng(1)
-    spins, t = lattice.random(rng), tables(lattice)
+    spins, move = lattice.random(rng), MonteCarlo(lattice)
     for beta in np.geomspace(0.5, 300, 400):
-        heat_bath(spins, beta, rng, *t)
-        for _ in range(5):
-            over_relax(spins, beta, rng, *t)
+        move.run(spins, beta, rng, 1, 5)
     Dynamics(lattice, 1.0, 0.5).run(spins, 30000, rng)
     steps = np.diff(np.unwrap(np.arctan2(spins[:, 1], spins[:, 0])))
     # E = -D z.(e_1 x e_2): positive D turns counter-clockwise.

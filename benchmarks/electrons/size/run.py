@@ -1,7 +1,7 @@
 """Time and memory of a prediction against the number of atoms, up to 131,072 atoms with two stacking faults.
 
-    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py --only be-8 be-16 be-faults
-    cd runs/electrons && OMP_NUM_THREADS=1 nucleate electrons train be-8 be-16 be-faults --out models/be
+    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py --only be-8 be-16 be-dhcp
+    cd runs/electrons && OMP_NUM_THREADS=1 nucleate electrons train be-8 be-16 be-dhcp --out models/be
     OMP_NUM_THREADS=1 python benchmarks/electrons/size/run.py --model runs/electrons/models/be --out runs/electrons/size
 
 Close-packed layers of beryllium, hcp with two growth faults, displaced at random by 0.05 Å; the whole prediction (density of states,

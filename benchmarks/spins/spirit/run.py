@@ -22,9 +22,9 @@ import numpy as np
 from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.files.spirit import spirit_text
 from nucleate.spins.simulate.dynamics import Dynamics
-from nucleate.spins.simulate.fields import energy, fields_into, tables
+from nucleate.spins.simulate.fields import energy, fields
 from nucleate.spins.simulate.lattice import SpinLattice
-from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax
+from nucleate.spins.simulate.monte_carlo import MonteCarlo
 from nucleate.spins.simulate.observables.statistics import jackknife
 from nucleate.units import K_B, MU_B
 
@@ -111,8 +111,7 @@ def energies(python: str, folder: Path) -> None:
         theirs_field = tuple(b * MU_B / SPIRIT_MU_B for b in field)
         found = ask_spirit(python, folder, lattice, theirs_field, task="energy", spins=str(path))
         here = energy(lattice, spins)
-        field_here = np.empty_like(spins)
-        fields_into(field_here, spins, *tables(lattice))
+        field_here = fields(lattice, spins)
         field_here -= (field_here * spins).sum(axis=1, keepdims=True) * spins
         theirs = np.array(found["field"]).reshape(5, 3, 4, 2, 3).transpose(2, 1, 0, 3, 4).reshape(-1, 3)
         worst, single = max(worst, float(np.abs(theirs - field_here).max())), max(single, abs(found["energy"] - here))
@@ -130,11 +129,10 @@ def equilibrium(python: str, folder: Path, rounds: int) -> None:
         t = reduced * J / K_B
         rng = np.random.default_rng(1)
         cells = []
-        spins, kernel = lattice.aligned(), tables(lattice)
+        spins, sampler = lattice.aligned(), MonteCarlo(lattice)
         series = []
         for k in range(2000 + 4 * rounds):
-            heat_bath(spins, 1 / (K_B * t), rng, *kernel)
-            over_relax(spins, 1 / (K_B * t), rng, *kernel)
+            sampler.run(spins, 1 / (K_B * t), rng, 1, 1)
             if k >= 2000:
                 series.append([energy(lattice, spins) / n, np.linalg.norm(spins.mean(axis=0))])
         cells.append(series)
@@ -157,14 +155,14 @@ def equilibrium(python: str, folder: Path, rounds: int) -> None:
 def rates(python: str, folder: Path, couplings: Couplings, repeats: int, steps: int = 200, temperature: float = 50.0) -> dict[str, float]:
     """Million spin-steps or updates a second, the best of several turns."""
     lattice = SpinLattice.build(couplings, (16, 16, 16))
-    rng, kernel, beta = np.random.default_rng(0), tables(lattice), 1 / (K_B * temperature)
+    rng, sampler, beta = np.random.default_rng(0), MonteCarlo(lattice), 1 / (K_B * temperature)
     spins = lattice.random(rng)
     heun, implicit = (Dynamics(lattice, STEP, DAMPING, temperature, scheme) for scheme in ("heun", "semi-implicit"))
     work = {
         "heun": lambda k: heun.run(spins, k, rng),
         "semi-implicit": lambda k: implicit.run(spins, k, rng),
-        "heat bath": lambda k: [heat_bath(spins, beta, rng, *kernel) for _ in range(k)],
-        "over-relaxation": lambda k: [over_relax(spins, beta, rng, *kernel) for _ in range(k)],
+        "heat bath": lambda k: sampler.run(spins, beta, rng, k),
+        "over-relaxation": lambda k: sampler.run(spins, beta, rng, 0, k),
     }
     for run in work.values():
         run(1)

@@ -10,68 +10,88 @@ doi 10.1103/PhysRevB.58.14937).
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
 from nucleate.errors import BadInput
-from nucleate.spins.simulate.fields import linear_field, onsite_field, tables
 from nucleate.spins.simulate.lattice import SpinLattice
+from nucleate.spins.simulate.stencil import add_fields, repeat_all, repeat_row
+from nucleate.spins.simulate.vector_math import INLINE, KERNEL, normals
 from nucleate.units import K_B, MU_B
 
 GYROMAGNETIC = 1.76085962784e-4
 """Gyromagnetic ratio of the electron, rad / (fs T) (CODATA 2022)."""
 
 
-@njit(inline="always")
-def _turning(i, spins, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman):
-    """Return the rotation w = B + a e x B of spin i, with de = w x e, in rad per step."""
-    x, y, z = spins[i, 0], spins[i, 1], spins[i, 2]
-    bx, by, bz = linear_field(i, spins, start, neighbours, strengths, tensors, zeeman)
+CHUNK = 2048
+"""Number of normal numbers drawn at a time, so that they stay in the cache."""
+
+
+@njit(**INLINE)
+def _draw(noise, width, uniform, rng):
+    for site in range(noise.shape[0]):
+        if width[site] > 0.0:
+            normals(noise[site].reshape(-1), width[site], uniform, rng)
+
+
+@njit(**INLINE)
+def _turn(bx, by, bz, x, y, z, site, damping, scale, noise_x, noise_y, noise_z, onsite):
+    """Turn fields (c,) in meV of the spins x, y, z into rotations w = B + a e x B, with de = w x e, in rad per step, in place."""
     if onsite.shape[0] > 0:
-        kx, ky, kz = onsite_field(i, x, y, z, onsite)
-        bx, by, bz = bx + kx, by + ky, bz + kz
-    s = scale[i]
-    bx, by, bz = bx * s + noise[i, 0], by * s + noise[i, 1], bz * s + noise[i, 2]
-    return (
-        bx + damping * (y * bz - z * by),
-        by + damping * (z * bx - x * bz),
-        bz + damping * (x * by - y * bx),
-    )
+        k = 2.0 * onsite[site]
+        xx, xy, xz, yy, yz, zz = k[0, 0], k[0, 1], k[0, 2], k[1, 1], k[1, 2], k[2, 2]
+        for c in range(len(x)):
+            bx[c] += xx * x[c] + xy * y[c] + xz * z[c]
+            by[c] += xy * x[c] + yy * y[c] + yz * z[c]
+            bz[c] += xz * x[c] + yz * y[c] + zz * z[c]
+    for c in range(len(x)):
+        p, q, r = bx[c] * scale + noise_x[c], by[c] * scale + noise_y[c], bz[c] * scale + noise_z[c]
+        bx[c] = p + damping * (y[c] * r - z[c] * q)
+        by[c] = q + damping * (z[c] * p - x[c] * r)
+        bz[c] = r + damping * (x[c] * q - y[c] * p)
 
 
-@njit(cache=True, nogil=True)
-def _draw(noise, width, rng):
-    for i in range(noise.shape[0]):
-        if width[i] > 0.0:
-            noise[i, 0] = width[i] * rng.standard_normal()
-            noise[i, 1] = width[i] * rng.standard_normal()
-            noise[i, 2] = width[i] * rng.standard_normal()
-
-
-@njit(cache=True, nogil=True)
-def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, start, neighbours, strengths, tensors, onsite, zeeman):
-    """Run `steps` of Heun's scheme in place; spins are normalised after each step."""
+@njit(**KERNEL)
+def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, uniform, stencil):
+    """Run `steps` of Heun's scheme in place on packed spins (n, 3, t); spins are normalised after each step."""
+    count = stencil.length
+    field = np.empty((3, count))
+    bx, by, bz = field[0], field[1], field[2]
     for _ in range(steps):
-        _draw(noise, width, rng)
-        for i in range(spins.shape[0]):
-            wx, wy, wz = _turning(i, spins, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
-            x, y, z = spins[i, 0], spins[i, 1], spins[i, 2]
-            dx, dy, dz = wy * z - wz * y, wz * x - wx * z, wx * y - wy * x
-            slope[i, 0], slope[i, 1], slope[i, 2] = dx, dy, dz
-            guess[i, 0], guess[i, 1], guess[i, 2] = x + dx, y + dy, z + dz
-        for i in range(spins.shape[0]):
-            wx, wy, wz = _turning(i, guess, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
-            x, y, z = guess[i, 0], guess[i, 1], guess[i, 2]
-            a = spins[i, 0] + 0.5 * (slope[i, 0] + wy * z - wz * y)
-            b = spins[i, 1] + 0.5 * (slope[i, 1] + wz * x - wx * z)
-            c = spins[i, 2] + 0.5 * (slope[i, 2] + wx * y - wy * x)
-            n = 1.0 / math.sqrt(a * a + b * b + c * c)
-            spins[i, 0], spins[i, 1], spins[i, 2] = a * n, b * n, c * n
+        _draw(noise, width, uniform, rng)
+        for site in range(spins.shape[0]):
+            for r in range(len(stencil.rows)):
+                o = stencil.rows[r]
+                add_fields(bx, by, bz, site, o, spins, stencil)
+                x, y, z = spins[site, 0, o : o + count], spins[site, 1, o : o + count], spins[site, 2, o : o + count]
+                nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
+                _turn(bx, by, bz, x, y, z, site, damping, scale[site], nx, ny, nz, stencil.onsite)
+                sx, sy, sz = slope[site, 0, r], slope[site, 1, r], slope[site, 2, r]
+                gx, gy, gz = guess[site, 0, o : o + count], guess[site, 1, o : o + count], guess[site, 2, o : o + count]
+                for c in range(count):
+                    dx, dy, dz = by[c] * z[c] - bz[c] * y[c], bz[c] * x[c] - bx[c] * z[c], bx[c] * y[c] - by[c] * x[c]
+                    sx[c], sy[c], sz[c] = dx, dy, dz
+                    gx[c], gy[c], gz[c] = x[c] + dx, y[c] + dy, z[c] + dz
+                repeat_row(r, site, guess, stencil)
+        for site in range(spins.shape[0]):
+            for r in range(len(stencil.rows)):
+                o = stencil.rows[r]
+                add_fields(bx, by, bz, site, o, guess, stencil)
+                gx, gy, gz = guess[site, 0, o : o + count], guess[site, 1, o : o + count], guess[site, 2, o : o + count]
+                nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
+                _turn(bx, by, bz, gx, gy, gz, site, damping, scale[site], nx, ny, nz, stencil.onsite)
+                sx, sy, sz = slope[site, 0, r], slope[site, 1, r], slope[site, 2, r]
+                x, y, z = spins[site, 0, o : o + count], spins[site, 1, o : o + count], spins[site, 2, o : o + count]
+                for c in range(count):
+                    p = x[c] + 0.5 * (sx[c] + by[c] * gz[c] - bz[c] * gy[c])
+                    q = y[c] + 0.5 * (sy[c] + bz[c] * gx[c] - bx[c] * gz[c])
+                    s = z[c] + 0.5 * (sz[c] + bx[c] * gy[c] - by[c] * gx[c])
+                    n = 1.0 / np.sqrt(p * p + q * q + s * s)
+                    x[c], y[c], z[c] = p * n, q * n, s * n
+                repeat_row(r, site, spins, stencil)
 
 
-@njit(inline="always")
+@njit(**INLINE)
 def _cayley(x, y, z, wx, wy, wz):
     """Solve e' = e + w x (e + e') / 2 for e', which is a rotation and conserves the length."""
     ax, ay, az = 0.5 * wx, 0.5 * wy, 0.5 * wz
@@ -86,23 +106,38 @@ def _cayley(x, y, z, wx, wy, wz):
     )
 
 
-@njit(cache=True, nogil=True)
-def semi_implicit(spins, steps, damping, scale, width, rng, noise, guess, slope, start, neighbours, strengths, tensors, onsite, zeeman):
-    """Run `steps` of the semi-implicit scheme B in place (J. H. Mentink et al., J. Phys.: Condens. Matter 22, 176001 (2010),
-    doi 10.1088/0953-8984/22/17/176001). Spins are rotated, so their length is conserved."""
+@njit(**KERNEL)
+def semi_implicit(spins, steps, damping, scale, width, rng, noise, guess, slope, uniform, stencil):
+    """Run `steps` of the semi-implicit scheme B in place on packed spins (J. H. Mentink et al., J. Phys.: Condens. Matter 22, 176001
+    (2010), doi 10.1088/0953-8984/22/17/176001). Spins are rotated, so their length is conserved."""
+    count = stencil.length
+    field = np.empty((3, count))
+    bx, by, bz = field[0], field[1], field[2]
     for _ in range(steps):
-        _draw(noise, width, rng)
-        for i in range(spins.shape[0]):
-            wx, wy, wz = _turning(i, spins, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
-            x, y, z = spins[i, 0], spins[i, 1], spins[i, 2]
-            a, b, c = _cayley(x, y, z, wx, wy, wz)
-            guess[i, 0], guess[i, 1], guess[i, 2] = 0.5 * (x + a), 0.5 * (y + b), 0.5 * (z + c)
-        for i in range(spins.shape[0]):
-            wx, wy, wz = _turning(i, guess, damping, noise, scale, start, neighbours, strengths, tensors, onsite, zeeman)
-            slope[i, 0], slope[i, 1], slope[i, 2] = wx, wy, wz
-        for i in range(spins.shape[0]):
-            a, b, c = _cayley(spins[i, 0], spins[i, 1], spins[i, 2], slope[i, 0], slope[i, 1], slope[i, 2])
-            spins[i, 0], spins[i, 1], spins[i, 2] = a, b, c
+        _draw(noise, width, uniform, rng)
+        for site in range(spins.shape[0]):
+            for r in range(len(stencil.rows)):
+                o = stencil.rows[r]
+                add_fields(bx, by, bz, site, o, spins, stencil)
+                x, y, z = spins[site, 0, o : o + count], spins[site, 1, o : o + count], spins[site, 2, o : o + count]
+                nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
+                _turn(bx, by, bz, x, y, z, site, damping, scale[site], nx, ny, nz, stencil.onsite)
+                gx, gy, gz = guess[site, 0, o : o + count], guess[site, 1, o : o + count], guess[site, 2, o : o + count]
+                for c in range(count):
+                    p, q, s = _cayley(x[c], y[c], z[c], bx[c], by[c], bz[c])
+                    gx[c], gy[c], gz[c] = 0.5 * (x[c] + p), 0.5 * (y[c] + q), 0.5 * (z[c] + s)
+                repeat_row(r, site, guess, stencil)
+        for site in range(spins.shape[0]):
+            for r in range(len(stencil.rows)):
+                o = stencil.rows[r]
+                add_fields(bx, by, bz, site, o, guess, stencil)
+                gx, gy, gz = guess[site, 0, o : o + count], guess[site, 1, o : o + count], guess[site, 2, o : o + count]
+                nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
+                _turn(bx, by, bz, gx, gy, gz, site, damping, scale[site], nx, ny, nz, stencil.onsite)
+                x, y, z = spins[site, 0, o : o + count], spins[site, 1, o : o + count], spins[site, 2, o : o + count]
+                for c in range(count):
+                    x[c], y[c], z[c] = _cayley(x[c], y[c], z[c], bx[c], by[c], bz[c])
+                repeat_row(r, site, spins, stencil)
 
 
 SCHEMES = {"heun": heun, "semi-implicit": semi_implicit}
@@ -133,16 +168,24 @@ class Dynamics:
             raise BadInput(f"dynamics: unknown scheme {scheme}; choose from {', '.join(SCHEMES)}")
         self.lattice, self.timestep, self.damping = lattice, timestep, damping
         self._kernel = SCHEMES[scheme]
-        self._tables = tables(lattice)
+        stencil = lattice.stencil
         turn = GYROMAGNETIC * timestep / (1 + damping**2)
         # Conversion from the field in meV to the rotation angle per step.
-        self._scale = turn / (MU_B * lattice.moments)
+        self._scale = turn / (MU_B * stencil.moments)
         # kT / mu_B has the unit tesla times Bohr magneton.
-        self._width = turn * np.sqrt(2 * damping * (K_B * temperature / MU_B) / (GYROMAGNETIC * lattice.moments * timestep))
-        self._noise, self._guess, self._slope = (np.zeros((len(lattice), 3)) for _ in range(3))
+        self._width = turn * np.sqrt(2 * damping * (K_B * temperature / MU_B) / (GYROMAGNETIC * stencil.moments * timestep))
+        self._packed, self._guess = lattice.empty(), lattice.empty()
+        shape = (len(stencil.moments), 3, len(stencil.rows), stencil.length)
+        self._noise = np.zeros(shape)
+        self._slope = np.zeros(shape) if scheme == "heun" else self._noise
+        self._uniform = np.empty(CHUNK)
 
     def run(self, spins: np.ndarray, steps: int, rng: np.random.Generator) -> None:
         """Integrate `spins` (N, 3) in place."""
+        self.lattice.pack(spins, self._packed)
+        repeat_all(self._packed, self.lattice.stencil)
         self._kernel(
-            spins, steps, self.damping, self._scale, self._width, rng, self._noise, self._guess, self._slope, *self._tables
+            self._packed, steps, self.damping, self._scale, self._width, rng, self._noise, self._guess, self._slope, self._uniform,
+            self.lattice.stencil,
         )  # fmt: skip
+        self.lattice.unpack(self._packed, spins)

@@ -1,4 +1,4 @@
-"""Supercell of a spin Hamiltonian as flat arrays for the numba kernels."""
+"""Supercell of a spin Hamiltonian."""
 
 from __future__ import annotations
 
@@ -8,36 +8,34 @@ import numpy as np
 
 from nucleate.errors import BadInput
 from nucleate.spins.couplings import Couplings
-from nucleate.units import MU_B
+from nucleate.spins.simulate.stencil import Stencil, make_stencil, reach
 
 
 @dataclass(frozen=True)
 class SpinLattice:
     """Supercell of N = n_a n_b n_c n spins, ordered by cell with c fastest, then by site within the cell.
 
+    The memory is that of the spins: couplings are stored for one cell.
+
     Attributes:
         couplings: Couplings of one cell.
         size: Number of cells along each vector.
         periodic: Periodicity along each vector; pairs across open boundaries are dropped.
-        start: (N + 1,) offset of each spin's neighbours in `neighbours`.
-        neighbours: (q,) neighbour indices; each pair is listed twice.
-        strengths: (q,) isotropic couplings in meV, used by the kernels if `scalar`.
-        tensors: (q, 3, 3) coupling tensors in meV; empty if `scalar`.
-        onsite: (N, 3, 3) on-site tensors in meV: anisotropy and couplings of a spin with its own image.
-        moments: (N,) moments in Bohr magnetons.
-        zeeman: (N, 3) Zeeman fields mu_B m B in meV.
+        field: Magnetic field in T.
+        onsite: (n, 3, 3) on-site tensors in meV: anisotropy and couplings of a spin with its own image.
+        axes: Lattice vectors in the order of the packed arrays.
+        margins: Cells of margin along these.
+        stencil: Arguments of the kernels.
     """
 
     couplings: Couplings
     size: tuple[int, int, int]
     periodic: tuple[bool, bool, bool]
-    start: np.ndarray
-    neighbours: np.ndarray
-    strengths: np.ndarray
-    tensors: np.ndarray
+    field: tuple[float, float, float]
     onsite: np.ndarray
-    moments: np.ndarray
-    zeeman: np.ndarray
+    axes: tuple[int, int, int]
+    margins: tuple[int, int, int]
+    stencil: Stencil
 
     @classmethod
     def build(
@@ -56,55 +54,20 @@ class SpinLattice:
             raise BadInput(f"lattice: the size {size} is not valid; give at least one cell along each vector")
         if not len(couplings.first):
             raise BadInput("lattice: there are no couplings between the sites; compute or read couplings first")
-        n, cells = len(couplings.positions), int(np.prod(size))
-        grid = np.stack(np.meshgrid(*(np.arange(k) for k in size), indexing="ij"), -1).reshape(-1, 3)
-        first, second, shifts, tensors = couplings.both_ways()
-        target = grid[:, None, :] + shifts[None, :, :]
-        inside = np.ones(target.shape[:2], dtype=bool)
-        for axis in range(3):
-            if not periodic[axis]:
-                inside &= (target[..., axis] >= 0) & (target[..., axis] < size[axis])
-        target %= np.array(size)
-        row = np.ravel_multi_index(tuple(np.moveaxis(target, -1, 0)), size) * n + second
-        own = np.arange(cells)[:, None] * n + first
-        pair = np.broadcast_to(np.arange(len(first)), own.shape)
-        own, row, pair = own[inside], row[inside], pair[inside]
-
-        onsite = np.tile(couplings.anisotropy, (cells, 1, 1))
-        self_coupled = own == row
-        # Coupling e . J . e of a spin with its own image, which occurs twice in this list.
-        np.add.at(onsite, own[self_coupled], (tensors[pair[self_coupled]] + tensors[pair[self_coupled]].transpose(0, 2, 1)) / 4)
-        own, row, pair = own[~self_coupled], row[~self_coupled], pair[~self_coupled]
-        order = np.argsort(own, kind="stable")
-        own, row, pair = own[order], row[order], pair[order]
-        strengths = np.trace(tensors, axis1=1, axis2=2) / 3
-        scalar = bool(np.abs(tensors - strengths[:, None, None] * np.eye(3)).max() < 1e-12)
-        moments = np.tile(couplings.moments, cells)
-        return cls(
-            couplings,
-            size,
-            periodic,
-            np.searchsorted(own, np.arange(cells * n + 1)).astype(np.int64),
-            row.astype(np.int32),
-            strengths[pair],
-            np.empty((0, 3, 3)) if scalar else np.ascontiguousarray(tensors[pair]),
-            onsite,
-            moments,
-            MU_B * moments[:, None] * np.asarray(field, dtype=float),
-        )
+        onsite = couplings.anisotropy.copy()
+        shifts, n = couplings.shifts, np.array(size)
+        own = (couplings.first == couplings.second) & (shifts % n == 0).all(axis=1)
+        own &= (np.array(periodic) | (np.abs(shifts) < n)).all(axis=1)
+        # Coupling e . J . e of a spin with its own image.
+        np.add.at(onsite, couplings.first[own], (couplings.tensors[own] + couplings.tensors[own].transpose(0, 2, 1)) / 2)
+        wide = reach(couplings, size, periodic)
+        a, b, c = sorted(range(3), key=lambda axis: size[axis])
+        margins = (int(wide[a]), int(wide[b]), int(wide[c]))
+        stencil = make_stencil(couplings, size, periodic, onsite, field, (a, b, c), margins)
+        return cls(couplings, size, periodic, field, onsite, (a, b, c), margins, stencil)
 
     def __len__(self) -> int:
-        return len(self.moments)
-
-    @property
-    def scalar(self) -> bool:
-        """Whether all couplings are isotropic, so that the kernels need one number per neighbour."""
-        return len(self.tensors) == 0
-
-    @property
-    def anisotropic(self) -> bool:
-        """Whether the energy contains on-site terms quadratic in a spin."""
-        return bool(np.abs(self.onsite - np.trace(self.onsite, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)).max() > 1e-12)
+        return len(self.couplings.positions) * int(np.prod(self.size))
 
     @property
     def positions(self) -> np.ndarray:
@@ -121,3 +84,23 @@ class SpinLattice:
         """Return spins (N, 3) along one direction."""
         n = np.asarray(direction, dtype=float)
         return np.tile(n / np.linalg.norm(n), (len(self), 1))
+
+    def empty(self) -> np.ndarray:
+        """Return a packed array of zeros, (n, 3, t)."""
+        padded = [self.size[axis] + 2 * margin for axis, margin in zip(self.axes, self.margins, strict=True)]
+        return np.zeros((len(self.couplings.positions), 3, int(np.prod(padded))))
+
+    def pack(self, spins: np.ndarray, packed: np.ndarray) -> None:
+        """Write spins (N, 3) into a packed array, without its margins."""
+        self._cells(packed)[...] = spins.reshape(*self.size, -1, 3).transpose(3, 4, *self.axes)
+
+    def unpack(self, packed: np.ndarray, spins: np.ndarray) -> None:
+        """Write a packed array into spins (N, 3)."""
+        spins.reshape(*self.size, -1, 3).transpose(3, 4, *self.axes)[...] = self._cells(packed)
+
+    def _cells(self, packed: np.ndarray) -> np.ndarray:
+        """Return the view (n, 3, ...) of a packed array without its margins."""
+        counts = [self.size[axis] for axis in self.axes]
+        padded = packed.reshape(*packed.shape[:2], *(k + 2 * m for k, m in zip(counts, self.margins, strict=True)))
+        a, b, c = (slice(m, m + k) for k, m in zip(counts, self.margins, strict=True))
+        return padded[:, :, a, b, c]

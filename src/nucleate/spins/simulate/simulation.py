@@ -24,9 +24,9 @@ from nucleate.spins.couplings import Couplings
 from nucleate.spins.files.table import table_text
 from nucleate.spins.order.curie import Order, leading_order, order_waves, waves_of
 from nucleate.spins.simulate.dynamics import Dynamics
-from nucleate.spins.simulate.fields import energy, tables
+from nucleate.spins.simulate.fields import energy
 from nucleate.spins.simulate.lattice import SpinLattice
-from nucleate.spins.simulate.monte_carlo import heat_bath, over_relax, swap_replicas
+from nucleate.spins.simulate.monte_carlo import MonteCarlo, swap_replicas
 from nucleate.spins.simulate.observables.order import order_squared, phases
 from nucleate.spins.simulate.observables.statistics import BINS, jackknife
 from nucleate.spins.simulate.settings import SimulationSettings
@@ -110,7 +110,6 @@ class _Replicas:
         self.lattice = SpinLattice.build(couplings, cells_of(couplings, size), settings.field)
         self.waves, sites = waves_of(couplings, self.lattice.size, order)
         self.phase = phases(self.lattice, self.waves, sites)
-        self.tables = tables(self.lattice)
         self.betas = 1 / (K_B * np.array(settings.temperatures))
         count = len(self.betas)
         children = np.random.SeedSequence([settings.seed, size]).spawn(count + 1)
@@ -128,6 +127,7 @@ class _Replicas:
             [] if monte_carlo
             else [Dynamics(self.lattice, settings.timestep, settings.damping, t, settings.scheme) for t in settings.temperatures]
         )  # fmt: skip
+        self.samplers = [MonteCarlo(self.lattice) for _ in settings.temperatures] if monte_carlo else []
 
     def _start(self, order: Order, rng: np.random.Generator) -> np.ndarray:
         if self.settings.start == "random":
@@ -145,10 +145,8 @@ class _Replicas:
         if self.movers:
             self.movers[k].run(self.spins[k], self.interval, self.rngs[k])
             return
-        for _ in range(self.interval):
-            self.counts[0, k] += heat_bath(self.spins[k], self.betas[k], self.rngs[k], *self.tables) / len(self.lattice)
-            for _ in range(self.settings.over_relaxation):
-                over_relax(self.spins[k], self.betas[k], self.rngs[k], *self.tables)
+        taken = self.samplers[k].run(self.spins[k], self.betas[k], self.rngs[k], self.interval, self.settings.over_relaxation)
+        self.counts[0, k] += taken / len(self.lattice)
 
     def _measure(self, k: int) -> tuple[float, ...]:
         e = energy(self.lattice, self.spins[k]) / len(self.lattice)
