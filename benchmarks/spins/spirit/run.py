@@ -6,19 +6,24 @@
 Energies: random spins on a lattice with exchange, Dzyaloshinskii-Moriya vectors, anisotropy and field. Equilibrium: simple cubic,
 8 x 8 x 8, energy a spin and magnetisation by Monte Carlo here, by dynamics here, by Spirit's dynamics (Depondt) and by its Monte Carlo,
 which compares a move's energy with that of the spins before the sweep, and misses. Speed: 16 x 16 x 16, in turns, the best of several.
+Size: CPU time and memory of up to a million spins with pairs up to 8 Å, here alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from nucleate.benchmark.result_file import ResultFile
 from nucleate.spins.couplings import Couplings, tensor, uniaxial
 from nucleate.spins.files.spirit import spirit_text
 from nucleate.spins.simulate.dynamics import Dynamics
@@ -178,31 +183,91 @@ def rates(python: str, folder: Path, couplings: Couplings, repeats: int, steps: 
     return best
 
 
-def speed(python: str, folder: Path, repeats: int) -> None:
-    for name, couplings in (("exchange alone", cubic()), ("with Dzyaloshinskii-Moriya vectors", cubic(3.0))):
-        best = rates(python, folder, couplings, repeats)
-        print(f"{name}: million spin-steps or updates a second: " + ", ".join(f"{k} {v:.2f}" for k, v in best.items()))
-        ratio = {"Heun": ("heun", "heun"), "semi-implicit to SIB": ("semi-implicit", "sib"), "heat bath to Metropolis": ("heat bath", "mc")}
-        print(
-            f"{name}: times Spirit's: " + ", ".join(f"{k} {best[a] / best[f'Spirit {b}']:.1f}" for k, (a, b) in ratio.items()), flush=True
-        )
+PAIRS = 8.0
+"""Longest coupling in Å of the lattices whose memory is measured."""
+LENGTH = 2.87
+RATES = {
+    "heun": ("Heun", "Spirit heun"), "semi-implicit": ("semi-implicit", "Spirit sib"), "heat bath": ("heat bath", "Spirit mc"),
+    "over-relaxation": ("over-relaxation", "Spirit mc"),
+}  # fmt: skip
+
+
+def centred() -> Couplings:
+    """Body-centred cubic with couplings that fall as 1/r^3 up to 8 Å."""
+    cell = LENGTH / 2 * np.array([[-1.0, 1, 1], [1, -1, 1], [1, 1, -1]])
+    line = np.arange(-6, 7)
+    shifts = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    # One of both directions of each pair.
+    shifts = shifts[[tuple(r) > (0, 0, 0) for r in shifts]]
+    distances = np.linalg.norm(shifts @ cell, axis=1)
+    kept = distances <= PAIRS
+    shifts, n = shifts[kept], int(kept.sum())
+    return Couplings(cell, np.zeros((1, 3)), ("Fe",), [2.2], [0] * n, [0] * n, shifts, tensor(20 * (2.5 / distances[kept]) ** 3))
+
+
+def one(edge: int) -> None:
+    """Run a few steps and sweeps of edge^3 spins and print CPU time and memory."""
+    lattice = SpinLattice.build(centred(), (edge, edge, edge))
+    rng = np.random.default_rng(0)
+    spins, steps, row = lattice.random(rng), 5, {"spins": len(lattice), "pairs": 2 * len(lattice.couplings.first)}
+    dynamics = Dynamics(lattice, STEP, DAMPING, 300.0)
+    sampler = MonteCarlo(lattice)
+    work = {"dynamics": lambda: dynamics.run(spins, steps, rng), "heat bath": lambda: sampler.run(spins, 1 / (K_B * 300), rng, steps)}
+    for name, run in work.items():
+        if edge <= 64:
+            run()
+        before = time.process_time()
+        run()
+        row[name] = round(1e6 * (time.process_time() - before) / steps / len(lattice), 4)
+    print(json.dumps({**row, "memory": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)}))
+
+
+def table(data: dict[str, Any]) -> str:
+    """Return the tables of the results page."""
+    lines = ["| couplings | | nucleate, million/s | Spirit, million/s | ratio |", "|---|---|---|---|---|"]
+    for row in [row for row in data["rows"] if row["task"] == "speed"]:
+        for ours, (label, theirs) in RATES.items():
+            ratio = row[ours] / row[theirs]
+            lines.append(f"| {row['couplings']} | {label} | {row[ours]:.1f} | {row[theirs]:.2f} | {ratio:.1f} |")
+    lines += [
+        "",
+        "| spins | neighbours of each | dynamics, CPU-µs per spin and step | heat bath, CPU-µs per spin | peak memory, GiB |",
+        "|---|---|---|---|---|",
+    ]
+    for row in sorted((row for row in data["rows"] if row["task"] == "size"), key=lambda row: row["spins"]):
+        lines.append(f"| {row['spins']:,} | {row['pairs']} | {row['dynamics']:.2f} | {row['heat bath']:.2f} | {row['memory']:.2f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = ["energies", "equilibrium", "speed", "size"]
     parser.add_argument("--spirit-python", required=True)
     parser.add_argument("--rounds", type=int, default=1500)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=["energies", "equilibrium", "speed"], default=["energies", "equilibrium", "speed"])
+    parser.add_argument("--only", nargs="+", choices=tasks, default=tasks)
+    parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     a = parser.parse_args()
+    if a.one:
+        one(a.one)
+        return
     python = str(Path(a.spirit_python).absolute())
+    result = ResultFile(a.result, {"damping": DAMPING, "step": STEP, "repeats": a.repeats}, ("numba",))
     with tempfile.TemporaryDirectory() as name:
         if "energies" in a.only:
             energies(python, Path(name))
         if "equilibrium" in a.only:
             equilibrium(python, Path(name), a.rounds)
-        if "speed" in a.only:
-            speed(python, Path(name), a.repeats)
+        for label, couplings in (("exchange alone", cubic()), ("with D vectors", cubic(3.0))):
+            if "speed" in a.only and result.find(task="speed", couplings=label) is None:
+                best = rates(python, Path(name), couplings, a.repeats)
+                result.add(task="speed", couplings=label, **{key: round(value, 3) for key, value in best.items()})
+    for edge in (40, 64, 100):
+        if "size" in a.only and result.find(task="size", spins=edge**3) is None:
+            command = [sys.executable, __file__, "--spirit-python", a.spirit_python, "--one", str(edge)]
+            result.add(task="size", **json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    print(table({"rows": result.rows}))
 
 
 if __name__ == "__main__":
