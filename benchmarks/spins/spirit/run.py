@@ -5,7 +5,7 @@
 
 Energies: random spins on a lattice with exchange, Dzyaloshinskii-Moriya vectors, anisotropy and field. Equilibrium: simple cubic,
 8 x 8 x 8, energy a spin and magnetisation by Monte Carlo here, by dynamics here, by Spirit's dynamics (Depondt) and by its Monte Carlo,
-which compares a move's energy with that of the spins before the sweep, and misses. Speed: 16 x 16 x 16, in turns, the best of several.
+which compares a move's energy with that of the spins before the sweep, and misses. Speed: 16 x 16 x 16, CPU time, in turns, the best of several.
 Size: CPU time and memory of up to a million spins with pairs up to 8 Å, here alone.
 """
 
@@ -72,8 +72,8 @@ with state.State(job["cfg"], quiet=True) as p:
         for name, method in methods.items():
             simulation.start(p, *method, n_iterations=10**9, n_iterations_log=10**9, single_shot=True)
             simulation.n_shot(p, 20)
-            t0 = time.perf_counter(); simulation.n_shot(p, job["steps"])
-            out[name] = job["spins"] * job["steps"] / (time.perf_counter() - t0) / 1e6
+            t0 = time.process_time(); simulation.n_shot(p, job["steps"])
+            out[name] = job["spins"] * job["steps"] / (time.process_time() - t0) / 1e6
             simulation.stop(p)
 print("RESULT" + json.dumps(out))
 """
@@ -158,7 +158,7 @@ def equilibrium(python: str, folder: Path, rounds: int) -> None:
 
 
 def rates(python: str, folder: Path, couplings: Couplings, repeats: int, steps: int = 200, temperature: float = 50.0) -> dict[str, float]:
-    """Million spin-steps or updates a second, the best of several turns."""
+    """Million spin-steps or updates per CPU-second, the best of several turns."""
     lattice = SpinLattice.build(couplings, (16, 16, 16))
     rng, sampler, beta = np.random.default_rng(0), MonteCarlo(lattice), 1 / (K_B * temperature)
     spins = lattice.random(rng)
@@ -174,9 +174,9 @@ def rates(python: str, folder: Path, couplings: Couplings, repeats: int, steps: 
     best: dict[str, float] = {}
     for _ in range(repeats):
         for label, run in work.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run(steps)
-            best[label] = max(best.get(label, 0.0), len(lattice) * steps / (time.perf_counter() - start) / 1e6)
+            best[label] = max(best.get(label, 0.0), len(lattice) * steps / (time.process_time() - start) / 1e6)
         job = {"task": "speed", "temperature": temperature, "damping": DAMPING, "step": STEP, "spins": len(lattice), "steps": steps}
         for key, value in ask_spirit(python, folder, lattice, **job).items():
             best[f"Spirit {key}"] = max(best.get(f"Spirit {key}", 0.0), value)
@@ -224,7 +224,7 @@ def one(edge: int) -> None:
 
 def table(data: dict[str, Any]) -> str:
     """Return the tables of the results page."""
-    lines = ["| couplings | | nucleate, million/s | Spirit, million/s | ratio |", "|---|---|---|---|---|"]
+    lines = ["| couplings | | nucleate, million per CPU-s | Spirit, million per CPU-s | ratio |", "|---|---|---|---|---|"]
     for row in [row for row in data["rows"] if row["task"] == "speed"]:
         for ours, (label, theirs) in RATES.items():
             ratio = row[ours] / row[theirs]
