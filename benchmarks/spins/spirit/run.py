@@ -5,8 +5,8 @@
 
 Energies: random spins on a lattice with exchange, Dzyaloshinskii-Moriya vectors, anisotropy and field. Equilibrium: simple cubic,
 8 x 8 x 8, energy a spin and magnetisation by Monte Carlo here, by dynamics here, by Spirit's dynamics (Depondt) and by its Monte Carlo,
-which compares a move's energy with that of the spins before the sweep, and misses. Speed: 16 x 16 x 16, CPU time, in turns, the best of several.
-Size: CPU time and memory of up to a million spins with pairs up to 8 Å, here alone.
+which compares a move's energy with that of the spins before the sweep, and misses. Speed: 16 x 16 x 16, CPU time, in turns, the best of
+several. Size: CPU time and memory of up to a million spins with pairs up to 8 Å, here alone.
 """
 
 from __future__ import annotations
