@@ -7,7 +7,7 @@
 Close-packed layers of beryllium, hcp with two growth faults, displaced at random by 0.05 Å; the whole prediction (density of states,
 density, free energy) in a process of its own for each size. Finished slabs of the grid are kept in --out, a stopped run resumes, and the
 CPU time is that of all its parts. The peak of memory is that of the process (and of its children with --workers). A size that is in the
-result file is not run again. With --forces also forces and stress.
+result file is not run again. With --forces also forces and stress. With --workers, the CPU time of parts that were stopped is not complete.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def one(model: Path, atoms: int, volume: float, forces: bool, workers: int, temp
         known, structure, temperature, forces=forces, workers=workers, path=model / "model.safetensors", scratch=scratch, progress=progress
     )
     row = {
-        "atoms": len(structure), "points": found.grid.size, **usage(), "free": float(found.terms.free) / len(structure),
+        "atoms": len(structure), "points": found.grid.size, "workers": workers, **usage(), "free": float(found.terms.free) / len(structure),
         "spread": 1e3 * found.sigma_band,
     }  # fmt: skip
     print(json.dumps(row))
@@ -76,8 +76,8 @@ def one(model: Path, atoms: int, volume: float, forces: bool, workers: int, temp
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page."""
     lines = [
-        "| atoms | points | CPU h | CPU-ms per atom | relative to 512 atoms | peak memory, GiB | free energy, eV/atom |",
-        "|---|---|---|---|---|---|---|",
+        "| atoms | points | worker processes | CPU h | CPU-ms per atom | relative to 512 atoms | peak memory, GiB | free energy, eV/atom |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows = sorted(data["rows"], key=lambda row: row["atoms"])
     first = rows[0]["cpu"] / rows[0]["atoms"]
@@ -85,7 +85,7 @@ def table(data: dict[str, Any]) -> str:
         each = row["cpu"] / row["atoms"]
         parts = "" if row["parts"] == 1 else f", in {row['parts']:.0f} parts"
         lines.append(
-            f"| {row['atoms']:,} | {row['points']:,} | {row['cpu'] / 3600:.3g} | {1e3 * each:.1f} | {each / first:.2f} | "
+            f"| {row['atoms']:,} | {row['points']:,} | {row['workers']} | {row['cpu'] / 3600:.3g} | {1e3 * each:.1f} | {each / first:.2f} | "
             f"{row['memory']:.2f}{parts} | {row['free']:.4f} |"
         )
     last = rows[-1]
@@ -114,7 +114,7 @@ def main() -> None:
     if a.one:
         one(a.model, a.one, a.volume, a.forces, a.workers, a.temperature, a.out)
         return
-    result = ResultFile(a.result, {"workers": a.workers, "temperature": a.temperature, "volume": a.volume, "forces": a.forces})
+    result = ResultFile(a.result, {"temperature": a.temperature, "volume": a.volume, "forces": a.forces})
     for atoms in a.atoms:
         if result.find(atoms=atoms) is not None:
             continue

@@ -34,6 +34,8 @@ KEPT_BYTES = 2**29
 """Bytes of h that one process keeps between passes."""
 SAMPLED_EDGE = 8
 """Number of points along the second and third edge of the blocks from which points are sampled."""
+TILE = 8
+"""Number of such blocks along either edge of a tile, whose sampled points are evaluated at once."""
 PARTS = 8
 """Number of equal parts of the sampled points, of which each gives an estimate; each block contributes one point to each part."""
 WAITING = 4
@@ -154,11 +156,15 @@ class SlabWorker:
             picks.append(block[chosen] + first * n2 * n3)
             shares.append(float(len(block)))
         order = np.array([rng.permutation(PARTS) for _ in picks])
-        for start in range(0, len(picks), BATCH // PARTS):
-            part = slice(start, start + BATCH // PARTS)
-            h = near.hidden(torch.from_numpy(np.stack(picks[part]))).double()
+        # Points that are evaluated together are neighbours, because their atoms are looked for together.
+        across = -(-n3 // SAMPLED_EDGE)
+        b, c = np.divmod(np.arange(len(picks)), across)
+        tiles = b // TILE * across + c // TILE
+        for tile in np.unique(tiles):
+            part = np.flatnonzero(tiles == tile)
+            h = near.hidden(torch.from_numpy(np.stack([picks[k] for k in part]))).double()
             each = torch.from_numpy(order[part].ravel())
-            weighted = h * torch.from_numpy(np.repeat(shares[part], PARTS))[:, None]
+            weighted = h * torch.from_numpy(np.repeat(np.array(shares)[part], PARTS))[:, None]
             total.index_add_(0, each, weighted.transpose(0, 1))
         return total.numpy()
 
