@@ -85,8 +85,8 @@ def table(data: dict[str, Any]) -> str:
         each = row["cpu"] / row["atoms"]
         parts = "" if row["parts"] == 1 else f", in {row['parts']:.0f} parts"
         lines.append(
-            f"| {row['atoms']:,} | {row['points']:,} | {row['workers']} | {row['cpu'] / 3600:.3g} | {1e3 * each:.1f} | {each / first:.2f} | "
-            f"{row['memory']:.2f}{parts} | {row['free']:.4f} |"
+            f"| {row['atoms']:,} | {row['points']:,} | {row['workers']} | {row['cpu'] / 3600:.3g} | {1e3 * each:.1f} | "
+            f"{each / first:.2f} | {row['memory']:.2f}{parts} | {row['free']:.4f} |"
         )
     last = rows[-1]
     if last["atoms"] == max(SIZES):
