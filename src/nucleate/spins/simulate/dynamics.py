@@ -18,10 +18,7 @@ from numba import njit
 from nucleate.errors import BadInput
 from nucleate.spins.simulate.fields import linear_field, onsite_field, tables
 from nucleate.spins.simulate.lattice import SpinLattice
-from nucleate.units import K_B, MU_B
-
-GYROMAGNETIC = 1.76085962784e-4
-"""Gyromagnetic ratio of the electron, rad / (fs T) (CODATA 2022)."""
+from nucleate.units import GYROMAGNETIC, K_B, MU_B
 
 
 @njit(inline="always")
