@@ -75,8 +75,8 @@ class Modes:
         along = (fields * directions).sum(axis=1)
         own = along[:, None, None] * np.eye(2) - 2 * axes @ couplings.anisotropy @ axes.transpose(0, 2, 1)
         blocks[place[0], np.arange(n), np.arange(n)] += own
-        blocks = blocks.transpose(0, 1, 3, 2, 4).reshape(len(unique), 2 * n, 2 * n)
-        return cls(unique, blocks, np.repeat(np.sqrt(G / couplings.moments), 2))
+        square = blocks.transpose(0, 1, 3, 2, 4).reshape(len(unique), 2 * n, 2 * n)
+        return cls(unique, square, np.repeat(np.sqrt(G / couplings.moments), 2))
 
     @property
     def size(self) -> int:

@@ -28,7 +28,7 @@ from nucleate.spins.waves.frames import (
     supercell,
     supercell_size,
 )
-from nucleate.spins.waves.modes import ZERO, Modes
+from nucleate.spins.waves.modes import ZERO, Modes, local_axes
 from nucleate.spins.waves.relaxation import TORQUE, relaxed
 
 STARTS = 6
@@ -116,24 +116,31 @@ def candidate_axes(couplings: Couplings, field: np.ndarray, order: Order) -> lis
     return [sign * axis for axis in found for sign in (1, -1)]
 
 
+def _planes(frame: Frame, axes: list[np.ndarray], simple: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return pairs of orthogonal unit vectors (3,) that span the planes of spiral and collinear starts."""
+    if frame.axis is not None:
+        x, _ = local_axes(frame.axis[None])[0]
+        return [(x, np.cross(frame.axis, x))]
+    if simple:
+        return [(np.eye(3)[2], np.eye(3)[0])]
+    found = []
+    for x in axes[::2]:
+        across = local_axes(x[None])[0]
+        found += [(x, across[0]), (x, across[1])]
+    return found
+
+
 def _starts(order: Order, frame: Frame, axes: list[np.ndarray], simple: bool) -> list[np.ndarray]:
     """Return states (n, 3) of the first cell from the weights of the order, and random ones."""
     weights, q = order.weights, order.wave_vector
     phases = np.exp(2j * np.pi * (cells_of(frame.size) @ q))
     waves = (phases.reshape(-1, *[1] * weights.ndim) * weights).reshape(-1, *weights.shape[1:])
-    found = []
-    if frame.axis is not None:
-        planes = [(frame.axis, None)]
-    elif simple:
-        planes = [(np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))]
-    else:
-        planes = [(a, b) for a in axes[::2] for b in axes[::2] if abs(a @ b) < 0.5]
+    found: list[np.ndarray] = []
     if weights.ndim == 2:
         found += [waves.real, waves.real + waves.imag]
     else:
-        for axis, along in planes:
-            x = unit(np.cross(axis, np.eye(3)[np.abs(axis).argmin()])) if along is None else unit(along - (along @ axis) * axis)
-            found.append(waves.real[:, None] * x + waves.imag[:, None] * np.cross(axis, x))
+        for x, y in _planes(frame, axes, simple):
+            found.append(waves.real[:, None] * x + waves.imag[:, None] * y)
     rng = np.random.default_rng(0)
     found += list(rng.normal(size=(STARTS, len(waves), 3)))
     result = []
