@@ -169,13 +169,13 @@ def _refine_wave(couplings: Couplings, state: State) -> State:
     """Minimise the energy of a spiral over its wave vector too, by Newton's steps in turn with relaxations of the directions."""
     axis = state.frame.axis
     assert axis is not None
-    cross = np.cross(np.eye(3), axis).T
     for _ in range(20):
         e, r = state.directions, 2 * np.pi * couplings.shifts
         turned = np.einsum("pxy,py->px", rotations(couplings, state.frame.wave_vector, axis), e[couplings.second])
         left = np.einsum("px,pxy->py", e[couplings.first], couplings.tensors)
-        slope = -((left * (turned @ cross.T)).sum(axis=1)[:, None] * r).sum(axis=0)
-        bend = -(left * (turned @ cross.T @ cross.T)).sum(axis=1)
+        first = np.cross(axis, turned)
+        slope = -((left * first).sum(axis=1)[:, None] * r).sum(axis=0)
+        bend = -(left * np.cross(axis, first)).sum(axis=1)
         curvature = np.einsum("p,px,py->xy", bend, r, r)
         step = -np.linalg.pinv(curvature, rcond=1e-9, hermitian=True) @ slope
         if np.abs(step).max() < 1e-12 or np.abs(step).max() > 0.05:
@@ -202,6 +202,8 @@ def ordered_state(couplings: Couplings, field: np.ndarray | tuple[float, float, 
     """
     b = np.asarray(field, dtype=float)
     order = leading_order(couplings)
+    # Without couplings along a vector, the component of the wave vector is not defined.
+    order = replace(order, wave_vector=np.where(coupled_directions(couplings), order.wave_vector, 0.0))
     snapped = np.round(order.wave_vector * 2) / 2
     if np.abs(order.wave_vector - snapped).max() < RATIONAL:
         order = replace(order, wave_vector=snapped)
@@ -250,7 +252,7 @@ def _states(couplings: Couplings, field: np.ndarray, order: Order, simple: bool)
     if np.abs(q - np.round(q)).max() < RATIONAL:
         frame = Frame(couplings, np.zeros(3))
         return [_lowest(frame, field, _starts(order, frame, axes, simple))], None
-    found, obstacles = [], []
+    found, obstacles, along = [], [], False
     for axis in axes[:1] if simple else axes:
         problem = obstacle(couplings, field, q, axis)
         if problem is not None:
@@ -258,12 +260,16 @@ def _states(couplings: Couplings, field: np.ndarray, order: Order, simple: bool)
             continue
         frame = rotating(couplings, q, axis)
         state = _lowest(frame, field, _starts(order, frame, [axis], simple))
+        if np.abs(np.abs(state.directions @ axis) - 1).max() < PARALLEL:
+            # The directions do not rotate: this is a state of the crystal's own cell.
+            along = True
+            continue
         found.append(state if half_turns(q) else _refine_wave(couplings, state))
     size = supercell_size(q, len(couplings.positions))
     if size is not None and not simple:
         frame = supercell(couplings, size)
         found.append(_lowest(frame, field, _starts(order, frame, axes, simple)))
-    if found:
+    if found or along:
         return found, None
     named = ", ".join(f"{x:.4f}" for x in q)
     return [], (
