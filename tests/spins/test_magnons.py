@@ -293,8 +293,21 @@ def test_an_unstable_order_is_refused_with_its_mode():
 def test_an_order_that_no_frame_holds_is_refused():
     """An incommensurate spiral with anisotropy in its plane."""
     wave = chain(1.0, -0.4, anisotropy=[uniaxial(-0.3, Z) + uniaxial(0.01, np.eye(3)[0])])
-    with pytest.raises(NucleateError, match="on-site anisotropy does not allow a frame"):
+    with pytest.raises(NucleateError, match="because of the on-site anisotropy no frame"):
         ordered_state(wave)
+
+
+def test_a_ferromagnet_above_a_spiral_is_refused():
+    """D vectors in the plane do not act on moments across it; such a ferromagnet has no soft mode, but a cycloid is lower in energy."""
+    cell = np.array([[3, 0, 0], [1.5, 1.5 * 3**0.5, 0], [0, 0, 9]])
+    bonds = np.array([[1, 0, 0], [0, 1, 0], [1, -1, 0]])
+    dm = np.cross(Z, bonds @ cell) / 3
+    with pytest.raises(NucleateError, match="because of the anisotropic couplings no frame"):
+        ordered_state(lattice(bonds, 1.0, cell=cell, dm=0.5 * dm))
+    # An easy axis makes the ferromagnet the state of lowest energy if D is small.
+    assert ordered_state(lattice(bonds, 1.0, cell=cell, dm=0.1 * dm, anisotropy=[uniaxial(0.2, Z)])).kind == "ferromagnet"
+    # In a field above saturation the antiferromagnet has the crystal's own cell.
+    assert ordered_state(square(-1.0), (0, 0, 200.0)).frame.cells == 1
 
 
 @pytest.mark.parametrize(("j", "d"), [(3.0, 0.0), (-3.0, 0.0), (3.0, 0.8)], ids=["ferromagnet", "antiferromagnet", "D vectors"])

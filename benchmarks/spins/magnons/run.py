@@ -3,8 +3,8 @@
     python -m venv magnopy && magnopy/bin/pip install magnopy==0.6.1
     OMP_NUM_THREADS=1 python benchmarks/spins/magnons/run.py --magnopy-python magnopy/bin/python
 
-Both programs are given the couplings and directions of the frame in which the state is the same in every cell. Times are those of the energies
-alone, for the same wave vectors; imports and the search for the state are not included.
+Both programs are given the couplings and directions of the frame in which the state is the same in every cell. Times are those of the
+energies alone, for the same wave vectors; imports and the search for the state are not included.
 """
 
 from __future__ import annotations
@@ -88,9 +88,8 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=1000)
     a = parser.parse_args()
     python = str(Path(a.magnopy_python).absolute())
-    print(
-        "| state | spins | largest energy, meV | largest difference, meV | CPU-s here | CPU-s magnopy | ratio |\n|---|---|---|---|---|---|---|"
-    )
+    print("| state | spins | largest energy, meV | largest difference, meV | CPU-s here | CPU-s magnopy | ratio |")
+    print("|---|---|---|---|---|---|---|")
     for name, couplings in cases().items():
         state = ordered_state(couplings)
         q = np.random.default_rng(1).uniform(-0.5, 0.5, (a.points, 3))

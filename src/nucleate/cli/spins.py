@@ -99,7 +99,7 @@ def convert(
 def magnons(
     couplings: CouplingsFile,
     path: Annotated[str | None, typer.Option(help="Special points of the path, for example GXMG; default: ASE's standard path.")] = None,
-    points: Annotated[int, typer.Option(help="Number of wave vectors on the path.")] = 100,
+    points: Annotated[int, typer.Option(help="Number of wave vectors on the path.")] = 200,
     field: Annotated[tuple[float, float, float], typer.Option(help="Magnetic field in T.")] = (0.0, 0.0, 0.0),
     out: Annotated[Path | None, typer.Option(help="Table of the energies on the path (.csv).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Figure of energies and density of states, for example magnons.png.")] = None,

@@ -229,5 +229,5 @@ def plot_magnons(result: Magnons, path: Path) -> None:
     density.fill_betweenx(result.dos_energies, 0, result.dos, alpha=0.3, linewidth=0)
     density.plot(result.dos, result.dos_energies, linewidth=1)
     density.set_xlim(0, None)
-    density.set_xlabel("states per meV and cell")
+    density.set_xlabel("states per meV")
     figure.savefig(path)

@@ -443,7 +443,7 @@ def magnons(
     couplings: Couplings | AnyPath,
     path: str | None = None,
     *,
-    points: int = 100,
+    points: int = 200,
     field: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Magnons:
     """Compute the magnon spectrum of the ordered state of lowest energy; see `nucleate.spins.waves`.

@@ -45,7 +45,7 @@ def relaxed(couplings: Couplings, field: np.ndarray, start: np.ndarray) -> tuple
         axes = local_axes(e)
         h = fields(e)
         slope = np.einsum("nax,nx->na", axes, h).ravel()
-        if np.abs(slope).max() < 1e-13 * max(np.abs(h).max(), 1e-300):
+        if np.abs(slope).max() < 1e-12 * max(np.abs(h).max(), 1e-300):
             break
         n = len(e)
         spread = np.zeros((2 * n, 3 * n))

@@ -45,7 +45,7 @@ class Path:
     labels: list[str]
 
 
-def wave_path(couplings: Couplings, path: str | None = None, points: int = 100) -> Path:
+def wave_path(couplings: Couplings, path: str | None = None, points: int = 200) -> Path:
     """Return a path of ASE's special points of the lattice.
 
     Films and chains have the special points of the plane or line along which their couplings extend.

@@ -217,6 +217,7 @@ def ordered_state(couplings: Couplings, field: np.ndarray | tuple[float, float, 
         orders.append(Order(np.zeros(3), np.ones(len(couplings.positions)), 0.0))
     states: list[State] = []
     refused: list[str] = []
+    missing: list[Order] = []
     done: list[np.ndarray] = []
     for one in orders:
         if any(np.abs(one.wave_vector - q - np.round(one.wave_vector - q)).max() < RATIONAL for q in done):
@@ -226,11 +227,14 @@ def ordered_state(couplings: Couplings, field: np.ndarray | tuple[float, float, 
         states += found
         if reason:
             refused.append(reason)
+            missing.append(one)
     if not states:
         raise NucleateError(refused[0])
     lowest = min(state.energy for state in states)
     close = SAME_ENERGY * float(np.abs(couplings.tensors).max())
-    state = next(state for state in states if state.energy <= lowest + close)
+    state = min((state for state in states if state.energy <= lowest + close), key=lambda state: state.frame.cells)
+    if any(wave_energy(couplings, one) < lowest - close for one in missing):
+        raise NucleateError(refused[0])
     if state.torque > TORQUE:
         raise NucleateError(f"magnons: the torques on the spins do not vanish (relative to the field: {state.torque:.1g})")
     unstable = instability(state, couplings)
@@ -243,6 +247,25 @@ def ordered_state(couplings: Couplings, field: np.ndarray | tuple[float, float, 
             f"magnons: the {state.kind} order is unstable: its mode at q = ({named}) has the energy curvature {value:.4g} meV"
         )
     return state
+
+
+def wave_energy(couplings: Couplings, order: Order) -> float:
+    """Return the energy per cell in meV of the circular spiral with the weights of an order, without a field.
+
+    It is an upper limit of the energy of the order; infinite if the wave is not circular with a direction on every site.
+    """
+    weights = order.weights
+    if weights.ndim == 1:
+        plane = np.linalg.eigh(couplings.anisotropy.sum(axis=0))[1][:, :0:-1]
+        weights = weights[:, None] * (plane[:, 0] - 1j * plane[:, 1])
+    lengths = np.linalg.norm(weights, axis=1)
+    if lengths.min() < 1e-6 or np.abs((weights**2).sum(axis=1)).max() > 1e-2 * lengths.min() ** 2:
+        return float("inf")
+    weights = weights * np.sqrt(2) / lengths[:, None]
+    phases = np.exp(2j * np.pi * (couplings.shifts @ order.wave_vector))
+    pairs = np.einsum("px,pxy,py,p->", weights.conj()[couplings.first], couplings.tensors, weights[couplings.second], phases)
+    onsite = np.einsum("nx,nxy,ny->", weights.conj(), couplings.anisotropy, weights)
+    return -float((pairs + onsite).real) / 2
 
 
 def _states(couplings: Couplings, field: np.ndarray, order: Order, simple: bool) -> tuple[list[State], str | None]:
@@ -273,7 +296,7 @@ def _states(couplings: Couplings, field: np.ndarray, order: Order, simple: bool)
         return found, None
     named = ", ".join(f"{x:.4f}" for x in q)
     return [], (
-        f"magnons: {obstacles[0] if obstacles else 'the Hamiltonian'} does not allow a frame that rotates with the order at q = ({named}), "
+        f"magnons: because of {obstacles[0] if obstacles else 'its terms'} no frame can rotate with the order at q = ({named}), "
         f"and no supercell within {LONGEST} cells along each vector and {MOST_SPINS} spins repeats it"
     )
 
