@@ -3,6 +3,8 @@
 Lengths and energies in atomic units follow ASE, so that they agree with the engines that ASE drives.
 """
 
+import math
+
 from ase import units
 
 GPA = units.GPa
@@ -25,3 +27,7 @@ MU_B = 5.7883817982e-2
 """Bohr magneton in meV/T (CODATA 2022)."""
 THZ = 4.135667696e-3
 """Energy h nu of a vibration of 1 THz in eV (exact since 2019; CODATA 2022)."""
+HBAR = 1e6 * THZ / (2 * math.pi)
+"""Reduced Planck constant in meV fs."""
+GYROMAGNETIC = 1.76085962784e-4
+"""Gyromagnetic ratio of the electron in rad/(fs T) (CODATA 2022)."""

@@ -1,4 +1,4 @@
-"""Commands under `nucleate spins`: lattice, show, convert, simulate; `couple` and the pair models are in their own modules."""
+"""Commands under `nucleate spins`: lattice, show, convert, magnons, simulate; `couple` and the pair models are in their own modules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COARSE = 0.2
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     verbs = typer.Typer(no_args_is_help=True, help="Compute, learn and convert exchange couplings; simulate spins.")
-    for function in (couple, lattice, show, convert, simulate):
+    for function in (couple, lattice, show, convert, magnons, simulate):
         verbs.command()(function)
     register_models(verbs)
     app.add_typer(verbs, name="spins")
@@ -94,6 +94,46 @@ def convert(
     lost = api.convert(known, out, cells)
     if lost:
         typer.echo(f"{out}: the format cannot store {', '.join(lost)}", err=True)
+
+
+def magnons(
+    couplings: CouplingsFile,
+    path: Annotated[str | None, typer.Option(help="Special points of the path, for example GXMG; default: ASE's standard path.")] = None,
+    points: Annotated[int, typer.Option(help="Number of wave vectors on the path.")] = 200,
+    field: Annotated[tuple[float, float, float], typer.Option(help="Magnetic field in T.")] = (0.0, 0.0, 0.0),
+    out: Annotated[Path | None, typer.Option(help="Table of the energies on the path (.csv).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Figure of energies and density of states, for example magnons.png.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute energies of magnons (linear spin waves): dispersion, gap, stiffness or velocity, density of states."""
+    from nucleate.persist.files import write_whole
+    from nucleate.report.electrons import check_figure
+    from nucleate.report.spins import magnon_csv, magnon_data, magnon_lines, magnon_table, plot_magnons
+    from nucleate.report.terminal import make_console
+    from nucleate.spins import api
+    from nucleate.spins.files.reading import read_couplings
+
+    if plot is not None:
+        check_figure(plot)
+        _check_folder(plot)
+    if out is not None:
+        _check_folder(out)
+        if out.suffix != ".csv":
+            raise BadInput(f"{out}: energies are written as .csv")
+    known = read_couplings(couplings)
+    print_notes(known)
+    result = api.magnons(known, path, points=points, field=field)
+    if out is not None:
+        write_whole(out, magnon_csv(result))
+    if plot is not None:
+        plot_magnons(result, plot)
+    if as_json:
+        print_json({**magnon_data(result), "notes": known.notes})
+        return
+    console = make_console()
+    console.print(magnon_table(result))
+    for text in magnon_lines(result):
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def simulate(

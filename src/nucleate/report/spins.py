@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,6 +19,9 @@ from nucleate.spins.couplings import Couplings
 from nucleate.spins.order.binder import Crossing
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.simulate.simulation import Row
+
+if TYPE_CHECKING:
+    from nucleate.spins.api import LongWaves, Magnons
 
 SAME = 2e-3
 """Distance tolerance in Å within which sorted pair lengths belong to one shell."""
@@ -134,4 +139,95 @@ def plot_spins(lattice: SpinLattice, spins: np.ndarray, path: Path) -> None:
     axes.set_xlabel("x, Å")
     axes.set_ylabel("y, Å")
     figure.colorbar(arrows, ax=axes, label="z component")
+    figure.savefig(path)
+
+
+def magnon_table(result: Magnons, bands: int = 6) -> Table:
+    """Return the energies at the special points of the path as a table; of many bands the lowest and the highest ones."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("point", "wave vector", "energies, meV"):
+        table.add_column(name, justify="left")
+    seen = set()
+    for label, q, energies in zip(result.labels, result.wave_vectors, result.energies, strict=True):
+        if not label or label in seen:
+            continue
+        seen.add(label)
+        shown = [f"{energy:.3f}" for energy in energies]
+        if len(shown) > bands:
+            shown = [*shown[: bands // 2], "...", *shown[-(bands // 2) :]]
+        table.add_row(escape(label), " ".join(f"{x:.3f}" for x in q), " ".join(shown))
+    return table
+
+
+def magnon_lines(result: Magnons) -> list[str]:
+    """Return the order, the gap and the long-wave limit as lines of text."""
+    order = f"{result.kind}, net moment {result.moment:.3f} Bohr magnetons per cell"
+    if result.axis is not None:
+        q, axis = (", ".join(f"{x + 0.0:.4f}" for x in np.round(vector, 9)) for vector in (result.wave_vector, result.axis))
+        order += f"; rotating frame of q = ({q}) about ({axis})"
+    if np.prod(result.cells) > 1:
+        order += f"; bands folded by a supercell of {' x '.join(map(str, result.cells))} cells"
+    where = ", ".join(f"{x:.3f}" for x in result.gap_at)
+    lines = [order, f"gap {result.gap:.4f} meV at q = ({where}); highest energy on the path {result.energies.max():.3f} meV"]
+    for name, unit, limit in (("stiffness", "meV Å²", result.stiffness), ("velocity", "meV Å", result.velocity)):
+        if limit is not None:
+            lines.append(f"{name} {limit.mean:.2f} {unit}{_cutoff_effect(limit, unit)}")
+    return lines
+
+
+def _cutoff_effect(limit: LongWaves, unit: str) -> str:
+    if limit.shorter_mean is None:
+        return ""
+    return f"; {limit.shorter_mean:.2f} {unit} with pairs up to {limit.shorter_distance:.2f} Å alone"
+
+
+def magnon_data(result: Magnons) -> dict[str, Any]:
+    """Return the JSON-serialisable data that --json prints."""
+    data = {
+        name: getattr(result, name)
+        for name in ("kind", "wave_vector", "axis", "cells", "moment", "labels", "gap", "gap_at")
+    }  # fmt: skip
+    limits = {name: None if (limit := getattr(result, name)) is None else asdict(limit) for name in ("stiffness", "velocity")}
+    arrays = {name: getattr(result, name).tolist() for name in ("wave_vectors", "distances", "energies", "dos_energies", "dos")}
+    return {**data, **limits, **arrays}
+
+
+def magnon_csv(result: Magnons) -> str:
+    """Return the energies on the path as a table: label, distance (1/Å), wave vector, and a column in meV for each band."""
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    bands = range(1, result.energies.shape[1] + 1)
+    table.writerow(["label", "distance", "q_a", "q_b", "q_c", *(f"energy_{band}" for band in bands)])
+    for label, x, q, energies in zip(result.labels, result.distances, result.wave_vectors, result.energies, strict=True):
+        table.writerow([label, f"{x:.8g}", *(f"{part:.8g}" for part in q), *(f"{energy:.8g}" for energy in energies)])
+    return stream.getvalue()
+
+
+def plot_magnons(result: Magnons, path: Path) -> None:
+    """Plot the energies along the path and the density of states beside them.
+
+    Raises:
+        BadInput: matplotlib does not support the figure format.
+    """
+    check_figure(path)
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    bands, density = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
+    jumps = np.flatnonzero(np.diff(result.distances) < 1e-9) + 1
+    for part in np.split(np.arange(len(result.distances)), jumps):
+        bands.plot(result.distances[part], result.energies[part], color="C0", linewidth=1.2)
+    ticks: dict[float, str] = {}
+    for x, label in zip(result.distances, result.labels, strict=True):
+        if label:
+            name = "Γ" if label == "G" else label
+            ticks[float(x)] = f"{ticks[float(x)]}|{name}" if float(x) in ticks else name
+    for x in ticks:
+        bands.axvline(x, color="0.8", linewidth=0.8, zorder=0)
+    bands.set_xticks(list(ticks), list(ticks.values()))
+    bands.set_xlim(result.distances[0], result.distances[-1])
+    bands.set_ylim(0, None)
+    bands.set_ylabel("energy, meV")
+    density.fill_betweenx(result.dos_energies, 0, result.dos, alpha=0.3, linewidth=0)
+    density.plot(result.dos, result.dos_energies, linewidth=1)
+    density.set_xlim(0, None)
+    density.set_xlabel("states per meV")
     figure.savefig(path)

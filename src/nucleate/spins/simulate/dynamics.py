@@ -17,11 +17,7 @@ from nucleate.errors import BadInput
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.simulate.stencil import add_fields, repeat_all, repeat_row
 from nucleate.spins.simulate.vector_math import INLINE, KERNEL, normals
-from nucleate.units import K_B, MU_B
-
-GYROMAGNETIC = 1.76085962784e-4
-"""Gyromagnetic ratio of the electron, rad / (fs T) (CODATA 2022)."""
-
+from nucleate.units import GYROMAGNETIC, K_B, MU_B
 
 CHUNK = 2048
 """Number of normal numbers drawn at a time, so that they stay in the cache."""

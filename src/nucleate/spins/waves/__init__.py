@@ -1,0 +1,1 @@
+"""Linear spin waves (magnons) of a classical ordered state."""
