@@ -83,7 +83,6 @@ def preload() -> None:
     from nucleate.generate.settings import GenerateSettings
 
     make_generator(parse_formula("Cu2"), GenerateSettings(workers=1))
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     for name in ("matplotlib.pyplot", "phonopy", "scipy.optimize", "ase.calculators.emt"):
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             importlib.import_module(name)
