@@ -15,6 +15,8 @@ APT_POSTGRES := postgresql
 # One thread a process: with two busy processes, OpenMP's defaults ran 20-40 times slower.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
+# Processes of the tests and benchmarks start twice as fast from compiled modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What the automatic checks install.
 EXTRAS := dft electrons spins surrogates molecules stability serve optimade ledger dev

@@ -4,6 +4,7 @@
 
 import os
 import signal
+import sys
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background by a shell, which has its jobs ignore interrupts: the tests of interrupts, and what they start, want them.
@@ -11,6 +12,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Before numpy and GPAW are imported: with threads that wait for each other a ground state takes ten times longer.
     os.environ.setdefault(name, "1")
+# Without compiled modules each process that a test starts compiles the whole package, which takes longer than what many of them do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import numpy as np
 import pytest

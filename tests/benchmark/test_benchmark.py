@@ -14,6 +14,8 @@ from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.reference import Ledger, ReferenceSettings, make_reference
 from nucleate.reference.base import Label
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")
 
 SMALL = {

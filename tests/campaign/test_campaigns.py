@@ -28,15 +28,21 @@ SETTINGS = {
     "training": {"steps": 60, "warm_steps": 30},
     "relax": {"max_steps": 60, "workers": 1},
 }
+QUICK = {
+    **SETTINGS,
+    "search": {**SETTINGS["search"], "pool": 8, "max_rounds": 1},
+    "training": {"steps": 20, "warm_steps": 10},
+    "relax": {"max_steps": 20, "workers": 1},
+}
 TOML = """
 [reference]
 engine = "ase"
 calculator = "ase.calculators.emt:EMT"
 workers = 0
 [search]
-pool = 12
+pool = 8
 first_batch = 4
-batch = 3
+batch = 2
 max_rounds = {rounds}
 proof = false
 check = false
@@ -49,10 +55,10 @@ radial = 5
 channels = 4
 hidden = 8
 [training]
-steps = 40
-warm_steps = 20
+steps = 20
+warm_steps = 10
 [relax]
-max_steps = 40
+max_steps = 20
 workers = 1
 """
 
@@ -129,7 +135,7 @@ def test_other_settings_are_refused(done):
 
 def test_an_interrupted_and_a_killed_campaign_resume(tmp_path):
     (tmp_path / "formulas.txt").write_text("Cu2\n")
-    (tmp_path / "settings.toml").write_text(TOML.format(rounds=3))
+    (tmp_path / "settings.toml").write_text(TOML.format(rounds=2))
     command = [sys.executable, "-m", "nucleate", "campaign", "formulas.txt", "--settings", "settings.toml", "--out", "run"]
     for number in (signal.SIGINT, signal.SIGKILL):
         with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
@@ -221,22 +227,20 @@ def test_energies_of_all_searches_have_one_cutoff():
 
 
 def test_a_damaged_member_does_not_stop_the_others(tmp_path):
-    quick = {**SETTINGS, "search": {**SETTINGS["search"], "max_rounds": 1}}
     # As if the campaign had been killed before its settings were written.
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lock").touch()
-    first = campaign(["Al"], settings=quick, out=tmp_path / "run")
+    first = campaign(["Al"], settings=QUICK, out=tmp_path / "run")
     assert [line.status for line in first.lines] == ["finished"]
     (tmp_path / "run" / "Cu").mkdir()
     (tmp_path / "run" / "Cu" / "run.toml").write_text("nonsense =")
-    result = campaign(["Cu", "Al"], settings=quick, out=tmp_path / "run")
+    result = campaign(["Cu", "Al"], settings=QUICK, out=tmp_path / "run")
     assert {line.name: line.status for line in result.lines} == {"Cu": "failed", "Al": "finished"}
 
 
 def test_a_ledger_of_the_settings_is_used_and_cores_make_no_other_campaign(tmp_path):
     address = str(tmp_path / "labels.db")
-    quick = {**SETTINGS, "search": {**SETTINGS["search"], "max_rounds": 1}, "relax": {"max_steps": 60}}
-    quick["reference"] = {**SETTINGS["reference"], "ledger": address}
+    quick = {**QUICK, "relax": {"max_steps": 20}, "reference": {**QUICK["reference"], "ledger": address}}
     result = campaign(["Al"], settings=quick, out=tmp_path / "run")
     assert not (tmp_path / "run" / "ledger.db").exists()
     with SharedLedger(address) as shared:
@@ -246,6 +250,6 @@ def test_a_ledger_of_the_settings_is_used_and_cores_make_no_other_campaign(tmp_p
 
 def test_labels_of_the_settings_are_kept(done, tmp_path):
     folder, _, _ = done
-    quick = {**SETTINGS, "search": {**SETTINGS["search"], "max_rounds": 1}, "teacher": {"labels_from": [str(folder / "Al2")]}}
+    quick = {**QUICK, "teacher": {"labels_from": [str(folder / "Al2")]}}
     campaign(["Al", "AlCu"], settings=quick, out=tmp_path / "run")
     assert read_run(tmp_path / "run" / "AlCu").settings.teacher.labels_from == [str(folder / "Al2"), str(tmp_path / "run" / "Al")]

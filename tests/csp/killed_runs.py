@@ -19,7 +19,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-import torch
 
 from nucleate.crystals import parse_formula
 from nucleate.csp.loop import Search
@@ -220,7 +219,6 @@ def main():
         prepare(settings, PaidReference(folder)).space.propose(2, np.random.default_rng(0), False)
     else:
         make_generator(parse_formula("Cu2"), settings.generate)
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     began = time.monotonic()
     code = forked(folder / "whole")
     seconds = time.monotonic() - began

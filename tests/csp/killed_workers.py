@@ -59,7 +59,6 @@ def search(folder):
 
 def preload():
     """What forked leaders need, but nothing that differentiates: autograd refuses to work after a fork."""
-    import torch
 
     from nucleate.crystals import parse_formula
     from nucleate.csp.run_settings import settings_from_dict
@@ -68,7 +67,6 @@ def preload():
 
     settings = settings_from_dict(SETTINGS)
     make_generator(parse_formula(settings.formula), settings.generate)
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
 
 
 def invoices(folder):

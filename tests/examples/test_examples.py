@@ -79,8 +79,8 @@ def test_the_training_page_runs_as_written(tmp_path, monkeypatch, make_crystal, 
     assert np.isfinite(atoms.get_forces()).all()
 
 
-def test_the_training_tutorial_runs_as_written(tmp_path, monkeypatch, make_crystal, make_label, pair_potential):
-    """With a twentieth of the steps; two labels of its script are enough, the training takes those of an analytic potential."""
+def test_the_training_tutorial_runs_as_written(tmp_path, monkeypatch, undrawn, make_crystal, make_label, pair_potential):
+    """With a twentieth of the steps and no figures; two labels of its script are enough, the training takes an analytic potential."""
     import shlex
 
     import numpy as np

@@ -17,6 +17,8 @@ import json, sys
 from aiida.manage import get_manager
 from aiida.orm import CalculationNode, QueryBuilder, StructureData
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 get_manager().load_profile(SqliteZipBackend.create_profile(sys.argv[1]), allow_switch=True)
 labels = {"attributes.process_label": "nucleate.label"}
 final = QueryBuilder().append(StructureData, filters={"extras.rank": 1}).one()[0]

@@ -24,6 +24,8 @@ import json, sys
 from aiida.manage import get_manager
 from aiida.orm import CalculationNode, QueryBuilder
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 get_manager().load_profile(SqliteZipBackend.create_profile(sys.argv[1]), allow_switch=True)
 nodes = QueryBuilder().append(CalculationNode, filters={"attributes.process_label": "nucleate.label"}).all(flat=True)
 found = {}

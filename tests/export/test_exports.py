@@ -21,6 +21,8 @@ from nucleate.export.res import res_text
 from nucleate.fingerprints.matching import same_crystal, space_group
 from nucleate.units import GPA
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
     "search": {"pool": 16, "first_batch": 4, "batch": 3, "max_rounds": 5},

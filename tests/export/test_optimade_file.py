@@ -16,6 +16,8 @@ from nucleate.export.optimade import PROPERTIES, crystal, structures
 from nucleate.fingerprints.matching import same_crystal
 from nucleate.units import GPA
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):

@@ -24,6 +24,8 @@ from nucleate.training.gauss_newton import fit_closely
 from nucleate.training.settings import FitSettings
 from tests.polymorphs.test_check_verb import PairReference
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SETTINGS = CheckSettings(supercell=(2, 2, 2), follow=0, train=6, temperature=100.0)
 SEARCH = {
     "search": {

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -32,6 +34,18 @@ def test_steps_are_those_of_torch(final, clip):
         schedule.step()
     assert descent.taken == 30
     assert torch.allclose(ours, theirs, rtol=1e-12)
+
+
+def test_training_does_not_import_the_compiler():
+    """torch's decorators of optimisers do, which would take longer than many trainings."""
+    code = (
+        "import sys, torch; from nucleate.training.descent import Adam, Descent\n"
+        "weights = torch.zeros(2, requires_grad=True)\n"
+        "Descent([weights], 0.1, 0.0, lambda k: 1.0, 1.0).step(weights.sum())\n"
+        "again = Adam([weights]); again.load_state_dict(again.state_dict()); again.zero_grad(); again.step()\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

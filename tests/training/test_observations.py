@@ -86,6 +86,8 @@ def test_train_evaluate_and_the_page(salt_file, quick, tmp_path):
 
 def test_a_training_is_steered_from_another_process(salt_file, quick, tmp_path):
     out = tmp_path / "fit"
+    # A page at each evaluation takes longer than the steps between them.
+    quick.write_text(QUICK.replace("evaluate_every = 20", "evaluate_every = 5000"))
     command = [sys.executable, "-m", "nucleate", "train", str(salt_file), "--settings", str(quick), "--steps", "100000", "--out", str(out)]
     training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:

@@ -18,6 +18,8 @@ from nucleate.fingerprints.matching import same_crystal
 
 pytest.importorskip("optimade", reason="the extra optimade is not installed")
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
     "search": {"pool": 16, "first_batch": 4, "batch": 3, "max_rounds": 5},

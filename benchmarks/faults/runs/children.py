@@ -76,15 +76,16 @@ def interposer() -> ctypes.CDLL:
 
 def preload() -> None:
     """Import what commands import, but differentiate nothing: autograd refuses to work after a fork of a process that has."""
-    import torch
-
     from nucleate.crystals import parse_formula
     from nucleate.generate import make_generator
     from nucleate.generate.settings import GenerateSettings
 
     make_generator(parse_formula("Cu2"), GenerateSettings(workers=1))
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-    for name in ("matplotlib.pyplot", "phonopy", "scipy.optimize", "ase.calculators.emt"):
+    names = (
+        "nucleate.api", "nucleate.cli.app", "nucleate.spins.api", "nucleate.spins.simulate.simulation", "nucleate.report.spins",
+        "matplotlib.pyplot", "phonopy", "scipy.optimize", "scipy.stats", "ase.calculators.emt",
+    )  # fmt: skip
+    for name in names:
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             importlib.import_module(name)
 

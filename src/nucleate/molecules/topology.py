@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
@@ -17,6 +17,10 @@ from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.neighbours import neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.molecules.molecule import BOND, Molecule, connected, same_pairs
+
+# Every start of nucleate would wait a third of a second for networkx, which only searches of molecules use.
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,8 @@ class Topology:
         expected = self.bonds(atoms.numbers)
         if expected is not None and found.is_finite and same_pairs(found.pairs, expected):
             return None
+        import networkx as nx
+
         graphs = [_graph(molecule.numbers, molecule.bonds) for molecule in self.molecules]
         names: Counter[str] = Counter()
         strange = False
@@ -118,6 +124,8 @@ class Topology:
         Raises:
             BadInput: the crystal consists of other molecules; the message begins with `where`.
         """
+        import networkx as nx
+
         found = crystal_bonds(atoms)
         order: list[list[int]] = [[] for _ in self.molecules]
         for part in connected(len(atoms), found.pairs):
@@ -231,6 +239,8 @@ def _winds(part: np.ndarray, pairs: np.ndarray, shifts: np.ndarray) -> bool:
 
 
 def _graph(numbers: np.ndarray, bonds: np.ndarray) -> nx.Graph:
+    import networkx as nx
+
     graph = nx.Graph()
     graph.add_nodes_from((k, {"element": int(z)}) for k, z in enumerate(numbers))
     graph.add_edges_from((int(i), int(j)) for i, j in bonds)

@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
-from scipy.stats import qmc
 
 from nucleate.observables.correlation import Binned, Measured, binned
 from nucleate.progress import Progress, Step, silent
@@ -149,6 +148,9 @@ def _isotropic(strains: np.ndarray, bound: float) -> np.ndarray:
 @lru_cache(maxsize=16)
 def _spread(d: int, count: int) -> np.ndarray:
     """Return about `count` points that fill a cube of `d` dimensions from -1 to 1, the same in every call."""
+    # Every start of nucleate would wait half a second for scipy.stats.
+    from scipy.stats import qmc
+
     if d == 0:
         return np.zeros((1, 0))
     points: np.ndarray = 2 * qmc.Sobol(d, scramble=False).random_base2(int(np.ceil(np.log2(count)))) - 1

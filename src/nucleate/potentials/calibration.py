@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 Z90 = 1.6449
 """Half width of the 90 % interval of a normal distribution in standard deviations."""
@@ -58,6 +57,9 @@ def calibrate(
     coverage = float(np.mean(ratio <= Z90 * old_factor))
     rank = None
     if len(ratio) >= 4 and np.ptp(spread) > 0 and np.ptp(np.abs(errors)) > 0:
+        # Every start of nucleate would wait half a second for scipy.stats.
+        from scipy.stats import spearmanr
+
         rank = float(spearmanr(spread, np.abs(errors))[0])
     pooled = ratio if history is None else np.concatenate([history, ratio])
     factor = float(np.clip(np.quantile(pooled, 0.9) / Z90, 0.2, 50.0))

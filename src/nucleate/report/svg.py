@@ -31,6 +31,8 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "nucleate",
     "font.family": "sans-serif",
     "font.size": 10.0,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "axes.edgecolor": LINE,
     "axes.labelcolor": INK,
     "text.color": INK,
@@ -97,16 +99,12 @@ def draw_svg(draw: Callable[[Axes], None], title: str, width: float = 5.2, heigh
     """
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
+        canvas = FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         draw(axes)
         stream = io.StringIO()
-        figure.savefig(
-            stream,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
+        # `savefig` draws a figure with a layout twice.
+        canvas.print_svg(stream, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     for stand_in, colour in _COLOURS.items():

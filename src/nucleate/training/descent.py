@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +22,21 @@ def check_loss(value: float, step: int) -> None:
     """Raise `NucleateError` if the loss of a step is not finite."""
     if not math.isfinite(value):
         raise NucleateError(f"the loss is not a number at step {step}; lower the learning rate, then start again")
+
+
+def _without_compiler(kind: type[torch.optim.Optimizer]) -> dict[str, Any]:
+    """Return the methods of an optimiser without their decorators for `torch.compile`.
+
+    The decorators import torch's compiler, which takes 2 to 3 seconds in each process that trains, and which nothing here uses.
+    """
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    return {"step": torch.no_grad()(inspect.unwrap(kind.step)), **{name: inspect.unwrap(getattr(kind, name)) for name in names}}
+
+
+Adam = type("Adam", (torch.optim.Adam,), _without_compiler(torch.optim.Adam))
+"""torch's Adam, which does not import torch's compiler."""
+AdamW = type("AdamW", (torch.optim.AdamW,), _without_compiler(torch.optim.AdamW))
+"""torch's AdamW, which does not import torch's compiler."""
 
 
 class Descent:
@@ -40,7 +57,7 @@ class Descent:
         self, parameters: Iterable[Tensor], rate: float, weight_decay: float, factor: Callable[[int], float], clip: float | None = None
     ):
         self._parameters = list(parameters)
-        self._optimiser = torch.optim.AdamW(self._parameters, lr=rate, weight_decay=weight_decay)
+        self._optimiser = AdamW(self._parameters, lr=rate, weight_decay=weight_decay)
         self._rate, self._factor, self._clip = rate, factor, clip
         self.taken = 0
 

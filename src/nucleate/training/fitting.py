@@ -21,7 +21,7 @@ from nucleate.progress import Progress, Step, silent
 from nucleate.training.baseline import fit_baseline
 from nucleate.training.batches import LabelledSet, Minibatch
 from nucleate.training.data import heights
-from nucleate.training.descent import check_loss, cosine_decay
+from nucleate.training.descent import Adam, AdamW, check_loss, cosine_decay
 from nucleate.training.labelled import LabelledStructure
 from nucleate.training.loss import Errors, ErrorSum, loss, squares
 from nucleate.training.parts import Part, find_parts, slice_of
@@ -160,8 +160,8 @@ class Fitting:
         if s.optimiser == "lbfgs":
             return torch.optim.LBFGS(parameters, lr=s.learning_rate, max_iter=1, history_size=20)
         if s.optimiser == "adam":
-            return torch.optim.Adam(parameters, lr=s.learning_rate)
-        return torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
+            return Adam(parameters, lr=s.learning_rate)
+        return AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
 
     def gradient(self, chosen: Sequence[int]) -> list[Tensor]:
         """Return the gradient of the loss of these structures with respect to each parameter."""
