@@ -1,8 +1,8 @@
 """Couplings of a supercell as offsets in an array with margins, so that fields are sums over contiguous rows of spins.
 
 Every cell has the same couplings. The spins of one site of the cell form three arrays, one for each component, over the cells, with margins
-as wide as the longest coupling that repeat the spins of the opposite side (and are zero along open directions). A neighbour is then a
-constant offset, there is no table of neighbours, and a loop over a row of cells uses vector instructions. The longest direction of the
+as wide as the longest coupling that repeat the spins of the opposite side (and are zero along open directions). A neighbour is then at a
+constant offset, tables of neighbours are not needed, and a loop over a row of cells uses vector instructions. The longest direction of the
 supercell is that of the rows.
 """
 
