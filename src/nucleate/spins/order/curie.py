@@ -108,12 +108,24 @@ def leading_order(couplings: Couplings, steps: int = 12) -> Order:
     q = mesh(steps)
     values = np.linalg.eigvalsh(order_waves(couplings, q))[:, -1]
     best = q[values >= values.max() - 1e-9 * abs(values.max())][0]
-    simplex = best + 0.3 / steps * np.vstack([np.zeros(3), np.eye(3)])
-    options = {"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": simplex}
-    found = minimize(lambda p: -np.linalg.eigvalsh(order_waves(couplings, p[None]))[0, -1], best, method="Nelder-Mead", options=options)
-    # Keep a commensurate vector unless the refined one is significantly better.
-    if -found.fun > values.max() + 1e-7 * abs(values.max()):
-        best = found.x
+    # Components along vectors without a net coupling are arbitrary, and stay zero.
+    free = np.flatnonzero(np.abs(couplings.loops).max(axis=0) > 0)
+
+    def with_free(p: np.ndarray) -> np.ndarray:
+        q = best.copy()
+        q[free] = p
+        return q
+
+    def energy(p: np.ndarray) -> float:
+        return -float(np.linalg.eigvalsh(order_waves(couplings, with_free(p)[None]))[0, -1])
+
+    if len(free):
+        simplex = best[free] + 0.3 / steps * np.vstack([np.zeros(len(free)), np.eye(len(free))])
+        options = {"xatol": 1e-7, "fatol": 1e-12, "initial_simplex": simplex}
+        found = minimize(energy, best[free], method="Nelder-Mead", options=options)
+        # Keep a commensurate vector unless the refined one is significantly better.
+        if -found.fun > values.max() + 1e-7 * abs(values.max()):
+            best = with_free(found.x)
     best = 0.5 - (0.5 - best) % 1.0
     eigenvalues, vectors = np.linalg.eigh(order_waves(couplings, best[None])[0])
     weights = vectors[:, -1]
