@@ -1,6 +1,6 @@
 """Dynamics on the forces of a model of the electrons: energy conservation, and averages beside GPAW's snapshots.
 
-    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py --only al-500K-v176 al-700K-v176 al-933K-v165 al-933K-v170 al-933K-v176
+    OMP_NUM_THREADS=1 python benchmarks/data/electrons.py --only al-933K-v165 al-933K-v170 al-933K-v176
     OMP_NUM_THREADS=1 python benchmarks/electrons/dynamics/run.py --data runs/electrons --out runs/electrons/dynamics
 
 Solid aluminium at 933 K and 17.6 Å³/atom. The model is trained on the folders above (settings of benchmarks/electrons/groups). Without a
@@ -37,7 +37,7 @@ from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.time_series import autocorrelation_time
 from nucleate.units import BOLTZMANN
 
-FOLDERS = ["al-500K-v176", "al-700K-v176", "al-933K-v165", "al-933K-v170", "al-933K-v176"]
+FOLDERS = ["al-933K-v165", "al-933K-v170", "al-933K-v176"]
 SAMPLED = "al-933K-v176"
 TEMPERATURE, VOLUME = 933.0, 17.6
 
