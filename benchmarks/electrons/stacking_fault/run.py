@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/electrons/stacking_fault/run.py --model MODEL --volume VOLUME --out runs/electrons/fault
 
-MODEL is trained on the folders be-8 and be-16 of benchmarks/data/electrons.py, VOLUME (Å³ an atom) that of the training data. Twelve close-
+MODEL is trained on folders of beryllium of benchmarks/data/electrons.py, VOLUME (Å³ an atom) that of the training data. Twelve close-
 packed layers, one atom each: hcp (ABABABABABAB), two growth faults (ABABABCBCBCB) and fcc (ABCABCABCABC). The model has seen eight and
 sixteen atoms of hcp at 300 K and none of the faults. Then the same fault in a cell of many more layers and atoms, where only the model
 goes, and a picture of the density on a plane through the layers.
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
 from matplotlib.figure import Figure
 
 from nucleate.electrons.data.ground_state import ground_state
@@ -24,17 +24,10 @@ from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.prediction import predict
 from nucleate.electrons.settings import GroundStateSettings
 
-A, C = 2.27, 3.57
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "data"))
+from electrons import stacked
+
 LAYERS = {"hcp": "AB" * 6, "two growth faults": "ABABABCBCBCB", "fcc": "ABC" * 4}
-PLACES = {"A": (0, 0), "B": (1 / 3, 2 / 3), "C": (2 / 3, 1 / 3)}
-
-
-def stacked(sequence: str, volume: float) -> Atoms:
-    """Close-packed layers of beryllium at a volume an atom (Å³)."""
-    scale = (volume / (A**2 * 3**0.5 / 2 * C / 2)) ** (1 / 3)
-    positions = [(*PLACES[letter], k / len(sequence)) for k, letter in enumerate(sequence)]
-    cell = scale * np.array([[A, 0, 0], [-A / 2, A * 3**0.5 / 2, 0], [0, 0, len(sequence) * C / 2]])
-    return Atoms(f"Be{len(sequence)}", scaled_positions=positions, cell=cell, pbc=True)
 
 
 def main() -> None:
