@@ -58,7 +58,7 @@ def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, uniform,
         for site in range(spins.shape[0]):
             for r in range(len(stencil.rows)):
                 o = stencil.rows[r]
-                add_fields(bx, by, bz, site, o, spins, stencil)
+                add_fields(field, site, o, 1, spins, stencil)
                 x, y, z = spins[site, 0, o : o + count], spins[site, 1, o : o + count], spins[site, 2, o : o + count]
                 nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
                 _turn(bx, by, bz, x, y, z, site, damping, scale[site], nx, ny, nz, stencil.onsite)
@@ -72,7 +72,7 @@ def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, uniform,
         for site in range(spins.shape[0]):
             for r in range(len(stencil.rows)):
                 o = stencil.rows[r]
-                add_fields(bx, by, bz, site, o, guess, stencil)
+                add_fields(field, site, o, 1, guess, stencil)
                 gx, gy, gz = guess[site, 0, o : o + count], guess[site, 1, o : o + count], guess[site, 2, o : o + count]
                 nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
                 _turn(bx, by, bz, gx, gy, gz, site, damping, scale[site], nx, ny, nz, stencil.onsite)
@@ -114,7 +114,7 @@ def semi_implicit(spins, steps, damping, scale, width, rng, noise, guess, slope,
         for site in range(spins.shape[0]):
             for r in range(len(stencil.rows)):
                 o = stencil.rows[r]
-                add_fields(bx, by, bz, site, o, spins, stencil)
+                add_fields(field, site, o, 1, spins, stencil)
                 x, y, z = spins[site, 0, o : o + count], spins[site, 1, o : o + count], spins[site, 2, o : o + count]
                 nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
                 _turn(bx, by, bz, x, y, z, site, damping, scale[site], nx, ny, nz, stencil.onsite)
@@ -126,7 +126,7 @@ def semi_implicit(spins, steps, damping, scale, width, rng, noise, guess, slope,
         for site in range(spins.shape[0]):
             for r in range(len(stencil.rows)):
                 o = stencil.rows[r]
-                add_fields(bx, by, bz, site, o, guess, stencil)
+                add_fields(field, site, o, 1, guess, stencil)
                 gx, gy, gz = guess[site, 0, o : o + count], guess[site, 1, o : o + count], guess[site, 2, o : o + count]
                 nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
                 _turn(bx, by, bz, gx, gy, gz, site, damping, scale[site], nx, ny, nz, stencil.onsite)

@@ -27,11 +27,11 @@ class Stencil(NamedTuple):
         length: Number of cells in a row.
         margin: Number of margin cells at either end of a row.
         closed: Whether the margins at the ends of a row repeat its cells.
+        repeats: (length, 2) first and last cell, relative to the start of a row, at which each cell of the row is repeated.
         image_start: (r + 1,) offset of the images of each row in `images`.
         images: Places of the rows in the margins that repeat a row.
         start: (n + 1,) offset of the neighbours of each site in the next arrays.
-        sites: Site of each neighbour.
-        offsets: Offset of its cell.
+        places: Place of each neighbour's first component in the flat array of spins, relative to the place of the cell.
         strengths: Isotropic couplings in meV.
         tensors: (k, 3, 3) coupling tensors in meV; empty if all couplings are isotropic.
         onsite: (n, 3, 3) on-site tensors in meV; empty if they have no anisotropic part.
@@ -45,11 +45,11 @@ class Stencil(NamedTuple):
     length: int
     margin: int
     closed: bool
+    repeats: np.ndarray
     image_start: np.ndarray
     images: np.ndarray
     start: np.ndarray
-    sites: np.ndarray
-    offsets: np.ndarray
+    places: np.ndarray
     strengths: np.ndarray
     tensors: np.ndarray
     onsite: np.ndarray
@@ -94,10 +94,14 @@ def make_stencil(
     rows = (inside + margins[:2]) @ strides[:2] + margins[2]
     image_start, images = _images(sizes, closed, np.array(margins), strides)
     n = len(couplings.positions)
+    length, margin = int(sizes[2]), margins[2]
+    cells = np.arange(length)
+    repeats = np.stack([cells - (cells + margin) // length * length, cells + (length + margin - 1 - cells) // length * length], axis=1)
     return Stencil(
-        rows=rows.astype(np.int64), length=int(sizes[2]), margin=int(margins[2]), closed=bool(closed[2]), image_start=image_start,
-        images=images, start=np.searchsorted(first, np.arange(n + 1)).astype(np.int64), sites=second.astype(np.int64),
-        offsets=(shifts @ strides).astype(np.int64), strengths=np.ascontiguousarray(strengths),
+        rows=rows.astype(np.int64), length=length, margin=margin, closed=bool(closed[2]),
+        repeats=(repeats if closed[2] else np.stack([cells, cells], axis=1)).astype(np.int64), image_start=image_start,
+        images=images, start=np.searchsorted(first, np.arange(n + 1)).astype(np.int64),
+        places=(second * 3 * int(np.prod(padded)) + shifts @ strides).astype(np.int64), strengths=np.ascontiguousarray(strengths),
         tensors=np.empty((0, 3, 3)) if scalar else np.ascontiguousarray(tensors),
         onsite=np.ascontiguousarray(onsite) if np.abs(quadratic).max(initial=0) > 1e-12 else np.empty((0, 3, 3)),
         zeeman=MU_B * couplings.moments[:, None] * np.asarray(field, dtype=float), moments=couplings.moments,
@@ -178,40 +182,68 @@ def repeat_all(spins, stencil: Any):
 
 
 @njit(**INLINE)
-def add_fields(hx, hy, hz, site, o, spins, stencil: Any):
-    """Set (c,) arrays to the fields in meV of neighbours and external field on the c cells of a site from place o on."""
-    count = len(hx)
-    hx[:], hy[:], hz[:] = stencil.zeeman[site, 0], stencil.zeeman[site, 1], stencil.zeeman[site, 2]
-    for k in range(stencil.start[site], stencil.start[site + 1]):
-        p, other = o + stencil.offsets[k], stencil.sites[k]
-        x, y, z = spins[other, 0, p : p + count], spins[other, 1, p : p + count], spins[other, 2, p : p + count]
-        if stencil.tensors.shape[0] == 0:
-            j = stencil.strengths[k]
-            for c in range(count):
-                hx[c] += j * x[c]
-                hy[c] += j * y[c]
-                hz[c] += j * z[c]
-        else:
-            t = stencil.tensors[k]
-            xx, xy, xz, yx, yy, yz, zx, zy, zz = t[0, 0], t[0, 1], t[0, 2], t[1, 0], t[1, 1], t[1, 2], t[2, 0], t[2, 1], t[2, 2]
-            for c in range(count):
-                hx[c] += xx * x[c] + xy * y[c] + xz * z[c]
-                hy[c] += yx * x[c] + yy * y[c] + yz * z[c]
-                hz[c] += zx * x[c] + zy * y[c] + zz * z[c]
+def _add(h, flat, place, factor, count, stride):
+    """Add `factor` times every `stride`th of the flat spins from a place on to h (c,)."""
+    # Unsigned indices cannot be negative, and the strides written out are vectorised.
+    p, n = np.uintp(place), np.uintp(count)
+    if stride == 1:
+        for c in range(n):
+            h[c] += factor * flat[p + c]
+    elif stride == 2:
+        for c in range(n):
+            h[c] += factor * flat[p + np.uintp(2) * c]
+    else:
+        for c in range(n):
+            h[c] += factor * flat[p + np.uintp(stride) * c]
 
 
 @njit(**INLINE)
-def _add_strided(h, x, j, count, stride):
-    """Add j times every `stride`th of the spins x to h; the strides written out are vectorised."""
-    if stride == 1:
-        for c in range(count):
-            h[c] += j * x[c]
-    elif stride == 2:
-        for c in range(count):
-            h[c] += j * x[2 * c]
-    else:
-        for c in range(count):
-            h[c] += j * x[stride * c]
+def add_fields(field, site, o, stride, spins, stencil: Any):
+    """Set `field` (3, c) to the fields in meV of neighbours and external field on c cells of a site, every `stride`th from place o on."""
+    # Arrays are taken out of the stencil once: each access in a loop would count references.
+    places, strengths, tensors, zeeman = stencil.places, stencil.strengths, stencil.tensors, stencil.zeeman
+    first, last = stencil.start[site], stencil.start[site + 1]
+    flat, size, count = spins.reshape(-1), spins.shape[2], field.shape[1]
+    for a in range(3):
+        h = field[a]
+        h[:] = zeeman[site, a]
+        if tensors.shape[0] == 0:
+            for k in range(first, last):
+                _add(h, flat, o + places[k] + a * size, strengths[k], count, stride)
+        else:
+            for k in range(first, last):
+                for b in range(3):
+                    _add(h, flat, o + places[k] + b * size, tensors[k, a, b], count, stride)
+
+
+@njit(**KERNEL)
+def all_fields(found, spins, stencil: Any):
+    """Set `found` (n, 3, r, c) to the fields in meV of neighbours and external field."""
+    for site in range(spins.shape[0]):
+        for r in range(len(stencil.rows)):
+            add_fields(found[site, :, r], site, stencil.rows[r], 1, spins, stencil)
+
+
+@njit(**INLINE)
+def field_at(flat, size, p, first, last, zeeman, places, strengths, tensors):
+    """Return the field in meV on a spin from the field `zeeman` (3,) and the neighbours `first` to `last`.
+
+    `flat` are the spins, `size` the number of cells including margins, and p the place of the spin's cell.
+    """
+    x, y, z = zeeman[0], zeeman[1], zeeman[2]
+    for k in range(first, last):
+        q = np.uintp(p + places[k])
+        a, b, c = flat[q], flat[q + size], flat[q + size + size]
+        if tensors.shape[0] == 0:
+            j = strengths[k]
+            x += j * a
+            y += j * b
+            z += j * c
+        else:
+            x += tensors[k, 0, 0] * a + tensors[k, 0, 1] * b + tensors[k, 0, 2] * c
+            y += tensors[k, 1, 0] * a + tensors[k, 1, 1] * b + tensors[k, 1, 2] * c
+            z += tensors[k, 2, 0] * a + tensors[k, 2, 1] * b + tensors[k, 2, 2] * c
+    return x, y, z
 
 
 @njit(**INLINE)
@@ -221,26 +253,13 @@ def add_class_fields(field, site, first, rows_apart, cell, cells_apart, spins, s
     The class contains the cells `cell`, `cell + cells_apart`, ... of the rows `first`, `first + rows_apart`, ... of the plane.
     """
     each = stencil.length // cells_apart
-    rows = stencil.across // rows_apart
-    for a in range(3):
-        field[a, : each * rows] = stencil.zeeman[site, a]
-    for k in range(stencil.start[site], stencil.start[site + 1]):
-        other = stencil.sites[k]
-        for n in range(rows):
-            p = stencil.rows[first + n * rows_apart] + stencil.offsets[k] + cell
-            last = p + (each - 1) * cells_apart + 1
-            if stencil.tensors.shape[0] == 0:
-                for a in range(3):
-                    _add_strided(field[a, n * each : (n + 1) * each], spins[other, a, p:last], stencil.strengths[k], each, cells_apart)
-            else:
-                for a in range(3):
-                    for b in range(3):
-                        line = spins[other, b, p:last]
-                        _add_strided(field[a, n * each : (n + 1) * each], line, stencil.tensors[k, a, b], each, cells_apart)
+    for n in range(stencil.across // rows_apart):
+        o = stencil.rows[first + n * rows_apart] + cell
+        add_fields(field[:, n * each : (n + 1) * each], site, o, cells_apart, spins, stencil)
 
 
 @njit(**INLINE)
-def move_class(values, site, first, rows_apart, cell, cells_apart, spins, stencil: Any, back):
+def copy_class(values, site, first, rows_apart, cell, cells_apart, spins, stencil: Any, back):
     """Copy the spins of a class (see `add_class_fields`) to `values` (3, c), or with `back` from there."""
     each = stencil.length // cells_apart
     for n in range(stencil.across // rows_apart):
@@ -253,11 +272,3 @@ def move_class(values, site, first, rows_apart, cell, cells_apart, spins, stenci
             else:
                 for c in range(each):
                     own[c] = line[cells_apart * c]
-
-
-@njit(**KERNEL)
-def all_fields(found, spins, stencil: Any):
-    """Set `found` (n, 3, r, c) to the fields in meV of neighbours and external field."""
-    for site in range(spins.shape[0]):
-        for r in range(len(stencil.rows)):
-            add_fields(found[site, 0, r], found[site, 1, r], found[site, 2, r], site, stencil.rows[r], spins, stencil)
