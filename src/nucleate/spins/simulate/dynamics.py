@@ -15,7 +15,7 @@ from numba import njit
 
 from nucleate.errors import BadInput
 from nucleate.spins.simulate.lattice import SpinLattice
-from nucleate.spins.simulate.stencil import add_fields, repeat_all, repeat_row
+from nucleate.spins.simulate.stencil import add_fields, place_in_block, repeat_all, repeat_row
 from nucleate.spins.simulate.vector_math import INLINE, KERNEL, normals
 from nucleate.units import GYROMAGNETIC, K_B, MU_B
 
@@ -50,15 +50,16 @@ def _turn(bx, by, bz, x, y, z, site, damping, scale, noise_x, noise_y, noise_z, 
 @njit(**KERNEL)
 def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, uniform, stencil):
     """Run `steps` of Heun's scheme in place on packed spins (n, 3, t); spins are normalised after each step."""
-    count = stencil.length
-    field = np.empty((3, count))
-    bx, by, bz = field[0], field[1], field[2]
+    count, rows = stencil.length, stencil.rows
+    field = np.empty((3, place_in_block(0, stencil)[1]))
     for _ in range(steps):
         _draw(noise, width, uniform, rng)
         for site in range(spins.shape[0]):
-            for r in range(len(stencil.rows)):
-                o = stencil.rows[r]
-                add_fields(field, site, o, 1, spins, stencil)
+            for r in range(len(rows)):
+                o, (at, cells) = rows[r], place_in_block(r, stencil)
+                if at == 0:
+                    add_fields(field[:, :cells], site, o, 1, spins, stencil)
+                bx, by, bz = field[0, at : at + count], field[1, at : at + count], field[2, at : at + count]
                 x, y, z = spins[site, 0, o : o + count], spins[site, 1, o : o + count], spins[site, 2, o : o + count]
                 nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
                 _turn(bx, by, bz, x, y, z, site, damping, scale[site], nx, ny, nz, stencil.onsite)
@@ -70,9 +71,11 @@ def heun(spins, steps, damping, scale, width, rng, noise, guess, slope, uniform,
                     gx[c], gy[c], gz[c] = x[c] + dx, y[c] + dy, z[c] + dz
                 repeat_row(r, site, guess, stencil)
         for site in range(spins.shape[0]):
-            for r in range(len(stencil.rows)):
-                o = stencil.rows[r]
-                add_fields(field, site, o, 1, guess, stencil)
+            for r in range(len(rows)):
+                o, (at, cells) = rows[r], place_in_block(r, stencil)
+                if at == 0:
+                    add_fields(field[:, :cells], site, o, 1, guess, stencil)
+                bx, by, bz = field[0, at : at + count], field[1, at : at + count], field[2, at : at + count]
                 gx, gy, gz = guess[site, 0, o : o + count], guess[site, 1, o : o + count], guess[site, 2, o : o + count]
                 nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
                 _turn(bx, by, bz, gx, gy, gz, site, damping, scale[site], nx, ny, nz, stencil.onsite)
@@ -106,15 +109,16 @@ def _cayley(x, y, z, wx, wy, wz):
 def semi_implicit(spins, steps, damping, scale, width, rng, noise, guess, slope, uniform, stencil):
     """Run `steps` of the semi-implicit scheme B in place on packed spins (J. H. Mentink et al., J. Phys.: Condens. Matter 22, 176001
     (2010), doi 10.1088/0953-8984/22/17/176001). Spins are rotated, so their length is conserved."""
-    count = stencil.length
-    field = np.empty((3, count))
-    bx, by, bz = field[0], field[1], field[2]
+    count, rows = stencil.length, stencil.rows
+    field = np.empty((3, place_in_block(0, stencil)[1]))
     for _ in range(steps):
         _draw(noise, width, uniform, rng)
         for site in range(spins.shape[0]):
-            for r in range(len(stencil.rows)):
-                o = stencil.rows[r]
-                add_fields(field, site, o, 1, spins, stencil)
+            for r in range(len(rows)):
+                o, (at, cells) = rows[r], place_in_block(r, stencil)
+                if at == 0:
+                    add_fields(field[:, :cells], site, o, 1, spins, stencil)
+                bx, by, bz = field[0, at : at + count], field[1, at : at + count], field[2, at : at + count]
                 x, y, z = spins[site, 0, o : o + count], spins[site, 1, o : o + count], spins[site, 2, o : o + count]
                 nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
                 _turn(bx, by, bz, x, y, z, site, damping, scale[site], nx, ny, nz, stencil.onsite)
@@ -124,9 +128,11 @@ def semi_implicit(spins, steps, damping, scale, width, rng, noise, guess, slope,
                     gx[c], gy[c], gz[c] = 0.5 * (x[c] + p), 0.5 * (y[c] + q), 0.5 * (z[c] + s)
                 repeat_row(r, site, guess, stencil)
         for site in range(spins.shape[0]):
-            for r in range(len(stencil.rows)):
-                o = stencil.rows[r]
-                add_fields(field, site, o, 1, guess, stencil)
+            for r in range(len(rows)):
+                o, (at, cells) = rows[r], place_in_block(r, stencil)
+                if at == 0:
+                    add_fields(field[:, :cells], site, o, 1, guess, stencil)
+                bx, by, bz = field[0, at : at + count], field[1, at : at + count], field[2, at : at + count]
                 gx, gy, gz = guess[site, 0, o : o + count], guess[site, 1, o : o + count], guess[site, 2, o : o + count]
                 nx, ny, nz = noise[site, 0, r], noise[site, 1, r], noise[site, 2, r]
                 _turn(bx, by, bz, gx, gy, gz, site, damping, scale[site], nx, ny, nz, stencil.onsite)

@@ -39,6 +39,7 @@ class Stencil(NamedTuple):
         moments: (n,) moments in Bohr magnetons.
         classes: (n, 2) numbers of classes of each site across and along the rows of a plane: spins of a class do not interact.
         across: Number of rows in a plane.
+        block: Number of rows of a plane whose fields are computed at once, with those of the margins between them.
     """
 
     rows: np.ndarray
@@ -57,6 +58,11 @@ class Stencil(NamedTuple):
     moments: np.ndarray
     classes: np.ndarray
     across: int
+    block: int
+
+
+BLOCK = 256
+"""Largest number of cells, including margins, in a block of rows: its fields stay in the cache."""
 
 
 def make_stencil(
@@ -106,6 +112,7 @@ def make_stencil(
         onsite=np.ascontiguousarray(onsite) if np.abs(quadratic).max(initial=0) > 1e-12 else np.empty((0, 3, 3)),
         zeeman=MU_B * couplings.moments[:, None] * np.asarray(field, dtype=float), moments=couplings.moments,
         classes=np.array([_classes(shifts[(first == s) & (second == s)], sizes) for s in range(n)]), across=int(sizes[1]),
+        block=min(int(sizes[1]), max(1, BLOCK // int(padded[2]))),
     )  # fmt: skip
 
 
@@ -214,6 +221,15 @@ def add_fields(field, site, o, stride, spins, stencil: Any):
             for k in range(first, last):
                 for b in range(3):
                     _add(h, flat, o + places[k] + b * size, tensors[k, a, b], count, stride)
+
+
+@njit(**INLINE)
+def place_in_block(r, stencil: Any):
+    """Return the place of a row's first cell in the fields of its block, and the number of cells of the block."""
+    rows = stencil.rows
+    within = r % stencil.across % stencil.block
+    last = min(r - within + stencil.block, r - r % stencil.across + stencil.across) - 1
+    return rows[r] - rows[r - within], rows[last] - rows[r - within] + stencil.length
 
 
 @njit(**KERNEL)
