@@ -35,9 +35,12 @@ for i, k in enumerate(job["onsite"]):
 waves = magnopy.LSWT(h, np.array(job["directions"]))
 q = np.array(job["q"])
 waves.omega(q[0], relative=True)
-start = time.process_time()
-found = np.array([np.sort(np.real(waves.omega(k, relative=True))) for k in q])
-print("RESULT" + json.dumps({"energies": found.tolist(), "seconds": time.process_time() - start}))
+spent = []
+for _ in range(5):
+    start = time.process_time()
+    found = np.array([np.sort(np.real(waves.omega(k, relative=True))) for k in q])
+    spent.append(time.process_time() - start)
+print("RESULT" + json.dumps({"energies": found.tolist(), "seconds": min(spent)}))
 """
 
 
