@@ -31,8 +31,8 @@ WIDTH = 6
 
 
 @dataclass(frozen=True)
-class Path:
-    """Path of wave vectors.
+class WavePath:
+    """WavePath of wave vectors.
 
     Attributes:
         wave_vectors: (m, 3) in units of reciprocal vectors of the crystal.
@@ -45,7 +45,7 @@ class Path:
     labels: list[str]
 
 
-def wave_path(couplings: Couplings, path: str | None = None, points: int = 200) -> Path:
+def wave_path(couplings: Couplings, path: str | None = None, points: int = 200) -> WavePath:
     """Return a path of ASE's special points of the lattice.
 
     Films and chains have the special points of the plane or line along which their couplings extend.
@@ -90,7 +90,7 @@ def wave_path(couplings: Couplings, path: str | None = None, points: int = 200) 
         here = np.flatnonzero(np.abs(x - tick) < 1e-9)
         free = [int(k) for k in here if not labels[k]]
         labels[free[0] if free else int(here[-1])] = label
-    return Path(wave_vectors, 2 * np.pi * x, labels)
+    return WavePath(wave_vectors, 2 * np.pi * x, labels)
 
 
 def gap(state: State, couplings: Couplings) -> tuple[float, np.ndarray]:
@@ -211,7 +211,7 @@ def mean_stiffness(tensor: np.ndarray, couplings: Couplings) -> float:
     return float(np.trace(tensor)) / len(plane(couplings))
 
 
-def path_energies(state: State, path: Path) -> np.ndarray:
+def path_energies(state: State, path: WavePath) -> np.ndarray:
     """Return the energies (m, bands) in meV along a path.
 
     Raises:
