@@ -33,8 +33,8 @@ from nucleate.potentials.registry import family_settings
 from nucleate.reference.cluster.settings import cluster_settings
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.dft.espresso_tb2j import WannierSettings
-from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings
 from nucleate.spins.dft.mapping import MappingSettings
+from nucleate.spins.dft.response_settings import LiechtensteinSettings
 from nucleate.spins.models.training import PairTraining
 from nucleate.spins.simulate.settings import SimulationSettings
 from nucleate.training.run import resolve

@@ -15,9 +15,11 @@ from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.progress import Stage
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.dft import gpaw_liechtenstein as response
-from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings, mesh_for
+from nucleate.spins.dft.gpaw_liechtenstein import liechtenstein_couplings
 from nucleate.spins.dft.liechtenstein import isotropic_couplings
 from nucleate.spins.dft.paw_states import PAWStates, whole_shells
+from nucleate.spins.dft.response_settings import LiechtensteinSettings, mesh_for
+from nucleate.spins.dft.waves import on_waves
 from nucleate.spins.files.reading import read_couplings
 
 COARSE = ReferenceSettings(xc="LDA", cutoff=300, k_spacing=0.8, smearing=0.2)
@@ -83,10 +85,8 @@ def test_gpaws_own_force_theorem_agrees(iron, tmp_path):
     ]
     paw = PAWStates(full, 20, np.array([0]), (2, 2, 2))
     states = paw.collinear(paw.fields())
-    cells = np.stack(np.meshgrid(*([np.arange(2)] * 3), indexing="ij"), -1).reshape(-1, 3)
-    zero = np.zeros(8, dtype=int)
-    values = 1e3 * isotropic_couplings(states, 0.2, zero, zero, cells)
-    here = [values.sum(), (values * np.cos(np.pi * cells.sum(axis=1))).sum()]
+    values = 1e3 * on_waves(isotropic_couplings(states, 0.2))[..., 0, 0].real
+    here = [values[0, 0, 0], values[1, 1, 1]]
     assert here == pytest.approx(there, rel=0.005)
     # 0.6 % at this cutoff of 300 eV, 0.05 % at 500.
     assert here[0] - here[1] == pytest.approx(there[0] - there[1], rel=0.01)
@@ -145,6 +145,27 @@ def test_inversion_forbids_the_antisymmetric_part(iron):
     assert turned.couplings.errors.max() < 0.05
 
 
+def test_couplings_of_moments_are_those_of_fields_with_a_steeper_dispersion(iron):
+    """The energy of a spiral rises from J to J / (1 - J / T), with T some ten times as large in iron."""
+    folder, found, _ = iron
+    moved = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON.model_copy(update={"renormalised": True}), COARSE, folder)
+    assert moved.balance == pytest.approx(found.balance)
+    assert 1.05 < moved.order.mean_field / found.order.mean_field < 1.3
+    assert 1.02 < moved.order.rpa / found.order.rpa < 1.3
+    assert found.order.stiffness is None
+
+
+def test_spirals_of_iron(iron):
+    """With a small angle a spiral has the couplings of Liechtenstein's formula; the mesh of four distinguishes pairs up to 4.05 Å."""
+    folder, found, _ = iron
+    steps = []
+    small = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON.model_copy(update={"cone_angle": 2.0}), COARSE, folder, steps.append)
+    # Of 64 wave vectors 8 are irreducible.
+    assert steps[-1] == Stage("spiral 8 of 8")
+    assert small.couplings.isotropic == pytest.approx(found.couplings.isotropic, rel=0.02, abs=0.1)
+    assert small.order.mean_field == pytest.approx(found.order.mean_field, rel=0.01)
+
+
 def test_meshes_tell_pairs_apart():
     atoms = bulk("Fe", "bcc", a=2.866)
     assert mesh_for(atoms, LiechtensteinSettings(moments={"Fe": 2.2})) == (14, 14, 14)
@@ -173,6 +194,14 @@ def test_what_cannot_be_computed_is_refused(tmp_path):
     ):
         with pytest.raises(BadInput, match=message):
             liechtenstein_couplings(iron, IRON, ReferenceSettings(**changed), tmp_path)
+    for changed, message in (
+        ({"cone_angle": 60.0, "cone_mesh": (3, 3, 3)}, "3 x 3 x 3 does not divide the mesh of 4 x 4 x 4"),
+        ({"cone_angle": 60.0, "cone_mesh": (2, 2, 2)}, "2 x 2 x 2 wave vectors distinguishes pairs up to 2.03"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            liechtenstein_couplings(iron, IRON.model_copy(update=changed), COARSE, tmp_path)
+    with pytest.raises(BadInput, match="the cell has 2 magnetic sites"):
+        liechtenstein_couplings(iron.repeat((2, 1, 1)), IRON.model_copy(update={"cone_angle": 60.0}), COARSE, tmp_path)
     with pytest.raises(BadInput, match="no magnetic atom"):
         liechtenstein_couplings(bulk("Si"), IRON, COARSE, tmp_path)
     with pytest.raises(BadInput, match="no two magnetic atoms"):
@@ -215,8 +244,14 @@ def test_the_verb(tmp_path):
     assert told["mesh"] == [4, 4, 4]
     assert [shell["pairs"] for shell in told["shells"]] == [4, 3]
     assert read_couplings(out / "couplings.csv").isotropic.min() > 5
+    assert told["order"]["mean_field"] > 300
+    plain = run(crystal, *named)
+    assert "without a cutoff: mean field" in plain.output
     for path, words, message in (
         (other, named, "belongs to another crystal"),
+        (crystal, (*named, "--renormalised", "--cone-angle", "60"), "renormalised and cone_angle cannot be combined"),
+        (crystal, (*named, "--cone-angle", "100"), "cone_angle"),
+        (crystal, ("--renormalised",), "renormalised requires method liechtenstein"),
         (crystal, (*named, "--workers", "2"), "have no effect on method liechtenstein"),
         (crystal, ("--spin-orbit",), "requires method liechtenstein"),
         (crystal, ("--settings", settings), "unknown table liechtenstein"),

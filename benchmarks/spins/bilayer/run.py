@@ -18,7 +18,8 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.reference.settings import ReferenceSettings
-from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings
+from nucleate.spins.dft.gpaw_liechtenstein import liechtenstein_couplings
+from nucleate.spins.dft.response_settings import LiechtensteinSettings
 
 SIDE, APART, HEIGHT = 2.77, 1.95, 13.0
 

@@ -23,9 +23,11 @@ from nucleate.errors import NucleateError
 from nucleate.persist.toml import read_settings
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.couplings import Couplings
-from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings
+from nucleate.spins.dft.gpaw_liechtenstein import liechtenstein_couplings
 from nucleate.spins.dft.liechtenstein import isotropic_couplings
 from nucleate.spins.dft.paw_states import PAWStates
+from nucleate.spins.dft.response_settings import LiechtensteinSettings
+from nucleate.spins.dft.waves import on_waves
 from nucleate.spins.files.reading import read_couplings
 from nucleate.spins.files.table import table_text
 from nucleate.spins.order.binder import crossing
@@ -92,14 +94,12 @@ def parity(out: Path) -> None:
     paw = PAWStates(calculator, bands, np.array([0]), mesh)
     started = time.perf_counter()
     states = paw.collinear(paw.fields())
-    cells = np.stack(np.meshgrid(*(np.arange(m) for m in mesh), indexing="ij"), -1).reshape(-1, 3)
-    zero = np.zeros(len(cells), dtype=int)
-    own = 1e3 * isotropic_couplings(states, 0.1, zero, zero, cells)
-    print(f"all {len(cells)} cells, here: {time.perf_counter() - started:.2f} s")
+    own = 1e3 * on_waves(isotropic_couplings(states, 0.1))[..., 0, 0].real
+    print(f"all {own.size} wave vectors, here: {time.perf_counter() - started:.2f} s")
     print("| q | this code, meV | GPAW, meV | J(0) - J(q) | GPAW | GPAW's seconds |\n|---|---|---|---|---|---|")
     first = None
     for q in ([0, 0, 0], [0.25, 0, 0], [0.5, 0.5, 0.5]):
-        here = (own * np.cos(2 * np.pi * cells @ q)).sum()
+        here = own[tuple(np.rint(np.multiply(q, mesh)).astype(int))]
         spheres = AtomicSites([0], [[radius * Bohr]])
         started = time.perf_counter()
         there = 1e3 * calculate_exchange_parameters(str(path), spheres, q, nbands=bands, context=str(out / "parity.txt"))[0, 0, 0].real

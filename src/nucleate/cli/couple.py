@@ -58,6 +58,12 @@ def couple(
     spin_orbit: Annotated[
         bool | None, typer.Option("--spin-orbit", help="Compute coupling tensors with Dzyaloshinskii-Moriya vectors (liechtenstein).")
     ] = None,
+    renormalised: Annotated[
+        bool | None, typer.Option("--renormalised", help="Couplings of moments instead of exchange fields (liechtenstein).")
+    ] = None,
+    cone_angle: Annotated[
+        float | None, typer.Option(help="Couplings from conical spirals with this angle in degrees (liechtenstein, one magnetic site).")
+    ] = None,
     settings: Annotated[
         Path | None,
         typer.Option(
@@ -94,7 +100,7 @@ def couple(
     try:
         result = api.couple(
             structure, out, given_moments(moment), method=method, cutoff=cutoff, insulator=insulator, spin_orbit=spin_orbit,
-            settings=settings, workers=workers, progress=show_event,
+            renormalised=renormalised, cone_angle=cone_angle, settings=settings, workers=workers, progress=show_event,
         )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("stopped; repeat the command to resume", err=True)
@@ -114,13 +120,26 @@ def couple(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def _order(order: dict[str, Any]) -> str:
+    """Return what all couplings on the mesh say of the order of the state."""
+    if order["unstable"] is not None:
+        q = ", ".join(f"{x:.3f}" for x in order["unstable"])
+        return f"without a cutoff: the state is unstable; the wave vector ({q}) lowers its energy most"
+    parts = [f"mean field {order['mean_field']:.0f} K"]
+    if order["rpa"] is not None:
+        parts.append(f"RPA {order['rpa']:.0f} K")
+    if order["stiffness"] is not None:
+        parts.append(f"stiffness {sum(order['stiffness'][k][k] for k in range(3)) / 3:.0f} meV Å²")
+    return f"without a cutoff: {', '.join(parts)}"
+
+
 def _summary(facts: dict[str, Any], states: int) -> list[str]:
     if facts.get("misfit") is not None:
         return [f"RMS misfit of the {states} states: {facts['misfit']:.2f} meV"]
     if "balance" in facts:
         moments, balance = ", ".join(f"{x:+.2f}" for x in facts["moments"]), ", ".join(f"{x:.2f}" for x in facts["balance"])
         mesh = " x ".join(map(str, facts["mesh"]))
-        return [f"moments: {moments} Bohr magnetons; {mesh} k-points; balance (ideal: 1): {balance}"]
+        return [f"moments: {moments} Bohr magnetons; {mesh} k-points; balance (ideal: 1): {balance}", _order(facts["order"])]
     if "total_moment" in facts:
         return [f"total moment of the cell: {facts['total_moment']:.2f} Bohr magnetons"]
     return []

@@ -29,8 +29,9 @@ from nucleate.reference.build import without_effect
 from nucleate.reference.ledger import ledger_file
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.dft.espresso_tb2j import WannierSettings, wannier_couplings
-from nucleate.spins.dft.gpaw_liechtenstein import LiechtensteinSettings, liechtenstein_couplings
+from nucleate.spins.dft.gpaw_liechtenstein import liechtenstein_couplings
 from nucleate.spins.dft.mapping import MappingSettings, map_couplings
+from nucleate.spins.dft.response_settings import LiechtensteinSettings
 from nucleate.spins.files.foreign import read_foreign
 from nucleate.spins.files.reading import read_couplings
 from nucleate.spins.files.spirit import spirit_text
@@ -99,6 +100,8 @@ def couple(
     cutoff: float | None = None,
     insulator: bool | None = None,
     spin_orbit: bool | None = None,
+    renormalised: bool | None = None,
+    cone_angle: float | None = None,
     settings: AnyPath | dict[str, Any] | None = None,
     workers: int | None = None,
     progress: Progress = silent,
@@ -113,6 +116,8 @@ def couple(
         cutoff: Largest pair distance in Å; None: that of the method.
         insulator: Whether metallic states are rejected (collinear, four-state).
         spin_orbit: Whether to compute coupling tensors with Dzyaloshinskii-Moriya vectors (liechtenstein).
+        renormalised: Whether to compute couplings of the directions of moments instead of exchange fields (liechtenstein).
+        cone_angle: Angle in degrees of conical spirals whose energies determine the couplings (liechtenstein, one magnetic site).
         settings: TOML file or dictionary with the tables `reference` and `mapping` or `liechtenstein`, or with `tb2j`.
         workers: Number of parallel calculations; 0: in this process; None: 1 (collinear, four-state).
         progress: Called with a `StateDone` after each spin state, or a `nucleate.progress.Stage` at the start of each stage.
@@ -128,8 +133,10 @@ def couple(
     given = _tables(settings, method)
     if method in ("tb2j", "liechtenstein") and (insulator or workers is not None):
         raise BadInput(f"insulator and workers have no effect on method {method}")
-    if spin_orbit and method != "liechtenstein":
-        raise BadInput("spin-orbit coupling requires method liechtenstein")
+    own_options = {"spin-orbit coupling": spin_orbit, "renormalised": renormalised, "cone angle": cone_angle}
+    for name, value in own_options.items():
+        if value and method != "liechtenstein":
+            raise BadInput(f"{name} requires method liechtenstein")
     atoms = _atoms(structure)
     _refuse_other_crystal(folder, atoms, moments)
     own = dict(moments)
@@ -138,7 +145,7 @@ def couple(
     where = "settings" if isinstance(settings, dict) else str(settings) if settings else "options"
     reference = given.get("reference", {})
     if method == "liechtenstein":
-        options = _set(moments=own, cutoff=cutoff, spin_orbit=spin_orbit)
+        options = _set(moments=own, cutoff=cutoff, spin_orbit=spin_orbit, renormalised=renormalised, cone_angle=cone_angle)
         return _liechtenstein(atoms, folder, {**given.get("liechtenstein", {}), **options}, reference, where, progress)
     options = _set(moments=own, method=method, insulator=insulator, cutoff=cutoff)
     return _energies(atoms, folder, {**given.get("mapping", {}), **options}, reference, where, 1 if workers is None else workers, progress)
@@ -212,7 +219,9 @@ def _liechtenstein(atoms: Atoms, out: Path, how: dict[str, Any], reference: dict
     settings = validated(LiechtensteinSettings, how, "options and [liechtenstein]")
     engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
     result = liechtenstein_couplings(atoms, settings, engine, out, progress)
-    facts = {"moments": result.moments.tolist(), "mesh": result.mesh, "balance": result.balance.tolist()}
+    order = asdict(result.order)
+    order["stiffness"] = None if order["stiffness"] is None else order["stiffness"].tolist()
+    facts = {"moments": result.moments.tolist(), "mesh": result.mesh, "balance": result.balance.tolist(), "order": order}
     return Coupled(result.couplings, _written(out, result.couplings), facts)
 
 

@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from nucleate.crystals.images import plane_distances
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.gpaw.errors import gpaw_errors
 from nucleate.persist.files import write_whole
@@ -27,15 +25,17 @@ from nucleate.reference.gpaw import GPAWReference
 from nucleate.reference.kpoints import plain_grid
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.spins.couplings import Couplings, tensor
+from nucleate.spins.dft.cones import cone_couplings
 from nucleate.spins.dft.liechtenstein import (
     DIRECTIONS,
     full_tensors,
     isotropic_couplings,
     local_stiffness,
-    summed_couplings,
     transverse_couplings,
 )
 from nucleate.spins.dft.paw_states import PAWStates
+from nucleate.spins.dft.response_settings import LiechtensteinSettings, cone_mesh_for, mesh_for
+from nucleate.spins.dft.waves import MeshOrder, between_cells, mesh_order, on_waves, static_response
 from nucleate.spins.geometry import magnetic_sites, pairs_within
 from nucleate.spins.symmetry import inside, symmetrised
 
@@ -53,24 +53,6 @@ UNCONVERGED = "raise [reference] max_iterations or smearing, or give a mixer in 
 WITHOUT_EFFECT = ("timeout", "workers", "command", "calculator", "pseudopotentials", "pseudo_dir")
 
 
-class LiechtensteinSettings(BaseModel):
-    """Settings of couplings from one self-consistent state."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    moments: dict[str, float] = Field(description="Initial moment of each magnetic element in Bohr magnetons.")
-    cutoff: float = Field(8.0, gt=0, description="Largest pair distance in Å.")
-    length: float = Field(
-        28.0, gt=0, description="Minimum side length in Å of the supercell that corresponds to the k-point mesh; at least twice the cutoff."
-    )
-    mesh: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
-        None, description="k-point mesh of the couplings; default: from length."
-    )
-    bands: float = Field(3.0, gt=0.6, description="Number of bands per valence electron.")
-    kept: float = Field(0.5, gt=0, lt=1, description="Minimum final moment of a site as a fraction of its initial moment.")
-    spin_orbit: bool = Field(False, description="Compute tensors with Dzyaloshinskii-Moriya vectors; more than three times the cost.")
-
-
 @dataclass(frozen=True)
 class LiechtensteinResult:
     """Liechtenstein couplings with diagnostics.
@@ -81,30 +63,14 @@ class LiechtensteinResult:
         mesh: k-point mesh.
         balance: (n,) ratio of the summed couplings of a site to the value required by its own exchange field; one if the spheres
             contained the entire exchange field.
+        order: Ordering temperatures and spin stiffness from all couplings on the mesh.
     """
 
     couplings: Couplings
     moments: np.ndarray
     mesh: tuple[int, int, int]
     balance: np.ndarray
-
-
-def mesh_for(atoms: Atoms, settings: LiechtensteinSettings) -> tuple[int, int, int]:
-    """Return a k-point mesh whose supercell distinguishes all pairs within the cutoff.
-
-    Raises:
-        BadInput: The given mesh does not distinguish them.
-    """
-    heights = plane_distances(atoms.cell.array)
-    if settings.mesh is None:
-        a, b, c = (int(np.ceil(max(settings.length, 2.001 * settings.cutoff) / h)) for h in heights)
-        return a, b, c
-    reach = float((np.array(settings.mesh) * heights).min() / 2)
-    # Include a margin: pairs on the boundary of the supercell would coincide with their images.
-    if reach < settings.cutoff + 2e-3:
-        shown = " x ".join(map(str, settings.mesh))
-        raise BadInput(f"a mesh of {shown} k-points distinguishes pairs up to {reach:.2f} Å only; use a denser mesh or a smaller cutoff")
-    return settings.mesh
+    order: MeshOrder
 
 
 def liechtenstein_couplings(
@@ -132,6 +98,7 @@ def liechtenstein_couplings(
     sites = magnetic_sites(atoms, settings.moments)
     first, second, shifts = pairs_within(atoms, sites, settings.cutoff)
     mesh = mesh_for(atoms, settings)
+    waves = None if settings.cone_angle is None else cone_mesh_for(atoms, sites, mesh, settings)
     refuse_overlap(atoms, engine.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,9 +114,21 @@ def liechtenstein_couplings(
         progress(Stage("couplings"))
         with gpaw_errors("couplings", UNCONVERGED):
             states = PAWStates(calculator, bands, sites, mesh)
-            tensors, balance = _tensors(states, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
+            collinear = states.collinear(states.fields())
+            cells = isotropic_couplings(collinear, engine.smearing)
+            balance = cells.sum(axis=(0, 1, 2, 4)) / local_stiffness(collinear, engine.smearing)
+            if settings.renormalised:
+                cells = between_cells(static_response(on_waves(cells)))
+            elif waves is not None and settings.cone_angle is not None:
+
+                def tell(done: int, total: int) -> None:
+                    progress(Stage(f"spiral {done} of {total}"))
+
+                cells = between_cells(cone_couplings(collinear, engine.smearing, settings.cone_angle, waves, atoms, tell))
+            tensors = _tensors(states, cells, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
     found = Couplings.from_atoms(atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensors)
-    return LiechtensteinResult(symmetrised(found, atoms, sites, np.sign(moments)).in_order(), moments, mesh, balance)
+    order = mesh_order(on_waves(cells), moments, atoms.cell.array)
+    return LiechtensteinResult(symmetrised(found, atoms, sites, np.sign(moments)).in_order(), moments, mesh, balance, order)
 
 
 def _check_reference(reference: ReferenceSettings, engine: GPAWReference) -> None:
@@ -242,15 +221,18 @@ def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple
 
 
 def _tensors(
-    states: PAWStates, width: float, signs: np.ndarray, spin_orbit: bool, pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return coupling tensors (p, 3, 3) in meV and the balance of each site."""
-    fields = states.fields()
-    bands = states.collinear(fields)
-    balance = summed_couplings(bands, width).sum(axis=1) / local_stiffness(bands, width)
-    first, second, _ = pairs
+    states: PAWStates,
+    cells: np.ndarray,
+    width: float,
+    signs: np.ndarray,
+    spin_orbit: bool,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Return coupling tensors (p, 3, 3) in meV of pairs; isotropic ones from those between displaced cells (mesh..., n, n) in eV."""
+    first, second, shifts = pairs
     parallel = 1e3 * signs[first] * signs[second]
     if not spin_orbit:
-        return tensor(parallel * isotropic_couplings(bands, width, *pairs)), balance
+        return tensor(parallel * cells[(*np.mod(shifts, cells.shape[:3]).T, first, second)])
+    fields = states.fields()
     across = [transverse_couplings(states.spinors(fields, direction), width, *pairs) for direction in DIRECTIONS]
-    return parallel[:, None, None] * full_tensors(np.array(across)), balance
+    return parallel[:, None, None] * full_tensors(np.array(across))

@@ -99,38 +99,24 @@ def _back(bands: SiteBands, greens: np.ndarray) -> np.ndarray:
     return ifftn(greens.reshape(*bands.mesh, n, size, n, size), axes=(0, 1, 2))
 
 
-def isotropic_couplings(
-    bands: SiteBands, width: float, first: np.ndarray, second: np.ndarray, shifts: np.ndarray, used: int | None = None
-) -> np.ndarray:
+def isotropic_couplings(bands: SiteBands, width: float, used: int | None = None) -> np.ndarray:
     """Compute -d2 Omega / d theta_i d theta_j for rotations of two sites about one axis perpendicular to the moments.
 
     Args:
         bands: Bands of a collinear state without spin-orbit coupling.
         width: Electronic temperature k_B T in eV.
-        first, second, shifts: (p,), (p,), (p, 3) pairs; the second site lies in the cell displaced by `shifts`, periodic in the number of
-            mesh points. A site may be paired with itself (zero displacement).
         used: Number of poles; default: as many as make the sum exact for these bands.
 
     Returns:
-        J_ij times cos(e_i, e_j) of the state, (p,) in eV: minus the coupling for antiparallel moments.
+        J_ij times cos(e_i, e_j) of the state, that is minus the coupling for antiparallel moments, (mesh..., n, n) in eV: site i of one
+        cell with site j of the cell displaced by the first indices, periodic in the number of mesh points. It contains each site with
+        itself.
     """
-    cells = tuple(np.mod(shifts, bands.mesh).T)
-    found = np.zeros(len(first))
+    found = np.zeros((*bands.mesh, len(bands.fields), len(bands.fields)))
     for weight, (up, down) in _greens(bands, width, used):
-        go = _there(bands, up)[(*cells, first, slice(None), second)]
-        come = _back(bands, down)[(*cells, second, slice(None), first)]
-        turned = bands.fields[first] @ go @ bands.fields[second] @ come
-        found -= weight * np.trace(turned, axis1=1, axis2=2).real
-    return found
-
-
-def summed_couplings(bands: SiteBands, width: float, used: int | None = None) -> np.ndarray:
-    """Return `isotropic_couplings` summed over all cells, including the on-site term, (n, n) in eV."""
-    n, p = bands.fields.shape[:2]
-    found = np.zeros((n, n))
-    for weight, greens in _greens(bands, width, used):
-        up, down = (bands.fields[:, None] @ g.reshape(-1, n, p, n, p).transpose(0, 1, 3, 2, 4) for g in greens)
-        found -= weight * np.einsum("kijac,kjica->ij", up, down).real / len(up)
+        go = np.einsum("iab,xyzibjc->xyziajc", bands.fields, _there(bands, up), optimize=True)
+        come = np.einsum("jab,xyzjbic->xyzjaic", bands.fields, _back(bands, down), optimize=True)
+        found -= weight * np.einsum("xyziajc,xyzjcia->xyzij", go, come, optimize=True).real
     return found
 
 
@@ -139,7 +125,12 @@ def transverse_couplings(
 ) -> np.ndarray:
     """Compute -d2 Omega / d e_i d e_j of spinors along the directions x, y of the frame whose z axis is along the moments.
 
-    The arguments are those of `isotropic_couplings`.
+    Args:
+        bands: Bands with spin-orbit coupling.
+        width: Electronic temperature k_B T in eV.
+        first, second, shifts: (p,), (p,), (p, 3) pairs; the second site lies in the cell displaced by `shifts`, periodic in the number of
+            mesh points.
+        used: Number of poles, see `isotropic_couplings`.
 
     Returns:
         Transverse couplings (p, 2, 2) in eV.
@@ -176,7 +167,7 @@ def full_tensors(across: np.ndarray) -> np.ndarray:
 
 
 def local_stiffness(bands: SiteBands, width: float) -> np.ndarray:
-    """Return the expected row sums of `summed_couplings`, (n,) in eV, if these fields are the entire exchange field.
+    """Return the sum of a site's couplings over all sites, (n,) in eV, if these fields are the entire exchange field.
 
     A uniform rotation of all spins costs no energy, so the sum must balance the energy of the field, -Tr B_i (rho_up - rho_down)_ii / 2.
     """

@@ -190,12 +190,25 @@ def rpa(couplings: Couplings, order: Order | None = None, steps: int = 24) -> fl
 
 def _on_mesh(couplings: Couplings, order: Order, steps: int) -> float:
     """Return k T on one mesh in meV. The mesh avoids q0 by half a step; the error is proportional to the step."""
-    if (np.abs(order.weights) < 1e-6).any():
-        raise NucleateError("RPA: a sublattice does not participate in the order")
     waves = coupling_waves(couplings, mesh(steps, 0.5) + order.wave_vector)
-    at_order = coupling_waves(couplings, order.wave_vector[None])[0]
+    return tyablikov(coupling_waves(couplings, order.wave_vector[None])[0], waves, order.weights)
+
+
+def tyablikov(at_order: np.ndarray, waves: np.ndarray, weights: np.ndarray) -> float:
+    """Return the transition temperature k T in the random-phase approximation in meV.
+
+    Args:
+        at_order: (n, n) J(q0) of the order in meV.
+        waves: (m, n, n) J(q) of the wave vectors that are summed over, in meV.
+        weights: (n,) amplitudes of the order.
+
+    Raises:
+        NucleateError: The equations have no solution.
+    """
+    if (np.abs(weights) < 1e-6).any():
+        raise NucleateError("RPA: a sublattice does not participate in the order")
     n = len(at_order)
-    phase = order.weights / np.abs(order.weights)
+    phase = weights / np.abs(weights)
 
     def green(log_ratio: np.ndarray) -> np.ndarray:
         x = np.exp(np.concatenate([[0.0], log_ratio])) * phase
@@ -209,7 +222,7 @@ def _on_mesh(couplings: Couplings, order: Order, steps: int) -> float:
     if n == 1:
         g = green(np.zeros(0))
     else:
-        start = np.log(np.abs(order.weights[1:] / order.weights[0]))
+        start = np.log(np.abs(weights[1:] / weights[0]))
 
         def unequal(log_ratio: np.ndarray) -> np.ndarray:
             g = green(log_ratio)
