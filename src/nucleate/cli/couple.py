@@ -45,11 +45,19 @@ def print_notes(couplings: Any) -> None:
 
 
 def couple(
-    structure: Annotated[Path, typer.Argument(help="Structure file of a crystal with magnetic atoms.")],
-    out: Annotated[Path, typer.Option(help="Folder for calculations and couplings; repeating the command resumes an interrupted run.")],
-    moment: Annotated[
-        list[str], typer.Option(help="Initial moment of an element in Bohr magnetons, for example Mn=4.5; repeat for each element.")
+    structure: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|DIR", help="Structure file of a crystal with magnetic atoms, or run folder of a search."),
     ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for calculations and couplings of a file; repeating the command resumes an interrupted run."),
+    ] = None,
+    moment: Annotated[
+        list[str] | None,
+        typer.Option(help="Initial moment of an element in Bohr magnetons, for example Mn=4.5; repeat for each element of a file."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Number of magnetic polymorphs of a run folder, the lowest first; default: 3.")] = None,
     method: Annotated[
         str | None, typer.Option(help="Method: collinear (default), four-state, liechtenstein, or tb2j (Quantum ESPRESSO and Wannier90).")
     ] = None,
@@ -76,7 +84,7 @@ def couple(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute exchange couplings of a crystal from total energies of spin states or by Liechtenstein's formula."""
+    """Compute exchange couplings of a crystal or of a search's magnets, from energies of spin states or by Liechtenstein's formula."""
     # Set before NumPy is imported: GPAW is ten times slower with oversubscribed threads.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -97,11 +105,25 @@ def couple(
             state = "failed" if event.failed else "done"
             console.print(f"state {event.done} of {event.total} ({event.signs}): {state}", highlight=False, markup=False)
 
+    options: dict[str, Any] = {
+        "method": method, "cutoff": cutoff, "insulator": insulator, "spin_orbit": spin_orbit, "renormalised": renormalised,
+        "cone_angle": cone_angle, "settings": settings, "workers": workers, "progress": show_event,
+    }  # fmt: skip
+    if structure.is_dir():
+        idle = [name for name, value in (("--out", out), ("--moment", moment)) if value]
+        if idle:
+            raise BadInput(f"{' and '.join(idle)}: a run folder has its own; leave them out, or give a structure file")
+    else:
+        absent = [name for name, value in (("--out", out), ("--moment", moment)) if not value]
+        if absent:
+            raise BadInput(f"{structure}: a structure file requires {' and '.join(absent)}")
+        if top is not None:
+            raise BadInput("--top selects polymorphs of a run folder; leave it out")
     try:
-        result = api.couple(
-            structure, out, given_moments(moment), method=method, cutoff=cutoff, insulator=insulator, spin_orbit=spin_orbit,
-            renormalised=renormalised, cone_angle=cone_angle, settings=settings, workers=workers, progress=show_event,
-        )  # fmt: skip
+        if out is None:
+            _polymorphs(structure, top, options, as_json)
+            return
+        result = api.couple(structure, out, given_moments(moment or []), **options)
     except KeyboardInterrupt:
         typer.echo("stopped; repeat the command to resume", err=True)
         raise typer.Exit(130) from None
@@ -118,6 +140,23 @@ def couple(
     console.print(f"couplings: {result.path}", highlight=False, markup=False, soft_wrap=True)
     for line in _summary(facts, result.states):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _polymorphs(path: Path, top: int | None, options: dict[str, Any], as_json: bool) -> None:
+    """Couple the magnetic polymorphs of a run folder, print them, and renew the report."""
+    from nucleate.polymorphs.magnets import couple_polymorphs
+    from nucleate.report.html import write_report
+    from nucleate.report.spins import polymorph_data, polymorph_table
+    from nucleate.report.terminal import make_console
+
+    found = couple_polymorphs(path, top=top, failed=lambda text: typer.echo(f"failed: {text}", err=True), **options)
+    page = write_report(path)
+    if as_json:
+        print_json({"polymorphs": polymorph_data(found), "report": str(page)})
+        return
+    console = make_console()
+    console.print(polymorph_table(found))
+    console.print(f"couplings: {found[0].folder.parent}; report: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _order(order: dict[str, Any]) -> str:

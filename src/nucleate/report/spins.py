@@ -21,6 +21,7 @@ from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.simulate.simulation import Row
 
 if TYPE_CHECKING:
+    from nucleate.polymorphs.magnets import CoupledPolymorph
     from nucleate.spins.api import LongWaves, Magnons
 
 SAME = 2e-3
@@ -68,6 +69,43 @@ def shell_table(couplings: Couplings) -> Table:
             error,
             f"{s['D']:.3f}" if s["D"] > 5e-4 else "",
         )
+    return table
+
+
+def polymorph_data(coupled: Sequence[CoupledPolymorph]) -> list[dict[str, Any]]:
+    """Return couplings and ordering of polymorphs as JSON data.
+
+    Temperatures and stiffness are those without a cutoff where the method gives them, otherwise those of the couplings in the table.
+    """
+    found = []
+    for each in coupled:
+        order, estimate = each.facts.get("order"), each.estimate
+        unstable = None if order is None else order["unstable"]
+        source = estimate if order is None or unstable else order
+        stiffness = source.get("stiffness")
+        found.append({
+            "rank": each.rank, "space_group": each.space_group, "order": each.order, "method": each.method,
+            "shells": shells(each.couplings), "unstable": unstable, "mean_field": source.get("mean_field"), "rpa": source.get("rpa"),
+            "stiffness": None if stiffness is None else sum(stiffness[k][k] for k in range(3)) / 3,
+            "without_cutoff": source is order, "wave_vector": estimate.get("wave_vector"), "failure": estimate.get("failure"),
+            "folder": str(each.folder),
+        })  # fmt: skip
+    return found
+
+
+def _nearest(shell: dict[str, Any]) -> str:
+    return f"{shell['J']:+.2f} ({'-'.join(shell['elements'])}, {shell['distance']:.2f} Å)"
+
+
+def polymorph_table(coupled: Sequence[CoupledPolymorph]) -> Table:
+    """Return couplings and ordering of polymorphs as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("rank", "group", "order", "nearest J, meV", "mean field, K", "RPA, K", "stiffness, meV Å²"):
+        table.add_column(name, justify="left" if name in ("group", "order", "nearest J, meV") else "right")
+    for row in polymorph_data(coupled):
+        order = row["order"] if row["unstable"] is None else f"{row['order']}, unstable"
+        numbers = ["" if row[name] is None else f"{row[name]:.0f}" for name in ("mean_field", "rpa", "stiffness")]
+        table.add_row(str(row["rank"]), escape(row["space_group"]), escape(order), _nearest(row["shells"][0]), *numbers)
     return table
 
 

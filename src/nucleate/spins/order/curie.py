@@ -30,6 +30,8 @@ LARGEST_MESH = 1e8
 """Maximum number of matrix entries on the initial mesh; larger meshes are coarsened."""
 MOST_ROWS = 2000
 """Maximum dimension of J(q): the number of sites, or three times as many for tensor couplings."""
+EQUAL = 1e-9
+"""Relative difference of the sublattices' Green's functions at which the equations of the RPA are solved."""
 LARGEST = 2e7
 """Maximum number of matrix entries on an RPA mesh; larger meshes are coarsened."""
 
@@ -207,7 +209,6 @@ def tyablikov(at_order: np.ndarray, waves: np.ndarray, weights: np.ndarray) -> f
     """
     if (np.abs(weights) < 1e-6).any():
         raise NucleateError("RPA: a sublattice does not participate in the order")
-    n = len(at_order)
     phase = weights / np.abs(weights)
 
     def green(log_ratio: np.ndarray) -> np.ndarray:
@@ -219,10 +220,10 @@ def tyablikov(at_order: np.ndarray, waves: np.ndarray, weights: np.ndarray) -> f
             raise NucleateError("RPA: the order is unstable against other waves") from None
         return np.diagonal(inverse, axis1=1, axis2=2).real.mean(axis=0)
 
-    if n == 1:
-        g = green(np.zeros(0))
-    else:
-        start = np.log(np.abs(weights[1:] / weights[0]))
+    start = np.log(np.abs(weights[1:] / weights[0]))
+    g = green(start)
+    # Equivalent sublattices, as those of a supercell, need no search.
+    if (g > 0).all() and np.ptp(np.log(g)) > EQUAL:
 
         def unequal(log_ratio: np.ndarray) -> np.ndarray:
             g = green(log_ratio)
