@@ -164,7 +164,8 @@ def _cell(atoms: Atoms, method: str, cutoff: float | None) -> Atoms:
     if method not in ("collinear", "four-state"):
         return atoms
     reach = MappingSettings.model_fields["cutoff"].default if cutoff is None else cutoff
-    return atoms.repeat([max(1, int(np.ceil(reach / height - 1e-9))) for height in plane_distances(atoms.cell.array)])
+    repeated: Atoms = atoms.repeat([max(1, int(np.ceil(reach / height - 1e-9))) for height in plane_distances(atoms.cell.array)])
+    return repeated
 
 
 def _estimate(couplings: Couplings) -> dict[str, Any]:

@@ -61,12 +61,15 @@ if TYPE_CHECKING:
     from nucleate.spins.simulate.lattice import SpinLattice
     from nucleate.spins.simulate.settings import SimulationSettings
     from nucleate.spins.simulate.simulation import Row
+    from nucleate.spins.textures.films import FilmTexture
 
 AnyPath = str | PathLike[str]
 Structure = Atoms | AnyPath
 """A structure, or the path of a file that holds one."""
 METHODS = ("collinear", "four-state", "liechtenstein", "tb2j")
 FORMATS = (".csv", ".out", ".cfg")
+FIELDS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+"""Default fields of textures in T."""
 FEW_DECIMALS = 0.02
 """meV; TB2J's format has four decimals, which leave two digits of a coupling of this size."""
 
@@ -387,6 +390,37 @@ def simulate(
         except NucleateError as failure:
             lost.append(str(failure))
     return Simulation(done.rows, crossings, lost, done.lattice, done.coldest)
+
+
+def textures(
+    couplings: Couplings | AnyPath,
+    size: tuple[int, int] = (36, 36),
+    fields: Sequence[float] | None = None,
+    *,
+    dipoles: bool = True,
+    barriers: bool = True,
+    progress: Progress = silent,
+) -> list[FilmTexture]:
+    """Find the lowest state of a film and its skyrmions in fields along its normal.
+
+    Args:
+        couplings: Couplings of a film, or their file; the third lattice vector crosses the vacuum.
+        size: Number of cells along the first two lattice vectors, with periodic boundaries.
+        fields: Fields along the normal in tesla; None: 0, 2, ... 10.
+        dipoles: Whether to include the dipole-dipole interaction.
+        barriers: Whether to compute the energy barriers of the collapse of skyrmions.
+        progress: Called with a `nucleate.progress.Stage` at the start of each stage.
+
+    Raises:
+        BadInput: The couplings cannot be read or are not those of a film, or the size or a field is not valid.
+    """
+    # numba takes a second to import.
+    from nucleate.spins.textures.films import film_textures
+
+    chosen = FIELDS if not fields else tuple(fields)
+    if not np.isfinite(chosen).all():
+        raise BadInput("fields: give numbers in tesla")
+    return film_textures(_couplings(couplings), size, chosen, dipoles, barriers, progress)
 
 
 @dataclass(frozen=True)

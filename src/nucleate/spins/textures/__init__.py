@@ -1,0 +1,1 @@
+"""Metastable textures of a spin Hamiltonian: relaxation, skyrmions, and minimum energy paths between states."""
