@@ -402,7 +402,7 @@ def test_samples_of_the_page_agree_with_the_code(name):
         ("```bash\nnucleate search Si8 --polymorphs 3\n```\n", "--polymorphs"),
         ("```bash\nnucleate serach Si8\n```\n", "serach"),
         ("```bash\nnucleate search Si8 --budget many\n```\n", "many"),
-        ("```bash\nnucleate spins couple fe.cif --out fe\n```\n", "moment"),
+        ("```bash\nnucleate spins lattice fe.cif fe.csv --shell 20\n```\n", "moment"),
         ("```bash\nmake everything\n```\n", "everything"),
         ("```bash\npython examples/nothing.py\n```\n", "nothing.py"),
         ("```console\n$ nucleate show\n```\n", "Missing"),

@@ -155,6 +155,24 @@ def test_couplings_of_moments_are_those_of_fields_with_a_steeper_dispersion(iron
     assert found.order.stiffness is None
 
 
+def test_a_relaxed_cell_is_made_symmetric(iron, tmp_path):
+    """Digits of a file, or rounding of a relaxation: the couplings are those of the exact crystal."""
+    _, found, _ = iron
+    exact = bulk("Fe", "bcc", a=2.866)
+    noise = np.random.default_rng(0).normal(size=(3, 3))
+    for size in (4e-9, 2e-4):
+        loose = exact.copy()
+        loose.set_cell(loose.cell.array + size * noise, scale_atoms=True)
+        made = response._exact(loose)
+        assert np.abs(made.cell.array - loose.cell.array).max() < 5 * size
+        lengths = np.linalg.norm(made.cell.array, axis=1)
+        assert lengths == pytest.approx(np.full(3, lengths[0]), rel=1e-12)
+    again = liechtenstein_couplings(loose, IRON, COARSE, tmp_path)
+    near = again.couplings.distances < 2.6
+    assert again.couplings.isotropic[near] == pytest.approx(found.couplings.isotropic[found.couplings.distances < 2.6], rel=0.02)
+    assert again.couplings.cell == pytest.approx(loose.cell.array)
+
+
 def test_spirals_of_iron(iron):
     """With a small angle a spiral has the couplings of Liechtenstein's formula; the mesh of four distinguishes pairs up to 4.05 Å."""
     folder, found, _ = iron

@@ -124,12 +124,13 @@ def symmetrised(atoms: Atoms, symprec: float) -> tuple[Atoms, int] | None:
     return None if refined is None else (refined, space_group(refined)[1])
 
 
-def idealised(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
+def idealised(atoms: Atoms, symprec: float = SYMPREC, always: bool = False) -> Atoms:
     """Return a structure in its own cell with the symmetry that it has within `symprec` (Å) made exact.
 
-    A structure without symmetry, or one for which this fails, is returned as a copy.
+    A structure without symmetry, or one for which this fails, is returned as a copy, and so is one that has all its operations within
+    `EXACT`, unless `always` is set: then they hold to rounding.
     """
-    refined = _refined(atoms, symprec) if _operations(atoms, symprec) > _operations(atoms, EXACT) else None
+    refined = _refined(atoms, symprec) if always or _operations(atoms, symprec) > _operations(atoms, EXACT) else None
     if refined is None or not np.isfinite(refined.positions).all() or not np.isclose(refined.get_volume(), atoms.get_volume(), rtol=0.05):
         copy: Atoms = atoms.copy()
         return copy

@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.fingerprints.matching import idealised
 from nucleate.gpaw.errors import gpaw_errors
 from nucleate.persist.files import write_whole
 from nucleate.progress import Progress, Stage, silent
@@ -37,7 +38,7 @@ from nucleate.spins.dft.paw_states import PAWStates
 from nucleate.spins.dft.response_settings import LiechtensteinSettings, cone_mesh_for, mesh_for
 from nucleate.spins.dft.waves import MeshOrder, between_cells, mesh_order, on_waves, static_response
 from nucleate.spins.geometry import magnetic_sites, pairs_within
-from nucleate.spins.symmetry import inside, symmetrised
+from nucleate.spins.symmetry import TOLERANCE, inside, symmetrised
 
 DIRECT = 1500
 """Largest number of plane waves for direct diagonalisation; larger Hamiltonians use GPAW's iterative solver."""
@@ -107,7 +108,7 @@ def liechtenstein_couplings(
     start_moments(atoms, {**reference.magnetic_moments, **settings.moments})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        calculator, moments = _ground_state(atoms, settings, engine, folder, sites, progress)
+        calculator, moments = _ground_state(_exact(atoms), settings, engine, folder, sites, progress)
         progress(Stage(f"bands on {mesh[0]} x {mesh[1]} x {mesh[2]} k-points"))
         with gpaw_errors("bands", UNCONVERGED):
             calculator, bands = _on_mesh(calculator, mesh, settings.bands)
@@ -129,6 +130,15 @@ def liechtenstein_couplings(
     found = Couplings.from_atoms(atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensors)
     order = mesh_order(on_waves(cells), moments, atoms.cell.array)
     return LiechtensteinResult(symmetrised(found, atoms, sites, np.sign(moments)).in_order(), moments, mesh, balance, order)
+
+
+def _exact(atoms: Atoms) -> Atoms:
+    """Return the crystal with its symmetry made exact: GPAW rejects operations that hold to the digits of a file or of a relaxation."""
+    refined = idealised(atoms, TOLERANCE, always=True)
+    if (refined.numbers != atoms.numbers).any() or np.abs(refined.positions - atoms.positions).max() > 10 * TOLERANCE:
+        return atoms
+    refined.set_initial_magnetic_moments(atoms.get_initial_magnetic_moments())
+    return refined
 
 
 def _check_reference(reference: ReferenceSettings, engine: GPAWReference) -> None:
