@@ -108,7 +108,8 @@ def measure(result: ResultFile, name: str, reference: str, options: dict[str, An
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page."""
     lines = [
-        "| crystal | couplings of | moments, Bohr magnetons | nearest J, meV | stiffness, meV Å² | mean field, K | RPA, K | Monte Carlo, K |",
+        "| crystal | couplings of | moments, Bohr magnetons | nearest J, meV | stiffness, meV Å² "
+        "| mean field, K | RPA, K | Monte Carlo, K |",
         "|" + "---|" * 8,
     ]
     for row in data["rows"]:

@@ -131,11 +131,13 @@ def collapse(
     progress: Callable[[int, float], None] = lambda step, torque: None,
 ) -> SpinPath:
     """Return the minimum energy path from a skyrmion to the uniform state, by way of ever smaller skyrmions."""
-    lattice = surface.lattice
-    uniform = np.tile(background, (len(lattice), 1))
-    shrunk = _shrunk(lattice, skyrmion, background, images - 2)
-    path = np.concatenate([skyrmion.spins[None], shrunk, uniform[None]])
-    return minimum_energy_path(surface, path, progress=progress)
+    return minimum_energy_path(surface, starting_path(surface, skyrmion, background, images), progress=progress)
+
+
+def starting_path(surface: SpinSurface, skyrmion: Skyrmion, background: np.ndarray, images: int = IMAGES) -> np.ndarray:
+    """Return the states (images, N, 3) from which `collapse` starts."""
+    uniform = np.tile(background, (len(surface.lattice), 1))
+    return np.concatenate([skyrmion.spins[None], _shrunk(surface.lattice, skyrmion, background, images - 2), uniform[None]])
 
 
 def _shrunk(lattice: SpinLattice, skyrmion: Skyrmion, background: np.ndarray, count: int) -> np.ndarray:
