@@ -7,11 +7,12 @@ from scipy.special import expit
 
 from nucleate.errors import BadInput
 from nucleate.spins.couplings import tensor
-from nucleate.spins.dft.cones import cone_couplings, free_energy, spiral_energy
+from nucleate.spins.dft.cones import cone_couplings, spiral_energy
 from nucleate.spins.dft.liechtenstein import (
     DIRECTIONS,
     PAULI,
     SiteBands,
+    free_energy,
     full_tensors,
     isotropic_couplings,
     local_stiffness,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from nucleate.cli.app import app
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.progress import Stage
 from nucleate.reference.settings import ReferenceSettings
+from nucleate.spins.couplings import Couplings
 from nucleate.spins.dft import gpaw_liechtenstein as response
 from nucleate.spins.dft.gpaw_liechtenstein import liechtenstein_couplings
 from nucleate.spins.dft.liechtenstein import isotropic_couplings
@@ -140,6 +142,9 @@ def test_inversion_forbids_the_antisymmetric_part(iron):
     folder, found, _ = iron
     turned = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), IRON.model_copy(update={"spin_orbit": True}), COARSE, folder)
     assert np.abs(turned.couplings.dm).max() < 1e-6
+    # The axes of a cubic crystal are equivalent; the smallest part of the energy that a direction changes is far below its noise.
+    assert turned.anisotropy == pytest.approx(np.zeros(3), abs=0.02)
+    assert found.anisotropy is None
     # Iron's spin-orbit coupling is small.
     assert turned.couplings.isotropic == pytest.approx(found.couplings.isotropic, rel=0.03, abs=0.3)
     assert turned.couplings.errors.max() < 0.05
@@ -182,6 +187,22 @@ def test_spirals_of_iron(iron):
     assert steps[-1] == Stage("spiral 8 of 8")
     assert small.couplings.isotropic == pytest.approx(found.couplings.isotropic, rel=0.02, abs=0.1)
     assert small.order.mean_field == pytest.approx(found.order.mean_field, rel=0.01)
+
+
+def test_on_site_terms_complete_the_energy_of_a_direction():
+    """Pairs with symmetric anisotropic parts, and on-site terms that give the energies of the force theorem together with them."""
+    rng = np.random.default_rng(0)
+    tensors = rng.normal(size=(3, 3, 3))
+    signs = np.array([1.0, -1.0])
+    pairs = Couplings(
+        3 * np.eye(3), [[0, 0, 0], [1.5, 1.5, 1.5]], ("Fe", "Fe"), [2.0, 2.0],
+        [0, 0, 1], [1, 0, 1], [[0, 0, 0], [1, 0, 0], [0, 1, 0]], tensors,
+    )  # fmt: skip
+    asked = np.array([0.4, -0.7, 2.0])
+    whole = replace(pairs, anisotropy=response._onsite(pairs, signs, asked))
+    energies = np.array([whole.energy(np.outer(signs, axis)) for axis in np.eye(3)])
+    assert energies - energies.mean() == pytest.approx(asked - asked.mean(), abs=1e-12)
+    assert np.trace(whole.anisotropy, axis1=1, axis2=2) == pytest.approx(np.zeros(2), abs=1e-12)
 
 
 def test_meshes_tell_pairs_apart():

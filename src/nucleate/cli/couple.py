@@ -178,7 +178,11 @@ def _summary(facts: dict[str, Any], states: int) -> list[str]:
     if "balance" in facts:
         moments, balance = ", ".join(f"{x:+.2f}" for x in facts["moments"]), ", ".join(f"{x:.2f}" for x in facts["balance"])
         mesh = " x ".join(map(str, facts["mesh"]))
-        return [f"moments: {moments} Bohr magnetons; {mesh} k-points; balance (ideal: 1): {balance}", _order(facts["order"])]
+        lines = [f"moments: {moments} Bohr magnetons; {mesh} k-points; balance (ideal: 1): {balance}", _order(facts["order"])]
+        if "anisotropy" in facts:
+            x, y, z = facts["anisotropy"]
+            lines.append(f"energy of moments along x, y, z: {x:.3f}, {y:.3f}, {z:.3f} meV per cell")
+        return lines
     if "total_moment" in facts:
         return [f"total moment of the cell: {facts['total_moment']:.2f} Bohr magnetons"]
     return []

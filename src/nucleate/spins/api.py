@@ -225,6 +225,8 @@ def _liechtenstein(atoms: Atoms, out: Path, how: dict[str, Any], reference: dict
     order = asdict(result.order)
     order["stiffness"] = None if order["stiffness"] is None else order["stiffness"].tolist()
     facts = {"moments": result.moments.tolist(), "mesh": result.mesh, "balance": result.balance.tolist(), "order": order}
+    if result.anisotropy is not None:
+        facts["anisotropy"] = result.anisotropy.tolist()
     return Coupled(result.couplings, _written(out, result.couplings), facts)
 
 

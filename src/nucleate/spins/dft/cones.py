@@ -17,29 +17,11 @@ import numpy as np
 import spglib
 from ase import Atoms
 from scipy.linalg import block_diag
-from scipy.optimize import brentq
-from scipy.special import expit
 
-from nucleate.errors import BadInput
-from nucleate.spins.dft.liechtenstein import SiteBands
+from nucleate.spins.dft.liechtenstein import SiteBands, free_energy
 
 BATCH = 2**21
 """Approximate number of matrix entries of each spin diagonalised at once."""
-
-
-def free_energy(levels: np.ndarray, electrons: float, width: float) -> float:
-    """Return the free energy per k-point in eV of fixed electrons in levels (K, bands) in eV with Fermi-Dirac occupations.
-
-    Raises:
-        BadInput: There are not enough bands.
-    """
-    points = len(levels)
-    if levels.size / points <= electrons:
-        raise BadInput(f"{levels.size / points:g} bands are too few for {electrons:g} electrons and empty states; use more bands")
-    reach = 50 * width
-    low, high = levels.min() - reach, levels.max() + reach
-    level = brentq(lambda mu: expit((mu - levels) / width).sum() / points - electrons, low, high, xtol=1e-12)
-    return float(-width * np.logaddexp(0, (level - levels) / width).sum() / points + level * electrons)
 
 
 def spiral_energy(bands: SiteBands, width: float, angle: float, wave: np.ndarray) -> float:

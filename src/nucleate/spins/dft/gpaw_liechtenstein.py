@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from nucleate.spins.couplings import Couplings, tensor
 from nucleate.spins.dft.cones import cone_couplings
 from nucleate.spins.dft.liechtenstein import (
     DIRECTIONS,
+    free_energy,
     full_tensors,
     isotropic_couplings,
     local_stiffness,
@@ -65,6 +66,8 @@ class LiechtensteinResult:
         balance: (n,) ratio of the summed couplings of a site to the value required by its own exchange field; one if the spheres
             contained the entire exchange field.
         order: Ordering temperatures and spin stiffness from all couplings on the mesh.
+        anisotropy: (3,) energies of moments along x, y and z above the lowest of the three in meV per cell, by the force theorem
+            with spin-orbit coupling; None without it.
     """
 
     couplings: Couplings
@@ -72,6 +75,7 @@ class LiechtensteinResult:
     mesh: tuple[int, int, int]
     balance: np.ndarray
     order: MeshOrder
+    anisotropy: np.ndarray | None = None
 
 
 def liechtenstein_couplings(
@@ -126,10 +130,14 @@ def liechtenstein_couplings(
                     progress(Stage(f"spiral {done} of {total}"))
 
                 cells = between_cells(cone_couplings(collinear, engine.smearing, settings.cone_angle, waves, atoms, tell))
-            tensors = _tensors(states, cells, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
-    found = Couplings.from_atoms(atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=tensors)
-    order = mesh_order(on_waves(cells), moments, atoms.cell.array)
-    return LiechtensteinResult(symmetrised(found, atoms, sites, np.sign(moments)).in_order(), moments, mesh, balance, order)
+            response = _response(states, cells, engine.smearing, np.sign(moments), settings.spin_orbit, (first, second, shifts))
+    found = Couplings.from_atoms(atoms, sites, moments, first=first, second=second, shifts=shifts, tensors=response.tensors)
+    found = symmetrised(found, atoms, sites, np.sign(moments)).in_order()
+    anisotropy = None
+    if response.energies is not None:
+        found = replace(found, anisotropy=_onsite(found, np.sign(moments), response.energies))
+        anisotropy = response.energies - response.energies.min()
+    return LiechtensteinResult(found, moments, mesh, balance, mesh_order(on_waves(cells), moments, atoms.cell.array), anisotropy)
 
 
 def _exact(atoms: Atoms) -> Atoms:
@@ -230,19 +238,43 @@ def _on_mesh(calculator: Any, mesh: tuple[int, int, int], share: float) -> tuple
     return few, wanted
 
 
-def _tensors(
+@dataclass(frozen=True)
+class _Response:
+    """Coupling tensors (p, 3, 3) in meV, and the energies (3,) in meV of moments along x, y and z with spin-orbit coupling, or None."""
+
+    tensors: np.ndarray
+    energies: np.ndarray | None = None
+
+
+def _response(
     states: PAWStates,
     cells: np.ndarray,
     width: float,
     signs: np.ndarray,
     spin_orbit: bool,
     pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> np.ndarray:
-    """Return coupling tensors (p, 3, 3) in meV of pairs; isotropic ones from those between displaced cells (mesh..., n, n) in eV."""
+) -> _Response:
+    """Return the tensors of pairs; isotropic ones from the couplings between displaced cells (mesh..., n, n) in eV."""
     first, second, shifts = pairs
     parallel = 1e3 * signs[first] * signs[second]
     if not spin_orbit:
-        return tensor(parallel * cells[(*np.mod(shifts, cells.shape[:3]).T, first, second)])
+        return _Response(tensor(parallel * cells[(*np.mod(shifts, cells.shape[:3]).T, first, second)]))
     fields = states.fields()
-    across = [transverse_couplings(states.spinors(fields, direction), width, *pairs) for direction in DIRECTIONS]
-    return parallel[:, None, None] * full_tensors(np.array(across))
+    across, energies = [], []
+    for direction in DIRECTIONS:
+        bands = states.spinors(fields, direction)
+        across.append(transverse_couplings(bands, width, *pairs))
+        energies.append(1e3 * free_energy(bands.energies, bands.electrons, width))
+    z, x, y = energies
+    return _Response(parallel[:, None, None] * full_tensors(np.array(across)), np.array([x, y, z]))
+
+
+def _onsite(found: Couplings, signs: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Return equal on-site tensors (n, 3, 3) in meV with which the couplings have the energies (3,) of moments along x, y and z.
+
+    The energy of a collinear state along n is -n . (sum_<ij> s_i s_j J_ij + sum_i K_i) . n.
+    """
+    parallel = signs[found.first] * signs[found.second]
+    pairs = np.einsum("p,paa->a", parallel, found.tensors)
+    total = -energies - pairs
+    return np.tile(np.diag(total - total.mean()) / len(signs), (len(signs), 1, 1))

@@ -28,6 +28,31 @@ DIRECTIONS = ((0.0, 0.0), (90.0, 0.0), (90.0, 90.0))
 PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 
 
+def fermi_level(levels: np.ndarray, electrons: float, width: float) -> float:
+    """Return the Fermi level in eV of Fermi-Dirac occupations of a width in eV for levels (..., K, bands) in eV; electrons are per cell.
+
+    Raises:
+        BadInput: There are not enough bands.
+    """
+    points = levels.shape[-2]
+    most = levels.size / points
+    if most <= electrons:
+        raise BadInput(f"{most:g} bands are too few for {electrons:g} electrons and empty states; use more bands")
+    reach = 50 * width
+    low, high = levels.min() - reach, levels.max() + reach
+    return float(brentq(lambda mu: expit((mu - levels) / width).sum() / points - electrons, low, high, xtol=1e-12))
+
+
+def free_energy(levels: np.ndarray, electrons: float, width: float) -> float:
+    """Return the free energy per cell in eV of electrons in levels (..., K, bands) in eV, for a fixed number of them.
+
+    Raises:
+        BadInput: There are not enough bands.
+    """
+    level = fermi_level(levels, electrons, width)
+    return float(-width * np.logaddexp(0, (level - levels) / width).sum() / levels.shape[-2] + level * electrons)
+
+
 @dataclass(frozen=True)
 class SiteBands:
     """Eigenstates on a Gamma-centred k-point mesh, projected on a few functions at each magnetic site.
@@ -53,13 +78,7 @@ class SiteBands:
         Raises:
             BadInput: There are not enough bands.
         """
-        points = self.energies.shape[1]
-        most = self.energies.size / points
-        if most <= self.electrons:
-            raise BadInput(f"{most:g} bands are too few for {self.electrons:g} electrons and empty states; use more bands")
-        reach = 50 * width
-        low, high = self.energies.min() - reach, self.energies.max() + reach
-        return float(brentq(lambda mu: expit((mu - self.energies) / width).sum() / points - self.electrons, low, high, xtol=1e-12))
+        return fermi_level(self.energies, self.electrons, width)
 
 
 def poles(count: int) -> tuple[np.ndarray, np.ndarray]:
