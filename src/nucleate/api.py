@@ -48,7 +48,6 @@ from nucleate.reference.base import Reference
 from nucleate.reference.shared.address import read_address
 from nucleate.reference.shared.base import Shared
 from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
-from nucleate.report.html import write_page, write_report
 
 PAGE_SECONDS = 60.0
 """Smallest time in s between two reports written while a search runs."""
@@ -434,7 +433,7 @@ def _run(
         phase(event)
         if isinstance(event, RoundDone) and time.monotonic() - written > PAGE_SECONDS:
             # A failure to write the page of a running search must not stop the search.
-            _try(lambda: write_report(folder.path, running=True))
+            _try(lambda: write_running(folder.path))
             written = time.monotonic()
 
     progress(FolderOpened(str(folder.path), settings.formula, reference.name, reference.surrogate, settings.search.budget))
@@ -461,8 +460,18 @@ def _try(action: Callable[[], object]) -> None:
         return
 
 
+def write_running(folder: Path) -> None:
+    """Write report.html of a running search."""
+    from nucleate.report.html import write_report
+
+    write_report(folder, running=True)
+
+
 def write_outputs(folder: AnyPath) -> RunData:
     """Write structures/, table.csv, map.json and report.html of a run folder, whether the search is finished or not."""
+    # Matplotlib takes half a second to import, and only pages require it.
+    from nucleate.report.html import write_page
+
     run = read_run(folder, running=False)
     write_structures(run)
     write_table(run)

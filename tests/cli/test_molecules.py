@@ -113,7 +113,7 @@ def test_seeds_are_put_into_the_order_of_the_molecules(here):
 
 
 SMALL = {
-    "search": {"pool": 8, "budget": 60, "max_rounds": 2, "proof": False, "check": False},
+    "search": {"pool": 8, "first_batch": 8, "budget": 60, "max_rounds": 1, "proof": False, "check": False},
     "model": {"members": 2, "channels": 4, "hidden": 8},
     "training": {"steps": 20, "warm_steps": 10},
     "generate": {"workers": 1},

@@ -209,7 +209,7 @@ def main():
         SETTINGS[sys.argv[5]] = {"vacuum": 9.0}
     elif len(sys.argv) > 5:
         SETTINGS.update(formula=sys.argv[5], hull={"max_atoms": 2})
-        SETTINGS["search"].update(pool=24)
+        SETTINGS["search"].update(pool=24, max_rounds=2)
         SETTINGS["training"].update(steps=40, warm_steps=20)
         SETTINGS["relax"].update(max_steps=40)
     settings = settings_from_dict(SETTINGS)

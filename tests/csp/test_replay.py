@@ -23,8 +23,8 @@ SETTINGS = {
     "search": {"pool": 12, "first_batch": 4, "batch": 3, "max_rounds": 4},
     "generate": {"workers": 1},
     "model": {"members": 2, "radial": 6, "channels": 4, "hidden": 8},
-    "training": {"steps": 60, "warm_steps": 30},
-    "relax": {"max_steps": 60, "workers": 1},
+    "training": {"steps": 24, "warm_steps": 12},
+    "relax": {"max_steps": 40, "workers": 1},
 }
 
 

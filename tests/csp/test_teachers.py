@@ -51,13 +51,17 @@ def settings(**changes):
         "search": {"pool": 16, "first_batch": 8, "batch": 4, "max_rounds": 3, "top": 1, "check": False, "proof": False},
         "generate": {"workers": 1, "prototype_share": 0.0},
         "model": {"members": 2, "radial": 5, "channels": 4, "hidden": 16},
-        "training": {"steps": 150, "warm_steps": 60},
+        "training": {"steps": 60, "warm_steps": 25},
         "relax": {"max_steps": 60, "workers": 1},
         "teacher": {"budget": 60, "first_batch": 16, "batch": 8, "max_rounds": 2, "first_labels": 3},
     }
     for table, values in changes.items():
         given[table] = {**given[table], **values}
     return given
+
+
+LONG = {"steps": 150, "warm_steps": 60}
+"""Training after which the committee of the teacher has its minima and its pressure."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def taught(tmp_path_factory):
         patch.setattr("nucleate.csp.base_judge.MUCH_BETTER", 0.0)
         result = api.search(
             "Cu4",
-            settings=settings(),
+            settings=settings(training=LONG),
             reference=Shifted(),
             teacher=TEACHER,
             out=tmp_path_factory.mktemp("taught") / "run",
@@ -93,7 +97,7 @@ def test_a_teacher_is_asked_first_and_its_minima_are_labelled_first(taught):
 
 def test_a_teacher_of_a_chemical_system(tmp_path):
     """The phases on the hull of the teacher are labelled first, whatever their composition."""
-    given = settings(search={"max_rounds": 1, "top": 5}, teacher={"budget": 90, "first_labels": 5})
+    given = settings(search={"max_rounds": 1, "top": 5}, teacher={"budget": 90, "first_labels": 5}, training=LONG)
     result = api.search("Cu-Au", settings=given, reference=Shifted(), teacher=TEACHER, max_atoms=2, out=tmp_path / "run")
     with RunFolder.open(tmp_path / "run" / "teacher") as folder:
         taught = folder.loop_state().minima()
@@ -197,7 +201,7 @@ def test_labels_of_a_file_are_another_method(tmp_path):
     write(tmp_path / "labels.extxyz", frames)
     events = []
     result = api.search(
-        "Cu2", settings=settings(search={"max_rounds": 12}), reference=Shifted(), labels_from=[tmp_path / "labels.extxyz"],
+        "Cu2", settings=settings(search={"max_rounds": 8}), reference=Shifted(), labels_from=[tmp_path / "labels.extxyz"],
         out=tmp_path / "run", progress=events.append,
     )  # fmt: skip
     judged = next(event for event in events if isinstance(event, TeacherJudged))
@@ -212,7 +216,7 @@ def test_labels_of_a_file_are_another_method(tmp_path):
 
 
 def test_a_model_of_an_earlier_search(tmp_path, taught):
-    own = settings(search={"max_rounds": 3})
+    own = settings(search={"max_rounds": 2})
     api.search(
         "Cu2", settings=own | {"reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0}}, out=tmp_path / "a"
     )

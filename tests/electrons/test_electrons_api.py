@@ -50,7 +50,7 @@ def test_start_density_conserves_charge(al_data: Path, tmp_path: Path) -> None:
     emulator = api.fit_start(al_data, tmp_path, progress=events.append, radial=3, degree=1, cutoff=4.0)
     assert [event.done for event in events if isinstance(event, Step)] == [1, 2, 3]
     atoms = read_snapshot(al_data / "snapshots/0001.zarr", ldos=False).atoms
-    density = api.start_density(emulator, atoms, k_spacing=0.4, temperature=933.0).density
+    density = api.start_density(emulator, atoms, k_spacing=0.6, temperature=933.0).density
     assert density.mean() * atoms.get_volume() == pytest.approx(3 * len(atoms), rel=1e-6)
     with pytest.raises(BadInput, match="Cu"):
         api.start_density(tmp_path, bulk("Cu", cubic=True))

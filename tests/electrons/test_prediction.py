@@ -129,7 +129,7 @@ def test_a_stopped_prediction_goes_on_from_its_slabs(
 def test_trial_levels_give_what_two_passes_give(
     exact_model: ElectronModel, atoms: Atoms, monkeypatch: pytest.MonkeyPatch, temperature: float
 ) -> None:
-    large = atoms * (3, 3, 2)
+    large = atoms * (2, 2, 2)
     large.rattle(0.05, seed=1)
     phases: list[str] = []
 

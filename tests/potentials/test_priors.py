@@ -26,7 +26,7 @@ from nucleate.training.run import evaluate, fit
 @pytest.fixture(scope="module")
 def salt(make_crystal):
     rng = np.random.default_rng(1)
-    return [make_crystal(rng, s, volume=20, closest=2.2) for s in (["Na", "Cl", "Na"], ["Cl", "Na", "Cl", "Na"])]
+    return [make_crystal(rng, s, volume=20, closest=2.2) for s in (["Na", "Cl"], ["Cl", "Na", "Na"])]
 
 
 def needs(name):
@@ -54,7 +54,7 @@ def test_a_corrected_prior_is_the_sum(salt):
     label = SurrogateReference("chgnet").label(salt[0])
     learned = correction.energy_forces_stress(batch)
     assert torch.allclose(said.energy[:, 0], learned.energy[:, 0] + label.energy, atol=1e-4)
-    np.testing.assert_allclose((said.forces - learned.forces)[1, :3].detach(), label.forces, atol=1e-3)
+    np.testing.assert_allclose((said.forces - learned.forces)[1, :2].detach(), label.forces, atol=1e-3)
 
 
 def shifted(path, salt, amount=0.3):

@@ -64,7 +64,8 @@ def data(salt, tmp_path_factory):
 
     path = tmp_path_factory.mktemp("data") / "salt.extxyz"
     ase.io.write(path, salt)
-    return read_data(path)
+    # All compositions are among the first six structures, and nothing here depends on the number of labels.
+    return read_data(path)[:18]
 
 
 @pytest.mark.parametrize("model", SMALL)
@@ -249,9 +250,7 @@ def test_energies_alone_can_be_trained(data, tmp_path):
     bare = [replace(item, forces=None, stress=None) for item in data]
     fit(tmp_path / "run", bare, settings("schnet", steps=60, learning_rate=0.01))
     events = read_events(tmp_path / "run")
-    assert "30 of 30 structures have no forces" in " ".join(events[0]["notes"]) or "structures have no forces" in " ".join(
-        events[0]["notes"]
-    )
+    assert "structures have no forces" in " ".join(events[0]["notes"])
     found = [event["training"] for event in events if event["event"] == "evaluation"]
     assert found[-1]["force_rmse"] is None
     assert found[-1]["energy_rmse"] < found[0]["energy_rmse"]

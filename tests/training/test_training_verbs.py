@@ -14,6 +14,7 @@ from nucleate.training.data import heights, read_data
 from nucleate.training.fitting import structure_weights
 from nucleate.training.run import evaluate, fit, learning_curve
 from nucleate.training.settings import FitSettings
+from nucleate.training.trainer import Trainer
 
 SMALL = {"model": "schnet", "options": {"features": 4, "interactions": 1, "radial": 6}, "steps": 6}
 
@@ -49,6 +50,21 @@ def test_a_replay_belongs_to_its_folder(salt_file, tmp_path):
         fit(salt_file, tmp_path / "other", SMALL, replay=tmp_path / "nowhere")
     with pytest.raises(BadInput, match="no effect on soap-krr"):
         fit(salt_file, tmp_path / "other", {"model": "soap-krr"}, replay=tmp_path / "source")
+
+
+def test_a_stopped_training_has_a_page_with_its_last_evaluation(salt_file, tmp_path, monkeypatch):
+    settings, plain = tmp_path / "t.toml", Trainer._one_step
+    settings.write_text('model = "schnet"\nsteps = 6\nevaluate_every = 2\n[options]\nfeatures = 4\ninteractions = 1\nradial = 6\n')
+
+    def stopped(trainer):
+        if trainer.fitting.step == 5:
+            raise KeyboardInterrupt
+        plain(trainer)
+
+    monkeypatch.setattr(Trainer, "_one_step", stopped)
+    result = CliRunner().invoke(app, ["train", str(salt_file), "--settings", str(settings), "--out", str(tmp_path / "fit")])
+    assert result.exit_code == 130, result.output
+    assert "<dt>Step</dt><dd>4</dd>" in (tmp_path / "fit" / "monitor.html").read_text(encoding="utf-8")
 
 
 def test_heights_are_those_above_the_same_stoichiometry(salt_file):

@@ -71,7 +71,7 @@ def test_a_search_from_the_form_to_the_lowest_crystal(page, server, tmp_path):
     page.click("text=Start search")
     assert "search.pool" in page.inner_text("#problem")
     assert page.evaluate("document.activeElement.name") == "search.pool"
-    page.fill("[name='search.pool']", "30")
+    page.fill("[name='search.pool']", "16")
     page.click("text=Start search")
     page.wait_for_selector("#status.running", timeout=40_000)
     page.wait_for_selector("#status.finished", timeout=80_000)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nucleate.cli.common import AsJson, Prior, print_json
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, NucleateError
 from nucleate.progress import Event
 from nucleate.training.events import CurvePoint, Evaluated, Steered, TrainingFinished, TrainingResumed, TrainingStarted
 
@@ -21,6 +23,9 @@ StressKey = Annotated[str | None, typer.Option(help="Entry of the file with the 
 StressUnit = Annotated[
     str | None, typer.Option(help="Unit of the stress: eV/A^3, GPa or kbar; -kbar where compression is positive, as in VASP's output.")
 ]
+
+PAGE_SECONDS = 20.0
+"""Smallest time in s between two pages written while a training runs: a page takes 1 to 2 s, longer than many small evaluations."""
 
 
 def register(app: typer.Typer) -> None:
@@ -55,22 +60,36 @@ def train(
     from nucleate.training.run import fit
 
     console = make_console()
+    written, behind = time.monotonic(), False
 
     def show_event(event: Event, /) -> None:
+        nonlocal written, behind
         bar(event)
         if not quiet:
             for line in _lines(event):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if isinstance(event, (Evaluated, TrainingFinished)):
+        behind = behind or isinstance(event, Evaluated)
+        if isinstance(event, TrainingFinished) or (behind and time.monotonic() - written > PAGE_SECONDS):
             write_page(out)
+            written, behind = time.monotonic(), False
+
+    def catch_up() -> None:
+        # What stopped the training is reported, not an error of the page.
+        if behind:
+            with contextlib.suppress(Exception):
+                write_page(out)
 
     try:
         with Bar(console, quiet) as bar:
             labels = _labels(energy_key, forces_key, stress_key, stress_unit) or None
             path = fit(data, out, settings, validation, replay, show_event, model=model, prior=prior, steps=steps, seed=seed, labels=labels)
     except KeyboardInterrupt:
+        catch_up()
         typer.echo("stopped; repeat the command to resume from the last checkpoint", err=True)
         raise typer.Exit(130) from None
+    except NucleateError:
+        catch_up()
+        raise
     console.print(f"model: {path}; page: {out / 'monitor.html'}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import spglib
 from ase import Atoms
 from ase.spacegroup.symmetrize import get_symmetrized_atoms
-from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from nucleate.crystals.batch import is_cluster, is_layer, periodic_directions
 from nucleate.crystals.layers import heights as layer_heights
 from nucleate.fingerprints.clusters import cluster_group, cluster_order, cluster_sites, same_cluster, symmetric_cluster
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
 
 SYMPREC = 0.1
 """Tolerance for the space group of a relaxed structure, Å."""
@@ -26,6 +27,9 @@ EXACT = 1e-5
 
 def matcher() -> StructureMatcher:
     """Return a StructureMatcher with length 0.2, site 0.3, angle 5 degrees: S. P. Ong et al., Comput. Mater. Sci. 68, 314 (2013)."""
+    # Pymatgen takes a third of a second to import, and workers of relaxations compare no structures.
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
     return StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5.0, primitive_cell=True, scale=True)
 
 
@@ -39,6 +43,8 @@ def same_crystal(a: Atoms, b: Atoms) -> bool:
     va, vb = a.get_volume() / len(a), b.get_volume() / len(b)
     if abs(va - vb) > 0.1 * min(va, vb):
         return False
+    from pymatgen.io.ase import AseAtomsAdaptor
+
     one, other = (AseAtomsAdaptor.get_structure(atoms) for atoms in (a, b))
     return bool(matcher().fit(one, other))
 

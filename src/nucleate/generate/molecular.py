@@ -66,6 +66,7 @@ class MolecularBuilder:
         groups: compatible space groups, with those sites that some molecule fits.
         weights: (n,) probability of each group.
         flexible: whether torsions about single bonds are drawn at random.
+        fitter: what finds the sites that the molecules fit.
     """
 
     molecules: tuple[Molecule, ...]
@@ -75,11 +76,11 @@ class MolecularBuilder:
     length_ratio: float
     groups: list[GroupSites]
     weights: np.ndarray
-    flexible: bool = False
+    flexible: bool
+    fitter: SiteFitter
     _fits: dict[int, list[SiteChoice]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.fitter = SiteFitter(self.molecules)
         self.limits = contact_distances(self.molecules)
         self.order = sum(self.counts)
 
@@ -280,12 +281,13 @@ class MolecularGenerator:
             volume = settings.volume_per_atom * n_atoms
         else:
             volume = sum(molecular_volume(molecule) * count for molecule, count in zip(molecules, counts, strict=True))
-        groups = holding_groups(molecules, counts, settings.space_groups)
+        fitter = SiteFitter(molecules)
+        groups = holding_groups(molecules, counts, settings.space_groups, fitter=fitter)
         shares = shares_in_nature() if settings.space_group_weights == "nature" else np.ones(231)
         weights = np.array([shares[group.number] for group in groups])
         self.builder = MolecularBuilder(
             molecules, counts, volume, settings.volume_range, settings.max_length_ratio, groups, weights / weights.sum(),
-            settings.conformers == "flexible",
+            settings.conformers == "flexible", fitter,
         )  # fmt: skip
 
     @property
@@ -309,7 +311,11 @@ class MolecularGenerator:
 
 
 def holding_groups(
-    molecules: Sequence[Molecule], counts: Sequence[int], space_groups: tuple[int, ...] | None = None, tolerance: float = TOLERANCE
+    molecules: Sequence[Molecule],
+    counts: Sequence[int],
+    space_groups: tuple[int, ...] | None = None,
+    tolerance: float = TOLERANCE,
+    fitter: SiteFitter | None = None,
 ) -> list[GroupSites]:
     """Return the space groups that can hold molecules on sites whose symmetry they have.
 
@@ -318,13 +324,14 @@ def holding_groups(
         counts: number of molecules of each kind in the primitive cell.
         space_groups: numbers of the space groups to consider; None: all.
         tolerance: largest displacement of an atom by an operation of a site, Å.
+        fitter: what finds the sites that the molecules fit, and keeps what it has found; None: a new one with this tolerance.
 
     Raises:
         BadInput: none of them can.
     """
     wanted = space_groups or tuple(range(1, 231))
     every = space_group_sites(max(counts))
-    rng, fitter = np.random.default_rng(0), SiteFitter(molecules, tolerance)
+    rng, fitter = np.random.default_rng(0), fitter or SiteFitter(molecules, tolerance)
     found = []
     for number in wanted:
         group = every[number - 1]

@@ -42,6 +42,17 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
     )
 
 
+def _is_new(rotation: np.ndarray, starts: list[tuple[np.ndarray, np.ndarray | None]]) -> bool:
+    """Return whether a rotation differs from all rotations found before."""
+    return all(np.abs(rotation - known).max() > 0.05 for known, _ in starts)
+
+
+def _distinct(vectors: np.ndarray) -> np.ndarray:
+    """Return (n, 3) vectors without those that repeat an earlier one: a cubic group names each of its directions a hundred times."""
+    _, first = np.unique(np.round(vectors, 6) + 0.0, axis=0, return_index=True)
+    return np.asarray(vectors[np.sort(first)])
+
+
 class SiteOrientations:
     """Orientations of a molecule that have the symmetry of a site.
 
@@ -109,7 +120,7 @@ class SiteOrientations:
                             continue
                         angle = np.arctan2(np.cross(flat_c, flat_v) @ u, flat_c @ flat_v)
                         rotation = turned(u, float(angle)) @ onto
-                        if self._holds(rotation) and all(np.abs(rotation - known).max() > 0.05 for known, _ in starts):
+                        if _is_new(rotation, starts) and self._holds(rotation):
                             starts.append((rotation, None))
         return starts
 
@@ -125,12 +136,12 @@ class SiteOrientations:
         directions = [*axes, *(np.cross(a, b) for k, a in enumerate(axes) for b in axes[:k])]
         # Sums and differences of axes are the other directions that a group of several axes can keep.
         directions += [a + sign * b for k, a in enumerate(axes) for b in axes[:k] for sign in (1.0, -1.0)]
-        for direction in [sign * vector for vector in directions for sign in (1.0, -1.0)]:
-            length = np.linalg.norm(direction)
-            if length > 0.1:
-                rotation = rotation_between(line, direction / length)
-                if self._holds(rotation) and all(np.abs(rotation - known).max() > 0.05 for known, _ in starts):
-                    starts.append((rotation, None))
+        lengths = np.linalg.norm(directions, axis=1)
+        units = np.array(directions)[lengths > 0.1] / lengths[lengths > 0.1, None]
+        for direction in _distinct(np.stack([units, -units], axis=1).reshape(-1, 3)):
+            rotation = rotation_between(line, direction)
+            if _is_new(rotation, starts) and self._holds(rotation):
+                starts.append((rotation, None))
         for axis in axes:
             across = np.cross(axis, np.eye(3)[int(np.argmin(abs(axis)))])
             # Two directions in general position: if both hold, every direction perpendicular to the axis does.

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
-from ase.neighborlist import neighbor_list
 
 from nucleate.errors import ReferenceFailed, quoted
 from nucleate.reference.kpoints import OWN_VECTORS, KGrid
@@ -257,6 +256,9 @@ def on_short_vectors(atoms: Atoms) -> Atoms:
 
 def refuse_overlap(atoms: Atoms, engine: str) -> None:
     """Raise `ReferenceFailed` if atoms are closer than `CLOSEST`, for which engines converge slowly and to meaningless results."""
+    # ASE's neighbour lists import half of SciPy, and workers of relaxations do not use them.
+    from ase.neighborlist import neighbor_list
+
     distances = neighbor_list("d", atoms, CLOSEST)
     if len(distances):
         raise ReferenceFailed(f"{engine}: not calculated, because two atoms are only {distances.min():.2f} Å apart")
