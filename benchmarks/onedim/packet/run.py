@@ -4,14 +4,15 @@
 
 Oscillator: the wave packet of two states, known on |x| < pi/4, continued to |x| < pi. Data alone, the residual of the public notebook of
 K. Shah et al. (arXiv:2210.12522), and the residual of the Schrödinger equation, at equal steps of Adam. Orbitals: one and two
-time-dependent Kohn-Sham orbitals in a laser pulse, against Crank-Nicolson with the same functional on the same grid. Finished rows are kept,
-and the same command goes on.
+time-dependent Kohn-Sham orbitals in a laser pulse, against Crank-Nicolson with the same functional on the same grid. Finished rows
+are kept, and the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,8 @@ def orbitals(result: ResultFile, seeds: int) -> None:
             if result.find(task="orbitals", orbitals=count, seed=seed) is not None:
                 continue
             before = time.process_time()
-            made = train_orbitals(
-                lambda width: OrbitalNetwork(well, start, 2 * count, functional, PULSE, duration, width),
-                seed,
-                OrbitalTraining(),  # noqa: B023
-            )
+            make = partial(OrbitalNetwork, well, start, 2 * count, functional, PULSE, duration)
+            made = train_orbitals(make, seed, OrbitalTraining())
             seconds = time.process_time() - before
             found = made.density(exact.times)
             dipole = grid.integral(grid.x * found)
@@ -128,9 +126,10 @@ def table(data: dict[str, Any]) -> str:
         for row in sorted(rows, key=lambda row: (list({**VARIANTS, **HIGHER}).index(row["variant"]), row["seed"])):
             errors = " | ".join(f"{row[name]:.2e}" for name in ("real", "imaginary", "density", "residual"))
             lines.append(f"| {row['variant']} | {row['seed']} | {errors} | {row['cpu']:.0f} |")
-        if states == [0, 1]:
-            lines += [f"| Crank-Nicolson, 628 steps, 161 points | | {r['real']:.2e} | {r['imaginary']:.2e} | {r['density']:.2e} | | {r['cpu']:.2f} |"
-                      for r in data["rows"] if r["task"] == "solver"]  # fmt: skip
+        solvers = [row for row in data["rows"] if row["task"] == "solver"] if states == [0, 1] else []
+        for row in solvers:
+            errors = " | ".join(f"{row[name]:.2e}" for name in ("real", "imaginary", "density"))
+            lines.append(f"| Crank-Nicolson, 628 steps, 161 points | | {errors} | | {row['cpu']:.2f} |")
         lines.append("")
     rows = [row for row in data["rows"] if row["task"] == "orbitals"]
     if rows:

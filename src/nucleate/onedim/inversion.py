@@ -58,10 +58,10 @@ def one_orbital_potential(grid: Grid, density: np.ndarray) -> np.ndarray:
     """Return the potential (n,) in hartree whose lowest orbital is sqrt(n), with the orbital energy zero.
 
     v_s = (1/2) (d^2 sqrt(n) / dx^2) / sqrt(n), which holds for one or two electrons. The derivative is that of the grid, so the result is
-    exact on the grid.
+    exact on the grid where the density is above 1e-12 of its largest value; further out the potential tends to zero.
     """
-    amplitude = np.sqrt(np.maximum(density, FLOOR * density.max()))
-    return np.asarray(-grid.kinetic_of(amplitude) / amplitude)
+    amplitude = np.sqrt(density)
+    return np.asarray(-grid.kinetic_of(amplitude) / np.maximum(amplitude, np.sqrt(FLOOR * density.max())))
 
 
 def response(grid: Grid, potential: np.ndarray, electrons: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:

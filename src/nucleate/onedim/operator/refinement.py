@@ -30,8 +30,7 @@ def refine(grid: Grid, external: np.ndarray, density: np.ndarray, predicted: np.
     """Return a better exchange-correlation potential (n,) in hartree of a density of two electrons.
 
     A perceptron of x is added to the prediction. It is trained by the residual of the Kohn-Sham equation with the orbital sqrt(n / 2);
-    exact potentials are not used. V. Martinetto et al., Mach. Learn.: Sci. Technol. 5, 015050 (2024), doi 10.1088/2632-2153/ad3159, suggest the
-    combination.
+    exact potentials are not used. V. Martinetto et al. (doi 10.1088/2632-2153/ad3159) suggest the combination.
 
     Args:
         grid: Grid.
@@ -46,11 +45,12 @@ def refine(grid: Grid, external: np.ndarray, density: np.ndarray, predicted: np.
     amplitude, kinetic = torch.tensor(phi), torch.tensor(grid.kinetic_of(phi))
     fixed = torch.tensor(external + grid.hartree(density) + predicted)
     x = torch.tensor(grid.x[:, None] / grid.x[-1] * 3)
-    network = nn.Sequential(nn.Linear(1, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1)).double()
+    last = nn.Linear(WIDTH, 1)
+    network = nn.Sequential(nn.Linear(1, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), last).double()
     with torch.no_grad():
         # The prediction itself is the start.
-        network[-1].weight.zero_()
-        network[-1].bias.zero_()
+        last.weight.zero_()
+        last.bias.zero_()
     optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):

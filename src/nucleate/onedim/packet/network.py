@@ -29,6 +29,9 @@ class Perceptron(nn.Module):
         centre, scale: x and t that are mapped on 0, and their lengths.
     """
 
+    centre: Tensor
+    scale: Tensor
+
     def __init__(
         self,
         outputs: int = 2,
@@ -63,6 +66,7 @@ class Perceptron(nn.Module):
         two[:, 1] = 1 / self.scale[1]
         rows = torch.stack([value, one, two, torch.zeros_like(value)])
         for k, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Linear)
             moved = rows @ layer.weight.T
             z, x, t, xx = moved[0] + layer.bias, moved[1], moved[2], moved[3]
             if k + 1 == len(self.layers):

@@ -82,8 +82,8 @@ class OrbitalNetwork:
         self.network = Perceptron(2 * self.count, width, centre=(0.0, duration / 2), scale=(half / 3, duration / 6))
         # Electrons at rest are the start, so that the trivial solution psi = 0 is far away.
         with torch.no_grad():
-            self.network.layers[-1].weight.zero_()
-            self.network.layers[-1].bias.zero_()
+            for parameter in self.network.layers[-1].parameters():
+                parameter.zero_()
 
     def _points(self, t: Tensor) -> Tensor:
         return torch.stack([self.x.repeat(len(t)), t.repeat_interleave(len(self.x))], dim=1)
