@@ -140,11 +140,11 @@ def test_the_response_is_the_derivative_of_the_density(electrons):
     assert np.abs(chi.sum(axis=1)).max() < 1e-9
 
 
-@pytest.mark.parametrize(("name", "electrons", "lowest"), [("two", 2, 1e-6), ("three", 3, 1e-5)])
+@pytest.mark.parametrize(("name", "electrons", "lowest"), [("two", 2, 1e-6), ("three", 3, 1e-5), ("four", 4, 1e-5)])
 def test_inversion_agrees_with_idea(name, electrons, lowest):
     """Exact densities and reverse-engineered potentials of the program iDEA with the same stencil.
 
-    Its densities of three electrons have errors of 3e-10, so that its potential is not known to 1e-4 Ha where n is below 1e-5.
+    Its densities of three and four electrons have errors of 3e-10, so that its potential is not known to 1e-4 Ha where n is below 1e-5.
     """
     lines = (HERE / f"idea_{name}.csv").read_text().splitlines()
     ionisation = float(lines[1].split("ionisation energy = ")[1].split()[0])

@@ -73,13 +73,13 @@ def test_training_lowers_the_error_and_solves_the_equations(wells):
 
 def test_refinement_needs_no_exact_potential(wells):
     """The residual vanishes for the exact potential, and refinement at least halves the error of exact exchange."""
-    grid, n, v = wells.grid, wells.density[1], wells.external[1]
+    grid, n, v = wells.grid, wells.density[2], wells.external[2]
     phi = np.sqrt(n / 2)
     exact = torch.tensor(one_orbital_potential(grid, n))
     assert kohn_sham_residual(torch.tensor(grid.kinetic_of(phi)), torch.tensor(phi), exact).abs().max() < 1e-6
     guess = -0.5 * grid.hartree(n)
     better = refine(grid, v, n, guess, steps=200)
-    before, after = (potential_error(grid, p, wells.xc[1], n) for p in (guess, better))
+    before, after = (potential_error(grid, p, wells.xc[2], n) for p in (guess, better))
     assert after < before / 2
 
 

@@ -1,11 +1,12 @@
-"""Physics-informed networks of wave functions in time, beside Crank-Nicolson.
+"""Networks of wave functions and densities in time, beside Crank-Nicolson.
 
     OMP_NUM_THREADS=1 python benchmarks/onedim/packet/run.py
 
 Oscillator: the wave packet of two states, known on |x| < pi/4, continued to |x| < pi. Data alone, the residual of the public notebook of
 K. Shah et al. (arXiv:2210.12522), and the residual of the Schrödinger equation, at equal steps of Adam. Orbitals: one and two
-time-dependent Kohn-Sham orbitals in a laser pulse, against Crank-Nicolson with the same functional on the same grid. Finished rows
-are kept, and the same command goes on.
+time-dependent Kohn-Sham orbitals in a laser pulse, against Crank-Nicolson with the same functional on the same grid. Propagator: an
+operator network that continues densities of dimers in pulses, on new dimers and pulses. Finished rows are kept, and the same command
+goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from nucleate.benchmark.result_file import ResultFile
 from nucleate.onedim.api import functional_of
 from nucleate.onedim.grid import Grid
 from nucleate.onedim.kohn_sham import self_consistent
+from nucleate.onedim.operator.propagator import random_trajectories, roll_out, train_propagator
 from nucleate.onedim.packet.orbitals import OrbitalNetwork, OrbitalTraining, train_orbitals
 from nucleate.onedim.packet.oscillator import PERIOD, WALL, PacketTraining, packet, packet_errors, train_packet
 from nucleate.onedim.propagation import Pulse, crank_nicolson, propagate_orbitals
@@ -112,6 +114,35 @@ def orbitals(result: ResultFile, seeds: int) -> None:
             )  # fmt: skip
 
 
+def propagator(result: ResultFile, seeds: int, train: int = 60, test: int = 20) -> None:
+    if all(result.find(task="propagator", seed=seed) for seed in range(seeds)):
+        return
+    data = random_trajectories(train, np.random.default_rng(1))
+    before = time.process_time()
+    new = random_trajectories(test, np.random.default_rng(1001))
+    solver_cpu = (time.process_time() - before) / test
+    electrons = new.grid.integral(new.densities[0, 0])
+    dipoles = new.grid.integral(new.grid.x * (new.densities - new.densities[:, :1]))
+    for seed in range(seeds):
+        if result.find(task="propagator", seed=seed) is not None:
+            continue
+        before = time.process_time()
+        model = train_propagator(data, np.random.default_rng(seed))
+        seconds = time.process_time() - before
+        before = time.process_time()
+        found = roll_out(model, new)
+        rollout_cpu = (time.process_time() - before) / test
+        change = new.grid.integral(np.abs(found - new.densities)) / electrons
+        still = new.grid.integral(np.abs(new.densities[:, :1] - new.densities)) / electrons
+        moved = new.grid.integral(new.grid.x * (found - found[:, :1]))
+        result.add(
+            task="propagator", seed=seed, train=train, test=test, density=float(np.median(change[:, -1])), worst=float(change.max()),
+            unmoved=float(np.median(still[:, -1])), dipole=float(np.sqrt(np.mean((moved - dipoles) ** 2) / np.mean(dipoles**2))),
+            norm=float(np.abs(new.grid.integral(found) - electrons).max()), cpu=round(seconds, 1), rollout_cpu=rollout_cpu,
+            solver_cpu=solver_cpu,
+        )  # fmt: skip
+
+
 def table(data: dict[str, Any]) -> str:
     """Return the tables of the results page."""
     lines = []
@@ -143,12 +174,24 @@ def table(data: dict[str, Any]) -> str:
                 f"| {row['orbitals']} | {row['seed']} | {row['largest_dipole']:.4f} | {row['dipole']:.4f} | {row['norm']:.1e} | "
                 f"{row['density']:.1e} | {row['unmoved']:.1e} | {row['cpu']:.0f} | {row['solver_cpu']:.2f} |"
             )
+    rows = [row for row in data["rows"] if row["task"] == "propagator"]
+    if rows:
+        lines += [
+            "",
+            "| seed | density after 20 a.u., median | of the unmoved density | largest | dipole, relative RMS | training, CPU-s "
+            "| a trajectory, CPU-ms | Crank-Nicolson, CPU-ms |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for row in sorted(rows, key=lambda row: row["seed"]):
+            shares = " | ".join(f"{100 * row[name]:.2f} %" for name in ("density", "unmoved", "worst", "dipole"))
+            times = f"{row['cpu']:.0f} | {1e3 * row['rollout_cpu']:.0f} | {1e3 * row['solver_cpu']:.0f}"
+            lines.append(f"| {row['seed']} | {shares} | {times} |")
     return "\n".join(lines).strip()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = ["oscillator", "orbitals", "higher"]
+    tasks = ["oscillator", "orbitals", "propagator", "higher"]
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=tasks, default=tasks)
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
@@ -160,6 +203,8 @@ def main() -> None:
         oscillator(result, a.seeds, (0, 1), VARIANTS)
     if "orbitals" in a.only:
         orbitals(result, a.seeds)
+    if "propagator" in a.only:
+        propagator(result, a.seeds)
     if "higher" in a.only:
         oscillator(result, a.seeds, (1, 3), HIGHER)
     print(table({"rows": result.rows}))
