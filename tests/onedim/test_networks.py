@@ -78,7 +78,7 @@ def test_refinement_needs_no_exact_potential(wells):
     exact = torch.tensor(one_orbital_potential(grid, n))
     assert kohn_sham_residual(torch.tensor(grid.kinetic_of(phi)), torch.tensor(phi), exact).abs().max() < 1e-6
     guess = -0.5 * grid.hartree(n)
-    better = refine(grid, v, n, guess, steps=200)
+    better = refine(grid, v, n, guess, steps=60)
     before, after = (potential_error(grid, p, wells.xc[2], n) for p in (guess, better))
     assert after < before / 2
 

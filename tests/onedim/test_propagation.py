@@ -106,6 +106,7 @@ def test_the_pulse_begins_and_ends_with_zero():
         ({"time_step": 1e-9}, "steps"),
         ({"time": float("nan")}, "steps"),
         ({"every": 0}, "record"),
+        ({"every": 1, "time": 9e4, "time_step": 0.1}, "too many"),
     ],
 )
 def test_bad_settings_are_refused(options, message):

@@ -34,6 +34,7 @@ STEPS = 10_000
 VARIANTS: dict[str, PacketTraining] = {
     "data alone": PacketTraining(residual="none", width=20, steps=STEPS),
     "notebook's residual": PacketTraining(residual="notebook", steps=STEPS),
+    "notebook's residual, weight 1e-2": PacketTraining(residual="notebook", weight=1e-2, steps=STEPS),
     "Schrödinger": PacketTraining(steps=STEPS),
     "Schrödinger, weight 1e-2": PacketTraining(weight=1e-2, steps=STEPS),
 }

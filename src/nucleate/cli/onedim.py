@@ -22,7 +22,7 @@ Atoms = Annotated[
 HalfLength = Annotated[
     float | None, typer.Option(help="Half length of the grid in bohr, with --atoms; default: 15 beyond the outermost atom.")
 ]
-Points = Annotated[int | None, typer.Option(help="Number of grid points, with --atoms; default: 401.")]
+Points = Annotated[int | None, typer.Option(help="Number of grid points, with --atoms; default: 401, and 201 for propagate.")]
 Softening = Annotated[float, typer.Option(help="Length a of the interactions 1 / sqrt(x^2 + a^2), in bohr.")]
 
 
@@ -122,7 +122,7 @@ def propagate(
     from nucleate.report.terminal import Bar, make_console
 
     _check_outputs(out, plot)
-    well = _well(file, atoms, half_length, 301 if points is None and atoms is not None else points, softening)
+    well = _well(file, atoms, half_length, 201 if points is None and atoms is not None else points, softening)
     console = make_console()
     with Bar(console, quiet or as_json) as bar:
         result = api.propagate(

@@ -28,6 +28,8 @@ MOST_ELECTRONS = 20
 COUNT_ERROR = 1e-3
 """Largest deviation of the integral of a given density from the number of electrons."""
 MOST_STEPS = 1_000_000
+MOST_VALUES = 50_000_000
+"""Largest number of values of the density that a propagation keeps."""
 MOST_PAIR_POINTS = 601
 """Largest grid on which two electrons are propagated; a step needs some 50 n^2 operations."""
 
@@ -197,6 +199,8 @@ def propagate(
     steps = round(length / time_step) if np.isfinite(length) else 0
     if every < 1 or not 1 <= steps <= MOST_STEPS:
         raise BadInput(f"time {length:g} with steps of {time_step:g}: give 1 to {MOST_STEPS} steps, and a record after one or more of them")
+    if steps // every * len(well.grid) > MOST_VALUES:
+        raise BadInput(f"time {length:g}: {steps // every} records of {len(well.grid)} points are too many; record after more steps")
     if theory == "exact":
         if electrons == 2 and len(well.grid) > MOST_PAIR_POINTS:
             raise BadInput(f"{well.name}: two electrons are propagated on at most {MOST_PAIR_POINTS} points; give a coarser grid")

@@ -8,9 +8,12 @@ from torch import Tensor, nn
 
 from nucleate.onedim.grid import Grid
 
-STEPS = 400
-RATE = 2e-2
-WIDTH = 24
+STEPS = 300
+WIDTH = 32
+REACH = 8.0
+"""Largest input of the perceptron; with a small one it learns only slow variations of the potential."""
+SCALE = 1e-6
+"""Unit of the squared residual, so that the tolerances of the search do not end it."""
 
 
 def kohn_sham_residual(kinetic: Tensor, amplitude: Tensor, potential: Tensor) -> Tensor:
@@ -38,26 +41,29 @@ def refine(grid: Grid, external: np.ndarray, density: np.ndarray, predicted: np.
         density: (n,) density in 1/bohr.
         predicted: (n,) predicted exchange-correlation potential in hartree.
         seed: Seed of the network.
-        steps: Number of steps of Adam.
+        steps: Number of iterations of L-BFGS.
     """
     torch.manual_seed(seed)
     phi = np.sqrt(np.maximum(density, 0) / 2)
     amplitude, kinetic = torch.tensor(phi), torch.tensor(grid.kinetic_of(phi))
     fixed = torch.tensor(external + grid.hartree(density) + predicted)
-    x = torch.tensor(grid.x[:, None] / grid.x[-1] * 3)
+    x = torch.tensor(grid.x[:, None] / grid.x[-1] * REACH)
     last = nn.Linear(WIDTH, 1)
     network = nn.Sequential(nn.Linear(1, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), last).double()
     with torch.no_grad():
         # The prediction itself is the start.
         last.weight.zero_()
         last.bias.zero_()
-    optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
-        loss = (kohn_sham_residual(kinetic, amplitude, fixed + network(x)[:, 0]) ** 2).sum() * grid.spacing
-        optimiser.zero_grad()
+    search = torch.optim.LBFGS(
+        network.parameters(), max_iter=steps, tolerance_grad=1e-12, tolerance_change=1e-16, history_size=50, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        loss = (kohn_sham_residual(kinetic, amplitude, fixed + network(x)[:, 0]) ** 2).sum() * grid.spacing / SCALE
         loss.backward()
-        optimiser.step()
-        schedule.step()
+        return loss
+
+    search.step(closure)
     with torch.no_grad():
         return np.asarray(predicted + network(x)[:, 0].numpy())
