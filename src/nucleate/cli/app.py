@@ -12,7 +12,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nucleate.cli import barriers, benchmark, campaign, check, cluster, csp, electrons, export, match, potentials, replay, serve, spins
+from nucleate.cli import (
+    barriers,
+    benchmark,
+    campaign,
+    check,
+    cluster,
+    csp,
+    electrons,
+    export,
+    match,
+    onedim,
+    potentials,
+    replay,
+    serve,
+    spins,
+)
 from nucleate.cli.common import complain, drop_output, end_workers, reader_is_gone
 from nucleate.errors import InputNote, NucleateError, quoted
 from nucleate.processes.interrupts import listening
@@ -85,7 +100,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Crystal structure prediction from first principles: find the polymorphs of a formula and rank them.",
 )
-for _room in (csp, campaign, replay, export, check, barriers, match, serve, cluster, benchmark, potentials, electrons, spins):
+for _room in (csp, campaign, replay, export, check, barriers, match, serve, cluster, benchmark, potentials, electrons, spins, onedim):
     _room.register(app)
 
 

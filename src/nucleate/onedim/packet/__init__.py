@@ -1,0 +1,1 @@
+"""Physics-informed networks for wave functions in time."""
