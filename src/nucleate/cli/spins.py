@@ -10,6 +10,7 @@ import typer
 from nucleate.cli.common import AsJson, Quiet, print_json
 from nucleate.cli.couple import couple, given_moments, print_notes
 from nucleate.cli.pair_models import register_models
+from nucleate.cli.spectrum import spectrum
 from nucleate.cli.textures import textures
 from nucleate.errors import BadInput
 
@@ -23,7 +24,7 @@ COARSE = 0.2
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     verbs = typer.Typer(no_args_is_help=True, help="Compute, learn and convert exchange couplings; simulate spins.")
-    for function in (couple, lattice, show, convert, magnons, textures, simulate):
+    for function in (couple, lattice, show, convert, magnons, spectrum, textures, simulate):
         verbs.command()(function)
     register_models(verbs)
     app.add_typer(verbs, name="spins")

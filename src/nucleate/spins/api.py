@@ -58,6 +58,7 @@ from nucleate.spins.waves.spectrum import (
 from nucleate.spins.waves.state import State, ordered_state
 
 if TYPE_CHECKING:
+    from nucleate.spins.simulate.dynamic_structure import DynamicStructure
     from nucleate.spins.simulate.lattice import SpinLattice
     from nucleate.spins.simulate.settings import SimulationSettings
     from nucleate.spins.simulate.simulation import Row
@@ -392,6 +393,42 @@ def simulate(
         except NucleateError as failure:
             lost.append(str(failure))
     return Simulation(done.rows, crossings, lost, done.lattice, done.coldest)
+
+
+def spectrum(
+    couplings: Couplings | AnyPath,
+    temperature: float,
+    size: int = 12,
+    path: str | None = None,
+    *,
+    resolution: float = 2.0,
+    windows: int = 8,
+    field: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    seed: int = 0,
+    progress: Progress = silent,
+) -> DynamicStructure:
+    """Simulate the dynamical structure factor S(q, E) of classical spins; see `nucleate.spins.simulate.dynamic_structure`.
+
+    Args:
+        couplings: Couplings, or their file.
+        temperature: Temperature in K.
+        size: Cells along each coupled lattice vector; only wave vectors of this supercell are resolved.
+        path: Special points of the path, such as GXMG; None: ASE's standard path of the lattice.
+        resolution: Full width at half maximum of a sharp mode in meV.
+        windows: Number of independent runs.
+        field: Magnetic field in tesla.
+        seed: Random seed.
+        progress: Called with a `nucleate.progress.Step` after each run.
+
+    Raises:
+        BadInput: The couplings cannot be read, a number is out of range, or no wave vector of the supercell is on the path.
+        NucleateError: The couplings have no ordered state, whose magnons determine the time step.
+    """
+    from nucleate.spins.simulate.dynamic_structure import dynamic_structure
+
+    return dynamic_structure(
+        _couplings(couplings), temperature, size, path, resolution=resolution, windows=windows, field=field, seed=seed, progress=progress
+    )  # fmt: skip
 
 
 def textures(

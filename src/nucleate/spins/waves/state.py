@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
 
 from nucleate.errors import NucleateError
 from nucleate.spins.couplings import Couplings, tensor
@@ -67,6 +68,16 @@ class State:
     def to_frame(self, q: np.ndarray) -> np.ndarray:
         """Convert wave vectors (m, 3) from units of reciprocal vectors of the crystal to those of the frame."""
         return np.asarray(q, dtype=float) * np.array(self.frame.size)
+
+    def in_cells(self, size: tuple[int, int, int]) -> np.ndarray:
+        """Return the directions (N, 3) in a supercell of the crystal, ordered by cell as in `cells_of`, then by site."""
+        cells = cells_of(size)
+        within = np.ravel_multi_index(tuple((cells % self.frame.size).T), self.frame.size)
+        found = self.directions.reshape(self.frame.cells, -1, 3)[within]
+        if self.frame.axis is not None:
+            turns = Rotation.from_rotvec(2 * np.pi * (cells @ self.frame.wave_vector)[:, None] * self.frame.axis).as_matrix()
+            found = np.einsum("cxy,csy->csx", turns, found)
+        return found.reshape(-1, 3)
 
     @property
     def moment(self) -> float:
