@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from nucleate import api
 from nucleate.cli.app import app
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def without_room(room, *arguments):
     def limit():

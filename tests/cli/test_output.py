@@ -12,6 +12,7 @@ from nucleate import api
 from nucleate.cli.app import _one_line, app
 from nucleate.errors import BadInput, RunFolderError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 run = CliRunner()
 NUCLEATE = [sys.executable, "-m", "nucleate"]
 

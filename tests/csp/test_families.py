@@ -74,7 +74,9 @@ def test_a_stopped_search_goes_on_to_the_same_end(tmp_path):
 
 def test_a_search_on_a_prior(tmp_path):
     pytest.importorskip("chgnet")
-    result = api.search("Cu2", settings=settings(prior="chgnet", members=2, radial=4, channels=4, hidden=8), out=tmp_path / "run")
+    # Each step of a relaxation asks the prior, which takes nearly all of the time.
+    given = {**settings(prior="chgnet", members=2, radial=4, channels=4, hidden=8), "relax": {"max_steps": 6}}
+    result = api.search("Cu2", settings=given, out=tmp_path / "run")
     model, _ = load_potential(sorted((tmp_path / "run" / "models").glob("*.safetensors"))[-1])
     assert isinstance(model, CorrectedPotential)
     assert model.base.name == "chgnet"
@@ -88,7 +90,7 @@ def test_a_search_on_a_prior(tmp_path):
 
 def test_options_of_a_search_reach_it(tmp_path):
     pytest.importorskip("chgnet")
-    given = settings(options=SMALL["schnet"], members=2)
+    given = {**settings(options=SMALL["schnet"], members=2), "relax": {"max_steps": 6}}
     api.search("Cu2", settings=given, model="schnet", prior="chgnet", out=tmp_path / "run", budget=7)
     model, _ = load_potential(sorted((tmp_path / "run" / "models").glob("*.safetensors"))[-1])
     assert isinstance(model, CorrectedPotential)

@@ -52,7 +52,7 @@ def settings(**hull):
         },
         "generate": {"workers": 1, "prototype_share": 0.0},
         "model": {"cutoff": 4.5, "members": 2, "radial": 5, "channels": 4, "hidden": 16},
-        "training": {"steps": 100, "warm_steps": 40},
+        "training": {"steps": 60, "warm_steps": 24},
         "relax": {"max_steps": 60, "workers": 1},
         "hull": {"max_atoms": 2, **hull},
     }  # fmt: skip

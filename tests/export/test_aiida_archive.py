@@ -1,13 +1,12 @@
 """An archive of AiiDA holds every calculation, and every calculation is an ancestor of the best polymorph."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
-from test_exports import SETTINGS
 
-from nucleate import api
 from nucleate.csp.run_data import read_run
 from nucleate.errors import MissingDependency
 from nucleate.export.formats import export
@@ -18,7 +17,6 @@ from aiida.manage import get_manager
 from aiida.orm import CalculationNode, QueryBuilder, StructureData
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 get_manager().load_profile(SqliteZipBackend.create_profile(sys.argv[1]), allow_switch=True)
 labels = {"attributes.process_label": "nucleate.label"}
 final = QueryBuilder().append(StructureData, filters={"extras.rank": 1}).one()[0]
@@ -32,9 +30,9 @@ print(json.dumps({
 """
 
 
-def test_an_archive_contains_every_calculation(tmp_path):
+def test_an_archive_contains_every_calculation(searched, tmp_path):
     pytest.importorskip("aiida", reason="aiida-core is not installed: pip install 'nucleate[aiida]'")
-    api.search("Cu2", settings=SETTINGS, seed=3, out=tmp_path / "run")
+    shutil.copytree(searched, tmp_path / "run")
     # AiiDA keeps a profile for the whole process.
     command = [sys.executable, "-W", "ignore", "-m", "nucleate", "export", str(tmp_path / "run"), "--to", "aiida"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -49,8 +47,8 @@ def test_an_archive_contains_every_calculation(tmp_path):
     assert data["energies"] == pytest.approx(sorted(row.label.energy if row.label else 0.0 for row in run.rows))
 
 
-def test_without_aiida_the_package_is_named(tmp_path, monkeypatch):
-    api.search("Cu2", settings={**SETTINGS, "search": {**SETTINGS["search"], "max_rounds": 3}}, seed=3, out=tmp_path / "run")
+def test_without_aiida_the_package_is_named(searched, tmp_path, monkeypatch):
+    shutil.copytree(searched, tmp_path / "run")
     monkeypatch.setitem(sys.modules, "aiida", None)
     monkeypatch.setitem(sys.modules, "aiida.manage", None)
     with pytest.raises(MissingDependency, match=r"nucleate\[aiida\]"):

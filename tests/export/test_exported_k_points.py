@@ -1,6 +1,7 @@
 """The k-points of labels in the formats of other programs are those that the reference hands to its engine."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -9,9 +10,7 @@ import ase.db
 import numpy as np
 import pytest
 from ase.cell import Cell
-from test_exports import SETTINGS
 
-from nucleate import api
 from nucleate.csp.run_data import read_run
 from nucleate.errors import RunFolderError
 from nucleate.export.formats import export
@@ -25,7 +24,6 @@ from aiida.manage import get_manager
 from aiida.orm import CalculationNode, QueryBuilder
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 get_manager().load_profile(SqliteZipBackend.create_profile(sys.argv[1]), allow_switch=True)
 nodes = QueryBuilder().append(CalculationNode, filters={"attributes.process_label": "nucleate.label"}).all(flat=True)
 found = {}
@@ -37,11 +35,11 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def calculated(tmp_path_factory):
+def calculated(searched, tmp_path_factory):
     """A run whose labels state the k-points of GPAW, and what GPAW is given for each of them."""
     pytest.importorskip("gpaw", reason="gpaw is not installed")
     folder = tmp_path_factory.mktemp("points") / "run"
-    api.search("Cu2", settings=SETTINGS, seed=3, out=folder)
+    shutil.copytree(searched, folder)
     reference = make_reference(ReferenceSettings(engine="gpaw", preset="fast"))
     given = {}
     with sqlite3.connect(folder / "run.db") as database:
@@ -113,8 +111,8 @@ def test_an_archive_of_aiida_has_the_grid_of_every_label(calculated, tmp_path):
         assert agrees({"size": mesh, "shift": offset, "cell": cell}, given[int(number)])
 
 
-def test_without_k_points_none_are_stated_and_damaged_ones_are_one_line(tmp_path):
-    api.search("Cu2", settings=SETTINGS, seed=3, out=tmp_path / "run")
+def test_without_k_points_none_are_stated_and_damaged_ones_are_one_line(searched, tmp_path):
+    shutil.copytree(searched, tmp_path / "run")
     entries = json.loads(export(tmp_path / "run", "json")[0].read_text())
     assert {entry["data"]["k_points"] for entry in entries} == {None}
     with sqlite3.connect(tmp_path / "run" / "run.db") as database:

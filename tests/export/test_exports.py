@@ -23,24 +23,6 @@ from nucleate.units import GPA
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-SETTINGS = {
-    "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
-    "search": {"pool": 16, "first_batch": 4, "batch": 3, "max_rounds": 5},
-    "generate": {"workers": 1, "prototype_share": 0.0},
-    "model": {"members": 2, "radial": 6, "channels": 4, "hidden": 8},
-    "training": {"steps": 60, "warm_steps": 30},
-    "relax": {"max_steps": 60, "workers": 1},
-    "pressure": 2.0,
-}
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export") / "run"
-    result = api.search("Cu2", settings=SETTINGS, seed=3, out=folder)
-    assert result.polymorphs
-    return folder
-
 
 def test_airss_reads_what_it_documents(searched, tmp_path):
     run = read_run(searched)

@@ -4,11 +4,11 @@ import importlib
 import sys
 
 import pytest
-from test_exports import SETTINGS
 
 from nucleate import api
 from nucleate.errors import MissingDependency
 from nucleate.units import GPA
+from tests.export.conftest import SETTINGS
 
 
 # jobflow uses functions of monty that monty will remove.

@@ -1,13 +1,12 @@
 """An exchange file of OPTIMADE is read by nucleate, and its entries by the models and adapters of optimade-python-tools."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from ase import Atoms
-from test_exports import SETTINGS
 
-from nucleate import api
 from nucleate.crystals.io import read_structures
 from nucleate.csp.run_data import read_run
 from nucleate.errors import BadInput
@@ -20,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported(searched, tmp_path_factory):
     folder = tmp_path_factory.mktemp("optimade") / "run"
-    api.search("Cu2", settings=SETTINGS, seed=3, out=folder)
+    shutil.copytree(searched, folder)
     return read_run(folder), export(folder, "optimade")[0]
 
 

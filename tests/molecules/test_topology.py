@@ -15,7 +15,9 @@ WATER, AMMONIA = (Molecule.from_atoms(molecule(name), name) for name in ("H2O", 
 
 
 def crystal(molecules, counts, seed=0):
-    return MolecularGenerator(molecules, counts, GenerateSettings(workers=1)).propose(1, np.random.default_rng(seed))[0].atoms
+    # To fit the molecules to the sites of all 230 groups would take longer than the tests.
+    settings = GenerateSettings(workers=1, space_groups=(1, 2, 4, 14, 19))
+    return MolecularGenerator(molecules, counts, settings).propose(1, np.random.default_rng(seed))[0].atoms
 
 
 def test_blocks_follow_from_the_order():

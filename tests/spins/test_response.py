@@ -123,7 +123,7 @@ def test_a_damaged_state_is_computed_again(iron, tmp_path):
 def test_symmetry_of_k_points_changes_nothing(iron, tmp_path):
     """States turned from the irreducible wedge against states of every k-point."""
     folder, _, _ = iron
-    few = IRON.model_copy(update={"mesh": (3, 3, 3), "cutoff": 2.6})
+    few = IRON.model_copy(update={"mesh": (3, 3, 3), "cutoff": 2.9})
     found = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), few, COARSE, folder)
     every = COARSE.model_copy(update={"parameters": {"symmetry": {"point_group": False}}})
     plain = liechtenstein_couplings(bulk("Fe", "bcc", a=2.866), few, every, tmp_path)
