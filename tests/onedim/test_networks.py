@@ -61,7 +61,7 @@ def test_the_screened_response_is_that_of_the_self_consistent_density(wells):
 
 
 def test_training_lowers_the_error_and_solves_the_equations(wells):
-    model = train_operator(wells, np.random.default_rng(0), OperatorTraining(epochs=60, batch=8, width=8, modes=12, layers=2))
+    model = train_operator(wells, np.random.default_rng(0), OperatorTraining(epochs=40, batch=8, rate=4e-3, width=8, modes=12, layers=2))
     errors = potential_error(wells.grid, predict(model, wells.density), wells.xc, wells.density)
     nothing = potential_error(wells.grid, np.zeros_like(wells.xc), wells.xc, wells.density)
     assert np.median(errors) < 0.7 * np.median(nothing)

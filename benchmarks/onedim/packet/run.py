@@ -195,13 +195,14 @@ def main() -> None:
     tasks = ["oscillator", "orbitals", "propagator", "higher"]
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=tasks, default=tasks)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
     a = parser.parse_args()
     torch.set_num_threads(1)
     result = ResultFile(a.result, {"steps": STEPS}, ("scipy",))
     if "oscillator" in a.only:
         solver(result)
-        oscillator(result, a.seeds, (0, 1), VARIANTS)
+        oscillator(result, a.seeds, (0, 1), {name: VARIANTS[name] for name in a.variants})
     if "orbitals" in a.only:
         orbitals(result, a.seeds)
     if "propagator" in a.only:

@@ -105,7 +105,7 @@ def plot_inverted(result: Inverted, path: Path) -> None:
     top.plot(result.x, result.density, color="C0")
     top.set(ylabel="density (1/bohr)", ylim=(0, None))
     for name, values in list(inverted_columns(result).items())[2:]:
-        bottom.plot(result.x, values, label=name.replace("_", " "), linewidth=1.2)
+        bottom.plot(result.x, values, label=f"${name[0]}_{{\\mathrm{{{name[2:]}}}}}$", linewidth=1.2)
     bottom.set(xlabel="x (bohr)", ylabel="potential (hartree)")
     bottom.legend(ncols=4, fontsize="small", frameon=False)
     visible = result.x[result.density > 1e-6]
