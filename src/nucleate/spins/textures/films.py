@@ -12,7 +12,7 @@ from nucleate.progress import Progress, Stage, silent
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.textures.dipoles import Dipoles
-from nucleate.spins.textures.skyrmion import Skyrmion, collapse, find_skyrmion, in_plane
+from nucleate.spins.textures.skyrmion import Skyrmion, collapse, find_skyrmion, plane_axes
 from nucleate.spins.textures.surface import SpinSurface, unit
 
 UNIFORM = 1e-3
@@ -74,7 +74,7 @@ def film_lattice(couplings: Couplings, size: tuple[int, int], field: float) -> S
         couplings, **{k: getattr(couplings, k)[couplings.shifts[:, 2] == 0] for k in ("first", "second", "shifts", "tensors", "errors")}
     )
     plain = SpinLattice.build(flat, (*size, 1), periodic=(True, True, False))
-    x, y, z = field * in_plane(plain)[1]
+    x, y, z = field * plane_axes(plain)[1]
     return SpinLattice.build(flat, (*size, 1), (float(x), float(y), float(z)), (True, True, False))
 
 
@@ -113,7 +113,7 @@ def film_textures(
 
 def _textures(surface: SpinSurface, field: float, barriers: bool, progress: Progress) -> FilmTexture:
     lattice = surface.lattice
-    _, normal = in_plane(lattice)
+    _, normal = plane_axes(lattice)
     progress(Stage(f"{field:g} T: states"))
     uniform, level = min((surface.relaxed(start) for start in _uniform_starts(lattice, normal)), key=lambda each: each[1])
     states = [(uniform, level)] + [surface.relaxed(start) for start in _starts(surface, normal)]

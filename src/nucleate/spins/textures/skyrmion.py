@@ -40,8 +40,8 @@ class Skyrmion:
     path: SpinPath | None = None
 
 
-def in_plane(lattice: SpinLattice) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances (N, 2) from the middle of the film in Å, to the nearest image, and the unit normal (3,) of the film.
+def plane_axes(lattice: SpinLattice) -> tuple[np.ndarray, np.ndarray]:
+    """Return orthonormal axes (2, 3) in the plane of a film, the first along its first vector, and its unit normal (3,).
 
     Raises:
         BadInput: The film is not one cell thick along the third vector, or open in the plane.
@@ -49,36 +49,39 @@ def in_plane(lattice: SpinLattice) -> tuple[np.ndarray, np.ndarray]:
     if lattice.size[2] != 1 or lattice.periodic != (True, True, False):
         raise BadInput("texture: the film must be periodic along the first two vectors and one cell thick along the third")
     a, b = lattice.couplings.cell[:2]
-    normal = np.cross(a, b) / np.linalg.norm(np.cross(a, b))
-    x = a / np.linalg.norm(a)
-    plane = np.stack([x, np.cross(normal, x)])
-    sides = np.array([lattice.size[0] * a, lattice.size[1] * b]) @ plane.T
-    away = lattice.positions @ plane.T - 0.5 * sides.sum(axis=0)
+    normal = unit(np.cross(a, b))
+    x = unit(a)
+    return np.stack([x, np.cross(normal, x)]), normal
+
+
+def in_plane(lattice: SpinLattice) -> np.ndarray:
+    """Return the places (N, 2) of the spins of a film relative to its middle in Å, at the nearest image."""
+    axes, _ = plane_axes(lattice)
+    sides = np.array(lattice.size[:2])[:, None] * lattice.couplings.cell[:2] @ axes.T
+    away = lattice.positions @ axes.T - 0.5 * sides.sum(axis=0)
     grid = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), -1).reshape(-1, 2) @ sides
     moved = away[:, None] + grid
     nearest = np.linalg.norm(moved, axis=2).argmin(axis=1)
-    return moved[np.arange(len(moved)), nearest], normal
+    found: np.ndarray = moved[np.arange(len(moved)), nearest]
+    return found
 
 
 def started(lattice: SpinLattice, background: np.ndarray, radius: float, helicity: float) -> np.ndarray:
     """Return a skyrmion (N, 3) in the middle of a film, whose spins turn from opposite to the background within a radius in Å.
 
     Args:
-        lattice: Film, see `in_plane`.
+        lattice: Film, see `plane_axes`.
         background: (3,) direction of the uniform state.
         radius: Radius in Å at which spins are at right angles to the background.
         helicity: Angle in degrees between the components across the background and the radial direction.
     """
-    away, normal = in_plane(lattice)
-    a = lattice.couplings.cell[0] / np.linalg.norm(lattice.couplings.cell[0])
-    n = background / np.linalg.norm(background)
+    away = in_plane(lattice)
+    axes, normal = plane_axes(lattice)
+    n = unit(background)
     # Components across the background, which need not be the normal.
-    e1 = a - (a @ n) * n
-    if np.linalg.norm(e1) < 1e-6:
-        other = np.cross(normal, a)
-        e1 = other - (other @ n) * n
-    e1 /= np.linalg.norm(e1)
-    e2 = np.cross(n, e1) * np.sign(n @ normal if abs(n @ normal) > 1e-9 else 1.0)
+    first = next(axis - (axis @ n) * n for axis in axes if np.linalg.norm(axis - (axis @ n) * n) > 1e-6)
+    e1 = unit(first)
+    e2 = np.cross(n, e1) * (-1.0 if n @ normal < -1e-9 else 1.0)
     r = np.linalg.norm(away, axis=1)
     theta = np.pi * np.exp(-np.log(2) * (r / radius) ** 2)
     phi = np.arctan2(away[:, 1], away[:, 0]) + np.deg2rad(helicity)
@@ -142,48 +145,36 @@ def starting_path(surface: SpinSurface, skyrmion: Skyrmion, background: np.ndarr
 
 def _shrunk(lattice: SpinLattice, skyrmion: Skyrmion, background: np.ndarray, count: int) -> np.ndarray:
     """Return states (count, N, 3) between a skyrmion and the uniform state: the profile drawn together, and its last spins turned back."""
-    away, _ = in_plane(lattice)
-    along = skyrmion.spins @ background
-    centre = away[int(along.argmin())]
+    centre = in_plane(lattice)[int((skyrmion.spins @ background).argmin())]
     shortest = SHORTEST * float(np.sqrt(np.linalg.norm(np.cross(*lattice.couplings.cell[:2]))))
     last = min(0.9, shortest / max(skyrmion.radius, 1e-9))
-    sides = lattice.size[0] * lattice.couplings.cell[0], lattice.size[1] * lattice.couplings.cell[1]
-    found = []
     turns = max(2, count // 3)
-    for factor in np.linspace(1, last, count - turns + 2)[1:-1]:
-        found.append(_scaled(lattice, skyrmion.spins, factor, centre, sides))
-    small = _scaled(lattice, skyrmion.spins, last, centre, sides)
-    rng = np.random.default_rng(0)
+    found = [_scaled(lattice, skyrmion.spins, factor, centre) for factor in np.linspace(1, last, count - turns + 2)[1:-1]]
     uniform = np.tile(background, (len(lattice), 1))
-    back = along_geodesics(small, uniform, turns + 1, rng)[:-1]
-    return np.concatenate([np.array(found).reshape(-1, *small.shape), back])[:count]
+    back = along_geodesics(_scaled(lattice, skyrmion.spins, last, centre), uniform, turns + 1, np.random.default_rng(0))
+    return np.concatenate([np.array(found).reshape(-1, *uniform.shape), back[:-1]])[:count]
 
 
-def _scaled(lattice: SpinLattice, spins: np.ndarray, factor: float, centre: np.ndarray, sides: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _scaled(lattice: SpinLattice, spins: np.ndarray, factor: float, centre: np.ndarray) -> np.ndarray:
     """Return the state whose spin at r is that of `spins` at r / factor, by bilinear interpolation between cells."""
-    a, b = lattice.size[:2]
-    n = len(lattice.couplings.positions)
-    grid = spins.reshape(a, b, n, 3)
-    away, _ = in_plane(lattice)
-    x = lattice.couplings.cell[0] / np.linalg.norm(lattice.couplings.cell[0])
-    normal = np.cross(*lattice.couplings.cell[:2])
-    normal /= np.linalg.norm(normal)
-    plane = np.stack([x, np.cross(normal, x)])
-    per_cell = np.linalg.inv(lattice.couplings.cell[:2] @ plane.T)
-    cells = (away - centre).reshape(a, b, n, 2)[:, :, 0] @ per_cell
-    cells = (cells + np.array([a, b]) / 2) % np.array([a, b]) - np.array([a, b]) / 2
+    size = np.array(lattice.size[:2])
+    grid = spins.reshape(*size, -1, 3)
+    axes, _ = plane_axes(lattice)
+    per_cell = np.linalg.inv(lattice.couplings.cell[:2] @ axes.T)
+    # Places of the first sites relative to the centre, in cells.
+    cells = (in_plane(lattice) - centre).reshape(*size, -1, 2)[:, :, 0] @ per_cell
+    cells = (cells + size / 2) % size - size / 2
     source = cells / factor
-    inside = (np.abs(source) < np.array([a, b]) / 2).all(axis=-1)
-    middle = np.array(np.unravel_index(int(np.argmin(np.abs(cells).sum(axis=-1))), (a, b)))
+    inside = (np.abs(source) < size / 2).all(axis=-1)
+    middle = np.array(np.unravel_index(int(np.argmin(np.abs(cells).sum(axis=-1))), size))
     low = np.floor(source).astype(int)
-    part = (source - low)[..., None, :, None]
-    i, j = (low + middle)[..., 0], (low + middle)[..., 1]
+    u, v = np.moveaxis((source - low)[..., None, None, :], -1, 0)
+    i, j = np.moveaxis(low + middle, -1, 0)
 
     def at(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-        picked: np.ndarray = grid[p % a, q % b]
+        picked: np.ndarray = grid[p % size[0], q % size[1]]
         return picked
 
-    u, v = part[..., 0, :], part[..., 1, :]
     mixed = (1 - u) * (1 - v) * at(i, j) + u * (1 - v) * at(i + 1, j) + (1 - u) * v * at(i, j + 1) + u * v * at(i + 1, j + 1)
-    far = grid[(middle[0] + a // 2) % a, (middle[1] + b // 2) % b]
+    far = grid[tuple((middle + size // 2) % size)]
     return unit(np.where(inside[..., None, None], mixed, far)).reshape(-1, 3)
