@@ -85,3 +85,13 @@ def test_a_wave_that_lowers_the_energy_is_named():
     assert np.abs(found.unstable) == pytest.approx([0.5, 0.5, 0.5])
     assert found.rpa is None
     assert found.stiffness is None
+
+
+def test_films_do_not_order():
+    """Isotropic spins in a plane: mean field has a temperature, RPA none, whatever the mesh across the vacuum."""
+    couplings = crystal([[0, 0, 0]], [2.0], CUBE[:2])
+    found = mesh_order(waves_of(couplings, [1]), np.array([2.0]), couplings.cell)
+    assert found.mean_field == pytest.approx(4 * 10.0 / 3 / K_B, rel=1e-9)
+    assert found.rpa is None
+    assert found.stiffness is None
+    assert found.unstable is None

@@ -32,6 +32,8 @@ FEWEST = 8
 """Points of a mesh along a vector below which no stiffness is given."""
 SECOND = (3 / 2, -3 / 20, 1 / 90)
 """Half the second derivative of an even function that vanishes at zero, from its values at one to three steps."""
+FAINT = 1e-3
+"""Coupling between neighbouring cells, relative to the largest one, below which couplings do not extend along a direction."""
 ALONG = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
 """Lines of wave vectors, in steps of the mesh, whose second derivatives determine the stiffness tensor."""
 
@@ -68,10 +70,11 @@ class MeshOrder:
 
     Attributes:
         mean_field: Mean-field transition temperature of the state's order in K.
-        rpa: Transition temperature in the random-phase approximation in K; None: the mesh has an odd number of points along a vector, or
-            the state is unstable.
+        rpa: Transition temperature in the random-phase approximation in K; None: the mesh has an odd number of points along a vector,
+            the state is unstable, or the couplings extend along fewer than three directions, where isotropic spins do not order.
         stiffness: (3, 3) spin stiffness of a state with a net moment in meV Å^2, from the wave vectors nearest to zero; None: the
-            state has no net moment or is unstable, or the mesh has fewer than eight points along a vector.
+            state has no net moment or is unstable, the mesh has fewer than eight points along a vector, or the couplings extend along
+            fewer than three directions.
         unstable: Wave vector, in units of reciprocal vectors, that lowers the energy of the state most, or None.
     """
 
@@ -101,12 +104,22 @@ def mesh_order(waves: np.ndarray, moments: np.ndarray, cell: np.ndarray) -> Mesh
     if lowest[place] < -UNSTABLE * np.abs(at_order).max():
         q = [k / m - (2 * k > m) for k, m in zip(map(int, place), mesh, strict=True)]
         return MeshOrder(mean_field, None, None, q)
+    if not _extended(between):
+        return MeshOrder(mean_field, None, None, None)
     rpa = None
     if all(m % 2 == 0 for m in mesh):
         # The sum leaves out q = 0; its error is proportional to the step of the mesh.
         fine, coarse = (1 / _without_zero(waves, at_order) for waves in (between, between[::2, ::2, ::2]))
         rpa = float(1 / (2 * fine - coarse)) / K_B
     return MeshOrder(mean_field, rpa, _stiffness(rigidity, moments, cell), None)
+
+
+def _extended(waves: np.ndarray) -> bool:
+    """Return whether couplings (mesh..., n, n) extend along all three directions; a film has none across its vacuum."""
+    cells = np.abs(between_cells(waves)).max(axis=(3, 4))
+    cells[0, 0, 0] = 0.0
+    beyond = [cells.max(axis=tuple(b for b in range(3) if b != a))[1:].max(initial=0.0) for a in range(3)]
+    return min(beyond) > FAINT * cells.max()
 
 
 def _without_zero(waves: np.ndarray, at_order: np.ndarray) -> float:
