@@ -201,7 +201,8 @@ def predict(
     """Predict the density of states, electron density and free energy of a structure, and its forces and stress."""
     from nucleate.crystals.io import read_structure
     from nucleate.electrons import api
-    from nucleate.report.electrons import check_figure, electrons_data, electrons_lines, plot_dos, write_density
+    from nucleate.report.electrons import electrons_data, electrons_lines, plot_dos, write_density
+    from nucleate.report.figure_file import check_figure
     from nucleate.report.terminal import Bar, make_console
 
     atoms = read_structure(structure)

@@ -51,7 +51,7 @@ def _well(file: Path | None, atoms: str | None, half_length: float | None, point
 
 
 def _check_outputs(out: Path | None, plot: Path | None) -> None:
-    from nucleate.report.electrons import check_figure
+    from nucleate.report.figure_file import check_figure
 
     for path in (out, plot):
         if path is not None and not path.parent.is_dir():

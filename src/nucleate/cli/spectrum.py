@@ -28,7 +28,7 @@ def spectrum(
 ) -> None:
     """Simulate the dynamical structure factor S(q, E) at a temperature: intensities and energies of spin waves along a path."""
     from nucleate.persist.files import write_whole
-    from nucleate.report.electrons import check_figure
+    from nucleate.report.figure_file import check_figure
     from nucleate.report.spin_spectrum import plot_spectrum, spectrum_csv, spectrum_data, spectrum_table
     from nucleate.report.terminal import Bar, make_console
     from nucleate.spins import api

@@ -109,7 +109,7 @@ def magnons(
 ) -> None:
     """Compute energies of magnons (linear spin waves): dispersion, gap, stiffness or velocity, density of states."""
     from nucleate.persist.files import write_whole
-    from nucleate.report.electrons import check_figure
+    from nucleate.report.figure_file import check_figure
     from nucleate.report.spins import magnon_csv, magnon_data, magnon_lines, magnon_table, plot_magnons
     from nucleate.report.terminal import make_console
     from nucleate.spins import api
@@ -165,7 +165,7 @@ def simulate(
 
     import numpy as np
 
-    from nucleate.report.electrons import check_figure
+    from nucleate.report.figure_file import check_figure
     from nucleate.report.spins import plot_curves, plot_spins, simulation_data, temperature_table
     from nucleate.report.terminal import Bar, make_console
     from nucleate.spins import api

@@ -27,7 +27,7 @@ def textures(
 ) -> None:
     """Find the lowest state of a film in fields along its normal, and metastable skyrmions with charge, radius and barrier."""
     from nucleate.progress import Event, Stage
-    from nucleate.report.electrons import check_figure
+    from nucleate.report.figure_file import check_figure
     from nucleate.report.terminal import make_console
     from nucleate.report.textures import plot_textures, texture_data, texture_table
     from nucleate.spins import api

@@ -88,15 +88,6 @@ def write_cube_file(path: Path, atoms: Atoms, density: np.ndarray) -> None:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def check_figure(path: Path) -> None:
-    """Raise `BadInput` if matplotlib does not support the figure format."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    known = FigureCanvasBase.get_supported_filetypes()
-    if path.suffix.lstrip(".").lower() not in known:
-        raise BadInput(f"{path}: matplotlib cannot write this format; choose one of {', '.join(sorted(known))}")
-
-
 def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
     """Plot the density of states with the committee's spread as PNG, SVG or PDF.
 

@@ -15,14 +15,11 @@ from nucleate.csp.result_files import cif_text
 from nucleate.csp.run_data import RunData, lower_label_text, not_resolved_text, read_run, show_data, structure_name, wall_seconds
 from nucleate.persist.files import write_whole
 from nucleate.polymorphs.landscape_map import LandscapeMap, landscape_map
-from nucleate.polymorphs.magnets import read_coupled
 from nucleate.reference.ledger import MAGNETIC
-from nucleate.report.coupling_figure import coupling_figure
 from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, SIZES, all_figures, energy_name
 from nucleate.report.hull_figures import hull_diagram
 from nucleate.report.pages import environment, scripts
-from nucleate.report.spins import polymorph_data
 from nucleate.report.terminal import accurate_line, magnetic_line, minima_line, origin_lines, proof_line, surrogate_warning, teacher_lines
 
 PICTURES = 24
@@ -70,7 +67,7 @@ def render(run: RunData, charted: LandscapeMap | None) -> str:
                 "cif": "data:chemical/x-cif;base64," + base64.b64encode(cif.encode()).decode(),
             }
         )
-    coupled = read_coupled(run) if run.settings.reference.magnetic_moments else []
+    couplings, coupling_figure = _couplings(run)
     numbers = {int(z) for polymorph in ranking for z in polymorph.atoms.numbers}
     return environment().get_template("report.html.j2").render(
         run=data,
@@ -89,8 +86,8 @@ def render(run: RunData, charted: LandscapeMap | None) -> str:
         warning=surrogate_warning(run.reference) if run.surrogate else None,
         accurate=accurate_line(run.state.accurate) if run.state.accurate else None,
         magnetic=magnetic_line(run.state.magnetic) if run.state.magnetic else None,
-        coupled=polymorph_data(coupled),
-        coupling_figure=Markup(coupling_figure(coupled)) if coupled else None,
+        coupled=couplings,
+        coupling_figure=coupling_figure,
         has_moments=any(entry["magnetic_order"] is not None for entry in polymorphs),
         origins=origin_lines(data),
         teacher=teacher_lines(run.teacher, run.state.base),
@@ -104,6 +101,19 @@ def render(run: RunData, charted: LandscapeMap | None) -> str:
         phases=PHASES,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )  # fmt: skip
+
+
+def _couplings(run: RunData) -> tuple[list[dict[str, Any]], Markup | None]:
+    """Return the couplings of magnetic polymorphs and their figure; none without a folder of them."""
+    if not (run.path / "couplings").is_dir():
+        return [], None
+    # Spins need packages that a search does not.
+    from nucleate.polymorphs.magnets import read_coupled
+    from nucleate.report.coupling_figure import coupling_figure
+    from nucleate.report.spins import polymorph_data
+
+    coupled = read_coupled(run)
+    return polymorph_data(coupled), Markup(coupling_figure(coupled)) if coupled else None
 
 
 def failures(run: RunData) -> list[tuple[str, str, int]]:

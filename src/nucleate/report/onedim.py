@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nucleate.errors import BadInput
-from nucleate.report.electrons import check_figure
+from nucleate.report.figure_file import check_figure
 from nucleate.units import HARTREE, HBAR
 
 if TYPE_CHECKING:

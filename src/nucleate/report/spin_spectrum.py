@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
-from nucleate.report.electrons import check_figure
+from nucleate.report.figure_file import check_figure
 from nucleate.spins.simulate.dynamic_structure import DynamicStructure
 
 DECADES = 3.0

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
-from nucleate.report.electrons import check_figure
+from nucleate.report.figure_file import check_figure
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.order.binder import Crossing
 from nucleate.spins.simulate.lattice import SpinLattice

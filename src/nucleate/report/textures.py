@@ -11,7 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from nucleate.report.electrons import check_figure
+from nucleate.report.figure_file import check_figure
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.textures.films import FilmTexture, film_lattice
 
