@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from nucleate.spins.couplings import Couplings, tensor
-from nucleate.spins.dft.waves import G, between_cells, mesh_order, on_waves
+from nucleate.spins.dft.waves import between_cells, mesh_order, on_waves
 from nucleate.spins.order.curie import leading_order, rpa
+from nucleate.spins.waves.modes import G
 from nucleate.spins.waves.spectrum import long_waves
 from nucleate.spins.waves.state import ordered_state
 from nucleate.units import K_B

@@ -293,6 +293,7 @@ def test_the_verb(tmp_path):
         (crystal, (*named, "--renormalised", "--cone-angle", "60"), "renormalised and cone_angle cannot be combined"),
         (crystal, (*named, "--cone-angle", "100"), "cone_angle"),
         (crystal, ("--renormalised",), "renormalised requires method liechtenstein"),
+        (crystal, ("--cone-angle", "0"), "cone angle requires method liechtenstein"),
         (crystal, (*named, "--workers", "2"), "have no effect on method liechtenstein"),
         (crystal, ("--spin-orbit",), "requires method liechtenstein"),
         (crystal, ("--settings", settings), "unknown table liechtenstein"),

@@ -83,6 +83,7 @@ def test_the_verb(tmp_path):
         (("--temperature", 2, "--resolution", -1), "resolution -1 meV"),
         (("--temperature", 2, "--size", 1), "size 1, windows 8: give at least two cells"),
         (("--temperature", 2, "--path", "GQ"), "path GQ"),
+        (("--temperature", 2, "--resolution", 1e-6), "exceed the memory of a run"),
         (("--temperature", 2, "--out", tmp_path / "s.txt"), "intensities are written as .csv"),
     ):
         refused = run(path, *words)

@@ -128,7 +128,7 @@ def barrier(result: ResultFile, python: str, size: int, field: float) -> None:
     surface = SpinSurface(lattice)
     started = time.process_time()
     cell = 2.715
-    found = find_skyrmion(surface, UP, [3 * cell, 6 * cell])
+    found, _ = find_skyrmion(surface, UP, [3 * cell, 6 * cell])
     relaxed = time.process_time() - started
     if found is None:
         result.add(size=size, field=field, radius=None)

@@ -26,7 +26,7 @@ def texture_data(found: Sequence[FilmTexture]) -> list[dict[str, Any]]:
         skyrmion, path = each.skyrmion, None if each.skyrmion is None else each.skyrmion.path
         rows.append({
             "field": each.field, "lowest": each.lowest, "wave_vector": list(each.wave_vector), "tilt": each.tilt,
-            "lowest_energy": each.lowest_energy,
+            "lowest_energy": each.lowest_energy, "converged": each.converged, "undecided": each.undecided,
             "skyrmion": None if skyrmion is None else {
                 "energy": skyrmion.energy, "charge": skyrmion.charge, "radius": skyrmion.radius,
                 "barrier": None if path is None else path.barrier, "converged": None if path is None else path.converged,
@@ -47,7 +47,9 @@ def texture_table(found: Sequence[FilmTexture]) -> Table:
             state += f", {row['tilt']:.0f}° from the normal"
         else:
             state += f", q = ({', '.join(f'{x + 0.0:.3f}' for x in row['wave_vector'][:2])})"
-        cells = ["none", "", "", ""]
+        if not row["converged"]:
+            state += ", not converged"
+        cells = ["none" if not row["undecided"] else f"none; {row['undecided']} not converged", "", "", ""]
         if (skyrmion := row["skyrmion"]) is not None:
             barrier = skyrmion["barrier"]
             text = "" if barrier is None else f"{barrier:.2f}" if skyrmion["converged"] else f"about {barrier:.2f}"

@@ -139,7 +139,7 @@ def couple(
         raise BadInput(f"insulator and workers have no effect on method {method}")
     own_options = {"spin-orbit coupling": spin_orbit, "renormalised": renormalised, "cone angle": cone_angle}
     for name, value in own_options.items():
-        if value and method != "liechtenstein":
+        if value is not None and value is not False and method != "liechtenstein":
             raise BadInput(f"{name} requires method liechtenstein")
     atoms = _atoms(structure)
     _refuse_other_crystal(folder, atoms, moments)
@@ -456,7 +456,7 @@ def textures(
     # numba takes a second to import.
     from nucleate.spins.textures.films import film_textures
 
-    chosen = FIELDS if not fields else tuple(fields)
+    chosen = FIELDS if fields is None or len(fields) == 0 else tuple(fields)
     if not np.isfinite(chosen).all():
         raise BadInput("fields: give numbers in tesla")
     return film_textures(_couplings(couplings), size, chosen, dipoles, barriers, progress)

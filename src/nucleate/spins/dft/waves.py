@@ -20,10 +20,9 @@ import numpy as np
 
 from nucleate.errors import NucleateError
 from nucleate.spins.order.curie import tyablikov
-from nucleate.units import GYROMAGNETIC, HBAR, K_B, MU_B
+from nucleate.spins.waves.modes import G
+from nucleate.units import K_B
 
-G = HBAR * GYROMAGNETIC / MU_B
-"""g factor of the dynamics."""
 COMPENSATED = 1e-3
 """Net moment relative to the sum of all moments below which a state has no spin stiffness."""
 UNSTABLE = 1e-6
@@ -71,7 +70,8 @@ class MeshOrder:
     Attributes:
         mean_field: Mean-field transition temperature of the state's order in K.
         rpa: Transition temperature in the random-phase approximation in K; None: the mesh has an odd number of points along a vector,
-            the state is unstable, or the couplings extend along fewer than three directions, where isotropic spins do not order.
+            the state is unstable or not above a wave that costs no energy, the equations have no solution, or the couplings extend along
+            fewer than three directions, where isotropic spins do not order.
         stiffness: (3, 3) spin stiffness of a state with a net moment in meV Å^2, from the wave vectors nearest to zero; None: the
             state has no net moment or is unstable, the mesh has fewer than eight points along a vector, or the couplings extend along
             fewer than three directions.
@@ -104,14 +104,23 @@ def mesh_order(waves: np.ndarray, moments: np.ndarray, cell: np.ndarray) -> Mesh
     if lowest[place] < -UNSTABLE * np.abs(at_order).max():
         q = [k / m - (2 * k > m) for k, m in zip(map(int, place), mesh, strict=True)]
         return MeshOrder(mean_field, None, None, q)
-    if not _extended(between):
+    # A wave beside q = 0 that costs no energy makes both sums infinite.
+    elsewhere = np.delete(lowest.ravel(), 0)
+    if not _extended(between) or not elsewhere.min(initial=np.inf) > UNSTABLE * np.abs(at_order).max():
         return MeshOrder(mean_field, None, None, None)
-    rpa = None
-    if all(m % 2 == 0 for m in mesh):
+    return MeshOrder(mean_field, _mesh_rpa(between, at_order), _stiffness(rigidity, moments, cell), None)
+
+
+def _mesh_rpa(waves: np.ndarray, at_order: np.ndarray) -> float | None:
+    """Return the transition temperature of the random-phase approximation in K, or None if it has none."""
+    if any(m % 2 for m in waves.shape[:3]):
+        return None
+    try:
         # The sum leaves out q = 0; its error is proportional to the step of the mesh.
-        fine, coarse = (1 / _without_zero(waves, at_order) for waves in (between, between[::2, ::2, ::2]))
-        rpa = float(1 / (2 * fine - coarse)) / K_B
-    return MeshOrder(mean_field, rpa, _stiffness(rigidity, moments, cell), None)
+        fine, coarse = (1 / _without_zero(each, at_order) for each in (waves, waves[::2, ::2, ::2]))
+    except NucleateError:
+        return None
+    return float(1 / (2 * fine - coarse)) / K_B if 2 * fine > coarse else None
 
 
 def _extended(waves: np.ndarray) -> bool:

@@ -1,6 +1,6 @@
 """Dynamical structure factor of classical spins at a temperature.
 
-    S(q, E) = 1 / (2 pi hbar N) sum_ij int dt exp(i E t / hbar) <(s_i(t) . s_j(0)) exp(-i q . (r_i(t) - r_j(0)))>
+    S(q, E) = 1 / (2 pi hbar N) sum_ij int dt exp(i E t / hbar) <s_i(t) . s_j(0)> exp(-i q . (r_i - r_j))
 
 with s_i = m_i e_i / m_rms, so that its integral over all E is the static structure factor. The spins are drawn by Monte Carlo and move by
 the undamped Landau-Lifshitz equation; spectra of overlapping windows with Hann's weights are averaged (P. D. Welch, IEEE Trans. Audio
@@ -25,8 +25,10 @@ from nucleate.units import HBAR, K_B
 
 SAMPLES = 4
 """Samples in a period of the fastest magnon of the ordered state."""
-STEPS = 40
-"""Time steps in this period."""
+STEPS = 10
+"""Time steps between two samples."""
+MOST_VALUES = 10**8
+"""Largest number of values that a run records, and of phases of the spins."""
 EQUILIBRATION = 500
 """Sweeps of the heat bath before a run, each followed by over-relaxation."""
 BETWEEN = 100
@@ -103,10 +105,14 @@ def dynamic_structure(
     state = ordered_state(couplings, field)
     top = float(state.modes.energies(np.random.default_rng(0).random((500, 3))).max())
     period = 2 * np.pi * HBAR / max(top, resolution)
-    inside = max(1, round(STEPS / SAMPLES))
-    step = period / (inside * SAMPLES)
+    step = period / (STEPS * SAMPLES)
     # Hann's window has a width of two lines of the transform.
-    length = int(np.ceil(2 * 2 * np.pi * HBAR / resolution / (step * inside)))
+    length = int(np.ceil(2 * 2 * np.pi * HBAR / resolution / (step * STEPS)))
+    if max(6 * length, len(lattice)) * len(wave_vectors) > MOST_VALUES:
+        raise BadInput(
+            f"size {size}, resolution {resolution:g} meV: {len(wave_vectors)} wave vectors of {len(lattice)} spins at {2 * length} times"
+            " exceed the memory of a run; take a smaller size, a wider resolution or a shorter path"
+        )
     weights = couplings.moments / np.sqrt((couplings.moments**2).mean())
     phases = np.exp(-2j * np.pi * (wave_vectors @ np.linalg.inv(couplings.cell).T @ lattice.positions.T))
     phases *= np.tile(weights, int(np.prod(cells))) / np.sqrt(len(lattice))
@@ -122,12 +128,12 @@ def dynamic_structure(
         record = np.empty((2 * length, len(wave_vectors), 3), dtype=complex)
         for k in range(2 * length):
             record[k] = phases @ moving
-            moves.run(moving, inside, rng)
+            moves.run(moving, STEPS, rng)
         for start in (0, length // 2, length):
             waves = np.fft.fft(hann[:, None, None] * record[start : start + length], axis=0)
             total += (np.abs(waves) ** 2).sum(axis=2)
         progress(Step("runs", run + 1, windows))
-    spacing = 2 * np.pi * HBAR / (length * step * inside)
+    spacing = 2 * np.pi * HBAR / (length * step * STEPS)
     total /= 3 * windows * length * (hann**2).sum() * spacing
     half = length // 2
     energies = spacing * np.arange(half)

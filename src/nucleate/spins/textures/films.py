@@ -13,7 +13,7 @@ from nucleate.spins.couplings import Couplings
 from nucleate.spins.simulate.lattice import SpinLattice
 from nucleate.spins.textures.dipoles import Dipoles
 from nucleate.spins.textures.skyrmion import Skyrmion, collapse, find_skyrmion, plane_axes
-from nucleate.spins.textures.surface import SpinSurface, unit
+from nucleate.spins.textures.surface import TORQUE, SpinSurface, unit
 
 UNIFORM = 1e-3
 """Deviation of the mean spin from length one within which a state is uniform."""
@@ -38,20 +38,24 @@ class FilmTexture:
         size: Cells along the first two vectors.
         lowest: Name of the lowest state found: `uniform`, or `spiral` with its main wave vector, or `other`.
         wave_vector: (3,) main wave vector of the lowest state in units of reciprocal vectors.
-        tilt: Angle in degrees between the uniform state and the normal.
-        lowest_energy: Energy of the lowest state above the uniform one in meV per cell; zero if it is uniform.
+        tilt: Angle in degrees between the uniform state and the normal; None: a uniform start has relaxed into another state.
+        lowest_energy: Energy of the lowest state above the one that uniform starts relax into, in meV per cell; zero if it is that one.
         lowest_spins: (N, 3) directions of the lowest state.
+        converged: Whether its torques have vanished.
         skyrmion: Lowest metastable skyrmion found, or None.
+        undecided: Number of starts of skyrmions that neither converged nor collapsed.
     """
 
     field: float
     size: tuple[int, int]
     lowest: str
     wave_vector: tuple[float, float, float]
-    tilt: float
+    tilt: float | None
     lowest_energy: float
     lowest_spins: np.ndarray
+    converged: bool
     skyrmion: Skyrmion | None
+    undecided: int
 
 
 def film_lattice(couplings: Couplings, size: tuple[int, int], field: float) -> SpinLattice:
@@ -69,13 +73,14 @@ def film_lattice(couplings: Couplings, size: tuple[int, int], field: float) -> S
         )
     if not connected[:2].all():
         raise BadInput("texture: the couplings do not connect cells along the first two lattice vectors; give those of a film")
-    # The margins of a pair that leaves the cell along the open vector are not needed.
-    flat = replace(
-        couplings, **{k: getattr(couplings, k)[couplings.shifts[:, 2] == 0] for k in ("first", "second", "shifts", "tensors", "errors")}
-    )
-    plain = SpinLattice.build(flat, (*size, 1), periodic=(True, True, False))
+    # Open boundaries would drop these pairs.
+    if (couplings.shifts[np.abs(couplings.tensors).max(axis=(1, 2)) > 0][:, 2] != 0).any():
+        raise BadInput(
+            "texture: pairs cross the boundary of the cell along the third lattice vector; move the film into the middle of its cell"
+        )
+    plain = SpinLattice.build(couplings, (*size, 1), periodic=(True, True, False))
     x, y, z = field * plane_axes(plain)[1]
-    return SpinLattice.build(flat, (*size, 1), (float(x), float(y), float(z)), (True, True, False))
+    return SpinLattice.build(couplings, (*size, 1), (float(x), float(y), float(z)), (True, True, False))
 
 
 def film_textures(
@@ -118,20 +123,21 @@ def _textures(surface: SpinSurface, field: float, barriers: bool, progress: Prog
     uniform, level = min((surface.relaxed(start) for start in _uniform_starts(lattice, normal)), key=lambda each: each[1])
     states = [(uniform, level)] + [surface.relaxed(start) for start in _starts(surface, normal)]
     spins, value = min(states, key=lambda each: round(each[1] / surface.scale, 6))
-    background = unit(uniform.mean(axis=0))
     name, q = _name(lattice, spins)
-    skyrmion = None
+    skyrmion, undecided, tilt = None, 0, None
     if np.linalg.norm(uniform.mean(axis=0)) > 1 - UNIFORM:
+        background = unit(uniform.mean(axis=0))
+        tilt = float(np.degrees(np.arccos(np.clip(abs(background @ normal), 0, 1))))
         progress(Stage(f"{field:g} T: skyrmions"))
         cell = float(np.sqrt(np.linalg.norm(np.cross(*lattice.couplings.cell[:2]))))
         room = min(lattice.size[:2]) * cell / 4
-        skyrmion = find_skyrmion(surface, background, [r * cell for r in RADII if r * cell <= room] or [room])
+        skyrmion, undecided = find_skyrmion(surface, background, [r * cell for r in RADII if r * cell <= room] or [room])
         if skyrmion is not None and barriers:
             progress(Stage(f"{field:g} T: collapse of the skyrmion"))
             skyrmion = replace(skyrmion, path=collapse(surface, skyrmion, background))
-    tilt = float(np.degrees(np.arccos(np.clip(abs(background @ normal), 0, 1))))
     cells = lattice.size[0] * lattice.size[1]
-    return FilmTexture(field, lattice.size[:2], name, q, tilt, (value - level) / cells, spins, skyrmion)
+    converged = surface.torque(spins) < TORQUE
+    return FilmTexture(field, lattice.size[:2], name, q, tilt, (value - level) / cells, spins, converged, skyrmion, undecided)
 
 
 def _uniform_starts(lattice: SpinLattice, normal: np.ndarray) -> list[np.ndarray]:

@@ -134,4 +134,4 @@ def minimum_energy_path(
         velocity = across(velocity, images[1:-1])
         energies, fields = evaluate(images)
     lengths = np.linalg.norm(geodesic(images[1:], images[:-1]), axis=1)
-    return SpinPath(images, np.concatenate([[0.0], np.cumsum(lengths)]), energies, best, best < CONVERGED, taken if m > 2 else 0)
+    return SpinPath(images, np.concatenate([[0.0], np.cumsum(lengths)]), energies, best, best < CONVERGED, taken)

@@ -103,27 +103,33 @@ def radius_of(lattice: SpinLattice, spins: np.ndarray, background: np.ndarray) -
     return float(np.sqrt(area * cell / np.pi))
 
 
-def find_skyrmion(surface: SpinSurface, background: np.ndarray, radii: list[float]) -> Skyrmion | None:
-    """Relax skyrmions of several radii and helicities; return the lowest metastable one, or None if all collapse.
+def find_skyrmion(surface: SpinSurface, background: np.ndarray, radii: list[float]) -> tuple[Skyrmion | None, int]:
+    """Relax skyrmions of several radii and helicities.
 
     Args:
         surface: Energy surface of a film.
         background: (3,) direction of the uniform state, which is stationary.
         radii: Starting radii in Å.
+
+    Returns:
+        The lowest metastable skyrmion, or None, and the number of starts that neither converged nor collapsed.
     """
     lattice = surface.lattice
     uniform = np.tile(background, (len(lattice), 1))
-    level, found = surface.evaluate(uniform)[0], None
+    level, found, undecided = surface.evaluate(uniform)[0], None, 0
     for radius in radii:
         starts = [started(lattice, background, radius, helicity) for helicity in HELICITIES]
         # The sense of rotation that costs least before relaxation.
         spins, value = surface.relaxed(min(starts, key=lambda each: surface.evaluate(each)[0]))
         charge = float(skyrmion_number(lattice, spins)[0, 0])
-        if abs(charge) < 0.5 or surface.torque(spins) > TORQUE:
+        if abs(charge) < 0.5:
+            continue
+        if surface.torque(spins) > TORQUE:
+            undecided += 1
             continue
         if found is None or value - level < found.energy - 1e-6 * surface.scale:
             found = Skyrmion(spins, value - level, charge, radius_of(lattice, spins, background))
-    return found
+    return found, undecided
 
 
 def collapse(
