@@ -16,10 +16,11 @@ from nucleate.csp.atoms_data import atoms_to_dict
 from nucleate.csp.records import Polymorph
 from nucleate.csp.run_data import RunData, read_run, structure_name
 from nucleate.errors import BadInput, NucleateError, quoted
+from nucleate.generate.seeds import primitive_cell
 from nucleate.persist.files import write_whole
 from nucleate.persist.toml import read_settings
 from nucleate.progress import Progress, Stage, silent
-from nucleate.reference.base import content_hash
+from nucleate.reference.base import content_hash, has_moments
 from nucleate.spins import api
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.dft.gpaw_liechtenstein import WITHOUT_EFFECT
@@ -160,7 +161,9 @@ def _magnetic(run: RunData) -> list[tuple[int, Polymorph]]:
 
 
 def _cell(atoms: Atoms, method: str, cutoff: float | None) -> Atoms:
-    """Return the cell of a polymorph, or for methods from total energies a supercell whose spin states distinguish the pairs."""
+    """Return the primitive cell of a polymorph, or that of its order; for total energies a supercell that distinguishes the pairs."""
+    if not has_moments(atoms):
+        atoms = primitive_cell(atoms)
     if method not in ("collinear", "four-state"):
         return atoms
     reach = MappingSettings.model_fields["cutoff"].default if cutoff is None else cutoff
