@@ -21,6 +21,7 @@ from nucleate.cli import (
     csp,
     electrons,
     export,
+    lattice,
     match,
     onedim,
     potentials,
@@ -100,7 +101,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Crystal structure prediction from first principles: find the polymorphs of a formula and rank them.",
 )
-for _room in (csp, campaign, replay, export, check, barriers, match, serve, cluster, benchmark, potentials, electrons, spins, onedim):
+for _room in (
+    csp,
+    campaign,
+    replay,
+    export,
+    check,
+    barriers,
+    match,
+    serve,
+    cluster,
+    benchmark,
+    potentials,
+    electrons,
+    spins,
+    lattice,
+    onedim,
+):
     _room.register(app)
 
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import minkowski_reduce
 
+from nucleate.crystals.batch import is_layer
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.gpaw.errors import gpaw_errors
 from nucleate.gpaw.functionals import functional, on_pbe, refuse_nonlocal
 from nucleate.gpaw.keywords import SYMMETRY_TOLERANCE, monkhorst_pack
 from nucleate.gpaw.levels import band_gap
 from nucleate.gpaw.session import require_gpaw, setups_source
-from nucleate.reference.base import Label, asked_of_engine, refuse_overlap, start_moments
+from nucleate.reference.base import FLATTEST, Asked, Label, asked_of_engine, refuse_overlap, start_moments
 from nucleate.reference.hubbard import gpaw_setups
 from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
@@ -49,7 +52,7 @@ class GPAWReference:
 
     Raises:
         MissingDependency: GPAW is not installed.
-        BadInput: the functional has no stress, or `hubbard_u` and `parameters` both choose PAW data sets.
+        BadInput: the functional has no stress, or a setting and `parameters` both choose PAW data sets or the Poisson solver.
     """
 
     name = "gpaw"
@@ -61,6 +64,10 @@ class GPAWReference:
         if settings.hubbard_u and "setups" in settings.parameters:
             raise BadInput(
                 "reference.hubbard_u and reference.parameters.setups both choose PAW data sets; write the U into setups, such as ':d,4.0'"
+            )
+        if settings.dipole_correction and "poissonsolver" in settings.parameters:
+            raise BadInput(
+                "reference.dipole_correction and reference.parameters.poissonsolver both choose the Poisson solver; leave one out"
             )
         self._settings = settings
         self._version = version("gpaw")
@@ -106,6 +113,7 @@ class GPAWReference:
             # Only where they apply, so that ledgers without them keep their hashes.
             **({"paw": "PBE"} if on_pbe(self._settings.xc) else {}),
             **({"hubbard_u": self._settings.hubbard_u} if self._settings.hubbard_u else {}),
+            **({"dipole_correction": True} if self._settings.dipole_correction else {}),
         }
 
     def options(self, atoms: Atoms, grid: KGrid | None) -> dict[str, Any]:
@@ -136,12 +144,15 @@ class GPAWReference:
             atoms: the structure, which is not changed.
 
         Returns:
-            Energy (eV), forces (n_atoms, 3) in eV/Å, stress (6,) in eV/Å³.
+            Energy (eV), forces (n_atoms, 3) in eV/Å, stress (6,) in eV/Å³. With `dipole_correction`, the details of a layer have its
+            `dipole` along the third lattice vector, e Å.
 
         Raises:
             ReferenceFailed: the calculation failed; kind `unconverged` if self-consistency did not converge.
         """
-        request = asked_of_engine(atoms, self)
+        request = _not_flat(asked_of_engine(atoms, self), atoms.pbc)
+        if self._settings.dipole_correction and is_layer(atoms):
+            _open_along(request.atoms, atoms.cell.array[2])
         refuse_overlap(request.atoms, self.name)
         started = time.process_time()
         details: dict[str, Any] = {}
@@ -158,6 +169,10 @@ class GPAWReference:
                 # The ledger's statuses do not depend on the engine.
                 raise ReferenceFailed(failure.reason) from failure
         energy, forces, stress = label
+        if "dipole" in moments:
+            # Along the layer it depends on the choice of the cell.
+            normal = atoms.cell.array[2] / np.linalg.norm(atoms.cell.array[2])
+            moments["dipole"] = float(moments["dipole"] @ normal) * len(atoms) / len(request.atoms)
         details.update(moments)
         return request.label(Label(energy, forces, stress, iterations, time.process_time() - started, details))
 
@@ -175,6 +190,8 @@ class GPAWReference:
         from gpaw import GPAW, Mixer
 
         options = self.options(atoms, grid)
+        if not atoms.pbc.all():
+            options["poissonsolver"] = {"dipolelayer": "".join(axis for axis, periodic in zip("xyz", atoms.pbc, strict=True) if periodic)}
         if not point_group:
             options["symmetry"] = {"point_group": False}
         if gentle:
@@ -191,8 +208,10 @@ class GPAWReference:
                 stress = atoms.get_stress()
             iterations = int(atoms.calc.get_number_of_iterations())
             moments: dict[str, Any] = {}
+            if not atoms.pbc.all():
+                moments["dipole"] = atoms.get_dipole_moment()
             if spins:
-                moments = {
+                moments |= {
                     "moments": [float(m) for m in atoms.get_magnetic_moments()],
                     "total_moment": float(atoms.get_magnetic_moment()),
                     "gap": band_gap(atoms.calc),
@@ -205,3 +224,29 @@ class GPAWReference:
 def _gpaw_points(grid: KGrid) -> Any:
     """Return the grid in the form of GPAW's keyword `kpts`."""
     return monkhorst_pack(grid.size, grid.shift) if grid.on_own_vectors else grid.points().tolist()
+
+
+def _not_flat(request: Asked, periodic: np.ndarray) -> Asked:
+    """Return the request in the shortest vectors of its lattice, with the same k-points, if its cell is flat; GPAW fails for such cells."""
+    angles = request.atoms.cell.angles()
+    if request.grid is None or (angles.min() >= FLATTEST and angles.max() <= 180 - FLATTEST):
+        return request
+    atoms = request.atoms.copy()
+    short = minkowski_reduce(atoms.cell, pbc=periodic)[0]
+    atoms.set_cell(short, scale_atoms=False)
+    a, b, c = ((int(x), int(y), int(z)) for x, y, z in np.rint(request.atoms.cell.array @ np.linalg.inv(short)))
+    return request._replace(atoms=atoms, grid=replace(request.grid, basis=(a, b, c)))
+
+
+def _open_along(atoms: Atoms, normal: np.ndarray) -> None:
+    """Make the cell of a layer open along its normal, and move the layer to the middle of the cell, where the correction needs it."""
+    cosines = atoms.cell.array @ normal / np.linalg.norm(atoms.cell.array, axis=1) / np.linalg.norm(normal)
+    axis = int(np.abs(cosines).argmax())
+    atoms.pbc = np.arange(3) != axis
+    scaled = atoms.get_scaled_positions(wrap=False)
+    order = np.sort(scaled[:, axis] % 1.0)
+    start = order[(int(np.argmax(np.diff(order, append=order[0] + 1.0))) + 1) % len(order)]
+    # An atom at the start may lie below it by rounding.
+    above = (scaled[:, axis] - start + 1e-9) % 1.0
+    scaled[:, axis] = above + (1.0 - above.max()) / 2
+    atoms.set_scaled_positions(scaled)

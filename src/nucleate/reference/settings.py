@@ -43,6 +43,9 @@ class ReferenceSettings(BaseModel):
     dispersion: Literal["d3bj"] | None = Field(
         None, description="Dispersion correction: d3bj, D3 with Becke-Johnson damping and the parameters of xc; unset: none."
     )
+    dipole_correction: bool = Field(
+        False, description="Whether to correct the field across the vacuum of layers with different sides (gpaw)."
+    )
     magnetic_moments: dict[str, Moment] = Field(
         default_factory=dict, description="Initial magnetic moment of each element, Bohr magnetons; empty: not spin-polarised."
     )

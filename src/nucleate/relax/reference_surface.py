@@ -11,6 +11,7 @@ from nucleate.crystals.neighbours import Edges
 from nucleate.crystals.strain import full_from_voigt
 from nucleate.errors import ReferenceFailed
 from nucleate.potentials.base import Prediction
+from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Dispatcher
 
 
@@ -33,6 +34,8 @@ class ReferencePotential:
         self.round = round
         self.species = tuple(range(1, 119))
         self._first: dict[int, Atoms] = {}
+        self.last: Label | None = None
+        """Label of the last structure of the latest batch."""
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> None:
         """Return None, since a reference has no tables of neighbours; see `Potential`."""
@@ -54,6 +57,7 @@ class ReferencePotential:
             if isinstance(answer, ReferenceFailed):
                 raise answer
             labels.append(answer)
+        self.last = labels[-1]
         return Prediction(
             torch.tensor([[label.energy for label in labels]], dtype=torch.float64),
             torch.as_tensor(np.concatenate([label.forces for label in labels])).unsqueeze(0),

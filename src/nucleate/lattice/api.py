@@ -1,0 +1,353 @@
+"""The verbs of `nucleate lattice` as Python functions.
+
+from nucleate.lattice import api
+
+data = api.enumerate_lattice("lic2.vasp", ["Li=Li,X"], max_cells=6, mesh=(12, 12, 1))
+data = api.compute(data, "lattice.toml", out="li-graphene")
+model = api.fit(data, cutoffs=[5.0, 4.3], dipoles=True)
+rows, last = api.simulate(model, (24, 24, 1), [400.0, 300.0], composition={"Li": 0.1})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+
+from nucleate.crystals.io import read_structure, read_structures
+from nucleate.errors import BadInput, MissingDependency, quoted
+from nucleate.lattice.compute import FoldedReference, LatticeSettings, check_mesh, label_all
+from nucleate.lattice.correlations import design_matrix
+from nucleate.lattice.dipoles import DipoleTerm, check_plane, plain_charges
+from nucleate.lattice.enumeration import Arrangement, enumerate_arrangements, is_bare
+from nucleate.lattice.expansion import ClusterExpansion, read_expansion
+from nucleate.lattice.figures import find_orbits
+from nucleate.lattice.fit import METHODS, Method
+from nucleate.lattice.fit import fit as fit_interactions
+from nucleate.lattice.hull import Hull, lower_hull
+from nucleate.lattice.labels import Labelled, LatticeData, merged, read_data, write_data
+from nucleate.lattice.mapping import assign
+from nucleate.lattice.parent import make_parent, read_sites
+from nucleate.persist.toml import read_settings, validated
+from nucleate.processes.limits import available_cores
+from nucleate.progress import Progress, silent
+from nucleate.reference.base import Reference
+from nucleate.reference.build import make_reference
+from nucleate.reference.dispatch import Dispatcher
+from nucleate.reference.ledger import ledger_file
+from nucleate.reference.settings import ReferenceSettings
+
+if TYPE_CHECKING:
+    from nucleate.lattice.coexistence import Coexistence
+    from nucleate.lattice.simulation import Averages
+
+AnyPath = str | PathLike[str]
+MOST_CELLS = 40
+MOVED = 0.5
+"""Distance from the sites beyond which a relaxed arrangement counts as another one, Å."""
+LABELS = "labels.json"
+"""File of the arrangements with their energies in the folder of `compute`."""
+
+
+def enumerate_lattice(
+    structure: AnyPath | Atoms,
+    sites: Sequence[str],
+    max_cells: int,
+    *,
+    min_cells: int = 1,
+    mesh: tuple[int, int, int] | None = None,
+) -> LatticeData:
+    """Enumerate the distinct arrangements of atoms on the sites of a structure.
+
+    Args:
+        structure: Primitive cell with all sites filled: a crystal, or a layer with pbc T, T, F.
+        sites: Species of each element's sites, for example ["Li=Li,X"]; X is a vacancy.
+        max_cells: Largest number of primitive cells of an arrangement.
+        min_cells: Smallest number of primitive cells.
+        mesh: k-point mesh of the primitive cell; supercells to which it does not fold are left out.
+
+    Raises:
+        BadInput: The structure, the sites or the numbers cannot be used.
+    """
+    if not 1 <= min_cells <= max_cells <= MOST_CELLS:
+        raise BadInput(f"cells {min_cells} to {max_cells}: give numbers between 1 and {MOST_CELLS}, the smaller one first")
+    atoms = structure if isinstance(structure, Atoms) else read_structure(Path(structure))
+    parent = make_parent(atoms, read_sites(list(sites)))
+    labelled = [Labelled(found) for found in enumerate_arrangements(parent, max_cells, min_cells, mesh) if not is_bare(found)]
+    data = LatticeData(parent, labelled, mesh=mesh)
+    check_mesh(data, mesh)
+    if not labelled:
+        raise BadInput(f"no supercell of {min_cells} to {max_cells} cells folds the mesh; choose a mesh that has more divisors")
+    return data
+
+
+def compute(
+    data: LatticeData | AnyPath,
+    settings: AnyPath | dict[str, Any] | None = None,
+    *,
+    out: AnyPath,
+    reference: Reference | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> LatticeData:
+    """Calculate the energies of arrangements; the same call resumes an interrupted calculation.
+
+    Args:
+        data: Arrangements, or their file.
+        settings: TOML file or dictionary with the tables `reference` and `lattice`.
+        out: Folder of the ledger and of `labels.json`.
+        reference: A reference in place of the one that the settings describe.
+        workers: Number of simultaneous calculations; 0: in this process.
+        progress: Called with an `ArrangementDone` after each arrangement.
+
+    Raises:
+        BadInput: The file, a setting or the mesh cannot be used.
+    """
+    given = data if isinstance(data, LatticeData) else read_data(Path(data))
+    tables = (
+        {}
+        if settings is None
+        else dict(settings)
+        if isinstance(settings, dict)
+        else read_settings(settings, "write [reference], [lattice]")
+    )
+    where = "settings" if settings is None or isinstance(settings, dict) else str(settings)
+    unknown = set(tables) - {"reference", "lattice"}
+    if unknown:
+        raise BadInput(f"{where}: unknown table {quoted(', '.join(sorted(unknown)), 60)}; it reads reference and lattice")
+    how = validated(LatticeSettings, {"mesh": given.mesh, **tables.get("lattice", {})}, where)
+    engine = validated(ReferenceSettings, tables.get("reference", {}), where)
+    inner = reference or make_reference(engine)
+    if inner.surrogate and how.mesh is not None:
+        raise BadInput(f"{where}: {inner.name} has no k-points; leave out the mesh")
+    check_mesh(given, how.mesh)
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be created: {error.strerror}") from None
+    count = engine.workers if workers is None else workers
+    if count is None:
+        count = 0 if inner.surrogate else min(available_cores(), len(given.labelled))
+    with (
+        ledger_file(folder / "ledger.db") as ledger,
+        Dispatcher(FoldedReference(inner), ledger, workers=count, timeout=engine.timeout) as dispatcher,
+    ):
+        labelled = label_all(given, how, dispatcher, progress)
+    result = merged(given, labelled, {**inner.settings(), "lattice": how.model_dump()})
+    write_data(folder / LABELS, result)
+    return result
+
+
+def collect(structure: AnyPath | Atoms, sites: Sequence[str], source: AnyPath | Sequence[Atoms]) -> tuple[LatticeData, list[str]]:
+    """Assign structures with energies, such as those of a search, to the sites of a parent lattice.
+
+    Args:
+        structure: Primitive cell of the parent.
+        sites: Species of each element's sites.
+        source: Structure file with energies, or structures with calculators; relaxed structures may be strained and rotated.
+
+    Returns:
+        The arrangements with their energies, and one line for each structure that was left out.
+
+    Raises:
+        BadInput: A structure has no energy, or none is an arrangement on the parent.
+    """
+    atoms = structure if isinstance(structure, Atoms) else read_structure(Path(structure))
+    parent = make_parent(atoms, read_sites(list(sites)))
+    frames = read_structures(Path(source)) if isinstance(source, str | PathLike) else list(source)
+    labelled, left = [], []
+    for number, frame in enumerate(frames, start=1):
+        energy = None if frame.calc is None else frame.calc.results.get("energy")
+        if energy is None or not np.isfinite(energy):
+            raise BadInput(f"structure {number}: has no energy; give a file such as extended XYZ with energies")
+        try:
+            labelled.append(Labelled(assign(parent, frame), float(energy)))
+        except BadInput as error:
+            left.append(f"structure {number}: {error}")
+    if not labelled:
+        raise BadInput(f"none of {len(frames)} structures is an arrangement on the parent lattice; {left[0] if left else ''}")
+    return LatticeData(parent, labelled), left
+
+
+def fit(
+    data: LatticeData | AnyPath,
+    cutoffs: Sequence[float],
+    *,
+    method: str = "least-squares",
+    dipoles: bool = False,
+    beyond: float | None = None,
+    folds: int = 10,
+    seed: int = 0,
+) -> ClusterExpansion:
+    """Fit interactions to the energies of arrangements.
+
+    Args:
+        data: Arrangements with energies, or their file.
+        cutoffs: Largest distance of two points of pairs, triplets, ... in Å.
+        method: `least-squares`, `ridge` or `ard`.
+        dipoles: Whether to fit the repulsion of parallel dipoles beyond `beyond`, for layers.
+        beyond: Distance in Å up to which pairs are figures alone; None: the cutoff of pairs.
+        folds: Number of folds of nested cross-validation.
+        seed: Seed of the folds.
+
+    Returns:
+        The cluster expansion; its `facts` hold the errors in eV per primitive cell and the calculated and fitted energies.
+
+    Raises:
+        BadInput: A value cannot be used, or the arrangements do not determine the interactions.
+    """
+    given = data if isinstance(data, LatticeData) else read_data(Path(data))
+    if method not in METHODS:
+        raise BadInput(f"method {quoted(method, 40)}: choose from {', '.join(METHODS)}")
+    if folds < 2:
+        raise BadInput(f"folds {folds}: give at least 2")
+    if beyond is not None and not (dipoles and 0 < beyond < 1e3):
+        raise BadInput("beyond: is a positive distance in Å, together with the dipole term")
+    used = [entry for entry in given.with_energies if entry.moved is None or entry.moved <= MOVED]
+    if not used:
+        raise BadInput("no arrangement has an energy; calculate them with: nucleate lattice compute")
+    parent = given.parent
+    orbits = find_orbits(parent, list(cutoffs))
+    term = None
+    if dipoles:
+        check_plane(parent)
+        term = DipoleTerm(max(cutoffs, default=0.0) if beyond is None else beyond, plain_charges(parent))
+    arrangements = [entry.arrangement for entry in used]
+    design = design_matrix(arrangements, orbits, term)
+    energies = LatticeData(parent, used).energies()
+    chosen: Method = "ridge" if method == "ridge" else "ard" if method == "ard" else "least-squares"
+    result = fit_interactions(design, energies, chosen, folds, seed)
+    facts: dict[str, Any] = {
+        "method": method, "arrangements": len(used), "left_out": len(given.labelled) - len(used), "parameters": design.shape[1],
+        "rmse": result.rmse, "loo": result.loo, "nested": result.nested, "strength": result.strength,
+        "errors": [None if np.isnan(e) else float(e) for e in result.errors],
+        "calculated": energies.tolist(), "fitted": (design @ result.coefficients).tolist(), "loo_each": result.loo_each.tolist(),
+        "shares": [list(a.fractions().values()) for a in arrangements], "reference": given.reference,
+    }  # fmt: skip
+    count = len(orbits)
+    strength = 0.0 if term is None else float(result.coefficients[count])
+    return ClusterExpansion(parent, tuple(float(c) for c in cutoffs), result.coefficients[:count], term, strength, facts)
+
+
+@dataclass(frozen=True)
+class GroundStates:
+    """Ground states of a cluster expansion among the arrangements of up to some number of cells.
+
+    Attributes:
+        arrangements: All distinct arrangements.
+        energies: (n,) predicted energies, eV per primitive cell.
+        hull: Hull of the predicted energies.
+    """
+
+    arrangements: list[Arrangement]
+    energies: np.ndarray
+    hull: Hull
+
+
+def hull(model: ClusterExpansion | AnyPath, max_cells: int) -> GroundStates:
+    """Find the ground states among all arrangements of up to `max_cells` primitive cells.
+
+    Raises:
+        BadInput: The number cannot be used, or there are too many arrangements.
+    """
+    given = model if isinstance(model, ClusterExpansion) else read_expansion(Path(model))
+    if not 1 <= max_cells <= MOST_CELLS:
+        raise BadInput(f"max-cells {max_cells}: give a number between 1 and {MOST_CELLS}")
+    arrangements = list(enumerate_arrangements(given.parent, max_cells))
+    energies = given.predict(arrangements)
+    return GroundStates(arrangements, energies, lower_hull(shares(arrangements), energies))
+
+
+def shares(arrangements: Sequence[Arrangement]) -> np.ndarray:
+    """Return the (n, species) shares of the active sites that hold each species."""
+    result: np.ndarray = np.array([list(arrangement.fractions().values()) for arrangement in arrangements])
+    return result
+
+
+def lowest_at(model: ClusterExpansion, share: float, max_cells: int) -> Arrangement:
+    """Return the arrangement of lowest energy in which a share of the sites holds the first species.
+
+    Raises:
+        BadInput: No arrangement of up to `max_cells` cells has this share.
+    """
+    found = hull(model, max_cells)
+    matching = np.flatnonzero(np.abs(shares(found.arrangements)[:, 0] - share) < 1e-6)
+    if not matching.size:
+        raise BadInput(f"share {share:g}: no arrangement of up to {max_cells} cells has it; raise --max-cells")
+    return found.arrangements[int(matching[np.argmin(found.energies[matching])])]
+
+
+def simulate(
+    model: ClusterExpansion | AnyPath,
+    cells: tuple[int, int, int],
+    temperatures: Sequence[float],
+    *,
+    composition: dict[str, float] | None = None,
+    potentials: dict[str, float] | None = None,
+    sweeps: int = 5000,
+    burn: int = 1000,
+    seed: int = 0,
+    record: AnyPath | None = None,
+    progress: Progress = silent,
+) -> tuple[list[Averages], np.ndarray]:
+    """Simulate a lattice by Monte Carlo; see `nucleate.lattice.simulation.simulate`.
+
+    Raises:
+        BadInput: A value cannot be used.
+        MissingDependency: numba is not installed.
+        RunFolderError: The record belongs to another simulation.
+    """
+    _require_numba()
+    from nucleate.lattice.simulation import simulate as run
+
+    given = model if isinstance(model, ClusterExpansion) else read_expansion(Path(model))
+    return run(
+        given, cells, list(temperatures), composition=composition, potentials=potentials, sweeps=sweeps, burn=burn, seed=seed,
+        record=None if record is None else Path(record), progress=progress,
+    )  # fmt: skip
+
+
+def coexist(
+    model: ClusterExpansion | AnyPath,
+    cells: tuple[int, int, int],
+    temperatures: Sequence[float],
+    *,
+    share: float = 1.0,
+    max_cells: int = 6,
+    sweeps: int = 2000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> list[Coexistence]:
+    """Find the equilibrium of a dilute and an ordered phase; see `nucleate.lattice.coexistence.coexist`.
+
+    Args:
+        model: Cluster expansion, or its file.
+        cells: Numbers of primitive cells.
+        temperatures: Temperatures, K.
+        share: Share of the sites that the first species fills in the ordered phase, whose arrangement is the lowest of this share.
+        max_cells: Largest number of primitive cells of that arrangement.
+        sweeps: Number of sweeps at each chemical potential.
+        seed: Seed.
+        progress: Called with a `CoexistenceDone` after each temperature.
+
+    Raises:
+        BadInput: A value cannot be used.
+        MissingDependency: numba is not installed.
+    """
+    _require_numba()
+    from nucleate.lattice.coexistence import coexist as run
+
+    given = model if isinstance(model, ClusterExpansion) else read_expansion(Path(model))
+    return run(given, lowest_at(given, share, max_cells), cells, list(temperatures), sweeps=sweeps, seed=seed, progress=progress)
+
+
+def _require_numba() -> None:
+    if find_spec("numba") is None:
+        raise MissingDependency("Monte Carlo on a lattice needs numba: pip install 'nucleate[lattice]'")
