@@ -96,7 +96,7 @@ def compute(
 
 def collect(
     structure: Annotated[Path, typer.Argument(help="Primitive cell of the parent with all sites filled.")],
-    source: Annotated[Path, typer.Argument(help="Structures with energies (extended XYZ), relaxed or not.")],
+    source: Annotated[Path, typer.Argument(help="Folder of a search, or structures with energies (extended XYZ, ASE database).")],
     sites: Sites,
     out: Annotated[Path, typer.Option(help="File of the arrangements with their energies.")] = Path("labels.json"),
     as_json: AsJson = False,

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.crystals.io import read_structure, read_structures
+from nucleate.crystals.io import read_structures
 from nucleate.errors import BadInput, MissingDependency, quoted
 from nucleate.lattice.compute import FoldedReference, LatticeSettings, check_mesh, label_all
 from nucleate.lattice.correlations import design_matrix
 from nucleate.lattice.dipoles import DipoleTerm, check_plane, plain_charges
-from nucleate.lattice.enumeration import Arrangement, enumerate_arrangements, is_bare
+from nucleate.lattice.enumeration import Arrangement, canonical_key, enumerate_arrangements, is_bare
 from nucleate.lattice.expansion import ClusterExpansion, read_expansion
 from nucleate.lattice.figures import find_orbits
 from nucleate.lattice.fit import METHODS, Method
@@ -33,7 +33,7 @@ from nucleate.lattice.fit import fit as fit_interactions
 from nucleate.lattice.hull import Hull, lower_hull
 from nucleate.lattice.labels import Labelled, LatticeData, merged, read_data, write_data
 from nucleate.lattice.mapping import assign
-from nucleate.lattice.parent import make_parent, read_sites
+from nucleate.lattice.parent import Parent, make_parent, read_sites
 from nucleate.persist.toml import read_settings, validated
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Progress, silent
@@ -42,6 +42,7 @@ from nucleate.reference.build import make_reference
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import ledger_file
 from nucleate.reference.settings import ReferenceSettings
+from nucleate.training.data import read_data as read_labelled
 
 if TYPE_CHECKING:
     from nucleate.lattice.coexistence import Coexistence
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
 AnyPath = str | PathLike[str]
 MOST_CELLS = 40
-MOVED = 0.5
-"""Distance from the sites beyond which a relaxed arrangement counts as another one, Å."""
 LABELS = "labels.json"
 """File of the arrangements with their energies in the folder of `compute`."""
 
@@ -77,8 +76,7 @@ def enumerate_lattice(
     """
     if not 1 <= min_cells <= max_cells <= MOST_CELLS:
         raise BadInput(f"cells {min_cells} to {max_cells}: give numbers between 1 and {MOST_CELLS}, the smaller one first")
-    atoms = structure if isinstance(structure, Atoms) else read_structure(Path(structure))
-    parent = make_parent(atoms, read_sites(list(sites)))
+    parent = _parent(structure, sites)
     labelled = [Labelled(found) for found in enumerate_arrangements(parent, max_cells, min_cells, mesh) if not is_bare(found)]
     data = LatticeData(parent, labelled, mesh=mesh)
     check_mesh(data, mesh)
@@ -145,35 +143,50 @@ def compute(
     return result
 
 
-def collect(structure: AnyPath | Atoms, sites: Sequence[str], source: AnyPath | Sequence[Atoms]) -> tuple[LatticeData, list[str]]:
-    """Assign structures with energies, such as those of a search, to the sites of a parent lattice.
+def collect(structure: AnyPath | Atoms, sites: Sequence[str], source: AnyPath) -> tuple[LatticeData, list[str]]:
+    """Assign structures with energies, such as those of a search, to the sites of a parent lattice; of equal ones the lowest is kept.
 
     Args:
         structure: Primitive cell of the parent.
         sites: Species of each element's sites.
-        source: Structure file with energies, or structures with calculators; relaxed structures may be strained and rotated.
+        source: Folder of a search, or file of structures with energies (extended XYZ, ASE database), relaxed or not, in any orientation.
 
     Returns:
         The arrangements with their energies, and one line for each structure that was left out.
 
     Raises:
-        BadInput: A structure has no energy, or none is an arrangement on the parent.
+        BadInput: The source has no energies, or none of its structures is an arrangement on the parent.
     """
-    atoms = structure if isinstance(structure, Atoms) else read_structure(Path(structure))
-    parent = make_parent(atoms, read_sites(list(sites)))
-    frames = read_structures(Path(source)) if isinstance(source, str | PathLike) else list(source)
-    labelled, left = [], []
-    for number, frame in enumerate(frames, start=1):
-        energy = None if frame.calc is None else frame.calc.results.get("energy")
-        if energy is None or not np.isfinite(energy):
-            raise BadInput(f"structure {number}: has no energy; give a file such as extended XYZ with energies")
+    parent = _parent(structure, sites)
+    structures = read_labelled(Path(source))
+    lowest: dict[bytes, Labelled] = {}
+    left = []
+    for entry in structures:
         try:
-            labelled.append(Labelled(assign(parent, frame), float(energy)))
+            found = Labelled(assign(parent, entry.atoms), entry.energy)
         except BadInput as error:
-            left.append(f"structure {number}: {error}")
-    if not labelled:
-        raise BadInput(f"none of {len(frames)} structures is an arrangement on the parent lattice; {left[0] if left else ''}")
-    return LatticeData(parent, labelled), left
+            left.append(f"{entry.where}: {error}")
+            continue
+        key = canonical_key(found.arrangement)
+        if key not in lowest or _per_cell(found) < _per_cell(lowest[key]):
+            lowest[key] = found
+    if not lowest:
+        raise BadInput(f"none of {len(structures)} structures is an arrangement on the parent lattice; {left[0]}")
+    return LatticeData(parent, list(lowest.values()), {"source": str(source)}), left
+
+
+def _per_cell(entry: Labelled) -> float:
+    assert entry.energy is not None
+    return entry.energy / entry.arrangement.supercell.count
+
+
+def _parent(structure: AnyPath | Atoms, sites: Sequence[str]) -> Parent:
+    if isinstance(structure, Atoms):
+        return make_parent(structure, read_sites(list(sites)))
+    frames = read_structures(Path(structure), open_directions=True)
+    if len(frames) > 1:
+        raise BadInput(f"{structure}: contains {len(frames)} structures; give a file with one")
+    return make_parent(frames[0], read_sites(list(sites)))
 
 
 def fit(
@@ -210,7 +223,7 @@ def fit(
         raise BadInput(f"folds {folds}: give at least 2")
     if beyond is not None and not (dipoles and 0 < beyond < 1e3):
         raise BadInput("beyond: is a positive distance in Å, together with the dipole term")
-    used = [entry for entry in given.with_energies if entry.moved is None or entry.moved <= MOVED]
+    used = given.on_lattice
     if not used:
         raise BadInput("no arrangement has an energy; calculate them with: nucleate lattice compute")
     parent = given.parent

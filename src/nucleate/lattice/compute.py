@@ -160,8 +160,7 @@ def _relaxed(
             if end.stop != "converged":
                 labelled = Labelled(arrangement, failure=f"the relaxation ended as '{end.stop}'")
             else:
-                moved = _moved(atoms, end.atoms)
-                labelled = Labelled(arrangement, end.energy, surface.dipole, moved)
+                labelled = Labelled(arrangement, end.energy, surface.dipole, _moved(atoms, end.atoms), _strain(atoms, end.atoms))
         result.append(labelled)
         energy = None if labelled.energy is None else labelled.energy / arrangement.supercell.count
         progress(ArrangementDone(number, len(structures), energy))
@@ -187,3 +186,13 @@ def _moved(before: Atoms, after: Atoms) -> float:
     apart = find_mic(apart, before.cell, before.pbc)[0]
     apart -= apart.mean(axis=0)
     return float(np.linalg.norm(apart, axis=1).max(initial=0.0))
+
+
+def _strain(before: Atoms, after: Atoms) -> float:
+    """Return the largest component of the strain between two cells, after a common change of volume (of area for layers)."""
+    gradient = np.linalg.solve(before.cell.array, after.cell.array)
+    # Only periodic directions are strained.
+    scale = np.linalg.det(gradient) ** (1 / max(1, int(before.pbc.sum())))
+    green = 0.5 * (gradient @ gradient.T / scale**2 - np.eye(3))
+    axes = np.eye(3) if before.pbc.all() else np.linalg.qr(before.cell.array[before.pbc].T)[0].T
+    return float(np.abs(axes @ green @ axes.T).max())

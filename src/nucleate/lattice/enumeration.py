@@ -94,6 +94,26 @@ def enumerate_arrangements(
                 yield Arrangement(supercell, occupation)
 
 
+def canonical_key(arrangement: Arrangement) -> bytes:
+    """Return a key that all descriptions of one arrangement share: supercells, rotations and translations of it."""
+    supercell = arrangement.supercell
+    occupation = np.asarray(arrangement.occupation)
+    parent = supercell.parent
+    m = len(parent.active)
+    kept = [k for k, moved in enumerate(supercell.translations) if np.array_equal(occupation[moved], occupation)]
+    small = Supercell(parent, row_hermite(np.concatenate([supercell.hermite, supercell.cells[kept]])))
+    occupation = occupation.reshape(-1, m)[supercell.cell_index(small.cells)]
+    images: dict[bytes, list[bytes]] = {}
+    for rotation, image, shift in parent.operations:
+        turned = Supercell(parent, row_hermite(small.hermite @ rotation.T))
+        cells = (small.cells @ rotation.T)[:, None] + shift
+        moved = np.empty(turned.sites, dtype=np.uint8)
+        moved[turned.site_index(cells, np.broadcast_to(image, (small.count, m)))] = occupation
+        images.setdefault(turned.hermite.tobytes(), []).extend(row.tobytes() for row in moved[turned.translations])
+    form = min(images)
+    return form + min(images[form])
+
+
 def is_bare(arrangement: Arrangement) -> bool:
     """Return whether the structure would have no atom at all, as that of an empty lattice without fixed sites."""
     parent = arrangement.supercell.parent

@@ -116,7 +116,7 @@ def find_orbits(parent: Parent, cutoffs: list[float]) -> list[Orbit]:
     near: list[Point] = [(*(int(n) for n in cell), s, f) for cell in offsets for s in where for f in functions[s]]  # type: ignore[misc]
     positions = np.array([place(point) for point in near])
     orbits = [Orbit(((),), 0.0)]
-    level: list[Figure] = []
+    level: list[tuple[Figure, float]] = []
     known: set[Figure] = set()
     for s in where:
         for f in functions[s]:
@@ -125,10 +125,12 @@ def find_orbits(parent: Parent, cutoffs: list[float]) -> list[Orbit]:
                 images = _images(figure, parent)
                 known.update(images)
                 orbits.append(Orbit(images, 0.0))
-                level.append(images[0])
+                level.append((images[0], 0.0))
     for cutoff in cutoffs:
         found: list[Orbit] = []
-        for figure in level:
+        for figure, longest in level:
+            if longest > cutoff + SAME:
+                continue
             here = np.array([place(point) for point in figure])
             distances = np.linalg.norm(positions[:, None] - here, axis=2)
             for k in np.flatnonzero((distances.max(axis=1) <= cutoff + SAME) & (distances.min(axis=1) > SAME)):
@@ -138,13 +140,12 @@ def find_orbits(parent: Parent, cutoffs: list[float]) -> list[Orbit]:
                 images = _images(larger, parent)
                 known.update(images)
                 points = np.array([place(point) for point in larger])
-                longest = float(np.linalg.norm(points[:, None] - points, axis=2).max())
-                found.append(Orbit(images, longest))
+                found.append(Orbit(images, float(np.linalg.norm(points[:, None] - points, axis=2).max())))
                 if len(orbits) + len(found) > MOST_FIGURES:
                     raise BadInput(f"cutoffs: there are more than {MOST_FIGURES} classes of figures; lower them")
         found.sort(key=lambda orbit: (round(orbit.longest, 4), orbit.figures))
         orbits += found
-        level = [orbit.figures[0] for orbit in found]
+        level = [(orbit.figures[0], orbit.longest) for orbit in found]
     return orbits
 
 

@@ -19,6 +19,10 @@ from nucleate.persist.files import write_whole
 VERSION = 1
 LARGEST = 500_000_000
 """Largest size of a file, in bytes."""
+MOVED = 0.5
+"""Distance from the sites beyond which a relaxed arrangement counts as another one, Å."""
+STRAINED = 0.1
+"""Strain beyond which a relaxed arrangement counts as one of another lattice; from face- to body-centred cubic it is 0.19."""
 _KIND = "nucleate lattice"
 
 
@@ -31,6 +35,7 @@ class Labelled:
         energy: Energy of the supercell in eV; None before it is calculated or if that failed.
         dipole: Dipole moment of the supercell along the normal of a layer in e Å, if it was calculated.
         moved: Largest distance of an atom from its site after relaxation in Å; None without relaxation.
+        strain: Largest component of the strain of the relaxed cell beside the change of volume; None without relaxation.
         failure: Why there is no energy.
     """
 
@@ -38,6 +43,7 @@ class Labelled:
     energy: float | None = None
     dipole: float | None = None
     moved: float | None = None
+    strain: float | None = None
     failure: str = ""
 
 
@@ -58,6 +64,11 @@ class LatticeData:
     mesh: tuple[int, int, int] | None = None
 
     @property
+    def on_lattice(self) -> list[Labelled]:
+        """The arrangements that have an energy and whose atoms are still on their sites after relaxation."""
+        return [entry for entry in self.with_energies if (entry.moved or 0.0) <= MOVED and (entry.strain or 0.0) <= STRAINED]
+
+    @property
     def with_energies(self) -> list[Labelled]:
         """The arrangements that have an energy."""
         return [entry for entry in self.labelled if entry.energy is not None]
@@ -75,7 +86,13 @@ def write_data(path: Path, data: LatticeData) -> None:
             "matrix": entry.arrangement.supercell.matrix.tolist(),
             "occupation": [int(o) for o in entry.arrangement.occupation],
         }
-        known = {"energy": entry.energy, "dipole": entry.dipole, "moved": entry.moved, "failure": entry.failure or None}
+        known = {
+            "energy": entry.energy,
+            "dipole": entry.dipole,
+            "moved": entry.moved,
+            "strain": entry.strain,
+            "failure": entry.failure or None,
+        }
         rows.append(row | {name: value for name, value in known.items() if value is not None})
     head = {"kind": _KIND, "version": VERSION, "parent": data.parent.as_dict(), "mesh": data.mesh, "reference": data.reference}
     # One arrangement a line, so that files can be compared.
@@ -104,7 +121,7 @@ def read_data(path: Path) -> LatticeData:
             choices = np.array([len(parent.allowed[s]) for s in supercell.sublattice])
             if occupation.shape != choices.shape or (occupation < 0).any() or (occupation >= choices).any():
                 raise ValueError("an occupation does not fit its supercell")
-            numbers = {key: None if row.get(key) is None else float(row[key]) for key in ("energy", "dipole", "moved")}
+            numbers = {key: None if row.get(key) is None else float(row[key]) for key in ("energy", "dipole", "moved", "strain")}
             if any(value is not None and not np.isfinite(value) for value in numbers.values()):
                 raise ValueError("an energy is not finite")
             labelled.append(Labelled(Arrangement(supercell, occupation), **numbers, failure=str(row.get("failure") or "")))

@@ -15,9 +15,12 @@ from nucleate.reference.kpoints import KGrid
 
 
 def row_hermite(matrix: np.ndarray) -> np.ndarray:
-    """Return the upper triangular integer matrix whose rows span the same lattice as the rows of `matrix` (3, 3).
+    """Return the (3, 3) upper triangular integer matrix whose rows span the same lattice as the rows of `matrix` (n, 3).
 
     The diagonal is positive, and the entries above it are not negative and smaller than it.
+
+    Raises:
+        BadInput: The rows do not span three dimensions.
     """
     h = np.array(matrix, dtype=int)
     for column in range(3):
@@ -29,14 +32,12 @@ def row_hermite(matrix: np.ndarray) -> np.ndarray:
             pivot = column + rows[np.abs(below[rows]).argmin()]
             h[[column, pivot]] = h[[pivot, column]]
             h[column] *= np.sign(h[column, column])
-            if column == 2 or not h[column + 1 :, column].any():
-                break
             h[column + 1 :] -= (h[column + 1 :, column] // h[column, column])[:, None] * h[column]
             if not h[column + 1 :, column].any():
                 break
         for row in range(column):
             h[row] -= (h[row, column] // h[column, column]) * h[column]
-    return h
+    return h[:3]
 
 
 def hermite_forms(cells: int, periodic: np.ndarray) -> list[np.ndarray]:

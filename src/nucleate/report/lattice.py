@@ -47,7 +47,7 @@ def enumerated_data(data: LatticeData) -> dict[str, Any]:
             {
                 "cells": entry.arrangement.supercell.count, "matrix": entry.arrangement.supercell.matrix.tolist(),
                 "shares": entry.arrangement.fractions(), "energy": _per_cell(entry.energy, entry.arrangement), "dipole": entry.dipole,
-                "moved": entry.moved, "failure": entry.failure or None,
+                "moved": entry.moved, "strain": entry.strain, "failure": entry.failure or None,
             }
             for entry in data.labelled
         ],
