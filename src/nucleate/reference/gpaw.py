@@ -150,7 +150,7 @@ class GPAWReference:
         Raises:
             ReferenceFailed: the calculation failed; kind `unconverged` if self-consistency did not converge.
         """
-        request = _not_flat(asked_of_engine(atoms, self), atoms.pbc)
+        request = _in_usual_cell(asked_of_engine(atoms, self), atoms.pbc)
         if self._settings.dipole_correction and is_layer(atoms):
             _open_along(request.atoms, atoms.cell.array[2])
         refuse_overlap(request.atoms, self.name)
@@ -226,15 +226,25 @@ def _gpaw_points(grid: KGrid) -> Any:
     return monkhorst_pack(grid.size, grid.shift) if grid.on_own_vectors else grid.points().tolist()
 
 
-def _not_flat(request: Asked, periodic: np.ndarray) -> Asked:
-    """Return the request in the shortest vectors of its lattice, with the same k-points, if its cell is flat; GPAW fails for such cells."""
+def _in_usual_cell(request: Asked, periodic: np.ndarray) -> Asked:
+    """Return the request in a cell that GPAW accepts, with the same k-points.
+
+    GPAW fails for flat cells, which are described by the shortest vectors of their lattice, and for orthogonal cells whose vectors point
+    along negative axes, when it draws the atoms.
+    """
+    cell = request.atoms.cell.array
     angles = request.atoms.cell.angles()
-    if request.grid is None or (angles.min() >= FLATTEST and angles.max() <= 180 - FLATTEST):
+    flat = angles.min() < FLATTEST or angles.max() > 180 - FLATTEST
+    usual = minkowski_reduce(cell, pbc=periodic)[0] if flat and request.grid is not None else cell
+    if np.array_equal(usual, np.diag(np.diag(usual))):
+        usual = np.abs(usual)
+    if np.array_equal(usual, cell):
         return request
     atoms = request.atoms.copy()
-    short = minkowski_reduce(atoms.cell, pbc=periodic)[0]
-    atoms.set_cell(short, scale_atoms=False)
-    a, b, c = ((int(x), int(y), int(z)) for x, y, z in np.rint(request.atoms.cell.array @ np.linalg.inv(short)))
+    atoms.set_cell(usual, scale_atoms=False)
+    if request.grid is None:
+        return request._replace(atoms=atoms)
+    a, b, c = ((int(x), int(y), int(z)) for x, y, z in np.rint(cell @ np.linalg.inv(usual)))
     return request._replace(atoms=atoms, grid=replace(request.grid, basis=(a, b, c)))
 
 
