@@ -4,8 +4,8 @@
 
 Labels: GPAW, PBE, 400 eV, dipole correction, 12 Å of vacuum, all k-points folding the mesh 12 x 12 of the primitive cell; carbon atoms and
 the height of lithium above the hexagons are fixed. PBE-D3(BJ) adds the dispersion energy of the same structures. Training: all arrangements
-of up to six cells to which the mesh folds, and those of 3 x 3 with up to three atoms. Held out: cells of 4 x 4.
-Finished calculations are in the ledger in FOLDER, finished rows in the result file, and the same command goes on.
+of up to six cells to which the mesh folds, those of eight cells with at least five atoms, and those of 3 x 3 with at most four. Held out:
+cells of 4 x 4. Finished calculations are in the ledger in FOLDER, finished rows in the result file, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ def repeated(parent: Parent) -> list[list[Arrangement]]:
     root = np.array([[1, -1, 0], [1, 2, 0], [0, 0, 1]])
     row = np.diag([2, 1, 1])
     pairs = []
+    wide = np.rint(np.diag([3, 3, 1]) @ np.linalg.inv(root)).astype(int)
     cases: list[tuple[np.ndarray, list[int], np.ndarray]] = [
-        (root, [0, 1, 1], np.diag([3, 1, 1])),
+        (root, [0, 1, 1], wide),
         (np.eye(3, dtype=int), [0], np.diag([2, 2, 1])),
         (row, [0, 1], row),
     ]
@@ -302,7 +303,10 @@ def main() -> None:
     parent = api.make_parent(structure(), {"Li": ["Li", "X"]})
     small = list(api.enumerate_arrangements(parent, 6, 1, MESH))
     labels(parent, small, a.out)
-    wide = [found for found in api.enumerate_arrangements(parent, 9, 9, MESH) if (found.occupation == 0).sum() <= 3]
+    wide = [
+        found for found in api.enumerate_arrangements(parent, 9, 8, MESH)
+        if ((found.occupation == 0).sum() >= 5 if found.supercell.count == 8 else (found.occupation == 0).sum() <= 4)
+    ]  # fmt: skip
     pairs = repeated(parent)
     doubles = labels(parent, [each for pair in pairs for each in pair], a.out)
     names = list(held_out(parent))
