@@ -28,6 +28,7 @@ from nucleate.electrons.data.sampling import SampleSettings
 from nucleate.electrons.emulator.emulator import EmulatorTraining
 from nucleate.electrons.model.training import ElectronTraining
 from nucleate.errors import BadInput
+from nucleate.lattice.compute import LatticeSettings
 from nucleate.persist.toml import validated
 from nucleate.potentials.registry import family_settings
 from nucleate.reference.cluster.settings import cluster_settings
@@ -90,6 +91,15 @@ def couple(data: dict[str, Any], source: str) -> None:
         validated(tables[name], given, source)
 
 
+def lattice(data: dict[str, Any], source: str) -> None:
+    """Settings of `nucleate lattice compute`."""
+    tables = {"reference": ReferenceSettings, "lattice": LatticeSettings}
+    for name, values in data.items():
+        if name not in tables:
+            raise BadInput(f"{source}: unknown table {name}")
+        validated(tables[name], values, source)
+
+
 def train(data: dict[str, Any], source: str) -> None:
     """Settings of `nucleate train` with the options of the family."""
     settings = resolve(data)
@@ -106,6 +116,7 @@ SETTINGS = {
     "run": settings_from_dict,
     "train": train,
     "couple": couple,
+    "lattice": lattice,
     "sample": sample,
     "electrons-train": lambda data, source: validated(ElectronTraining, data, source),
     "fit-start": lambda data, source: validated(EmulatorTraining, data, source),
@@ -116,6 +127,7 @@ SETTINGS = {
 SIGNS = {
     "run": {"formula", "search", "generate", "training", "relax", "reference"},
     "couple": {"mapping", "liechtenstein", "tb2j"},
+    "lattice": {"lattice"},
     "electrons-train": {"descriptor"},
     "sample": {"dynamics", "ground_state"},
     "simulate": {"temperatures", "sizes"},
@@ -142,7 +154,7 @@ def settings_kind(data: dict[str, Any]) -> str | None:
         return "train"
     if isinstance(data.get("model"), dict):
         return "run"
-    for kind in ("couple", "run", "electrons-train", "sample", "simulate", "executor"):
+    for kind in ("couple", "lattice", "run", "electrons-train", "sample", "simulate", "executor"):
         if SIGNS[kind] & set(data):
             return kind
     return None

@@ -32,7 +32,7 @@ def inverse_cube_sums(vectors: np.ndarray, displacements: np.ndarray) -> np.ndar
 
     Returns:
         (n,) sums over lattice vectors R of 1/|d + R|^3, Å^-3; for a displacement of zero without R = 0. For a triangular lattice of
-        constant 1 it is 11.0342, for a square one 9.0336 (J. Topping, Proc. R. Soc. A 114, 67 (1927), doi 10.1098/rspa.1927.0025).
+        constant 1 it is 11.0342, for a square one 9.0336 (J. Topping, Proc. R. Soc. A 114, 67 (1927)).
     """
     area = abs(np.linalg.det(vectors))
     eta = np.sqrt(np.pi / area)
