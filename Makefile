@@ -57,7 +57,7 @@ wheel: $(VENV)/.installed
 
 # The documentation site, docs/_build/html/index.html; a warning is an error. Outputs of tutorials are kept in docs/_build between builds.
 docs: $(VENV)/.installed
-	$(BIN)/python -c "import furo, myst_nb, sphinx_copybutton, sphinx_design, ziamath" 2>/dev/null || $(BIN)/pip install -q -e ".[docs]"
+	$(BIN)/python -c "import furo, myst_nb, sklearn, sphinx_copybutton, sphinx_design, ziamath" 2>/dev/null || $(BIN)/pip install -q -e ".[docs]"
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 # The same from nothing: every page and every tutorial anew.
