@@ -43,6 +43,7 @@ from nucleate.persist.toml import UNSET, read_settings, to_toml
 from nucleate.polymorphs.landscape_map import landscape_map, write_chemiscope
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
+from nucleate.processes.precision import default_precision
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
 from nucleate.reference.shared.address import read_address
@@ -440,7 +441,7 @@ def _run(
     if starts is not None:
         progress(EngineStarts(starts))
     try:
-        with listening(), opened_shared(settings, folder.owner()) as shared:
+        with listening(), default_precision(), opened_shared(settings, folder.owner()) as shared:
             state = run_search(folder, replace(plan, shared=shared), executor, watched)
     except BaseException:
         # The error that stopped the search is raised, not one of a file that could not be written after it.

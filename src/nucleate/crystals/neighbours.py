@@ -180,7 +180,7 @@ class SkinNeighbours:
             deformation = torch.linalg.solve(self._cells, cells[:known])
             affine = (self._positions.unsqueeze(1) @ deformation.index_select(0, structure[:n_known_atoms])).squeeze(1)
             moved = (positions[:n_known_atoms] - affine).norm(dim=1)
-            farthest = torch.zeros(known, dtype=torch.float64).index_reduce_(0, structure[:n_known_atoms], moved, "amax")
+            farthest = torch.zeros(known, dtype=torch.float64).scatter_reduce_(0, structure[:n_known_atoms], moved, "amax")
             # The smallest singular value is computed from the 3x3 Gram matrix, which is much faster than an SVD.
             gram = deformation @ deformation.transpose(1, 2)
             smallest = torch.linalg.eigvalsh(gram)[:, 0].clamp_min(0).sqrt()

@@ -21,6 +21,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed, quoted
 from nucleate.molecules.topology import Topology, crystal_bonds, gathered, part_numbers, unwrapped
 from nucleate.pretrained import PRETRAINED, check_elements, check_installed, check_name
+from nucleate.processes.precision import default_precision
 from nucleate.reference.base import Label, Reference
 from nucleate.reference.settings import ReferenceSettings
 
@@ -80,28 +81,14 @@ def _load_so3lr(**loader: Any) -> Evaluate:
     """Return SO3LR with its own calculator; its weights are a file of the package."""
     from so3krates_torch.calculator.so3 import SO3LRCalculator
 
-    with _default_type_kept():
+    with default_precision(double=True):
         own = _evaluator(SO3LRCalculator(**loader, compute_stress=True, default_dtype="float64", device="cpu"))
 
     def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
-        with _default_type_kept():
+        with default_precision(double=True):
             return own(atoms)
 
     return evaluate
-
-
-@contextlib.contextmanager
-def _default_type_kept() -> Iterator[None]:
-    """Context after which torch has its previous default type, which the package changes for the whole process."""
-    import torch
-
-    before = torch.get_default_dtype()
-    # The model computes in double precision.
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _load_gfnff(**loader: Any) -> Evaluate:

@@ -75,12 +75,12 @@ class State:
 
     def largest_row(self, a: Tensor) -> Tensor:
         """Return the (n,) norm of the longest row of each structure."""
-        return self.enthalpy.new_zeros(len(self.batch)).index_reduce_(0, self.owner, a.norm(dim=1), "amax")
+        return self.enthalpy.new_zeros(len(self.batch)).scatter_reduce_(0, self.owner, a.norm(dim=1), "amax")
 
     def largest_force(self) -> Tensor:
         """Return the (n,) largest force on an atom, eV/Å."""
         zero = self.enthalpy.new_zeros(len(self.batch))
-        return zero.index_reduce_(0, self.batch.structure, self.forces.norm(dim=1), "amax")
+        return zero.scatter_reduce_(0, self.batch.structure, self.forces.norm(dim=1), "amax")
 
     def select(self, chosen: Tensor) -> State:
         """Return the state of the structures `chosen` (int64 indices)."""

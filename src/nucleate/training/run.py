@@ -21,6 +21,7 @@ from nucleate.potentials.base import Potential
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.prior import PriorPotential, check_prior, prior_digest, resolved_prior
 from nucleate.potentials.registry import family_settings
+from nucleate.processes.precision import default_precision
 from nucleate.progress import Progress, silent
 from nucleate.training.batches import LabelledSet
 from nucleate.training.closed_form import fit_closed_form
@@ -63,6 +64,7 @@ def resolve(settings: Path | str | dict[str, Any] | FitSettings | None, **option
     return chosen.model_copy(update={"prior": resolved_prior(chosen.prior)})
 
 
+@default_precision()
 def fit(
     data: Path | str,
     out: Path | str,
@@ -162,6 +164,7 @@ def _model_file(path: Path) -> Path:
     return rounds[-1] if rounds and not model_path(path).exists() else model_path(path)
 
 
+@default_precision()
 def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = None) -> dict[str, Any]:
     """Compute the errors of a trained model on labelled structures.
 
@@ -203,6 +206,7 @@ def evaluate(model: Path | str, data: Path | str, labels: LabelKeys | None = Non
     }
 
 
+@default_precision()
 def learning_curve(
     data: Path | str,
     models: Sequence[str],
