@@ -29,7 +29,7 @@ CELLS = 5
 def table(data: dict[str, Any]) -> str:
     """Return the tables of the results page."""
     lines = [
-        "| parent | arrangements | on the lattice | method | parameters | leave-one-out | nested | five cells | mean of five cells |",
+        "| parent | arrangements | on the lattice | method | parameters | leave-one-out | nested | five cells | linear in composition |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in data["rows"]:
