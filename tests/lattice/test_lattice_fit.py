@@ -30,6 +30,23 @@ def test_exact_energies_give_the_interactions_back(known):
     assert found.facts["loo"] < 1e-8
 
 
+def test_energies_per_atom(known):
+    model, data = known
+    found = api.fit(data, [5.0, 2.5], dipoles=True, per_atom=True)
+    assert np.allclose(found.coefficients, model.coefficients, atol=1e-7)
+    assert found.dipole_strength == pytest.approx(6.0, abs=1e-4)
+    # The empty lattice keeps its energy even if the model cannot describe the others.
+    rough = api.fit(data, [2.5], per_atom=True)
+    arrangements = [entry.arrangement for entry in data.labelled]
+    shares = api.shares(arrangements)[:, 0]
+    difference = rough.predict(arrangements) - data.energies()
+    assert difference[shares == 0] == pytest.approx(0, abs=1e-12)
+    filled = shares > 0
+    assert rough.facts["rmse"] == pytest.approx(np.sqrt(np.mean((difference[filled] / shares[filled]) ** 2)), rel=1e-6)
+    with pytest.raises(BadInput, match="empty lattice"):
+        api.fit(LatticeData(data.parent, [e for e in data.labelled if e.arrangement.fractions()["Li"] > 0]), [2.5], per_atom=True)
+
+
 @pytest.mark.parametrize("method", ["least-squares", "ridge"])
 def test_leave_one_out_errors_are_those_of_fits_without_the_energy(method):
     generator = np.random.default_rng(0)

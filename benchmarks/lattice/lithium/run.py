@@ -169,7 +169,7 @@ def fits(result: ResultFile, name: str, data: LatticeData, dilute: dict[str, Lab
     for model_name, (cutoffs, dipoles) in MODELS.items():
         if result.find(task="fit", functional=name, model=model_name) is not None:
             continue
-        model = api.fit(data, cutoffs, dipoles=dipoles)
+        model = api.fit(data, cutoffs, dipoles=dipoles, per_atom=True)
         errors = {}
         for key, entry in dilute.items():
             assert entry.energy is not None
@@ -336,7 +336,7 @@ def main() -> None:
         data = LatticeData(parent, [entry for entry in used if entry.energy is not None], REFERENCE)
         fits(result, name, data, far)
         hulls(result, name, data, bulk_lithium(name != "PBE"))
-        model = api.fit(data, MODELS[SIMULATED][0], dipoles=MODELS[SIMULATED][1])
+        model = api.fit(data, MODELS[SIMULATED][0], dipoles=MODELS[SIMULATED][1], per_atom=True)
         coexistence(result, name, model, SIZES, a.seeds)
         pictures(result, name, model, (*SIZES, 36), a.seeds)
     print(table({"rows": result.rows}))

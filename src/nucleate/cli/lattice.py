@@ -123,6 +123,9 @@ def fit(
     cutoffs: Annotated[str, typer.Option(help="Largest distance of two points of pairs, triplets, ... in Å, such as 5.0,4.3.")],
     dipoles: Annotated[bool, typer.Option("--dipoles", help="Fit the repulsion of parallel dipoles of distant sites (layers).")] = False,
     beyond: Annotated[float | None, typer.Option(help="Distance in Å where the dipole term begins; default: the cutoff of pairs.")] = None,
+    per_atom: Annotated[
+        bool, typer.Option("--per-atom", help="Fit energies per atom of the first species, relative to the empty lattice.")
+    ] = False,
     method: Annotated[str, typer.Option(help="least-squares, ridge or ard.")] = "least-squares",
     folds: Annotated[int, typer.Option(help="Number of folds of nested cross-validation.")] = 10,
     seed: Seed = 0,
@@ -137,7 +140,9 @@ def fit(
 
     _check_folder(out)
     _check_plot(plot)
-    model = api.fit(file, _floats(cutoffs, "--cutoffs"), method=method, dipoles=dipoles, beyond=beyond, folds=folds, seed=seed)
+    model = api.fit(
+        file, _floats(cutoffs, "--cutoffs"), method=method, dipoles=dipoles, beyond=beyond, per_atom=per_atom, folds=folds, seed=seed
+    )
     write_expansion(out, model)
     if plot is not None:
         plot_fit(model, plot)

@@ -196,6 +196,7 @@ def fit(
     method: str = "least-squares",
     dipoles: bool = False,
     beyond: float | None = None,
+    per_atom: bool = False,
     folds: int = 10,
     seed: int = 0,
 ) -> ClusterExpansion:
@@ -207,11 +208,14 @@ def fit(
         method: `least-squares`, `ridge` or `ard`.
         dipoles: Whether to fit the repulsion of parallel dipoles beyond `beyond`, for layers.
         beyond: Distance in Å up to which pairs are figures alone; None: the cutoff of pairs.
+        per_atom: Whether to fit energies per atom of the first species, relative to the lattice without it, for adsorbed layers and dilute
+            phases: all arrangements have equal weight per atom, and the constant is the energy of the empty lattice.
         folds: Number of folds of nested cross-validation.
         seed: Seed of the folds.
 
     Returns:
-        The cluster expansion; its `facts` hold the errors in eV per primitive cell and the calculated and fitted energies.
+        The cluster expansion; its `facts` hold the errors in eV per primitive cell (per atom of the first species with `per_atom`) and the
+        calculated and fitted energies per primitive cell.
 
     Raises:
         BadInput: A value cannot be used, or the arrangements do not determine the interactions.
@@ -236,17 +240,47 @@ def fit(
     design = design_matrix(arrangements, orbits, term)
     energies = LatticeData(parent, used).energies()
     chosen: Method = "ridge" if method == "ridge" else "ard" if method == "ard" else "least-squares"
-    result = fit_interactions(design, energies, chosen, folds, seed)
+    coefficients = np.zeros(design.shape[1])
+    here, columns, values = np.ones(len(used), dtype=bool), slice(0, None), energies
+    if per_atom:
+        atoms = _first_species(arrangements)
+        here, columns = atoms > 0, slice(1, None)
+        coefficients[0] = _empty_energy(atoms, energies)
+        design, values = design / np.where(here, atoms, 1.0)[:, None], (energies - coefficients[0]) / np.where(here, atoms, 1.0)
+    result = fit_interactions(design[here][:, columns], values[here], chosen, folds, seed)
+    coefficients[columns] = result.coefficients
+    errors = np.concatenate([np.zeros(int(per_atom)), result.errors])
+    fitted = design_matrix(arrangements, orbits, term) @ coefficients
+    scale = np.where(here, _first_species(arrangements), 1.0) if per_atom else np.ones(len(used))
+    each = np.zeros(len(used))
+    each[here] = result.loo_each
     facts: dict[str, Any] = {
-        "method": method, "arrangements": len(used), "left_out": len(given.labelled) - len(used), "parameters": design.shape[1],
+        "method": method, "arrangements": len(used), "left_out": len(given.labelled) - len(used), "parameters": len(result.coefficients),
+        "per_atom": per_atom,
         "rmse": result.rmse, "loo": result.loo, "nested": result.nested, "strength": result.strength,
-        "errors": [None if np.isnan(e) else float(e) for e in result.errors],
-        "calculated": energies.tolist(), "fitted": (design @ result.coefficients).tolist(), "loo_each": result.loo_each.tolist(),
+        "errors": [None if np.isnan(e) else float(e) for e in errors],
+        "calculated": energies.tolist(), "fitted": fitted.tolist(), "loo_each": (each * scale).tolist(),
         "shares": [list(a.fractions().values()) for a in arrangements], "reference": given.reference,
     }  # fmt: skip
     count = len(orbits)
-    strength = 0.0 if term is None else float(result.coefficients[count])
-    return ClusterExpansion(parent, tuple(float(c) for c in cutoffs), result.coefficients[:count], term, strength, facts)
+    strength = 0.0 if term is None else float(coefficients[count])
+    return ClusterExpansion(parent, tuple(float(c) for c in cutoffs), coefficients[:count], term, strength, facts)
+
+
+def _first_species(arrangements: Sequence[Arrangement]) -> np.ndarray:
+    """Return the (n,) numbers of atoms of the first species per primitive cell."""
+    parent = arrangements[0].supercell.parent
+    if len(parent.names) != 2 or len(set(parent.allowed)) > 1:
+        raise BadInput("energies per atom need sites of two species, the second of which is the empty lattice, such as Li=Li,X")
+    return shares(arrangements)[:, 0] * len(parent.active)
+
+
+def _empty_energy(atoms: np.ndarray, energies: np.ndarray) -> float:
+    """Return the energy of the lattice without atoms of the first species, eV per primitive cell."""
+    empty = np.flatnonzero(atoms == 0)
+    if not empty.size:
+        raise BadInput("energies per atom need the energy of the empty lattice; add the arrangement without atoms of the first species")
+    return float(energies[empty].min())
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,9 @@ def fit_lines(model: ClusterExpansion) -> list[str]:
     """Return interactions and errors of a fit as lines of text."""
     facts = model.facts
     errors = facts["errors"]
+    unit = f"atom of {model.parent.names[0]}" if facts["per_atom"] else "primitive cell"
     lines = [
-        f"{facts['arrangements']} arrangements, {facts['parameters']} parameters, {facts['method']}: errors in meV per primitive cell: fit "
+        f"{facts['arrangements']} arrangements, {facts['parameters']} parameters, {facts['method']}: errors in meV per {unit}: fit "
         f"{1e3 * facts['rmse']:.2f}, leave-one-out {1e3 * facts['loo']:.2f}, nested cross-validation {1e3 * facts['nested']:.2f}"
     ]
     if facts["left_out"]:
