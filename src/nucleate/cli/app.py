@@ -22,6 +22,7 @@ from nucleate.cli import (
     electrons,
     export,
     match,
+    moves,
     onedim,
     potentials,
     replay,
@@ -100,7 +101,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Crystal structure prediction from first principles: find the polymorphs of a formula and rank them.",
 )
-for _room in (csp, campaign, replay, export, check, barriers, match, serve, cluster, benchmark, potentials, electrons, spins, onedim):
+for _room in (
+    csp, campaign, replay, export, check, barriers, match, serve, cluster, benchmark, potentials, moves, electrons, spins, onedim,
+):  # fmt: skip
     _room.register(app)
 
 

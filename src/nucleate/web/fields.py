@@ -57,6 +57,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.family": tuple(SETTINGS),
     "model.prior": MODELS,
     "teacher.name": MODELS,
+    "relax.optimiser": ("fire", "lbfgs"),
 }
 """Values of text settings: those that name neither a file nor a module nor a program of the user."""
 FIRST = ("formula", "reference.engine", "reference.preset", "pressure", "dimensions", "seed", "search.budget", "search.top", "search.pool")

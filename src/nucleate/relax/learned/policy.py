@@ -18,6 +18,8 @@ from torch import Tensor
 
 from nucleate.relax.learned.invariants import NAMES
 
+DIRECTIONS = ("force", "last step", "quasi-Newton step")
+"""Directions that a step combines, in the order of their coefficients."""
 ALPHA = 70.0
 """Curvature of the unit of the coefficient of the force, eV/Å², the initial one of L-BFGS."""
 MOST_FORCE = 3.0
@@ -86,6 +88,10 @@ class Policy:
             weights[name] = flat[:, start : start + size].reshape(len(flat), *shape)
             start += size
         return cls(settings, weights)
+
+    def to(self, device: torch.device | str) -> Policy:
+        """Return the policy on a device."""
+        return Policy(self.settings, {name: value.to(device) for name, value in self.weights.items()})
 
     def flat(self) -> Tensor:
         """Return the weights (policies, n)."""
