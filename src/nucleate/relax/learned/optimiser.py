@@ -20,8 +20,9 @@ ROUNDING = 1e-9
 class LearnedMoves:
     """Steps a f + b (last step) + c (step of L-BFGS), with coefficients of a policy; below its hand-over force those of L-BFGS.
 
-    A step that points uphill is replaced by that of L-BFGS. The state must have as many atoms and structures for each policy, in the order
-    of the policies, if there are several.
+    A step that points uphill is replaced by that of L-BFGS. Steps turn with the structure while none is limited: the limit applies to the
+    rows of the coordinates, as in L-BFGS, and the norms of the rows of a cell depend on its orientation. If there are several policies, the
+    state must have as many atoms and structures for each, in their order.
 
     Attributes:
         policy: the policy.
@@ -67,7 +68,8 @@ class LearnedMoves:
         step = towards + more
         scale = self.maxstep / state.largest_row(step).clamp_min(1e-300)
         long = (scale < 1 - ROUNDING)[state.owner, None]
-        near = largest_force(state) < self.policy.settings.handover
+        # A policy that goes nowhere costs no more than its share of steps.
+        near = (largest_force(state) < self.policy.settings.handover) | (state.steps >= self.policy.settings.most_steps)
         # A step that is not a number is not taken either.
         follow = (~near & (state.dot(step, force) > 0))[state.owner, None]
         coordinates = torch.where(long, state.coordinates + scale[state.owner, None] * step, quasi.coordinates + more)

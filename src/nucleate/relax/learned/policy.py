@@ -41,6 +41,7 @@ class PolicySettings(BaseModel):
     )
     hidden: int = Field(8, ge=1, le=256, description="Number of units.")
     handover: float = Field(0.2, ge=0, le=1e3, description="Largest force of a structure, eV/Å, below which its steps are those of L-BFGS.")
+    most_steps: int = Field(100, ge=0, le=1_000_000, description="Number of steps of a structure after which L-BFGS takes over.")
 
 
 class Policy:

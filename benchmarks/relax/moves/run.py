@@ -1,0 +1,224 @@
+"""Compare learned moves of a relaxation with FIRE and L-BFGS on random cells.
+
+    OMP_NUM_THREADS=1 python benchmarks/relax/moves/run.py --judge committee --formulas Si8 Si16
+    OMP_NUM_THREADS=1 python benchmarks/relax/moves/run.py --judge chgnet --rounds 10
+
+The policies were trained on `committee.safetensors` and Si8 cells of another seed; train.sh contains the commands. The committee is that of
+the last round of
+
+    nucleate search Si8 --reference 7net-0 --seed 4101 --budget 150
+
+A relaxation converges at 0.05 eV/Å and 0.5 GPa and has at most 500 force calls. All optimisers start from the same cells. A round takes the
+next cells of each formula, so that the comparison is paired whenever it is stopped; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from nucleate.benchmark.result_file import ResultFile
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.formula import parse_formula
+from nucleate.crystals.neighbours import Edges
+from nucleate.generate import GenerateSettings, make_generator
+from nucleate.potentials.base import Potential, Prediction
+from nucleate.potentials.files import load_potential
+from nucleate.relax.batched import relax
+from nucleate.relax.settings import RelaxSettings
+
+HERE = Path(__file__).parent
+OPTIMISERS = {
+    "L-BFGS": "lbfgs",
+    "FIRE": "fire",
+    "evolution": f"learned:{HERE / 'policies' / 'evolution.moves'}",
+    "unrolling": f"learned:{HERE / 'policies' / 'unrolling.moves'}",
+    "without memory": f"learned:{HERE / 'policies' / 'memoryless.moves'}",
+    "momentum alone": f"learned:{HERE / 'policies' / 'momentum.moves'}",
+}
+SEED = 90_000
+"""Seed of the held-out cells; those of the training are hashes of the seed 0 of the training."""
+CALLS = 500
+BOUND = 2e-3
+"""Energy above the end of L-BFGS up to which a relaxation succeeds, eV/atom."""
+ROUND = {"committee": {"Si8": 200, "Si16": 200}, "chgnet": {"Si8": 20, "Si16": 8, "Al4O6": 4}}
+"""Number of cells of a round; those of CHGNet take similar times."""
+
+
+class BatchedChgnet:
+    """CHGNet with one evaluation for all structures of a batch; a structure without a graph gets NaN."""
+
+    cutoff = 1.0
+
+    def __init__(self) -> None:
+        from chgnet.model import CHGNet
+
+        self.model = CHGNet.load(verbose=False, use_device="cpu").eval().requires_grad_(False)
+        self.model.graph_converter.set_isolated_atom_response("ignore")
+        self.species = tuple(range(1, 95))
+
+    def layout(self, batch: CrystalBatch, edges: Edges) -> None:
+        """Return None; the package computes its own pairs."""
+
+    def energy_forces_stress(
+        self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
+    ) -> Prediction:
+        """Predict energies, forces and stresses; see `Potential`."""
+        from pymatgen.core import Lattice, Structure
+
+        structures = batch.to_atoms()
+        energies = np.full(len(structures), np.nan)
+        forces = [np.full((len(atoms), 3), np.nan) for atoms in structures]
+        stresses = np.full((len(structures), 3, 3), np.nan)
+        graphs, places = [], []
+        for k, atoms in enumerate(structures):
+            try:
+                lattice = Lattice(atoms.cell.array)
+                graph = self.model.graph_converter(Structure(lattice, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False)))
+            except (ValueError, RuntimeError, np.linalg.LinAlgError):
+                continue
+            graphs.append(graph)
+            places.append(k)
+        if graphs:
+            values = self.model.forward(graphs, task="e")["e"]
+            counts = torch.tensor([len(structures[k]) for k in places])
+            energy = values * counts if self.model.is_intensive else values
+            inputs = [item for graph in graphs for item in (graph.atom_frac_coord, graph.lattice)]
+            slopes = torch.autograd.grad(energy.sum(), inputs)
+            for n, k in enumerate(places):
+                cell = structures[k].cell.array
+                energies[k] = float(energy[n])
+                # r = s h: dE/dr = dE/ds h^-T, and dE/d(strain) at fixed s = h^T dE/dh.
+                forces[k] = -slopes[2 * n].double().numpy() @ np.linalg.inv(cell).T
+                stress = cell.T @ slopes[2 * n + 1].double().numpy() / structures[k].get_volume()
+                stresses[k] = 0.5 * (stress + stress.T)
+        return Prediction(
+            torch.as_tensor(energies).unsqueeze(0), torch.as_tensor(np.concatenate(forces)).unsqueeze(0),
+            torch.as_tensor(stresses).unsqueeze(0),
+        )  # fmt: skip
+
+
+def cells(formula: str, number: int) -> list[Atoms]:
+    """Return the first held-out cells of a formula; each has a seed of its own."""
+    generator = make_generator(parse_formula(formula), GenerateSettings(workers=1))
+    return [generator.propose(1, np.random.default_rng([SEED, k]))[0].atoms for k in range(number)]
+
+
+def columns(data: dict[str, Any], judge: str, formula: str) -> dict[str, dict[str, np.ndarray]]:
+    """Return arrays of each optimiser, for the cells that all of them have relaxed unless they have relaxed none."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in data["rows"]:
+        if (row["judge"], row["formula"]) == (judge, formula):
+            found.setdefault(row["optimiser"], {})[row["first"]] = row
+    if not found:
+        return {}
+    parts = sorted(set.intersection(*(set(rows) for rows in found.values())))
+    result = {}
+    for name in OPTIMISERS:
+        if name not in found or not parts:
+            continue
+        rows = [found[name][part] for part in parts]
+        energies = np.array([np.nan if e is None else e for row in rows for e in row["energies"]])
+        result[name] = {
+            "calls": np.array([c for row in rows for c in row["calls"]]),
+            "converged": np.array([s == "converged" for row in rows for s in row["stops"]]),
+            "energies": energies,
+            "cpu": np.array([row["cpu_seconds"] for row in rows]),
+        }
+    return result
+
+
+def interval(ratio: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the ratio of sums over cells, from 2000 bootstrap samples of the (cells, 2) sums."""
+    draws = np.random.default_rng(0).integers(len(ratio), size=(2000, len(ratio)))
+    sums = ratio[draws].sum(1)
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def table(data: dict[str, Any]) -> str:
+    """Return the table of the results page."""
+    lines = [
+        "| potential | cell | optimiser | cells | converged | success | calls, median (10-90 %) | calls / L-BFGS (95 %) "
+        "| end - L-BFGS, meV/atom (10, 50, 90 %) | lower / same / higher | CPU-s a cell |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for judge, rounds in ROUND.items():
+        for formula in rounds:
+            every = columns(data, judge, formula)
+            if "L-BFGS" not in every:
+                continue
+            base = every["L-BFGS"]
+            for name, one in every.items():
+                n = len(one["calls"])
+                calls = np.where(one["converged"], one["calls"], CALLS)
+                own = np.where(base["converged"], base["calls"], CALLS)
+                above = 1e3 * (one["energies"] - base["energies"])
+                success = one["converged"] & ((above <= 1e3 * BOUND) | ~base["converged"])
+                low, high = interval(np.stack([calls, own], axis=1))
+                both = one["converged"] & base["converged"] & np.isfinite(above)
+                ends = np.quantile(above[both], [0.1, 0.5, 0.9]) if both.any() else [np.nan] * 3
+                parts = [int((above[both] < -2).sum()), int((np.abs(above[both]) <= 2).sum()), int((above[both] > 2).sum())]
+                quantiles = np.quantile(calls, [0.5, 0.1, 0.9])
+                ratio = "1" if name == "L-BFGS" else f"{calls.sum() / own.sum():.2f} ({low:.2f}-{high:.2f})"
+                spread = "" if name == "L-BFGS" else f"{ends[0]:.1f}, {ends[1]:.1f}, {ends[2]:.1f}"
+                shares = "" if name == "L-BFGS" else " / ".join(map(str, parts))
+                lines.append(
+                    f"| {'committee' if judge == 'committee' else 'CHGNet'} | {formula} | {name} | {n} | {one['converged'].sum()} "
+                    f"| {success.sum()} | {quantiles[0]:.0f} ({quantiles[1]:.0f}-{quantiles[2]:.0f}) | {ratio} | {spread} | {shares} "
+                    f"| {one['cpu'].sum() / n:.2f} |"
+                )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judge", choices=tuple(ROUND), required=True)
+    parser.add_argument("--formulas", nargs="+", default=None)
+    parser.add_argument("--optimisers", nargs="+", choices=tuple(OPTIMISERS), default=["L-BFGS", "FIRE", "evolution", "unrolling"])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--result", type=Path, default=HERE / "result.json")
+    a = parser.parse_args()
+    warnings.simplefilter("ignore")
+    result = ResultFile(a.result, {"fmax": 0.05, "smax": 0.5, "calls": CALLS, "seed": SEED}, ("chgnet", "numba"))
+    potential: Potential = BatchedChgnet() if a.judge == "chgnet" else load_potential(HERE / "committee.safetensors")[0]
+    limits = {"fmax": 0.05, "smax": 0.5, "max_steps": CALLS - 1, "patience": CALLS}
+    for part in range(a.rounds):
+        for formula in a.formulas or ROUND[a.judge]:
+            size = ROUND[a.judge][formula]
+            first = part * size
+            if all(result.find(judge=a.judge, formula=formula, optimiser=name, first=first) for name in a.optimisers):
+                continue
+            atoms = cells(formula, first + size)[first:]
+            for name in a.optimisers:
+                if result.find(judge=a.judge, formula=formula, optimiser=name, first=first) is not None:
+                    continue
+                started = time.process_time()
+                ends = relax(atoms, potential, RelaxSettings.model_validate({**limits, "optimiser": OPTIMISERS[name]}))
+                seconds = time.process_time() - started
+                result.add(
+                    judge=a.judge, formula=formula, optimiser=name, first=first, calls=[end.steps + 1 for end in ends],
+                    stops=[end.stop for end in ends], energies=[round(end.energy_per_atom, 6) for end in ends],
+                    cpu_seconds=round(seconds, 2),
+                )  # fmt: skip
+                done = [end.steps + 1 for end in ends]
+                print(
+                    f"{a.judge} {formula} cells {first}-{first + size - 1} {name}: mean {np.mean(done):.1f} calls, {seconds:.0f} CPU-s",
+                    flush=True,
+                )
+    if result.rows:
+        print(table({"rows": result.rows}))
+
+
+if __name__ == "__main__":
+    main()
