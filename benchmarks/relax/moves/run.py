@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -34,7 +37,7 @@ from nucleate.crystals.neighbours import Edges
 from nucleate.generate import GenerateSettings, make_generator
 from nucleate.potentials.base import Potential, Prediction
 from nucleate.potentials.files import load_potential
-from nucleate.relax.batched import relax
+from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.settings import RelaxSettings
 
 HERE = Path(__file__).parent
@@ -49,6 +52,8 @@ OPTIMISERS = {
 SEED = 90_000
 """Seed of the held-out cells; those of the training are hashes of the seed 0 of the training."""
 CALLS = 500
+LARGEST = 64
+"""Number of structures of an evaluation of CHGNet."""
 BOUND = 2e-3
 """Energy above the end of L-BFGS up to which a relaxation succeeds, eV/atom."""
 ROUND = {"committee": {"Si8": 200, "Si16": 200}, "chgnet": {"Si8": 20, "Si16": 8, "Al4O6": 4}}
@@ -56,16 +61,24 @@ ROUND = {"committee": {"Si8": 200, "Si16": 200}, "chgnet": {"Si8": 20, "Si16": 8
 
 
 class BatchedChgnet:
-    """CHGNet with one evaluation for all structures of a batch; a structure without a graph gets NaN."""
+    """CHGNet with one evaluation for all structures that several relaxations ask for; a structure without a graph gets NaN.
+
+    Each relaxation runs in a thread of its own and waits until all others have asked as well.
+
+    Args:
+        relaxations: number of relaxations.
+    """
 
     cutoff = 1.0
+    species = tuple(range(1, 95))
 
-    def __init__(self) -> None:
-        from chgnet.model import CHGNet
-
-        self.model = CHGNet.load(verbose=False, use_device="cpu").eval().requires_grad_(False)
-        self.model.graph_converter.set_isolated_atom_response("ignore")
-        self.species = tuple(range(1, 95))
+    def __init__(self, relaxations: int) -> None:
+        self.model = load_chgnet()
+        self.turn = threading.Condition()
+        self.left = relaxations
+        self.asked: list[dict[str, Any]] = []
+        self.evaluations = 0
+        self.seconds: dict[int, float] = {}
 
     def layout(self, batch: CrystalBatch, edges: Edges) -> None:
         """Return None; the package computes its own pairs."""
@@ -74,38 +87,106 @@ class BatchedChgnet:
         self, batch: CrystalBatch, edges: Edges | None = None, layout: None = None, mean_forces: bool = False
     ) -> Prediction:
         """Predict energies, forces and stresses; see `Potential`."""
-        from pymatgen.core import Lattice, Structure
-
-        structures = batch.to_atoms()
-        energies = np.full(len(structures), np.nan)
-        forces = [np.full((len(atoms), 3), np.nan) for atoms in structures]
-        stresses = np.full((len(structures), 3, 3), np.nan)
-        graphs, places = [], []
-        for k, atoms in enumerate(structures):
-            try:
-                lattice = Lattice(atoms.cell.array)
-                graph = self.model.graph_converter(Structure(lattice, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False)))
-            except (ValueError, RuntimeError, np.linalg.LinAlgError):
-                continue
-            graphs.append(graph)
-            places.append(k)
-        if graphs:
-            values = self.model.forward(graphs, task="e")["e"]
-            counts = torch.tensor([len(structures[k]) for k in places])
-            energy = values * counts if self.model.is_intensive else values
-            inputs = [item for graph in graphs for item in (graph.atom_frac_coord, graph.lattice)]
-            slopes = torch.autograd.grad(energy.sum(), inputs)
-            for n, k in enumerate(places):
-                cell = structures[k].cell.array
-                energies[k] = float(energy[n])
-                # r = s h: dE/dr = dE/ds h^-T, and dE/d(strain) at fixed s = h^T dE/dh.
-                forces[k] = -slopes[2 * n].double().numpy() @ np.linalg.inv(cell).T
-                stress = cell.T @ slopes[2 * n + 1].double().numpy() / structures[k].get_volume()
-                stresses[k] = 0.5 * (stress + stress.T)
+        question: dict[str, Any] = {"atoms": batch.to_atoms()}
+        with self.turn:
+            self.asked.append(question)
+            self._answer_if_all_have_asked()
+            while "answer" not in question:
+                self.turn.wait()
+        energies, forces, stresses = (np.array(part) for part in question["answer"])
         return Prediction(
-            torch.as_tensor(energies).unsqueeze(0), torch.as_tensor(np.concatenate(forces)).unsqueeze(0),
-            torch.as_tensor(stresses).unsqueeze(0),
-        )  # fmt: skip
+            torch.as_tensor(energies).unsqueeze(0), torch.as_tensor(forces).unsqueeze(0), torch.as_tensor(stresses).unsqueeze(0)
+        )
+
+    def leave(self) -> None:
+        """End one relaxation."""
+        with self.turn:
+            self.left -= 1
+            self._answer_if_all_have_asked()
+
+    def _answer_if_all_have_asked(self) -> None:
+        if not self.asked or len(self.asked) < self.left:
+            return
+        started = time.thread_time()
+        every = [atoms for question in self.asked for atoms in question["atoms"]]
+        labels = [label for first in range(0, len(every), LARGEST) for label in chgnet_labels(self.model, every[first : first + LARGEST])]
+        for question in self.asked:
+            own = [labels.pop(0) for _ in question["atoms"]]
+            question["answer"] = [e for e, _, _ in own], np.concatenate([f for _, f, _ in own]), [s for _, _, s in own]
+        self.asked = []
+        self.evaluations += len(every)
+        thread = threading.get_ident()
+        self.seconds[thread] = self.seconds.get(thread, 0.0) + time.thread_time() - started
+        self.turn.notify_all()
+
+
+@cache
+def load_chgnet() -> Any:
+    """Return CHGNet."""
+    from chgnet.model import CHGNet
+
+    model = CHGNet.load(verbose=False, use_device="cpu").eval().requires_grad_(False)
+    model.graph_converter.set_isolated_atom_response("ignore")
+    return model
+
+
+def chgnet_labels(model: Any, structures: list[Atoms]) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """Return energy, forces and stress of structures, all by one evaluation; NaN for a structure without a graph."""
+    from pymatgen.core import Lattice, Structure
+
+    labels = [(float("nan"), np.full((len(atoms), 3), np.nan), np.full((3, 3), np.nan)) for atoms in structures]
+    graphs, places = [], []
+    for k, atoms in enumerate(structures):
+        try:
+            lattice = Lattice(atoms.cell.array)
+            graph = model.graph_converter(Structure(lattice, atoms.get_chemical_symbols(), atoms.get_scaled_positions(wrap=False)))
+        except (ValueError, RuntimeError, np.linalg.LinAlgError):
+            continue
+        graphs.append(graph)
+        places.append(k)
+    if not graphs:
+        return labels
+    values = model.forward(graphs, task="e")["e"].flatten()
+    energy = values * torch.tensor([len(structures[k]) for k in places]) if model.is_intensive else values
+    slopes = torch.autograd.grad(energy.sum(), [item for graph in graphs for item in (graph.atom_frac_coord, graph.lattice)])
+    for n, k in enumerate(places):
+        cell = structures[k].cell.array
+        # r = s h: dE/dr = dE/ds h^-T, and dE/d(strain) at fixed s = h^T dE/dh.
+        forces = -slopes[2 * n].double().numpy() @ np.linalg.inv(cell).T
+        stress = cell.T @ slopes[2 * n + 1].double().numpy() / structures[k].get_volume()
+        labels[k] = float(energy[n].detach()), forces, 0.5 * (stress + stress.T)
+    return labels
+
+
+def relaxed_on_chgnet(atoms: list[Atoms], settings: dict[str, RelaxSettings]) -> dict[str, tuple[list[Relaxed], float]]:
+    """Return the ends and CPU-seconds of each optimiser; evaluations of CHGNet count by their number."""
+    potential = BatchedChgnet(len(settings))
+
+    def one(chosen: RelaxSettings) -> tuple[list[Relaxed], float, int]:
+        started = time.thread_time()
+        try:
+            ends = relax(atoms, cast(Potential, potential), chosen)
+        finally:
+            potential.leave()
+        # The thread that asks last evaluates for all others, which does not count as its own time.
+        own = time.thread_time() - started - potential.seconds.get(threading.get_ident(), 0.0)
+        return ends, own, sum(end.steps + 1 for end in ends)
+
+    with ThreadPoolExecutor(len(settings)) as pool:
+        found = dict(zip(settings, pool.map(one, settings.values()), strict=True))
+    each = sum(potential.seconds.values()) / potential.evaluations
+    return {name: (ends, own + calls * each) for name, (ends, own, calls) in found.items()}
+
+
+def relaxed_on_committee(atoms: list[Atoms], settings: dict[str, RelaxSettings]) -> dict[str, tuple[list[Relaxed], float]]:
+    """Return the ends and CPU-seconds of each optimiser."""
+    potential, _ = load_potential(HERE / "committee.safetensors")
+    found = {}
+    for name, chosen in settings.items():
+        started = time.process_time()
+        ends = relax(atoms, potential, chosen)
+        found[name] = ends, time.process_time() - started
+    return found
 
 
 def cells(formula: str, number: int) -> list[Atoms]:
@@ -191,31 +272,25 @@ def main() -> None:
     a = parser.parse_args()
     warnings.simplefilter("ignore")
     result = ResultFile(a.result, {"fmax": 0.05, "smax": 0.5, "calls": CALLS, "seed": SEED}, ("chgnet", "numba"))
-    potential: Potential = BatchedChgnet() if a.judge == "chgnet" else load_potential(HERE / "committee.safetensors")[0]
     limits = {"fmax": 0.05, "smax": 0.5, "max_steps": CALLS - 1, "patience": CALLS}
+    settings = {name: RelaxSettings.model_validate({**limits, "optimiser": OPTIMISERS[name]}) for name in a.optimisers}
     for part in range(a.rounds):
         for formula in a.formulas or ROUND[a.judge]:
             size = ROUND[a.judge][formula]
             first = part * size
-            if all(result.find(judge=a.judge, formula=formula, optimiser=name, first=first) for name in a.optimisers):
+            key = {"judge": a.judge, "formula": formula, "first": first}
+            missing = {name: each for name, each in settings.items() if result.find(**key, optimiser=name) is None}
+            if not missing:
                 continue
             atoms = cells(formula, first + size)[first:]
-            for name in a.optimisers:
-                if result.find(judge=a.judge, formula=formula, optimiser=name, first=first) is not None:
-                    continue
-                started = time.process_time()
-                ends = relax(atoms, potential, RelaxSettings.model_validate({**limits, "optimiser": OPTIMISERS[name]}))
-                seconds = time.process_time() - started
+            found = relaxed_on_chgnet(atoms, missing) if a.judge == "chgnet" else relaxed_on_committee(atoms, missing)
+            for name, (ends, seconds) in found.items():
+                calls = [end.steps + 1 for end in ends]
                 result.add(
-                    judge=a.judge, formula=formula, optimiser=name, first=first, calls=[end.steps + 1 for end in ends],
-                    stops=[end.stop for end in ends], energies=[round(end.energy_per_atom, 6) for end in ends],
-                    cpu_seconds=round(seconds, 2),
+                    **key, optimiser=name, calls=calls, stops=[end.stop for end in ends],
+                    energies=[round(end.energy_per_atom, 6) for end in ends], cpu_seconds=round(seconds, 2),
                 )  # fmt: skip
-                done = [end.steps + 1 for end in ends]
-                print(
-                    f"{a.judge} {formula} cells {first}-{first + size - 1} {name}: mean {np.mean(done):.1f} calls, {seconds:.0f} CPU-s",
-                    flush=True,
-                )
+                print(f"{a.judge} {formula} {first}-{first + size - 1} {name}: mean {np.mean(calls):.1f}, {seconds:.0f} CPU-s", flush=True)
     if result.rows:
         print(table({"rows": result.rows}))
 

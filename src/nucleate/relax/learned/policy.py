@@ -2,7 +2,7 @@
 
     step = a f + b (last step) + c (step of L-BFGS)
 
-The network is a gated recurrent unit (K. Cho et al., EMNLP 2014, doi 10.3115/v1/D14-1179) with one state vector for each agent, or a layer
+The network is a gated recurrent unit (K. Cho et al., arXiv:1406.1078) with one state vector for each agent, or a layer
 without a state. Since a, b and c are invariants, the step rotates with the structure. The last layer of a new policy is zero, so that a
 new policy is L-BFGS (or, without its step, steepest descent).
 """
