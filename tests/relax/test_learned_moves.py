@@ -10,8 +10,10 @@ import torch
 from ase.build import bulk
 from safetensors import safe_open
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from nucleate.api import relax_file
+from nucleate.cli.app import app
 from nucleate.crystals import CrystalBatch
 from nucleate.csp.plan import prepare
 from nucleate.csp.resolve import resolve_settings
@@ -360,3 +362,35 @@ def test_training_refuses_bad_input(tmp_path, argon_model):
     with pytest.raises(BadInput, match="folder does not exist"):
         train_moves(argon_model, ["Ar2"], tmp_path / "no" / "x.moves", SMALL)
     assert not (tmp_path / "x.moves").exists()
+
+
+def test_verbs(tmp_path, argon_model):
+    """Train, relax with the result on a reference, and be refused in one line."""
+    run = CliRunner()
+    (tmp_path / "moves.toml").write_text("cells = 2\nvalidation = 2\nbatch = 2\nsteps = 3\npairs = 2\n[policy]\nhidden = 3\n")
+    options = ["--settings", tmp_path / "moves.toml", "--generations", 1]
+
+    def nucleate(*words):
+        return run.invoke(app, [str(word) for word in words])
+
+    out = tmp_path / "own.moves"
+    trained = nucleate("train-moves", argon_model, "Ar2", "--out", out, *options)
+    assert trained.exit_code == 0, trained.output
+    assert load_policy(out)[0].settings.hidden == 3
+    atoms = bulk("Cu", a=3.7)
+    ase.io.write(tmp_path / "cu.extxyz", atoms)
+    (tmp_path / "emt.toml").write_text('[reference]\nengine = "ase"\ncalculator = "ase.calculators.emt:EMT"\nworkers = 0\n')
+    command = ["relax", tmp_path / "cu.extxyz", "--settings", tmp_path / "emt.toml", "--optimiser"]
+    relaxed = nucleate(*command, f"learned:{out}", "--json")
+    assert json.loads(relaxed.stdout)["structures"][0]["stop"] == "converged"
+    for words, said in (
+        ([*command, f"learned:{argon_model}"], "is not a policy of learned moves"),
+        ([*command, "sgd"], "give fire, lbfgs or learned:FILE"),
+        (["train-moves", argon_model, "Ar2", "--out", out, *options], "exists; choose another name"),
+        (["train-moves", out, "Ar2", "--out", tmp_path / "x.moves"], "is not a potential"),
+        (["train-moves", argon_model, "Ar2", "--out", tmp_path / "x.moves", "--method", "ppo"], "method"),
+    ):
+        refused = nucleate(*words)
+        assert refused.exit_code == 2, refused.output
+        assert refused.stderr.count("\n") == 1
+        assert said in refused.stderr
