@@ -21,7 +21,7 @@ from nucleate.errors import BadInput
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.settings import ModelSettings
-from nucleate.relax.batched import CommitteeSurface, relax
+from nucleate.relax.batched import CommitteeSurface, make_optimiser, relax
 from nucleate.relax.learned.evolution import centred_ranks
 from nucleate.relax.learned.files import KEY, load_policy, save_policy
 from nucleate.relax.learned.optimiser import LearnedMoves
@@ -262,6 +262,18 @@ def test_other_files_are_refused(tmp_path):
 def test_unknown_optimisers_are_refused(name):
     with pytest.raises(ValueError, match="give fire, lbfgs or learned:FILE"):
         RelaxSettings(optimiser=name)
+
+
+def test_initial_curvature(argon, starts):
+    """The first step of L-BFGS is the force over it; other optimisers refuse the setting."""
+    optimiser = make_optimiser(RelaxSettings(curvature=900.0))
+    first = optimiser.init(start(CrystalBatch.from_atoms(starts), CommitteeSurface(argon), 0.0, True))
+    step = optimiser.move(first).coordinates - first.coordinates
+    assert 0 < step.norm(dim=1).max() < 0.2
+    assert torch.allclose(step, first.gradient_force / 900.0, rtol=1e-9, atol=1e-12)
+    for name in ("fire", "learned:p.moves"):
+        with pytest.raises(ValueError, match="curvature has an effect"):
+            RelaxSettings(optimiser=name, curvature=900.0)
 
 
 def test_relaxation_ends_in_a_minimum(argon, starts, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from run import CALLS, HERE, OPTIMISERS, cells, columns
+from run import CALLS, HERE, TUNED, cells, columns, optimiser_settings
 
 from nucleate.benchmark.result_file import read_result
 from nucleate.crystals.batch import CrystalBatch
@@ -19,11 +19,10 @@ from nucleate.potentials.files import load_potential
 from nucleate.relax.batched import CommitteeSurface, make_optimiser
 from nucleate.relax.learned.invariants import largest_force
 from nucleate.relax.learned.rollout import trajectory
-from nucleate.relax.settings import RelaxSettings
 
 OUT = Path(__file__).resolve().parents[3] / "docs" / "_static" / "learned-moves.svg"
-SHOWN = ("L-BFGS", "FIRE", "evolution", "unrolling")
-COLOURS = {"L-BFGS": "#222222", "FIRE": "#999999", "evolution": "#1f77b4", "unrolling": "#d95f02"}
+SHOWN = ("L-BFGS", TUNED, "FIRE", "evolution", "unrolling")
+COLOURS = {"L-BFGS": "#222222", TUNED: "#2ca02c", "FIRE": "#999999", "evolution": "#1f77b4", "unrolling": "#d95f02"}
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
     potential, _ = load_potential(HERE / "committee.safetensors")
     batch = CrystalBatch.from_atoms(cells("Si8", 100))
     for name in SHOWN:
-        optimiser = make_optimiser(RelaxSettings(optimiser=OPTIMISERS[name]))
+        optimiser = make_optimiser(optimiser_settings(name))
         forces = np.array([largest_force(state).numpy() for state in trajectory(optimiser, batch, CommitteeSurface(potential), 60)])
         panels[0].semilogy(np.arange(2, 62), np.nanmedian(forces, axis=1), color=COLOURS[name], label=name)
     panels[0].axhline(0.05, color="0.8", lw=0.8, zorder=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 LEARNED = "learned:"
 """Beginning of the name of an optimiser that is followed by the file of its policy."""
@@ -39,6 +41,9 @@ class RelaxSettings(BaseModel):
         (0.3, 3.5), description="Range of the volume relative to the initial one; a relaxation that leaves it stops."
     )
     history: int = Field(20, ge=1, le=1_000, description="Number of steps in the memory of L-BFGS.")
+    curvature: float = Field(
+        70.0, gt=0, le=1e6, description="Initial curvature of L-BFGS, eV/Å²; smaller: longer first steps, see docs/learned-moves.md."
+    )
 
     @field_validator("optimiser")
     @classmethod
@@ -46,6 +51,13 @@ class RelaxSettings(BaseModel):
         if value not in ("fire", "lbfgs") and not (value.startswith(LEARNED) and value != LEARNED and value.isprintable()):
             raise ValueError("give fire, lbfgs or learned:FILE")
         return value
+
+    @model_validator(mode="after")
+    def _curvature_has_effect(self) -> Self:
+        # A policy was trained with the default one.
+        if self.optimiser != "lbfgs" and self.curvature != type(self).model_fields["curvature"].default:
+            raise ValueError("curvature has an effect on the optimiser lbfgs only; remove it")
+        return self
 
     @property
     def policy_file(self) -> str | None:

@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "relax": (
         "optimiser", "fmax", "smax", "max_steps", "maxstep", "keep_symmetry", "variable_cell", "patience", "progress", "volume_range",
-        "history",
+        "history", "curvature",
     ),
     "teacher": ("name", "first_labels", "budget", "first_batch", "batch", "max_rounds", "most_error"),
     "hull": ("max_atoms", "end_labels", "promising_share", "probability"),
