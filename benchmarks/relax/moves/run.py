@@ -248,7 +248,7 @@ def columns(data: dict[str, Any], judge: str, formula: str) -> dict[str, dict[st
 def _arrays(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     return {
         "calls": np.array([c for row in rows for c in row["calls"]]),
-        "converged": np.array([s == "converged" for row in rows for s in row["stops"]]),
+        "converged": np.array([str(k) not in row["failed"] for row in rows for k in range(len(row["calls"]))]),
         "energies": np.array([np.nan if e is None else e for row in rows for e in row["energies"]]),
         "cpu": np.array([row["cpu_seconds"] for row in rows]),
     }
@@ -319,7 +319,7 @@ def main() -> None:
             for name, (ends, seconds) in found.items():
                 calls = [end.steps + 1 for end in ends]
                 result.add(
-                    **key, optimiser=name, calls=calls, stops=[end.stop for end in ends],
+                    **key, optimiser=name, calls=calls, failed={str(k): end.stop for k, end in enumerate(ends) if end.stop != "converged"},
                     energies=[round(end.energy_per_atom, 6) for end in ends], cpu_seconds=round(seconds, 2),
                 )  # fmt: skip
                 print(f"{a.judge} {formula} {first}-{first + size - 1} {name}: mean {np.mean(calls):.1f}, {seconds:.0f} CPU-s", flush=True)
