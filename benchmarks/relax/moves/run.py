@@ -54,6 +54,7 @@ OPTIMISERS = {
     TUNED: "lbfgs",
     "FIRE": "fire",
     "evolution": f"learned:{HERE / 'policies' / 'evolution.moves'}",
+    "evolution, seed 1": f"learned:{HERE / 'policies' / 'evolution-1.moves'}",
     "unrolling": f"learned:{HERE / 'policies' / 'unrolling.moves'}",
     "without memory": f"learned:{HERE / 'policies' / 'memoryless.moves'}",
     "momentum alone": f"learned:{HERE / 'policies' / 'momentum.moves'}",

@@ -7,3 +7,4 @@ nucleate train-moves committee.safetensors Si8 --out policies/evolution.moves --
 nucleate train-moves committee.safetensors Si8 --out policies/unrolling.moves --generations 60 --method unrolling
 nucleate train-moves committee.safetensors Si8 --out policies/memoryless.moves --generations 40 --settings none.toml
 nucleate train-moves committee.safetensors Si8 --out policies/momentum.moves --generations 40 --settings momentum.toml
+nucleate train-moves committee.safetensors Si8 --out policies/evolution-1.moves --generations 40 --seed 1
