@@ -521,6 +521,7 @@ def relax_file(
     smax: float = 0.1,
     max_steps: int = 200,
     keep_symmetry: bool = False,
+    optimiser: str | None = None,
     workers: int | None = None,
     out: AnyPath | None = None,
     ledger: AnyPath | None = None,
@@ -536,6 +537,7 @@ def relax_file(
         smax: Convergence threshold of the components of stress plus pressure in GPa.
         max_steps: Largest number of steps.
         keep_symmetry: Whether to keep the space group that each structure has within 0.1 Å, made exact.
+        optimiser: `fire`, `lbfgs`, or `learned:FILE`, a policy of `nucleate train-moves`; None: `relax.optimiser` of the settings.
         out: Output file; None: beside `path`, with `-relaxed` in its name.
         ledger: SQLite file that keeps all calculations, so that none is repeated in a later relaxation; None: none is kept.
         progress: Called with a `nucleate.relax.on_reference.RelaxationStep` after each evaluation.
@@ -555,7 +557,10 @@ def relax_file(
         reference__workers=workers,
         pressure=pressure,
     )
-    limits = {"fmax": fmax, "smax": smax, "max_steps": max_steps, "keep_symmetry": keep_symmetry}
+    limits = {
+        "fmax": fmax, "smax": smax, "max_steps": max_steps, "keep_symmetry": keep_symmetry,
+        "optimiser": data.relax.optimiser if optimiser is None else optimiser,
+    }  # fmt: skip
     given = None if isinstance(reference, str) else reference
     return relax_on_reference(
         Path(path),

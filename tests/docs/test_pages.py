@@ -33,6 +33,7 @@ from nucleate.persist.toml import validated
 from nucleate.potentials.registry import family_settings
 from nucleate.reference.cluster.settings import cluster_settings
 from nucleate.reference.settings import ReferenceSettings
+from nucleate.relax.learned.settings import MoveSettings
 from nucleate.spins.dft.espresso_tb2j import WannierSettings
 from nucleate.spins.dft.mapping import MappingSettings
 from nucleate.spins.dft.response_settings import LiechtensteinSettings
@@ -123,6 +124,7 @@ SETTINGS = {
     "simulate": lambda data, source: validated(SimulationSettings, data, source),
     "pairs": lambda data, source: validated(PairTraining, data, source),
     "executor": cluster_settings,
+    "moves": lambda data, source: validated(MoveSettings, data, source),
 }
 SIGNS = {
     "run": {"formula", "search", "generate", "training", "relax", "reference"},

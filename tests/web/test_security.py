@@ -103,7 +103,7 @@ def test_forbidden_settings_over_http(server):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("reference.engine", "ase"), ("reference.engine", "espresso"), ("reference.engine", "mace:/tmp/x"), ("model.prior", "mace:/tmp/x"),
-     ("teacher.name", "ase:os:system"), ("reference.xc", "libxc file")],
+     ("teacher.name", "ase:os:system"), ("reference.xc", "libxc file"), ("relax.optimiser", "learned:/etc/passwd")],
 )  # fmt: skip
 def test_values_that_name_programs_or_files_are_refused(name, value):
     with pytest.raises(Refused, match="profile") as caught:

@@ -23,6 +23,7 @@ from nucleate.cli import (
     export,
     lattice,
     match,
+    moves,
     onedim,
     potentials,
     replay,
@@ -102,22 +103,8 @@ app = typer.Typer(
     help="Crystal structure prediction from first principles: find the polymorphs of a formula and rank them.",
 )
 for _room in (
-    csp,
-    campaign,
-    replay,
-    export,
-    check,
-    barriers,
-    match,
-    serve,
-    cluster,
-    benchmark,
-    potentials,
-    electrons,
-    spins,
-    lattice,
-    onedim,
-):
+    csp, campaign, replay, export, check, barriers, match, serve, cluster, benchmark, potentials, moves, electrons, spins, lattice, onedim,
+):  # fmt: skip
     _room.register(app)
 
 

@@ -246,6 +246,10 @@ def relax(
     smax: Annotated[float, typer.Option(help="Threshold of the stress plus pressure for convergence, GPa.")] = 0.1,
     max_steps: Annotated[int, typer.Option(help="Largest number of relaxation steps of a structure.")] = 200,
     keep_symmetry: Annotated[bool, typer.Option("--keep-symmetry", help="Keep the space group that a structure has within 0.1 Å.")] = False,
+    optimiser: Annotated[
+        str | None,
+        typer.Option(help="Optimiser: fire, lbfgs, or learned:FILE, see docs/learned-moves.md; default: relax.optimiser of the settings."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Output file; default: the input's name with -relaxed.")] = None,
     ledger: Annotated[Path | None, typer.Option(help="SQLite file that keeps all calculations, so that none is repeated.")] = None,
     workers: Workers = None,
@@ -265,7 +269,7 @@ def relax(
 
     done = api.relax_file(
         file, reference=reference, preset=preset, settings=settings, pressure=pressure, fmax=fmax, smax=smax,
-        max_steps=max_steps, keep_symmetry=keep_symmetry, workers=workers, out=out, ledger=ledger,
+        max_steps=max_steps, keep_symmetry=keep_symmetry, optimiser=optimiser, workers=workers, out=out, ledger=ledger,
         progress=show_step if sys.stderr.isatty() else silent,
     )  # fmt: skip
     if sys.stderr.isatty():

@@ -27,6 +27,7 @@ from nucleate.reference.build import make_reference, without_effect
 from nucleate.reference.shared.address import read_address
 from nucleate.reference.shared.base import Shared
 from nucleate.reference.surrogates import pretrained_reference
+from nucleate.relax.batched import make_optimiser
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
     Raises:
         MissingDependency: a package or program that the reference or the teacher needs is not installed.
         BadInput: settings of the reference contradict each other, the address of the shared ledger is wrong, or the teacher is unknown or
-            the reference itself.
+            the reference itself, or the file of learned moves cannot be read.
     """
     settings = _with_one_cutoff(settings)
     if settings.reference.ledger is not None:
@@ -95,6 +96,8 @@ def prepare(settings: RunSettings, reference: Reference | None = None) -> Plan:
     check_measured(settings)
     check_evolution(settings)
     check_minima(settings)
+    # A file of learned moves that cannot be read is refused here.
+    make_optimiser(settings.relax)
     name, topology = settings.teacher.name, settings.molecules.topology
     standard = make_reference(settings.reference, topology) if reference is None else reference
     if name is not None and (same_model(name, standard.name) or same_model(name, f"ase:{settings.reference.calculator}")):

@@ -13,6 +13,7 @@ from nucleate.errors import BadInput, quoted
 from nucleate.persist.toml import read_settings, refuse_odd_data, validated, without_unset
 from nucleate.potentials.prior import resolved_prior
 from nucleate.reference.shared.address import is_path
+from nucleate.relax.settings import LEARNED
 
 
 def resolve_settings(
@@ -86,6 +87,9 @@ def resolve_settings(
             teacher["name"] = resolved_prior(teacher["name"])
     if isinstance(data.get("model"), dict) and isinstance(data["model"].get("prior"), str):
         data["model"]["prior"] = resolved_prior(data["model"]["prior"])
+    relax = data.get("relax")
+    if isinstance(relax, dict) and isinstance(relax.get("optimiser"), str) and relax["optimiser"].startswith(LEARNED):
+        relax["optimiser"] = LEARNED + _resolved_path(relax["optimiser"].removeprefix(LEARNED), "relax.optimiser")
     return settings_from_dict(data, source)
 
 

@@ -19,6 +19,8 @@ from nucleate.crystals.neighbours import SkinNeighbours
 from nucleate.errors import InputNote
 from nucleate.potentials.base import Potential
 from nucleate.progress import Progress, Step, silent
+from nucleate.relax.learned.files import load_policy
+from nucleate.relax.learned.optimiser import LearnedMoves
 from nucleate.relax.optimisers import Fire, Lbfgs, Optimiser
 from nucleate.relax.settings import RelaxSettings
 from nucleate.relax.state import Evaluation, State, Surface, evaluate, free_strain, start
@@ -117,11 +119,18 @@ def _warn_of_dense_boxes(structures: Sequence[Atoms]) -> None:
             return
 
 
-def make_optimiser(settings: RelaxSettings) -> Optimiser:
-    """Return the optimiser that the settings name."""
+def make_optimiser(settings: RelaxSettings, device: torch.device | str = "cpu") -> Optimiser:
+    """Return the optimiser that the settings name.
+
+    Raises:
+        BadInput: the file of learned moves cannot be read, see `load_policy`.
+    """
+    if settings.policy_file is not None:
+        policy, _ = load_policy(settings.policy_file)
+        return LearnedMoves(policy.to(device), maxstep=settings.maxstep, history=settings.history)
     if settings.optimiser == "fire":
         return Fire(maxstep=settings.maxstep)
-    return Lbfgs(maxstep=settings.maxstep, history=settings.history)
+    return Lbfgs(maxstep=settings.maxstep, history=settings.history, alpha=settings.curvature)
 
 
 def relax(
@@ -145,13 +154,16 @@ def relax(
 
     Returns:
         One `Relaxed` per structure, in order.
+
+    Raises:
+        BadInput: the file of learned moves cannot be read.
     """
     settings = settings or RelaxSettings()
     _warn_of_dense_boxes(structures)
     surface = CommitteeSurface(potential, sigma_factor)
     kept = KeptSymmetry(structures) if settings.keep_symmetry else None
     structures = structures if kept is None else kept.structures
-    optimiser = make_optimiser(settings)
+    optimiser = make_optimiser(settings, device)
     pressure = settings.pressure * GPA
     results: list[Relaxed | None] = [None] * len(structures)
     # Structures are sorted by size, so that those of a batch take similar time.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase.io
 from ase import Atoms
@@ -31,7 +32,7 @@ from nucleate.reference.build import make_reference
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import ledger_file
 from nucleate.reference.settings import ReferenceSettings
-from nucleate.relax.batched import Relaxed, relax
+from nucleate.relax.batched import Relaxed, make_optimiser, relax
 from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 
@@ -100,7 +101,7 @@ def relax_on_reference(
     path: Path,
     out: Path | None,
     settings: ReferenceSettings,
-    limits: dict[str, float],
+    limits: dict[str, Any],
     pressure: float = 0.0,
     reference: Reference | None = None,
     ledger: Path | None = None,
@@ -113,7 +114,7 @@ def relax_on_reference(
         path: structure file.
         out: output file; None adds "-relaxed" to the name.
         settings: settings of the reference.
-        limits: `fmax`, `smax`, `max_steps` and `keep_symmetry` of `RelaxSettings`.
+        limits: `fmax`, `smax`, `max_steps`, `keep_symmetry` and `optimiser` of `RelaxSettings`.
         pressure: external pressure, GPa.
         reference: a reference in place of the one that the settings describe.
         ledger: ledger file; None uses a temporary one.
@@ -139,6 +140,8 @@ def relax_on_reference(
     except ValidationError as error:
         problem = error.errors()[0]
         raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None
+    # A policy file that cannot be read is refused before calculations start.
+    make_optimiser(steps)
     given = reference or make_reference(settings)
     check_elements(given.name, {int(z) for atoms in frames for z in atoms.numbers})
     if given.surrogate and any(has_moments(atoms) for atoms in frames):

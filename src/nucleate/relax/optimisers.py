@@ -122,7 +122,8 @@ class Lbfgs:
 
     def move(self, state: State) -> State:
         """Take one quasi-Newton step for every structure."""
-        if HAS_KERNELS and state.coordinates.device.type == "cpu":
+        # The kernel cannot be differentiated, as the training of learned moves needs.
+        if HAS_KERNELS and state.coordinates.device.type == "cpu" and not state.coordinates.requires_grad:
             return self._move_by_kernel(state)
         m = state.memory
         owner = state.owner

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+LEARNED = "learned:"
+"""Beginning of the name of an optimiser that is followed by the file of its policy."""
 
 
 class RelaxSettings(BaseModel):
@@ -12,7 +15,9 @@ class RelaxSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    optimiser: Literal["fire", "lbfgs"] = Field("lbfgs", description="Optimiser.")
+    optimiser: str = Field(
+        "lbfgs", max_length=4096, description="Optimiser: fire, lbfgs, or learned:FILE, a policy of nucleate train-moves."
+    )
     fmax: float = Field(0.02, gt=0, le=1e3, description="Convergence threshold of the force on each atom, eV/Å.")
     smax: float = Field(0.1, gt=0, le=1e4, description="Convergence threshold of each component of stress plus pressure, GPa.")
     max_steps: int = Field(250, ge=1, le=1_000_000, description="Largest number of steps of a relaxation.")
@@ -36,6 +41,28 @@ class RelaxSettings(BaseModel):
         (0.3, 3.5), description="Range of the volume relative to the initial one; a relaxation that leaves it stops."
     )
     history: int = Field(20, ge=1, le=1_000, description="Number of steps in the memory of L-BFGS.")
+    curvature: float = Field(
+        70.0, gt=0, le=1e6, description="Initial curvature of L-BFGS, eV/Å²; smaller: longer first steps, see docs/learned-moves.md."
+    )
+
+    @field_validator("optimiser")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ("fire", "lbfgs") and not (value.startswith(LEARNED) and value != LEARNED and value.isprintable()):
+            raise ValueError("give fire, lbfgs or learned:FILE")
+        return value
+
+    @model_validator(mode="after")
+    def _curvature_has_effect(self) -> Self:
+        # A policy was trained with the default one.
+        if self.optimiser != "lbfgs" and self.curvature != type(self).model_fields["curvature"].default:
+            raise ValueError("curvature has an effect on the optimiser lbfgs only; remove it")
+        return self
+
+    @property
+    def policy_file(self) -> str | None:
+        """File of the policy of learned moves; None: the optimiser is another one."""
+        return self.optimiser.removeprefix(LEARNED) if self.optimiser.startswith(LEARNED) else None
 
     @field_validator("volume_range")
     @classmethod

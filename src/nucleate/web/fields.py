@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "relax": (
         "optimiser", "fmax", "smax", "max_steps", "maxstep", "keep_symmetry", "variable_cell", "patience", "progress", "volume_range",
-        "history",
+        "history", "curvature",
     ),
     "teacher": ("name", "first_labels", "budget", "first_batch", "batch", "max_rounds", "most_error"),
     "hull": ("max_atoms", "end_labels", "promising_share", "probability"),
@@ -57,6 +57,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.family": tuple(SETTINGS),
     "model.prior": MODELS,
     "teacher.name": MODELS,
+    "relax.optimiser": ("fire", "lbfgs"),
 }
 """Values of text settings: those that name neither a file nor a module nor a program of the user."""
 FIRST = ("formula", "reference.engine", "reference.preset", "pressure", "dimensions", "seed", "search.budget", "search.top", "search.pool")

@@ -1,0 +1,1 @@
+"""Relaxation by moves that are learned: the policy, the optimiser that uses it, its files and its training."""
