@@ -11,6 +11,7 @@ cells of 4 x 4. Finished calculations are in the ledger in FOLDER, finished rows
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from nucleate.lattice.expansion import ClusterExpansion
 from nucleate.lattice.labels import Labelled, LatticeData
 from nucleate.lattice.parent import Parent
 from nucleate.lattice.supercells import Supercell
+from nucleate.persist.files import read_lines
 from nucleate.reference import ReferenceSettings, make_reference
 from nucleate.reference.dispersion import d3bj
 from nucleate.reference.ledger import ledger_file
@@ -53,6 +55,7 @@ MODELS = {
 SIMULATED = "3 pairs, 3 triplets + dipoles"
 TEMPERATURES = [200.0, 250.0, 300.0, 350.0, 400.0, 450.0, 500.0, 600.0]
 SIZES = (12, 18, 24)
+COOLED = [900.0, 700.0, 600.0, 500.0, 400.0, 300.0, 200.0]
 SHARE = 0.1
 """Share of filled hollow sites in the pictures of islands, 0.3 Li per 6 C."""
 
@@ -218,12 +221,14 @@ def pictures(result: ResultFile, name: str, model: ClusterExpansion, sizes: tupl
         for seed in range(seeds):
             if result.find(task="islands", functional=name, size=size, seed=seed) is not None:
                 continue
-            shapes = []
-            for temperature in (500.0, 400.0, 300.0, 200.0):
-                steps = [t for t in (900.0, 700.0, 600.0, 500.0, 400.0, 300.0, 200.0) if t >= temperature]
-                _, last = api.simulate(model, (size, size, 1), steps, composition={"Li": SHARE}, sweeps=2000, burn=1000, seed=seed)
-                share, wraps = islands(Supercell(model.parent, np.diag([size, size, 1])), last, 2 * LATTICE + 0.01)
-                shapes.append([temperature, share, wraps])
+            supercell = Supercell(model.parent, np.diag([size, size, 1]))
+            with tempfile.TemporaryDirectory() as scratch:
+                record = Path(scratch) / "record.jsonl"
+                api.simulate(
+                    model, (size, size, 1), COOLED, composition={"Li": SHARE}, sweeps=2000, burn=1000, seed=seed, record=record
+                )  # fmt: skip
+                cooled = [(row["averages"]["temperature"], np.array(row["occupation"])) for row in read_lines(record)]
+            shapes = [[t, *islands(supercell, last, 2 * LATTICE + 0.01)] for t, last in cooled if t <= 500]
             result.add(task="islands", functional=name, size=size, seed=seed, shapes=shapes)
 
 

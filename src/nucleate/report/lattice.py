@@ -221,8 +221,9 @@ def plot_simulated(rows: Sequence[Averages], supercell: Supercell, occupation: n
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     energy, heat, picture = figure.subplots(1, 3)
     t = [row.temperature for row in rows]
-    energy.errorbar(t, [row.energy for row in rows], [row.energy_error for row in rows], fmt="o-", markersize=4)
-    energy.set(xlabel="temperature (K)", ylabel="energy (eV per cell)")
+    lowest = min(row.energy for row in rows)
+    energy.errorbar(t, [1e3 * (row.energy - lowest) for row in rows], [1e3 * row.energy_error for row in rows], fmt="o-", markersize=4)
+    energy.set(xlabel="temperature (K)", ylabel="energy above the lowest one (meV per cell)")
     heat.plot(t, [row.heat_capacity for row in rows], "o-", markersize=4)
     heat.set(xlabel="temperature (K)", ylabel="heat capacity (k$_B$ per cell)")
     draw_arrangement(picture, supercell, occupation)
