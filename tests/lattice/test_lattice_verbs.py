@@ -31,6 +31,8 @@ def folder(tmp_path_factory):
     assert run("enumerate", here / "cu.cif", "--sites", "Cu=Cu,Au", "--max-cells", 4, "--out", here / "a.json").exit_code == 0
     result = run("compute", here / "a.json", "--settings", here / "s.toml", "--out", here / "labels", "--quiet")
     assert result.exit_code == 0, result.output
+    result = run("fit", here / "labels" / "labels.json", "--cutoffs", "4.0,2.8", "--out", here / "m.json")
+    assert result.exit_code == 0, result.output
     return here
 
 

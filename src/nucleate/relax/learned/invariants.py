@@ -78,7 +78,7 @@ class Agents:
     def largest(self, values: Tensor) -> Tensor:
         """Return the (n,) largest of a value per agent, which is not negative."""
         # Rounding must not differ between batches, so this is a maximum and not a soft one.
-        return values.new_zeros(self.n).index_reduce(0, self.owner, values, "amax")
+        return values.new_zeros(self.n).scatter_reduce(0, self.owner, values, "amax")
 
     def to_rows(self, values: Tensor) -> Tensor:
         """Return values per agent (n_atoms + n, ...) as values per row of coordinates (n_atoms + 3 n, ...)."""
