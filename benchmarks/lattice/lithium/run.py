@@ -273,7 +273,7 @@ def table(data: dict[str, Any]) -> str:
             cells = []
             for k in range(len(TEMPERATURES)):
                 values = [3 * r["rows"][k][2] for r in here if r["rows"][k][2] is not None]
-                cells.append(f"{np.mean(values):.2g} ± {np.std(values):.1g}" if len(values) == len(here) else "one phase")
+                cells.append(f"{np.mean(values):.2g} ± {np.std(values):.1g}" if len(values) == len(here) else "none")
             lines.append(f"| {name} | {size} x {size} | {len(here)} | " + " | ".join(cells) + " |")
     found = [row for row in rows if row["task"] == "islands"]
     if found:
