@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nucleate.errors import BadInput, NucleateError
+from nucleate.errors import BadInput
 from nucleate.lattice.enumeration import Arrangement
 from nucleate.lattice.expansion import ClusterExpansion
 from nucleate.lattice.monte_carlo import Chain, Tables, tabulate
@@ -270,9 +270,3 @@ def _crossing(temperature: float, gas: Branch, solid: Branch) -> Coexistence:
     mu = float(common[k] + weight * (common[k + 1] - common[k]))
     dilute = float(np.exp(np.interp(mu, gas.potentials, np.log(np.maximum(gas.fractions, 1e-12)))))
     return Coexistence(temperature, mu, dilute, float(np.interp(mu, x, share)), (gas, solid))
-
-
-def require_crossing(results: list[Coexistence]) -> None:
-    """Raise `NucleateError` if the branches cross at no temperature."""
-    if not any(np.isfinite(result.potential) for result in results):
-        raise NucleateError("the branches cross at no temperature: one of the phases is not metastable there; choose other temperatures")
