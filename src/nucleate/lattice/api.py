@@ -11,7 +11,7 @@ rows, last = api.simulate(model, (24, 24, 1), [400.0, 300.0], composition={"Li":
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -31,7 +31,7 @@ from nucleate.lattice.figures import find_orbits
 from nucleate.lattice.fit import METHODS, Method
 from nucleate.lattice.fit import fit as fit_interactions
 from nucleate.lattice.hull import Hull, lower_hull
-from nucleate.lattice.labels import Labelled, LatticeData, merged, read_data, write_data
+from nucleate.lattice.labels import Labelled, LatticeData, read_data, write_data
 from nucleate.lattice.mapping import assign
 from nucleate.lattice.parent import Parent, make_parent, read_sites
 from nucleate.persist.toml import read_settings, validated
@@ -138,7 +138,7 @@ def compute(
         Dispatcher(FoldedReference(inner), ledger, workers=count, timeout=engine.timeout) as dispatcher,
     ):
         labelled = label_all(given, how, dispatcher, progress)
-    result = merged(given, labelled, {**inner.settings(), "lattice": how.model_dump()})
+    result = replace(given, labelled=labelled, reference={**inner.settings(), "lattice": how.model_dump()}, mesh=how.mesh)
     write_data(folder / LABELS, result)
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +156,3 @@ def read_json(path: Path, kind: str, version: int) -> dict[str, Any]:
     if not isinstance(data.get("version"), int) or data["version"] > version:
         raise BadInput(f"{name}: was written by a newer version of nucleate; install that version")
     return data
-
-
-def merged(data: LatticeData, labelled: list[Labelled], reference: dict[str, Any]) -> LatticeData:
-    """Return the data with other labels and the settings of their reference."""
-    return replace(data, labelled=labelled, reference=reference)
