@@ -560,6 +560,7 @@ def relax_file(
     limits = {
         "fmax": fmax, "smax": smax, "max_steps": max_steps, "keep_symmetry": keep_symmetry,
         "optimiser": data.relax.optimiser if optimiser is None else optimiser,
+        "curvature": data.relax.curvature, "history": data.relax.history, "maxstep": data.relax.maxstep,
     }  # fmt: skip
     given = None if isinstance(reference, str) else reference
     return relax_on_reference(

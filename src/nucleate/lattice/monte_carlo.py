@@ -139,7 +139,7 @@ class Chain:
             sweeps: Number of sweeps.
             beta: 1/kT, 1/eV.
             potentials: (species,) chemical potential of each index of a species, for changes of species, eV; None: exchanges.
-            counted: Index of the species whose number is returned.
+            counted: Index of the species of the first sublattice whose number is returned.
 
         Returns:
             (sweeps,) energies in eV and numbers of atoms of the counted species after each sweep, and the share of accepted moves.
@@ -215,7 +215,8 @@ def _sweeps(
     accepted = 0
     number = 0
     for i in range(n):
-        number += occupation[i] == counted
+        # The counted species is one of the first sublattice; indices of others mean other species.
+        number += occupation[i] == counted and kinds[i % m] == 0
     for sweep in range(len(energies)):
         for _ in range(n):
             i = int(generator.random() * n)

@@ -29,7 +29,7 @@ class Averages:
     Attributes:
         temperature: Temperature, K.
         energy, energy_error: Energy, eV per primitive cell.
-        heat_capacity: Heat capacity at fixed composition or fixed potentials, k_B per primitive cell.
+        heat_capacity: Heat capacity at fixed composition or fixed potentials, k_B per primitive cell; NaN with more than one potential.
         fraction, fraction_error: Share of the sites of its sublattice that holds the first species.
         accepted: Share of accepted moves.
         correlation: Autocorrelation time of the energy in sweeps.
@@ -116,6 +116,8 @@ def average(chain: Chain, sweeps: int, temperature: float, potentials: np.ndarra
                 parts.append(part)
     energies = np.concatenate([part[0] for part in parts])
     numbers = np.concatenate([part[1] for part in parts])
+    # With several potentials the numbers of the other species would be needed.
+    known = potentials is None or len(potentials) == 2
     shifted = energies if potentials is None else energies - potentials[0] * numbers
     time = autocorrelation_time(energies)
     fraction = numbers / (cells * len(where))
@@ -123,7 +125,7 @@ def average(chain: Chain, sweeps: int, temperature: float, potentials: np.ndarra
         temperature,
         float(energies.mean()) / cells,
         float(energies.std() * np.sqrt(2 * time / len(energies))) / cells,
-        float(shifted.var()) * beta**2 / cells,
+        float(shifted.var()) * beta**2 / cells if known else float("nan"),
         float(fraction.mean()),
         float(fraction.std() * np.sqrt(2 * autocorrelation_time(numbers) / len(numbers))),
         float(np.mean([part[2] for part in parts])),

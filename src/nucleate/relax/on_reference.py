@@ -114,7 +114,7 @@ def relax_on_reference(
         path: structure file.
         out: output file; None adds "-relaxed" to the name.
         settings: settings of the reference.
-        limits: `fmax`, `smax`, `max_steps`, `keep_symmetry` and `optimiser` of `RelaxSettings`.
+        limits: `fmax`, `smax`, `max_steps`, `keep_symmetry`, and the optimiser with its settings, of `RelaxSettings`.
         pressure: external pressure, GPa.
         reference: a reference in place of the one that the settings describe.
         ledger: ledger file; None uses a temporary one.
