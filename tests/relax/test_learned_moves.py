@@ -406,3 +406,25 @@ def test_verbs(tmp_path, argon_model):
         assert refused.exit_code == 2, refused.output
         assert refused.stderr.count("\n") == 1
         assert said in refused.stderr
+
+
+def test_a_relaxation_on_the_reference_uses_the_curvature_of_the_settings(tmp_path):
+    import ase.io
+    from ase.build import bulk
+
+    import nucleate
+
+    atoms = bulk("Al", "fcc", a=4.2, cubic=True)
+    atoms.rattle(0.15, seed=1)
+    ase.io.write(tmp_path / "al.extxyz", atoms)
+    calls = []
+    for curvature in (70.0, 15.0):
+        settings = {
+            "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
+            "relax": {"curvature": curvature},
+        }
+        done = nucleate.relax_file(tmp_path / "al.extxyz", settings=settings, out=tmp_path / f"{curvature}.extxyz")
+        assert done.structures[0].stop == "converged"
+        calls.append(done.calls)
+    # Steps that begin too short take more calls.
+    assert calls[1] < calls[0]
