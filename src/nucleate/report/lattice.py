@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from nucleate.errors import BadInput
 from nucleate.lattice.parent import VACANCY, Parent
-from nucleate.report.figure_file import check_figure
+from nucleate.report.figure_file import check_figure, save_figure
 
 if TYPE_CHECKING:
     from nucleate.lattice.api import GroundStates
@@ -179,7 +179,7 @@ def plot_fit(model: ClusterExpansion, path: Path) -> None:
         right.plot(r, 1e3 * model.dipole_strength / r**3, "--", label="dipoles")
         right.legend(frameon=False, fontsize="small")
     right.set(xlabel="distance (Å)", ylabel="interaction (meV)")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_hull(found: GroundStates, path: Path, labels: LatticeData | None = None) -> None:
@@ -208,7 +208,7 @@ def plot_hull(found: GroundStates, path: Path, labels: LatticeData | None = None
     name = parent.names[0]
     axes.set(xlabel=f"share of sites with {name}", ylabel="mixing energy (meV per cell)", xlim=(-0.02, 1.02))
     axes.legend(frameon=False, fontsize="small")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_simulated(rows: Sequence[Averages], supercell: Supercell, occupation: np.ndarray, path: Path) -> None:
@@ -228,7 +228,7 @@ def plot_simulated(rows: Sequence[Averages], supercell: Supercell, occupation: n
     heat.set(xlabel="temperature (K)", ylabel="heat capacity (k$_B$ per cell)")
     draw_arrangement(picture, supercell, occupation)
     picture.set_title(f"{rows[-1].temperature:g} K", fontsize="small")
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_arrangement(axes: Any, supercell: Supercell, occupation: np.ndarray) -> None:
@@ -262,12 +262,4 @@ def plot_coexistence(results: Sequence[Coexistence], parent: Parent, path: Path)
     axes.plot([result.ordered for result in known], t, "s-", label="ordered")
     axes.set(xlabel=f"share of sites with {parent.allowed[0][0]}", ylabel="temperature (K)", xlim=(-0.02, 1.02))
     axes.legend(frameon=False, fontsize="small")
-    save(figure, path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; raise `BadInput` if the file cannot be written."""
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+    save_figure(figure, path)

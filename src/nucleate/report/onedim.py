@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nucleate.errors import BadInput
-from nucleate.report.figure_file import check_figure
+from nucleate.report.figure_file import check_figure, save_figure
 from nucleate.units import HARTREE, HBAR
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def plot_inverted(result: Inverted, path: Path) -> None:
     bottom.legend(ncols=4, fontsize="small", frameon=False)
     visible = result.x[result.density > 1e-6]
     bottom.set_xlim(visible[0], visible[-1])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_propagated(results: Sequence[Propagated], path: Path) -> None:
@@ -132,11 +131,4 @@ def plot_propagated(results: Sequence[Propagated], path: Path) -> None:
     dipole.set_ylabel("∫ x n (bohr)")
     dipole.legend(fontsize="small", frameon=False)
     energy.set(xlabel="time (atomic units)", ylabel="energy absorbed (Ha)")
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+    save_figure(figure, path)
