@@ -52,6 +52,7 @@ MODELS = {
     "4 pairs, 3 triplets, 1 quadruplet": ([2.65 * LATTICE, 1.74 * LATTICE, 1.74 * LATTICE], False),
 }
 """Cutoffs in Å, and whether the dipole term is fitted. Each third model has as many parameters as the one before it."""
+FUNCTIONALS = ("PBE", "PBE-D3")
 SIMULATED = "3 pairs, 3 triplets + dipoles"
 TEMPERATURES = [200.0, 250.0, 300.0, 350.0, 400.0, 450.0, 500.0, 600.0]
 SIZES = (12, 18, 24)
@@ -232,6 +233,53 @@ def pictures(result: ResultFile, name: str, model: ClusterExpansion, sizes: tupl
             result.add(task="islands", functional=name, size=size, seed=seed, shapes=shapes)
 
 
+def stored_model(result: ResultFile, name: str, parent: Parent) -> ClusterExpansion | None:
+    """Return the simulated model from its row, so that simulations do not need the labels; None before the fit."""
+    row = result.find(task="fit", functional=name, model=SIMULATED)
+    if row is None:
+        return None
+    cutoffs, _ = MODELS[SIMULATED]
+    term = DipoleTerm(max(cutoffs), plain_charges(parent))
+    return ClusterExpansion(parent, tuple(cutoffs), np.array(row["interactions"]), term, row["dipole"])
+
+
+def measure(result: ResultFile, parent: Parent, out: Path) -> None:
+    """Calculate the labels, and add the rows of spread, dipoles, fits and ground states."""
+    small = list(api.enumerate_arrangements(parent, 6, 1, MESH))
+    labels(parent, small, out)
+    wide = [
+        found for found in api.enumerate_arrangements(parent, 9, 8, MESH)
+        if ((found.occupation == 0).sum() >= 5 if found.supercell.count == 8 else (found.occupation == 0).sum() <= 4)
+    ]  # fmt: skip
+    pairs = repeated(parent)
+    doubles = labels(parent, [each for pair in pairs for each in pair], out)
+    names = list(held_out(parent))
+    dilute = dict(zip(names, labels(parent, list(held_out(parent).values()), out), strict=True))
+    training = labels(parent, [*small, *wide], out)
+    if result.find(task="spread") is None:
+        differences = []
+        for small, large in zip(doubles[::2], doubles[1::2], strict=True):
+            assert small.energy is not None
+            assert large.energy is not None
+            per_cell = large.energy / large.arrangement.supercell.count - small.energy / small.arrangement.supercell.count
+            differences.append(abs(per_cell) / small.arrangement.fractions()["Li"])
+        failed = sum(entry.energy is None for entry in training)
+        result.add(task="spread", differences=differences, training=len(training), failed=failed)
+    if result.find(task="dipole") is None:
+        alone = [entry for entry in training if (entry.arrangement.occupation == 0).sum() == 1]
+        for entry in sorted([*alone, dilute["one"]], key=lambda e: e.arrangement.fractions()["Li"]):
+            if entry.dipole is not None:
+                share = entry.arrangement.fractions()["Li"]
+                matrix = entry.arrangement.supercell.matrix[:2, :2].tolist()
+                result.add(task="dipole", share=share, matrix=matrix, dipole=entry.dipole, helmholtz=COULOMB * entry.dipole**2)
+    for name in FUNCTIONALS:
+        used = training if name == "PBE" else with_dispersion(training)
+        far = dilute if name == "PBE" else dict(zip(names, with_dispersion(list(dilute.values())), strict=True))
+        data = LatticeData(parent, [entry for entry in used if entry.energy is not None], REFERENCE)
+        fits(result, name, data, far)
+        hulls(result, name, data, bulk_lithium(name != "PBE"))
+
+
 def table(data: dict[str, Any]) -> str:
     """Return the tables of the results page."""
     rows = data["rows"]
@@ -245,7 +293,7 @@ def table(data: dict[str, Any]) -> str:
         lines += ["| Li per 6 C | dipole, e Å | p²/(4 pi eps0), eV Å³ | twice that |", "|---|---|---|---|"]
         lines += [f"| {3 * r['share']:.3f} | {r['dipole']:.4f} | {r['helmholtz']:.4f} | {2 * r['helmholtz']:.4f} |" for r in dipoles] + [""]
     keys = ("one", "two, 1 a", "two, 1.73 a", "two, 2 a")
-    for name in ("PBE", "PBE-D3"):
+    for name in FUNCTIONALS:
         found = [row for row in rows if row["task"] == "fit" and row["functional"] == name]
         if not found:
             continue
@@ -306,42 +354,13 @@ def main() -> None:
         with ledger_file(a.out / "ledger.db") as ledger:
             ledger.forget_failures()
     parent = api.make_parent(structure(), {"Li": ["Li", "X"]})
-    small = list(api.enumerate_arrangements(parent, 6, 1, MESH))
-    labels(parent, small, a.out)
-    wide = [
-        found for found in api.enumerate_arrangements(parent, 9, 8, MESH)
-        if ((found.occupation == 0).sum() >= 5 if found.supercell.count == 8 else (found.occupation == 0).sum() <= 4)
-    ]  # fmt: skip
-    pairs = repeated(parent)
-    doubles = labels(parent, [each for pair in pairs for each in pair], a.out)
-    names = list(held_out(parent))
-    dilute = dict(zip(names, labels(parent, list(held_out(parent).values()), a.out), strict=True))
-    training = labels(parent, [*small, *wide], a.out)
     settings = {"reference": REFERENCE, "mesh": list(MESH), "height": HEIGHT, "lattice": LATTICE, "vacuum": VACUUM}
     result = ResultFile(a.result, settings, ("gpaw", "dftd3"))
-    if result.find(task="spread") is None:
-        differences = []
-        for small, large in zip(doubles[::2], doubles[1::2], strict=True):
-            assert small.energy is not None
-            assert large.energy is not None
-            per_cell = large.energy / large.arrangement.supercell.count - small.energy / small.arrangement.supercell.count
-            differences.append(abs(per_cell) / small.arrangement.fractions()["Li"])
-        failed = sum(entry.energy is None for entry in training)
-        result.add(task="spread", differences=differences, training=len(training), failed=failed)
-    if result.find(task="dipole") is None:
-        alone = [entry for entry in training if (entry.arrangement.occupation == 0).sum() == 1]
-        for entry in sorted([*alone, dilute["one"]], key=lambda e: e.arrangement.fractions()["Li"]):
-            if entry.dipole is not None:
-                share = entry.arrangement.fractions()["Li"]
-                matrix = entry.arrangement.supercell.matrix[:2, :2].tolist()
-                result.add(task="dipole", share=share, matrix=matrix, dipole=entry.dipole, helmholtz=COULOMB * entry.dipole**2)
-    for name in ("PBE", "PBE-D3"):
-        used = training if name == "PBE" else with_dispersion(training)
-        far = dilute if name == "PBE" else dict(zip(names, with_dispersion(list(dilute.values())), strict=True))
-        data = LatticeData(parent, [entry for entry in used if entry.energy is not None], REFERENCE)
-        fits(result, name, data, far)
-        hulls(result, name, data, bulk_lithium(name != "PBE"))
-        model = api.fit(data, MODELS[SIMULATED][0], dipoles=MODELS[SIMULATED][1], per_atom=True)
+    if not all(stored_model(result, name, parent) and result.find(task="hull", functional=name) for name in FUNCTIONALS):
+        measure(result, parent, a.out)
+    for name in FUNCTIONALS:
+        model = stored_model(result, name, parent)
+        assert model is not None
         coexistence(result, name, model, SIZES, a.seeds)
         pictures(result, name, model, (*SIZES, 36), a.seeds)
     print(table({"rows": result.rows}))
