@@ -22,6 +22,7 @@ from ase.build import bulk, graphene
 
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.lattice import api
+from nucleate.lattice.dipoles import DipoleTerm, plain_charges
 from nucleate.lattice.enumeration import Arrangement
 from nucleate.lattice.expansion import ClusterExpansion
 from nucleate.lattice.labels import Labelled, LatticeData
