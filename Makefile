@@ -103,7 +103,7 @@ system:
 	$$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
 
 # torch's CPU build: the wheel marked +cpu where pip can see one, else from PyTorch's own index; never the CUDA build.
-$(VENV)/.installed: pyproject.toml tools/gpaw_siteconfig.py
+$(VENV)/.installed: pyproject.toml tools/gpaw_siteconfig.py tools/compile_kernels.py
 	$(MAKE) system
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null \
@@ -112,6 +112,8 @@ $(VENV)/.installed: pyproject.toml tools/gpaw_siteconfig.py
 	@echo "installing nucleate with GPAW (compiled here with FFTW, ScaLAPACK and MPI; one or two minutes)"
 	$(GPAW_SETTINGS) $(BIN)/pip install -q -e ".[$(subst $(space),$(comma),$(EXTRAS))]"
 	$(BIN)/gpaw info | head -n 30
+	@echo "compiling kernels (half a minute)"
+	$(BIN)/python tools/compile_kernels.py
 	touch $@
 
 # The set-up of the automatic checks: the versions and hashes of requirements.lock, for Python 3.11 on Linux (x86-64).
