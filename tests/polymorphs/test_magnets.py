@@ -17,6 +17,7 @@ from nucleate.persist.toml import to_toml
 from nucleate.polymorphs.magnets import couple_polymorphs, read_coupled
 from nucleate.report.html import write_report
 from nucleate.spins import api
+from nucleate.spins.verbs import couple as couple_verb
 from tests.csp.heisenberg import MOMENTS, Heisenberg
 
 EXCHANGE = ((3.6, 0.02),)
@@ -48,7 +49,7 @@ def searched(tmp_path_factory):
 def toy(monkeypatch):
     """The model as the reference of the spin states."""
     made = Heisenberg(EXCHANGE)
-    monkeypatch.setattr(api, "make_reference", lambda settings: made)
+    monkeypatch.setattr(couple_verb, "make_reference", lambda settings: made)
     return made
 
 

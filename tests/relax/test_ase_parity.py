@@ -25,6 +25,9 @@ from nucleate.units import GPA
 
 FMAX, SMAX, STEPS = 1e-3, 0.01, 1500
 
+CURVATURE = {"fire": None, "lbfgs": 70.0}
+"""ASE's L-BFGS has a constant initial curvature."""
+
 
 @pytest.fixture(scope="module")
 def generator():
@@ -58,7 +61,7 @@ def committee(generator):
 def by_ours(starts, potential, name, pressure=0.0):
     # History, step limits and tolerances as ASE's; nothing stops early.
     settings = RelaxSettings(
-        optimiser=name, fmax=FMAX, smax=SMAX, max_steps=STEPS, patience=STEPS, history=100,
+        optimiser=name, curvature=CURVATURE[name], fmax=FMAX, smax=SMAX, max_steps=STEPS, patience=STEPS, history=100,
         volume_range=(0.01, 100.0), pressure=pressure,
     )  # fmt: skip
     return relax(starts, potential, settings)
@@ -117,7 +120,7 @@ def test_same_path_at_first(starts, pairs, as_calculator, name, optimiser):
             while run.nsteps < steps:
                 run.step()
                 run.nsteps += 1
-            settings = RelaxSettings(optimiser=name, fmax=1e-9, smax=1e-9, max_steps=steps, history=100)
+            settings = RelaxSettings(optimiser=name, curvature=CURVATURE[name], fmax=1e-9, smax=1e-9, max_steps=steps, history=100)
             (ours,) = relax([start], pairs, settings)
             assert ours.steps == steps
             assert ours.energy == pytest.approx(atoms.get_potential_energy(), abs=tolerance)

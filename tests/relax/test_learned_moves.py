@@ -1,6 +1,7 @@
 """Learned moves: exact limits of the policy, its symmetries, gradients, files and training."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import ase.io
@@ -21,10 +22,11 @@ from nucleate.errors import BadInput
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.manybody import ManyBodyCommittee
 from nucleate.potentials.settings import ModelSettings
+from nucleate.relax import optimisers
 from nucleate.relax.batched import CommitteeSurface, make_optimiser, relax
 from nucleate.relax.learned.evolution import centred_ranks
 from nucleate.relax.learned.files import KEY, load_policy, save_policy
-from nucleate.relax.learned.optimiser import LearnedMoves
+from nucleate.relax.learned.optimiser import CURVATURE, LearnedMoves
 from nucleate.relax.learned.policy import Policy, PolicySettings
 from nucleate.relax.learned.settings import MoveSettings
 from nucleate.relax.learned.training import train_moves
@@ -74,13 +76,13 @@ def path(structures, potential, optimiser, steps=STEPS, variable_cell=True):
 def test_untrained_policy_is_lbfgs(argon, starts, kind):
     """With a last layer of zeros c is 1 and a and b are 0, whatever the other weights are."""
     untrained = LearnedMoves(Policy.fresh(PolicySettings(memory=kind), 3))
-    assert (path(starts, argon, untrained, 40) - path(starts, argon, Lbfgs(), 40)).abs().max() <= 1e-12
+    assert (path(starts, argon, untrained, 40) - path(starts, argon, Lbfgs(curvature=CURVATURE), 40)).abs().max() <= 1e-12
 
 
 def test_moves_below_the_handover_are_those_of_lbfgs(argon, starts):
     always = LearnedMoves(any_policy(handover=1e3))
-    assert torch.equal(path(starts, argon, always), path(starts, argon, Lbfgs()))
-    assert (path(starts, argon, LearnedMoves(any_policy())) - path(starts, argon, Lbfgs())).abs().max() > 0.01
+    assert torch.equal(path(starts, argon, always), path(starts, argon, Lbfgs(curvature=CURVATURE)))
+    assert (path(starts, argon, LearnedMoves(any_policy())) - path(starts, argon, Lbfgs(curvature=CURVATURE))).abs().max() > 0.01
 
 
 @KINDS
@@ -276,6 +278,25 @@ def test_initial_curvature(argon, starts):
             RelaxSettings(optimiser=name, curvature=900.0)
 
 
+@pytest.mark.parametrize("kernels", [True, False])
+def test_the_last_step_gives_the_curvature(argon, starts, kernels, monkeypatch):
+    """If the force has changed by k times the step, the next step is the force over k; a constant curvature does not learn this."""
+    monkeypatch.setattr(optimisers, "HAS_KERNELS", kernels and optimisers.HAS_KERNELS)
+    state = start(CrystalBatch.from_atoms(starts), CommitteeSurface(argon), 0.0, True)
+
+    def second_step(k, optimiser):
+        first = optimiser.init(state)
+        last = first.coordinates + 0.01 * torch.randn(first.coordinates.shape, generator=torch.Generator().manual_seed(0))
+        memory = {**first.memory, "row_last_x": last, "row_last_f": first.gradient_force + k * (first.coordinates - last)}
+        memory["moved"] = torch.ones_like(first.enthalpy)
+        return optimiser.move(replace(first, memory=memory)).coordinates - first.coordinates
+
+    for k in (20.0, 250.0):
+        expected = state.gradient_force / k
+        assert torch.allclose(second_step(k, Lbfgs(maxstep=10.0)), expected, rtol=1e-9, atol=1e-12)
+        assert not torch.allclose(second_step(k, Lbfgs(maxstep=10.0, curvature=70.0)), expected, rtol=1e-2)
+
+
 def test_relaxation_ends_in_a_minimum(argon, starts, tmp_path):
     """A policy with random weights hands over to L-BFGS after its share of steps and converges."""
     save_policy(tmp_path / "p.moves", any_policy())
@@ -299,8 +320,9 @@ def test_relaxation_of_a_file(tmp_path, tiny_emt):
         return one.steps
 
     learned = f"learned:{tmp_path / 'fresh.moves'}"
-    usual = steps()
+    usual = steps(settings={"relax": {"curvature": CURVATURE}})
     assert steps(optimiser=learned) == steps(settings={"relax": {"optimiser": learned}}) == usual
+    assert steps() < usual
     assert steps(optimiser="fire") != usual
     with pytest.raises(BadInput, match=r"missing\.moves"):
         steps(optimiser=f"learned:{tmp_path / 'missing.moves'}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from run import CALLS, HERE, TUNED, cells, columns, optimiser_settings
+from run import CALLS, HERE, SCALED, cells, columns, optimiser_settings
 
 from nucleate.benchmark.result_file import read_result
 from nucleate.crystals.batch import CrystalBatch
@@ -22,8 +22,8 @@ from nucleate.relax.learned.invariants import largest_force
 from nucleate.relax.learned.rollout import trajectory
 
 OUT = Path(__file__).resolve().parents[3] / "docs" / "_static" / "learned-moves.svg"
-SHOWN = ("L-BFGS", TUNED, "FIRE", "evolution", "unrolling")
-COLOURS = {"L-BFGS": "#222222", TUNED: "#2ca02c", "FIRE": "#999999", "evolution": "#1f77b4", "unrolling": "#d95f02"}
+SHOWN = ("L-BFGS", SCALED, "FIRE", "evolution", "unrolling")
+COLOURS = {"L-BFGS": "#222222", SCALED: "#2ca02c", "FIRE": "#999999", "evolution": "#1f77b4", "unrolling": "#d95f02"}
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def print_tighter() -> None:
     potential, _ = load_potential(HERE / "committee.safetensors")
     atoms = cells("Si8", 100)
     for fmax, smax in ((0.05, 0.5), (0.02, 0.1), (0.005, 0.05)):
-        for name in ("L-BFGS", TUNED, "evolution"):
+        for name in ("L-BFGS", SCALED, "evolution"):
             ends = relax(atoms, potential, optimiser_settings(name, fmax=fmax, smax=smax, max_steps=CALLS - 1, patience=CALLS))
             converged = sum(end.stop == "converged" for end in ends)
             print(f"{fmax} eV/Å, {smax} GPa, {name}: mean {np.mean([end.steps + 1 for end in ends]):.1f} calls, {converged} converged")

@@ -130,7 +130,7 @@ def make_optimiser(settings: RelaxSettings, device: torch.device | str = "cpu") 
         return LearnedMoves(policy.to(device), maxstep=settings.maxstep, history=settings.history)
     if settings.optimiser == "fire":
         return Fire(maxstep=settings.maxstep)
-    return Lbfgs(maxstep=settings.maxstep, history=settings.history, alpha=settings.curvature)
+    return Lbfgs(maxstep=settings.maxstep, history=settings.history, curvature=settings.curvature)
 
 
 def relax(

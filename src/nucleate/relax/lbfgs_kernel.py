@@ -31,7 +31,7 @@ def _add(target, factor, a, rows):
 
 
 @njit(**OPTIONS)
-def lbfgs_step(x, f, last_x, last_f, s, y, rho, moved, counts, alpha, maxstep, new_s, new_y, new_rho, new_x):
+def lbfgs_step(x, f, last_x, last_f, s, y, rho, moved, counts, curvature, bounds, maxstep, new_s, new_y, new_rho, new_x):
     """Take one step.
 
     Args:
@@ -39,7 +39,8 @@ def lbfgs_step(x, f, last_x, last_f, s, y, rho, moved, counts, alpha, maxstep, n
         s, y, rho: (history, rows, 3) and (history, n): pairs of the previous steps.
         moved: (n,) number of steps taken.
         counts: (n,) number of atoms; the three rows of each cell follow those of all atoms.
-        alpha: initial curvature, eV/Å².
+        curvature: curvature of all directions that the pairs do not contain, eV/Å².
+        bounds: (low, high): limits of y.y / s.y of the newest pair, which replaces `curvature`; low = 0: it never does.
         maxstep: largest displacement of a row, Å.
         new_s, new_y, new_rho: the pairs with that of this step; overwritten.
         new_x: (rows, 3) coordinates after the step; overwritten.
@@ -63,9 +64,12 @@ def lbfgs_step(x, f, last_x, last_f, s, y, rho, moved, counts, alpha, maxstep, n
                 newest_s[r, axis] = x[r, axis] - last_x[r, axis]
                 newest_y[r, axis] = last_f[r, axis] - f[r, axis]
                 z[r, axis] = -f[r, axis]
-        curvature = _dot(newest_s, newest_y, rows)
-        if moved[k] > 0 and curvature > 1e-12:
-            new_rho[history - 1, k] = 1 / curvature
+        along = _dot(newest_s, newest_y, rows)
+        scale = curvature
+        if moved[k] > 0 and along > 1e-12:
+            new_rho[history - 1, k] = 1 / along
+            if bounds[0] > 0:
+                scale = min(max(_dot(newest_y, newest_y, rows) / along, bounds[0]), bounds[1])
         else:
             new_rho[history - 1, k] = 0.0
             for r in rows:
@@ -77,18 +81,18 @@ def lbfgs_step(x, f, last_x, last_f, s, y, rho, moved, counts, alpha, maxstep, n
             _add(z, -coefficients[h], new_y[h], rows)
         for r in rows:
             for axis in range(3):
-                z[r, axis] /= alpha
+                z[r, axis] /= scale
         for h in range(oldest, history):
             _add(z, coefficients[h] - new_rho[h, k] * _dot(new_y[h], z, rows), new_s[h], rows)
         # The step is -z.
         if not _dot(z, f, rows) < 0:
             for r in rows:
                 for axis in range(3):
-                    z[r, axis] = -f[r, axis] / alpha
+                    z[r, axis] = -f[r, axis] / curvature
         longest = 0.0
         for r in rows:
             longest = max(longest, z[r, 0] ** 2 + z[r, 1] ** 2 + z[r, 2] ** 2)
-        scale = min(1.0, maxstep / max(math.sqrt(longest), 1e-300))
+        shorter = min(1.0, maxstep / max(math.sqrt(longest), 1e-300))
         for r in rows:
             for axis in range(3):
-                new_x[r, axis] = x[r, axis] - scale * z[r, axis]
+                new_x[r, axis] = x[r, axis] - shorter * z[r, axis]

@@ -91,21 +91,34 @@ class Fire:
         return replace(state, coordinates=state.coordinates + scale[state.owner, None] * step, memory=memory, steps=state.steps + 1)
 
 
+FIRST_CURVATURE = 15.0
+"""Curvature of the first step of L-BFGS, eV/Å². It and the limits below were chosen on random cells of silicon."""
+CURVATURES = (5.0, 300.0)
+"""Limits of the curvature of the last pair, eV/Å²."""
+
+
 @dataclass(frozen=True)
 class Lbfgs:
     """Limited-memory BFGS without line search: J. Nocedal, Math. Comp. 35, 773 (1980), doi 10.1090/S0025-5718-1980-0572855-7.
 
-    Pairs of step and gradient change without positive curvature are not used, so that the search direction is downhill.
+    Pairs of step s and gradient change y without positive curvature are not used, so that the search direction is downhill. The curvature
+    of directions that the pairs do not contain is y.y / s.y of the last pair: D. C. Liu and J. Nocedal, Math. Program. 45, 503 (1989),
+    doi 10.1007/BF01589116.
 
     Attributes:
         maxstep: largest displacement of an atom in one step, Å.
         history: number of stored pairs of step and gradient change.
-        alpha: initial curvature, eV/Å², as in ASE.
+        curvature: constant curvature of directions that the pairs do not contain, eV/Å², as in ASE (70); None: that of the last pair.
     """
 
     maxstep: float = 0.2
     history: int = 20
-    alpha: float = 70.0
+    curvature: float | None = None
+
+    @property
+    def first_curvature(self) -> float:
+        """Curvature without a usable last pair, eV/Å²."""
+        return FIRST_CURVATURE if self.curvature is None else self.curvature
 
     def init(self, state: State) -> State:
         """Return the state with an empty history."""
@@ -129,9 +142,12 @@ class Lbfgs:
         owner = state.owner
         s_new = state.coordinates - m["row_last_x"]
         y_new = m["row_last_f"] - state.gradient_force
-        curvature = state.dot(s_new, y_new)
-        usable = (m["moved"] > 0) & (curvature > 1e-12)
-        rho_new = torch.where(usable, 1 / curvature.clamp_min(1e-12), torch.zeros_like(curvature))
+        along = state.dot(s_new, y_new)
+        usable = (m["moved"] > 0) & (along > 1e-12)
+        rho_new = torch.where(usable, 1 / along.clamp_min(1e-12), torch.zeros_like(along))
+        scale = torch.full_like(along, self.first_curvature)
+        if self.curvature is None:
+            scale = torch.where(usable, (state.dot(y_new, y_new) * rho_new).clamp(*CURVATURES), scale)
         # A pair without positive curvature is stored with rho = 0 and zero rows, so that it has no effect.
         keep = usable[owner, None]
         s = torch.cat([m["row_s"][1:], torch.where(keep, s_new, torch.zeros_like(s_new)).unsqueeze(0)])
@@ -144,16 +160,16 @@ class Lbfgs:
             a = rho[k] * state.dot(s[k], q)
             q = q - a[owner, None] * y[k]
             coefficients.append(a)
-        z = q / self.alpha
+        z = q / scale[owner, None]
         for k in range(self.history - filled, self.history):
             b = rho[k] * state.dot(y[k], z)
             z = z + (coefficients.pop() - b)[owner, None] * s[k]
         step = -z
         # Far from a quadratic region the direction may point uphill; steepest descent is used then.
         uphill = state.dot(step, state.gradient_force) <= 0
-        step = torch.where(uphill[owner, None], state.gradient_force / self.alpha, step)
+        step = torch.where(uphill[owner, None], state.gradient_force / self.first_curvature, step)
         longest = state.largest_row(step)
-        scale = (self.maxstep / longest.clamp_min(1e-300)).clamp_max(1.0)
+        shorter = (self.maxstep / longest.clamp_min(1e-300)).clamp_max(1.0)
         memory = {
             "row_s": s,
             "row_y": y,
@@ -162,7 +178,7 @@ class Lbfgs:
             "row_last_f": state.gradient_force,
             "moved": m["moved"] + 1,
         }
-        return replace(state, coordinates=state.coordinates + scale[owner, None] * step, memory=memory, steps=state.steps + 1)
+        return replace(state, coordinates=state.coordinates + shorter[owner, None] * step, memory=memory, steps=state.steps + 1)
 
     def _move_by_kernel(self, state: State) -> State:
         """Take the same step by the kernel."""
@@ -173,7 +189,8 @@ class Lbfgs:
         s, y, rho, x = (torch.empty_like(tensor) for tensor in (m["row_s"], m["row_y"], m["rho"], state.coordinates))
         old = (state.coordinates, state.gradient_force, m["row_last_x"], m["row_last_f"], m["row_s"], m["row_y"], m["rho"], m["moved"])
         arrays = [tensor.contiguous().numpy() for tensor in (*old, state.batch.counts)]
-        lbfgs_step(*arrays, self.alpha, self.maxstep, s.numpy(), y.numpy(), rho.numpy(), x.numpy())
+        bounds = CURVATURES if self.curvature is None else (0.0, 0.0)
+        lbfgs_step(*arrays, self.first_curvature, bounds, self.maxstep, s.numpy(), y.numpy(), rho.numpy(), x.numpy())
         memory = {
             "row_s": s,
             "row_y": y,

@@ -41,9 +41,10 @@ class RelaxSettings(BaseModel):
         (0.3, 3.5), description="Range of the volume relative to the initial one; a relaxation that leaves it stops."
     )
     history: int = Field(20, ge=1, le=1_000, description="Number of steps in the memory of L-BFGS.")
-    curvature: float = Field(
-        70.0, gt=0, le=1e6, description="Initial curvature of L-BFGS, eV/Å²; smaller: longer first steps, see docs/learned-moves.md."
-    )
+    curvature: float | None = Field(
+        None, gt=0, le=1e6,
+        description="Constant curvature of L-BFGS for directions not met yet, eV/Å² (70 in ASE); unset: that of the last step.",
+    )  # fmt: skip
 
     @field_validator("optimiser")
     @classmethod
@@ -54,8 +55,8 @@ class RelaxSettings(BaseModel):
 
     @model_validator(mode="after")
     def _curvature_has_effect(self) -> Self:
-        # A policy was trained with the default one.
-        if self.optimiser != "lbfgs" and self.curvature != type(self).model_fields["curvature"].default:
+        # A policy was trained with a constant one.
+        if self.optimiser != "lbfgs" and self.curvature is not None:
             raise ValueError("curvature has an effect on the optimiser lbfgs only; remove it")
         return self
 

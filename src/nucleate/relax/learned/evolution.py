@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.relax.learned.optimiser import LearnedMoves
+from nucleate.relax.learned.optimiser import CURVATURE, LearnedMoves
 from nucleate.relax.learned.policy import Policy
 from nucleate.relax.learned.rollout import MOST_ENERGY, repeated, returns
 from nucleate.relax.learned.settings import MoveSettings
@@ -43,7 +43,7 @@ def evolution_gradient(
     values, energies = values.view(count, -1), energies.view(count, -1)
     if settings.policy.memory == "momentum":
         # Zero weights are steepest descent there.
-        values[0], energies[0] = returns(Lbfgs(maxstep=settings.maxstep), batch, surface, settings)
+        values[0], energies[0] = returns(Lbfgs(maxstep=settings.maxstep, curvature=CURVATURE), batch, surface, settings)
     above = torch.nan_to_num(energies - energies[0], nan=MOST_ENERGY).clamp(-MOST_ENERGY, MOST_ENERGY)
     scores = (values - settings.energy_weight * above)[2:].mean(1)
     shaped = centred_ranks(scores)

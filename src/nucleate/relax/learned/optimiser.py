@@ -12,6 +12,8 @@ from nucleate.relax.learned.policy import Policy
 from nucleate.relax.optimisers import Lbfgs
 from nucleate.relax.state import State
 
+CURVATURE = 70.0
+"""Constant curvature of L-BFGS in learned moves, eV/Å²: policies depend on it."""
 ROUNDING = 1e-9
 """Relative excess of a step over the largest one that is rounding: the step of L-BFGS is already limited."""
 
@@ -37,7 +39,7 @@ class LearnedMoves:
     @property
     def quasi_newton(self) -> Lbfgs:
         """The L-BFGS whose step is one of the three directions."""
-        return Lbfgs(maxstep=self.maxstep, history=self.history)
+        return Lbfgs(maxstep=self.maxstep, history=self.history, curvature=CURVATURE)
 
     def init(self, state: State) -> State:
         """Return the state with an empty memory."""
