@@ -274,7 +274,7 @@ def test_the_cost_of_blocks(run):
 
 def test_the_result_names_the_cost(run):
     from nucleate.csp.run_data import read_run, show_data
-    from nucleate.report.terminal import blocks_line
+    from nucleate.report.run_text import blocks_line
 
     blocks = Blocks(run.path / BLOCKS)
     blocks.folder.mkdir()

@@ -13,7 +13,7 @@ from nucleate.errors import ReferenceFailed
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
 from nucleate.reference.base import Label
 from nucleate.relax.settings import RelaxSettings
-from nucleate.report.terminal import accurate_line
+from nucleate.report.run_text import accurate_line
 
 SETTINGS = RelaxSettings(fmax=0.02, smax=0.1, max_steps=40, patience=40, pressure=0.0)
 EMT = ReferenceSettings(engine="ase", calculator="ase.calculators.emt:EMT")

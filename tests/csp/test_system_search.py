@@ -110,7 +110,8 @@ def test_reports_show_the_hull(searched, capsys):
     page = (result.folder / "report.html").read_text()
     assert "Convex hull" in page
     assert "formation energy" in page
-    from nucleate.report.terminal import make_console, show_run
+    from nucleate.report.run_text import show_run
+    from nucleate.report.terminal import make_console
 
     show_run(data, make_console())
     printed = capsys.readouterr().out

@@ -8,7 +8,9 @@ from rich.table import Table
 from nucleate.csp.events import FolderOpened, LabelDone, PolymorphConfirmed, RoundDone, SearchFinished
 from nucleate.csp.records import RoundRecord
 from nucleate.progress import Step
-from nucleate.report.terminal import SearchView, make_console, origin_lines, proof_line
+from nucleate.report.live_search import SearchView
+from nucleate.report.run_text import origin_lines, proof_line
+from nucleate.report.terminal import make_console
 
 EVENTS = [
     FolderOpened("Si8", "Si8", "chgnet", True, 9),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nucleate.benchmark.run import benchmark
 from nucleate.persist.toml import read_settings
-from nucleate.report.terminal import span_text
+from nucleate.report.benchmark_text import span_text
 
 
 def main() -> None:

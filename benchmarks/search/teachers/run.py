@@ -22,7 +22,7 @@ from nucleate.benchmark.run import UnitDone, benchmark
 from nucleate.benchmark.statistics import search_summary
 from nucleate.persist.toml import read_settings
 from nucleate.progress import Event
-from nucleate.report.terminal import benchmark_cells
+from nucleate.report.benchmark_text import benchmark_cells
 
 KEPT = (
     "seed", "first", "first_low", "calls", "seconds", "best", "ended", "core_seconds",

@@ -1,4 +1,4 @@
-"""The command line: verbs only; `api.py` does the work, `report/terminal.py` shows it."""
+"""The command line: verbs only; `api.py` does the work, `report` shows it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def benchmark_search(
     from nucleate.benchmark.run import UnitDone, benchmark
     from nucleate.persist.toml import read_settings
     from nucleate.progress import Event
-    from nucleate.report.terminal import show_benchmark, surrogate_warning
+    from nucleate.report.benchmark_text import show_benchmark
+    from nucleate.report.run_text import surrogate_warning
 
     overrides = {} if settings is None else read_settings(settings)
     if not as_json and canonical_name(reference) in PRETRAINED:

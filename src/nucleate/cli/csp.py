@@ -182,7 +182,9 @@ def _searching(run: Any, quiet: bool, as_json: bool, several: bool = False) -> N
     from nucleate import api
     from nucleate.csp.events import EngineStarts
     from nucleate.progress import Event
-    from nucleate.report.terminal import SearchView, make_console, show_run
+    from nucleate.report.live_search import SearchView
+    from nucleate.report.run_text import show_run
+    from nucleate.report.terminal import make_console
 
     view = SearchView(make_console(stderr=as_json), quiet)
 
@@ -225,7 +227,8 @@ def show(
     """Show the ranking of a search that is running, stopped or finished, or those of several searches side by side."""
     from nucleate import api
     from nucleate.polymorphs.side_by_side import side_by_side
-    from nucleate.report.terminal import make_console, show_run, show_runs
+    from nucleate.report.run_text import show_run, show_runs
+    from nucleate.report.terminal import make_console
 
     data = api.show(folders[0]) if len(folders) == 1 else side_by_side(folders)
     if as_json:
@@ -261,7 +264,7 @@ def relax(
     from nucleate import api
     from nucleate.progress import Event, silent
     from nucleate.relax.on_reference import RelaxationStep
-    from nucleate.report.terminal import surrogate_warning
+    from nucleate.report.run_text import surrogate_warning
 
     def show_step(event: Event, /) -> None:
         if isinstance(event, RelaxationStep):

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from nucleate.polymorphs.stability.elastic import moduli
 from nucleate.polymorphs.stability.results import CheckedPolymorph, CheckResult, formula_of
+from nucleate.report.run_text import surrogate_warning
 from nucleate.report.svg import ACCENT, LINE, MUTED, draw_svg, words
-from nucleate.report.terminal import surrogate_warning
 
 SHADES = ("#2a9d8f", "#d1495b", "#4c72b0", "#e9a23b", "#6d597a", "#8d99ae")
 COLUMNS = (

@@ -20,7 +20,7 @@ from nucleate.report.drawing import draw_crystal, gradients
 from nucleate.report.figures import PHASES, SIZES, all_figures, energy_name
 from nucleate.report.hull_figures import hull_diagram
 from nucleate.report.pages import environment, scripts
-from nucleate.report.terminal import accurate_line, magnetic_line, minima_line, origin_lines, proof_line, surrogate_warning, teacher_lines
+from nucleate.report.run_text import accurate_line, magnetic_line, minima_line, origin_lines, proof_line, surrogate_warning, teacher_lines
 
 PICTURES = 24
 """Largest number of polymorphs with a picture."""
