@@ -354,7 +354,7 @@ def main() -> None:
                 calls = [end.steps + 1 for end in ends]
                 result.add(
                     **key, optimiser=name, calls=calls, failed={str(k): end.stop for k, end in enumerate(ends) if end.stop != "converged"},
-                    energies=[round(end.energy_per_atom, 6) for end in ends], cpu_seconds=round(seconds, 2),
+                    energies=[round(end.energy_per_atom, 4) for end in ends], cpu_seconds=round(seconds, 2),
                 )  # fmt: skip
                 print(f"{a.judge} {formula} {first}-{first + size - 1} {name}: mean {np.mean(calls):.1f}, {seconds:.0f} CPU-s", flush=True)
     if result.rows:

@@ -64,7 +64,7 @@ class ResultFile:
             self.runs.append(describe_run(self._packages))
             self._run = len(self.runs) - 1
         self.rows.append(finite({"run": self._run, **row}))
-        lines = ",\n".join(json.dumps(each) for each in self.rows)
+        lines = ",\n".join(json.dumps(each, separators=(",", ":")) for each in self.rows)
         head = json.dumps({"schema": SCHEMA, "settings": self.settings, "runs": self.runs}, indent=1)
         write_whole(self.path, f'{head[:-2]},\n "rows": [\n{lines}\n]}}\n')
 
