@@ -23,7 +23,7 @@ from ase import Atoms
 from nucleate.crystals.compositions import between
 from nucleate.crystals.formula import formula_text, scale_formula
 from nucleate.csp.events import EngineStarts, FolderOpened, RoundDone
-from nucleate.csp.executor_file import GivenExecutor, check_place, kept_executor, opened_executor, read_executor
+from nucleate.csp.executor_file import kept_executor, opened_executor
 from nucleate.csp.known_crystals import flag_share, stored_share, with_share
 from nucleate.csp.minima.settings import GOALS, WINDOW
 from nucleate.csp.molecular.settings import molecule_entries
@@ -46,6 +46,7 @@ from nucleate.processes.interrupts import check, listening
 from nucleate.processes.precision import default_precision
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
+from nucleate.reference.cluster.given import GivenExecutor, check_place, read_executor
 from nucleate.reference.shared.address import read_address
 from nucleate.reference.shared.base import Shared
 from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
@@ -525,7 +526,7 @@ def relax_file(
     workers: int | None = None,
     out: AnyPath | None = None,
     ledger: AnyPath | None = None,
-    executor: Executor | None = None,
+    executor: GivenExecutor = None,
     progress: Progress = silent,
 ) -> RelaxedFile:
     """Relax the cells and atoms of all structures of a file on the reference.
@@ -545,10 +546,6 @@ def relax_file(
     Raises:
         BadInput: The file cannot be read or written, or a setting has an invalid value.
     """
-    if executor is not None and not isinstance(executor, Executor):
-        raise BadInput(
-            "executor: a relaxation takes a concurrent.futures.Executor but no executor file, as blocks need a run folder; leave it out"
-        )
     data = resolve_settings(
         "H",  # Settings require a formula, which a relaxation does not use.
         settings,

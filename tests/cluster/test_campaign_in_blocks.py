@@ -1,9 +1,9 @@
 """Searches of a campaign share the blocks of one executor."""
 
 from nucleate.campaign.run import campaign
-from nucleate.csp.executor_file import BLOCKS
 from nucleate.csp.run_data import read_run
 from nucleate.reference.cluster.blocks import Blocks
+from nucleate.reference.spool import BLOCKS
 
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT"},

@@ -6,13 +6,13 @@ import stat
 import threading
 import time
 from concurrent.futures import Future
-from pathlib import Path
 
+import ase.io
 import pytest
 from ase.build import bulk
 
 from nucleate.api import relax_file
-from nucleate.csp.executor_file import BLOCKS, opened_executor
+from nucleate.csp.executor_file import opened_executor
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed
@@ -24,7 +24,7 @@ from nucleate.reference.cluster.labels import label_in_blocks
 from nucleate.reference.cluster.settings import cluster_settings
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import Ledger
-from nucleate.reference.spool import write_answer
+from nucleate.reference.spool import BLOCKS, write_answer
 from tests.reference.fakes import Emt
 
 SETTINGS = cluster_settings({"provider": "slurm", "connection": {"interface": "lo", "poll": 0.5}}, "slurm.toml")
@@ -278,9 +278,11 @@ def test_a_node_without_room_for_a_label_is_said(tmp_path):
         executor.check()
 
 
-def test_relaxations_take_no_executor_file(tmp_path):
-    with pytest.raises(BadInput, match=r"a relaxation takes a concurrent.futures.Executor but no executor file"):
-        relax_file(Path("x.cif"), executor="slurm.toml")
+def test_relaxations_in_blocks_need_a_ledger(executor_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("nucleate.reference.cluster.given.check_cluster", lambda *given: None)
+    ase.io.write(tmp_path / "cu.cif", bulk("Cu"))
+    with pytest.raises(BadInput, match=r"blocks need a ledger, which keeps their results; name one with --ledger FILE"):
+        relax_file(tmp_path / "cu.cif", reference="chgnet", executor=executor_file())
 
 
 def test_wall_times_are_rounded_up_to_minutes():

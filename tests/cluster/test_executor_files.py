@@ -11,13 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from nucleate.cli.app import app
-from nucleate.csp.executor_file import BLOCKS, FILE, blocks_data, check_place, opened_executor, read_executor
+from nucleate.csp.executor_file import FILE, blocks_data, opened_executor
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import BadInput, MissingDependency
 from nucleate.persist.toml import to_toml
 from nucleate.reference.cluster.blocks import Block, Blocks, note_label
 from nucleate.reference.cluster.checks import check_cluster
+from nucleate.reference.cluster.given import check_place, read_executor
 from nucleate.reference.cluster.settings import (
     BlockSettings,
     ConnectionSettings,
@@ -27,6 +28,7 @@ from nucleate.reference.cluster.settings import (
     seconds_of,
 )
 from nucleate.reference.ledger import Ledger
+from nucleate.reference.spool import BLOCKS
 
 VALID = {"provider": "slurm", "connection": {"interface": "lo"}}
 CLUSTER = {"block": {"cores_per_node": 64, "memory_per_node": 200, "walltime": "1-00:00:00"}, "label": {"cores": 4, "memory": 25.0}}

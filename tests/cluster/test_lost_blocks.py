@@ -19,7 +19,7 @@ import pytest
 from ase.build import bulk
 
 import nucleate
-from nucleate.csp.executor_file import BLOCKS, blocks_data, opened_executor
+from nucleate.csp.executor_file import blocks_data, opened_executor
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import NucleateError
@@ -30,7 +30,7 @@ from nucleate.reference.cluster.executor import ClusterExecutor
 from nucleate.reference.cluster.settings import read_cluster
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import Ledger
-from nucleate.reference.spool import write_answer
+from nucleate.reference.spool import BLOCKS, write_answer
 from tests.reference.fakes import Emt, Paid
 
 psutil = pytest.importorskip("psutil")

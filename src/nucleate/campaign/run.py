@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,6 @@ from nucleate.campaign.blocks import serve_label
 from nucleate.campaign.child import Job, run_job
 from nucleate.campaign.members import Member, members_of
 from nucleate.campaign.summary import Summary, summarise
-from nucleate.csp.executor_file import BLOCKS, LOCAL, OWN_PROGRAMS, read_executor
 from nucleate.csp.known_crystals import flag_share, stored_share
 from nucleate.csp.plan import prepare
 from nucleate.csp.run_data import read_run
@@ -40,12 +38,10 @@ from nucleate.persist.files import write_whole
 from nucleate.persist.json_data import SCHEMA
 from nucleate.persist.locks import lock_file
 from nucleate.persist.toml import to_toml
-from nucleate.processes.interrupts import interrupts_delayed
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, Progress, silent
-from nucleate.reference.cluster.blocks import Blocks
 from nucleate.reference.cluster.executor import ClusterExecutor, refuse_odd_path
-from nucleate.reference.cluster.jobs import left_line
+from nucleate.reference.cluster.given import LOCAL, blocks_in, read_executor
 from nucleate.report.campaign_page import HullOfPage, render_campaign
 
 MOST_FOLDERS = 100
@@ -167,7 +163,8 @@ def campaign(
     with _locked(folder, kept):
         if blocks:
             refuse_odd_path(folder.resolve())
-        with opened_shared(members[0].settings, None), _opened(folder, executor, members[0].settings.reference.engine) as opened:
+        with opened_shared(members[0].settings, None), blocks_in(folder, executor, members[0].settings.reference.engine) as opened:
+            assert opened is None or isinstance(opened, ClusterExecutor)
             leader = _Leader(folder, members, number, share, opened, progress)
             leader.run(share_labels)
         return summarise(folder, members, leader.failures)
@@ -240,31 +237,6 @@ def _locked(folder: Path, toml: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-@contextmanager
-def _opened(folder: Path, given: str | PathLike[str] | None, engine: str) -> Iterator[ClusterExecutor | None]:
-    """Context with the executor of the campaign; blocks that an earlier process has left are cancelled."""
-    left = Blocks.read(folder / BLOCKS)
-    if left.left() or left.open:
-        swept = left.cancel_left()
-        if any(swept.unsure.values()) or not swept.asked:
-            raise NucleateError(
-                f"{folder}: jobs of an earlier process may still run, because the batch system does not answer; repeat the command later"
-            )
-        left.end()
-    settings = read_executor(given)
-    if settings is None:
-        yield None
-        return
-    executor = ClusterExecutor(settings, folder / BLOCKS, str(given), engine in OWN_PROGRAMS)
-    try:
-        yield executor
-    finally:
-        with interrupts_delayed():
-            for provider, jobs in executor.close().unsure.items():
-                if jobs:
-                    print(f"{folder}: {left_line(jobs, provider)}", file=sys.stderr)
 
 
 class _Leader:

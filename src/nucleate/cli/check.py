@@ -11,6 +11,7 @@ import typer
 
 from nucleate.cli.common import (
     AsJson,
+    Blocks,
     Engine,
     Preset,
     Pressure,
@@ -65,6 +66,7 @@ def check(
     ] = None,
     pressure: Pressure = None,
     workers: Workers = None,
+    executor: Blocks = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: check in the run folder, or beside the file.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without a question about the cost.")] = False,
     quiet: Quiet = False,
@@ -96,7 +98,7 @@ def check(
     with interruptible(farewell), stages_and_bar(as_json, quiet) as progress:
         result = run_check(
             source, chosen, model=model, reference=reference, preset=preset, reference_settings=settings, top=top, pressure=pressure,
-            workers=workers, out=out, approve=approve, progress=progress,
+            workers=workers, executor=executor, out=out, approve=approve, progress=progress,
         )  # fmt: skip
     page = write_check_page(result)
     if as_json:

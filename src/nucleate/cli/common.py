@@ -42,6 +42,9 @@ ExecutorFile = Annotated[
     str | None,
     typer.Option("--executor", help="Executor file (TOML) of a cluster, see docs/slurm.md; local: this computer. The run keeps it."),
 ]
+Blocks = Annotated[
+    str | None, typer.Option("--executor", help="Executor file (TOML) of a cluster, in whose blocks the reference runs; see docs/slurm.md.")
+]
 SharedLedgerAddress = Annotated[
     str | None,
     typer.Option(

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from nucleate.cli.common import (
     AsJson,
+    Blocks,
     Engine,
     ExecutorFile,
     Preset,
@@ -256,6 +257,7 @@ def relax(
     out: Annotated[Path | None, typer.Option(help="Output file; default: the input's name with -relaxed.")] = None,
     ledger: Annotated[Path | None, typer.Option(help="SQLite file that keeps all calculations, so that none is repeated.")] = None,
     workers: Workers = None,
+    executor: Blocks = None,
     as_json: AsJson = False,
 ) -> None:
     """Relax the structures of a file on the reference."""
@@ -272,7 +274,7 @@ def relax(
 
     done = api.relax_file(
         file, reference=reference, preset=preset, settings=settings, pressure=pressure, fmax=fmax, smax=smax,
-        max_steps=max_steps, keep_symmetry=keep_symmetry, optimiser=optimiser, workers=workers, out=out, ledger=ledger,
+        max_steps=max_steps, keep_symmetry=keep_symmetry, optimiser=optimiser, workers=workers, out=out, ledger=ledger, executor=executor,
         progress=show_step if sys.stderr.isatty() else silent,
     )  # fmt: skip
     if sys.stderr.isatty():

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, Quiet, SettingsFile, Workers, complain, interruptible, print_json, stages_and_bar
+from nucleate.cli.common import AsJson, Blocks, Quiet, SettingsFile, Workers, complain, interruptible, print_json, stages_and_bar
 from nucleate.errors import BadInput, quoted
 
 Sites = Annotated[list[str], typer.Option(help="Species of the sites of an element, such as Li=Li,X; X is a vacancy. May be repeated.")]
@@ -67,6 +67,7 @@ def compute(
     out: Annotated[Path, typer.Option(help="Folder of the ledger and of labels.json; the same command resumes.")],
     settings: SettingsFile = None,
     workers: Workers = None,
+    executor: Blocks = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +85,7 @@ def compute(
                 energy = "failed" if event.energy is None else f"{event.energy:.6f} eV per cell"
                 complain(f"{event.done} of {event.total}: {energy}")
 
-        data = api.compute(file, settings, out=out, workers=workers, progress=tell)
+        data = api.compute(file, settings, out=out, workers=workers, executor=executor, progress=tell)
     if as_json:
         print_json(enumerated_data(data))
         return

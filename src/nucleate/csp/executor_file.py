@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +17,14 @@ from nucleate.persist.toml import to_toml
 from nucleate.processes.interrupts import interrupts_delayed
 from nucleate.reference.cluster.blocks import Blocks, Swept
 from nucleate.reference.cluster.checks import check_cluster
-from nucleate.reference.cluster.executor import ClusterExecutor, is_ours, refuse_odd_path
+from nucleate.reference.cluster.executor import ClusterExecutor, is_ours
+from nucleate.reference.cluster.given import LOCAL, OWN_PROGRAMS, GivenExecutor, read_executor
 from nucleate.reference.cluster.jobs import NAME, left_line
 from nucleate.reference.cluster.settings import ExecutorSettings, read_cluster
+from nucleate.reference.spool import BLOCKS
 
 FILE = "executor.toml"
 """Name of the executor file in a run folder."""
-BLOCKS = "blocks"
-"""Folder of the blocks in a run folder: their record, job scripts and output."""
-LOCAL = "local"
-"""Executor that stands for worker processes on this computer, without blocks."""
-OWN_PROGRAMS = ("espresso", "vasp", "cp2k")
-"""Engines that are programs of their own, before which an MPI launcher is put."""
-
-GivenExecutor = Executor | str | PathLike[str] | None
-
-
-def read_executor(given: GivenExecutor) -> ExecutorSettings | None:
-    """Return the settings of an executor file that is given; None if none is. Nothing is started.
-
-    Raises:
-        BadInput: the file cannot be read, a setting is wrong, or the partition or interface does not exist.
-        MissingDependency: Parsl or a program of the batch system is not installed.
-    """
-    if given is None or given == LOCAL:
-        return None
-    if isinstance(given, Executor):
-        return None
-    if not isinstance(given, str | PathLike):
-        kind = type(given).__name__
-        raise BadInput(f"executor: {kind} is neither a file nor a concurrent.futures.Executor; name an executor file in TOML")
-    settings = read_cluster(given)
-    check_cluster(settings, str(given))
-    return settings
-
-
-def check_place(given: GivenExecutor, folder: Path) -> None:
-    """Raise `BadInput` if job scripts cannot name the run folder; asked before it is created."""
-    if given is not None and given != LOCAL and not isinstance(given, Executor):
-        refuse_odd_path(folder.resolve())
 
 
 def kept_executor(folder: Path) -> Path | None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nucleate.csp.executor_file import BLOCKS
 from nucleate.csp.run_data import RunData, structure_name
 from nucleate.export.folders import whole_folder
 from nucleate.export.labels import k_points_of, row_of
 from nucleate.persist.files import write_whole
+from nucleate.reference.spool import BLOCKS
 
 KINDS = {
     "run.toml": ("Settings of the search", "application/toml"),

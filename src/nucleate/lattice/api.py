@@ -39,6 +39,7 @@ from nucleate.processes.limits import available_cores
 from nucleate.progress import Progress, silent
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
+from nucleate.reference.cluster.given import GivenExecutor, blocks_in, check_place, read_executor
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import ledger_file
 from nucleate.reference.settings import ReferenceSettings
@@ -92,6 +93,7 @@ def compute(
     out: AnyPath,
     reference: Reference | None = None,
     workers: int | None = None,
+    executor: GivenExecutor = None,
     progress: Progress = silent,
 ) -> LatticeData:
     """Calculate the energies of arrangements; the same call resumes an interrupted calculation.
@@ -102,6 +104,7 @@ def compute(
         out: Folder of the ledger and of `labels.json`.
         reference: A reference in place of the one that the settings describe.
         workers: Number of simultaneous calculations; 0: in this process.
+        executor: Executor of the calculations, or its file, in place of local processes; blocks are recorded in `out`.
         progress: Called with an `ArrangementDone` after each arrangement.
 
     Raises:
@@ -126,6 +129,8 @@ def compute(
         raise BadInput(f"{where}: {inner.name} has no k-points; leave out the mesh")
     check_mesh(given, how.mesh)
     folder = Path(out)
+    read_executor(executor)
+    check_place(executor, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -135,7 +140,8 @@ def compute(
         count = 0 if inner.surrogate else min(available_cores(), len(given.labelled))
     with (
         ledger_file(folder / "ledger.db") as ledger,
-        Dispatcher(FoldedReference(inner), ledger, workers=count, timeout=engine.timeout) as dispatcher,
+        blocks_in(folder, executor, engine.engine, ledger.collect) as running,
+        Dispatcher(FoldedReference(inner), ledger, workers=count, executor=running, timeout=engine.timeout) as dispatcher,
     ):
         labelled = label_all(given, how, dispatcher, progress)
     result = replace(given, labelled=labelled, reference={**inner.settings(), "lattice": how.model_dump()}, mesh=how.mesh)

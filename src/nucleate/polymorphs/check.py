@@ -44,6 +44,7 @@ from nucleate.processes.interrupts import listening
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, Note, Progress, Stage, silent
 from nucleate.reference.base import Label, Reference
+from nucleate.reference.cluster.given import GivenExecutor, blocks_in, check_place, read_executor
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import Ledger, ledger_file
 from nucleate.reference.settings import ReferenceSettings
@@ -63,7 +64,7 @@ def check(
     pressure: float | None = None,
     workers: int | None = None,
     out: AnyPath | None = None,
-    executor: Executor | None = None,
+    executor: GivenExecutor = None,
     approve: Callable[[Estimate], bool] = lambda cost: True,
     progress: Progress = silent,
 ) -> CheckResult:
@@ -85,7 +86,7 @@ def check(
         pressure: external pressure of structures of a file, GPa.
         workers: number of simultaneous reference calculations.
         out: folder of check.json and the new leads; None: `check` in the run folder, or one beside the file.
-        executor: executor of reference calculations in place of local processes.
+        executor: executor of reference calculations, or its file, in place of local processes; blocks are recorded in `out`.
         approve: called with the cost of a check on a reference that is no surrogate, or of the labels of `settings.train` on one, before it
             starts; False ends the check.
         progress: called with a `Stage`, a `Step` or a `Note` as the check advances.
@@ -123,6 +124,10 @@ def check(
             raise BadInput("--train needs the reference on which the model was trained; name it with --reference")
         refuse_training(inputs, Path(committee[1]), made[0])
     folder = inputs.default_out if out is None else Path(out)
+    if executor is not None and made is None:
+        raise BadInput("an executor has no effect on the check of a committee without a reference; remove it")
+    read_executor(executor)
+    check_place(executor, folder)
     _make_folder(folder, inputs)
 
     def watched(event: Event, /) -> None:
@@ -136,7 +141,8 @@ def check(
             ledger = stack.enter_context(ledger_file(folder / "ledger.db"))
             # Calculations that failed are repeated, since their cause may have been removed.
             ledger.forget_failures()
-            exact = ReferenceForces(stack.enter_context(_dispatcher(*made, ledger, executor)))
+            running = stack.enter_context(blocks_in(folder, executor, made[1].engine, ledger.collect))
+            exact = ReferenceForces(stack.enter_context(_dispatcher(*made, ledger, running)))
         if committee is None:
             assert exact is not None
             assert ledger is not None

@@ -6,7 +6,6 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference, has_moments
 from nucleate.reference.build import make_reference
+from nucleate.reference.cluster.given import GivenExecutor, blocks_in, check_place, read_executor
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import ledger_file
 from nucleate.reference.settings import ReferenceSettings
@@ -105,7 +105,7 @@ def relax_on_reference(
     pressure: float = 0.0,
     reference: Reference | None = None,
     ledger: Path | None = None,
-    executor: Executor | None = None,
+    executor: GivenExecutor = None,
     progress: Progress = silent,
 ) -> RelaxedFile:
     """Relax all structures of a file; see `nucleate.api.relax_file`.
@@ -118,7 +118,7 @@ def relax_on_reference(
         pressure: external pressure, GPa.
         reference: a reference in place of the one that the settings describe.
         ledger: ledger file; None uses a temporary one.
-        executor: executor of the calculations in place of local processes.
+        executor: executor of the calculations, or its file, in place of local processes; a file needs `ledger`, beside which blocks lie.
         progress: called with a `RelaxationStep` after each evaluation.
 
     Raises:
@@ -142,6 +142,9 @@ def relax_on_reference(
         raise BadInput(f"{problem['loc'][0]}: {quoted(problem['msg'])} (got {quoted(problem['input'])})") from None
     # A policy file that cannot be read is refused before calculations start.
     make_optimiser(steps)
+    if read_executor(executor) is not None and ledger is None:
+        raise BadInput(f"{executor}: blocks need a ledger, which keeps their results; name one with --ledger FILE")
+    check_place(executor, target.parent if ledger is None else ledger.parent)
     given = reference or make_reference(settings)
     check_elements(given.name, {int(z) for atoms in frames for z in atoms.numbers})
     if given.surrogate and any(has_moments(atoms) for atoms in frames):
@@ -151,7 +154,11 @@ def relax_on_reference(
         workers = 0 if given.surrogate else min(available_cores(), len(frames))
     with tempfile.TemporaryDirectory() as scratch, ledger_file(ledger if ledger is not None else Path(scratch) / "ledger.db") as record:
         before = record.count()
-        with Dispatcher(given, record, workers, executor, settings.timeout) as dispatcher:
+        place = Path(scratch) if ledger is None else ledger.parent
+        with (
+            blocks_in(place, executor, settings.engine, record.collect) as running,
+            Dispatcher(given, record, workers, running, settings.timeout) as dispatcher,
+        ):
             ends = _relax_each(frames, lambda: _ReportingPotential(dispatcher, progress), steps)
         calls = record.count() - before
     structures = [_relaxed(k + 1, frames[k], end) for k, end in enumerate(ends)]

@@ -156,6 +156,18 @@ def make_provider(settings: ExecutorSettings, blocks: Blocks | None) -> Any:
     return Recorded(**arguments)
 
 
+class LabelExecutor(HighThroughputExecutor):
+    """Parsl's executor, which keeps blocks that are starting while there are fewer labels than workers."""
+
+    def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
+        """Cancel idle blocks; see Parsl.
+
+        Parsl (2026.10) asks for zero blocks when the labels leave some workers of a block without work, and then cancels all idle blocks,
+        to which those count that have not connected yet. A lone label would never begin.
+        """
+        return super().scale_in(blocks, max_idletime) if blocks > 0 else []
+
+
 def make_executor(settings: ExecutorSettings, address: str, blocks: Blocks | None) -> HighThroughputExecutor:
     """Return Parsl's executor, with encrypted and authenticated traffic on one address.
 
@@ -169,7 +181,7 @@ def make_executor(settings: ExecutorSettings, address: str, blocks: Blocks | Non
     # Modules rather than scripts: the folder of the scripts need not be on PATH, neither here nor on the nodes.
     workers = DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", f"{python} -P -m parsl.executors.high_throughput.process_worker_pool", 1)
     drain = None if block.last_label is None else max(1, seconds_of(block.walltime) - seconds_of(block.last_label))
-    return HighThroughputExecutor(
+    return LabelExecutor(
         label=LABEL, provider=make_provider(settings, blocks), launch_cmd=workers,
         interchange_launch_cmd=[sys.executable, "-P", "-m", "nucleate.reference.cluster.interchange"],
         address=address, loopback_address="127.0.0.1", worker_port_range=connection.ports,
