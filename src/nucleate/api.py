@@ -44,6 +44,7 @@ from nucleate.polymorphs.landscape_map import landscape_map, write_chemiscope
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
 from nucleate.processes.precision import default_precision
+from nucleate.processes.scripts import refuse_import_by_worker
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
 from nucleate.reference.cluster.given import GivenExecutor, check_place, read_executor
@@ -173,6 +174,7 @@ def search(
         NucleateError: The search cannot start or continue; the message is one line.
         KeyboardInterrupt: The search was interrupted; the files of the results so far are written.
     """
+    refuse_import_by_worker("search")
     read_executor(executor)
     engine = reference if isinstance(reference, str) else None
     if molecules and formula is not None:
@@ -330,6 +332,7 @@ def resume(
         RunFolderError: The folder contains no search, is damaged or is in use; or run.toml belongs to another user and `trust` is not
             given, in which case nothing was started or imported.
     """
+    refuse_import_by_worker("resume")
     read_executor(executor)
     with RunFolder.open(Path(folder)) as opened:
         settings = settings_from_dict(read_settings(opened.path / "run.toml"), str(opened.path / "run.toml"))
@@ -546,6 +549,7 @@ def relax_file(
     Raises:
         BadInput: The file cannot be read or written, or a setting has an invalid value.
     """
+    refuse_import_by_worker("relax_file")
     data = resolve_settings(
         "H",  # Settings require a formula, which a relaxation does not use.
         settings,

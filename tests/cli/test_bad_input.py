@@ -1,14 +1,18 @@
 """What a user can do wrong: one line on stderr, exit code 2, no traceback, nothing left behind."""
 
+import ast
+import re
 import shutil
 import sqlite3
 import sys
+from pathlib import Path
 
 import ase.io
 import pytest
 from ase.build import bulk
 from typer.testing import CliRunner
 
+import nucleate
 from nucleate.cli.app import app
 
 run = CliRunner()
@@ -233,6 +237,17 @@ def test_a_bug_is_one_line_unless_asked_for(monkeypatch):
     assert result.stderr.startswith("error: ZeroDivisionError: a bug (a bug: NUCLEATE_DEBUG=1")
     monkeypatch.setenv("NUCLEATE_DEBUG", "1")
     assert isinstance(run.invoke(app, ["show", "x"]).exception, ZeroDivisionError)
+
+
+def test_no_help_loses_words_in_brackets():
+    """Rich takes words in square brackets as markup and drops them."""
+    for path in (Path(nucleate.__file__).parent / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            texts = [ast.get_docstring(node) or ""] if isinstance(node, ast.FunctionDef) else []
+            if isinstance(node, ast.keyword) and node.arg == "help":
+                texts = [str(part.value) for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+            for text in texts:
+                assert not re.search(r"\[[a-z]", text), (path.name, text)
 
 
 def test_help_loads_nothing_heavy():

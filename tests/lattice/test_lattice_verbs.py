@@ -104,6 +104,19 @@ def test_structures_are_assigned_to_their_arrangements(folder):
         assert canonical_key(found) == canonical_key(arrangement)
 
 
+@pytest.mark.parametrize("crystal", ["bcc", "hcp"])
+def test_other_lattices_are_no_arrangements_in_any_orientation(folder, crystal):
+    """Bain's strain leads from fcc to bcc: -21 % along one axis and 12 % along two, some 0.2 as a strain beside the change of volume."""
+    atoms = bulk("Cu", crystal, a=2.87 if crystal == "bcc" else 2.55)
+    generator = np.random.default_rng(0)
+    for _ in range(4):
+        turned = bulk("Cu", a=3.59)
+        rotation = np.linalg.qr(generator.normal(size=(3, 3)))[0]
+        turned.set_cell(turned.cell.array @ (rotation * np.sign(np.linalg.det(rotation))), scale_atoms=True)
+        with pytest.raises(BadInput, match="is no arrangement"):
+            assign(api.make_parent(turned, {"Cu": ["Cu", "Au"]}), atoms)
+
+
 def test_collect_leaves_out_what_is_no_arrangement(folder, tmp_path):
     good, other = bulk("Cu", "fcc", a=3.7, cubic=True), bulk("Cu", "diamond", a=5.4)
     for atoms in (good, other):

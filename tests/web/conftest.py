@@ -147,7 +147,7 @@ def serve():
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, model, electron_model, coupling_model):
     folder = tmp_path_factory.mktemp("serve")
-    text = PROFILE.read_text().replace("max_rounds = 4", "max_rounds = 6\nlead_fmax = 5.0\nlead_steps = 8")
+    text = PROFILE.read_text().replace("max_rounds = 10", "max_rounds = 6\nlead_fmax = 5.0\nlead_steps = 8")
     text = text.replace("steps = 200", "steps = 60").replace("warm_steps = 80", "warm_steps = 30").replace("members = 3", "members = 2")
     profile = folder / "aluminium.toml"
     profile.write_text(text)

@@ -64,7 +64,7 @@ def search(
         list[Path] | None, typer.Option(help="Run folder or file of labelled structures that the committee also learns from; repeatable.")
     ] = None,
     labels_settings: Annotated[
-        Path | None, typer.Option(help="TOML file whose [reference] states the settings of the labels in files.")
+        Path | None, typer.Option(help="TOML file whose table reference states the settings of the labels in files.")
     ] = None,
     model_from: Annotated[Path | None, typer.Option(help="Model file of a trained committee that the search corrects.")] = None,
     max_atoms: Annotated[int | None, typer.Option(help="Largest number of atoms in a cell, for a chemical system.")] = None,
@@ -264,6 +264,7 @@ def relax(
     from dataclasses import asdict
 
     from nucleate import api
+    from nucleate.pretrained import shown_name
     from nucleate.progress import Event, silent
     from nucleate.relax.on_reference import RelaxationStep
     from nucleate.report.run_text import surrogate_warning
@@ -287,6 +288,7 @@ def relax(
                 "reference": done.reference,
                 "surrogate": done.surrogate,
                 "calls": done.calls,
+                "pressure": done.pressure,
                 "structures": structures,
             }
         )
@@ -295,11 +297,15 @@ def relax(
             typer.echo(surrogate_warning(done.reference))
         for s in done.structures:
             volume = "" if s.volume is None else f" {s.volume:.3f} Å³/atom,"
-            energy = "" if s.energy is None else f" {s.energy:.6f} eV/atom,{volume}"
+            kind = "enthalpy " if done.pressure else ""
+            energy = "" if s.energy is None else f" {kind}{s.energy:.6f} eV/atom,{volume}"
             typer.echo(
                 f"{s.number}: {s.formula} {s.space_group},{energy} {quoted(s.stop, 200)} ({s.steps} step{'' if s.steps == 1 else 's'})"
             )
-        typer.echo(f"{done.calls} reference call{'' if done.calls == 1 else 's'}" + (f"; written to {done.out}" if done.out else ""))
+        typer.echo(
+            f"{done.calls} call{'' if done.calls == 1 else 's'} of {shown_name(done.reference)}"
+            + (f"; written to {done.out}" if done.out else "")
+        )
     if done.out is None:
         raise typer.Exit(1)
 

@@ -71,7 +71,7 @@ def compute(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Calculate the energies of arrangements on the reference; tables [reference] and [lattice] of a settings file say how."""
+    """Calculate the energies of arrangements on the reference; the tables reference and lattice of a settings file say how."""
     from nucleate.lattice import api
     from nucleate.lattice.compute import ArrangementDone
     from nucleate.progress import Event

@@ -102,7 +102,9 @@ def write_table(run: RunData) -> Path:
         (bool(run.settings.reference.magnetic_moments), MAGNETIC_COLUMNS),
     ):
         columns += more if wanted else ()
-    writer.writerow([f"{name} ({UNITS[name]})" if name in UNITS else name for name in columns])
+    # Under pressure the energies are enthalpies.
+    shown = {"energy": "enthalpy"} if run.settings.pressure else {}
+    writer.writerow([f"{shown.get(name, name)} ({UNITS[name]})" if name in UNITS else name for name in columns])
     for polymorph in data["polymorphs"]:
         cells = dict(polymorph, reference=run.reference, not_resolved_from=" ".join(map(str, polymorph["not_resolved_from"])))
         if data["hull"] is not None:

@@ -189,10 +189,10 @@ def _moved(before: Atoms, after: Atoms) -> float:
 
 
 def _strain(before: Atoms, after: Atoms) -> float:
-    """Return the largest component of the strain between two cells, after a common change of volume (of area for layers)."""
+    """Return the largest principal value of the strain between two cells, after a common change of volume (of area for layers)."""
     gradient = np.linalg.solve(before.cell.array, after.cell.array)
     # Only periodic directions are strained.
     scale = np.linalg.det(gradient) ** (1 / max(1, int(before.pbc.sum())))
     green = 0.5 * (gradient @ gradient.T / scale**2 - np.eye(3))
     axes = np.eye(3) if before.pbc.all() else np.linalg.qr(before.cell.array[before.pbc].T)[0].T
-    return float(np.abs(axes @ green @ axes.T).max())
+    return float(np.abs(np.linalg.eigvalsh(axes @ green @ axes.T)).max())

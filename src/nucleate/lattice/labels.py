@@ -35,7 +35,7 @@ class Labelled:
         energy: Energy of the supercell in eV; None before it is calculated or if that failed.
         dipole: Dipole moment of the supercell along the normal of a layer in e Å, if it was calculated.
         moved: Largest distance of an atom from its site after relaxation in Å; None without relaxation.
-        strain: Largest component of the strain of the relaxed cell beside the change of volume; None without relaxation.
+        strain: Largest principal value of the strain of the relaxed cell beside the change of volume; None without relaxation.
         failure: Why there is no energy.
     """
 

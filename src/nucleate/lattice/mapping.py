@@ -27,7 +27,7 @@ def assign(parent: Parent, atoms: Atoms, strain: float = 0.15, distance: float =
     Args:
         parent: A parent without vacancies, periodic in three directions.
         atoms: The structure, relaxed or not.
-        strain: Largest component of the strain beside the change of volume.
+        strain: Largest principal value of the strain beside the change of volume.
         distance: Largest distance of an atom from its site, in units of the smallest distance of two sites.
 
     Raises:
@@ -53,7 +53,7 @@ def assign(parent: Parent, atoms: Atoms, strain: float = 0.15, distance: float =
         inverse = np.linalg.inv(ideal)
         # Green's strain of each basis relative to the ideal cell, free of rotations.
         green = 0.5 * (inverse @ metrics @ inverse.T - np.eye(3))
-        size = np.abs(green).max(axis=(1, 2))
+        size = np.abs(np.linalg.eigvalsh(green)).max(axis=1)
         for k in np.argsort(size)[:4]:
             if size[k] > strain or (best is not None and size[k] > best[0] + 1e-6):
                 break

@@ -88,6 +88,7 @@ class RelaxedFile:
         calls: number of reference calls.
         reference: name of the reference.
         surrogate: whether the reference is a surrogate.
+        pressure: external pressure, GPa.
     """
 
     structures: list[RelaxedStructure]
@@ -95,6 +96,7 @@ class RelaxedFile:
     calls: int
     reference: str
     surrogate: bool
+    pressure: float = 0.0
 
 
 def relax_on_reference(
@@ -165,7 +167,7 @@ def relax_on_reference(
     written = [_with_energy(end, given.name) for end in ends if isinstance(end, Relaxed) and end.usable]
     if written:
         _write_frames(target, written)
-    return RelaxedFile(structures, target if written else None, calls, given.name, given.surrogate)
+    return RelaxedFile(structures, target if written else None, calls, given.name, given.surrogate, pressure)
 
 
 class _ReportingPotential(ReferencePotential):

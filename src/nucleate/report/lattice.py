@@ -33,9 +33,10 @@ def enumerated_lines(data: LatticeData) -> list[str]:
     sizes = ", ".join(f"{number} of {cells}" for cells, number in sorted(counts.items()))
     sites = "; ".join(", ".join(names) for names in dict.fromkeys(data.parent.allowed))
     mesh = "" if data.mesh is None else f"; their k-points fold to the mesh {'x'.join(map(str, data.mesh))} of the primitive cell"
+    count, operations = len(data.parent.active), len(data.parent.operations)
     return [
         f"{len(data.labelled)} distinct arrangements: {sizes} primitive cells{mesh}",
-        f"{len(data.parent.active)} sites per cell, each with one of: {sites}; {len(data.parent.operations)} symmetry operations",
+        f"{count} site{'' if count == 1 else 's'} per cell with one of: {sites}; {operations} symmetry operations",
     ]
 
 

@@ -25,7 +25,7 @@ def ranking_table(data: dict[str, Any], top: int | None = None) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     group = {3: "space group", 2: "layer group", 0: "point group"}[data["dimensions"]]
     size, unit = {3: ("volume", "Å³/atom"), 2: ("area", "Å²/atom"), 0: ("extent", "extent, Å")}[data["dimensions"]]
-    above = "meV/atom" if data["hull"] is None else "above hull"
+    above = "meV/atom" if data["hull"] is None else "above hull, meV/atom"
     for name, right in (
         ("#", True), ("formula", False), ("atoms", True), (group, False), (above, True),
         (unit, True), ("sigma", True), ("check", False), ("origin", False), ("calls", True),

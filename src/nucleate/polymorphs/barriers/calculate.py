@@ -102,7 +102,8 @@ def barriers(
         omitted = [f"{end.name}: {end.reason}" for end in ends if isinstance(end, Unusable)]
         minima = _different([end for end in ends if isinstance(end, Prepared)], omitted)
         if len(minima) < 2:
-            raise BadInput(f"{path}: has {len(minima)} polymorph on this committee, and a barrier needs two; raise --top")
+            few = f"{path}: has {len(minima)} polymorph{'' if len(minima) == 1 else 's'} on this committee, and a barrier needs two"
+            raise BadInput(f"{few}; raise --top, or continue the search if it has no others")
         network = Network(surface, settings, inputs.pressure, list(minima), progress=watched)
         network.connect(_chosen(minima, settings, omitted, watched))
         if not network.found:
