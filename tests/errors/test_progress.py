@@ -22,7 +22,7 @@ def test_every_logged_event_has_a_kind_of_its_own(module):
 
 def test_a_log_line_holds_the_fields():
     event = csp_events.PolymorphConfirmed(-5.3, "Fd-3m", 8, 1)
-    assert json.loads(json.dumps(event.facts())) == {"energy": -5.3, "space_group": "Fd-3m", "calls": 8, "round": 1}
+    assert json.loads(json.dumps(event.facts())) == {"energy": -5.3, "space_group": "Fd-3m", "calls": 8, "round": 1, "formula": ""}
     with pytest.raises(FrozenInstanceError):
         event.energy = 0.0
 

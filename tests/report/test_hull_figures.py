@@ -27,7 +27,7 @@ def test_a_ternary_system_is_drawn_as_a_triangle():
     assert {phase.formula for phase in placed if phase.above == 0} == {"Li", "Fe", "O", "Li2O", "LiFeO2", "Li5FeO4", "Fe3O4"}
     # FeO and Fe3O4 have the same elements; only the second is stable.
     feo = next(phase for phase in placed if phase.formula == "FeO")
-    assert feo.reaction == "FeO -> 0.25 Fe3O4 + 0.25 Fe"
+    assert feo.reaction == "4 FeO -> Fe3O4 + Fe"
     drawn = draw_svg(_triangle(placed, ["Li", "Fe", "O"]), "hull")
     ET.fromstring(drawn)
     for name in ("Li5FeO4", "LiFeO2", "above the hull"):

@@ -148,6 +148,7 @@ class PolymorphConfirmed(LoggedEvent):
         space_group: Hermann-Mauguin symbol.
         calls: Number of reference calls so far.
         round: Round of the search.
+        formula: Reduced formula in the search of a chemical system, otherwise empty.
     """
 
     kind: ClassVar[str] = "polymorph"
@@ -155,6 +156,7 @@ class PolymorphConfirmed(LoggedEvent):
     space_group: str
     calls: int
     round: int
+    formula: str = ""
 
 
 @dataclass(frozen=True)

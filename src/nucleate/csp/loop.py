@@ -59,7 +59,7 @@ from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.select import lowest_unknown, score, select
 from nucleate.csp.softest_modes import SoftestModeCheck
 from nucleate.csp.systems.known_phases import enter, phases_given, read_known, relax_known
-from nucleate.csp.systems.phases import warnings_on
+from nucleate.csp.systems.phases import formula_of, warnings_on
 from nucleate.errors import NucleateError, ReferenceFailed
 from nucleate.fingerprints.selection import fingerprints
 from nucleate.generate.base import Candidate
@@ -201,7 +201,8 @@ class Search:
         self.progress(event)
 
     def _polymorph(self, polymorph: Polymorph) -> bool:
-        self._log(PolymorphConfirmed(polymorph.energy, polymorph.space_group, polymorph.calls, polymorph.round))
+        formula = "" if self.settings.system is None else formula_of(self.settings.system, polymorph.atoms)
+        self._log(PolymorphConfirmed(polymorph.energy, polymorph.space_group, polymorph.calls, polymorph.round, formula))
         return self._ends_search(polymorph)
 
     # -- rounds -----------------------------------------------------------------------------------------------

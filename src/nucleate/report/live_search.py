@@ -111,7 +111,8 @@ def event_line(event: Event) -> tuple[str, str | None]:
             reason = failed.strip().splitlines() or ["no reason given"]
             return f"  calculation failed: {reason[0]}", "yellow"
         case PolymorphConfirmed():
-            return f"  confirmed {event.space_group}, {event.energy:.4f} eV/atom, after {event.calls} calls", "green"
+            name = f"{event.formula} {event.space_group}".strip()
+            return f"  confirmed {name}, {event.energy:.4f} eV/atom, after {event.calls} calls", "green"
         case PolymorphChecked(check="saddle"):
             return f"  {event.space_group}, {event.energy:.4f} eV/atom, is a saddle: the search continues below it", "yellow"
         case PolymorphChecked():

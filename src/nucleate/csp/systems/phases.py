@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from ase import Atoms
@@ -14,6 +16,8 @@ from nucleate.csp.systems.hull import Hull
 
 EQUAL = 1e-7
 """Height up to which a phase is on the hull, eV/atom."""
+MOST_UNITS = 100
+"""Largest denominator of the amount of a product in a reaction."""
 GASES = frozenset({"H", "N", "O", "F", "Cl"})
 """Elements that are diatomic gases, whose energy semilocal functionals describe worse than that of solids."""
 MAGNETIC = frozenset({"Cr", "Mn", "Fe", "Co", "Ni", "Ce", "Pr", "Nd", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "O"})
@@ -96,22 +100,27 @@ def formula_of(system: ChemicalSystem, atoms: Atoms) -> str:
 
 
 def reaction_text(atoms: Atoms, formula: str, products: Sequence[tuple[Atoms, str, float]]) -> str:
-    """Return a reaction such as `Mg3Si -> Mg2Si + Mg`.
+    """Return a reaction such as `Mg3Si -> Mg2Si + Mg` or `4 FeO -> Fe3O4 + Fe`, in whole formula units.
 
     Args:
         atoms: structure that decomposes.
         formula: its reduced formula.
         products: structure, reduced formula and fraction of the atoms of each product.
     """
-    size = _atoms_in(atoms, formula)
-    terms = []
-    for product, name, share in sorted(products, key=lambda item: (-round(item[2], 6), item[1])):
-        amount = share * size / _atoms_in(product, name)
-        terms.append(name if abs(amount - 1) < 1e-6 else f"{amount:.4g} {name}")
-    return f"{formula} -> {' + '.join(terms)}"
+    size = _atoms_in(atoms)
+    ordered = sorted(products, key=lambda item: (-round(item[2], 6), item[1]))
+    # The products are on the hull, so that the amounts are fractions with denominators of some atoms.
+    amounts = [Fraction(share * size / _atoms_in(product)).limit_denominator(MOST_UNITS) for product, _, share in ordered]
+    units = math.lcm(*(amount.denominator for amount in amounts))
+    terms = [_term(units * amount, name) for amount, (_, name, _) in zip(amounts, ordered, strict=True)]
+    return f"{_term(Fraction(units), formula)} -> {' + '.join(terms)}"
 
 
-def _atoms_in(atoms: Atoms, formula: str) -> int:
+def _term(amount: Fraction, formula: str) -> str:
+    return formula if amount == 1 else f"{amount} {formula}"
+
+
+def _atoms_in(atoms: Atoms) -> int:
     """Return the number of atoms in one reduced formula unit."""
     symbols = atoms.get_chemical_symbols()
     return len(atoms) // int(np.gcd.reduce([symbols.count(symbol) for symbol in set(symbols)]))

@@ -71,7 +71,11 @@ def crossing(rows: Sequence[Row], small: int, large: int, degree: int = 2, seed:
     fits = np.polynomial.polynomial.polyfit(x, drawn.T, degree, w=1 / error).T
     roots = np.array([_root(fit) for fit in fits])
     if not np.isfinite(roots[0]):
-        raise NucleateError(f"the cumulants of sizes {small} and {large} do not cross between {lowest:g} and {highest:g} K")
+        # Below the transition the cumulant of the larger size is the larger one.
+        where = "higher" if difference.mean() > 0 else "lower"
+        raise NucleateError(
+            f"the cumulants of sizes {small} and {large} do not cross between {lowest:g} and {highest:g} K; add {where} temperatures"
+        )
     if np.isfinite(roots).mean() < 0.9:
         raise NucleateError(
             f"sizes {small} and {large}: errors are too large to locate the crossing; use more measurements or closer temperatures"
