@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= 2.13.0
-WORKERS ?= 2
+WORKERS ?= 3
 APT := build-essential python3-venv python3-dev libopenblas-dev libxc-dev libfftw3-dev libopenmpi-dev openmpi-bin libscalapack-openmpi-dev
 # The browser of the tests of `nucleate serve`, which are skipped without it; Ubuntu has no such package.
 APT_TESTS := chromium
@@ -31,7 +31,7 @@ demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --no-prototypes --settings examples/demo.toml --out demo
 	@echo "Open demo/report.html in a browser."
 
-# Two tests at a time: most tests wait for processes that they start, or compute on one thread.
+# Three tests at a time on two cores: many tests wait for processes that they start.
 test: $(VENV)/.installed lint browser slurm postgres
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
