@@ -79,7 +79,11 @@ def test_places_of_blocks_are_refused_in_one_line(executor_file, settings, tmp_p
     with pytest.raises(BadInput, match="is the folder of a search"), blocks_in(tmp_path / "search", str(executor_file()), "ase"):
         pass
     assert not (tmp_path / "search" / BLOCKS).exists()
-    with blocks_in(tmp_path, None, "ase") as executor:
-        assert executor is None
+    # Blocks of a search that may run are left alone by a calculation on this computer beside them.
+    (tmp_path / "search" / BLOCKS).mkdir()
+    Blocks(tmp_path / "search" / BLOCKS).submitted("1", "slurm", 1, 600.0)
+    for folder in (tmp_path, tmp_path / "search"):
+        with blocks_in(folder, None, "ase") as executor:
+            assert executor is None
     assert not (tmp_path / BLOCKS).exists()
-    assert [path.name for path in (tmp_path / "search").iterdir()] == ["run.db"]
+    assert len(Blocks.read(tmp_path / "search" / BLOCKS).left()) == 1

@@ -51,14 +51,16 @@ def main() -> None:
 
 
 def print_tighter() -> None:
-    """Print mean calls to convergence at three thresholds of force (eV/Å) and stress (GPa)."""
+    """Print calls to convergence and mean ends at four thresholds of force (eV/Å) and stress (GPa)."""
     potential, _ = load_potential(HERE / "committee.safetensors")
     atoms = cells("Si8", 100)
-    for fmax, smax in ((0.05, 0.5), (0.02, 0.1), (0.005, 0.05)):
+    for fmax, smax in ((0.05, 0.5), (0.02, 0.1), (0.005, 0.05), (1e-4, 0.001)):
         for name in ("L-BFGS", SCALED, "evolution"):
             ends = relax(atoms, potential, optimiser_settings(name, fmax=fmax, smax=smax, max_steps=CALLS - 1, patience=CALLS))
             converged = sum(end.stop == "converged" for end in ends)
-            print(f"{fmax} eV/Å, {smax} GPa, {name}: mean {np.mean([end.steps + 1 for end in ends]):.1f} calls, {converged} converged")
+            calls = [end.steps + 1 for end in ends]
+            text = f"mean {np.mean(calls):.1f}, median {np.median(calls):.1f} calls, {converged} converged"
+            print(f"{fmax} eV/Å, {smax} GPa, {name}: {text}, {np.mean([end.energy_per_atom for end in ends]):.3f} eV/atom")
 
 
 if __name__ == "__main__":

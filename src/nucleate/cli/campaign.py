@@ -76,7 +76,7 @@ def campaign(
         if isinstance(what, RoundDone):
             text = f"round {what.record.round}, {what.record.calls} calls"
         elif isinstance(what, PolymorphConfirmed):
-            text = f"confirmed {what.formula and what.formula + ' '}{what.space_group}, {what.energy:.4f} eV/atom, after {what.calls} calls"
+            text = f"confirmed {f'{what.formula} {what.space_group}'.strip()}, {what.energy:.4f} eV/atom, after {what.calls} calls"
         elif isinstance(what, Note):
             text = what.text
         if not quiet or text.startswith("failed"):

@@ -60,7 +60,7 @@ def check_place(given: GivenExecutor, folder: Path) -> None:
 def blocks_in(folder: Path, given: GivenExecutor, engine: str, collect: Callable[[], object] | None = None) -> Iterator[Executor | None]:
     """Context with an executor whose blocks are recorded in `blocks` of a folder; None: local processes.
 
-    Blocks that an earlier process has left there are cancelled first, also if no executor is given now.
+    Blocks that an earlier process has left there are cancelled first, also if no executor is given now; those of a search are its own.
 
     Args:
         folder: existing folder, with the ledger of the calculations.
@@ -69,16 +69,17 @@ def blocks_in(folder: Path, given: GivenExecutor, engine: str, collect: Callable
         collect: records results that workers have left beside the ledger; called when no block can write any more.
 
     Raises:
-        BadInput: as for `read_executor`.
+        BadInput: as for `read_executor`, or the folder is that of a search.
         MissingDependency: as for `read_executor`.
         RunFolderError: another process uses the blocks of this folder.
         NucleateError: blocks of an earlier process may still run.
     """
     settings, place = read_executor(given), folder / BLOCKS
-    if settings is None and not _may_run(place):
+    search = (folder / SEARCH).exists()
+    if settings is None and (search or not _may_run(place)):
         yield given if isinstance(given, Executor) else None
         return
-    if (folder / SEARCH).exists():
+    if search:
         raise BadInput(f"{folder}: is the folder of a search, which has blocks of its own; choose another folder")
     refuse_odd_path(place.resolve())
     place.mkdir(exist_ok=True)
