@@ -10,6 +10,7 @@ import ase.io
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from nucleate.crystals.cif_writing import symmetric_cif
 from nucleate.csp.records import Polymorph
 from nucleate.csp.run_data import RunData, show_data, structure_name
 from nucleate.fingerprints.matching import standard_cell
@@ -30,6 +31,8 @@ CLUSTER_COLUMNS = ("extent",)
 """Further columns for clusters."""
 MAGNETIC_COLUMNS = ("magnetic_order", "moment", "net_moment")
 """Further columns for a reference with magnetic moments."""
+IDEAL = 1e-3
+"""Distance in Å within which the symmetry of an idealised cell holds."""
 UNITS = {
     "energy": "eV/atom", "above_best": "meV/atom", "volume": "A^3/atom", "sigma": "meV/atom",
     "fmax": "eV/A", "smax": "GPa", "formation_energy": "meV/atom", "gain": "meV/atom",
@@ -39,9 +42,13 @@ UNITS = {
 
 
 def cif_text(atoms: Atoms) -> str:
-    """Return a CIF of the symmetrised conventional cell in P 1, which all programs interpret in the same way."""
+    """Return a CIF of the idealised conventional cell: a crystal with its space group, a layer or a cluster with all atoms in P 1."""
+    standard = standard_cell(atoms)
+    text = symmetric_cif(standard, IDEAL) if all(atoms.pbc) else None
+    if text is not None:
+        return text
     stream = io.BytesIO()
-    ase.io.write(stream, standard_cell(atoms), format="cif")
+    ase.io.write(stream, standard, format="cif")
     return stream.getvalue().decode()
 
 
