@@ -246,7 +246,7 @@ def test_noise_between_the_halves_of_a_pair_is_averaged_and_told(tmp_path):
     shown = CliRunner().invoke(app, ["spins", "show", str(tmp_path / "exchange.out")])
     assert shown.exit_code == 0
     (tmp_path / "noisy.out").write_text(noisy)
-    for words in (["show", "noisy.out"], ["convert", "noisy.out", "c.csv"], ["simulate", "noisy.out", "--temperature-range", "9", "9", "1",
+    for words in (["show", "noisy.out"], ["convert", "noisy.out", "c.csv"], ["simulate", "noisy.out", "--temperatures", "9",
                   "--measurements", "64", "--size", "2", "--quiet"]):  # fmt: skip
         words = [str(tmp_path / word) if "." in word else word for word in words]
         result = CliRunner().invoke(app, ["spins", *words])

@@ -123,7 +123,7 @@ def test_the_verbs_on_a_table(tmp_path):
     path.write_text(table_text(CUBIC))
     shown = CliRunner().invoke(app, ["spins", "show", str(path), "--json"], catch_exceptions=False)
     assert json.loads(shown.stdout)["estimates"]["mean_field"] == pytest.approx(20 / 8.617333262e-2)
-    command = ["spins", "simulate", str(path), "--temperature-range", "140", "200", "4", "--size", "3", "--size", "6", "--json"]
+    command = ["spins", "simulate", str(path), "--temperatures", "140:200:20", "--size", "3", "--size", "6", "--json"]
     command += ["--measurements", "128", "--out", str(tmp_path / "run"), "--plot", str(tmp_path / "c.png")]
     command += ["--picture", str(tmp_path / "s.svg")]
     data = json.loads(CliRunner().invoke(app, command, catch_exceptions=False).stdout)
@@ -141,14 +141,28 @@ def test_the_verbs_on_a_table(tmp_path):
     assert json.loads(again.stdout)["estimates"]["mean_field"] == pytest.approx(20 / 8.617333262e-2, rel=1e-4)
 
 
+def test_the_deprecated_range_of_temperatures_names_its_replacement(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text(table_text(CUBIC))
+    rest = ["--size", "2", "--measurements", "64", "--seed", "1", "--json"]
+    old = CliRunner().invoke(app, ["spins", "simulate", str(path), "--temperature-range", "140", "160", "2", *rest])
+    new = CliRunner().invoke(app, ["spins", "simulate", str(path), "--temperatures", "160,140", *rest])
+    assert old.exit_code == new.exit_code == 0
+    assert "give --temperatures 140:160:20" in old.stderr
+    assert json.loads(old.stdout)["rows"] == json.loads(new.stdout)["rows"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "-5", "3"], "increasing temperatures"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--method", "guess"], "method"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "x.xyz"], "matplotlib"),
+        (["spins", "simulate", "{c}", "--temperatures", "10:-5:-5"], "above 0 K"),
+        (["spins", "simulate", "{c}", "--temperatures", "10:50:-5"], "leads away"),
+        (["spins", "simulate", "{c}", "--temperatures", "ten"], "START:STOP:STEP"),
+        (["spins", "simulate", "{c}"], "--temperatures 210:300:15"),
+        (["spins", "simulate", "{c}", "--temperatures", "10:50:20", "--method", "guess"], "method"),
+        (["spins", "simulate", "{c}", "--temperatures", "10:50:20", "--plot", "x.xyz"], "matplotlib"),
         (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "1"], "increasing temperatures"),
-        (["spins", "simulate", "{c}", "--temperature-range", "10", "50", "3", "--plot", "nowhere/x.png"], "folder does not exist"),
+        (["spins", "simulate", "{c}", "--temperatures", "10:50:20", "--plot", "nowhere/x.png"], "folder does not exist"),
         (["spins", "convert", "{c}", "nowhere/x.cfg"], "folder does not exist"),
         (["spins", "couple", "{c}", "--out", "x", "--moment", "Mn5"], "give an element and its moment"),
         (["spins", "couple", "{c}", "--out", "x", "--moment", "Mm=5"], "unknown element"),

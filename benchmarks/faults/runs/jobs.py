@@ -263,7 +263,7 @@ JOBS = (
     Job(
         "spins simulate",
         lambda inputs, run: [
-            "spins", "simulate", str(inputs / "cubic.csv"), "--temperature-range", "50", "150", "4", "--size", "3", "--size", "4",
+            "spins", "simulate", str(inputs / "cubic.csv"), "--temperatures", "50,83.3,116.7,150", "--size", "3", "--size", "4",
             "--measurements", "400", "--out", str(run), "--json",
         ],
         lambda run, printed: json.loads((run / "table.json").read_text()),

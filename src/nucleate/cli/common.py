@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nucleate.errors import BadInput, quoted
 from nucleate.pretrained import NAMES
 
 if TYPE_CHECKING:
@@ -123,3 +124,29 @@ def drop_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def read_temperatures(text: str) -> list[float]:
+    """Return temperatures in K from '300,400' or START:STOP:STEP with both ends.
+
+    Raises:
+        BadInput: the text is neither, a temperature is not above zero, or there are more than 1000.
+    """
+    option = f"--temperatures {quoted(text, 40)}"
+    if ":" not in text:
+        try:
+            temperatures = [float(part) for part in text.split(",") if part.strip()]
+        except ValueError:
+            raise BadInput(f"{option}: give temperatures in K such as 300,400,500, or START:STOP:STEP") from None
+    else:
+        try:
+            start, stop, step = (float(part) for part in text.split(":"))
+            count = (stop - start) / step
+        except (ValueError, ZeroDivisionError):
+            raise BadInput(f"{option}: give START:STOP:STEP in K, such as 600:200:-50") from None
+        if not 0 <= count < 1000:
+            raise BadInput(f"{option}: the step leads away from STOP, or there are more than 1000 temperatures")
+        temperatures = [float(f"{start + k * step:.9g}") for k in range(int(count + 1e-9) + 1)]
+    if not temperatures or not all(0 < t < float("inf") for t in temperatures):
+        raise BadInput(f"{option}: give temperatures above 0 K")
+    return temperatures

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, Blocks, Quiet, SettingsFile, Workers, complain, interruptible, print_json, stages_and_bar
+from nucleate.cli.common import (
+    AsJson,
+    Blocks,
+    Quiet,
+    SettingsFile,
+    Workers,
+    complain,
+    interruptible,
+    print_json,
+    read_temperatures,
+    stages_and_bar,
+)
 from nucleate.errors import BadInput, quoted
 
 Sites = Annotated[list[str], typer.Option(help="Species of the sites of an element, such as Li=Li,X; X is a vacancy. May be repeated.")]
@@ -212,7 +223,7 @@ def simulate(
     farewell = "stopped; the same command goes on from --record" if record else "stopped; with --record it could be resumed"
     with interruptible(farewell), stages_and_bar(as_json, quiet) as show:
         rows, last = api.simulate(
-            model, size, _temperatures(temperatures), composition=_shares(composition, "--composition"),
+            model, size, read_temperatures(temperatures), composition=_shares(composition, "--composition"),
             potentials=_shares(potential, "--potential"), sweeps=sweeps, burn=burn, seed=seed, record=record, progress=show,
         )  # fmt: skip
     import numpy as np
@@ -251,7 +262,7 @@ def coexistence(
     model = read_expansion(file)
     with interruptible("stopped"), stages_and_bar(as_json, quiet) as show:
         results = api.coexist(
-            model, _numbers(cells, "--cells", "24x24"), _temperatures(temperatures), share=share, max_cells=max_cells, sweeps=sweeps,
+            model, _numbers(cells, "--cells", "24x24"), read_temperatures(temperatures), share=share, max_cells=max_cells, sweeps=sweeps,
             seed=seed, progress=show,
         )  # fmt: skip
     if plot is not None:
@@ -302,20 +313,6 @@ def _floats(text: str, option: str) -> list[float]:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise BadInput(f"{option} {quoted(text, 40)}: give numbers separated by commas") from None
-
-
-def _temperatures(text: str) -> list[float]:
-    """Read '300,400' or START:STOP:STEP with both ends."""
-    if ":" not in text:
-        return _floats(text, "--temperatures")
-    try:
-        start, stop, step = (float(part) for part in text.split(":"))
-        count = (stop - start) / step
-    except (ValueError, ZeroDivisionError):
-        raise BadInput(f"--temperatures {quoted(text, 40)}: give START:STOP:STEP in K, such as 600:200:-50") from None
-    if not 0 <= count <= 1000:
-        raise BadInput(f"--temperatures {quoted(text, 40)}: the step leads away from STOP, or there are more than 1000 temperatures")
-    return [start + k * step for k in range(int(count + 1e-9) + 1)]
 
 
 def _shares(entries: list[str] | None, option: str) -> dict[str, float] | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, Quiet, print_json
+from nucleate.cli.common import AsJson, Quiet, print_json, read_temperatures
 from nucleate.cli.couple import couple, given_moments, print_notes
 from nucleate.cli.pair_models import register_models
 from nucleate.cli.spectrum import spectrum
@@ -140,9 +140,10 @@ def magnons(
 
 def simulate(
     couplings: CouplingsFile,
-    temperature_range: Annotated[
-        tuple[float, float, int], typer.Option(help="Lowest and highest temperature in K, and number of temperatures.")
-    ],
+    temperatures: Annotated[
+        str | None, typer.Option(help="Temperatures in K: 300,400,500 or START:STOP:STEP with both ends, such as 210:300:15.")
+    ] = None,
+    temperature_range: Annotated[tuple[float, float, int] | None, typer.Option(hidden=True)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the table and checkpoints; repeating the command resumes an interrupted run.")
     ] = None,
@@ -171,10 +172,7 @@ def simulate(
     from nucleate.spins import api
     from nucleate.spins.files.reading import read_couplings
 
-    lowest, highest, count = temperature_range
-    if count < 1 or not 0 < lowest <= highest < float("inf") or (count == 1) != (lowest == highest):
-        raise BadInput(f"--temperature-range {lowest:g} {highest:g} {count}: give increasing temperatures above 0 K and their number")
-    temperatures = [float(f"{t:.9g}") for t in np.linspace(lowest, highest, count)]
+    kelvin = _temperatures(temperatures, temperature_range)
     for path in (plot, picture):
         if path is not None:
             check_figure(path)
@@ -186,7 +184,7 @@ def simulate(
     try:
         with Bar(console, quiet or as_json) as bar:
             result = api.simulate(
-                known, out, settings=settings, threads=threads, progress=bar, temperatures=temperatures, method=method, sizes=size,
+                known, out, settings=settings, threads=threads, progress=bar, temperatures=kelvin, method=method, sizes=size,
                 measurements=measurements, field=field, seed=seed,
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -203,7 +201,8 @@ def simulate(
     console.print(temperature_table(result.rows))
     _print_estimate(estimate, console)
     for c in result.crossings:
-        spacing = (highest - lowest) / max(count - 1, 1)
+        above = int(np.searchsorted(kelvin, c.temperature).clip(1, max(len(kelvin) - 1, 1)))
+        spacing = kelvin[above] - kelvin[above - 1] if len(kelvin) > 1 else 0.0
         if spacing > COARSE * c.temperature:
             console.print(
                 f"the temperatures are {spacing:.3g} K apart, which is too coarse for T_C; repeat the simulation close to the crossing",
@@ -214,6 +213,23 @@ def simulate(
         )
     for text in result.lost:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _temperatures(text: str | None, lowest_highest_count: tuple[float, float, int] | None) -> list[float]:
+    """Return increasing temperatures in K from --temperatures, or from the deprecated --temperature-range."""
+    import numpy as np
+
+    if (text is None) == (lowest_highest_count is None):
+        raise BadInput("give --temperatures, such as --temperatures 210:300:15")
+    if text is not None:
+        return sorted(set(read_temperatures(text)))
+    assert lowest_highest_count is not None
+    lowest, highest, count = lowest_highest_count
+    if count < 1 or not 0 < lowest <= highest < float("inf") or (count == 1) != (lowest == highest):
+        raise BadInput(f"--temperature-range {lowest:g} {highest:g} {count}: give increasing temperatures above 0 K and their number")
+    step = (highest - lowest) / max(count - 1, 1)
+    typer.echo(f"--temperature-range is deprecated; give --temperatures {lowest:g}:{highest:g}:{step:g}", err=True)
+    return [float(f"{t:.9g}") for t in np.linspace(lowest, highest, count)]
 
 
 def _check_folder(path: Path) -> None:

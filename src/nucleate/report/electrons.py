@@ -13,6 +13,7 @@ from ase.units import Bohr
 
 from nucleate.electrons.model.prediction import Electrons
 from nucleate.errors import BadInput
+from nucleate.report.figure_file import save_figure
 from nucleate.units import GPA
 
 NAMES = {
@@ -105,7 +106,4 @@ def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
     axes.plot(energies, mean)
     axes.axvline(0, color="0.5", lw=0.8)
     axes.set(xlabel="energy above the Fermi level (eV)", ylabel="states/(eV atom)", ylim=(0, 1.05 * float(np.max(mean + spread))))
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+    save_figure(figure, path)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
-from nucleate.report.figure_file import check_figure
+from nucleate.report.figure_file import check_figure, save_figure
 from nucleate.spins.simulate.dynamic_structure import DynamicStructure
 
 DECADES = 3.0
@@ -80,4 +80,4 @@ def plot_spectrum(found: DynamicStructure, path: Path) -> None:
     axes.set_ylim(0, min(found.energies[-1], 1.4 * known.max()) if len(known) else found.energies[-1])
     axes.set_ylabel("energy, meV")
     figure.colorbar(image, ax=axes, label="S(q, E), 1/meV")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
-from nucleate.report.figure_file import check_figure
+from nucleate.report.figure_file import check_figure, save_figure
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.order.binder import Crossing
 from nucleate.spins.simulate.lattice import SpinLattice
@@ -154,7 +154,7 @@ def plot_curves(rows: Sequence[Row], path: Path, crossings: Sequence[Crossing] =
     for panel in panels[1]:
         panel.set_xlabel("temperature, K")
     panels[0, 0].legend(frameon=False)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def plot_spins(lattice: SpinLattice, spins: np.ndarray, path: Path) -> None:
@@ -177,7 +177,7 @@ def plot_spins(lattice: SpinLattice, spins: np.ndarray, path: Path) -> None:
     axes.set_xlabel("x, Å")
     axes.set_ylabel("y, Å")
     figure.colorbar(arrows, ax=axes, label="z component")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def magnon_table(result: Magnons, bands: int = 6) -> Table:
@@ -268,4 +268,4 @@ def plot_magnons(result: Magnons, path: Path) -> None:
     density.plot(result.dos, result.dos_energies, linewidth=1)
     density.set_xlim(0, None)
     density.set_xlabel("states per meV")
-    figure.savefig(path)
+    save_figure(figure, path)

@@ -11,7 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from nucleate.report.figure_file import check_figure
+from nucleate.report.figure_file import check_figure, save_figure
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.textures.films import FilmTexture, film_lattice
 
@@ -94,4 +94,4 @@ def plot_textures(found: Sequence[FilmTexture], couplings: Couplings, path: Path
     figure.supylabel("y, Å", fontsize=9)
     if drawn is not None:
         figure.colorbar(drawn, ax=panels.tolist(), label="z component", shrink=0.7)
-    figure.savefig(path)
+    save_figure(figure, path)
