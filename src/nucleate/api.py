@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -48,8 +47,7 @@ from nucleate.processes.scripts import refuse_import_by_worker
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.base import Reference
 from nucleate.reference.cluster.given import GivenExecutor, check_place, read_executor
-from nucleate.reference.shared.address import read_address
-from nucleate.reference.shared.base import Shared
+from nucleate.reference.shared.opened import shared_ledger
 from nucleate.relax.on_reference import RelaxedFile, relax_on_reference
 
 PAGE_SECONDS = 60.0
@@ -225,7 +223,7 @@ def search(
     plan = prepare(resolved, given)
     # Settings that cannot work are refused before a folder is created.
     check_start(plan)
-    with opened_shared(resolved, None):
+    with shared_ledger(resolved.reference, None):
         pass
     check_known(plan)
     if prototypes and resolved.system is None:
@@ -375,29 +373,6 @@ def what_starts(settings: RunSettings) -> str:
     return text if reference.ledger is None else f"{text}, and asks the shared ledger {quoted(reference.ledger, 100)}"
 
 
-@contextmanager
-def opened_shared(settings: RunSettings, owner: str | None) -> Iterator[Shared | None]:
-    """Context with the shared ledger of a search; None if it has none.
-
-    Args:
-        settings: Settings of the search.
-        owner: Name of the search in the ledger; None: a new one.
-
-    Raises:
-        BadInput: The address is wrong.
-        MissingDependency: A package that it needs is not installed.
-        StorageFailed: The database cannot be reached.
-    """
-    if settings.reference.ledger is None:
-        yield None
-        return
-    read_address(settings.reference.ledger)
-    from nucleate.reference.shared.ledger import SharedLedger
-
-    with SharedLedger(settings.reference.ledger, owner) as shared:
-        yield shared
-
-
 def _is_own(path: Path) -> bool:
     """Return whether a file belongs to the user of this process; files of root count as those of another user."""
     return path.stat().st_uid == os.geteuid()
@@ -445,7 +420,7 @@ def _run(
     if starts is not None:
         progress(EngineStarts(starts))
     try:
-        with listening(), default_precision(), opened_shared(settings, folder.owner()) as shared:
+        with listening(), default_precision(), shared_ledger(settings.reference, folder.owner()) as shared:
             state = run_search(folder, replace(plan, shared=shared), executor, watched)
     except BaseException:
         # The error that stopped the search is raised, not one of a file that could not be written after it.

@@ -22,7 +22,6 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
-from nucleate.api import opened_shared
 from nucleate.campaign.blocks import serve_label
 from nucleate.campaign.child import Job, run_job
 from nucleate.campaign.members import Member, members_of
@@ -42,6 +41,7 @@ from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.cluster.executor import ClusterExecutor, refuse_odd_path
 from nucleate.reference.cluster.given import LOCAL, blocks_in, read_executor
+from nucleate.reference.shared.opened import shared_ledger
 from nucleate.report.campaign_page import HullOfPage, render_campaign
 
 MOST_FOLDERS = 100
@@ -145,7 +145,7 @@ def campaign(
     number = min(len(members), at_once or (AT_ONCE if blocks else 1))
     cutoff = _one_cutoff(members)
     members = [_with_reference(member, cutoff=cutoff) for member in members]
-    with opened_shared(members[0].settings, None):
+    with shared_ledger(members[0].settings.reference, None):
         pass
     # Neither the place of the folder nor the number of cores makes another campaign.
     hull = next((member.settings.hull for member in members if member.settings.system is not None), HullSettings())
@@ -163,7 +163,10 @@ def campaign(
     with _locked(folder, kept):
         if blocks:
             refuse_odd_path(folder.resolve())
-        with opened_shared(members[0].settings, None), blocks_in(folder, executor, members[0].settings.reference.engine) as opened:
+        with (
+            shared_ledger(members[0].settings.reference, None),
+            blocks_in(folder, executor, members[0].settings.reference.engine) as opened,
+        ):
             assert opened is None or isinstance(opened, ClusterExecutor)
             leader = _Leader(folder, members, number, share, opened, progress)
             leader.run(share_labels)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, Engine, Pressure, Quiet, interruptible, print_json, stages_and_bar
+from nucleate.cli.common import AsJson, Engine, Pressure, Quiet, SharedLedgerAddress, interruptible, print_json, stages_and_bar
 from nucleate.errors import BadInput, quoted
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def barriers(
     ] = None,
     reference: Engine = None,
     pressure: Pressure = None,
+    ledger: SharedLedgerAddress = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: barriers in or beside the source.")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -50,7 +51,9 @@ def barriers(
         "atoms": atoms, "paths": paths, "images": images, "fmax": fmax, "max_steps": steps, "splits": splits, "seed": seed, "spots": spots,
     })  # fmt: skip
     with interruptible("stopped; no result is written"), stages_and_bar(as_json, quiet) as progress:
-        result = calculate(source, chosen, model=model, reference=reference, top=top, pressure=pressure, out=out, progress=progress)
+        result = calculate(
+            source, chosen, model=model, reference=reference, top=top, pressure=pressure, ledger=ledger, out=out, progress=progress
+        )
     page = write_barriers_page(result)
     if as_json:
         print_json(result.as_dict())

@@ -17,6 +17,7 @@ from nucleate.cli.common import (
     Pressure,
     Quiet,
     SettingsFile,
+    SharedLedgerAddress,
     Workers,
     complain,
     interruptible,
@@ -67,6 +68,7 @@ def check(
     pressure: Pressure = None,
     workers: Workers = None,
     executor: Blocks = None,
+    ledger: SharedLedgerAddress = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; default: check in the run folder, or beside the file.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without a question about the cost.")] = False,
     quiet: Quiet = False,
@@ -98,7 +100,7 @@ def check(
     with interruptible(farewell), stages_and_bar(as_json, quiet) as progress:
         result = run_check(
             source, chosen, model=model, reference=reference, preset=preset, reference_settings=settings, top=top, pressure=pressure,
-            workers=workers, executor=executor, out=out, approve=approve, progress=progress,
+            workers=workers, executor=executor, ledger=ledger, out=out, approve=approve, progress=progress,
         )  # fmt: skip
     page = write_check_page(result)
     if as_json:

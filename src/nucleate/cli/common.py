@@ -50,7 +50,7 @@ SharedLedgerAddress = Annotated[
     str | None,
     typer.Option(
         "--ledger",
-        help="Ledger that several searches share: SQLite file, or URL such as postgresql://alice@host/labels; see docs/shared-ledger.md.",
+        help="Ledger that several runs share: SQLite file, or URL such as postgresql://alice@host/labels; see docs/shared-ledger.md.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the result.")]

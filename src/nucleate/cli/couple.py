@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucleate.cli.common import AsJson, Quiet, print_json
+from nucleate.cli.common import AsJson, Quiet, SharedLedgerAddress, print_json
 from nucleate.errors import BadInput, quoted
 
 
@@ -81,6 +81,7 @@ def couple(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Number of parallel calculations; 0: in this process; default: 1 (collinear, four-state).")
     ] = None,
+    ledger: SharedLedgerAddress = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -107,7 +108,7 @@ def couple(
 
     options: dict[str, Any] = {
         "method": method, "cutoff": cutoff, "insulator": insulator, "spin_orbit": spin_orbit, "renormalised": renormalised,
-        "cone_angle": cone_angle, "settings": settings, "workers": workers, "progress": show_event,
+        "cone_angle": cone_angle, "settings": settings, "workers": workers, "ledger": ledger, "progress": show_event,
     }  # fmt: skip
     if structure.is_dir():
         idle = [name for name, value in (("--out", out), ("--moment", moment)) if value]

@@ -12,6 +12,7 @@ from nucleate.cli.common import (
     Blocks,
     Quiet,
     SettingsFile,
+    SharedLedgerAddress,
     Workers,
     complain,
     interruptible,
@@ -79,6 +80,7 @@ def compute(
     settings: SettingsFile = None,
     workers: Workers = None,
     executor: Blocks = None,
+    ledger: SharedLedgerAddress = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -96,7 +98,7 @@ def compute(
                 energy = "failed" if event.energy is None else f"{event.energy:.6f} eV per cell"
                 complain(f"{event.done} of {event.total}: {energy}")
 
-        data = api.compute(file, settings, out=out, workers=workers, executor=executor, progress=tell)
+        data = api.compute(file, settings, out=out, workers=workers, executor=executor, ledger=ledger, progress=tell)
     if as_json:
         print_json(enumerated_data(data))
         return

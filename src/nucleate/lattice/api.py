@@ -43,6 +43,7 @@ from nucleate.reference.cluster.given import GivenExecutor, blocks_in, check_pla
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import ledger_file
 from nucleate.reference.settings import ReferenceSettings
+from nucleate.reference.shared.opened import owner_of, shared_ledger
 from nucleate.training.data import read_data as read_labelled
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def compute(
     reference: Reference | None = None,
     workers: int | None = None,
     executor: GivenExecutor = None,
+    ledger: AnyPath | None = None,
     progress: Progress = silent,
 ) -> LatticeData:
     """Calculate the energies of arrangements; the same call resumes an interrupted calculation.
@@ -105,6 +107,7 @@ def compute(
         reference: A reference in place of the one that the settings describe.
         workers: Number of simultaneous calculations; 0: in this process.
         executor: Executor of the calculations, or its file, in place of local processes; blocks are recorded in `out`.
+        ledger: Ledger that other calculations share, see docs/shared-ledger.md; None: that of the settings.
         progress: Called with an `ArrangementDone` after each arrangement.
 
     Raises:
@@ -123,7 +126,8 @@ def compute(
     if unknown:
         raise BadInput(f"{where}: unknown table {quoted(', '.join(sorted(unknown)), 60)}; it reads reference and lattice")
     how = validated(LatticeSettings, {"mesh": given.mesh, **tables.get("lattice", {})}, where)
-    engine = validated(ReferenceSettings, tables.get("reference", {}), where)
+    shared_by = {} if ledger is None else {"ledger": str(ledger)}
+    engine = validated(ReferenceSettings, {**tables.get("reference", {}), **shared_by}, where)
     inner = reference or make_reference(engine)
     if inner.surrogate and how.mesh is not None:
         raise BadInput(f"{where}: {inner.name} has no k-points; leave out the mesh")
@@ -139,9 +143,10 @@ def compute(
     if count is None:
         count = 0 if inner.surrogate else min(available_cores(), len(given.labelled))
     with (
-        ledger_file(folder / "ledger.db") as ledger,
-        blocks_in(folder, executor, engine.engine, ledger.collect) as running,
-        Dispatcher(FoldedReference(inner), ledger, workers=count, executor=running, timeout=engine.timeout) as dispatcher,
+        ledger_file(folder / "ledger.db") as own,
+        shared_ledger(engine, owner_of(folder / "ledger.db")) as shared,
+        blocks_in(folder, executor, engine.engine, own.collect) as running,
+        Dispatcher(FoldedReference(inner), own, workers=count, executor=running, timeout=engine.timeout, shared=shared) as dispatcher,
     ):
         labelled = label_all(given, how, dispatcher, progress)
     result = replace(given, labelled=labelled, reference={**inner.settings(), "lattice": how.model_dump()}, mesh=how.mesh)

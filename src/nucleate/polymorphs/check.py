@@ -48,6 +48,8 @@ from nucleate.reference.cluster.given import GivenExecutor, blocks_in, check_pla
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import Ledger, ledger_file
 from nucleate.reference.settings import ReferenceSettings
+from nucleate.reference.shared.base import Shared
+from nucleate.reference.shared.opened import owner_of, shared_ledger
 
 AnyPath = str | PathLike[str]
 
@@ -65,6 +67,7 @@ def check(
     workers: int | None = None,
     out: AnyPath | None = None,
     executor: GivenExecutor = None,
+    ledger: AnyPath | None = None,
     approve: Callable[[Estimate], bool] = lambda cost: True,
     progress: Progress = silent,
 ) -> CheckResult:
@@ -87,6 +90,7 @@ def check(
         workers: number of simultaneous reference calculations.
         out: folder of check.json and the new leads; None: `check` in the run folder, or one beside the file.
         executor: executor of reference calculations, or its file, in place of local processes; blocks are recorded in `out`.
+        ledger: ledger that other calculations share, see docs/shared-ledger.md; None: that of the settings.
         approve: called with the cost of a check on a reference that is no surrogate, or of the labels of `settings.train` on one, before it
             starts; False ends the check.
         progress: called with a `Stage`, a `Step` or a `Note` as the check advances.
@@ -110,7 +114,7 @@ def check(
         raise BadInput("a reference has no effect on the check of a committee with --spots 0; leave one of them out")
     source = reference_settings if isinstance(reference_settings, dict | None) else Path(reference_settings)
     wanted = committee is None or labels
-    made = make_check_reference(inputs, reference, preset, source, workers) if wanted else None
+    made = make_check_reference(inputs, reference, preset, source, workers, ledger) if wanted else None
     if committee is None and made is None:
         raise BadInput(f"{path}: name the surface on which the structures are checked, with --model FILE or --reference ENGINE")
     if committee is None and settings.spots and "spots" in settings.model_fields_set:
@@ -126,6 +130,8 @@ def check(
     folder = inputs.default_out if out is None else Path(out)
     if executor is not None and made is None:
         raise BadInput("an executor has no effect on the check of a committee without a reference; remove it")
+    if ledger is not None and made is None:
+        raise BadInput("a shared ledger has no effect on the check of a committee without a reference; remove it")
     read_executor(executor)
     check_place(executor, folder)
     _make_folder(folder, inputs)
@@ -136,31 +142,33 @@ def check(
         progress(event)
 
     with listening(), ExitStack() as stack:
-        ledger, exact = None, None
+        own, exact = None, None
         if made is not None:
-            ledger = stack.enter_context(ledger_file(folder / "ledger.db"))
+            own = stack.enter_context(ledger_file(folder / "ledger.db"))
+            shared = stack.enter_context(shared_ledger(made[1], owner_of(folder / "ledger.db")))
+            running = stack.enter_context(blocks_in(folder, executor, made[1].engine, own.collect))
+            dispatcher = stack.enter_context(_dispatcher(*made, own, running, shared))
             # Calculations that failed are repeated, since their cause may have been removed.
-            ledger.forget_failures()
-            running = stack.enter_context(blocks_in(folder, executor, made[1].engine, ledger.collect))
-            exact = ReferenceForces(stack.enter_context(_dispatcher(*made, ledger, running)))
+            dispatcher.forget_failures()
+            exact = ReferenceForces(dispatcher)
         if committee is None:
             assert exact is not None
-            assert ledger is not None
+            assert own is not None
             cells = [size for subject in inputs.subjects for size in cells_of(subject.atoms, settings)]
-            if not exact.surrogate and not approve(_estimate(inputs, cells, exact, ledger, follows=True)):
+            if not exact.surrogate and not approve(_estimate(inputs, cells, exact, own, follows=True)):
                 raise NucleateError("stopped before the check: its cost is not approved")
             result = _Check(inputs, settings, exact, None, folder, watched).run()
         else:
             refinement = None
             if settings.train:
                 assert exact is not None
-                assert ledger is not None
+                assert own is not None
                 cells = [size for subject in inputs.subjects for size in cells_to_label(subject.atoms, settings)]
-                if not exact.surrogate and not approve(_estimate(inputs, cells, exact, ledger, follows=False)):
+                if not exact.surrogate and not approve(_estimate(inputs, cells, exact, own, follows=False)):
                     raise NucleateError("stopped before the check: the cost of its labels is not approved")
                 refinement = Refinement(inputs, Path(committee[1]), settings, exact, folder, watched)
             result = _Check(inputs, settings, CommitteeForces(*committee), exact, folder, watched, refinement).run()
-        result.calls = 0 if ledger is None else ledger.count()
+        result.calls = 0 if own is None else own.count()
     write_whole(folder / "check.json", json.dumps(result.as_dict(), ensure_ascii=False))
     return result
 
@@ -175,11 +183,13 @@ def _make_folder(folder: Path, inputs: Inputs) -> None:
         raise BadInput(f"{folder}: cannot be created: {error.strerror}; choose another --out") from error
 
 
-def _dispatcher(reference: Reference, settings: ReferenceSettings, ledger: Ledger, executor: Executor | None) -> Dispatcher:
+def _dispatcher(
+    reference: Reference, settings: ReferenceSettings, ledger: Ledger, executor: Executor | None, shared: Shared | None
+) -> Dispatcher:
     workers = settings.workers
     if workers is None:
         workers = 0 if reference.surrogate else available_cores()
-    return Dispatcher(reference, ledger, workers, executor, settings.timeout)
+    return Dispatcher(reference, ledger, workers, executor, settings.timeout, shared=shared)
 
 
 def _estimate(inputs: Inputs, cells: list[int], surface: ReferenceForces, ledger: Ledger, follows: bool) -> Estimate:

@@ -32,6 +32,7 @@ from nucleate.reference.cluster.given import GivenExecutor, blocks_in, check_pla
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import ledger_file
 from nucleate.reference.settings import ReferenceSettings
+from nucleate.reference.shared.opened import owner_of, shared_ledger
 from nucleate.relax.batched import Relaxed, make_optimiser, relax
 from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
@@ -158,8 +159,9 @@ def relax_on_reference(
         before = record.count()
         place = Path(scratch) if ledger is None else ledger.parent
         with (
+            shared_ledger(settings, None if ledger is None else owner_of(ledger)) as shared,
             blocks_in(place, executor, settings.engine, record.collect) as running,
-            Dispatcher(given, record, workers, running, settings.timeout) as dispatcher,
+            Dispatcher(given, record, workers, running, settings.timeout, shared=shared) as dispatcher,
         ):
             ends = _relax_each(frames, lambda: _ReportingPotential(dispatcher, progress), steps)
         calls = record.count() - before

@@ -37,6 +37,7 @@ from nucleate.progress import Event, Progress, Stage, Step, silent
 from nucleate.reference.base import Reference
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.ledger import ledger_file
+from nucleate.reference.shared.opened import owner_of, shared_ledger
 from nucleate.units import GPA
 
 TOP = 5
@@ -52,6 +53,7 @@ def barriers(
     reference: str | Reference | None = None,
     top: int | None = None,
     pressure: float | None = None,
+    ledger: AnyPath | None = None,
     out: AnyPath | None = None,
     progress: Progress = silent,
 ) -> BarriersResult:
@@ -64,6 +66,7 @@ def barriers(
         reference: engine, or a reference itself, of the spot checks; None: that of the run.
         top: number of polymorphs of a run folder (default 5), or of structures of a file (default all).
         pressure: external pressure of structures of a file, GPa.
+        ledger: ledger that other calculations share, see docs/shared-ledger.md; None: that of the settings.
         out: folder of barriers.json and the paths; None: `barriers` in the run folder, or one beside the file.
         progress: called with a `Stage` or a `Step` as the calculation advances.
 
@@ -83,7 +86,9 @@ def barriers(
         raise BadInput(f"{path}: name the committee with --model FILE")
     if reference is not None and not settings.spots:
         raise BadInput("a reference has an effect only on spot checks; give --spots N as well")
-    made = make_check_reference(inputs, reference, None, None, None) if settings.spots else None
+    if ledger is not None and not settings.spots:
+        raise BadInput("a shared ledger has an effect only on spot checks; give --spots N as well")
+    made = make_check_reference(inputs, reference, None, None, None, ledger) if settings.spots else None
     if settings.spots and made is None:
         raise BadInput("--spots needs a reference that labels the structures; name it with --reference")
     folder = Path(out) if out is not None else source / "barriers" if source.is_dir() else source.with_name(f"{source.stem}-barriers")
@@ -120,14 +125,16 @@ def barriers(
         spots, name = [], None
         if made is not None:
             watched(Stage("spot checks on the reference"))
-            ledger = stack.enter_context(ledger_file(folder / "ledger.db"))
-            ledger.forget_failures()
+            own = stack.enter_context(ledger_file(folder / "ledger.db"))
+            shared = stack.enter_context(shared_ledger(made[1], owner_of(folder / "ledger.db")))
             workers = made[1].workers
             workers = (0 if made[0].surrogate else available_cores()) if workers is None else workers
-            exact = ReferenceForces(stack.enter_context(Dispatcher(made[0], ledger, workers, None, made[1].timeout)))
+            dispatcher = stack.enter_context(Dispatcher(made[0], own, workers, None, made[1].timeout, shared=shared))
+            dispatcher.forget_failures()
+            exact = ReferenceForces(dispatcher)
             # Only these heights are barriers of the table.
-            own = tree.bottleneck[: len(minima), : len(minima)]
-            order = [each.edge for each in tree.merges if each.edge in own][: settings.spots]
+            heights = tree.bottleneck[: len(minima), : len(minima)]
+            order = [each.edge for each in tree.merges if each.edge in heights][: settings.spots]
             spots, name = _spots(connections, order, exact, inputs.pressure, watched), exact.name
     result = BarriersResult(
         source, folder, surface.name, _surrogate(inputs), len(minima[0].energy), inputs.pressure, settings, network.minima, connections,

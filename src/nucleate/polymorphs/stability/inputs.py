@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def make_check_reference(
     preset: str | None,
     settings: Path | dict[str, Any] | None,
     workers: int | None,
+    ledger: str | PathLike[str] | None,
 ) -> tuple[Reference, ReferenceSettings] | None:
     """Return the reference that the options name, or that of the run; None: a file without a reference.
 
@@ -134,6 +136,7 @@ def make_check_reference(
         preset: preset of the engine.
         settings: settings with a table [reference].
         workers: number of simultaneous calculations.
+        ledger: address of a shared ledger; None: that of the settings.
 
     Raises:
         BadInput: a setting is invalid, or the reference of the run cannot be used.
@@ -142,13 +145,14 @@ def make_check_reference(
     run = inputs.run
     name = engine if isinstance(engine, str) else None
     options = {"reference__engine": name, "reference__preset": preset, "reference__workers": workers}
+    options["reference__ledger"] = None if ledger is None else str(ledger)
     if engine is None and settings is None and run is None:
         if preset is not None or workers is not None:
             raise BadInput("--preset and --workers describe a reference; name it with --reference")
         return None
     if run is not None and settings is None and (name is None or name == run.settings.reference.engine):
         if not isinstance(engine, str | None):
-            return _checked(engine, inputs), run.settings.reference
+            return _checked(engine, inputs), run.settings.reference.model_copy(update={"ledger": options["reference__ledger"]})
         _refuse_foreign(run)
         resolved = resolve_settings(None, run.settings, **options)
         reference = prepare(resolved).reference

@@ -45,7 +45,7 @@ MODEL = "model.safetensors"
 """Name of the model file in the folder of the check."""
 RECORD = "training.json"
 """Name of the file that states from which data the model files were trained."""
-NEAR_SHARE = 0.9
+NEAR_SHARE = 0.99
 """Share of the labels near the minima in the sum of all weights."""
 STEPS = 20
 """Number of Gauss-Newton steps of a training."""

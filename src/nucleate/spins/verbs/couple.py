@@ -18,6 +18,7 @@ from nucleate.progress import Progress, silent
 from nucleate.reference import Dispatcher, ReferenceSettings, make_reference
 from nucleate.reference.build import without_effect
 from nucleate.reference.ledger import ledger_file
+from nucleate.reference.shared.opened import owner_of, shared_ledger
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.dft.espresso_tb2j import WannierSettings, wannier_couplings
 from nucleate.spins.dft.gpaw_liechtenstein import liechtenstein_couplings
@@ -65,6 +66,7 @@ def couple(
     cone_angle: float | None = None,
     settings: AnyPath | dict[str, Any] | None = None,
     workers: int | None = None,
+    ledger: AnyPath | None = None,
     progress: Progress = silent,
 ) -> Coupled:
     """Compute the exchange couplings of a crystal from total energies of spin states or by Liechtenstein's formula.
@@ -81,6 +83,7 @@ def couple(
         cone_angle: Angle in degrees of conical spirals whose energies determine the couplings (liechtenstein, one magnetic site).
         settings: TOML file or dictionary with the tables `reference` and `mapping` or `liechtenstein`, or with `tb2j`.
         workers: Number of parallel calculations; 0: in this process; None: 1 (collinear, four-state).
+        ledger: Ledger that other calculations share, see docs/shared-ledger.md (collinear, four-state); None: that of the settings.
         progress: Called with a `StateDone` after each spin state, or a `nucleate.progress.Stage` at the start of each stage.
 
     Raises:
@@ -92,8 +95,8 @@ def couple(
     if method not in (None, *METHODS):
         raise BadInput(f"method {quoted(method, 40)}: unknown method; choose from {', '.join(METHODS)}")
     given = _tables(settings, method)
-    if method in ("tb2j", "liechtenstein") and (insulator or workers is not None):
-        raise BadInput(f"insulator and workers have no effect on method {method}")
+    if method in ("tb2j", "liechtenstein") and (insulator or workers is not None or ledger is not None):
+        raise BadInput(f"insulator, workers and ledger have no effect on method {method}")
     own_options = {"spin-orbit coupling": spin_orbit, "renormalised": renormalised, "cone angle": cone_angle}
     for name, value in own_options.items():
         if value is not None and value is not False and method != "liechtenstein":
@@ -109,6 +112,7 @@ def couple(
         options = _set(moments=own, cutoff=cutoff, spin_orbit=spin_orbit, renormalised=renormalised, cone_angle=cone_angle)
         return _liechtenstein(atoms, folder, {**given.get("liechtenstein", {}), **options}, reference, where, progress)
     options = _set(moments=own, method=method, insulator=insulator, cutoff=cutoff)
+    reference = {**reference, **_set(ledger=None if ledger is None else str(ledger))}
     return _energies(atoms, folder, {**given.get("mapping", {}), **options}, reference, where, 1 if workers is None else workers, progress)
 
 
@@ -167,8 +171,9 @@ def _energies(
         engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
     _make_folder(out)
     with (
-        ledger_file(out / "ledger.db") as ledger,
-        Dispatcher(make_reference(engine), ledger, workers=workers, timeout=engine.timeout) as dispatcher,
+        ledger_file(out / "ledger.db") as own,
+        shared_ledger(engine, owner_of(out / "ledger.db")) as shared,
+        Dispatcher(make_reference(engine), own, workers=workers, timeout=engine.timeout, shared=shared) as dispatcher,
     ):
         mapped = map_couplings(atoms, how, dispatcher, progress)
     misfit = None if np.isnan(mapped.misfit) else mapped.misfit
@@ -179,6 +184,8 @@ def _energies(
 def _liechtenstein(atoms: Atoms, out: Path, how: dict[str, Any], reference: dict[str, Any], where: str, progress: Progress) -> Coupled:
     settings = validated(LiechtensteinSettings, how, "options and [liechtenstein]")
     engine = validated(ReferenceSettings, {"smearing": 0.1, **reference}, where)
+    if engine.ledger is not None:
+        raise BadInput(f"{where}: reference.ledger has no effect on method liechtenstein, whose states are kept in the folder; remove it")
     result = liechtenstein_couplings(atoms, settings, engine, out, progress)
     order = asdict(result.order)
     order["stiffness"] = None if order["stiffness"] is None else order["stiffness"].tolist()
