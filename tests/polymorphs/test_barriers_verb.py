@@ -32,7 +32,7 @@ def pairs(monkeypatch):
     """A committee of pairs in place of a model file, and a reference that is the second of its members."""
     committee = PairPotential(depth=(0.28, 0.30, 0.32))
     monkeypatch.setattr(calculate, "read_committee", lambda inputs, model: (committee, "pairs"))
-    made = (PairReference(), SimpleNamespace(workers=0, timeout=60.0))
+    made = (PairReference(), SimpleNamespace(workers=0, timeout=60.0, ledger=None))
     monkeypatch.setattr(calculate, "make_check_reference", lambda *arguments: made)
 
 
