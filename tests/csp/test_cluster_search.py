@@ -10,8 +10,9 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from nucleate import api
-from nucleate.crystals.batch import CrystalBatch, is_cluster
+from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.clusters import extent, gathered
+from nucleate.crystals.dimensions import is_cluster
 from nucleate.crystals.point_groups import number_of
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict

@@ -7,7 +7,8 @@ from ase.build import graphene, mx2
 from ase.io import write
 
 from nucleate import api
-from nucleate.crystals.batch import CrystalBatch, is_layer
+from nucleate.crystals.batch import CrystalBatch
+from nucleate.crystals.dimensions import is_layer
 from nucleate.crystals.layers import area, thickness
 from nucleate.crystals.strain import voigt_from_full
 from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict

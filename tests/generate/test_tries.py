@@ -275,3 +275,19 @@ def test_what_would_take_days_is_not_begun(monkeypatch):
     monkeypatch.setattr("nucleate.generate.tries.MOST_HOURS", 1e-4)
     with pytest.raises(GenerationFailed, match=r"hours.*do something"):
         make_many(hangs_sometimes, 2000, np.random.default_rng(0), try_seconds=0.05, **WORDS)
+
+
+def test_workers_start_without_torch():
+    """Each worker process would import it for a second or two, and in 200 MB."""
+    code = """
+import sys
+import numpy as np
+from nucleate.generate import GenerateSettings, P1Generator, SymmetricGenerator
+
+settings = GenerateSettings(workers=1)
+for generator in (SymmetricGenerator({"Al": 4, "O": 6}, settings), P1Generator({"Al": 4}, settings)):
+    assert len(generator.propose(2, np.random.default_rng(0))) == 2
+print("torch" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "False", run.stderr

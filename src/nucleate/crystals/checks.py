@@ -8,7 +8,6 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
-from vesin import NeighborList
 
 from nucleate.crystals.images import plane_distances
 from nucleate.errors import BadInput, InputNote
@@ -130,6 +129,9 @@ def close_pairs(atoms: Atoms, reach: float) -> tuple[np.ndarray, np.ndarray, np.
     if periodic:
         scaled = points @ np.linalg.inv(cell)
         points = (scaled - np.floor(scaled)) @ cell
+    # vesin imports torch, which workers that generate crystals or run an engine do not need.
+    from vesin import NeighborList
+
     finder = NeighborList(cutoff=reach, full_list=False)
     i, j, d = finder.compute(points=points, box=cell, periodic=periodic, quantities="ijd")
     return i.astype(int), j.astype(int), d

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ase import Atoms
 
-from nucleate.crystals.batch import is_cluster, is_layer
 from nucleate.crystals.checks import VACUUM, check_structure, settle_periodicity, vacuum
 from nucleate.crystals.clusters import centre_in_box
+from nucleate.crystals.dimensions import is_cluster, is_layer
 from nucleate.crystals.formats import read_frames
 from nucleate.errors import BadInput
 

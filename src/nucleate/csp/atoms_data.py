@@ -6,7 +6,7 @@ from typing import Any
 
 from ase import Atoms
 
-from nucleate.crystals.batch import PBC, periodic_directions
+from nucleate.crystals.dimensions import PBC, periodic_directions
 from nucleate.reference.base import has_moments
 
 

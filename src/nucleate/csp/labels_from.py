@@ -11,8 +11,8 @@ from typing import Any
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from nucleate.crystals.batch import periodic_directions
 from nucleate.crystals.clusters import extent, in_cube
+from nucleate.crystals.dimensions import periodic_directions
 from nucleate.csp.known import Known, covers
 from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.records import Polymorph

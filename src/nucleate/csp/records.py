@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from nucleate.crystals.batch import is_cluster, is_layer
+from nucleate.crystals.dimensions import is_cluster, is_layer
 from nucleate.crystals.layers import HEIGHT
 from nucleate.csp.atoms_data import atoms_from_dict, atoms_to_dict
 from nucleate.csp.evolution.records import EvolutionRecord

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nucleate.crystals.batch import is_cluster, is_layer
 from nucleate.crystals.clusters import extent
+from nucleate.crystals.dimensions import is_cluster, is_layer
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.layers import area, thickness
 from nucleate.csp.executor_file import blocks_data

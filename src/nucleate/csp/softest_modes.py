@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from nucleate.crystals.batch import is_cluster
+from nucleate.crystals.dimensions import is_cluster
 from nucleate.csp.newton import Frame, longest_move
 from nucleate.csp.records import Lead, Polymorph, enthalpy_per_atom, residuals
 from nucleate.errors import BudgetExhausted

@@ -10,7 +10,7 @@ import spglib
 from ase import Atoms
 from ase.spacegroup.symmetrize import get_symmetrized_atoms
 
-from nucleate.crystals.batch import is_cluster, is_layer, periodic_directions
+from nucleate.crystals.dimensions import is_cluster, is_layer, periodic_directions
 from nucleate.crystals.layers import heights as layer_heights
 from nucleate.fingerprints.clusters import cluster_group, cluster_order, cluster_sites, same_cluster, symmetric_cluster
 

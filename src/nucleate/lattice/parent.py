@@ -11,7 +11,7 @@ import spglib
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from nucleate.crystals.batch import is_cluster
+from nucleate.crystals.dimensions import is_cluster
 from nucleate.errors import BadInput, quoted
 
 VACANCY = "X"

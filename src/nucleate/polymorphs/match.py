@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from nucleate.crystals.batch import periodic_directions
+from nucleate.crystals.dimensions import periodic_directions
 from nucleate.crystals.formats import read_frames
 from nucleate.crystals.formula import formula_text
 from nucleate.crystals.io import read_structures

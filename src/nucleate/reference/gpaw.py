@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from nucleate.crystals.batch import is_layer
+from nucleate.crystals.dimensions import is_layer
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.gpaw.errors import gpaw_errors
 from nucleate.gpaw.functionals import functional, on_pbe, refuse_nonlocal

@@ -12,8 +12,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from nucleate.crystals.batch import CrystalBatch, is_cluster
+from nucleate.crystals.batch import CrystalBatch
 from nucleate.crystals.checks import FLATTEST, vacuum
+from nucleate.crystals.dimensions import is_cluster
 from nucleate.crystals.layers import HEIGHT
 from nucleate.crystals.neighbours import SkinNeighbours
 from nucleate.errors import InputNote

@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
-from nucleate.crystals.batch import is_cluster, is_layer
+from nucleate.crystals.dimensions import is_cluster, is_layer
 from nucleate.fingerprints.matching import idealised, stacked, standard_cell
 from nucleate.molecules.topology import centres, crystal_bonds, part_numbers, unwrapped
 

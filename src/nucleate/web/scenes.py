@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from scipy.spatial import cKDTree
 
-from nucleate.crystals.batch import is_cluster
+from nucleate.crystals.dimensions import is_cluster
 from nucleate.crystals.formula import formula_text
 from nucleate.report.drawing import BOND
 
