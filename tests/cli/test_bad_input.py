@@ -231,7 +231,7 @@ def test_a_bug_is_one_line_unless_asked_for(monkeypatch):
     def broken(folder):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("nucleate.api.show", broken)
+    monkeypatch.setattr("nucleate.csp.run_data.read_run", broken)
     result = run.invoke(app, ["show", "x"])
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ZeroDivisionError: a bug (a bug: NUCLEATE_DEBUG=1")
@@ -256,6 +256,17 @@ def test_help_loads_nothing_heavy():
     code = "import nucleate.cli.app, nucleate, sys; print([m for m in ('torch', 'ase', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [["show", "RUN"], ["settings"], ["export", "RUN", "--to", "res", "--out", "OUT"]])
+def test_verbs_that_only_read_start_without_torch(finished, tmp_path, words):
+    import subprocess
+
+    words = [{"RUN": str(finished), "OUT": str(tmp_path / "out")}.get(word, word) for word in words]
+    run = f"from nucleate.cli.app import app; app({words!r}, standalone_mode=False)"
+    code = f"import sys; {run}; print('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split()[-1] == "False"
 
 
 def test_calculations_of_other_settings_are_not_mixed(finished, tmp_path):

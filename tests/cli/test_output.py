@@ -59,7 +59,7 @@ def test_a_broken_pipe_elsewhere_is_an_error(monkeypatch):
     def broken(folder):
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr("nucleate.api.show", broken)
+    monkeypatch.setattr("nucleate.csp.run_data.read_run", broken)
     result = run.invoke(app, ["show", "x"])
     assert result.exit_code == 1
     assert result.stderr == "error: Broken pipe\n"

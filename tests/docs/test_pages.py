@@ -30,7 +30,7 @@ from nucleate.electrons.model.training import ElectronTraining
 from nucleate.errors import BadInput
 from nucleate.lattice.compute import LatticeSettings
 from nucleate.persist.toml import validated
-from nucleate.potentials.registry import family_settings
+from nucleate.potentials.families import family_settings
 from nucleate.reference.cluster.settings import cluster_settings
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.relax.learned.settings import MoveSettings

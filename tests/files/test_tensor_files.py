@@ -15,8 +15,9 @@ from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput
+from nucleate.potentials.families import SETTINGS, family_settings
 from nucleate.potentials.files import load_potential, save_committee
-from nucleate.potentials.registry import SETTINGS, family_settings, make_model
+from nucleate.potentials.registry import make_model
 from nucleate.potentials.soap_krr import SoapKrr
 from nucleate.training.folder import TrainingFolder, pack, read_tensors, unpack
 

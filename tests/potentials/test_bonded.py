@@ -13,8 +13,9 @@ from nucleate.molecules.molecule import Molecule
 from nucleate.potentials.bonded import BondedPotential, MoleculeField, Terms, fit_field, shared
 from nucleate.potentials.calculator import NucleateCalculator
 from nucleate.potentials.corrected import CorrectedPotential
+from nucleate.potentials.families import family_settings
 from nucleate.potentials.files import load_potential, save_committee
-from nucleate.potentials.registry import family_settings, make_model
+from nucleate.potentials.registry import make_model
 from nucleate.reference.base import Label
 
 NAMES = ("H2O", "CO2", "C6H6", "CH3CH2OH", "NH3")

@@ -7,8 +7,9 @@ import torch
 from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.potentials.base import Prediction
+from nucleate.potentials.families import SETTINGS, family_settings
 from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.registry import CLASSES, SETTINGS, family_settings, make_model
+from nucleate.potentials.registry import CLASSES, make_model
 from nucleate.potentials.settings import ModelSettings
 from nucleate.potentials.soap_krr import SoapKrr
 from nucleate.potentials.validate import validate_potential

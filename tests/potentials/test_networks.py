@@ -10,11 +10,12 @@ from ase.build import bulk, molecule
 from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.networks.a2a import A2A, A2ASettings
-from nucleate.potentials.networks.molcnn import MolCNN, MolCNNSettings
+from nucleate.potentials.networks.a2a import A2A
+from nucleate.potentials.networks.molcnn import MolCNN
 from nucleate.potentials.networks.network import Graph
-from nucleate.potentials.networks.painn import PaiNN, PaiNNSettings
-from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
+from nucleate.potentials.networks.painn import PaiNN
+from nucleate.potentials.networks.schnet import SchNet
+from nucleate.potentials.networks.settings import A2ASettings, MolCNNSettings, PaiNNSettings, SchNetSettings
 from nucleate.potentials.networks.symmetry_functions import ModifiedAngular, Radial, SymmetryFunctions, triples
 from nucleate.potentials.settings import ModelSettings
 from nucleate.potentials.validate import validate_potential

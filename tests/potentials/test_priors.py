@@ -14,7 +14,8 @@ from nucleate.crystals import CrystalBatch
 from nucleate.errors import BadInput, MissingDependency
 from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential, save_committee
-from nucleate.potentials.networks.schnet import SchNet, SchNetSettings
+from nucleate.potentials.networks.schnet import SchNet
+from nucleate.potentials.networks.settings import SchNetSettings
 from nucleate.potentials.prior import PriorPotential, pretrained_potential
 from nucleate.potentials.validate import validate_potential
 from nucleate.pretrained import PRETRAINED, check_name, same_model

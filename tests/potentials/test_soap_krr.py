@@ -7,7 +7,8 @@ from ase.build import bulk
 
 from nucleate.crystals import CrystalBatch, neighbour_edges
 from nucleate.errors import BadInput
-from nucleate.potentials.soap_krr import SoapKrrSettings, _data_rows, fit_soap_krr
+from nucleate.potentials.settings import SoapKrrSettings
+from nucleate.potentials.soap_krr import _data_rows, fit_soap_krr
 from nucleate.potentials.validate import validate_potential
 
 SMALL = SoapKrrSettings(cutoff=4.5, radial=6, zeta=2, points=120)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from nucleate.potentials.families import family_settings
 from nucleate.potentials.manybody import ManyBodyCommittee
-from nucleate.potentials.registry import family_settings, make_model
+from nucleate.potentials.registry import make_model
 from nucleate.potentials.settings import ModelSettings
 from nucleate.progress import Step
 from nucleate.relax import parallel

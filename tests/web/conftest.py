@@ -18,8 +18,9 @@ from ase.build import bulk
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
+from nucleate.potentials.families import family_settings
 from nucleate.potentials.files import save_committee
-from nucleate.potentials.registry import family_settings, make_model
+from nucleate.potentials.registry import make_model
 
 PROFILE = Path(__file__).resolve().parents[2] / "examples" / "aluminium.toml"
 

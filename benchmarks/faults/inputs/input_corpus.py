@@ -25,8 +25,9 @@ from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.species import Ion
 from nucleate.persist.toml import commented_toml, to_toml
+from nucleate.potentials.families import family_settings
 from nucleate.potentials.files import save_committee
-from nucleate.potentials.registry import family_settings, make_model
+from nucleate.potentials.registry import make_model
 from nucleate.reference.base import Label
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.files.spirit import spirit_text

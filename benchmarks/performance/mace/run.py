@@ -50,7 +50,8 @@ from mace.tools.train import take_step
 from torch_ema import ExponentialMovingAverage
 
 from nucleate.crystals import CrystalBatch, neighbour_edges
-from nucleate.potentials.registry import family_settings, make_model
+from nucleate.potentials.families import family_settings
+from nucleate.potentials.registry import make_model
 from nucleate.progress import Event
 from nucleate.training.data import read_data
 from nucleate.training.events import Evaluated, TrainingStarted

@@ -28,7 +28,8 @@ from torchani.aev import AEVComputer, ANIAngular, ANIRadial
 from torchani.nn import ANINetworks, AtomicNetwork
 
 from nucleate.crystals import CrystalBatch, neighbour_edges
-from nucleate.potentials.networks.a2a import A2A, A2ASettings
+from nucleate.potentials.networks.a2a import A2A
+from nucleate.potentials.networks.settings import A2ASettings
 
 SYMBOLS = ["H", "C", "N", "O"]
 KINDS = {1: 0, 6: 1, 7: 2, 8: 3}

@@ -226,12 +226,17 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the ranking of a search that is running, stopped or finished, or those of several searches side by side."""
-    from nucleate import api
-    from nucleate.polymorphs.side_by_side import side_by_side
+    from nucleate.csp.run_data import read_run, show_data
     from nucleate.report.run_text import show_run, show_runs
     from nucleate.report.terminal import make_console
 
-    data = api.show(folders[0]) if len(folders) == 1 else side_by_side(folders)
+    if len(folders) == 1:
+        # Not through nucleate.api, which imports torch for more than a second.
+        data = show_data(read_run(folders[0]))
+    else:
+        from nucleate.polymorphs.side_by_side import side_by_side
+
+        data = side_by_side(folders)
     if as_json:
         print_json(data)
     elif len(folders) == 1:

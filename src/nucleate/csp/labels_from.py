@@ -14,7 +14,6 @@ from ase.data import chemical_symbols
 from nucleate.crystals.clusters import extent, in_cube
 from nucleate.crystals.dimensions import periodic_directions
 from nucleate.csp.known import Known, covers
-from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.records import Polymorph
 from nucleate.csp.run_data import read_run
 from nucleate.csp.run_settings import RunSettings
@@ -27,7 +26,7 @@ from nucleate.pretrained import shown_name
 from nucleate.progress import Note, Progress, silent
 from nucleate.reference.base import Reference
 from nucleate.reference.build import make_reference
-from nucleate.reference.ledger import is_ledger, read_references
+from nucleate.reference.ledger import MOLECULE, is_ledger, read_references
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.training.data import read_data
 from nucleate.training.labelled import LabelledStructure
@@ -111,7 +110,7 @@ def _usable(data: list[LabelledStructure], settings: RunSettings, path: Path, pr
     if topology is None:
         return kept
     # The force field of the molecules contains the energies of isolated ones.
-    kept = [item for item in kept if item.info.get("purpose") != ALONE]
+    kept = [item for item in kept if item.info.get("purpose") != MOLECULE]
     made = [item for item in kept if topology.blocks(item.atoms.numbers) is not None]
     if not made:
         names = " and ".join(molecule.formula for molecule in topology.molecules)

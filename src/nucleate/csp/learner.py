@@ -15,7 +15,7 @@ from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import PriorPotential
 from nucleate.potentials.registry import CLASSES, Learned, Trainable, make_model
-from nucleate.potentials.soap_krr import SoapKrrSettings
+from nucleate.potentials.settings import SoapKrrSettings
 from nucleate.pretrained import check_elements
 from nucleate.progress import Progress, silent
 from nucleate.reference.base import Reference

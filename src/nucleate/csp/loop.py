@@ -37,7 +37,6 @@ from nucleate.csp.first_batch import EARLIER, KNOWN, FirstBatch
 from nucleate.csp.known import Known, covers
 from nucleate.csp.leads import LeadFollower, new_leads
 from nucleate.csp.learner import training_data
-from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.molecular.alone import fit_molecules
 from nucleate.csp.molecular.space import MoleculeSpace
 from nucleate.csp.plan import Plan
@@ -72,7 +71,7 @@ from nucleate.progress import Event, LoggedEvent, Note, Progress, Step, in_phase
 from nucleate.reference.asking import Answer
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Answered, Dispatcher
-from nucleate.reference.ledger import MAGNETIC, LedgerRow, of_an_order
+from nucleate.reference.ledger import MAGNETIC, MOLECULE, LedgerRow, of_an_order
 from nucleate.relax.batched import Relaxed
 
 FIRST_FACTOR = 3.0
@@ -462,7 +461,7 @@ class Search:
 
         Those of magnetic orders other than that of the search are left out as well: they belong to another energy surface.
         """
-        return [row for row in self.folder.ledger.rows() if row.purpose != ALONE and not of_an_order(row)]
+        return [row for row in self.folder.ledger.rows() if row.purpose != MOLECULE and not of_an_order(row)]
 
     def _known_structures(self, round: int) -> list[Atoms]:
         """Return structures that are not labelled again: labelled ones, polymorphs, and for some rounds those that failed."""

@@ -8,10 +8,9 @@ from pydantic import BaseModel, Field, field_validator
 
 from nucleate.errors import BadInput, quoted
 from nucleate.persist.toml import Line
-from nucleate.potentials.prior import check_prior
-from nucleate.potentials.registry import SETTINGS, family_settings
+from nucleate.potentials.families import SETTINGS, family_settings
 from nucleate.potentials.settings import ModelSettings
-from nucleate.pretrained import NAMES, canonical_name, same_model, shown_name
+from nucleate.pretrained import NAMES, canonical_name, check_name, same_model, shown_name
 
 SHARED = ("members", "wall_fraction", "wall_strength")
 """Settings that the many-body committee shares with all networks."""
@@ -53,6 +52,6 @@ class SearchModelSettings(ModelSettings):
 
 def refuse_own_prior(prior: str, reference: str, calculator: str | None = None) -> None:
     """Raise `BadInput` for an unknown prior, or one that is the same model as the reference."""
-    check_prior(prior)
+    check_name(prior, "prior")
     if same_model(prior, reference) or (calculator is not None and same_model(prior, f"ase:{calculator}")):
         raise BadInput(f"model.prior and the reference are both '{shown_name(prior)}'; choose another prior")

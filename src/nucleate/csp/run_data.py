@@ -22,7 +22,6 @@ from nucleate.crystals.formula import formula_text
 from nucleate.crystals.layers import area, thickness
 from nucleate.csp.executor_file import blocks_data
 from nucleate.csp.minima.coverage import expected_number, unseen_probability
-from nucleate.csp.molecular.alone import PURPOSE as ALONE
 from nucleate.csp.molecular.report_data import lattice_energy, molecules_data
 from nucleate.csp.records import SPENT, LoopState, Polymorph, enthalpy_per_atom, lowest_enthalpy, out_of_rounds
 from nucleate.csp.run_folder import VERSION, RunFolder
@@ -37,7 +36,7 @@ from nucleate.persist.json_data import SCHEMA, finite
 from nucleate.persist.locks import is_locked
 from nucleate.persist.toml import read_settings
 from nucleate.reference.build import without_effect
-from nucleate.reference.ledger import PAID, LedgerRow, database_errors, of_an_order
+from nucleate.reference.ledger import MOLECULE, PAID, LedgerRow, database_errors, of_an_order
 from nucleate.reference.settings import ENGINES
 
 
@@ -82,7 +81,7 @@ class RunData:
     @property
     def crystals(self) -> list[LedgerRow]:
         """Rows of the ledger without those of isolated molecules and of magnetic orders other than that of the search."""
-        return [row for row in self.rows if row.purpose != ALONE and not of_an_order(row)]
+        return [row for row in self.rows if row.purpose != MOLECULE and not of_an_order(row)]
 
     @property
     def calls(self) -> int:

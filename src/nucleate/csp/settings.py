@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nucleate.fingerprints.selection import TOLERANCE
+from nucleate.fingerprints.matching import TOLERANCE
 
 
 class SearchSettings(BaseModel):

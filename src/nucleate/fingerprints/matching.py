@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import spglib
 from ase import Atoms
-from ase.spacegroup.symmetrize import get_symmetrized_atoms
 
 from nucleate.crystals.dimensions import is_cluster, is_layer, periodic_directions
 from nucleate.crystals.layers import heights as layer_heights
@@ -17,6 +16,8 @@ from nucleate.fingerprints.clusters import cluster_group, cluster_order, cluster
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
+TOLERANCE = 0.03
+"""Largest distance between fingerprints of one crystal. Loosely relaxed duplicates differ by up to 0.03."""
 SYMPREC = 0.1
 """Tolerance for the space group of a relaxed structure, Å."""
 GAP = 3.0
@@ -147,6 +148,9 @@ def _refined(atoms: Atoms, symprec: float) -> Atoms | None:
     """Return the structure symmetrised at a tolerance, in its own cell; None if this fails."""
     if is_cluster(atoms):
         return symmetric_cluster(atoms, symprec)
+    # Imported here, because it takes a quarter of a second.
+    from ase.spacegroup.symmetrize import get_symmetrized_atoms
+
     try:
         refined, _ = get_symmetrized_atoms(periodic(atoms), symprec, min(symprec, SYMPREC))
     except Exception:

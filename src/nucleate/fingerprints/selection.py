@@ -9,11 +9,9 @@ import torch
 from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.fingerprints.matching import same_crystal
+from nucleate.fingerprints.matching import TOLERANCE, same_crystal
 from nucleate.fingerprints.power_spectrum import PooledPowerSpectrum
 
-TOLERANCE = 0.03
-"""Largest distance between fingerprints of one crystal. Loosely relaxed duplicates differ by up to 0.03."""
 SURE = 0.005
 """Distance below which two fingerprints are those of one crystal. Between this and `TOLERANCE` there are duplicates and polytypes: the
 fingerprints of 4H and 6H SiC differ by 0.02, those of dhcp and 6H La by 0.007."""

@@ -13,8 +13,6 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from nucleate.crystals.batch import CrystalBatch
-from nucleate.crystals.neighbours import neighbour_edges
 from nucleate.errors import BadInput
 from nucleate.molecules.molecule import BOND, Molecule, connected, same_pairs
 
@@ -193,6 +191,10 @@ class CrystalBonds:
 def crystal_bonds(atoms: Atoms) -> CrystalBonds:
     """Return the bonds of a periodic structure, by the same distances as those of isolated molecules."""
     radii = covalent_radii[atoms.numbers]
+    # These import torch, which programs that only read molecules or settings do not need.
+    from nucleate.crystals.batch import CrystalBatch
+    from nucleate.crystals.neighbours import neighbour_edges
+
     batch = CrystalBatch.from_atoms([atoms])
     edges = neighbour_edges(batch, 2 * BOND * float(radii.max()))
     first, second = edges.centre.numpy(), edges.neighbour.numpy()

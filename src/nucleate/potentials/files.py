@@ -18,8 +18,9 @@ from nucleate.persist.text import from_json, stated
 from nucleate.potentials.base import check_species
 from nucleate.potentials.bonded import BondedPotential, MoleculeField
 from nucleate.potentials.corrected import CorrectedPotential
+from nucleate.potentials.families import family_settings
 from nucleate.potentials.prior import PriorPotential, check_prior, prior_digest
-from nucleate.potentials.registry import CLASSES, Learned, family_settings
+from nucleate.potentials.registry import CLASSES, Learned
 
 VERSION = 4
 """Newest version of model files. Committees of version 1 use tanh as activation; a file of version 3 also contains a base, one of version 4

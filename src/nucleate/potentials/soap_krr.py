@@ -20,7 +20,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from ase import Atoms
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from nucleate.crystals.batch import CrystalBatch
@@ -30,25 +29,12 @@ from nucleate.errors import BadInput
 from nucleate.potentials.base import LearnedModel, Prediction, check_input
 from nucleate.potentials.basis import L_MAX, N_LM
 from nucleate.potentials.edge_basis import EdgeBasis, make_layout
+from nucleate.potentials.settings import SoapKrrSettings
 
 CHUNK = 16
 """Number of sparse points whose forces are computed together."""
 STRUCTURES = 16
 """Number of labelled structures that are processed together."""
-
-
-class SoapKrrSettings(BaseModel):
-    """Settings of kernel ridge regression on power spectra."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Cutoff radius of a neighbourhood, Å.")
-    radial: int = Field(6, ge=2, le=16, description="Number of radial functions for each neighbour species.")
-    zeta: int = Field(4, ge=1, le=16, description="Exponent of the kernel; larger values distinguish neighbourhoods more sharply.")
-    points: int = Field(300, ge=2, le=5000, description="Number of sparse points, selected among the labelled atoms by farthest distance.")
-    energy_noise: float = Field(0.005, gt=0, le=1e3, description="Expected error of an energy, eV/atom.")
-    force_noise: float = Field(0.1, gt=0, le=1e3, description="Expected error of a force component, eV/Å.")
-    stress_noise: float = Field(0.05, gt=0, le=1e3, description="Expected error of stress times volume, eV/atom.")
 
 
 class SoapKrr(LearnedModel):

@@ -54,6 +54,8 @@ PAID = "(NOT found AND attempts > 0)"
 """SQL condition of the rows that are calls of the search."""
 MAGNETIC = "magnetic"
 """Purpose of the calculations of magnetic orders after a search."""
+MOLECULE = "molecule"
+"""Purpose of the calculations of isolated molecules before a search."""
 PATIENCE = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to record a result while the disk is full or the database is locked."""
 

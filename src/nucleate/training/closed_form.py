@@ -10,9 +10,10 @@ import torch
 from ase.data import chemical_symbols
 
 from nucleate.persist.json_data import finite
+from nucleate.potentials.families import family_settings
 from nucleate.potentials.files import save_committee
-from nucleate.potentials.registry import family_settings
-from nucleate.potentials.soap_krr import SoapKrr, SoapKrrSettings, fit_soap_krr
+from nucleate.potentials.settings import SoapKrrSettings
+from nucleate.potentials.soap_krr import SoapKrr, fit_soap_krr
 from nucleate.progress import LoggedEvent, Progress, silent
 from nucleate.training.batches import LabelledSet
 from nucleate.training.data import what_is_missing

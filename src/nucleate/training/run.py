@@ -18,9 +18,9 @@ from nucleate.errors import BadInput, NucleateError
 from nucleate.persist.files import append_line, read_lines
 from nucleate.persist.toml import read_settings, to_toml, validated
 from nucleate.potentials.base import Potential
+from nucleate.potentials.families import family_settings
 from nucleate.potentials.files import load_potential
 from nucleate.potentials.prior import PriorPotential, check_prior, prior_digest, resolved_prior
-from nucleate.potentials.registry import family_settings
 from nucleate.processes.precision import default_precision
 from nucleate.progress import Progress, silent
 from nucleate.training.batches import LabelledSet

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from nucleate.errors import BadInput, quoted
-from nucleate.potentials.registry import family_settings, make_model
+from nucleate.potentials.families import family_settings
+from nucleate.potentials.registry import make_model
 from nucleate.training.events import Steered
 from nucleate.training.fitting import Fitting
 from nucleate.training.folder import TrainingFolder, read_commands, read_events

@@ -21,8 +21,9 @@ from torch import Tensor
 from nucleate.errors import BadInput, NucleateError, quoted
 from nucleate.persist.json_data import finite
 from nucleate.persist.text import stated
+from nucleate.potentials.families import family_settings
 from nucleate.potentials.files import save_committee
-from nucleate.potentials.registry import family_settings, make_model
+from nucleate.potentials.registry import make_model
 from nucleate.processes.interrupts import check
 from nucleate.progress import LoggedEvent, Progress, silent
 from nucleate.training.baseline import fit_baseline

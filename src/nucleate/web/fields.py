@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import quoted
-from nucleate.potentials.registry import SETTINGS
+from nucleate.potentials.families import SETTINGS
 from nucleate.pretrained import PRETRAINED
 from nucleate.web.refused import Refused
 

@@ -18,13 +18,12 @@ from nucleate.progress import Note, Progress, Step
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Dispatcher
 from nucleate.reference.engine_inputs import GFN1
+from nucleate.reference.ledger import MOLECULE
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.relax.batched import relax
 from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 
-PURPOSE = "molecule"
-"""Purpose of the calculations of isolated molecules in the ledger."""
 DISPLACEMENT = 0.05
 """Standard deviation of the displacements of the atoms in distorted geometries, Å."""
 SUFFICIENT = 1000.0
@@ -86,12 +85,12 @@ def _fitted(
     relaxed, moved = _relaxed(molecule, settings, dispatcher) if settings.relax else (molecule, False)
     if settings.relax and not moved:
         progress(Note(f"{molecule.formula}: the isolated molecule does not keep its bonds on the reference; the given geometry is used"))
-    (answer,) = dispatcher.label_many([boxed(relaxed, relaxed.positions, settings.vacuum)], PURPOSE, 0)
+    (answer,) = dispatcher.label_many([boxed(relaxed, relaxed.positions, settings.vacuum)], MOLECULE, 0)
     if isinstance(answer, ReferenceFailed):
         raise NucleateError(f"the calculation of the isolated molecule {molecule.formula} failed; fix the cause, then resume: {answer}")
     shapes = [relaxed.positions + rng.normal(scale=DISPLACEMENT, size=relaxed.positions.shape) for _ in range(settings.distortions)]
     structures = [boxed(relaxed, shape, settings.vacuum) for shape in shapes]
-    answers = dispatcher.label_many(structures, PURPOSE, 0)
+    answers = dispatcher.label_many(structures, MOLECULE, 0)
     pairs = [(atoms, answer) for atoms, answer in zip(structures, answers, strict=True) if isinstance(answer, Label)]
     if len(pairs) < settings.distortions // 2:
         raise NucleateError(
@@ -106,7 +105,7 @@ def _relaxed(molecule: Molecule, settings: MolecularSettings, dispatcher: Dispat
     start = boxed(molecule, molecule.positions, settings.vacuum)
     own = RelaxSettings(fmax=FMAX, max_steps=STEPS, variable_cell=False)
     try:
-        (end,) = relax([start], ReferencePotential(dispatcher, PURPOSE, 0), own)
+        (end,) = relax([start], ReferencePotential(dispatcher, MOLECULE, 0), own)
     except ReferenceFailed:
         return molecule, False
     atoms = Atoms(numbers=molecule.numbers, positions=end.atoms.positions)

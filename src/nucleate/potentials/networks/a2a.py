@@ -8,11 +8,10 @@ J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007), doi 10.1103/Phy
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, cast
+from typing import cast
 
 import torch
 from ase.data import chemical_symbols
-from pydantic import Field
 from torch import Tensor, nn
 
 from nucleate.crystals.batch import CrystalBatch
@@ -20,49 +19,8 @@ from nucleate.crystals.neighbours import neighbour_edges
 from nucleate.errors import BadInput, quoted
 from nucleate.potentials.networks.layers import MemberMLP
 from nucleate.potentials.networks.network import Graph, NetworkPotential
-from nucleate.potentials.networks.settings import Activation, NetworkSettings
+from nucleate.potentials.networks.settings import A2ASettings
 from nucleate.potentials.networks.symmetry_functions import ModifiedAngular, OriginalAngular, Radial, SymmetryFunctions
-
-Positive = Annotated[int, Field(ge=1, le=8192)]
-Width = Annotated[float, Field(gt=0, le=1e6)]
-
-
-class A2ASettings(NetworkSettings):
-    """Settings of Behler-Parrinello networks; by default the modified functions with 32 radial and 8 x 8 angular bins."""
-
-    cutoff: float = Field(4.6, gt=1.0, le=12.0, description="Cutoff radius of the radial functions, Å.")
-    angular_cutoff: float = Field(3.1, gt=1.0, le=12.0, description="Cutoff radius of the angular functions, Å.")
-    functions: Literal["modified", "original"] = Field(
-        "modified", description="Symmetry functions: modified as in ANI, or original as in Behler and Parrinello."
-    )
-    radial_start: float = Field(0.5, ge=0, le=20, description="First radial centre, Å.")
-    radial_bins: int = Field(32, ge=1, le=256, description="Number of radial centres, evenly spaced up to the cutoff.")
-    radial_eta: float = Field(16.0, gt=0, le=1e6, description="Exponent of the radial Gaussians, 1/Å^2.")
-    radial_centres: list[float] = Field(
-        default_factory=list, max_length=256, description="Explicit radial centres, Å, in place of radial_bins."
-    )
-    angular_start: float = Field(0.5, ge=0, le=20, description="First centre of the mean distance, Å.")
-    angular_bins: int = Field(8, ge=1, le=64, description="Number of centres of the mean distance, evenly spaced (modified).")
-    angle_bins: int = Field(8, ge=1, le=64, description="Number of angles, evenly spaced (modified).")
-    angular_eta: float = Field(8.0, gt=0, le=1e6, description="Exponent of the Gaussians of the mean distance, 1/Å^2 (modified).")
-    zeta: float = Field(32.0, ge=1, le=1e4, description="Exponent of the angular term (modified).")
-    original_etas: list[Width] = Field(
-        default_factory=lambda: [0.01, 0.05, 0.1, 0.2],
-        max_length=64,
-        description="Exponents eta of the angular functions (original), 1/Å^2.",
-    )
-    original_zetas: list[Width] = Field(
-        default_factory=lambda: [1.0, 2.0, 4.0, 16.0], max_length=64, description="Exponents zeta of the angular functions (original)."
-    )
-    learnable: bool = Field(False, description="Whether centres and widths of the functions are trained.")
-    hidden: list[Positive] = Field(
-        default_factory=lambda: [128, 128, 32], max_length=32, description="Widths of the hidden layers of every species."
-    )
-    hidden_of: dict[str, Annotated[list[Positive], Field(max_length=32)]] = Field(
-        default_factory=dict, description="Widths of the hidden layers of single species, such as H = [64, 32]."
-    )
-    activation: Activation = Field("celu", description="Activation function of the hidden layers.")
-    output: Activation | None = Field(None, description="Activation of the last layer; unset: none. gaussian: exp(-(sum G W + B)^2).")
 
 
 class A2A(NetworkPotential):

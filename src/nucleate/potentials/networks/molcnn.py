@@ -15,32 +15,14 @@ neighbours changes, so that molecular dynamics does not conserve it; the smooth 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from nucleate.potentials.networks.layers import smooth_cutoff
 from nucleate.potentials.networks.network import Graph, NetworkPotential
-from nucleate.potentials.networks.settings import NetworkSettings
+from nucleate.potentials.networks.settings import MolCNNSettings
 from nucleate.potentials.networks.symmetry_functions import triples
-
-
-class MolCNNSettings(NetworkSettings):
-    """Settings of the molecular convolution network."""
-
-    cutoff: float = Field(4.0, gt=1.0, le=12.0, description="Cutoff radius of bonds, Å.")
-    bonds: int = Field(4, ge=1, le=64, description="Number of bond channels, N_bond.")
-    angles: int = Field(4, ge=0, le=64, description="Number of angle channels, N_angle; 0: only bonds.")
-    neighbours: Literal["smooth", "nearest"] = Field(
-        "smooth", description="Neighbours: smooth, all within a smooth cutoff; nearest, the nearest ones (discontinuous energy)."
-    )
-    nearest: int = Field(6, ge=1, le=64, description="Number of neighbours with neighbours = nearest.")
-    bond_start: float = Field(0.8, gt=0, le=20, description="Centre of the first bond mask, Å; the others are spaced up to the cutoff.")
-    bond_width: float = Field(0.5, gt=0, le=20, description="Initial width of the bond masks, Å; it is trained.")
-    angle_width: float = Field(0.5, gt=0, le=10, description="Initial width of the angle masks, radians; it is trained.")
-    pool: Literal["sum", "max"] = Field("sum", description="Pooling over the angles of an atom: the sum, or the maximum of each channel.")
 
 
 class MolCNN(NetworkPotential):

@@ -13,21 +13,11 @@ import math
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from nucleate.potentials.networks.layers import MemberLinear, MemberMLP, cosine_cutoff
 from nucleate.potentials.networks.network import Graph, NetworkPotential
-from nucleate.potentials.networks.settings import NetworkSettings
-
-
-class PaiNNSettings(NetworkSettings):
-    """Settings of PaiNN."""
-
-    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Cutoff radius of one interaction, Å.")
-    features: int = Field(64, ge=2, le=512, description="Number of scalar features of an atom, and of vector features.")
-    interactions: int = Field(2, ge=1, le=12, description="Number of message and update blocks.")
-    radial: int = Field(20, ge=2, le=256, description="Number of sine functions of the distance.")
+from nucleate.potentials.networks.settings import PaiNNSettings
 
 
 def add_blocks(module: nn.Module, members: int, features: int, radial: int, interactions: int, draw: torch.Generator) -> None:

@@ -8,21 +8,11 @@ K. T. Schütt et al., J. Chem. Phys. 148, 241722 (2018), doi 10.1063/1.5019779.
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from nucleate.potentials.networks.layers import ACTIVATIONS, MemberLinear, MemberMLP, cosine_cutoff
 from nucleate.potentials.networks.network import Graph, NetworkPotential
-from nucleate.potentials.networks.settings import NetworkSettings
-
-
-class SchNetSettings(NetworkSettings):
-    """Settings of SchNet."""
-
-    cutoff: float = Field(5.0, gt=1.0, le=12.0, description="Cutoff radius of one interaction, Å.")
-    features: int = Field(64, ge=2, le=512, description="Number of features of an atom.")
-    interactions: int = Field(3, ge=1, le=12, description="Number of interaction blocks.")
-    radial: int = Field(32, ge=2, le=256, description="Number of Gaussians of the distance.")
+from nucleate.potentials.networks.settings import SchNetSettings
 
 
 class SchNet(NetworkPotential):
