@@ -15,7 +15,7 @@ from nucleate import api
 from nucleate.campaign.members import members_of, read_formulas
 from nucleate.campaign.run import MemberEvent, _one_cutoff, campaign, write_summary
 from nucleate.cli.app import app
-from nucleate.csp.run_data import read_run
+from nucleate.csp.run_data import lower_label_text, read_run
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.reference.shared.ledger import SharedLedger
 from nucleate.report.campaign_page import render_campaign
@@ -119,6 +119,13 @@ def test_the_summary_is_a_page_and_a_file(done):
     assert data["total"]["calls"] == sum(line.calls for line in result.lines)
     hostile = {**data["searches"][0], "name": "<script>alert(1)</script>", "error": "<b>", "status": "failed"}
     assert "<script>alert" not in render_campaign("<i>", [hostile], data["total"], [])
+    # Advice of a search that is not final is not lost among many.
+    for line in result.lines:
+        advice = lower_label_text(api.show(folder / line.name))
+        assert (line.advice or "") == advice
+        assert advice in page
+    told = render_campaign("x", [{**data["searches"][0], "advice": "the ranking is not final"}], data["total"], [])
+    assert "finished; the ranking is not final" in told
 
 
 def test_repeating_a_finished_campaign_calculates_nothing(done):

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from nucleate.campaign.members import Member
 from nucleate.crystals.compositions import parse_system
 from nucleate.csp.records import Polymorph
-from nucleate.csp.run_data import RunData, read_run
+from nucleate.csp.run_data import RunData, lower_label_text, read_run, show_data
 from nucleate.csp.systems.phases import Phase, phases
 from nucleate.errors import NucleateError
 
@@ -36,6 +36,7 @@ class Line:
         space_group: space group of the lowest polymorph; None: there is none.
         energy: energy of the lowest polymorph, eV/atom, with the enthalpy's term at a pressure.
         polymorphs: number of confirmed polymorphs.
+        advice: what to do if a label is below the lowest polymorph, so that the ranking is not final; None: no label is.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Line:
     space_group: str | None = None
     energy: float | None = None
     polymorphs: int = 0
+    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def summarise(folder: Path, members: Sequence[Member], failures: dict[str, str])
                 member.name, member.name, "failed" if error is not None else run.status, error, run.calls, run.found,
                 len(run.settings.teacher.labels_from), sum(row.core_seconds for row in run.rows),
                 ranking[0].space_group if one_formula else None, float(ranking[0].energy) if one_formula else None, len(ranking),
+                lower_label_text(show_data(run)) or None,
             )
         )  # fmt: skip
     return Summary(folder, tuple(lines), tuple(_hulls(members, runs)))

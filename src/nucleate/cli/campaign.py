@@ -123,5 +123,7 @@ def _show(result: Summary, page: Path) -> None:
     for line in result.lines:
         if line.error is not None:
             console.print(f"{line.name} failed: {plain(line.error)}", soft_wrap=True, highlight=False, markup=False)
+        if line.advice is not None:
+            console.print(f"{line.name}: {line.advice}", soft_wrap=True, highlight=False, markup=False)
     calls, found = (sum(getattr(line, key) for line in result.lines) for key in ("calls", "found"))
     console.print(f"{calls} reference calls, {found} labels found; table and hulls: {page}", soft_wrap=True, highlight=False)
