@@ -90,7 +90,8 @@ def check(
         workers: number of simultaneous reference calculations.
         out: folder of check.json and the new leads; None: `check` in the run folder, or one beside the file.
         executor: executor of reference calculations, or its file, in place of local processes; blocks are recorded in `out`.
-        ledger: ledger that other calculations share, see docs/shared-ledger.md; None: that of the settings.
+        ledger: ledger that other calculations share, see docs/shared-ledger.md; None: that of the settings, or none if
+            `reference` is an object.
         approve: called with the cost of a check on a reference that is no surrogate, or of the labels of `settings.train` on one, before it
             starts; False ends the check.
         progress: called with a `Stage`, a `Step` or a `Note` as the check advances.

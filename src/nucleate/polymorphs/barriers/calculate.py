@@ -66,7 +66,8 @@ def barriers(
         reference: engine, or a reference itself, of the spot checks; None: that of the run.
         top: number of polymorphs of a run folder (default 5), or of structures of a file (default all).
         pressure: external pressure of structures of a file, GPa.
-        ledger: ledger that other calculations share, see docs/shared-ledger.md; None: that of the settings.
+        ledger: ledger that other calculations share, see docs/shared-ledger.md; None: that of the settings, or none if
+            `reference` is an object.
         out: folder of barriers.json and the paths; None: `barriers` in the run folder, or one beside the file.
         progress: called with a `Stage` or a `Step` as the calculation advances.
 
