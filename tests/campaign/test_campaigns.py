@@ -22,7 +22,7 @@ from nucleate.report.campaign_page import render_campaign
 
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
-    "search": {"pool": 16, "first_batch": 4, "batch": 3, "max_rounds": 5, "proof": False, "check": False},
+    "search": {"pool": 16, "first_batch": 4, "batch": 3, "max_rounds": 8, "proof": False, "check": False},
     "generate": {"workers": 1, "prototype_share": 0.0},
     "model": {"members": 2, "radial": 6, "channels": 4, "hidden": 8},
     "training": {"steps": 60, "warm_steps": 30},

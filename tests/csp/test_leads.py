@@ -5,6 +5,7 @@ import pytest
 from ase.build import bulk
 
 from nucleate.csp.leads import LeadFollower
+from nucleate.csp.newton import Frame, newton_step
 from nucleate.csp.records import Lead, LoopState, enthalpy_per_atom, residuals
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.settings import SearchSettings
@@ -61,6 +62,22 @@ def test_a_sheared_crystal_is_confirmed_with_its_full_symmetry(dispatcher, model
     assert (4 * lead.atoms.get_volume() / len(lead.atoms)) ** (1 / 3) == pytest.approx(3.59, abs=0.01)
     assert len(lead.start) == 4
     assert lead.start.cell[0, 0] == 3.56
+
+
+@pytest.mark.parametrize("repeats", [(1, 1, 1), (3, 2, 2)])
+def test_one_step_restores_a_strained_cell_of_any_size(dispatcher, model, repeats):
+    """With an exact Hessian, a Newton step undoes a small shear; bounds on the eigenvalues must not shorten it in large cells."""
+    atoms = bulk("Cu", cubic=True, a=3.59).repeat(repeats)
+    shear = np.array([[1.0, 0.01, 0.0], [0.01, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    atoms.set_cell(atoms.cell.array @ shear, scale_atoms=True)
+    (label,) = dispatcher.label_many([atoms], "explore", 0)
+    frame = Frame(atoms, 0.0)
+    here = frame.beginning()
+    step = newton_step(frame.hessian(model, here), frame.gradient(here, np.array(label.forces), np.array(label.stress)), 10.0)
+    strain = step[-6:] / len(atoms)
+    # The component xy has the factor of the root of two of an orthonormal basis of strains.
+    assert strain[5] == pytest.approx(-0.01 * 2**0.5, rel=0.1)
+    assert np.abs(strain[:5]).max() < 0.002
 
 
 def test_symmetry_that_costs_energy_is_given_up(dispatcher, model):

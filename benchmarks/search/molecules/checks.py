@@ -5,8 +5,8 @@
 1. mcGFN-FF: change of the energy when molecules are moved by lattice vectors, and of the energy a molecule in a doubled cell, without the
    treatment of `nucleate.reference.surrogates`; largest of ten random moves.
 2. Energies of the crystals minus those of the molecules, at the experimental geometry of dry ice: the molecule is the one of the crystal.
-3. Forces of the field of bonds, angles and torsions on distorted molecules (0.05 Å), fitted to 24 and tested on 20 others, relative to the
-   root mean square of the forces. Labels of GFN-FF.
+3. Forces of the field of bonds, angles and torsions on distorted molecules (0.03 Å, half of them with turned bonds), fitted to 24 and
+   tested on 20 others, relative to the root mean square of the forces. Labels of GFN-FF.
 4. With --xtb: alpha- and gamma-glycine at their experimental geometries with GFN1-xTB in CP2K.
 """
 
@@ -21,6 +21,7 @@ from gfnff import GFNFF
 from targets import TARGETS
 
 from nucleate.crystals.batch import CrystalBatch
+from nucleate.csp.molecular.alone import distorted
 from nucleate.molecules.molecule import Molecule
 from nucleate.molecules.reading import read_molecule
 from nucleate.molecules.topology import Topology
@@ -93,8 +94,8 @@ def field() -> None:
 def labelled(molecule: Molecule, count: int, rng: np.random.Generator) -> tuple[list[Atoms], list[Label]]:
     """Return distorted molecules in large cells with their labels."""
     structures, labels = [], []
-    for _ in range(count):
-        atoms = Atoms(molecule.numbers, positions=molecule.positions + rng.normal(scale=0.05, size=molecule.positions.shape))
+    for shape in distorted(molecule, count, rng):
+        atoms = Atoms(molecule.numbers, positions=shape)
         atoms.calc = GFNFF()
         labels.append(Label(atoms.get_potential_energy(), atoms.get_forces(), np.zeros(6)))
         structures.append(Atoms(atoms.numbers, positions=atoms.positions, cell=[20] * 3, pbc=True))

@@ -12,7 +12,8 @@ import numpy as np
 from ase import Atoms
 
 from nucleate.crystals.batch import CrystalBatch
-from nucleate.csp.newton import Frame, bfgs, longest_move, newton_step
+from nucleate.csp.molecular.space import MoleculeSpace
+from nucleate.csp.newton import SOFTEST, SOFTEST_MOLECULES, Frame, bfgs, longest_move, newton_step
 from nucleate.csp.records import Lead, LoopState, Polymorph
 from nucleate.csp.settings import SearchSettings
 from nucleate.csp.space import Space
@@ -194,7 +195,8 @@ class LeadFollower:
             lead.best = 0
         points, gradients = [point for point, _ in lead.path], [gradient for _, gradient in lead.path]
         here, gradient = lead.path[lead.best]
-        hessian = bfgs(frame.hessian(model, here), points, gradients)
+        softest = SOFTEST_MOLECULES if isinstance(self.space, MoleculeSpace) else SOFTEST
+        hessian = bfgs(frame.hessian(model, here, softest), points, gradients)
         step = newton_step(hessian, gradient, lead.trust)
         there = here + step
         return frame.atoms(there), Step(there, frame, longest_move(step))

@@ -21,6 +21,10 @@ from nucleate.units import GPA
 
 SOFTEST, STIFFEST = 1.0, 80.0
 """Bounds of the absolute eigenvalues of the committee's Hessian, eV/Å²."""
+SOFTEST_MOLECULES = 0.3
+"""Lower bound in molecular crystals, eV/Å²; vibrations of whole molecules have some 0.1 eV/Å²."""
+SOFTEST_STRAIN = 0.3
+"""Lower bound for strains relative to that for atoms, see `Frame.hessian`; that of a shear modulus of 25 GPa in an oxide."""
 DISPLACEMENT = 0.02
 """Displacement of the finite differences, Å."""
 _SYMMETRIC = torch.zeros(6, 3, 3, dtype=torch.float64)
@@ -95,10 +99,24 @@ class Frame:
         state = self._states(torch.as_tensor(np.asarray(vector)).unsqueeze(0))
         return evaluate(state, lambda batch: evaluation, self.pressure, variable_cell=True)
 
-    def hessian(self, model: Potential, vector: np.ndarray) -> np.ndarray:
-        """Return the (3 n + 6, 3 n + 6) Hessian of the committee's enthalpy, made positive definite, eV/Å²."""
-        values, modes = np.linalg.eigh(self.curvature(model, vector))
-        stiff: np.ndarray = modes * np.abs(values).clip(SOFTEST, STIFFEST) @ modes.T
+    def hessian(self, model: Potential, vector: np.ndarray, softest: float = SOFTEST) -> np.ndarray:
+        """Return the Hessian of the committee's enthalpy, made positive definite.
+
+        Strains are measured in units in which their curvature does not depend on the number of atoms. In those of the coordinates it falls
+        with the number, and the lower bound would shorten the steps of large cells.
+
+        Args:
+            model: the committee.
+            vector: (3 n + 6,) coordinates.
+            softest: lower bound of the absolute eigenvalues, eV/Å².
+
+        Returns:
+            (3 n + 6, 3 n + 6) matrix, eV/Å².
+        """
+        units = np.ones(3 * self.n + 6)
+        units[3 * self.n :] = (SOFTEST_STRAIN / self.n) ** 0.5 * (self.origin.get_volume() / self.n) ** (1 / 3)
+        values, modes = np.linalg.eigh(self.curvature(model, vector) / np.outer(units, units))
+        stiff: np.ndarray = (modes * np.abs(values).clip(softest, STIFFEST) @ modes.T) * np.outer(units, units)
         return stiff
 
     def curvature(self, model: Potential, vector: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from nucleate.csp.molecular.settings import MolecularSettings
 from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import BudgetExhausted, NucleateError, ReferenceFailed
 from nucleate.molecules.molecule import Molecule, bonds_of, same_pairs
+from nucleate.molecules.torsions import rotatable_bonds, turn_about, turn_bonds
 from nucleate.potentials.bonded import BondedPotential, MoleculeField, fit_field
 from nucleate.progress import Note, Progress, Step
 from nucleate.reference.base import Label
@@ -24,11 +25,14 @@ from nucleate.relax.batched import relax
 from nucleate.relax.reference_surface import ReferencePotential
 from nucleate.relax.settings import RelaxSettings
 
-DISPLACEMENT = 0.05
-"""Standard deviation of the displacements of the atoms in distorted geometries, Å."""
+DISPLACEMENT = 0.03
+"""Standard deviation of the displacements of the atoms in distorted geometries, Å; bonds and angles in crystals change by less."""
+NUDGE, LOWER = np.radians(15.0), 0.005
+"""Angle (radians) by which single bonds are turned to see whether the relaxed molecule is at a saddle point, and the energy (eV) by which
+the minimum behind it is lower. Geometries from distance geometry often have a mirror plane, in which they relax to eclipsed conformers."""
 SUFFICIENT = 1000.0
 """Plane-wave cutoff for stresses of molecular crystals with GPAW, eV."""
-FMAX, STEPS = 0.02, 100
+FMAX, STEPS = 0.05, 100
 """Threshold of the force on an atom (eV/Å) and number of steps of the relaxation of a molecule."""
 
 
@@ -47,10 +51,21 @@ class Fitted:
     relaxed: bool
 
 
-def boxed(molecule: Molecule, positions: np.ndarray, vacuum: float) -> Atoms:
-    """Return a molecule in a cell whose edges exceed its extent by `vacuum` (Å)."""
-    extent = np.ptp(molecule.positions, axis=0) + vacuum
-    return Atoms(numbers=molecule.numbers, positions=positions + 0.5 * extent, cell=np.diag(extent), pbc=True)
+def boxed(molecule: Molecule, shapes: Sequence[np.ndarray], edges: np.ndarray) -> list[Atoms]:
+    """Return geometries of a molecule in the middle of one cell.
+
+    Energies are compared in the same cell only, because periodic images shift the energy of a polar molecule by up to 0.1 eV.
+
+    Args:
+        molecule: the molecule.
+        shapes: (n, 3) positions of each geometry, Å.
+        edges: (3,) edges of the cell, Å.
+    """
+    middles = [0.5 * (shape.max(axis=0) + shape.min(axis=0)) for shape in shapes]
+    return [
+        Atoms(numbers=molecule.numbers, positions=shape - middle + 0.5 * edges, cell=np.diag(edges), pbc=True)
+        for shape, middle in zip(shapes, middles, strict=True)
+    ]
 
 
 def fit_alone(
@@ -82,36 +97,66 @@ def _fitted(
     molecule: Molecule, settings: MolecularSettings, dispatcher: Dispatcher, rng: np.random.Generator, progress: Progress
 ) -> Fitted:
     """Return the molecule relaxed alone, with its force field; see `fit_alone`."""
-    relaxed, moved = _relaxed(molecule, settings, dispatcher) if settings.relax else (molecule, False)
+    around = np.ptp(molecule.positions, axis=0) + settings.vacuum
+    end = _minimised(molecule, around, dispatcher) if settings.relax else None
+    relaxed, moved = (molecule, False) if end is None else (end[0], True)
     if settings.relax and not moved:
         progress(Note(f"{molecule.formula}: the isolated molecule does not keep its bonds on the reference; the given geometry is used"))
-    (answer,) = dispatcher.label_many([boxed(relaxed, relaxed.positions, settings.vacuum)], MOLECULE, 0)
+    shapes = [relaxed.positions, *distorted(relaxed, settings.distortions, rng)]
+    edges = np.max([np.ptp(shape, axis=0) for shape in shapes], axis=0) + settings.vacuum
+    own, *structures = boxed(relaxed, shapes, edges)
+    (answer,) = dispatcher.label_many([own], MOLECULE, 0)
     if isinstance(answer, ReferenceFailed):
         raise NucleateError(f"the calculation of the isolated molecule {molecule.formula} failed; fix the cause, then resume: {answer}")
-    shapes = [relaxed.positions + rng.normal(scale=DISPLACEMENT, size=relaxed.positions.shape) for _ in range(settings.distortions)]
-    structures = [boxed(relaxed, shape, settings.vacuum) for shape in shapes]
     answers = dispatcher.label_many(structures, MOLECULE, 0)
     pairs = [(atoms, answer) for atoms, answer in zip(structures, answers, strict=True) if isinstance(answer, Label)]
     if len(pairs) < settings.distortions // 2:
         raise NucleateError(
             f"{len(structures) - len(pairs)} of {len(structures)} calculations of distorted {molecule.formula} failed; fix the cause"
         )
-    field, error = fit_field(relaxed, [atoms for atoms, _ in pairs], [label for _, label in pairs], answer.energy)
+    kept, labels = [atoms for atoms, _ in pairs], [label for _, label in pairs]
+    field, error = fit_field(relaxed, kept, labels, answer.energy)
+    lower = _past_saddles(field, edges, dispatcher) if moved else None
+    if lower is not None and lower[1] < answer.energy:
+        field, error = fit_field(lower[0], kept, labels, lower[1])
     return Fitted(field, error, moved)
 
 
-def _relaxed(molecule: Molecule, settings: MolecularSettings, dispatcher: Dispatcher) -> tuple[Molecule, bool]:
-    """Return a molecule relaxed on the reference, or the given one if its bonds change or a calculation fails, and which of them it is."""
-    start = boxed(molecule, molecule.positions, settings.vacuum)
+def distorted(molecule: Molecule, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the (n, 3) positions of distorted geometries, Å; half of them are other conformers."""
+    shapes = [turn_bonds(molecule, rng) if k % 2 else molecule.positions for k in range(count)]
+    return [shape + rng.normal(scale=DISPLACEMENT, size=shape.shape) for shape in shapes]
+
+
+def _past_saddles(field: MoleculeField, edges: np.ndarray, dispatcher: Dispatcher) -> tuple[Molecule, float] | None:
+    """Return the lower minimum behind a small turn of single bonds, relaxed on the reference, and its energy in eV; None: there is none.
+
+    The field decides, so that a molecule at a minimum costs no call.
+    """
+    molecule = field.molecule
+    starts = [molecule.positions, *(turn_about(molecule.positions, bond, NUDGE) for bond in rotatable_bonds(molecule))]
+    ends = relax(boxed(molecule, starts, edges), BondedPotential([field]), RelaxSettings(max_steps=STEPS, variable_cell=False))
+    energies = [end.energy if end.usable else np.inf for end in ends]
+    lowest = int(np.argmin(energies))
+    if energies[lowest] > energies[0] - LOWER:
+        return None
+    return _minimised(_with_positions(molecule, ends[lowest].atoms.positions), edges, dispatcher)
+
+
+def _minimised(molecule: Molecule, edges: np.ndarray, dispatcher: Dispatcher) -> tuple[Molecule, float] | None:
+    """Return a molecule relaxed on the reference and its energy in eV; None if its bonds change or a calculation fails."""
     own = RelaxSettings(fmax=FMAX, max_steps=STEPS, variable_cell=False)
     try:
-        (end,) = relax([start], ReferencePotential(dispatcher, MOLECULE, 0), own)
+        (end,) = relax(boxed(molecule, [molecule.positions], edges), ReferencePotential(dispatcher, MOLECULE, 0), own)
     except ReferenceFailed:
-        return molecule, False
-    atoms = Atoms(numbers=molecule.numbers, positions=end.atoms.positions)
-    if not end.usable or not same_pairs(bonds_of(atoms), molecule.bonds):
-        return molecule, False
-    return Molecule.from_atoms(atoms, molecule.name, molecule.bonds), True
+        return None
+    if not end.usable or not same_pairs(bonds_of(Atoms(molecule.numbers, positions=end.atoms.positions)), molecule.bonds):
+        return None
+    return _with_positions(molecule, end.atoms.positions), end.energy
+
+
+def _with_positions(molecule: Molecule, positions: np.ndarray) -> Molecule:
+    return Molecule.from_atoms(Atoms(molecule.numbers, positions=positions), molecule.name, molecule.bonds)
 
 
 def fit_molecules(
