@@ -517,7 +517,7 @@ def relax_file(
         max_steps: Largest number of steps.
         keep_symmetry: Whether to keep the space group that each structure has within 0.1 Å, made exact.
         optimiser: `fire`, `lbfgs`, or `learned:FILE`, a policy of `nucleate train-moves`; None: `relax.optimiser` of the settings.
-        out: Output file; None: beside `path`, with `-relaxed` in its name.
+        out: Output file, which is replaced; None: beside `path`, with `-relaxed` in its name, where no file is replaced.
         ledger: SQLite file that keeps all calculations, so that none is repeated in a later relaxation; None: none is kept.
         progress: Called with a `nucleate.relax.on_reference.RelaxationStep` after each evaluation.
 

@@ -142,7 +142,17 @@ def test_relax_writes_the_minimum_next_to_its_start(tmp_path, tiny):
 def test_a_ledger_pays_for_a_relaxation_once(tmp_path, tiny):
     path = tmp_path / "two.extxyz"
     ase.io.write(path, [bulk("Cu", "fcc", a=3.7), bulk("Al", "fcc", a=4.2)])
-    command = ["relax", str(path), "--settings", str(tiny), "--ledger", str(tmp_path / "l.db"), "--json"]
+    command = [
+        "relax",
+        str(path),
+        "--settings",
+        str(tiny),
+        "--ledger",
+        str(tmp_path / "l.db"),
+        "--json",
+        "--out",
+        str(tmp_path / "o.extxyz"),
+    ]
     first, second = (json.loads(run.invoke(app, command).stdout) for _ in range(2))
     assert first["calls"] > 4
     assert second["calls"] == 0

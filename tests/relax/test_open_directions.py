@@ -59,3 +59,15 @@ def test_what_is_refused(tmp_path):
     write(tmp_path / "cu4.xyz", Atoms("Cu2", [[0, 0, 0], [2.5, 0, 0]]), format="xyz")
     with pytest.raises(BadInput, match="have no pressure"):
         relaxed(tmp_path / "cu4.xyz", pressure=1.0)
+
+
+def test_the_result_of_an_earlier_relaxation_is_not_replaced(tmp_path):
+    path = tmp_path / "cu.extxyz"
+    write(path, bulk("Cu"))
+    first = api.relax_file(path, settings=EMT_SETTINGS, workers=0)
+    assert first.out == tmp_path / "cu-relaxed.extxyz"
+    before = first.out.read_text()
+    with pytest.raises(BadInput, match=r"cu-relaxed\.extxyz: exists already; name an output with --out"):
+        api.relax_file(path, settings=EMT_SETTINGS, workers=0, fmax=0.5)
+    assert first.out.read_text() == before
+    assert api.relax_file(path, settings=EMT_SETTINGS, workers=0, out=first.out).calls > 0

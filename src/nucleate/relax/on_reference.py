@@ -115,7 +115,7 @@ def relax_on_reference(
 
     Args:
         path: structure file.
-        out: output file; None adds "-relaxed" to the name.
+        out: output file, which is replaced; None adds "-relaxed" to the name, and no file of that name is replaced.
         settings: settings of the reference.
         limits: `fmax`, `smax`, `max_steps`, `keep_symmetry`, and the optimiser with its settings, of `RelaxSettings`.
         pressure: external pressure, GPa.
@@ -138,6 +138,8 @@ def relax_on_reference(
     _check_format(target, len(frames))
     if target.resolve() == path.resolve():
         raise BadInput(f"{path}: the input file would be overwritten; choose another --out")
+    if out is None and target.exists():
+        raise BadInput(f"{target}: exists already; name an output with --out, which may be this file, or delete it")
     try:
         steps = RelaxSettings.model_validate({**limits, "patience": limits["max_steps"] + 1, "pressure": pressure})
     except ValidationError as error:
