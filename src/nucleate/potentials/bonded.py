@@ -17,9 +17,9 @@ potential. Bonds after P. M. Morse, Phys. Rev. 34, 57 (1929), doi 10.1103/PhysRe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -131,6 +131,14 @@ def _indices(rows: Sequence[tuple[int, ...]], width: int) -> np.ndarray:
     return np.array(rows, dtype=int).reshape(-1, width)
 
 
+class _Table(NamedTuple):
+    """Terms of one kind in a molecule: atoms of bonds, or bonds of other terms; coefficients; values with one row a term."""
+
+    places: np.ndarray
+    coefficients: np.ndarray
+    values: dict[str, np.ndarray]
+
+
 @dataclass(frozen=True, eq=False)
 class MoleculeField:
     """Force field of one molecule.
@@ -150,6 +158,34 @@ class MoleculeField:
         """Internal coordinates."""
         return Terms.of(self.molecule)
 
+    @cached_property
+    def tables(self) -> dict[str, _Table]:
+        """Terms by name: bonds and crossed bonds by their numbers, the others by the bonds and signs of their arms.
+
+        The terms of angles, torsions and vertices name bonds, so that each vector is computed once.
+        """
+        terms = self.terms
+        split = np.cumsum([3 * len(terms.bonds), 4 * len(terms.angles), len(terms.crossed), 3 * len(terms.torsions)])
+        a, b, c, d, e = np.split(self.coefficients, split)
+        number = {(int(i), int(j)): k for k, (i, j) in enumerate(terms.bonds)}
+
+        def arms(rows: list[list[tuple[int, int]]], width: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+            """Return the bond from the first to the second atom of each pair, and its sign."""
+            table = [[(number[i, j], 1) if (i, j) in number else (number[j, i], -1) for i, j in row] for row in rows]
+            pairs = np.array(table, dtype=int).reshape(-1, width, 2)
+            return pairs[..., 0], {"signs": pairs[..., 1].astype(float)}
+
+        angles, angle_signs = arms([[(j, i), (j, k)] for i, j, k in terms.angles.tolist()], 2)
+        torsions, torsion_signs = arms([[(i, j), (j, k), (k, m)] for i, j, k, m in terms.torsions.tolist()], 3)
+        vertices, vertex_signs = arms([[(j, k) for k in others] for j, *others in terms.vertices.tolist()], 3)
+        return {
+            "bonds": _Table(terms.bonds, a.reshape(-1, 3), {"reference": terms.lengths}),
+            "angles": _Table(angles, b.reshape(-1, 4), {**angle_signs, "reference": terms.cosines}),
+            "crossed": _Table(terms.crossed, c.reshape(-1, 1), {}),
+            "torsions": _Table(torsions, d.reshape(-1, 3), torsion_signs),
+            "vertices": _Table(vertices, e.reshape(-1, 1), vertex_signs),
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """Return the force field as a JSON-serialisable dictionary."""
         return {
@@ -168,25 +204,6 @@ class MoleculeField:
         if made.coefficients.shape != (made.terms.size,):
             raise ValueError(f"{made.terms.size} coefficients belong to {molecule.formula}, not {made.coefficients.size}")
         return made
-
-
-@dataclass
-class _Places:
-    """Terms of all molecules of a batch: indices of atoms, lattice shifts of the vectors between them, and rows of coefficients."""
-
-    atoms: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    values: dict[str, list[np.ndarray]] = field(default_factory=dict)
-
-    def add(self, name: str, atoms: np.ndarray, coefficients: np.ndarray, structure: int, **values: np.ndarray) -> None:
-        """Append the terms of one molecule, which belongs to a structure."""
-        self.atoms.setdefault(name, []).append(atoms)
-        owner = np.full(len(atoms), structure)
-        for what, value in {"coefficients": coefficients, "owner": owner, **values}.items():
-            self.values.setdefault(f"{name} {what}", []).append(value)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return all indices and values as tensors."""
-        return {name: torch.as_tensor(np.concatenate(rows)) for name, rows in {**self.atoms, **self.values}.items()}
 
 
 class BondedPotential:
@@ -211,7 +228,7 @@ class BondedPotential:
         Raises:
             BadInput: a structure consists of other molecules.
         """
-        places = _Places()
+        found: dict[int, list[tuple[int, int]]] = {kind: [] for kind in range(len(self.fields))}
         numbers, owner = batch.numbers.cpu().numpy(), batch.structure.cpu().numpy()
         starts = np.searchsorted(owner, np.arange(len(batch)))
         ends = np.searchsorted(owner, np.arange(len(batch)), side="right")
@@ -222,10 +239,9 @@ class BondedPotential:
                 names = " and ".join(molecule.formula for molecule in self.topology.molecules)
                 raise BadInput(f"structure {k} does not consist of {names} with their atoms one after another")
             for kind, first in blocks:
-                own, offset = self.fields[kind], int(starts[k]) + first
-                _enter(places, own, offset, k)
-                energies[k] += own.energy
-        tensors = places.tensors()
+                found[kind].append((int(starts[k]) + first, k))
+                energies[k] += self.fields[kind].energy
+        tensors = _joined([(self.fields[kind], np.array(places).reshape(-1, 2)) for kind, places in found.items()])
         # Bonds are shorter than half a cell, except in cells of small molecules, where the nearest image is that of the bond as well.
         bonded = tensors["bonds"]
         cells = batch.cells[batch.structure[bonded[:, 0]]]
@@ -248,31 +264,27 @@ class BondedPotential:
         return Prediction(total.unsqueeze(0), -forces.unsqueeze(0), stress.unsqueeze(0))
 
 
-def _enter(places: _Places, own: MoleculeField, offset: int, structure: int) -> None:
-    """Add the terms of one molecule of a batch, whose first atom is `offset`."""
-    terms, coefficients = own.terms, own.coefficients
-    count = sum(len(rows) for rows in places.atoms.get("bonds", []))
-    split = np.cumsum([3 * len(terms.bonds), 4 * len(terms.angles), len(terms.crossed), 3 * len(terms.torsions)])
-    a, b, c, d, e = np.split(coefficients, split)
-    # Bonds by their atoms: the other terms name bonds, with a sign, so that each vector is computed once.
-    number = {(int(i), int(j)): k for k, (i, j) in enumerate(terms.bonds)}
+def _joined(copies: Sequence[tuple[MoleculeField, np.ndarray]]) -> dict[str, Tensor]:
+    """Return the terms of copies of molecules, those of one kind of molecule after those of another.
 
-    def arm(i: int, j: int) -> tuple[int, int]:
-        """Return the bond from atom i to atom j and its sign."""
-        return (number[i, j], 1) if (i, j) in number else (number[j, i], -1)
-
-    def arms(rows: list[list[tuple[int, int]]], width: int) -> tuple[np.ndarray, np.ndarray]:
-        table = np.array(rows, dtype=int).reshape(-1, width, 2)
-        return table[..., 0] + count, table[..., 1].astype(float)
-
-    places.add("bonds", terms.bonds + offset, a.reshape(-1, 3), structure, reference=terms.lengths)
-    angle, signs = arms([[arm(j, i), arm(j, k)] for i, j, k in terms.angles.tolist()], 2)
-    places.add("angles", angle, b.reshape(-1, 4), structure, signs=signs, reference=terms.cosines)
-    places.add("crossed", terms.crossed + count, c.reshape(-1, 1), structure)
-    torsion, signs = arms([[arm(i, j), arm(j, k), arm(k, m)] for i, j, k, m in terms.torsions.tolist()], 3)
-    places.add("torsions", torsion, d.reshape(-1, 3), structure, signs=signs)
-    vertex, signs = arms([[arm(j, k) for k in others] for j, *others in terms.vertices.tolist()], 3)
-    places.add("vertices", vertex, e.reshape(-1, 1), structure, signs=signs)
+    Args:
+        copies: each molecule with an (n, 2) array of the first atom of each copy and its structure.
+    """
+    rows: dict[str, list[np.ndarray]] = {}
+    bonds = 0
+    for own, places in copies:
+        n = len(places)
+        bond_offsets = bonds + len(own.terms.bonds) * np.arange(n)
+        bonds += n * len(own.terms.bonds)
+        for name, table in own.tables.items():
+            offsets = places[:, 0] if name == "bonds" else bond_offsets
+            moved = table.places[None] + offsets.reshape(-1, *[1] * table.places.ndim)
+            rows.setdefault(name, []).append(moved.reshape(-1, *table.places.shape[1:]))
+            values = {"coefficients": table.coefficients, **table.values}
+            for what, value in values.items():
+                rows.setdefault(f"{name} {what}", []).append(np.tile(value, (n, *[1] * (value.ndim - 1))))
+            rows.setdefault(f"{name} owner", []).append(np.repeat(places[:, 1], len(table.places)))
+    return {name: torch.as_tensor(np.concatenate(parts)) for name, parts in rows.items()}
 
 
 def _energies(positions: Tensor, cells: Tensor, strain: Tensor, structure: Tensor, tables: dict[str, Tensor]) -> Tensor:
