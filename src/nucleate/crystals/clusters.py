@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from scipy.spatial.distance import pdist
 
 MARGIN = 5.0
 """Vacuum on each side of clusters that are read from a file without a cell, Å."""
@@ -12,7 +11,7 @@ MARGIN = 5.0
 
 def extent(positions: np.ndarray) -> float:
     """Return the largest distance of two of (n, 3) positions, Å; zero for one."""
-    return float(pdist(positions).max()) if len(positions) > 1 else 0.0
+    return float(np.linalg.norm(positions[:, None] - positions[None], axis=2).max()) if len(positions) > 1 else 0.0
 
 
 def image_distance(positions: np.ndarray, cell: np.ndarray) -> float:

@@ -11,11 +11,9 @@ import re
 import warnings
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from ase.io.extxyz import key_val_str_to_dict
 
 from nucleate.errors import BadInput, InputNote, quoted
 
@@ -54,6 +52,9 @@ def read_extxyz(path: Path, text: str) -> list[Atoms]:
         raise BadInput(f"{path}: the file is empty")
     if isotopes:
         warnings.warn(InputNote(f"{path}: {' and '.join(sorted(isotopes))} read as hydrogen"), stacklevel=2)
+    # Workers, which read no files, would wait a quarter of a second for this module.
+    import ase.io
+
     try:
         frames = ase.io.read(io.StringIO("\n".join(lines) + "\n"), index=":", format="extxyz")
     except Exception as error:  # ASE's reader raises exceptions of many types for damaged lines
@@ -93,6 +94,8 @@ def _check_comment(path: Path, comment: str, line: int) -> list[tuple[str, int]]
     where = f"{path}: line {line}"
     if len(comment) > LONGEST_COMMENT:
         raise BadInput(f"{where}: the comment has {len(comment)} characters; at most {LONGEST_COMMENT} can be read")
+    from ase.io.extxyz import key_val_str_to_dict
+
     try:
         facts = key_val_str_to_dict(comment)
     except Exception as error:  # ASE's parser raises exceptions of many types

@@ -10,12 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms
 from ase.data import atomic_numbers
-from ase.io.formats import UnknownFileTypeError, filetype
 
 from nucleate.crystals.cif import read_cif
 from nucleate.crystals.extxyz import read_extxyz
@@ -79,6 +76,10 @@ def _text(path: Path) -> str:
 
 def _by_ase(path: Path, source: Path | io.StringIO, kind: str | None) -> list[Atoms]:
     """Read all frames with ASE; `path` is the name for error messages."""
+    # Workers, which read no files, would wait a quarter of a second for the readers of ASE.
+    import ase.io
+    from ase.io.formats import UnknownFileTypeError
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -95,6 +96,8 @@ def _by_ase(path: Path, source: Path | io.StringIO, kind: str | None) -> list[At
 
 def _guess(path: Path) -> str:
     """Return the format that ASE recognises."""
+    from ase.io.formats import filetype
+
     try:
         return filetype(str(path))
     except Exception:  # the recognition of formats raises exceptions of many types
@@ -189,13 +192,20 @@ def _from_pymatgen(path: Path | str, data: dict[str, Any]) -> Atoms:
     free = structure.site_properties.get("selective_dynamics")
     fixed = [k for k, axes in enumerate(free or []) if axes is not None and not np.all(axes)]
     if fixed:
-        atoms.set_constraint(FixAtoms(fixed))
+        _hold(atoms, fixed)
     if moments and any(moment is not None for moment in moments):
         try:
             atoms.set_initial_magnetic_moments([float(moment or 0.0) for moment in moments])
         except (TypeError, ValueError):
             raise BadInput(f"{path}: moments (magmom) are not numbers; give one number per atom (collinear moments)") from None
     return atoms
+
+
+def _hold(atoms: Atoms, fixed: list[int]) -> None:
+    """Constrain atoms to their places."""
+    from ase.constraints import FixAtoms
+
+    atoms.set_constraint(FixAtoms(fixed))
 
 
 def _read_espresso(path: Path, text: str) -> list[Atoms]:
@@ -216,7 +226,7 @@ def _read_espresso(path: Path, text: str) -> list[Atoms]:
         reason = quoted(" ".join(str(error).split()) or type(error).__name__)
         raise BadInput(f"{path}: cannot be read as pw.x input ({reason})") from None
     if fixed:
-        atoms.set_constraint(FixAtoms(fixed))
+        _hold(atoms, fixed)
     return [atoms]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 MOST_FRAMES = 20_000
 """Largest number of operations that are compared with the atoms."""
@@ -25,6 +24,9 @@ def mapping(numbers: np.ndarray, positions: np.ndarray, image: np.ndarray, toler
     """
     distances = np.linalg.norm(image[:, None] - positions[None], axis=2)
     distances = np.where(numbers[:, None] == numbers[None], distances, 1e3)
+    # Every process would wait for this module, and few have clusters.
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(distances**2)
     if distances[rows, columns].max() > tolerance:
         return None

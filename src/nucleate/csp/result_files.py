@@ -6,9 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-import ase.io
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from nucleate.crystals.cif_writing import symmetric_cif
 from nucleate.csp.records import Polymorph
@@ -47,6 +45,8 @@ def cif_text(atoms: Atoms) -> str:
     text = symmetric_cif(standard, IDEAL) if all(atoms.pbc) else None
     if text is not None:
         return text
+    import ase.io
+
     stream = io.BytesIO()
     ase.io.write(stream, standard, format="cif")
     return stream.getvalue().decode()
@@ -64,6 +64,8 @@ def write_structures(run: RunData) -> list[Path]:
         written.append(path)
     stream = io.StringIO()
     if ranking:
+        import ase.io
+
         ase.io.write(
             stream,
             [_described(k + 1, polymorph, run) for k, polymorph in enumerate(ranking)],
@@ -80,6 +82,8 @@ def write_structures(run: RunData) -> list[Path]:
 
 def _described(rank: int, polymorph: Polymorph, run: RunData) -> Atoms:
     """Return the relaxed structure of a polymorph, not symmetrised, with its reference energy and data."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
     atoms = polymorph.atoms.copy()
     energy = polymorph.energy * len(atoms) - run.settings.pressure * GPA * atoms.get_volume()
     atoms.calc = SinglePointCalculator(atoms, energy=energy)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.build import molecule
 from ase.data import atomic_numbers, covalent_radii, vdw_radii
 
 from nucleate.crystals.formula import formula_text
@@ -49,6 +48,9 @@ SAME = 1e-3
 def bond_length(symbol: str) -> float:
     """Return the bond length of a diatomic molecule in Å, from ASE's G2 set, or twice the covalent radius."""
     try:
+        # Every process would wait for this module.
+        from ase.build import molecule
+
         found = molecule(symbol + "2")
     except KeyError:
         return 2 * float(covalent_radii[atomic_numbers[symbol]])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.build import make_supercell
 
 from nucleate.crystals.checks import check_structure, refuse_constraints, refuse_moments
 from nucleate.crystals.formula import formula_text, scale_formula
@@ -103,6 +102,9 @@ def in_cell_of(atoms: Atoms, counts: dict[str, int], where: str) -> Atoms:
         )
     bare = _on_short_vectors(bare)
     if wanted > len(bare):
+        # Every process would wait for this module.
+        from ase.build import make_supercell
+
         repeats = _most_compact(np.array(bare.cell), wanted // len(bare))
         bare = _on_short_vectors(make_supercell(bare, repeats))
     return _in_order(bare, counts)

@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.integrate import lebedev_rule
 from torch import Tensor
 
 from nucleate.potentials.harmonics import solid_harmonics
@@ -65,14 +64,42 @@ def harmonics(unit: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
+def sphere_rule() -> tuple[np.ndarray, np.ndarray]:
+    """Return the Lebedev rule of degree 9: points (38, 3) on the unit sphere, and weights (38,) whose sum is 4 pi.
+
+    V. I. Lebedev and D. N. Laikov, Dokl. Math. 59, 477 (1999). scipy's `lebedev_rule` has the same numbers, but every process would wait
+    for the import of its module.
+    """
+    grid = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)], dtype=float)
+    norm = np.abs(grid).sum(1)
+    # Corners of an octahedron, of a cube, and 24 points (p, q, 0) with all signs and orders.
+    axes, corners, edges = grid[norm == 1], grid[norm == 3] / 3**0.5, grid[norm == 2]
+    p = 0.4597008433809831
+    longer = [edge * order for edge in edges for order in _orders(edge, p)]
+    points = np.concatenate([axes, corners, longer])
+    weights = np.repeat([1 / 105, 9 / 280, 1 / 35], [6, 8, 24])
+    return points, 4 * np.pi * weights
+
+
+def _orders(edge: np.ndarray, p: float) -> list[np.ndarray]:
+    """Return the two assignments of p and (1 - p^2)^(1/2) to the components of a vector that are not zero."""
+    first, second = np.flatnonzero(edge)
+    q = (1 - p * p) ** 0.5
+    lengths = [np.zeros(3), np.zeros(3)]
+    lengths[0][first], lengths[0][second] = p, q
+    lengths[1][first], lengths[1][second] = q, p
+    return lengths
+
+
+@lru_cache(maxsize=1)
 def solid_gradient() -> np.ndarray:
     """Return D (3, 16, 16) with d(r^l Y_lm)/dx_a = sum_m' D[a, lm, l-1 m'] r^(l-1) Y_(l-1)m'.
 
     The gradient of a solid harmonic of degree l is a sum of solid harmonics of degree l - 1. The coefficients are computed by projecting
     the exact polynomial derivatives with a quadrature of sufficient degree.
     """
-    points, weights = lebedev_rule(9)
-    unit = torch.tensor(points.T, dtype=torch.float64, requires_grad=True)
+    points, weights = sphere_rule()
+    unit = torch.tensor(points, dtype=torch.float64, requires_grad=True)
     degree = torch.tensor(DEGREES, dtype=torch.float64)
     with torch.enable_grad():
         radius = unit.norm(dim=-1, keepdim=True)
@@ -91,10 +118,9 @@ def quadrature() -> tuple[np.ndarray, np.ndarray]:
     """Return the harmonics on a Lebedev grid of degree 9 (38 points) and its weights.
 
     The quadrature is exact for products of three functions with l <= 3, so the integral of f^3 is rotation invariant.
-    V. I. Lebedev and D. N. Laikov, Dokl. Math. 59, 477 (1999).
 
     Returns:
         Values (n_points, 16) and weights (n_points,).
     """
-    points, weights = lebedev_rule(9)
-    return harmonics(torch.tensor(points.T)).numpy(), weights
+    points, weights = sphere_rule()
+    return harmonics(torch.tensor(points)).numpy(), weights

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from nucleate.errors import BadInput, quoted
 from nucleate.fingerprints.selection import fingerprints, leaders
@@ -53,6 +52,8 @@ def groups(data: Sequence[LabelledStructure], by: str = "auto") -> tuple[np.ndar
     species = tuple(sorted({int(z) for item in data for z in item.atoms.numbers}))
     vectors = fingerprints([item.atoms for item in data], species)
     heads = leaders(vectors, np.arange(len(data)), ALIKE)
+    from scipy.spatial.distance import cdist
+
     return cdist(vectors, vectors[heads]).argmin(1), f"similarity (pooled fingerprints closer than {ALIKE})"
 
 

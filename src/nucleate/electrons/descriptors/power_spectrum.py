@@ -17,10 +17,10 @@ import math
 from typing import Any
 
 import torch
-from scipy.integrate import lebedev_rule
 from torch import Tensor
 
 from nucleate.errors import BadInput
+from nucleate.potentials.basis import sphere_rule
 from nucleate.potentials.harmonics import solid_harmonics
 
 SOFT = 0.5
@@ -53,8 +53,8 @@ class PowerSpectrum:
         self._centres = torch.linspace(0, cutoff * radial / (radial + 1), radial, dtype=torch.float64)
         width = float(self._centres[1]) if radial > 1 else cutoff / 2
         self._exponent = 1 / (2 * width**2) * 1.5
-        points, weights = lebedev_rule(9)
-        x, y, z = torch.tensor(points, dtype=torch.float64)
+        points, weights = sphere_rule()
+        x, y, z = torch.tensor(points.T, dtype=torch.float64)
         self._directions = solid_harmonics(x, y, z, min(CUBIC_DEGREE, degree))
         self._weights = torch.tensor(weights, dtype=torch.float64)
         self.features = self._pairs.shape[1] * (degree + 1) + channels + (2 * channels - 1 if cubic else 0)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import spglib
-from scipy.spatial import cKDTree
 
 from nucleate.fingerprints.matching import SYMPREC
 from nucleate.generate.evolution.lattice_choices import cell_of
@@ -64,6 +63,9 @@ def images_of(sites: Sites, rotations: np.ndarray, translations: np.ndarray) -> 
 
     A supercell has an operation for each of its translations, so that all pairs of images and atoms would not fit into memory.
     """
+    # Every process would wait for this module.
+    from scipy.spatial import cKDTree
+
     wrapped = sites.scaled % 1.0
     images = np.empty((len(rotations), len(wrapped)), dtype=int)
     moved = (np.einsum("gij,nj->gni", rotations, sites.scaled) + translations[:, None]) % 1.0
