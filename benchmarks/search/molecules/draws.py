@@ -17,8 +17,10 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from ase import Atoms
@@ -27,6 +29,8 @@ from ase.optimize import LBFGS
 from gfnff import GFNFF
 from targets import TARGETS, Target
 
+from nucleate.csp.molecular.alone import fit_alone
+from nucleate.csp.molecular.settings import MolecularSettings
 from nucleate.fingerprints.matching import space_group
 from nucleate.fingerprints.selection import fingerprints
 from nucleate.generate.molecular import MolecularGenerator
@@ -35,6 +39,9 @@ from nucleate.molecules.molecule import Molecule
 from nucleate.molecules.reading import read_molecule
 from nucleate.molecules.topology import Topology
 from nucleate.processes.workers import become_worker
+from nucleate.progress import silent
+from nucleate.reference import Dispatcher, Ledger
+from nucleate.reference.surrogates import pretrained_reference
 
 warnings.filterwarnings("ignore", message="logm result may be inaccurate")
 SAME_ENERGY = 0.001
@@ -56,13 +63,13 @@ def relaxed(atoms: Atoms, topology: Topology, steps: int = STEPS) -> tuple[Atoms
     return atoms, atoms.get_potential_energy() / len(atoms), total
 
 
+@lru_cache(maxsize=1)
 def alone(smiles: str) -> Molecule:
-    """Return a molecule from its SMILES, relaxed alone on the force field."""
+    """Return a molecule from its SMILES, relaxed alone on the force field as in a search."""
     molecule = read_molecule(smiles)
-    atoms = molecule.atoms
-    atoms.calc = GFNFF()
-    LBFGS(atoms, logfile=None).run(fmax=0.005, steps=500)
-    return Molecule.from_atoms(Atoms(atoms.numbers, positions=atoms.positions), smiles, molecule.bonds)
+    with TemporaryDirectory() as folder:
+        dispatcher = Dispatcher(pretrained_reference("gfnff", Topology((molecule,))), Ledger(Path(folder) / "molecule.db"), workers=0)
+        return fit_alone(molecule, MolecularSettings(), dispatcher, np.random.default_rng(0), silent).field.molecule
 
 
 def draw(target: Target, seed: int) -> dict:
