@@ -174,18 +174,18 @@ def test_the_verb(tmp_path):
         return CliRunner().invoke(app, ["spins", "textures", *map(str, words)])
 
     picture = tmp_path / "film.png"
-    ended = run(path, "--size", 10, 10, "--field", 7, "--field", 60, "--no-barriers", "--no-dipoles", "--plot", picture, "--json")
+    ended = run(path, "--size", 10, 10, "--fields", "7,60", "--no-barriers", "--no-dipoles", "--plot", picture, "--json")
     assert ended.exit_code == 0, ended.output
     told = json.loads(ended.stdout)["fields"]
     assert told[0]["skyrmion"]["charge"] == pytest.approx(-1, abs=1e-6)
     assert told[0]["skyrmion"]["barrier"] is None
     assert told[1]["skyrmion"] is None
     assert picture.stat().st_size > 1000
-    plain = run(path, "--size", 8, 8, "--field", 60, "--no-dipoles")
+    plain = run(path, "--size", 8, 8, "--fields", "60", "--no-dipoles")
     assert "uniform, 0° from the normal" in plain.output
     for words, message in (
         ((path, "--size", 2, 20), "size 2 20: give 8 to 512 cells"),
-        ((path, "--field", "nan"), "fields: give numbers in tesla"),
+        ((path, "--fields", "nan"), "--fields nan: give finite numbers in T"),
         ((path, "--plot", tmp_path / "no" / "x.png"), "the folder does not exist"),
         ((tmp_path / "none.csv",), "none.csv"),
     ):

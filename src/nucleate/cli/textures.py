@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nucleate.cli.common import AsJson, Quiet, print_json
+from nucleate.cli.common import AsJson, Quiet, print_json, read_series
 from nucleate.cli.couple import print_notes
 from nucleate.errors import BadInput
 
@@ -18,7 +18,9 @@ def textures(
         typer.Argument(help="Couplings file of a film, with vacuum along the third lattice vector: .csv, TB2J's exchange.out, or .cfg."),
     ],
     size: Annotated[tuple[int, int], typer.Option(help="Number of cells along the first two lattice vectors.")] = (36, 36),
-    field: Annotated[list[float] | None, typer.Option(help="Field along the normal in T; repeat it; default: 0, 2, ... 10.")] = None,
+    fields: Annotated[
+        str | None, typer.Option(help="Fields along the normal in T, such as 0,2,4 or START:STOP:STEP; default: 0:10:2.")
+    ] = None,
     dipoles: Annotated[bool, typer.Option("--dipoles/--no-dipoles", help="Include the dipole-dipole interaction.")] = True,
     barriers: Annotated[bool, typer.Option("--barriers/--no-barriers", help="Compute the energy barriers of skyrmions.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Figure of the skyrmion, or else of the lowest state, in each field.")] = None,
@@ -37,6 +39,7 @@ def textures(
         check_figure(plot)
         if not plot.parent.is_dir():
             raise BadInput(f"{plot}: the folder does not exist; create it first")
+    series = None if fields is None else read_series(fields, "--fields", "T")
     known = read_couplings(couplings)
     print_notes(known)
     console = make_console()
@@ -46,7 +49,7 @@ def textures(
             console.print(event.name, markup=False, highlight=False)
 
     try:
-        found = api.textures(known, size, field, dipoles=dipoles, barriers=barriers, progress=show)
+        found = api.textures(known, size, series, dipoles=dipoles, barriers=barriers, progress=show)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         raise typer.Exit(130) from None
