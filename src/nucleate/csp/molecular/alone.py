@@ -138,7 +138,7 @@ def _past_saddles(field: MoleculeField, edges: np.ndarray, dispatcher: Dispatche
     ends = relax(boxed(molecule, starts, edges), BondedPotential([field]), RelaxSettings(max_steps=STEPS, variable_cell=False))
     energies = [end.energy if end.usable else np.inf for end in ends]
     lowest = int(np.argmin(energies))
-    if energies[lowest] > energies[0] - LOWER:
+    if not ends[lowest].usable or energies[lowest] > energies[0] - LOWER:
         return None
     return _minimised(_with_positions(molecule, ends[lowest].atoms.positions), edges, dispatcher)
 
