@@ -21,6 +21,7 @@ def rows(script, folder, *words):
     return json.loads(result.read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_couplings_are_computed_through_every_fault(tmp_path):
     found = rows("runs", tmp_path, "--job", "spins couple", "--points", "1", "--runs", "1", "--kills", "2", "--seed", "5")
     assert len(found) == 11

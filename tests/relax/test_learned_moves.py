@@ -414,7 +414,7 @@ def test_verbs(tmp_path, argon_model):
     atoms = bulk("Cu", a=3.7)
     ase.io.write(tmp_path / "cu.extxyz", atoms)
     (tmp_path / "emt.toml").write_text('[reference]\nengine = "ase"\ncalculator = "ase.calculators.emt:EMT"\nworkers = 0\n')
-    command = ["relax", tmp_path / "cu.extxyz", "--settings", tmp_path / "emt.toml", "--optimiser"]
+    command = ["relax", tmp_path / "cu.extxyz", "--settings", tmp_path / "emt.toml", "--out", tmp_path / "out.cif", "--optimiser"]
     relaxed = nucleate(*command, f"learned:{out}", "--json")
     assert json.loads(relaxed.stdout)["structures"][0]["stop"] == "converged"
     for words, said in (
