@@ -7,7 +7,7 @@ from scipy.integrate import lebedev_rule
 from scipy.spatial.transform import Rotation
 
 from nucleate.crystals import CrystalBatch, neighbour_edges
-from nucleate.potentials.basis import DEGREES, N_LM, harmonics, quadrature, radial, solid_gradient
+from nucleate.potentials.basis import DEGREES, N_LM, harmonics, quadrature, radial, solid_gradient, sphere_rule
 from nucleate.potentials.edge_basis import EdgeBasis, make_layout
 
 CUTOFF = 5.0
@@ -41,6 +41,13 @@ def test_radial_vanishes_smoothly_at_the_cutoff():
     beyond, slope = radial(torch.tensor([[CUTOFF, CUTOFF + 1e-9, 7.0, 100.0]], dtype=torch.float64), 8, CUTOFF)
     assert float(beyond.abs().max()) == 0.0
     assert float(slope.detach().abs().max()) == 0.0
+
+
+def test_the_rule_on_the_sphere_is_that_of_lebedev():
+    points, weights = sphere_rule()
+    theirs, their_weights = lebedev_rule(9)
+    rows, their_rows = (np.round(np.column_stack([x, w]), 12) + 0.0 for x, w in ((points, weights), (theirs.T, their_weights)))
+    assert np.array_equal(rows[np.lexsort(rows.T)], their_rows[np.lexsort(their_rows.T)])
 
 
 def test_harmonics_are_orthonormal():

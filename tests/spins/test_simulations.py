@@ -158,6 +158,7 @@ def test_the_deprecated_range_of_temperatures_names_its_replacement(tmp_path):
         (["spins", "simulate", "{c}", "--temperatures", "10:-5:-5"], "above 0 K"),
         (["spins", "simulate", "{c}", "--temperatures", "10:50:-5"], "leads away"),
         (["spins", "simulate", "{c}", "--temperatures", "ten"], "START:STOP:STEP"),
+        (["spins", "simulate", "{c}", "--temperatures", "300,,400"], "such as 300,400,500"),
         (["spins", "simulate", "{c}"], "--temperatures 210:300:15"),
         (["spins", "simulate", "{c}", "--temperatures", "10:50:20", "--method", "guess"], "method"),
         (["spins", "simulate", "{c}", "--temperatures", "10:50:20", "--plot", "x.xyz"], "matplotlib"),

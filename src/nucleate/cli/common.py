@@ -127,33 +127,34 @@ def drop_output() -> None:
     os.close(nowhere)
 
 
-def read_series(text: str, option: str, unit: str) -> list[float]:
+def read_series(text: str, option: str, unit: str, example: str) -> list[float]:
     """Return numbers from '300,400' or START:STOP:STEP with both ends.
 
     Args:
         text: the value of the option.
         option: name of the option, for error messages.
         unit: unit of the numbers, for error messages.
+        example: list of numbers that a message suggests.
 
     Raises:
-        BadInput: the text is neither, a number is not finite, or there are more than 1000.
+        BadInput: the text is neither, a number is not finite, or a range has more than 1000.
     """
     given = f"{option} {quoted(text, 40)}"
     if ":" not in text:
         try:
-            numbers = [float(part) for part in text.split(",") if part.strip()]
+            numbers = [float(part) for part in text.split(",")]
         except ValueError:
-            raise BadInput(f"{given}: give numbers in {unit} such as 2,4,6, or START:STOP:STEP") from None
+            raise BadInput(f"{given}: give numbers in {unit} such as {example}, or START:STOP:STEP") from None
     else:
         try:
             start, stop, step = (float(part) for part in text.split(":"))
             count = (stop - start) / step
         except (ValueError, ZeroDivisionError):
-            raise BadInput(f"{given}: give START:STOP:STEP in {unit}, such as 10:2:-2") from None
+            raise BadInput(f"{given}: give START:STOP:STEP in {unit} with a step that is not zero") from None
         if not 0 <= count < 1000:
             raise BadInput(f"{given}: the step leads away from STOP, or there are more than 1000 numbers")
         numbers = [float(f"{start + k * step:.9g}") for k in range(int(count + 1e-9) + 1)]
-    if not numbers or not all(math.isfinite(number) for number in numbers):
+    if not all(math.isfinite(number) for number in numbers):
         raise BadInput(f"{given}: give finite numbers in {unit}")
     return numbers
 
@@ -164,7 +165,7 @@ def read_temperatures(text: str) -> list[float]:
     Raises:
         BadInput: the text is no series of numbers, or a temperature is not above zero.
     """
-    temperatures = read_series(text, "--temperatures", "K")
+    temperatures = read_series(text, "--temperatures", "K", "300,400,500")
     if not all(t > 0 for t in temperatures):
         raise BadInput(f"--temperatures {quoted(text, 40)}: give temperatures above 0 K")
     return temperatures

@@ -39,7 +39,7 @@ def textures(
         check_figure(plot)
         if not plot.parent.is_dir():
             raise BadInput(f"{plot}: the folder does not exist; create it first")
-    series = None if fields is None else read_series(fields, "--fields", "T")
+    series = None if fields is None else read_series(fields, "--fields", "T", "0,2,4")
     known = read_couplings(couplings)
     print_notes(known)
     console = make_console()

@@ -11,7 +11,10 @@ MARGIN = 5.0
 
 def extent(positions: np.ndarray) -> float:
     """Return the largest distance of two of (n, 3) positions, Å; zero for one."""
-    return float(np.linalg.norm(positions[:, None] - positions[None], axis=2).max()) if len(positions) > 1 else 0.0
+    # Every process would wait for this module.
+    from scipy.spatial.distance import pdist
+
+    return float(pdist(positions).max()) if len(positions) > 1 else 0.0
 
 
 def image_distance(positions: np.ndarray, cell: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import permutations, product
 
 import numpy as np
 import torch
@@ -70,25 +71,14 @@ def sphere_rule() -> tuple[np.ndarray, np.ndarray]:
     V. I. Lebedev and D. N. Laikov, Dokl. Math. 59, 477 (1999). scipy's `lebedev_rule` has the same numbers, but every process would wait
     for the import of its module.
     """
-    grid = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)], dtype=float)
-    norm = np.abs(grid).sum(1)
-    # Corners of an octahedron, of a cube, and 24 points (p, q, 0) with all signs and orders.
-    axes, corners, edges = grid[norm == 1], grid[norm == 3] / 3**0.5, grid[norm == 2]
+    # Corners of an octahedron and of a cube, and all orders and signs of (p, q, 0).
+    axes = np.concatenate([np.eye(3), -np.eye(3)])
+    corners = np.array(list(product((-1, 1), repeat=3))) / 3**0.5
     p = 0.4597008433809831
-    longer = [edge * order for edge in edges for order in _orders(edge, p)]
-    points = np.concatenate([axes, corners, longer])
-    weights = np.repeat([1 / 105, 9 / 280, 1 / 35], [6, 8, 24])
-    return points, 4 * np.pi * weights
-
-
-def _orders(edge: np.ndarray, p: float) -> list[np.ndarray]:
-    """Return the two assignments of p and (1 - p^2)^(1/2) to the components of a vector that are not zero."""
-    first, second = np.flatnonzero(edge)
     q = (1 - p * p) ** 0.5
-    lengths = [np.zeros(3), np.zeros(3)]
-    lengths[0][first], lengths[0][second] = p, q
-    lengths[1][first], lengths[1][second] = q, p
-    return lengths
+    others = [order for a, b in product((p, -p), (q, -q)) for order in permutations((a, b, 0.0))]
+    weights = np.repeat([1 / 105, 9 / 280, 1 / 35], [len(axes), len(corners), len(others)])
+    return np.concatenate([axes, corners, others]), 4 * np.pi * weights
 
 
 @lru_cache(maxsize=1)
