@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +34,7 @@ from nucleate.fingerprints.matching import space_group
 from nucleate.generate.aflow import read_prototypes
 from nucleate.generate.packing import make_packing
 from nucleate.generate.seeds import primitive_cell
-from nucleate.processes.workers import become_worker
+from nucleate.processes.pools import worker_pool
 from nucleate.reference import make_reference
 from nucleate.reference.base import CLOSEST
 from nucleate.reference.settings import ReferenceSettings
@@ -109,7 +106,7 @@ def known_phases(system: str, reference: str, out: Path, workers: int) -> list[d
     done = {item["name"]: item for item in map(json.loads, path.read_text().splitlines())} if path.exists() else {}
     left = {name: atoms for name, atoms in prototypes(system) if name not in done}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),)) as pool:
+    with worker_pool(workers) as pool:
         for item in pool.map(relaxed, left, left.values(), [reference] * len(left)):
             done[item["name"]] = item
             with path.open("a") as file:
@@ -214,7 +211,7 @@ def main() -> None:
         if a.phases_only:
             continue
         arguments = [(system, a.reference, seed, a.budget, a.out, {"hull": {"max_atoms": a.max_atoms}}) for seed in seeds]
-        with ProcessPoolExecutor(a.workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),)) as pool:
+        with worker_pool(a.workers) as pool:
             runs = list(pool.map(search, *zip(*arguments, strict=True)))
         every = phases + [polymorph for run in runs for polymorph in run]
         hull, large = surrogate_hull(system, every, a.max_atoms)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from nucleate import api
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.statistics import expected_calls
 from nucleate.csp.run_data import read_run
-from nucleate.processes.workers import become_worker
+from nucleate.processes.pools import worker_pool
 
 LAYERS = {"C2": ("graphene", 80), "BN": ("h-BN", 78), "MoS2": ("1H-MoS2", 78)}
 FIRST_SEED = 300
@@ -67,7 +65,7 @@ def main() -> None:
     result = ResultFile(options.result, {"reference": "chgnet", "budget": BUDGET, "pool": POOL}, ("chgnet",))
     tasks = [(formula, FIRST_SEED + k) for formula in LAYERS for k in range(options.seeds)]
     tasks = [task for task in tasks if result.find(formula=task[0], seed=task[1]) is None]
-    with ProcessPoolExecutor(options.workers, get_context("spawn"), become_worker, (os.getpid(),)) as pool:
+    with worker_pool(options.workers) as pool:
         futures = [pool.submit(search, *task, options.out) for task in tasks]
         for future in futures:
             result.add(**future.result())

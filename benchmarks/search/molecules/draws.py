@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,7 +37,7 @@ from nucleate.generate.settings import GenerateSettings
 from nucleate.molecules.molecule import Molecule
 from nucleate.molecules.reading import read_molecule
 from nucleate.molecules.topology import Topology
-from nucleate.processes.workers import become_worker
+from nucleate.processes.pools import worker_pool
 from nucleate.progress import silent
 from nucleate.reference import Dispatcher, Ledger
 from nucleate.reference.surrogates import pretrained_reference
@@ -108,7 +107,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/molecular_draws"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(options.workers, get_context("spawn"), become_worker, (os.getpid(),)) as pool:
+    with worker_pool(options.workers) as pool:
         for name in options.targets:
             summary(next(target for target in TARGETS if target.name == name), options, pool)
 

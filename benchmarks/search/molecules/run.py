@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
-from os import getpid
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from nucleate import api
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.benchmark.statistics import expected_calls, interval
 from nucleate.csp.run_data import read_run
-from nucleate.processes.workers import become_worker
+from nucleate.processes.pools import worker_pool
 
 SAME = 0.001
 WEIGHTS = ("nature", "uniform")
@@ -99,7 +97,7 @@ def main() -> None:
     seeds = range(a.first_seed, a.first_seed + a.seeds)
     tasks = [(units, weights, seed) for units in a.units for seed in seeds for weights in a.weights]
     tasks = [task for task in tasks if result.find(units=task[0], weights=task[1], seed=task[2]) is None]
-    with ProcessPoolExecutor(a.workers, get_context("spawn"), become_worker, (getpid(),)) as pool:
+    with worker_pool(a.workers) as pool:
         futures = {pool.submit(search, *task, a.out, a.budget, a.pool): task for task in tasks}
         for future in as_completed(futures):
             units, weights, seed = futures[future]

@@ -6,11 +6,9 @@ A stopped benchmark is continued from the recorded units; further seeds or cells
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from nucleate.fingerprints.selection import distinct
 from nucleate.persist.files import write_whole
 from nucleate.potentials.prior import pretrained_potential
 from nucleate.pretrained import check_elements
-from nucleate.processes.workers import become_worker
+from nucleate.processes.pools import worker_pool
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference import make_reference
 
@@ -183,7 +181,7 @@ def benchmark(
         "target": {"energy": target.energy, "space_group": target.symbol, "lowest": target.lowest},
         "settings": resolved,
     }
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),)) as pool:
+    with worker_pool(workers) as pool:
         run = _Run(pool, results, progress)
         units: dict[str, tuple[Any, ...]]
         for name, mine in settings.items():

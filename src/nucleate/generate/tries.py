@@ -8,13 +8,11 @@ from __future__ import annotations
 import logging
 import math
 import multiprocessing
-import os
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
@@ -23,7 +21,7 @@ from nucleate.errors import GenerationFailed, quoted
 from nucleate.generate.base import Candidate
 from nucleate.processes.interrupts import check, listening
 from nucleate.processes.limits import OutOfTime, available_cores, processor_time_limit, time_limit
-from nucleate.processes.workers import become_worker
+from nucleate.processes.pools import worker_pool
 
 log = logging.getLogger(__name__)
 
@@ -207,9 +205,8 @@ _worker_build: Build | None = None
 _worker_seconds = 0.0
 
 
-def _start_worker(leader: int, build: Build, seconds: float) -> None:
+def _start_worker(build: Build, seconds: float) -> None:
     global _worker_build, _worker_seconds
-    become_worker(leader)
     _worker_build, _worker_seconds = build, seconds
 
 
@@ -222,10 +219,8 @@ def _in_processes(build: Build, seeds: list[int], seconds: float, workers: int) 
     size = max(1, -(-len(seeds) // (workers * CHUNKS_PER_WORKER)))
     chunks = [seeds[i : i + size] for i in range(0, len(seeds), size)]
     done = 0
-    # Processes are spawned, because forking a process with threads (torch, BLAS) can deadlock.
-    context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(), build, seconds))
+    pool = worker_pool(workers, _start_worker, build, seconds)
     try:
         for outcomes in pool.map(_work, chunks):
             check()

@@ -12,11 +12,12 @@ import contextlib
 import ctypes
 import itertools
 import os
+import select
 import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -179,10 +180,11 @@ def _split(leader: int) -> None:
         return
     code = 1
     try:
+        ended = _end_of(leader)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        code = _watch(leader, child)
+        code = _watch(ended, child)
         _ending = True
     except _End:
         pass
@@ -212,9 +214,23 @@ def _keep_to_itself() -> None:
                 os.set_inheritable(int(path.name), False)
 
 
-def _watch(leader: int, child: int) -> int:
+def _end_of(leader: int) -> Callable[[], bool]:
+    """Return a function that tells whether the leader or the parent of this process, which may be another, has ended."""
+    parent = os.getppid()
+    if parent == leader:
+        return lambda: os.getppid() != parent
+    try:
+        file = os.pidfd_open(leader)
+    except ProcessLookupError:
+        return lambda: True
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return lambda: os.getppid() != parent or bool(poll.poll(0))
+
+
+def _watch(ended: Callable[[], bool], child: int) -> int:
     """Wait until the worker or the leader ends, reap other children, and return the exit code of the worker (1 if the leader ended)."""
-    while os.getppid() == leader:
+    while not ended():
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == child:
             return os.waitstatus_to_exitcode(status) & 0xFF

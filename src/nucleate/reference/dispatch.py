@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,8 @@ from ase import Atoms
 
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
 from nucleate.processes.interrupts import check, interrupts_delayed
-from nucleate.processes.workers import become_worker, end_remains, end_worker, interrupts_held
+from nucleate.processes.pools import worker_pool
+from nucleate.processes.workers import end_remains, end_worker, interrupts_held
 from nucleate.progress import Event, Progress, Step, silent
 from nucleate.reference.asking import Answer, ask, overrun
 from nucleate.reference.base import Reference, checked_answer, content_hash, said, with_k_points
@@ -44,8 +44,7 @@ class _Slot:
     """One worker process and its current call, so that a lost worker or an exceeded time limit affects only one call."""
 
     def __init__(self, reference: Reference) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=become_worker, initargs=(os.getpid(),))
+        self._pool = worker_pool(1)
         self.task: tuple[str, Atoms] | None = None
         self.deadline = time.monotonic() + STARTING
         self.began = time.monotonic()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -26,7 +25,8 @@ from nucleate.potentials.prior import PriorPotential
 from nucleate.potentials.registry import Learned
 from nucleate.processes.interrupts import check, listening
 from nucleate.processes.limits import available_cores
-from nucleate.processes.workers import become_worker, interrupts_held
+from nucleate.processes.pools import worker_pool
+from nucleate.processes.workers import interrupts_held
 from nucleate.progress import Event, Progress, Step, silent
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.rigid import RigidMolecules, relax_rigid
@@ -137,9 +137,7 @@ class RelaxPool:
         """Relax chunks in the workers; yield the number and the results of each as it finishes."""
         futures: dict[Future[list[Relaxed]], int] = {}
         if self._pool is None:
-            # Processes are spawned, because forking a process with threads (torch, BLAS) can deadlock.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=become_worker, initargs=(os.getpid(),))
+            self._pool = worker_pool(self.workers)
         others = set(multiprocessing.active_children())
         with TemporaryDirectory(prefix="nucleate-") as folder:
             model = Path(folder) / "model.safetensors"

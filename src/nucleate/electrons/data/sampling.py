@@ -7,10 +7,8 @@ events.jsonl, which records failures and the equilibration of the dynamics. An i
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import Executor, as_completed
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +28,7 @@ from nucleate.errors import BadInput, NucleateError, ReferenceFailed, RunFolderE
 from nucleate.gpaw.session import require_gpaw
 from nucleate.persist.files import append_line, read_lines, write_whole
 from nucleate.persist.toml import to_toml
-from nucleate.processes.workers import become_worker
+from nucleate.processes.pools import worker_pool
 from nucleate.progress import Progress, Step, silent
 
 log = logging.getLogger(__name__)
@@ -164,7 +162,7 @@ def label_structures(
             progress(Step("convergence", 0, 1))
             keep_convergence(first, _convergence(first, settings))
     elif todo or first is not None:
-        pool = executor or ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_worker, initargs=(os.getpid(),))
+        pool = executor or worker_pool(workers)
         try:
             running = {pool.submit(_label, structures[number], settings, window): number for number in todo}
             checked = None if first is None else pool.submit(_convergence, first, settings)

@@ -5,12 +5,10 @@ Each slab provides the sum of h over its points or an estimate of it, contractio
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from io import BytesIO
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from nucleate.electrons.model.blocks import EDGE, block_indices, surroundings
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.errors import BadInput
 from nucleate.persist.files import write_whole
-from nucleate.processes.workers import become_worker
+from nucleate.processes.pools import worker_pool
 from nucleate.progress import Progress, Step, silent
 
 BATCH = 1024
@@ -213,9 +211,8 @@ class SlabWorker:
 _worker: SlabWorker | None = None
 
 
-def _start(leader: int, path: Path, atoms: Atoms, shape: tuple[int, int, int]) -> None:
+def _start(path: Path, atoms: Atoms, shape: tuple[int, int, int]) -> None:
     global _worker
-    become_worker(leader)
     _worker = SlabWorker(ElectronModel.load(path), atoms, shape)
 
 
@@ -260,8 +257,7 @@ class Slabs:
             if path is None:
                 raise BadInput("worker processes read the model from its file; give path")
             # Only the main process handles interrupts: it stops the pool, and stored results are kept.
-            given = (os.getpid(), path, atoms, shape)
-            self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=given)
+            self._pool = worker_pool(workers, _start, path, atoms, shape)
         else:
             self._own = SlabWorker(model, atoms, shape, KEPT_BYTES)
             self.keeps = self._own.keeps
