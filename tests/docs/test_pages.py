@@ -130,7 +130,7 @@ SIGNS = {
     "run": {"formula", "search", "generate", "training", "relax", "reference"},
     "couple": {"mapping", "liechtenstein", "tb2j"},
     "lattice": {"lattice"},
-    "electrons-train": {"descriptor"},
+    "electrons-train": {"descriptor", "messages"},
     "sample": {"dynamics", "ground_state"},
     "simulate": {"temperatures", "sizes"},
     "executor": {"provider", "block", "connection"},

@@ -28,9 +28,9 @@ def al_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # It continues what a killed process has left, and only reads what is complete.
         sample(place / "al4", SampleSettings.model_validate(AL4))
-    # Each process has a copy, which a test of another process cannot change.
-    out = tmp_path_factory.mktemp("electrons") / "al"
-    shutil.copytree(place / "al4", out)
+        # Each process has a copy, which a test of another process cannot change; the next one writes here as well.
+        out = tmp_path_factory.mktemp("electrons") / "al"
+        shutil.copytree(place / "al4", out)
     return out
 
 

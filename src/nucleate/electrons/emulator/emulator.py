@@ -164,7 +164,7 @@ def raw_features(descriptor: PowerSpectrum, species: list[str], atoms: Atoms, sh
     found = torch.empty(grid.size, descriptor.features, dtype=torch.float64)
     for index in batches(block_indices(shape)):
         near = surroundings(index, grid, positions, kinds, around, descriptor.cutoff, torch.float64)
-        found[index.flatten()] = descriptor(*near).flatten(0, 1)
+        found[index.flatten()] = descriptor(near.points, near.atoms, near.species).flatten(0, 1)
     return found
 
 

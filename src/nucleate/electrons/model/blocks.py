@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -50,10 +52,27 @@ def neighbourhood(points: Tensor, around: AtomImages, cutoff: float) -> tuple[Te
     return close[order], torch.arange(most)[None] < counts[:, None]
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """Blocks of points with the atoms around them, relative to the centre of each block.
+
+    Attributes:
+        points: (blocks, points, 3) positions in Å.
+        atoms: (blocks, near, 3) positions of images of atoms in Å.
+        species: (blocks, near) species index of each atom; -1 for padding.
+        index: (blocks, near) index of each atom in the structure; -1 for padding.
+    """
+
+    points: Tensor
+    atoms: Tensor
+    species: Tensor
+    index: Tensor
+
+
 def surroundings(
     index: Tensor, grid: Grid, positions: Tensor, species: Tensor, around: AtomImages, cutoff: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the descriptor inputs: points, nearby atoms and their species, differentiable in positions and cell.
+) -> Surroundings:
+    """Return points with the atoms around them, differentiable in positions and cell.
 
     Args:
         index: (blocks, points) indices of points.
@@ -70,4 +89,4 @@ def surroundings(
     placed = positions[atom] + around.shift[chosen] @ grid.cell
     middle = points.detach().mean(1, keepdim=True)
     kinds = torch.where(real, species[atom], -1)
-    return (points - middle).to(dtype), (placed - middle).to(dtype), kinds
+    return Surroundings((points - middle).to(dtype), (placed - middle).to(dtype), kinds, torch.where(real, atom, -1))

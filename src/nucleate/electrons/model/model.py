@@ -21,6 +21,10 @@ from nucleate.electrons.descriptors.bispectrum import LARGEST, Bispectrum
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.zero import Zero, zero_of_energy
+from nucleate.electrons.messages.atom_graph import AtomGraph
+from nucleate.electrons.messages.network import MessageNetwork
+from nucleate.electrons.messages.settings import MessageSettings
+from nucleate.electrons.model.blocks import Surroundings
 from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.species import Ion, IonHeader
 from nucleate.errors import BadInput
@@ -45,6 +49,17 @@ def make_descriptor(settings: dict[str, Any]) -> GridDescriptor:
             f"descriptor {name}: the options are {known}, but these were given: {', '.join(k for k in options if k != 'n_species')}"
         ) from None
     return made
+
+
+def make_network(
+    descriptor: GridDescriptor, outputs: int, hidden: tuple[int, ...], members: int, seed: int, messages: MessageSettings | None
+) -> LdosNetwork:
+    """Build a network with random weights; raise `BadInput` for heads that do not divide the channels."""
+    made = None
+    if messages is not None:
+        draw = torch.Generator().manual_seed(seed)
+        made = MessageNetwork(messages, int(descriptor.settings()["n_species"]), descriptor.cutoff, members, draw)
+    return LdosNetwork(descriptor.features, outputs, hidden, members, seed, made)
 
 
 class PowerHeader(BaseModel):
@@ -79,6 +94,7 @@ class _Network(BaseModel):
     outputs: Annotated[Whole, Field(ge=2, le=10**6)]
     hidden: list[Annotated[Whole, Field(ge=1, le=10**6)]] = Field(max_length=100)
     members: Annotated[Whole, Field(ge=1, le=1000)]
+    messages: MessageSettings | None = None
 
 
 class EngineHeader(BaseModel):
@@ -152,6 +168,32 @@ class ElectronModel:
             table[atomic_numbers[symbol]] = index
         return table[torch.tensor(atoms.numbers)]
 
+    def nodes(self, atoms: Atoms, positions: Tensor, cell: Tensor) -> Tensor | None:
+        """Return the features of the atoms that are sent to grid points, see `MessageNetwork.nodes`; None without messages.
+
+        Args:
+            atoms: Structure.
+            positions: (n_atoms, 3) its positions in Å, float64; the result is differentiable in them.
+            cell: (3, 3) its lattice vectors in Å, float64, likewise.
+        """
+        graph = self.graph(atoms, positions, cell)
+        return None if graph is None or self.network.messages is None else self.network.messages.nodes(graph)
+
+    def graph(self, atoms: Atoms, positions: Tensor, cell: Tensor) -> AtomGraph | None:
+        """Return the graph between whose atoms messages are passed; None without messages. Arguments as for `nodes`."""
+        messages = self.network.messages
+        if messages is None:
+            return None
+        return AtomGraph.of(atoms, self.species(atoms), positions, cell, messages.settings.cutoff)
+
+    def features(self, near: Surroundings, nodes: Tensor | None) -> Tensor:
+        """Return the features of points, (blocks * points, features), or those of each member with messages from the atoms."""
+        own = self.descriptor(near.points, near.atoms, near.species).flatten(0, 1)
+        if self.network.messages is None or nodes is None:
+            return own
+        messages = self.network.messages(near.points, near.atoms, near.index, nodes)
+        return torch.cat([own.expand(len(messages), -1, -1), messages], -1)
+
     def electrons(self, atoms: Atoms) -> float:
         """Return the number of valence electrons of a structure."""
         return sum(self.ions[symbol].charge for symbol in atoms.get_chemical_symbols())
@@ -214,7 +256,7 @@ class ElectronModel:
             descriptor = make_descriptor(said.descriptor.model_dump())
         if descriptor.features != shape.features:
             raise BadInput(f"{path}: the header has a descriptor of {descriptor.features} features for a network of {shape.features}")
-        network = file.fill(lambda: LdosNetwork(shape.features, shape.outputs, tuple(shape.hidden), shape.members))
+        network = file.fill(lambda: make_network(descriptor, shape.outputs, tuple(shape.hidden), shape.members, 0, shape.messages))
         network.requires_grad_(False)
         ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
         engine, facts = stated_only(said.engine), stated_only(said.facts)

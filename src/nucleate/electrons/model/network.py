@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nucleate.electrons.messages.network import MessageNetwork
 from nucleate.potentials.networks.layers import MemberMLP
 
 
@@ -25,18 +26,29 @@ class LdosNetwork(torch.nn.Module):
         hidden: Widths of the hidden layers.
         members: Number of committee members.
         seed: Random seed of the weights.
+        messages: Network of the atoms, whose messages are further features of a point.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, features: int, outputs: int, hidden: tuple[int, ...] = (256, 128), members: int = 2, seed: int = 0):
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        hidden: tuple[int, ...] = (256, 128),
+        members: int = 2,
+        seed: int = 0,
+        messages: MessageNetwork | None = None,
+    ):
         super().__init__()
         self.shape = {"features": features, "outputs": outputs, "hidden": list(hidden), "members": members}
+        inputs = features + (0 if messages is None else messages.features)
         draw = torch.Generator().manual_seed(seed)
-        self.perceptron = MemberMLP(members, (features, *hidden, outputs), "silu", draw, dtype=torch.float32)
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
+        self.perceptron = MemberMLP(members, (inputs, *hidden, outputs), "silu", draw, dtype=torch.float32)
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+        self.messages = messages
         self.register_state_dict_post_hook(_to_names_of_files)
         self.register_load_state_dict_pre_hook(_from_names_of_files)
 
@@ -58,11 +70,11 @@ class LdosNetwork(torch.nn.Module):
         return bias.squeeze(1)
 
     def hidden(self, features: Tensor) -> Tensor:
-        """Return h of every member: (points, features) to (members, points, width)."""
+        """Return h of every member: features (points, features), or those of each member, to (members, points, width)."""
         return self.perceptron.hidden(self._standardised(features))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return d of every member: (members, points, energies)."""
+        """Return d of every member, (members, points, energies); features as for `hidden`."""
         found: Tensor = self.perceptron(self._standardised(features))
         return found
 
@@ -71,7 +83,7 @@ class LdosNetwork(torch.nn.Module):
 
     def description(self) -> dict[str, Any]:
         """Return the constructor arguments."""
-        return self.shape
+        return self.shape if self.messages is None else {**self.shape, "messages": self.messages.settings.model_dump()}
 
     def names_of_files(self) -> dict[str, str]:
         """Return the names of the perceptron's parameters in model files by those in this module."""

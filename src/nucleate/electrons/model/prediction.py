@@ -379,8 +379,15 @@ def _derivatives(
     array = atoms.cell.array
     # At fixed d, the density of states is also proportional to the voxel volume.
     force, strain = by_positions, by_cell + float(by_dos @ levels.dos) * np.linalg.inv(array).T
-    for _, part in slabs.ask("forces", "gradient", f"forces-{temperature:g}K", lambda slab: (same, local, by_density[slabs.planes(slab)])):
-        force, strain = force + part[:-3], strain + part[-3:]
+    by_nodes: float | np.ndarray = 0.0
+    given = f"gradients-{temperature:g}K", lambda slab: (same, local, by_density[slabs.planes(slab)])
+    for _, (part, through_nodes) in slabs.ask("forces", "gradient", *given):
+        force, strain, by_nodes = force + part[:-3], strain + part[-3:], by_nodes + through_nodes
+    fresh, box = torch.tensor(atoms.positions, requires_grad=True), torch.tensor(array, requires_grad=True)
+    nodes = model.nodes(atoms, fresh, box)
+    if nodes is not None:
+        through = torch.autograd.grad(nodes, [fresh, box], torch.tensor(by_nodes, dtype=nodes.dtype))
+        force, strain = force + through[0].numpy(), strain + through[1].numpy()
     # Positions and cell vectors turn alike under a strain: dF/d(strain) = R^T dF/dR + C^T dF/dC.
     virial = atoms.positions.T @ force + array.T @ strain
     return torch.from_numpy(-force), torch.from_numpy((virial + virial.T) / (2 * atoms.get_volume()))

@@ -63,6 +63,7 @@ class Field:
         positions: (n_atoms, 3) positions in Å, float64; may require gradients.
         species: (n_atoms,) species indices.
         around: Images of the atoms.
+        nodes: Features of the atoms that are sent to the points, see `MessageNetwork`; None without messages.
     """
 
     model: ElectronModel
@@ -70,19 +71,25 @@ class Field:
     positions: Tensor
     species: Tensor
     around: AtomImages
+    nodes: Tensor | None = None
 
     @classmethod
     def of(cls, model: ElectronModel, atoms: Atoms, shape: tuple[int, int, int], gradient: bool = False) -> Field:
-        """Build from a structure; with `gradient`, positions and cell are leaf tensors."""
+        """Build from a structure; with `gradient`, positions, cell and features of the atoms are leaf tensors."""
         positions = torch.tensor(atoms.positions, requires_grad=gradient)
         cell = torch.tensor(atoms.cell.array, requires_grad=gradient)
-        return cls(model, Grid(cell, shape), positions, model.species(atoms), images(positions, cell, model.descriptor.cutoff))
+        around = images(positions, cell, model.descriptor.cutoff)
+        with torch.no_grad():
+            nodes = model.nodes(atoms, positions, cell)
+        if nodes is not None:
+            nodes.requires_grad_(gradient)
+        return cls(model, Grid(cell, shape), positions, model.species(atoms), around, nodes)
 
     def features(self, index: Tensor) -> Tensor:
-        """Map point indices (blocks, points) to features (blocks * points, features)."""
+        """Map point indices (blocks, points) to features (blocks * points, features), with messages of each member."""
         dtype = self.model.network.last.dtype
         near = surroundings(index, self.grid, self.positions, self.species, self.around, self.model.descriptor.cutoff, dtype)
-        return self.model.descriptor(*near).flatten(0, 1)
+        return self.model.features(near, self.nodes)
 
     def part(self, first: int, last: int) -> Field:
         """Return a copy restricted to the images near some planes of the grid."""
@@ -192,20 +199,25 @@ class SlabWorker:
         """Contract h at every point of the slab: turns (n, members, width) to (n, planes, n_2, n_3)."""
         return self.summed_and_contracted(slab, turns)[1]
 
-    def gradient(self, slab: int, same: np.ndarray, local: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return the gradient of sum_p (same + weight_p local) . h_p over the slab in positions and cell, (n_atoms + 3, 3)."""
+    def gradient(self, slab: int, same: np.ndarray, local: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gradient of sum_p (same + weight_p local) . h_p over the slab.
+
+        Returns:
+            Gradient in positions and cell, (n_atoms + 3, 3), and in the features of the atoms, which is empty without messages.
+        """
         if self._leaf is None:
             self._leaf = Field.of(self.model, self.atoms, self.shape, gradient=True)
         field, dtype = self._leaf.part(*self._planes(slab)), self.model.network.last.dtype
         start = self._planes(slab)[0] * self.shape[1] * self.shape[2]
         flat, a, b = (torch.from_numpy(np.ascontiguousarray(x)).to(dtype) for x in (weights.reshape(-1), same, local))
-        force, strain = torch.zeros_like(field.positions), torch.zeros_like(field.grid.cell)
+        leaves = [field.positions, field.grid.cell, *([] if field.nodes is None else [field.nodes])]
+        total = [torch.zeros_like(leaf) for leaf in leaves]
         for index in batches(self._blocks(slab)):
             h = field.hidden(index)
             value = torch.einsum("mph,mh->p", h, a).sum() + flat[index.flatten() - start] @ torch.einsum("mph,mh->p", h, b)
-            found = torch.autograd.grad(value, [field.positions, field.grid.cell])
-            force, strain = force + found[0], strain + found[1]
-        return torch.cat([force, strain]).detach().numpy()
+            total = [part + found for part, found in zip(total, torch.autograd.grad(value, leaves), strict=True)]
+        nodes = total[2].numpy() if field.nodes is not None else np.zeros(0)
+        return torch.cat(total[:2]).numpy(), nodes
 
 
 _worker: SlabWorker | None = None

@@ -1,9 +1,4 @@
-"""Training of the network on sampled grid points, followed by a closed-form fit of the last layer on all points.
-
-Points are sampled with probability p(r) ~ 1/2 + |d(r)| / (2 <|d|>), which emphasises dense regions and includes all others, and weighted by
-1/p, so that the loss is an estimate for the whole grid. The last layer is linear and is fitted in closed form at the end, see
-`last_layer.py`.
-"""
+"""Training of the network on sampled grid points, followed by a closed-form fit of the last layer on all points (`last_layer.py`)."""
 
 from __future__ import annotations
 
@@ -27,12 +22,14 @@ from nucleate.electrons.events import NetworkStep
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.zero import Zero
+from nucleate.electrons.messages.settings import MessageSettings
 from nucleate.electrons.model.alignment import aligned, common_energies, resolve_zero
-from nucleate.electrons.model.blocks import block_indices, surroundings
+from nucleate.electrons.model.blocks import block_indices
 from nucleate.electrons.model.last_layer import fit_last_layer, read_aligned
-from nucleate.electrons.model.model import ElectronModel, make_descriptor
+from nucleate.electrons.model.model import ElectronModel, make_descriptor, make_network
 from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.model.prediction import Electrons, predict, weigher
+from nucleate.electrons.model.sampled_points import PointBatches, draw_points
 from nucleate.electrons.model.slabs import Field as Points
 from nucleate.electrons.model.slabs import batches
 from nucleate.electrons.species import Ion
@@ -53,6 +50,9 @@ class ElectronTraining(BaseModel):
 
     descriptor: dict[str, Any] = Field(
         default_factory=lambda: {"name": "power"}, description="Descriptor name (power or bispectrum) and options."
+    )
+    messages: MessageSettings | None = Field(
+        None, description="Equivariant network of the atoms, whose messages are further features of a point; unset: the descriptor alone."
     )
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 128), description="Widths of the hidden layers.")
     members: int = Field(2, ge=1, description="Number of committee members.")
@@ -152,13 +152,14 @@ def train(
     spacing = float(np.mean([np.linalg.norm(h.atoms.cell.array, axis=1) / np.array(h.ldos.shape[:3]) for h in heads]))
     zero = resolve_zero(settings.zero, heads[0])
     energies = common_energies(zero, heads)
-    network = LdosNetwork(descriptor.features, len(energies), settings.hidden, settings.members, settings.seed)
+    network = make_network(descriptor, len(energies), settings.hidden, settings.members, settings.seed, settings.messages)
     model = ElectronModel(descriptor, network, energies, heads[0].sigma, ions, spacing, heads[0].engine, {}, zero)
     rng = np.random.default_rng(settings.seed)
-    drawn = [_draw(model, read_aligned(model, path), settings.points, rng) for path in parts["training"]]
-    record("sampled", snapshots=len(drawn), points=sum(len(d[0]) for d in drawn), cpu_seconds=time.process_time() - started)
+    drawn = [draw_points(model, read_aligned(model, path), settings.points, rng) for path in parts["training"]]
+    points = PointBatches(drawn, network.messages)
+    record("sampled", snapshots=len(drawn), points=len(points.features), cpu_seconds=time.process_time() - started)
     shares = _shares(settings, len(drawn))
-    _fit(network, drawn, shares, settings, logged)
+    _fit(network, points, shares, settings, logged)
     network.requires_grad_(False)
     if settings.refit:
         fit_last_layer(model, parts["training"], shares, settings.ridge, settings.dos_weight)
@@ -231,29 +232,6 @@ def _check_labels(where: str, snapshot: Snapshot, sigma: float, engine: dict[str
     check_engine(where, snapshot.engine, engine)
 
 
-def _draw(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return features, targets and weights of sampled points."""
-    shape = snapshot.ldos.shape
-    grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
-    flat = snapshot.ldos.reshape(-1, shape[3])
-    size = np.linalg.norm(flat, axis=1)
-    chance = 0.5 + 0.5 * size / size.mean()
-    chance /= chance.sum()
-    # Sample with replacement, so that weights 1/p yield an unbiased loss of the whole grid.
-    chosen = np.sort(rng.choice(len(flat), count, p=chance))
-    points = Points.of(model, snapshot.atoms, grid.shape)
-    # Adjacent indices are neighbours along one axis: groups of sixteen points, or fewer at the end.
-    groups = [chosen[k : k + 16] for k in range(0, len(chosen), 16)]
-    features = []
-    with torch.no_grad():
-        for group in batches(groups, 512):
-            near = surroundings(group, grid, points.positions, points.species, points.around, model.descriptor.cutoff, torch.float32)
-            features.append((group.flatten(), model.descriptor(*near).flatten(0, 1)))
-    order = torch.cat([index for index, _ in features])
-    weights = torch.tensor(1 / (chance[order.numpy()] * len(flat)), dtype=torch.float32)
-    return torch.cat([f for _, f in features]), torch.tensor(flat[order.numpy()]), weights
-
-
 def _shares(settings: ElectronTraining, snapshots: int) -> Tensor:
     """Return snapshot weights (members, snapshots): random for each committee member, uniform for a single member."""
     shares = torch.ones(settings.members, snapshots)
@@ -263,25 +241,27 @@ def _shares(settings: ElectronTraining, snapshots: int) -> Tensor:
     return shares
 
 
-def _fit(
-    network: LdosNetwork, drawn: list[tuple[Tensor, Tensor, Tensor]], shares: Tensor, settings: ElectronTraining, progress: Progress
-) -> None:
-    x, y, w = (torch.cat([part[k] for part in drawn]) for k in range(3))
-    network.mean.copy_(x.mean(0))
-    spread = x.std(0)
-    network.scale.copy_(1 / torch.clamp(spread, min=1e-4 * float(spread.max())))
+def _fit(network: LdosNetwork, points: PointBatches, shares: Tensor, settings: ElectronTraining, progress: Progress) -> None:
+    x, y = points.features, points.targets
+    own, spread = x.shape[1], x.std(0)
+    network.mean[:own] = x.mean(0)
+    network.scale[:own] = 1 / torch.clamp(spread, min=1e-4 * float(spread.max()))
     scale = float(y.square().mean().sqrt())
-    snapshot = torch.repeat_interleave(torch.arange(len(drawn)), torch.tensor([len(part[0]) for part in drawn]))
     generator = torch.Generator().manual_seed(settings.seed + 1)
+    if network.messages is not None:
+        with torch.no_grad():
+            first = points.draw(settings.batch, torch.Generator().manual_seed(settings.seed + 3))[0][..., own:].flatten(0, 1)
+        network.mean[own:] = first.mean(0)
+        network.scale[own:] = 1 / torch.clamp(first.std(0), min=1e-3)
     network.last_bias.data[:] = y.mean(0) / scale
     descent = Descent(
         network.parameters(), settings.learning_rate, settings.weight_decay, lambda k: cosine_decay(k / settings.steps, FINAL_RATE)
     )
     started, total = time.process_time(), 0.0
     for step in range(settings.steps):
-        pick = torch.randint(len(x), (settings.batch,), generator=generator)
-        weights = w[pick] * shares[:, snapshot[pick]]
-        difference = network(x[pick]) - y[pick] / scale
+        features, pick, snapshot = points.draw(settings.batch, generator)
+        weights = points.weights[pick] * shares[:, snapshot]
+        difference = network(features) - y[pick] / scale
         loss = (weights.unsqueeze(-1) * difference.square()).mean()
         total += descent.step(loss)
         if (step + 1) % 100 == 0:
