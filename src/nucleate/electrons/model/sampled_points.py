@@ -20,9 +20,9 @@ from nucleate.electrons.model.blocks import Surroundings, block_indices, surroun
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Field
 
-GROUP = 16
+GROUP = 4
 """Number of points whose neighbours are looked for together."""
-SNAPSHOTS = 2
+SNAPSHOTS = 4
 """Number of snapshots in a batch of a network with messages, which are made anew for each of them."""
 
 

@@ -61,6 +61,12 @@ class ElectronTraining(BaseModel):
     batch: int = Field(512, ge=1, description="Number of points per step.")
     learning_rate: float = Field(2e-3, gt=0, description="Initial learning rate of the cosine schedule.")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's.")
+    integral_weight: float = Field(
+        10.0,
+        ge=0,
+        description="Weight of the errors of the integrals over energy up to each energy, from which density and band energy "
+        "follow, relative to those of the local density of states itself.",
+    )
     validation: float = Field(0.2, ge=0, le=0.5, description="Fraction of snapshots used for validation.")
     refit: bool = Field(True, description="Whether to fit the last layer in closed form at the end.")
     dos_weight: float = Field(
@@ -254,6 +260,8 @@ def _fit(network: LdosNetwork, points: PointBatches, shares: Tensor, settings: E
         network.mean[own:] = first.mean(0)
         network.scale[own:] = 1 / torch.clamp(first.std(0), min=1e-3)
     network.last_bias.data[:] = y.mean(0) / scale
+    # Errors of neighbouring energies add up in the density; the loss of each energy alone does not see them.
+    integrals = settings.integral_weight / float((y / scale).cumsum(1).square().mean())
     descent = Descent(
         network.parameters(), settings.learning_rate, settings.weight_decay, lambda k: cosine_decay(k / settings.steps, FINAL_RATE)
     )
@@ -262,7 +270,7 @@ def _fit(network: LdosNetwork, points: PointBatches, shares: Tensor, settings: E
         features, pick, snapshot = points.draw(settings.batch, generator)
         weights = points.weights[pick] * shares[:, snapshot]
         difference = network(features) - y[pick] / scale
-        loss = (weights.unsqueeze(-1) * difference.square()).mean()
+        loss = (weights.unsqueeze(-1) * (difference.square() + integrals * difference.cumsum(-1).square())).mean()
         total += descent.step(loss)
         if (step + 1) % 100 == 0:
             progress(NetworkStep("training", step + 1, settings.steps, total / 100, time.process_time() - started))
