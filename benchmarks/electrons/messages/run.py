@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/data/electrons.py --no-convergence
     OMP_NUM_THREADS=1 python benchmarks/electrons/messages/run.py --seeds 3
 
-All arms of a group are trained on the same points of the same snapshots, with the same number of steps. `half` has every second of them,
-`ablations` half of the steps. The time of a point is that of h for both members on one thread. Settings: settings.toml beside this file. A
-finished training is kept, and a stopped run resumes.
+All arms of a group are trained on the same snapshots with the same number of points and steps; with messages, the points are drawn in
+groups of neighbours. `half` has every second snapshot, `ablations` half of the steps. The time of a point is that of h for both members
+on one thread. Settings: settings.toml beside this file. A finished training is kept, and a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ GROUPS = {
     "500 K, solid": [folder for folder in SOLID if "-500K-" in folder],
     "18.0 Å³/atom, melt": MELT[:2],
 }
-MAIN: dict[str, dict[str, Any]] = {"descriptor": {}, "messages": {"messages": {}}}
+MAIN: dict[str, dict[str, Any]] = {
+    "descriptor": {}, "descriptor, without weight of integrals": {"integral_weight": 0.0}, "messages": {"messages": {}},
+}  # fmt: skip
 ABLATIONS: dict[str, dict[str, Any]] = {
     "descriptor": {},
     **{f"l = {degree}": {"messages": {"degree": degree}} for degree in range(4)},
