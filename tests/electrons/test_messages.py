@@ -153,6 +153,24 @@ def test_workers_predict_the_same_with_messages(trained: Path, al_data: Path, tm
         assert torch.allclose(shared.forces, alone.forces, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_forces_of_64_atoms_with_two_workers_are_finite_differences(trained: Path, al_data: Path) -> None:
+    atoms = read_snapshot(al_data / "snapshots/0000.zarr", ldos=False).atoms * (4, 2, 2)
+    atoms.rattle(0.05, seed=1)
+    single, double = ElectronModel.load(trained), ElectronModel.load(trained)
+    double.network.double()
+    shape, step = single.grid(atoms).shape, 3e-4
+    found = predict(single, atoms, TEMPERATURE, shape=shape, forces=True, workers=2, path=trained)
+    assert found.forces is not None
+    for atom, axis in ((5, 0), (50, 2)):
+        pair = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += sign * step
+            pair.append(float(predict(double, moved, TEMPERATURE, shape=shape).terms.free))
+        assert float(found.forces[atom, axis]) == pytest.approx(-(pair[0] - pair[1]) / (2 * step), abs=1e-5)
+
+
 def test_messages_that_cannot_be_are_refused(al_data: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="heads do not divide"):
         train([al_data], tmp_path / "m", ElectronTraining(messages=MessageSettings(channels=6, heads=4)))
