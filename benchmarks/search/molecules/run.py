@@ -1,9 +1,11 @@
-"""Searches of glycine on the force field mcGFN-FF, with the space groups of nature against uniform ones.
+"""Searches of glycine on the force field mcGFN-FF or on GFN1-xTB, with the space groups of nature against uniform ones.
 
     OMP_NUM_THREADS=1 python benchmarks/search/molecules/run.py --units 2 --seeds 10
+    OMP_NUM_THREADS=1 python benchmarks/search/molecules/run.py --units 2 --seeds 3 --reference xtb
 
 The molecule is the zwitterion from its SMILES. A hit is the confirmation of a polymorph within 1 meV/atom of the lowest one that any of the
-searches with this number of molecules has confirmed. Every finished search is a row; stopped ones are kept in --out and resumed.
+searches with this reference and number of molecules has confirmed. GFN1-xTB is CP2K's (`apt-get install cp2k cp2k-data`). Every finished
+search is a row; stopped ones are kept in --out and resumed.
 """
 
 from __future__ import annotations
@@ -25,15 +27,25 @@ from nucleate.processes.pools import worker_pool
 
 SAME = 0.001
 WEIGHTS = ("nature", "uniform")
+REFERENCES: dict[str, dict[str, Any]] = {
+    "gfnff": {"engine": "gfnff"},
+    "xtb": {"engine": "cp2k", "xc": "GFN1-xTB", "k_spacing": 0.65},
+}
+NAMES = {"gfnff": "mcGFN-FF", "xtb": "GFN1-xTB"}
 
 
-def search(units: int, weights: str, seed: int, out: Path, budget: int, pool: int) -> dict[str, Any]:
+def place(out: Path, units: int, weights: str, seed: int, reference: str) -> Path:
+    return out / f"Z{units}-{weights}-{seed}{'' if reference == 'gfnff' else '-' + reference}"
+
+
+def search(units: int, weights: str, seed: int, reference: str, out: Path, budget: int, pool: int) -> dict[str, Any]:
     """Run one search, or what is left of it; return its row: the confirmed polymorphs with energy (eV/atom), group and calls."""
-    folder = out / f"Z{units}-{weights}-{seed}"
-    settings = {"search": {"pool": pool, "budget": budget, "proof": False}, "relax": {"workers": 1}, "generate": {"workers": 1}}
-    api.search(
-        molecules=[GLYCINE], units=units, reference="gfnff", space_group_weights=weights, seed=seed, settings=settings, out=folder,
-    )  # fmt: skip
+    folder = place(out, units, weights, seed, reference)
+    settings = {
+        "search": {"pool": pool, "budget": budget, "proof": False}, "relax": {"workers": 1}, "generate": {"workers": 1},
+        "reference": REFERENCES[reference],
+    }  # fmt: skip
+    api.search(molecules=[GLYCINE], units=units, space_group_weights=weights, seed=seed, settings=settings, out=folder)
     run = read_run(folder)
     confirmed = sorted(run.state.polymorphs, key=lambda p: p.calls)
     row = {
@@ -54,11 +66,12 @@ def first_hit(row: dict[str, Any], lowest: float) -> int | None:
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page."""
     lines = [
-        "| Z | space groups | seeds | hits | calls to the hit, or made | ERT, calls | lowest found, meV/atom, median | seconds a search |",
-        "|" + "---|" * 8,
+        "| reference | Z | space groups | seeds | hits | calls to the hit, or made | ERT, calls | lowest found, meV/atom, median "
+        "| seconds a search |",
+        "|" + "---|" * 9,
     ]
-    for units in sorted({row["units"] for row in data["rows"]}):
-        mine = [row for row in data["rows"] if row["units"] == units]
+    for reference, units in sorted({(row.get("reference", "gfnff"), row["units"]) for row in data["rows"]}):
+        mine = [row for row in data["rows"] if (row.get("reference", "gfnff"), row["units"]) == (reference, units)]
         lowest = min((found[0] for row in mine for found in row["confirmed"]), default=float("nan"))
         for weights in WEIGHTS:
             rows = sorted((row for row in mine if row["weights"] == weights), key=lambda row: int(row["seed"]))
@@ -74,7 +87,7 @@ def table(data: dict[str, Any]) -> str:
             calls = ", ".join(str(count) if hit else f"> {count}" for count, hit in runs)
             above = [1000 * (min(found[0] for found in row["confirmed"]) - lowest) for row in rows if row["confirmed"]]
             median = f"{np.median(above):.1f}" if above else "nothing confirmed"
-            cells = [units, weights, len(rows), sum(hit for _, hit in runs), calls, ert, median]
+            cells = [NAMES[reference], units, weights, len(rows), sum(hit for _, hit in runs), calls, ert, median]
             lines.append(f"| {' | '.join(map(str, cells))} | {np.median([row['seconds'] for row in rows]):.0f} |")
     return "\n".join(lines)
 
@@ -84,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, nargs="*", default=[2])
     parser.add_argument("--weights", nargs="*", choices=WEIGHTS, default=list(WEIGHTS))
+    parser.add_argument("--reference", choices=list(REFERENCES), default="gfnff")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=200)
     parser.add_argument("--budget", type=int, default=300)
@@ -96,14 +110,15 @@ def main() -> None:
     result = ResultFile(a.result, {"budget": a.budget, "pool": a.pool}, ("gfnff", "rdkit"))
     seeds = range(a.first_seed, a.first_seed + a.seeds)
     tasks = [(units, weights, seed) for units in a.units for seed in seeds for weights in a.weights]
-    tasks = [task for task in tasks if result.find(units=task[0], weights=task[1], seed=task[2]) is None]
+    done = {(row["units"], row["weights"], row["seed"]) for row in result.rows if row.get("reference", "gfnff") == a.reference}
+    tasks = [task for task in tasks if task not in done]
     with worker_pool(a.workers) as pool:
-        futures = {pool.submit(search, *task, a.out, a.budget, a.pool): task for task in tasks}
+        futures = {pool.submit(search, *task, a.reference, a.out, a.budget, a.pool): task for task in tasks}
         for future in as_completed(futures):
             units, weights, seed = futures[future]
             row = future.result()
-            result.add(units=units, weights=weights, seed=seed, **row)
-            shutil.rmtree(a.out / f"Z{units}-{weights}-{seed}")
+            result.add(reference=a.reference, units=units, weights=weights, seed=seed, **row)
+            shutil.rmtree(place(a.out, units, weights, seed, a.reference))
             best = min((found[0] for found in row["confirmed"]), default=None)
             print(units, weights, seed, row["calls"], row["finished"], best, row["seconds"], flush=True)
     print(table({"rows": result.rows}))

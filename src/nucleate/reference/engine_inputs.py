@@ -309,7 +309,8 @@ class Cp2kInput(EngineInput):
 def _gfn1_input(size: tuple[int, int, int]) -> str:
     """Return CP2K's input of a periodic GFN1-xTB calculation; ASE adds the structure and the properties."""
     points = "" if size == (1, 1, 1) else f"&KPOINTS\n SCHEME MONKHORST-PACK {size[0]} {size[1]} {size[2]}\n&END KPOINTS\n"
-    mixing = "&MIXING\n METHOD BROYDEN_MIXING\n ALPHA 0.2\n&END MIXING\n"
+    # With CP2K's own history of four steps, the density of beta-glycine did not converge.
+    mixing = "&MIXING\n METHOD BROYDEN_MIXING\n ALPHA 0.1\n NBROYDEN 20\n&END MIXING\n"
     return (
         "&FORCE_EVAL\n&DFT\n&QS\n METHOD XTB\n EPS_DEFAULT 1.0E-12\n&XTB\n DO_EWALD T\n CHECK_ATOMIC_CHARGES F\n&PARAMETER\n"
         " DISPERSION_PARAMETER_FILE dftd3.dat\n PARAM_FILE_NAME xTB_parameters\n&END PARAMETER\n&END XTB\n&END QS\n"
