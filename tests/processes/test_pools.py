@@ -56,8 +56,9 @@ def test_a_worker_has_the_environment_of_its_leader_at_its_start(monkeypatch):
 def test_the_template_has_one_thread_whatever_the_variables_say(monkeypatch):
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    code = "import os, nucleate.processes.template, torch; print(len(os.listdir('/proc/self/task')), 'OMP_NUM_THREADS' in os.environ)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1 False\n"
+    with worker_pool(1) as pool:
+        template = pool.submit(family).result()[2]
+    assert len([*Path(f"/proc/{template}/task").iterdir()]) == 1
 
 
 @linux
@@ -76,6 +77,74 @@ def test_workers_end_with_the_template_and_the_next_pool_has_another():
         time.sleep(0.02)
     with worker_pool(1) as pool:
         assert pool.submit(family).result()[2] not in (template, os.getpid())
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = {paths!r}
+import torch
+from nucleate.processes.pools import worker_pool
+from {module} import place
+if __name__ == "__main__":
+    with worker_pool(1) as pool:
+        print(pool.submit(place).result())
+"""
+
+
+@linux
+def test_the_template_imports_no_module_of_the_current_folder(tmp_path):
+    """The folder of a user may contain numpy.py; a program whose modules are elsewhere does not import it, and its workers do not."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    for name in ("numpy", "copy", "platform"):
+        (here / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
+    (there / "places.py").write_text(
+        "import os, sys\ndef place():\n    return 'torch' in sys.modules, os.getsid(os.getppid()) != os.getsid(0)"
+    )
+    program = there / "program.py"
+    program.write_text(PROGRAM.format(paths=[path for path in sys.path if path], module="places"))
+    done = subprocess.run([sys.executable, program], cwd=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\n"
+
+
+WAITING = """
+import os, time, torch
+from nucleate.processes.pools import worker_pool
+if __name__ == "__main__":
+    print("begin", flush=True)
+    with worker_pool(1) as pool:
+        pool.submit(os.getpid).result()
+        time.sleep(60)
+"""
+
+
+@linux
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.1, 0.3])
+def test_ctrl_c_while_the_first_workers_start_prints_one_traceback(tmp_path, seconds):
+    program = tmp_path / "program.py"
+    program.write_text(WAITING)
+    leader = subprocess.Popen([sys.executable, program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    leader.stdout.readline()
+    time.sleep(seconds)
+    os.killpg(leader.pid, signal.SIGINT)
+    _, errors = leader.communicate(timeout=PATIENCE)
+    assert errors.count("Traceback") == 1, errors
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+@linux
+def test_workers_are_spawned_when_the_socket_of_the_template_is_gone():
+    with worker_pool(1) as pool:
+        assert pool.submit(family).result()[2] != os.getpid()
+    address = Path(forkserver._forkserver._forkserver_address)
+    moved = address.with_name("moved")
+    address.rename(moved)
+    try:
+        with worker_pool(1) as pool:
+            assert pool.submit(family).result()[2] == os.getpid()
+    finally:
+        moved.rename(address)
 
 
 @linux

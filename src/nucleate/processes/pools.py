@@ -7,18 +7,26 @@ forking a process with threads (torch, BLAS) can deadlock. Elsewhere every worke
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any
 
-from nucleate.processes.workers import become_worker, interrupts_held
+from nucleate.processes.interrupts import interrupts_delayed
+from nucleate.processes.workers import MARK, THREAD_VARIABLES, become_worker, interrupts_held
 
 TEMPLATE = "nucleate.processes.template"
+BEFORE = "NUCLEATE_ENVIRONMENT_BEFORE"
+"""Environment variable of the template: JSON of the variables that were changed for its start, with their former values."""
+_starting = threading.Lock()
 
 
 def worker_pool(workers: int, initializer: Callable[..., None] | None = None, *arguments: Any) -> ProcessPoolExecutor:
@@ -30,7 +38,22 @@ def worker_pool(workers: int, initializer: Callable[..., None] | None = None, *a
         arguments: Its arguments.
     """
     given: tuple[Any, ...] = (os.getpid(), _Environment(), initializer, arguments)
-    return ProcessPoolExecutor(workers, mp_context=_context(), initializer=_begin, initargs=given)
+    return _Pool(workers, mp_context=_context(), initializer=_begin, initargs=given)
+
+
+class _Pool(ProcessPoolExecutor):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        # A call may start a process, which must be known to the pool before an interrupt ends the caller.
+        with interrupts_delayed(), interrupts_held():
+            return super().submit(fn, *args, **kwargs)
+
+    def _spawn_process(self) -> None:
+        try:
+            super()._spawn_process()  # type: ignore[misc]
+        except (OSError, EOFError):
+            # The template was killed, or the folder of its socket was removed.
+            self._mp_context = multiprocessing.get_context("spawn")
+            super()._spawn_process()  # type: ignore[misc]
 
 
 class _Environment:
@@ -41,10 +64,15 @@ class _Environment:
 
 
 def _begin(leader: int, environment: dict[str, str], initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    """Make this process a worker with the environment of its leader; that of a forked one is older."""
+    """Make this process a worker, with what it would have inherited from its leader now; a forked one has older values."""
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
+    if sys.platform == "linux":
+        with suppress(OSError, ValueError, StopIteration):
+            os.sched_setaffinity(0, os.sched_getaffinity(leader))
+            status = Path(f"/proc/{leader}/status").read_text().splitlines()
+            os.umask(int(next(line.split()[1] for line in status if line.startswith("Umask:")), 8))
     become_worker(leader)
     if initializer is not None:
         initializer(*arguments)
@@ -56,13 +84,43 @@ def _context() -> BaseContext:
         from multiprocessing import forkserver
 
         context = multiprocessing.get_context("forkserver")
-        # Without effect if the caller's program already forks its own processes in this way; then workers import what they need.
-        context.set_forkserver_preload([TEMPLATE, *(["torch"] if "torch" in sys.modules else [])])
         # The path of its socket may be too long, for instance.
-        with suppress(OSError), interrupts_held():
-            forkserver.ensure_running()
+        with suppress(OSError), _starting, _environment_of_template():
+            # The tracker would be started with the template otherwise, and end the hold of interrupts.
+            resource_tracker.ensure_running()
+            with interrupts_delayed(), interrupts_held():
+                # Without effect if the caller's program already forks processes in this way; then workers import what they need.
+                context.set_forkserver_preload([TEMPLATE, *(["torch"] if "torch" in sys.modules else [])])
+                forkserver.ensure_running()
             return context
     return multiprocessing.get_context("spawn")
+
+
+@contextmanager
+def _environment_of_template() -> Iterator[None]:
+    """Change the environment for a process that starts now: it imports the modules of this one, not those of the current folder.
+
+    Libraries of linear algebra start no threads in it, and no block of engines ends it, as `engines_end_with_failure` would.
+    """
+    changes = {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONSAFEPATH": "1", MARK: None,
+        **dict.fromkeys(THREAD_VARIABLES, "1"),
+    }  # fmt: skip
+    before = {name: os.environ.get(name) for name in changes}
+    kept = {name: value for name, value in before.items() if name != MARK}
+    _set({**changes, BEFORE: json.dumps(kept)})
+    try:
+        yield
+    finally:
+        _set({**before, BEFORE: None})
+
+
+def _set(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _processes_can_be_watched() -> bool:

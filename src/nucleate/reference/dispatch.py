@@ -16,7 +16,7 @@ from ase import Atoms
 from nucleate.errors import BadInput, BudgetExhausted, NucleateError, ReferenceFailed, quoted
 from nucleate.processes.interrupts import check, interrupts_delayed
 from nucleate.processes.pools import worker_pool
-from nucleate.processes.workers import end_remains, end_worker, interrupts_held
+from nucleate.processes.workers import end_remains, end_worker
 from nucleate.progress import Event, Progress, Step, silent
 from nucleate.reference.asking import Answer, ask, overrun
 from nucleate.reference.base import Reference, checked_answer, content_hash, said, with_k_points
@@ -48,8 +48,7 @@ class _Slot:
         self.task: tuple[str, Atoms] | None = None
         self.deadline = time.monotonic() + STARTING
         self.began = time.monotonic()
-        with interrupts_held():
-            self.future: Future[Any] | None = self._pool.submit(_ready, reference)
+        self.future: Future[Any] | None = self._pool.submit(_ready, reference)
         # The process of the pool becomes the watcher. If the pool does not give its id, the worker's first call does.
         self.watcher: int | None = next(iter(getattr(self._pool, "_processes", None) or ()), None)
 
@@ -330,7 +329,8 @@ class Dispatcher:
         try:
             while waiting or any(slot.task for slot in self._slots):
                 while len(self._slots) < min(self.workers, len(waiting) + sum(slot.task is not None for slot in self._slots)):
-                    self._slots.append(_Slot(self.reference))
+                    with interrupts_delayed():
+                        self._slots.append(_Slot(self.reference))
                 for slot in list(self._slots):
                     if slot.future is None and waiting:
                         key, atoms = waiting[0]

@@ -23,10 +23,9 @@ from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential, save_committee
 from nucleate.potentials.prior import PriorPotential
 from nucleate.potentials.registry import Learned
-from nucleate.processes.interrupts import check, listening
+from nucleate.processes.interrupts import check, interrupts_delayed, listening
 from nucleate.processes.limits import available_cores
 from nucleate.processes.pools import worker_pool
-from nucleate.processes.workers import interrupts_held
 from nucleate.progress import Event, Progress, Step, silent
 from nucleate.relax.batched import Relaxed, relax
 from nucleate.relax.rigid import RigidMolecules, relax_rigid
@@ -145,7 +144,7 @@ class RelaxPool:
             base, molecules = (potential.base, potential.molecules) if isinstance(potential, CorrectedPotential) else (None, None)
             save_committee(model, potential.learned, base=None if isinstance(base, PriorPotential) else base, molecules=molecules)
             # The pool starts a process with a task for which none is idle.
-            with interrupts_held():
+            with interrupts_delayed():
                 for k, chunk in enumerate(chunks):
                     task = (str(model), potential.prior_name, [structures[i] for i in chunk], settings, sigma_factor, rigid)
                     futures[self._pool.submit(_work, *task)] = k
