@@ -125,7 +125,7 @@ def test_a_stopped_prediction_goes_on_from_its_slabs(
     assert float(found.terms.free) == float(predict(al_model, atoms, TEMPERATURE).terms.free)
 
 
-@pytest.mark.parametrize("temperature", [800.0, 1500.0])
+@pytest.mark.parametrize("temperature", [1000.0, 1500.0])
 def test_trial_levels_give_what_two_passes_give(
     exact_model: ElectronModel, atoms: Atoms, monkeypatch: pytest.MonkeyPatch, temperature: float
 ) -> None:
