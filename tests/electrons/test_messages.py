@@ -19,6 +19,7 @@ from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.prediction import predict
 from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.errors import BadInput
+from nucleate.persist.toml import validated
 
 REACH, TEMPERATURE = 5.0, 900.0
 
@@ -169,6 +170,11 @@ def test_forces_of_64_atoms_with_two_workers_are_finite_differences(trained: Pat
             moved.positions[atom, axis] += sign * step
             pair.append(float(predict(double, moved, TEMPERATURE, shape=shape).terms.free))
         assert float(found.forces[atom, axis]) == pytest.approx(-(pair[0] - pair[1]) / (2 * step), abs=1e-5)
+
+
+def test_a_mistyped_setting_of_messages_is_named_with_the_right_one() -> None:
+    with pytest.raises(BadInput, match=r"unknown key messages\.head; did you mean heads\?"):
+        validated(ElectronTraining, {"messages": {"head": 2}}, "train.toml")
 
 
 def test_messages_that_cannot_be_are_refused(al_data: Path, tmp_path: Path) -> None:

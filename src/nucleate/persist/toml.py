@@ -10,7 +10,7 @@ import typing
 from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
@@ -80,9 +80,11 @@ def _keys_beside(model: type[BaseModel], path: list[str]) -> list[str]:
     """Return the names of the fields of the model at `path`; an empty list if the path leads to no model."""
     for part in path:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        # A table that may be left out has the type `Model | None`.
+        models = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if len(models) != 1:
             return []
-        model = annotation
+        model = models[0]
     return list(model.model_fields)
 
 
