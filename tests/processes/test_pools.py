@@ -37,10 +37,13 @@ def ended(pid):
         return True
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are spawned")
+forked = pytest.mark.skipif(
+    sys.platform != "linux" or not pools._processes_can_be_watched(),
+    reason="workers are spawned on this system, or its kernel has no pidfd",
+)
 
 
-@linux
+@forked
 def test_a_worker_has_the_environment_of_its_leader_at_its_start(monkeypatch):
     for value in ("one", "two", None):
         with worker_pool(1) as pool:
@@ -52,7 +55,7 @@ def test_a_worker_has_the_environment_of_its_leader_at_its_start(monkeypatch):
         assert threads == 1
 
 
-@linux
+@forked
 def test_the_template_has_one_thread_whatever_the_variables_say(monkeypatch):
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -61,8 +64,7 @@ def test_the_template_has_one_thread_whatever_the_variables_say(monkeypatch):
     assert len([*Path(f"/proc/{template}/task").iterdir()]) == 1
 
 
-@linux
-@pytest.mark.skipif(not pools._processes_can_be_watched(), reason="this kernel has no pidfd")
+@forked
 def test_workers_end_with_the_template_and_the_next_pool_has_another():
     pool = worker_pool(1)
     worker, watcher, template = pool.submit(family).result()
@@ -91,7 +93,7 @@ if __name__ == "__main__":
 """
 
 
-@linux
+@forked
 def test_the_template_imports_no_module_of_the_current_folder(tmp_path):
     """The folder of a user may contain numpy.py; a program whose modules are elsewhere does not import it, and its workers do not."""
     here, there = tmp_path / "here", tmp_path / "there"
@@ -117,7 +119,7 @@ if __name__ == "__main__":
 """
 
 
-@linux
+@forked
 @pytest.mark.parametrize("seconds", [0.0, 0.03, 0.1, 0.3])
 def test_ctrl_c_while_the_first_workers_start_prints_one_traceback(tmp_path, seconds):
     program = tmp_path / "program.py"
@@ -131,7 +133,7 @@ def test_ctrl_c_while_the_first_workers_start_prints_one_traceback(tmp_path, sec
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
-@linux
+@forked
 def test_workers_are_spawned_when_the_socket_of_the_template_is_gone():
     with worker_pool(1) as pool:
         assert pool.submit(family).result()[2] != os.getpid()
@@ -145,7 +147,7 @@ def test_workers_are_spawned_when_the_socket_of_the_template_is_gone():
         moved.rename(address)
 
 
-@linux
+@forked
 def test_workers_are_spawned_where_the_template_cannot_be_started(tmp_path, monkeypatch):
     """The path of a socket has at most 108 characters."""
     long = tmp_path / ("x" * 120)
