@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.processes.interrupts import interrupts_delayed
-from nucleate.processes.workers import MARK, THREAD_VARIABLES, become_worker, interrupts_held
+from nucleate.processes.workers import BEFORE, MARK, THREAD_VARIABLES, become_worker, interrupts_held
 
 TEMPLATE = "nucleate.processes.template"
-BEFORE = "NUCLEATE_ENVIRONMENT_BEFORE"
-"""Environment variable of the template: JSON of the variables that were changed for its start, with their former values."""
 _starting = threading.Lock()
 
 

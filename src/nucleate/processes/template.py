@@ -12,6 +12,8 @@ from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
 
+from nucleate.processes.workers import BEFORE
+
 # Ctrl-C in the terminal reaches neither this process, once it has a session of its own, nor the workers that it forks. One that has
 # arrived since the start, during which it is blocked, is dropped.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -24,7 +26,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # threads must not be forked. torch starts them later.
 import numpy  # noqa: E402, F401
 
-for _name, _value in json.loads(os.environ.pop("NUCLEATE_ENVIRONMENT_BEFORE", "{}")).items():
+for _name, _value in json.loads(os.environ.pop(BEFORE, "{}")).items():
     if _value is None:
         os.environ.pop(_name, None)
     else:

@@ -28,6 +28,8 @@ sent when only the thread that started the worker ends."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MARK = "NUCLEATE_STARTED_BY"
 """Environment variable that marks the programs started by a process, so that they can be identified in any session."""
+BEFORE = "NUCLEATE_ENVIRONMENT_BEFORE"
+"""Environment variable of the template: JSON of the variables that were changed for its start, with their former values."""
 
 
 def become_worker(leader: int) -> None:

@@ -40,10 +40,10 @@ CHUNK = 500
 class DegreeLinear(nn.Module):
     """Linear map of the channels of each degree for each member: (n, lm, m, inputs) to (n, lm, m, outputs)."""
 
-    def __init__(self, degree: int, members: int, inputs: int, outputs: int, draw: torch.Generator, gain: float = 1.0):
+    def __init__(self, degree: int, members: int, inputs: int, outputs: int, draw: torch.Generator):
         super().__init__()
         weight = torch.randn(degree + 1, members, inputs, outputs, generator=draw, dtype=torch.float32)
-        self.weight = nn.Parameter(weight * (gain / inputs**0.5))
+        self.weight = nn.Parameter(weight / inputs**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""

@@ -34,15 +34,13 @@ class SnapshotPoints:
         features: (points, features) of the descriptor.
         targets: (points, energies) local density of states.
         weights: (points,) weights in the loss.
-        near: Atoms around groups of `GROUP` points.
-        graph: Atoms of the snapshot; None without messages.
+        sources: Atoms around groups of `GROUP` points, and the graph of the snapshot's atoms; None without messages.
     """
 
     features: Tensor
     targets: Tensor
     weights: Tensor
-    near: Surroundings
-    graph: AtomGraph | None
+    sources: tuple[Surroundings, AtomGraph] | None
 
 
 def draw_points(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.random.Generator) -> SnapshotPoints:
@@ -73,7 +71,7 @@ def draw_points(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.ra
         features = torch.cat([model.descriptor(*part).flatten(0, 1) for part in parts])
     weights = torch.tensor(1 / (chance[chosen] * len(flat)), dtype=torch.float32)
     graph = model.graph(snapshot.atoms, field.positions, field.grid.cell)
-    return SnapshotPoints(features, torch.tensor(flat[chosen]), weights, near, graph)
+    return SnapshotPoints(features, torch.tensor(flat[chosen]), weights, None if graph is None else (near, graph))
 
 
 class PointBatches:
@@ -106,11 +104,10 @@ class PointBatches:
             return self.features[pick], pick, self._snapshot[pick]
         chosen = torch.randperm(len(self._drawn), generator=generator)[:SNAPSHOTS].tolist()
         each = max(1, count // GROUP // len(chosen))
-        graphs = [graph for k in chosen if (graph := self._drawn[k].graph) is not None]
-        nodes = self._messages.nodes(AtomGraph.together(graphs))
+        sources = [(k, *own) for k in chosen if (own := self._drawn[k].sources) is not None]
+        nodes = self._messages.nodes(AtomGraph.together([graph for _, _, graph in sources]))
         rows, picks, first = [], [], 0
-        for k, graph in zip(chosen, graphs, strict=True):
-            near = self._drawn[k].near
+        for k, near, graph in sources:
             groups = torch.randint(len(near.points), (each,), generator=generator)
             own = nodes[first : first + len(graph.species)]
             rows.append(self._messages(near.points[groups], near.atoms[groups], near.index[groups], own))
