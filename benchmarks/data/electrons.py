@@ -1,11 +1,11 @@
-"""Snapshots with their electrons: solid aluminium at four temperatures and three volumes, its melt, beryllium in four sizes, and faults.
+"""Snapshots with their electrons: solid aluminium at four temperatures and three volumes, its melt, beryllium, and iron.
 
     OMP_NUM_THREADS=1 python benchmarks/data/electrons.py [--only al-300K-v165] --out runs/electrons
 
 Settings: electrons.toml beside this file. Cells are what two cores can afford: 16 atoms of aluminium (70 to 90 core-s a snapshot), 8 to 64
-of beryllium. Dynamics: EMT for aluminium, CHGNet for beryllium; the electrons are GPAW's, LDA, HGH pseudopotentials. A stopped
-run goes on. The convergence of each folder is measured after all snapshots; --no-convergence leaves it out. The crystal of a folder with
-`stack` is a stack of close-packed beryllium layers, one atom each.
+of beryllium, 2 of iron with both spins. Dynamics: EMT for aluminium, CHGNet for the others; the electrons are GPAW's, LDA, HGH
+pseudopotentials. A stopped run goes on. The convergence of each folder is measured after all snapshots; --no-convergence leaves it out. The
+crystal of a folder with `stack` is a stack of close-packed beryllium layers, one atom each.
 """
 
 from __future__ import annotations

@@ -46,6 +46,10 @@ def sample(
     k_spacing: Annotated[float | None, typer.Option(help="k-point spacing in 1/Å.")] = None,
     low: Annotated[float | None, typer.Option(help="Lowest energy of the LDOS grid in eV.")] = None,
     high: Annotated[float | None, typer.Option(help="Highest energy of the LDOS grid in eV.")] = None,
+    magnetic_moment: Annotated[
+        list[str] | None,
+        typer.Option(help="Starting magnetic moment of an element in Bohr magnetons, for example Fe=2.3; repeat for each element."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of the dynamics.")] = None,
     convergence: Annotated[
         bool, typer.Option("--convergence/--no-convergence", help="Whether to measure the convergence on the first snapshot.")
@@ -76,6 +80,7 @@ def sample(
             out, settings=settings, workers=workers, progress=show_event, material=material, atoms=atoms, temperature=temperature,
             electronic_temperature=electronic_temperature, phase=phase, volume=volume, snapshots=snapshots, potential=potential,
             cutoff=cutoff, k_spacing=k_spacing, low=low, high=high, seed=seed, convergence=convergence,
+            magnetic_moments=_by_element("--magnetic-moment", magnetic_moment, "its starting moment, for example Fe=2.3"),
         )  # fmt: skip
     measured = read_convergence(out)
     if as_json:
@@ -86,6 +91,18 @@ def sample(
             changes = f"{shift.free:+.1f} meV/atom, forces {shift.forces:.0f} meV/Å, pressure {shift.pressure:+.2f} GPa"
             console.print(f"with {'more k-points' if name == 'k_points' else 'a higher cutoff'}: free energy {changes}", highlight=False)
         console.print(f"{len(paths)} snapshots in {out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _by_element(option: str, texts: list[str] | None, what: str) -> dict[str, float] | None:
+    """Return the numbers of texts like Fe=2.3 by their elements; None without texts."""
+    found = {}
+    for text in texts or []:
+        symbol, _, number = text.partition("=")
+        try:
+            found[symbol] = float(number)
+        except ValueError:
+            raise BadInput(f"{option} {quoted(text, 40)}: give an element and {what}") from None
+    return found or None
 
 
 def import_snapshot(
@@ -106,13 +123,7 @@ def import_snapshot(
     """Import a snapshot in MALA's format."""
     from nucleate.electrons import api
 
-    charges = {}
-    for text in charge:
-        symbol, _, number = text.partition("=")
-        try:
-            charges[symbol] = float(number)
-        except ValueError:
-            raise BadInput(f"--charge {quoted(text, 40)}: give an element and its number of valence electrons, for example Be=2") from None
+    charges = _by_element("--charge", charge, "its number of valence electrons, for example Be=2") or {}
     path, snapshot = api.import_mala(
         ldos, structure, out, low=low, spacing=spacing, charges=charges, sigma=sigma, temperature=temperature, units=units
     )
@@ -153,6 +164,7 @@ def _print_errors(console: Any, errors: Any) -> None:
     console.print(
         f"{errors.name}: density {errors.density:.2f} %, density of states {errors.dos:.2f} %, band energy {errors.band:+.1f} meV/atom"
         + (f", free energy {errors.free:+.1f} meV/atom" if math.isfinite(errors.free) else "")
+        + (f", moment {errors.moment:+.3f} Bohr magnetons an atom" if math.isfinite(errors.moment) else "")
         + (f", forces {errors.forces:.0f} meV/Å, pressure {errors.pressure:+.2f} GPa" if math.isfinite(errors.forces) else ""),
         highlight=False,
         markup=False,
@@ -192,6 +204,7 @@ def predict(
         bool, typer.Option("--gpaw-overlap", help="Include the overlap energy of GPAW's Gaussian ions, for comparison with GPAW.")
     ] = False,
     cube: Annotated[Path | None, typer.Option(help="Cube file for the electron density.")] = None,
+    spin_cube: Annotated[Path | None, typer.Option(help="Cube file for the spin density, up minus down.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Figure of the density of states (PNG, SVG or PDF).")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Number of worker processes that share the grid; 0: run in this process.")] = 0,
     scratch: Annotated[Path | None, typer.Option(help="Folder for finished slabs, from which an interrupted prediction resumes.")] = None,
@@ -201,16 +214,19 @@ def predict(
     """Predict the density of states, electron density and free energy of a structure, and its forces and stress."""
     from nucleate.crystals.io import read_structure
     from nucleate.electrons import api
-    from nucleate.report.electrons import electrons_data, electrons_lines, plot_dos, write_density
+    from nucleate.electrons.model.model import electron_model_facts
+    from nucleate.report.electrons import electrons_data, electrons_lines, plot_dos, write_cube_file
     from nucleate.report.figure_file import check_figure
     from nucleate.report.terminal import Bar, make_console
 
     atoms = read_structure(structure)
-    for file in (cube, plot):
+    for file in (cube, spin_cube, plot):
         if file is not None and not file.absolute().parent.is_dir():
             raise BadInput(f"{file}: the folder does not exist; create it first")
     if plot is not None:
         check_figure(plot)
+    if spin_cube is not None and not electron_model_facts(model)["spin"]:
+        raise BadInput(f"--spin-cube: {model} was trained on spin-paired data; sample with --magnetic-moment and train again")
     console = make_console()
     farewell = "repeat the command to resume from the saved slabs" if scratch else "give --scratch DIR to be able to resume"
     with interruptible(f"stopped; {farewell}"), Bar(console, quiet or as_json) as bar:
@@ -219,7 +235,9 @@ def predict(
             progress=bar,
         )  # fmt: skip
     if cube is not None:
-        write_density(cube, electrons, atoms)
+        write_cube_file(cube, atoms, electrons.density.numpy())
+    if spin_cube is not None and electrons.spin_density is not None:
+        write_cube_file(spin_cube, atoms, electrons.spin_density.numpy())
     if plot is not None:
         plot_dos(plot, electrons, atoms)
     if as_json:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from nucleate.electrons.species import Element
+
 
 class GroundStateSettings(BaseModel):
     """Settings of GPAW ground states: plane waves, norm-conserving pseudopotentials, LDA."""
@@ -26,6 +28,17 @@ class GroundStateSettings(BaseModel):
     pseudopotential: Literal["hgh"] = Field(
         "hgh", description="Pseudopotentials of Hartwigsen, Goedecker and Hutter, without semicore electrons (no atomic orbitals in GPAW)."
     )
+
+    magnetic_moments: dict[Element, float] = Field(
+        {},
+        description="Starting magnetic moments of the elements in Bohr magnetons, all parallel; elements that are not named start "
+        "without one; unset: spin-paired.",
+    )
+
+    @property
+    def spin(self) -> bool:
+        """Whether the calculation is spin-polarised."""
+        return any(self.magnetic_moments.values())
 
     @model_validator(mode="after")
     def _ordered(self) -> GroundStateSettings:

@@ -32,6 +32,7 @@ NAMES = {
 
 def electrons_data(found: Electrons, atoms: Atoms) -> dict[str, Any]:
     """Return the JSON-serialisable data that --json prints."""
+    spin = found.levels.spin_dos
     return {
         "formula": atoms.get_chemical_formula(),
         "atoms": len(atoms),
@@ -45,6 +46,7 @@ def electrons_data(found: Electrons, atoms: Atoms) -> dict[str, Any]:
         "forces": None if found.forces is None else found.forces.tolist(),
         "stress": None if found.stress is None else found.stress.tolist(),
         "dos": {"energies": found.levels.energies.tolist(), "values": found.levels.dos.tolist()},
+        "spin": None if spin is None else {"moment": found.moment, "dos": spin.tolist()},
     }
 
 
@@ -55,6 +57,9 @@ def electrons_lines(found: Electrons, atoms: Atoms) -> list[str]:
         f"{atoms.get_chemical_formula()}, electrons at {found.temperature:g} K, grid {' x '.join(map(str, found.grid.shape))}",
         f"{'Fermi level':26s}{float(found.levels.mu):16.4f} eV",
     ]
+    if found.spin_density is not None:
+        moments = f"{found.moment:16.4f} Bohr magnetons, {found.moment / len(atoms):.4f} an atom"
+        lines.append(f"{'magnetic moment':26s}{moments}")
     for name, label in NAMES.items():
         if name == "overlap" and not terms[name]:
             continue
@@ -71,11 +76,6 @@ def electrons_lines(found: Electrons, atoms: Atoms) -> list[str]:
     return lines
 
 
-def write_density(path: Path, found: Electrons, atoms: Atoms) -> None:
-    """Write the electron density as a Gaussian cube file; see `write_cube_file`."""
-    write_cube_file(path, atoms, found.density.numpy())
-
-
 def write_cube_file(path: Path, atoms: Atoms, density: np.ndarray) -> None:
     """Write a density (n_1, n_2, n_3) in 1/Å³ as a Gaussian cube file in 1/bohr³.
 
@@ -90,7 +90,7 @@ def write_cube_file(path: Path, atoms: Atoms, density: np.ndarray) -> None:
 
 
 def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
-    """Plot the density of states with the committee's spread as PNG, SVG or PDF.
+    """Plot the density of states with the committee's spread, or that of both spins without it, as PNG, SVG or PDF.
 
     Raises:
         BadInput: the file cannot be written or matplotlib does not support the format.
@@ -100,10 +100,19 @@ def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     energies = found.levels.energies.numpy() - float(found.levels.mu)
-    members = found.levels.dos_members.numpy() / len(atoms)
-    mean, spread = members.mean(0), members.std(0)
-    axes.fill_between(energies, mean - spread, mean + spread, alpha=0.25, lw=0)
-    axes.plot(energies, mean)
     axes.axvline(0, color="0.5", lw=0.8)
-    axes.set(xlabel="energy above the Fermi level (eV)", ylabel="states/(eV atom)", ylim=(0, 1.05 * float(np.max(mean + spread))))
+    axes.set(xlabel="energy above the Fermi level (eV)", ylabel="states/(eV atom)")
+    if found.levels.spin_dos is None:
+        members = found.levels.dos_members.numpy() / len(atoms)
+        mean, spread = members.mean(0), members.std(0)
+        axes.fill_between(energies, mean - spread, mean + spread, alpha=0.25, lw=0)
+        axes.plot(energies, mean)
+        axes.set_ylim(0, 1.05 * float(np.max(mean + spread)))
+    else:
+        both, difference = (part.numpy() / (2 * len(atoms)) for part in (found.levels.dos, found.levels.spin_dos))
+        up, down = both + difference, both - difference
+        axes.plot(energies, up, label="spin up")
+        axes.plot(energies, -down, label="spin down")
+        axes.axhline(0, color="0.5", lw=0.8)
+        axes.legend()
     save_figure(figure, path)

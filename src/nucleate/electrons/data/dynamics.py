@@ -32,7 +32,7 @@ MELTING = 3.0
 """Melting temperature relative to the requested temperature; the minimum is 2,500 K."""
 MOST_DRIFT = 4.0
 """Largest drift of the potential energy of a dynamics that counts as equilibrated, in standard errors."""
-NO_SPIN = "electronic structure is calculated without spin polarisation"
+NO_SPIN = "a sampling starts every calculation from magnetic_moments in [ground_state]"
 
 
 class DynamicsSettings(BaseModel):

@@ -1,7 +1,8 @@
 """Electronic ground states from GPAW and the local density of states from their wavefunctions.
 
-d(E, r) = sum_(n, k) 2 w_k |psi_nk(r)|² g(E - e_nk) with a Gaussian g of width sigma. With plane waves and norm-conserving pseudopotentials
-(setups hgh), sum f |psi|² is exactly the density. GPAW: J. J. Mortensen et al., J. Chem. Phys. 160, 092503 (2024), doi 10.1063/5.0182685.
+d(E, r) = sum_(n, k, spin) w_k |psi_nk(r)|² g(E - e_nk) with a Gaussian g of width sigma. With plane waves and norm-conserving
+pseudopotentials (setups hgh), sum f |psi|² is exactly the density. GPAW: J. J. Mortensen et al., J. Chem. Phys. 160, 092503 (2024), doi
+10.1063/5.0182685.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Snapshot:
         ions: Pseudopotential ions by symbol.
         engine: Settings that determine the result: name, version, functional, pseudopotentials.
         details: Number of iterations, CPU-seconds and similar data.
+        spin_ldos: Local density of states of spin up minus that of spin down, like `ldos`; None if spin-paired.
+        spin_density: (n_1, n_2, n_3) density of spin up minus that of spin down in 1/Å³; None if spin-paired.
         forces: (n_atoms, 3) forces of the engine in eV/Å, derivatives of the free energy; None if not available.
         stress: (3, 3) stress of the engine in eV/Å³, at a fixed number of plane waves; None if not available.
     """
@@ -69,6 +72,8 @@ class Snapshot:
     details: dict[str, Any]
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
+    spin_ldos: np.ndarray | None = None
+    spin_density: np.ndarray | None = None
 
     @property
     def electrons(self) -> float:
@@ -76,7 +81,7 @@ class Snapshot:
         return sum(self.ions[symbol].charge for symbol in self.atoms.get_chemical_symbols())
 
 
-ENGINE_KEYS = ("engine", "functional", "pseudopotential", "cutoff")
+ENGINE_KEYS = ("engine", "functional", "pseudopotential", "cutoff", "spin")
 """Engine settings that must agree between snapshots."""
 
 
@@ -101,6 +106,8 @@ def engine_settings(atoms: Atoms, settings: GroundStateSettings) -> dict[str, An
         "k_spacing": settings.k_spacing,
         "mesh": list(grid.size),
         "mesh_shift": [bool(one) for one in grid.shift],
+        # Earlier versions had no such key.
+        **({"spin": "polarised"} if settings.spin else {}),
     }
 
 
@@ -142,7 +149,7 @@ def ions_of_setups(setups: Any) -> dict[str, Ion]:
 
 
 def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None = None, symmetry: bool = True) -> Snapshot:
-    """Run one spin-paired self-consistent calculation and compute the local density of states on GPAW's real-space grid.
+    """Run one self-consistent calculation and compute the local density of states on GPAW's real-space grid.
 
     Levels more than 1 eV (or 12 kT, if larger) above the first empty level are not converged.
 
@@ -169,7 +176,8 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         settings.high if settings.high is not None else fermi + max(MARGIN, hot),
     )
     energies = low + settings.spacing * np.arange(round((high - low) / settings.spacing) + 1)
-    ldos = local_density_of_states(dft, energies, settings.sigma)
+    ldos, *spin_ldos = local_density_of_states(dft, energies, settings.sigma)
+    density = dft.density.nt_sR.data / BOHR**3
     names = ("band", "coulomb", "zero", "xc", "entropy")
     terms = {name: float(dft.energies._energies[name]) * HARTREE for name in names}
     terms |= {"kinetic": float(dft.energies.kinetic) * HARTREE, "free": float(dft.energies.total_free) * HARTREE}
@@ -177,7 +185,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         atoms=atoms,
         energies=energies,
         ldos=ldos,
-        density=dft.density.nt_sR.data[0] / BOHR**3,
+        density=density.sum(0),
         sigma=settings.sigma,
         temperature=settings.electronic_temperature,
         fermi_level=fermi,
@@ -193,11 +201,13 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         },
         forces=np.array(calculator.get_forces(atoms), dtype=float),
         stress=voigt_6_to_full_3x3_stress(calculator.get_stress(atoms)),
+        spin_ldos=spin_ldos[0] if spin_ldos else None,
+        spin_density=density[0] - density[1] if settings.spin else None,
     )
 
 
 def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool = True) -> Any:
-    """Run one spin-paired self-consistent calculation with the empty levels that an energy window needs; return GPAW's calculator.
+    """Run one self-consistent calculation with the empty levels that an energy window needs; return GPAW's calculator.
 
     Args:
         atoms: Periodic structure.
@@ -212,6 +222,8 @@ def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool 
     from gpaw import GPAW
 
     refuse_overlap(atoms, "gpaw")
+    if settings.spin:
+        atoms.set_initial_magnetic_moments([settings.magnetic_moments.get(symbol, 0.0) for symbol in atoms.get_chemical_symbols()])
     parameters = gpaw_parameters(atoms, settings)
     if not symmetry:
         parameters["symmetry"] = {"point_group": False}
@@ -243,24 +255,26 @@ def missing_charge(dft: Any, energies: np.ndarray, sigma: float) -> float:
     return float(missing)
 
 
-def local_density_of_states(dft: Any, energies: np.ndarray, sigma: float) -> np.ndarray:
-    """Return d(E, r) on GPAW's grid, (n_1, n_2, n_3, n_energies) in 1/(eV Å³), float32.
+def local_density_of_states(dft: Any, energies: np.ndarray, sigma: float) -> list[np.ndarray]:
+    """Return d(E, r) on GPAW's grid, (n_1, n_2, n_3, n_energies) in 1/(eV Å³), float32; with spin, the difference of both spins as well.
 
     Only irreducible k-points are computed; their images are included by summing over the symmetry operations of the crystal.
     """
     grid = dft.density.nt_sR.desc
     shape = tuple(grid.size_c)
-    total = np.zeros((len(energies), math.prod(shape)))
+    of_spin = np.zeros((dft.density.ncomponents, len(energies), math.prod(shape)))
     for wfs in dft.ibzwfs:
         levels = np.asarray(wfs.eig_n) * HARTREE
         weights = np.exp(-((energies[:, None] - levels) ** 2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
         seen = weights.max(axis=0) > 1e-14 / sigma
         squares = np.stack([np.abs(psi.ifft(grid=grid.new(dtype=complex), periodic=True).data.ravel()) ** 2 for psi in wfs.psit_nX])
-        total += wfs.weight * wfs.spin_degeneracy * (weights[:, seen] @ squares[seen])
+        of_spin[wfs.spin] += wfs.weight * wfs.spin_degeneracy * (weights[:, seen] @ squares[seen])
     symmetries = dft.ibzwfs.ibz.symmetries
+    found = [of_spin.sum(0), *([of_spin[0] - of_spin[1]] if len(of_spin) == 2 else [])]
     if len(symmetries.rotation_scc) > 1:
         drawn = grid.new(dtype=float).empty(len(energies))
-        drawn.data[:] = total.reshape(len(energies), *shape)
-        drawn.symmetrize(symmetries.rotation_scc, symmetries.translation_sc)
-        total = drawn.data.reshape(len(energies), -1)
-    return np.ascontiguousarray((total / BOHR**3).T.reshape(*shape, len(energies)), dtype=np.float32)
+        for total in found:
+            drawn.data[:] = total.reshape(len(energies), *shape)
+            drawn.symmetrize(symmetries.rotation_scc, symmetries.translation_sc)
+            total[:] = drawn.data.reshape(len(energies), -1)
+    return [np.ascontiguousarray((total / BOHR**3).T.reshape(*shape, len(energies)), dtype=np.float32) for total in found]

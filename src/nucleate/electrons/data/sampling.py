@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.electrons.data.convergence import NAME as CONVERGENCE
 from nucleate.electrons.data.convergence import Shift, measure_convergence, write_convergence
-from nucleate.electrons.data.dynamics import DynamicsSettings, run_dynamics, write_structures
+from nucleate.electrons.data.dynamics import DynamicsSettings, run_dynamics, starting_cell, write_structures
 from nucleate.electrons.data.ground_state import Snapshot, ground_state
 from nucleate.electrons.data.store import read_snapshot, write_snapshot
 from nucleate.electrons.events import SnapshotDone, SnapshotFailed
@@ -87,6 +87,9 @@ def sample(
     elif out.exists() and any(path.name != "snapshots" and path.suffix != ".part" for path in out.iterdir()):
         raise RunFolderError(f"{out}: the folder is not empty and contains no sampling; choose another --out")
     drawn = out / "structures.extxyz"
+    unknown = sorted(set(settings.ground_state.magnetic_moments) - set(starting_cell(settings.dynamics).get_chemical_symbols()))
+    if unknown:
+        raise BadInput(f"magnetic_moments: {settings.dynamics.material} contains no {', '.join(unknown)}; name its elements alone")
     # Run the dynamics before the folder is created, so that invalid settings leave no folder.
     trajectory = None if drawn.exists() else run_dynamics(settings.dynamics, progress)
     try:

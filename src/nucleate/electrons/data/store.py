@@ -24,7 +24,9 @@ from nucleate.persist.text import stated
 VERSION = 1
 CHUNK_BYTES = 2**22
 ARRAYS = ("ldos", "energies", "numbers", "positions", "cell")
-OPTIONAL = ("density", "forces", "stress")
+OPTIONAL = ("density", "forces", "stress", "spin_density")
+LARGE = ("ldos", "spin_ldos")
+"""Arrays that are stored in chunks of planes, and read on request."""
 LARGEST = 2.0**38
 """Maximum number of values in a local density of states; zarr would fill missing chunks of a larger array in memory."""
 
@@ -54,9 +56,10 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     try:
         shutil.rmtree(part, ignore_errors=True)
         group = zarr.open_group(part, mode="w")
-        plane = snapshot.ldos[0].nbytes
-        planes = max(1, min(len(snapshot.ldos), CHUNK_BYTES // plane))
-        group.create_array("ldos", data=snapshot.ldos, chunks=(planes, *snapshot.ldos.shape[1:]))
+        planes = max(1, min(len(snapshot.ldos), CHUNK_BYTES // snapshot.ldos[0].nbytes))
+        for name in LARGE:
+            if getattr(snapshot, name) is not None:
+                group.create_array(name, data=getattr(snapshot, name), chunks=(planes, *snapshot.ldos.shape[1:]))
         group.create_array("energies", data=snapshot.energies)
         group.create_array("numbers", data=snapshot.atoms.numbers.astype(np.int64))
         group.create_array("positions", data=snapshot.atoms.positions)
@@ -96,10 +99,10 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
     try:
         group = zarr.open_group(path, mode="r")
         attributes: dict[str, Any] = dict(group.attrs)
-        held: dict[str, Any] = {name: group[name] for name in (*ARRAYS, *OPTIONAL) if name in group}
+        held: dict[str, Any] = {name: group[name] for name in dict.fromkeys((*ARRAYS, *OPTIONAL, *LARGE)) if name in group}
         if set(ARRAYS) <= set(held):
             _check_shapes(path, {name: (tuple(one.shape), one.dtype.kind) for name, one in held.items()})
-            array = {name: one[:] for name, one in held.items() if name != "ldos" or ldos}
+            array = {name: one[:] for name, one in held.items() if name not in LARGE or ldos}
     except BadInput:
         raise
     except Exception as error:  # zarr raises various exceptions for damaged data
@@ -134,6 +137,8 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
         details=said.details,
         forces=array.get("forces"),
         stress=array.get("stress"),
+        spin_ldos=array.get("spin_ldos"),
+        spin_density=array.get("spin_density"),
     )
 
 
@@ -142,11 +147,14 @@ def _check_shapes(path: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> 
     grid, n = found["ldos"][0], found["numbers"][0]
     wanted = {"ldos": (grid, "f"), "energies": (grid[3:], "f"), "numbers": (n, "i"), "positions": ((*n, 3), "f"), "cell": ((3, 3), "f")}
     wanted |= {"density": (grid[:3], "f"), "forces": ((*n, 3), "f"), "stress": ((3, 3), "f")}
+    wanted |= {"spin_ldos": (grid, "f"), "spin_density": (grid[:3], "f")}
     for name, (shape, kind) in found.items():
         if (shape, kind) != wanted[name] or len(grid) != 4 or len(n) != 1 or 0 in shape:
             raise BadInput(
                 f"{path}: array {name}, {quoted(shape, 60)}, does not match a local density of states {quoted(grid, 60)}; sample it again"
             )
+    if ("spin_ldos" in found) != ("spin_density" in found):
+        raise BadInput(f"{path}: the snapshot has only one of spin_ldos and spin_density; sample it again")
     if np.prod([float(length) for length in grid]) > LARGEST:
         raise BadInput(f"{path}: the shape {quoted(grid, 60)} of the local density of states exceeds the limit; sample it again")
 

@@ -221,6 +221,8 @@ def fit_emulator(data: list[Path], out: Path, settings: EmulatorTraining, progre
     for path, head in zip(paths, heads, strict=True):
         if head.density is None:
             raise BadInput(f"{path}: the snapshot contains no density; imported snapshots cannot be used for an emulator")
+        if head.spin_density is not None:
+            raise BadInput(f"{path}: the snapshot is spin-polarised; the emulator provides densities of spin-paired calculations alone")
         check_engine(f"{path}: not compatible with {paths[0]}:", head.engine, heads[0].engine)
     species = sorted({s for head in heads for s in head.atoms.get_chemical_symbols()}, key=lambda s: atomic_numbers[s])
     descriptor = PowerSpectrum(len(species), settings.cutoff, settings.radial, settings.degree, cubic=False)

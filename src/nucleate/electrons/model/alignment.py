@@ -107,7 +107,18 @@ def aligned(snapshot: Snapshot, zero: Zero, energies: np.ndarray, where: str, pa
             f"{where}: {lost:.2g} electrons are outside the energies that all snapshots have in common relative to the Fermi level of free "
             "electrons; sample with a lower low and a higher high, or set zero = 'potential'"
         )
-    return replace(snapshot, energies=energies, ldos=np.ascontiguousarray((flat @ matrix.T).reshape(*shape[:3], -1)))
+
+    def moved(values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray((values.reshape(-1, shape[3]) @ matrix.T).reshape(*shape[:3], -1))
+
+    spin = None if snapshot.spin_ldos is None else moved(snapshot.spin_ldos)
+    return replace(snapshot, energies=energies, ldos=moved(snapshot.ldos), spin_ldos=spin)
+
+
+def targets(snapshot: Snapshot) -> np.ndarray:
+    """Return the local density of states of each point, (points, n_energies), followed with spin by the difference of both spins."""
+    parts = [part.reshape(-1, part.shape[3]) for part in (snapshot.ldos, snapshot.spin_ldos) if part is not None]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 @lru_cache(maxsize=64)

@@ -29,6 +29,7 @@ class ElectronCalculator(Calculator):
     - `density`: (n_1, n_2, n_3) electron density in 1/Å³.
     - `fermi_level`: Fermi level in eV.
     - `terms`: Terms of the free energy in eV.
+    - `magmom`: Magnetic moment in Bohr magnetons, and `spin_density` in 1/Å³, if the model has both spins.
     - `sigma`: Spread of the band energy over the committee in eV/atom.
 
     The number of grid points is constant while the cell vectors change by less than 2 % of their length, so that the energy is smooth
@@ -44,7 +45,7 @@ class ElectronCalculator(Calculator):
     """
 
     implemented_properties = [  # noqa: RUF012
-        "energy", "free_energy", "forces", "stress", "dos", "density", "fermi_level", "terms", "sigma",
+        "energy", "free_energy", "forces", "stress", "dos", "density", "fermi_level", "terms", "magmom", "sigma",
     ]  # fmt: skip
 
     def __init__(self, model: ElectronModel | str | PathLike[str], temperature: float, spacing: float | None = None, **options: Any):
@@ -83,6 +84,8 @@ class ElectronCalculator(Calculator):
             "terms": found.terms.as_dict(),
             "sigma": found.sigma_band,
         }
+        if found.spin_density is not None:
+            self.results |= {"magmom": found.moment, "spin_density": found.spin_density.numpy()}
         if found.forces is not None and found.stress is not None:
             stress = found.stress.numpy()
             self.results["forces"] = found.forces.numpy()

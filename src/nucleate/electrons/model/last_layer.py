@@ -16,7 +16,7 @@ from torch import Tensor
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.data.store import read_snapshot
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.model.alignment import aligned
+from nucleate.electrons.model.alignment import aligned, targets
 from nucleate.electrons.model.blocks import block_indices
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Field, batches
@@ -46,7 +46,7 @@ def fit_last_layer(model: ElectronModel, paths: Sequence[Path], shares: Tensor, 
         shape = snapshot.ldos.shape
         grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
         points = Field.of(model, snapshot.atoms, grid.shape)
-        flat = torch.tensor(snapshot.ldos.reshape(-1, shape[3]))
+        flat = torch.tensor(targets(snapshot))
         sums = torch.zeros(network.members, width + 1, dtype=torch.float64)
         with torch.no_grad():
             for index in batches(block_indices(grid.shape)):

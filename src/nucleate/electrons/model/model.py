@@ -130,6 +130,7 @@ class _Header(BaseModel):
     facts: _Facts
     # Version 1 knew this zero alone.
     zero: Zero = "potential"
+    spin: bool = False
 
 
 @dataclass
@@ -146,6 +147,7 @@ class ElectronModel:
         engine: Settings of the training data: functional, pseudopotential, cutoff.
         facts: Validation errors and similar data.
         zero: Zero of energy, see `levels/zero.py`.
+        spin: Whether the model contains the difference of both spins as well, as further outputs of the network.
     """
 
     descriptor: GridDescriptor
@@ -157,6 +159,22 @@ class ElectronModel:
     engine: dict[str, Any]
     facts: dict[str, Any]
     zero: Zero = "potential"
+    spin: bool = False
+
+    @property
+    def channels(self) -> tuple[bool, ...]:
+        """The values of `spin` for which there are outputs, see `last_layer`."""
+        return (False, True) if self.spin else (False,)
+
+    def last_layer(self, spin: bool = False) -> tuple[Tensor, Tensor]:
+        """Return weights (members, width, energies) and biases (members, energies) of the last layer.
+
+        Args:
+            spin: Whether for the difference of both spins instead of their sum.
+        """
+        first = len(self.energies) if spin else 0
+        part = slice(first, first + len(self.energies))
+        return self.network.last[:, :, part], self.network.last_bias[:, part]
 
     def species(self, atoms: Atoms) -> Tensor:
         """Return the species index (n_atoms,) of each atom; raise `BadInput` for an element outside the training data."""
@@ -233,6 +251,8 @@ class ElectronModel:
             "engine": self.engine,
             "facts": self.facts,
             "zero": self.zero,
+            # Earlier versions read files without this key.
+            **({"spin": True} if self.spin else {}),
         }
         tensors = {name: tensor.detach().contiguous() for name, tensor in self.network.state_dict().items()}
         tensors["energies"] = torch.tensor(self.energies)
@@ -248,8 +268,9 @@ class ElectronModel:
         if said.descriptor.n_species != len(said.ions) or len({ion.symbol for ion in said.ions}) < len(said.ions):
             raise BadInput(f"{path}: the header has {len(said.ions)} ions for the {said.descriptor.n_species} species of the descriptor")
         energies = file.tensors.pop("energies", None)
-        if energies is None or tuple(energies.shape) != (shape.outputs,) or energies.dtype != torch.float64:
-            raise BadInput(f"{path}: tensor energies: the length must be {shape.outputs}, the number of network outputs")
+        wanted = shape.outputs // 2 if said.spin else shape.outputs
+        if energies is None or tuple(energies.shape) != (wanted,) or energies.dtype != torch.float64 or (said.spin and shape.outputs % 2):
+            raise BadInput(f"{path}: tensor energies: the length does not match the {shape.outputs} outputs of the network")
         if not (energies.diff() > 0).all():
             raise BadInput(f"{path}: tensor energies: the values must increase")
         with bounded(file):
@@ -260,7 +281,7 @@ class ElectronModel:
         network.requires_grad_(False)
         ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
         engine, facts = stated_only(said.engine), stated_only(said.facts)
-        return cls(descriptor, network, energies.numpy(), said.sigma, ions, said.spacing, engine, facts, said.zero)
+        return cls(descriptor, network, energies.numpy(), said.sigma, ions, said.spacing, engine, facts, said.zero, said.spin)
 
 
 def electron_model_facts(path: Path) -> dict[str, Any]:
@@ -277,6 +298,7 @@ def electron_model_facts(path: Path) -> dict[str, Any]:
         "functional": said.engine.functional,
         "temperature": said.facts.temperature,
         "members": said.network.members,
+        "spin": said.spin,
     }
 
 

@@ -9,6 +9,9 @@ of
 through h, where B(r) = dF_n/dn(r), lambda = dF/dmu at fixed d, and s = dw/dmu,
 
     dF/dd_i(r) = [dF_D/dD_i - lambda w_i / sum(s D)] v + B(r) w_i,   lambda = dF_D/dmu + sum_r B(r) (s . d(r)).
+
+With spin, the network has further outputs q(E, r), the local density of states of spin up minus that of spin down. The same weights give
+the spin density m(r), on which F_n depends as well: C(r) = dF_n/dm(r) adds sum_r C(r) (s . q(r)) to lambda, and dF/dq_i(r) = C(r) w_i.
 """
 
 from __future__ import annotations
@@ -65,6 +68,7 @@ class Levels:
         band: Band energy E_b in eV.
         entropy: Entropy S in units of Boltzmann's constant.
         members: (members, 2) Fermi level and band energy of each member.
+        spin_dos: (n_energies,) density of states of spin up minus that of spin down in 1/eV, committee mean; None without spin.
     """
 
     energies: Tensor
@@ -75,6 +79,7 @@ class Levels:
     band: Tensor
     entropy: Tensor
     members: Tensor
+    spin_dos: Tensor | None = None
 
 
 def weigher(energies: Tensor, sigma: float, temperature: float, correct: bool = True) -> Callable[[Tensor], Occupation]:
@@ -102,10 +107,13 @@ def levels_of(model: ElectronModel, hidden_sums: Tensor, grid: Grid, electrons: 
     Raises:
         BadInput: There is no Fermi level inside the energy window.
     """
-    network, voxel = model.network, float(grid.voxel)
+    voxel = float(grid.voxel)
     energies = model.absolute_energies(electrons, grid.volume.detach())
-    each = voxel * (torch.einsum("mh,mhe->me", hidden_sums, network.last.double()) + grid.size * network.last_bias.double())
-    dos = each.mean(0)
+    by_channel = []
+    for spin in model.channels:
+        last, bias = model.last_layer(spin)
+        by_channel.append(voxel * (torch.einsum("mh,mhe->me", hidden_sums, last.double()) + grid.size * bias.double()))
+    each, dos = by_channel[0], by_channel[0].mean(0)
     weigh = weigher(energies, model.sigma, temperature)
     plain = weigher(energies, model.sigma, temperature, correct=False)
 
@@ -119,7 +127,8 @@ def levels_of(model: ElectronModel, hidden_sums: Tensor, grid: Grid, electrons: 
     for own in each:
         level = level_of(own)
         rows.append(torch.stack([level, weigh(level).energy @ own]))
-    return Levels(energies, dos, each, mu, weights, weights.energy @ dos, weights.entropy @ dos, torch.stack(rows))
+    spin_dos = by_channel[1].mean(0) if model.spin else None
+    return Levels(energies, dos, each, mu, weights, weights.energy @ dos, weights.entropy @ dos, torch.stack(rows), spin_dos)
 
 
 def _check_window(energies: Tensor, dos: Tensor, mu: Tensor, temperature: float, electrons: float) -> None:
@@ -133,11 +142,18 @@ def _check_window(energies: Tensor, dos: Tensor, mu: Tensor, temperature: float,
         )
 
 
-def contraction(model: ElectronModel, weights: Tensor) -> tuple[np.ndarray, float]:
-    """Return the coefficients (members, width) and constant that map h to the committee mean of sum_E w_E d(E, r)."""
-    network = model.network
-    turn = (network.last.double() @ weights) / network.members
-    return turn.numpy(), float((network.last_bias.double() @ weights).mean())
+def contraction(model: ElectronModel, weights: Tensor, spin: bool = False) -> tuple[np.ndarray, float]:
+    """Return the coefficients (members, width) and constant that map h to the committee mean of sum_E w_E d(E, r), or of q with spin."""
+    last, bias = model.last_layer(spin)
+    turn = (last.double() @ weights) / len(last)
+    return turn.numpy(), float((bias.double() @ weights).mean())
+
+
+def contractions(model: ElectronModel, weights: list[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients (n, members, width) and constants (n,) of all weights for the density, then of all for the spin density."""
+    found = [contraction(model, each, spin) for spin in model.channels for each in weights]
+    turns = np.array([turn for turn, _ in found]).reshape(len(found), *model.network.last.shape[:2])
+    return turns, np.array([constant for _, constant in found])
 
 
 @dataclass(frozen=True)
@@ -154,6 +170,7 @@ class Electrons:
         sigma_band: Spread of the band energy over the committee in eV/atom.
         charge: Number of electrons of the density before scaling.
         temperature: Electronic temperature in K.
+        spin_density: (n_1, n_2, n_3) density of spin up minus that of spin down in 1/Å³; None without spin.
     """
 
     levels: Levels
@@ -165,6 +182,12 @@ class Electrons:
     sigma_band: float
     charge: float
     temperature: float
+    spin_density: Tensor | None = None
+
+    @property
+    def moment(self) -> float:
+        """Magnetic moment of the cell in Bohr magnetons; zero without spin."""
+        return 0.0 if self.spin_density is None else float(self.spin_density.sum()) * float(self.grid.voxel)
 
 
 def predict(
@@ -217,17 +240,16 @@ def predict(
         _claim(scratch, model, atoms, grid.shape)
     slabs = Slabs(model, atoms, grid.shape, workers, path, scratch, progress)
     try:
-        levels, density, slope = _levels_and_density(slabs, model, grid, electrons, temperature, forces)
-        charge = float(density.sum()) * float(grid.voxel)
+        levels, densities, slopes = _levels_and_densities(slabs, model, grid, electrons, temperature, forces)
+        charge = float(densities[0].sum()) * float(grid.voxel)
         # float32 loses about 1e-6 of the charge, but the energy terms require the exact charge.
-        density *= electrons / charge
+        densities[0] *= electrons / charge
         positions = torch.tensor(atoms.positions, requires_grad=forces)
         cell = torch.tensor(atoms.cell.array, requires_grad=forces)
         on_cell = Grid(cell, grid.shape)
-        field = torch.from_numpy(density)
-        leaf = field.requires_grad_() if forces else field
+        fields = [torch.from_numpy(density).requires_grad_(forces) for density in densities]
         ions = ions_of(atoms, model.ions)
-        of_density = _density_terms(leaf, on_cell, functional, forces)
+        of_density = _density_terms(fields, on_cell, functional, forces)
         # The zero moves all levels with the volume.
         zero = zero_of_energy(model.zero, electrons, on_cell.volume)
         band = levels.band + electrons * (zero - zero.detach())
@@ -235,7 +257,7 @@ def predict(
         if functional not in FUNCTIONALS:
             terms = replace(terms, core=terms.core * torch.nan)
         found = (
-            _derivatives(slabs, model, atoms, grid, levels, terms, leaf, slope, positions, cell, temperature) if forces else (None, None)
+            _derivatives(slabs, model, atoms, grid, levels, terms, fields, slopes, positions, cell, temperature) if forces else (None, None)
         )
     except BaseException:
         slabs.close(wait=False)
@@ -243,37 +265,47 @@ def predict(
     slabs.close()
     spread = float(levels.members[:, 1].std()) / len(atoms) if model.network.members > 1 else float("nan")
     detached = EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()})
-    return Electrons(levels, field.detach(), grid, detached, found[0], found[1], spread, charge, temperature)
+    density, *spin_density = (field.detach() for field in fields)
+    return Electrons(levels, density, grid, detached, found[0], found[1], spread, charge, temperature, *spin_density)
 
 
-def _levels_and_density(
+def _levels_and_densities(
     slabs: Slabs, model: ElectronModel, grid: Grid, electrons: float, temperature: float, slope: bool
-) -> tuple[Levels, np.ndarray, np.ndarray | None]:
-    """Return the levels, the density at each point, and with `slope` its derivative in the Fermi level unless that needs a further pass.
+) -> tuple[Levels, list[np.ndarray], list[np.ndarray] | None]:
+    """Return the levels, the density and, with spin, the spin density at each point.
 
-    Where h is kept, a second pass gives the density. Otherwise the first pass accumulates it at trial Fermi levels, and a second pass is
-    made only if the Fermi level is not among them.
+    With `slope` their derivatives in the Fermi level follow unless these need a further pass. Where h is kept, a second pass gives the
+    densities. Otherwise the first pass accumulates them at trial Fermi levels, and a second pass is made only if the Fermi level is not
+    among them.
     """
     trials = None if slabs.keeps else _trials(slabs, model, grid, electrons, temperature, 2 if slope else 0)
     energies = model.absolute_energies(electrons, grid.volume.detach())
-    turns = [contraction(model, weights) for weights in _trial_weights(energies, model.sigma, trials, temperature, slope)]
-    given = np.array([turn for turn, _ in turns]).reshape(len(turns), *model.network.last.shape[:2])
+    turns, constants = contractions(model, _trial_weights(energies, model.sigma, trials, temperature, slope))
     sums = np.zeros((model.network.members, model.network.last.shape[1]))
     fields = np.empty((len(turns), *grid.shape), dtype=np.float32 if model.network.last.dtype == torch.float32 else np.float64)
     key = "sums" if trials is None else f"trials-{temperature:g}K{'-slope' if slope else ''}"
-    for slab, (total, parts) in slabs.ask("density of states", "summed_and_contracted", key, lambda slab: (given,)):
+    for slab, (total, parts) in slabs.ask("density of states", "summed_and_contracted", key, lambda slab: (turns,)):
         sums += total
         fields[:, slabs.planes(slab)] = parts
     levels = levels_of(model, torch.from_numpy(sums), grid, electrons, temperature)
-    if trials is not None and trials.holds(levels.mu):
-        constants = np.array([constant for _, constant in turns])
-        mix, n = trials.weights(levels.mu), len(trials.levels)
-        return levels, _mixed(fields[:n], mix, constants[:n]), _mixed(fields[n:], mix, constants[n:]) if slope else None
-    turn, constant = contraction(model, levels.weights.number)
-    density = np.empty(grid.shape)
-    for slab, part in slabs.ask("density", "contracted", f"density-{temperature:g}K", lambda slab: (turn[None],)):
-        density[slabs.planes(slab)] = part[0]
-    return levels, density + constant, None
+    if trials is None or not trials.holds(levels.mu):
+        return levels, _contracted(slabs, model, levels.weights.number, grid, "density", f"density-{temperature:g}K"), None
+    mix, n = trials.weights(levels.mu), len(trials.levels)
+    # For each channel the values at the trial levels, then with `slope` their derivatives.
+    starts = range(0, len(turns), 2 * n if slope else n)
+    density = [_mixed(fields[k : k + n], mix, constants[k : k + n]) for k in starts]
+    slopes = [_mixed(fields[k + n : k + 2 * n], mix, constants[k + n : k + 2 * n]) for k in starts] if slope else None
+    return levels, density, slopes
+
+
+def _contracted(slabs: Slabs, model: ElectronModel, weights: Tensor, grid: Grid, phase: str, key: str) -> list[np.ndarray]:
+    """Return the sums over energies with weights at each point for the density and, with spin, the spin density, in a pass of their own."""
+    turns, constants = contractions(model, [weights])
+    found = [np.empty(grid.shape) for _ in turns]
+    for slab, parts in slabs.ask(phase, "contracted", key, lambda slab: (turns,)):
+        for field, part, constant in zip(found, parts, constants, strict=True):
+            field[slabs.planes(slab)] = part + constant
+    return found
 
 
 def _mixed(fields: np.ndarray, weights: np.ndarray, constants: np.ndarray) -> np.ndarray:
@@ -305,15 +337,16 @@ def _trial_weights(energies: Tensor, sigma: float, trials: TrialLevels | None, t
     return [each.number for each in found] + ([each.slope for each in found] if slope else [])
 
 
-def _density_terms(density: Tensor, grid: Grid, functional: str, forces: bool) -> DensityTerms:
+def _density_terms(fields: list[Tensor], grid: Grid, functional: str, forces: bool) -> DensityTerms:
+    density, *spin = fields
     if functional not in FUNCTIONALS:
         unknown = torch.tensor(torch.nan, dtype=torch.float64)
         return DensityTerms(hartree_energy(density, grid), unknown, unknown)
     if grid.size < LARGE:
-        return density_terms(density, grid, FUNCTIONALS[functional])
+        return density_terms(density, grid, FUNCTIONALS[functional], 2, *spin)
     if functional == "LDA" and not forces:
-        return density_terms_in_planes(density, grid)
-    return density_terms(density, grid, FUNCTIONALS[functional], fine=1)
+        return density_terms_in_planes(density, grid, *spin)
+    return density_terms(density, grid, FUNCTIONALS[functional], 1, *spin)
 
 
 def _claim(scratch: Path, model: ElectronModel, atoms: Atoms, shape: tuple[int, int, int]) -> None:
@@ -348,39 +381,36 @@ def _derivatives(
     grid: Grid,
     levels: Levels,
     terms: EnergyTerms,
-    density: Tensor,
-    density_slope: np.ndarray | None,
+    fields: list[Tensor],
+    slopes: list[np.ndarray] | None,
     positions: Tensor,
     cell: Tensor,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
     """Compute forces and stress; see the module docstring.
 
-    Without `density_slope`, the (n_1, n_2, n_3) derivative of the density in the Fermi level, a further pass gives it.
+    Without `slopes`, the derivatives of the density and spin density in the Fermi level, a further pass gives them.
     """
     kt, voxel = BOLTZMANN * temperature, float(grid.voxel)
-    by_density, by_positions, by_cell = (part.numpy() for part in torch.autograd.grad(terms.free, [density, positions, cell]))
+    *by_fields, by_positions, by_cell = (part.numpy() for part in torch.autograd.grad(terms.free, [*fields, positions, cell]))
     weigh = weigher(levels.energies, model.sigma, temperature)
     mu = levels.mu.detach().requires_grad_()
     at = weigh(mu)
     (by_mu,) = torch.autograd.grad(at.energy @ levels.dos - kt * (at.entropy @ levels.dos), mu)
-    if density_slope is None:
-        slope, constant = contraction(model, levels.weights.slope)
-        density_slope = np.empty(grid.shape)
-        for slab, part in slabs.ask("Fermi level", "contracted", f"slope-{temperature:g}K", lambda slab: (slope[None],)):
-            density_slope[slabs.planes(slab)] = part[0] + constant
-    multiplier = float(by_mu) + float((by_density * density_slope).sum())
+    if slopes is None:
+        slopes = _contracted(slabs, model, levels.weights.slope, grid, "Fermi level", f"slope-{temperature:g}K")
+    multiplier = float(by_mu) + sum(float((by_field * slope).sum()) for by_field, slope in zip(by_fields, slopes, strict=True))
     number, states = levels.weights.number, levels.weights.slope @ levels.dos
     if float(states) * kt < GAP * model.electrons(atoms):
         raise BadInput("there are no states at the Fermi level, but forces require its derivative; the method supports metals only")
     by_dos = levels.weights.energy - kt * levels.weights.entropy - multiplier * number / states
     same, _ = contraction(model, voxel * by_dos)
-    local, _ = contraction(model, number)
+    local, _ = contractions(model, [number])
     array = atoms.cell.array
     # At fixed d, the density of states is also proportional to the voxel volume.
     force, strain = by_positions, by_cell + float(by_dos @ levels.dos) * np.linalg.inv(array).T
     by_nodes: float | np.ndarray = 0.0
-    given = f"gradients-{temperature:g}K", lambda slab: (same, local, by_density[slabs.planes(slab)])
+    given = f"gradients-{temperature:g}K", lambda slab: (same, local, np.stack([part[slabs.planes(slab)] for part in by_fields]))
     for _, (part, through_nodes) in slabs.ask("forces", "gradient", *given):
         force, strain, by_nodes = force + part[:-3], strain + part[-3:], by_nodes + through_nodes
     fresh, box = torch.tensor(atoms.positions, requires_grad=True), torch.tensor(array, requires_grad=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.messages.atom_graph import AtomGraph
 from nucleate.electrons.messages.network import MessageNetwork
+from nucleate.electrons.model.alignment import targets
 from nucleate.electrons.model.blocks import Surroundings, block_indices, surroundings
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Field
@@ -32,7 +33,7 @@ class SnapshotPoints:
 
     Attributes:
         features: (points, features) of the descriptor.
-        targets: (points, energies) local density of states.
+        targets: (points, outputs) local density of states, see `alignment.targets`.
         weights: (points,) weights in the loss.
         sources: Atoms around groups of `GROUP` points, and the graph of the snapshot's atoms; None without messages.
     """
@@ -71,7 +72,7 @@ def draw_points(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.ra
         features = torch.cat([model.descriptor(*part).flatten(0, 1) for part in parts])
     weights = torch.tensor(1 / (chance[chosen] * len(flat)), dtype=torch.float32)
     graph = model.graph(snapshot.atoms, field.positions, field.grid.cell)
-    return SnapshotPoints(features, torch.tensor(flat[chosen]), weights, None if graph is None else (near, graph))
+    return SnapshotPoints(features, torch.tensor(targets(snapshot)[chosen]), weights, None if graph is None else (near, graph))
 
 
 class PointBatches:

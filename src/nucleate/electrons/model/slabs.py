@@ -200,7 +200,13 @@ class SlabWorker:
         return self.summed_and_contracted(slab, turns)[1]
 
     def gradient(self, slab: int, same: np.ndarray, local: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gradient of sum_p (same + weight_p local) . h_p over the slab.
+        """Return the gradient of sum_p (same + sum_n weight_np local_n) . h_p over the slab.
+
+        Args:
+            slab: Number of the slab.
+            same: (members, width) coefficients of all points.
+            local: (n, members, width) coefficients that have weights.
+            weights: (n, planes, n_2, n_3) weights of the points of the slab.
 
         Returns:
             Gradient in positions and cell, (n_atoms + 3, 3), and in the features of the atoms, which is empty without messages.
@@ -209,12 +215,12 @@ class SlabWorker:
             self._leaf = Field.of(self.model, self.atoms, self.shape, gradient=True)
         field, dtype = self._leaf.part(*self._planes(slab)), self.model.network.last.dtype
         start = self._planes(slab)[0] * self.shape[1] * self.shape[2]
-        flat, a, b = (torch.from_numpy(np.ascontiguousarray(x)).to(dtype) for x in (weights.reshape(-1), same, local))
+        flat, a, b = (torch.from_numpy(np.ascontiguousarray(x)).to(dtype) for x in (weights.reshape(len(local), -1), same, local))
         leaves = [field.positions, field.grid.cell, *([] if field.nodes is None else [field.nodes])]
         total = [torch.zeros_like(leaf) for leaf in leaves]
         for index in batches(self._blocks(slab)):
             h = field.hidden(index)
-            value = torch.einsum("mph,mh->p", h, a).sum() + flat[index.flatten() - start] @ torch.einsum("mph,mh->p", h, b)
+            value = torch.einsum("mph,mh->p", h, a).sum() + (flat[:, index.flatten() - start] * torch.einsum("mph,nmh->np", h, b)).sum()
             total = [part + found for part, found in zip(total, torch.autograd.grad(value, leaves), strict=True)]
         nodes = total[2].numpy() if field.nodes is not None else np.zeros(0)
         return torch.cat(total[:2]).numpy(), nodes

@@ -27,7 +27,6 @@ from nucleate.electrons.model.alignment import aligned, common_energies, resolve
 from nucleate.electrons.model.blocks import block_indices
 from nucleate.electrons.model.last_layer import fit_last_layer, read_aligned
 from nucleate.electrons.model.model import ElectronModel, make_descriptor, make_network
-from nucleate.electrons.model.network import LdosNetwork
 from nucleate.electrons.model.prediction import Electrons, predict, weigher
 from nucleate.electrons.model.sampled_points import PointBatches, draw_points
 from nucleate.electrons.model.slabs import Field as Points
@@ -98,6 +97,8 @@ class Errors:
         predicted_free: Predicted free energy in eV/atom.
         true_free: Reference free energy in eV/atom.
         sigma_band: Spread of the band energy over the committee in meV/atom.
+        spin_density: Integral of |m - m_DFT| divided by the number of electrons, in %; NaN without spin.
+        moment: Error of the magnetic moment in Bohr magnetons an atom; NaN without spin.
         forces: Root-mean-square error of the force components in meV/Å; NaN if they were not asked for or are not stored.
         pressure: Error of the pressure in GPa; NaN likewise.
     """
@@ -113,10 +114,12 @@ class Errors:
     sigma_band: float
     forces: float = math.nan
     pressure: float = math.nan
+    spin_density: float = math.nan
+    moment: float = math.nan
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a dictionary for serialisation, without the errors of forces and pressure if they are unknown."""
-        unknown = [name for name in ("forces", "pressure") if math.isnan(getattr(self, name))]
+        """Return a dictionary for serialisation, without the errors of forces, pressure and spin if they are unknown."""
+        unknown = [name for name in ("forces", "pressure", "spin_density", "moment") if math.isnan(getattr(self, name))]
         return {name: value for name, value in vars(self).items() if name not in unknown}
 
 
@@ -158,14 +161,16 @@ def train(
     spacing = float(np.mean([np.linalg.norm(h.atoms.cell.array, axis=1) / np.array(h.ldos.shape[:3]) for h in heads]))
     zero = resolve_zero(settings.zero, heads[0])
     energies = common_energies(zero, heads)
-    network = make_network(descriptor, len(energies), settings.hidden, settings.members, settings.seed, settings.messages)
-    model = ElectronModel(descriptor, network, energies, heads[0].sigma, ions, spacing, heads[0].engine, {}, zero)
+    spin = heads[0].spin_density is not None
+    outputs = len(energies) * (2 if spin else 1)
+    network = make_network(descriptor, outputs, settings.hidden, settings.members, settings.seed, settings.messages)
+    model = ElectronModel(descriptor, network, energies, heads[0].sigma, ions, spacing, heads[0].engine, {}, zero, spin)
     rng = np.random.default_rng(settings.seed)
     drawn = [draw_points(model, read_aligned(model, path), settings.points, rng) for path in parts["training"]]
     points = PointBatches(drawn, network.messages)
     record("sampled", snapshots=len(drawn), points=len(points.features), cpu_seconds=time.process_time() - started)
     shares = _shares(settings, len(drawn))
-    _fit(network, points, shares, settings, logged)
+    _fit(model, points, shares, settings, logged)
     network.requires_grad_(False)
     if settings.refit:
         fit_last_layer(model, parts["training"], shares, settings.ridge, settings.dos_weight)
@@ -247,8 +252,10 @@ def _shares(settings: ElectronTraining, snapshots: int) -> Tensor:
     return shares
 
 
-def _fit(network: LdosNetwork, points: PointBatches, shares: Tensor, settings: ElectronTraining, progress: Progress) -> None:
-    x, y = points.features, points.targets
+def _fit(model: ElectronModel, points: PointBatches, shares: Tensor, settings: ElectronTraining, progress: Progress) -> None:
+    network, x, y = model.network, points.features, points.targets
+    # With spin, the integrals of the sum and of the difference of both spins are apart.
+    apart = (len(model.channels), len(model.energies))
     own, spread = x.shape[1], x.std(0)
     network.mean[:own] = x.mean(0)
     network.scale[:own] = 1 / torch.clamp(spread, min=1e-4 * float(spread.max()))
@@ -261,7 +268,7 @@ def _fit(network: LdosNetwork, points: PointBatches, shares: Tensor, settings: E
         network.scale[own:] = 1 / torch.clamp(first.std(0), min=1e-3)
     network.last_bias.data[:] = y.mean(0) / scale
     # Errors of neighbouring energies add up in the density; the loss of each energy alone does not see them.
-    integrals = settings.integral_weight / float((y / scale).cumsum(1).square().mean())
+    integrals = settings.integral_weight / float((y / scale).unflatten(-1, apart).cumsum(-1).square().mean())
     descent = Descent(
         network.parameters(), settings.learning_rate, settings.weight_decay, lambda k: cosine_decay(k / settings.steps, FINAL_RATE)
     )
@@ -270,7 +277,8 @@ def _fit(network: LdosNetwork, points: PointBatches, shares: Tensor, settings: E
         features, pick, snapshot = points.draw(settings.batch, generator)
         weights = points.weights[pick] * shares[:, snapshot]
         difference = network(features) - y[pick] / scale
-        loss = (weights.unsqueeze(-1) * (difference.square() + integrals * difference.cumsum(-1).square())).mean()
+        summed = difference.unflatten(-1, apart).cumsum(-1).flatten(-2)
+        loss = (weights.unsqueeze(-1) * (difference.square() + integrals * summed.square())).mean()
         total += descent.step(loss)
         if (step + 1) % 100 == 0:
             progress(NetworkStep("training", step + 1, settings.steps, total / 100, time.process_time() - started))
@@ -304,7 +312,7 @@ def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, na
     squared = 0.0
     with torch.no_grad():
         for index in batches(block_indices(grid.shape)):
-            own = model.network(points.features(index)).mean(0)[:, part]
+            own = model.network(points.features(index)).mean(0)[:, : len(model.energies)][:, part]
             squared += float((own - flat[index.flatten()]).square().sum(dtype=torch.float64))
     dos = flat.sum(0, dtype=torch.float64) * voxel
     exact, band = None if snapshot.density is None else torch.tensor(snapshot.density.reshape(-1)), snapshot.terms.get("band")
@@ -327,7 +335,20 @@ def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, na
         true_free=true / atoms,
         sigma_band=1e3 * found.sigma_band,
         **(_force_errors(found, snapshot) if forces else {}),
+        **_spin_errors(found, snapshot, electrons=float(exact.sum())),
     )
+
+
+def _spin_errors(found: Electrons, snapshot: Snapshot, electrons: float) -> dict[str, float]:
+    """Return the errors of the spin density (%) and of the moment (Bohr magnetons an atom), if there are any.
+
+    `electrons` is the sum of the density over the grid.
+    """
+    if found.spin_density is None or snapshot.spin_density is None:
+        return {}
+    difference = found.spin_density.numpy() - snapshot.spin_density
+    moment = difference.mean() * snapshot.atoms.get_volume() / len(snapshot.atoms)
+    return {"spin_density": 100 * float(np.abs(difference).sum()) / electrons, "moment": float(moment)}
 
 
 def _force_errors(found: Electrons, snapshot: Snapshot) -> dict[str, float]:

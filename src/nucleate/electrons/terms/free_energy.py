@@ -29,7 +29,8 @@ class EnergyTerms:
         band: Sum of the occupied levels.
         hartree: Hartree energy, which the band energy counts twice.
         xc: Exchange-correlation energy.
-        xc_potential: int n v_xc, which the band energy contains instead of the exchange-correlation energy.
+        xc_potential: int n v_xc (plus int m dE_xc/dm with a spin density m), which the band energy contains instead of the
+            exchange-correlation energy.
         ewald: Ewald energy of point ions.
         core: Pseudopotential energy at G = 0.
         overlap: Overlap energy of GPAW's Gaussian ions; zero unless requested.
@@ -77,10 +78,12 @@ class DensityTerms:
         return self.xc - self.hartree - self.xc_potential
 
 
-def density_terms(density: Tensor, grid: Grid, functional: Functional = "LDA", fine: int = 2) -> DensityTerms:
-    """Return the Hartree and exchange-correlation terms of a density (1/Å³) on its grid."""
-    xc, potential = xc_energy_potential(density, grid, functional, fine)
-    return DensityTerms(hartree_energy(density, grid), xc, (density * potential).sum() * grid.voxel)
+def density_terms(density: Tensor, grid: Grid, functional: Functional = "LDA", fine: int = 2, spin: Tensor | None = None) -> DensityTerms:
+    """Return the Hartree and exchange-correlation terms of a density, and of a spin density if there is one (1/Å³), on their grid."""
+    xc, *potentials = xc_energy_potential(density, grid, functional, fine, spin)
+    fields = [density] if spin is None else [density, spin]
+    product = torch.stack([(field * potential).sum() for field, potential in zip(fields, potentials, strict=True)]).sum()
+    return DensityTerms(hartree_energy(density, grid), xc, product * grid.voxel)
 
 
 def free_energy(

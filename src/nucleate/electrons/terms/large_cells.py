@@ -14,13 +14,14 @@ PLANES = 4
 """Number of grid planes evaluated at a time."""
 
 
-def density_terms_in_planes(density: Tensor, grid: Grid) -> DensityTerms:
-    """Return the Hartree and LDA exchange-correlation terms of a density (1/Å³) on the grid itself, not differentiable."""
+def density_terms_in_planes(density: Tensor, grid: Grid, spin: Tensor | None = None) -> DensityTerms:
+    """Return the terms of `density_terms` for the LDA on the grid itself, not differentiable."""
     hartree, xc, potential = (torch.zeros((), dtype=torch.float64) for _ in range(3))
-    for part in density.split(PLANES):
-        energy, local = local_energy_potential(part)
+    parts = [density.split(PLANES)] if spin is None else [density.split(PLANES), spin.split(PLANES)]
+    for fields in zip(*parts, strict=True):
+        energy, product = local_energy_potential(*fields)
         xc += energy.sum()
-        potential += (part * local).sum()
+        potential += product.sum()
     coefficients, counts = spectrum(density), grid.multiplicity()
     reciprocal = 2 * torch.pi * torch.linalg.inv(grid.cell).T
     n1, n2, n3 = grid.shape
