@@ -1,9 +1,9 @@
-"""Snapshots with their electrons: solid aluminium at four temperatures and three volumes, its melt, beryllium, and iron.
+"""Snapshots with their electrons: solid aluminium and its melt, beryllium, iron with both spins, silicon and magnesia.
 
     OMP_NUM_THREADS=1 python benchmarks/data/electrons.py [--only al-300K-v165] --out runs/electrons
 
 Settings: electrons.toml beside this file. Cells are what two cores can afford: 16 atoms of aluminium (70 to 90 core-s a snapshot), 8 to 64
-of beryllium, 2 of iron with both spins. Dynamics: EMT for aluminium, CHGNet for the others; the electrons are GPAW's, LDA, HGH
+of beryllium, 2 of iron, 8 of silicon and magnesia. Dynamics: EMT for aluminium, CHGNet for the others; the electrons are GPAW's, LDA, HGH
 pseudopotentials. A stopped run goes on. The convergence of each folder is measured after all snapshots; --no-convergence leaves it out. The
 crystal of a folder with `stack` is a stack of close-packed beryllium layers, one atom each.
 """
@@ -17,6 +17,7 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.build import bulk
 
 from nucleate.electrons.data.sampling import SampleSettings, sample
 from nucleate.electrons.events import SnapshotDone, SnapshotFailed
@@ -49,11 +50,15 @@ def main() -> None:
     for convergence, name in [(False, name) for name in names] + [(True, name) for name in names if a.convergence]:
         common = every["common"][every[name]["like"]]
         own: dict[str, Any] = {part: {**common.get(part, {}), **every[name].get(part, {})} for part in ("dynamics", "ground_state")}
+        crystal = None
         if "stack" in every[name]:
-            crystal = a.out / f"{name}.xyz"
-            crystal.parent.mkdir(parents=True, exist_ok=True)
-            ase.io.write(crystal, stacked(every[name]["stack"], own["dynamics"]["volume"]))
-            own["dynamics"]["material"] = str(crystal)
+            crystal = stacked(every[name]["stack"], own["dynamics"]["volume"])
+        elif "crystal" in common:
+            crystal = bulk(**common["crystal"])
+        if crystal is not None:
+            own["dynamics"]["material"] = str(a.out / f"{name}.xyz")
+            a.out.mkdir(parents=True, exist_ok=True)
+            ase.io.write(a.out / f"{name}.xyz", crystal)
 
         def progress(event: Event, name: str = name) -> None:
             if isinstance(event, SnapshotDone):

@@ -10,7 +10,7 @@ from nucleate.electrons.data.ground_state import Snapshot, ground_state
 from nucleate.electrons.data.store import read_snapshot
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
-from nucleate.electrons.model.prediction import weigher
+from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import ions_of
 from nucleate.electrons.terms.free_energy import EnergyTerms, density_terms, free_energy

@@ -8,8 +8,7 @@ import torch
 from nucleate.electrons.levels.fermi_level import CHARGE_TOLERANCE, fermi_level
 from nucleate.electrons.levels.occupation import occupation
 from nucleate.electrons.levels.polylogarithm import polylogarithm
-from nucleate.electrons.levels.smearing import unsmeared
-from nucleate.electrons.model.prediction import weigher
+from nucleate.electrons.levels.smearing import unsmeared, weigher
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
 

@@ -16,9 +16,10 @@ from nucleate.electrons.data.store import read_snapshot, write_snapshot
 from nucleate.electrons.emulator.emulator import EmulatorTraining, fit_emulator
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
+from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.model.calculator import ElectronCalculator
 from nucleate.electrons.model.model import ElectronModel
-from nucleate.electrons.model.prediction import predict, weigher
+from nucleate.electrons.model.prediction import predict
 from nucleate.electrons.model.training import ElectronTraining, errors_on, train
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import ions_of

@@ -31,8 +31,8 @@ from nucleate.benchmark.result_file import ResultFile
 from nucleate.electrons.data.dynamics import DynamicsSettings, starting_cell
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.levels.fermi_level import fermi_level
+from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.model.calculator import ElectronCalculator
-from nucleate.electrons.model.prediction import weigher
 from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.time_series import autocorrelation_time
 from nucleate.units import BOLTZMANN

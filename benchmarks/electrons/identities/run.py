@@ -17,7 +17,7 @@ from ase.build import bulk
 from nucleate.electrons.data.ground_state import Snapshot, ground_state
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
-from nucleate.electrons.model.prediction import weigher
+from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import ions_of
 from nucleate.electrons.terms.free_energy import density_terms, free_energy

@@ -164,6 +164,7 @@ def _print_errors(console: Any, errors: Any) -> None:
     console.print(
         f"{errors.name}: density {errors.density:.2f} %, density of states {errors.dos:.2f} %, band energy {errors.band:+.1f} meV/atom"
         + (f", free energy {errors.free:+.1f} meV/atom" if math.isfinite(errors.free) else "")
+        + (f", band gap {errors.gap:+.3f} eV" if math.isfinite(errors.gap) else "")
         + (f", moment {errors.moment:+.3f} Bohr magnetons an atom" if math.isfinite(errors.moment) else "")
         + (f", forces {errors.forces:.0f} meV/Å, pressure {errors.pressure:+.2f} GPa" if math.isfinite(errors.forces) else ""),
         highlight=False,

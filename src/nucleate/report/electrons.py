@@ -46,6 +46,7 @@ def electrons_data(found: Electrons, atoms: Atoms) -> dict[str, Any]:
         "forces": None if found.forces is None else found.forces.tolist(),
         "stress": None if found.stress is None else found.stress.tolist(),
         "dos": {"energies": found.levels.energies.tolist(), "values": found.levels.dos.tolist()},
+        "band_edges": None if found.levels.edges is None else list(found.levels.edges),
         "spin": None if spin is None else {"moment": found.moment, "dos": spin.tolist()},
     }
 
@@ -55,8 +56,10 @@ def electrons_lines(found: Electrons, atoms: Atoms) -> list[str]:
     terms = found.terms.as_dict()
     lines = [
         f"{atoms.get_chemical_formula()}, electrons at {found.temperature:g} K, grid {' x '.join(map(str, found.grid.shape))}",
-        f"{'Fermi level':26s}{float(found.levels.mu):16.4f} eV",
+        f"{'Fermi level' if found.levels.gap is None else 'middle of the gap':26s}{float(found.levels.mu):16.4f} eV",
     ]
+    if found.levels.gap is not None:
+        lines.append(f"{'band gap':26s}{found.levels.gap:16.4f} eV")
     if found.spin_density is not None:
         moments = f"{found.moment:16.4f} Bohr magnetons, {found.moment / len(atoms):.4f} an atom"
         lines.append(f"{'magnetic moment':26s}{moments}")
@@ -100,8 +103,9 @@ def plot_dos(path: Path, found: Electrons, atoms: Atoms) -> None:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     energies = found.levels.energies.numpy() - float(found.levels.mu)
+    zero = "Fermi level" if found.levels.gap is None else "middle of the gap"
     axes.axvline(0, color="0.5", lw=0.8)
-    axes.set(xlabel="energy above the Fermi level (eV)", ylabel="states/(eV atom)")
+    axes.set(xlabel=f"energy above the {zero} (eV)", ylabel="states/(eV atom)")
     if found.levels.spin_dos is None:
         members = found.levels.dos_members.numpy() / len(atoms)
         mean, spread = members.mean(0), members.std(0)

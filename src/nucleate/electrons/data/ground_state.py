@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 MARGIN = 2.5
 """Default upper end of the energy window above the Fermi level in eV."""
+INSULATING = 10.0
+"""Smallest band gap of an insulator in kT."""
 CONVERGED = 1.0
 """Energy range above the first empty level in eV in which levels are converged."""
 
@@ -55,6 +57,8 @@ class Snapshot:
         details: Number of iterations, CPU-seconds and similar data.
         spin_ldos: Local density of states of spin up minus that of spin down, like `ldos`; None if spin-paired.
         spin_density: (n_1, n_2, n_3) density of spin up minus that of spin down in 1/Å³; None if spin-paired.
+        occupied_ldos: Local density of states with each level weighted by its occupation, like `ldos`, for insulators; None for others.
+        band_edges: Highest level that is more than half filled and lowest one that is less, in eV; None if unknown.
         forces: (n_atoms, 3) forces of the engine in eV/Å, derivatives of the free energy; None if not available.
         stress: (3, 3) stress of the engine in eV/Å³, at a fixed number of plane waves; None if not available.
     """
@@ -74,6 +78,15 @@ class Snapshot:
     stress: np.ndarray | None = None
     spin_ldos: np.ndarray | None = None
     spin_density: np.ndarray | None = None
+    occupied_ldos: np.ndarray | None = None
+    band_edges: tuple[float, float] | None = None
+
+    @property
+    def insulating(self) -> bool:
+        """Whether the snapshot is spin-paired and the electrons do not reach across its band gap."""
+        if self.band_edges is None or self.spin_density is not None:
+            return False
+        return self.band_edges[1] - self.band_edges[0] > INSULATING * BOLTZMANN * self.temperature
 
     @property
     def electrons(self) -> float:
@@ -176,7 +189,8 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         settings.high if settings.high is not None else fermi + max(MARGIN, hot),
     )
     energies = low + settings.spacing * np.arange(round((high - low) / settings.spacing) + 1)
-    ldos, *spin_ldos = local_density_of_states(dft, energies, settings.sigma)
+    edges = band_edges(dft)
+    insulating = not settings.spin and edges[1] - edges[0] > INSULATING * BOLTZMANN * settings.electronic_temperature
     density = dft.density.nt_sR.data / BOHR**3
     names = ("band", "coulomb", "zero", "xc", "entropy")
     terms = {name: float(dft.energies._energies[name]) * HARTREE for name in names}
@@ -184,7 +198,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     return Snapshot(
         atoms=atoms,
         energies=energies,
-        ldos=ldos,
+        **local_density_of_states(dft, energies, settings.sigma, insulating),
         density=density.sum(0),
         sigma=settings.sigma,
         temperature=settings.electronic_temperature,
@@ -201,7 +215,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
         },
         forces=np.array(calculator.get_forces(atoms), dtype=float),
         stress=voigt_6_to_full_3x3_stress(calculator.get_stress(atoms)),
-        spin_ldos=spin_ldos[0] if spin_ldos else None,
+        band_edges=edges,
         spin_density=density[0] - density[1] if settings.spin else None,
     )
 
@@ -255,26 +269,49 @@ def missing_charge(dft: Any, energies: np.ndarray, sigma: float) -> float:
     return float(missing)
 
 
-def local_density_of_states(dft: Any, energies: np.ndarray, sigma: float) -> list[np.ndarray]:
-    """Return d(E, r) on GPAW's grid, (n_1, n_2, n_3, n_energies) in 1/(eV Å³), float32; with spin, the difference of both spins as well.
+def band_edges(dft: Any) -> tuple[float, float]:
+    """Return the highest level that is more than half filled and the lowest one that is less, eV."""
+    levels = np.concatenate([np.asarray(wfs.eig_n) for wfs in dft.ibzwfs]) * HARTREE
+    filled = np.concatenate([np.asarray(wfs.occ_n) for wfs in dft.ibzwfs]) > 0.5
+    return float(levels[filled].max()), float(levels[~filled].min())
+
+
+def local_density_of_states(dft: Any, energies: np.ndarray, sigma: float, insulating: bool = False) -> dict[str, np.ndarray]:
+    """Return d(E, r) on GPAW's grid, (n_1, n_2, n_3, n_energies) in 1/(eV Å³), float32, by the names of `Snapshot`.
 
     Only irreducible k-points are computed; their images are included by summing over the symmetry operations of the crystal.
+
+    Args:
+        dft: Converged calculation of GPAW.
+        energies: (n_energies,) energies in eV.
+        sigma: Width of the Gaussians in eV.
+        insulating: Whether to return the part of the occupied levels as well.
     """
     grid = dft.density.nt_sR.desc
     shape = tuple(grid.size_c)
     of_spin = np.zeros((dft.density.ncomponents, len(energies), math.prod(shape)))
+    occupied = np.zeros_like(of_spin[0]) if insulating else None
     for wfs in dft.ibzwfs:
         levels = np.asarray(wfs.eig_n) * HARTREE
         weights = np.exp(-((energies[:, None] - levels) ** 2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
         seen = weights.max(axis=0) > 1e-14 / sigma
         squares = np.stack([np.abs(psi.ifft(grid=grid.new(dtype=complex), periodic=True).data.ravel()) ** 2 for psi in wfs.psit_nX])
-        of_spin[wfs.spin] += wfs.weight * wfs.spin_degeneracy * (weights[:, seen] @ squares[seen])
+        weights *= wfs.weight * wfs.spin_degeneracy
+        of_spin[wfs.spin] += weights[:, seen] @ squares[seen]
+        if occupied is not None:
+            occupied += (weights * np.asarray(wfs.occ_n))[:, seen] @ squares[seen]
+    found = {"ldos": of_spin.sum(0)}
+    if len(of_spin) == 2:
+        found["spin_ldos"] = of_spin[0] - of_spin[1]
+    if occupied is not None:
+        found["occupied_ldos"] = occupied
     symmetries = dft.ibzwfs.ibz.symmetries
-    found = [of_spin.sum(0), *([of_spin[0] - of_spin[1]] if len(of_spin) == 2 else [])]
     if len(symmetries.rotation_scc) > 1:
         drawn = grid.new(dtype=float).empty(len(energies))
-        for total in found:
+        for total in found.values():
             drawn.data[:] = total.reshape(len(energies), *shape)
             drawn.symmetrize(symmetries.rotation_scc, symmetries.translation_sc)
             total[:] = drawn.data.reshape(len(energies), -1)
-    return [np.ascontiguousarray((total / BOHR**3).T.reshape(*shape, len(energies)), dtype=np.float32) for total in found]
+    return {
+        name: np.ascontiguousarray((total / BOHR**3).T.reshape(*shape, len(energies)), dtype=np.float32) for name, total in found.items()
+    }

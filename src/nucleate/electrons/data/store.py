@@ -25,7 +25,7 @@ VERSION = 1
 CHUNK_BYTES = 2**22
 ARRAYS = ("ldos", "energies", "numbers", "positions", "cell")
 OPTIONAL = ("density", "forces", "stress", "spin_density")
-LARGE = ("ldos", "spin_ldos")
+LARGE = ("ldos", "spin_ldos", "occupied_ldos")
 """Arrays that are stored in chunks of planes, and read on request."""
 LARGEST = 2.0**38
 """Maximum number of values in a local density of states; zarr would fill missing chunks of a larger array in memory."""
@@ -44,6 +44,7 @@ class _Attributes(BaseModel):
     ions: list[IonHeader] = Field(min_length=1, max_length=118)
     engine: dict[str, Any]
     details: dict[str, Any]
+    band_edges: tuple[float, float] | None = None
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
@@ -77,6 +78,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
                 "ions": [ion.as_dict() for ion in snapshot.ions.values()],
                 "engine": snapshot.engine,
                 "details": snapshot.details,
+                **({} if snapshot.band_edges is None else {"band_edges": list(snapshot.band_edges)}),
             }
         )
         part.replace(path)
@@ -123,7 +125,7 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
         raise BadInput(
             f"{path}: the snapshot is invalid: an ion is missing, energies do not increase, or the cell has no volume; sample it again"
         )
-    return Snapshot(
+    found = Snapshot(
         atoms=Atoms(numbers, array["positions"], cell=array["cell"], pbc=True),
         energies=array["energies"],
         ldos=array["ldos"] if ldos else np.zeros((*held["ldos"].shape[:3], 0), dtype=np.float32),
@@ -139,7 +141,12 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
         stress=array.get("stress"),
         spin_ldos=array.get("spin_ldos"),
         spin_density=array.get("spin_density"),
+        occupied_ldos=array.get("occupied_ldos"),
+        band_edges=said.band_edges,
     )
+    if found.insulating != ("occupied_ldos" in held):
+        raise BadInput(f"{path}: occupied_ldos and the band gap do not belong together; sample it again")
+    return found
 
 
 def _check_shapes(path: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
@@ -147,7 +154,7 @@ def _check_shapes(path: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> 
     grid, n = found["ldos"][0], found["numbers"][0]
     wanted = {"ldos": (grid, "f"), "energies": (grid[3:], "f"), "numbers": (n, "i"), "positions": ((*n, 3), "f"), "cell": ((3, 3), "f")}
     wanted |= {"density": (grid[:3], "f"), "forces": ((*n, 3), "f"), "stress": ((3, 3), "f")}
-    wanted |= {"spin_ldos": (grid, "f"), "spin_density": (grid[:3], "f")}
+    wanted |= {"spin_ldos": (grid, "f"), "spin_density": (grid[:3], "f"), "occupied_ldos": (grid, "f")}
     for name, (shape, kind) in found.items():
         if (shape, kind) != wanted[name] or len(grid) != 4 or len(n) != 1 or 0 in shape:
             raise BadInput(

@@ -11,10 +11,12 @@ which affects only the weights: with the symmetric second difference D2, w -> w 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from nucleate.electrons.levels.occupation import Occupation
+from nucleate.electrons.levels.occupation import Occupation, check_temperature, occupation
 
 
 def unsmeared(weights: Tensor, sigma: float, spacing: float) -> Tensor:
@@ -27,3 +29,15 @@ def unsmeared(weights: Tensor, sigma: float, spacing: float) -> Tensor:
 def unsmeared_occupation(weights: Occupation, sigma: float, spacing: float) -> Occupation:
     """Correct all weights of an occupation."""
     return Occupation(*(unsmeared(part, sigma, spacing) for part in (weights.number, weights.energy, weights.entropy, weights.slope)))
+
+
+def weigher(energies: Tensor, sigma: float, temperature: float, correct: bool = True) -> Callable[[Tensor], Occupation]:
+    """Return the occupation weights as a function of the chemical potential, corrected for the smearing by default."""
+    check_temperature(temperature)
+    spacing = float(energies[1] - energies[0])
+
+    def weigh(mu: Tensor) -> Occupation:
+        weights = occupation(energies, mu, temperature)
+        return unsmeared_occupation(weights, sigma, spacing) if correct else weights
+
+    return weigh

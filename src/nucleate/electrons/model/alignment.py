@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.levels.zero import Zero, zero_of_energy
+from nucleate.electrons.model.model import Channel
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
 
@@ -111,13 +112,19 @@ def aligned(snapshot: Snapshot, zero: Zero, energies: np.ndarray, where: str, pa
     def moved(values: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray((values.reshape(-1, shape[3]) @ matrix.T).reshape(*shape[:3], -1))
 
-    spin = None if snapshot.spin_ldos is None else moved(snapshot.spin_ldos)
-    return replace(snapshot, energies=energies, ldos=moved(snapshot.ldos), spin_ldos=spin)
+    spin, occupied = (None if part is None else moved(part) for part in (snapshot.spin_ldos, snapshot.occupied_ldos))
+    return replace(snapshot, energies=energies, ldos=moved(snapshot.ldos), spin_ldos=spin, occupied_ldos=occupied)
 
 
-def targets(snapshot: Snapshot) -> np.ndarray:
-    """Return the local density of states of each point, (points, n_energies), followed with spin by the difference of both spins."""
-    parts = [part.reshape(-1, part.shape[3]) for part in (snapshot.ldos, snapshot.spin_ldos) if part is not None]
+def targets(snapshot: Snapshot, channels: Sequence[Channel]) -> np.ndarray:
+    """Return the local density of states of each point, (points, channels * n_energies).
+
+    Args:
+        snapshot: Snapshot that contains all of them.
+        channels: See `model.py`.
+    """
+    names = {"total": "ldos", "spin": "spin_ldos", "occupied": "occupied_ldos"}
+    parts = [getattr(snapshot, names[channel]).reshape(-1, len(snapshot.energies)) for channel in channels]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 

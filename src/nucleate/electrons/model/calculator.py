@@ -30,6 +30,7 @@ class ElectronCalculator(Calculator):
     - `fermi_level`: Fermi level in eV.
     - `terms`: Terms of the free energy in eV.
     - `magmom`: Magnetic moment in Bohr magnetons, and `spin_density` in 1/Å³, if the model has both spins.
+    - `gap`: Band gap in eV, if the model is that of an insulator.
     - `sigma`: Spread of the band energy over the committee in eV/atom.
 
     The number of grid points is constant while the cell vectors change by less than 2 % of their length, so that the energy is smooth
@@ -84,6 +85,8 @@ class ElectronCalculator(Calculator):
             "terms": found.terms.as_dict(),
             "sigma": found.sigma_band,
         }
+        if found.levels.gap is not None:
+            self.results["gap"] = found.levels.gap
         if found.spin_density is not None:
             self.results |= {"magmom": found.moment, "spin_density": found.spin_density.numpy()}
         if found.forces is not None and found.stress is not None:

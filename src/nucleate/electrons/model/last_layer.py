@@ -46,7 +46,7 @@ def fit_last_layer(model: ElectronModel, paths: Sequence[Path], shares: Tensor, 
         shape = snapshot.ldos.shape
         grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
         points = Field.of(model, snapshot.atoms, grid.shape)
-        flat = torch.tensor(targets(snapshot))
+        flat = torch.tensor(targets(snapshot, model.channels))
         sums = torch.zeros(network.members, width + 1, dtype=torch.float64)
         with torch.no_grad():
             for index in batches(block_indices(grid.shape)):

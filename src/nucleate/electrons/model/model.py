@@ -32,6 +32,11 @@ from nucleate.persist.files import write_whole
 from nucleate.persist.tensors import Finite, Positive, Whole, bounded, read_tensor_file, read_tensor_header, stated_only
 
 VERSION = 2
+Channel = Literal["total", "spin", "occupied"]
+"""What outputs of a network are: local density of states, that of spin up minus spin down, or the part of occupied levels."""
+TOTAL: tuple[Channel, ...] = ("total",)
+TOGETHER: tuple[tuple[Channel, ...], ...] = (TOTAL, ("total", "spin"), ("total", "occupied"))
+"""Outputs that a network can have, in this order."""
 DESCRIPTORS = {"power": PowerSpectrum, "bispectrum": Bispectrum}
 
 
@@ -115,6 +120,8 @@ class _Facts(BaseModel):
 
     temperature: Positive | None = None
     errors: dict[str, Any] | None = None
+    gap: Positive | None = None
+    edges: tuple[Finite, Finite] | None = None
 
 
 class _Header(BaseModel):
@@ -130,7 +137,7 @@ class _Header(BaseModel):
     facts: _Facts
     # Version 1 knew this zero alone.
     zero: Zero = "potential"
-    spin: bool = False
+    channels: tuple[Channel, ...] = Field(TOTAL, max_length=3)
 
 
 @dataclass
@@ -147,7 +154,7 @@ class ElectronModel:
         engine: Settings of the training data: functional, pseudopotential, cutoff.
         facts: Validation errors and similar data.
         zero: Zero of energy, see `levels/zero.py`.
-        spin: Whether the model contains the difference of both spins as well, as further outputs of the network.
+        channels: What the outputs of the network are.
     """
 
     descriptor: GridDescriptor
@@ -159,20 +166,26 @@ class ElectronModel:
     engine: dict[str, Any]
     facts: dict[str, Any]
     zero: Zero = "potential"
-    spin: bool = False
+    channels: tuple[Channel, ...] = TOTAL
 
     @property
-    def channels(self) -> tuple[bool, ...]:
-        """The values of `spin` for which there are outputs, see `last_layer`."""
-        return (False, True) if self.spin else (False,)
+    def spin(self) -> bool:
+        """Whether the model has both spins."""
+        return "spin" in self.channels
 
-    def last_layer(self, spin: bool = False) -> tuple[Tensor, Tensor]:
-        """Return weights (members, width, energies) and biases (members, energies) of the last layer.
+    @property
+    def insulator(self) -> bool:
+        """Whether the occupations are those of the training data, all of which have a band gap."""
+        return "occupied" in self.channels
 
-        Args:
-            spin: Whether for the difference of both spins instead of their sum.
-        """
-        first = len(self.energies) if spin else 0
+    @property
+    def density_channels(self) -> tuple[Channel, ...]:
+        """Channels from which the density and, with spin, the spin density follow."""
+        return ("occupied",) if self.insulator else self.channels
+
+    def last_layer(self, channel: Channel = "total") -> tuple[Tensor, Tensor]:
+        """Return weights (members, width, energies) and biases (members, energies) of the last layer for one of the channels."""
+        first = len(self.energies) * self.channels.index(channel)
         part = slice(first, first + len(self.energies))
         return self.network.last[:, :, part], self.network.last_bias[:, part]
 
@@ -252,7 +265,7 @@ class ElectronModel:
             "facts": self.facts,
             "zero": self.zero,
             # Earlier versions read files without this key.
-            **({"spin": True} if self.spin else {}),
+            **({} if self.channels == TOTAL else {"channels": self.channels}),
         }
         tensors = {name: tensor.detach().contiguous() for name, tensor in self.network.state_dict().items()}
         tensors["energies"] = torch.tensor(self.energies)
@@ -268,8 +281,10 @@ class ElectronModel:
         if said.descriptor.n_species != len(said.ions) or len({ion.symbol for ion in said.ions}) < len(said.ions):
             raise BadInput(f"{path}: the header has {len(said.ions)} ions for the {said.descriptor.n_species} species of the descriptor")
         energies = file.tensors.pop("energies", None)
-        wanted = shape.outputs // 2 if said.spin else shape.outputs
-        if energies is None or tuple(energies.shape) != (wanted,) or energies.dtype != torch.float64 or (said.spin and shape.outputs % 2):
+        if said.channels not in TOGETHER:
+            raise BadInput(f"{path}: the header has the channels {', '.join(said.channels)}, which do not belong together")
+        known = energies is not None and energies.dim() == 1 and energies.dtype == torch.float64
+        if energies is None or not known or len(energies) * len(said.channels) != shape.outputs:
             raise BadInput(f"{path}: tensor energies: the length does not match the {shape.outputs} outputs of the network")
         if not (energies.diff() > 0).all():
             raise BadInput(f"{path}: tensor energies: the values must increase")
@@ -281,7 +296,7 @@ class ElectronModel:
         network.requires_grad_(False)
         ions = {ion.symbol: Ion(**ion.model_dump()) for ion in said.ions}
         engine, facts = stated_only(said.engine), stated_only(said.facts)
-        return cls(descriptor, network, energies.numpy(), said.sigma, ions, said.spacing, engine, facts, said.zero, said.spin)
+        return cls(descriptor, network, energies.numpy(), said.sigma, ions, said.spacing, engine, facts, said.zero, said.channels)
 
 
 def electron_model_facts(path: Path) -> dict[str, Any]:
@@ -298,7 +313,7 @@ def electron_model_facts(path: Path) -> dict[str, Any]:
         "functional": said.engine.functional,
         "temperature": said.facts.temperature,
         "members": said.network.members,
-        "spin": said.spin,
+        "spin": "spin" in said.channels,
     }
 
 

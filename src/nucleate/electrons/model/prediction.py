@@ -12,12 +12,16 @@ through h, where B(r) = dF_n/dn(r), lambda = dF/dmu at fixed d, and s = dw/dmu,
 
 With spin, the network has further outputs q(E, r), the local density of states of spin up minus that of spin down. The same weights give
 the spin density m(r), on which F_n depends as well: C(r) = dF_n/dm(r) adds sum_r C(r) (s . q(r)) to lambda, and dF/dq_i(r) = C(r) w_i.
+
+Insulators (`state_sums.py`) have fixed weights w and e of the part o(E, r) of the occupied levels, and n = k (w . o), E_b = k v sum_r e . o
+with k = N / (v sum_r w . o), so that
+
+    dF/do_i(r) = k [v (e_i - w_i (E_b + sum_r B n) / N) + B(r) w_i].
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,12 +31,12 @@ from ase import Atoms
 from torch import Tensor
 
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.levels.fermi_level import fermi_level
-from nucleate.electrons.levels.occupation import Occupation, check_temperature, occupation
-from nucleate.electrons.levels.smearing import unsmeared_occupation
+from nucleate.electrons.levels.occupation import check_temperature
+from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.levels.zero import zero_of_energy
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Slabs
+from nucleate.electrons.model.state_sums import Levels, check_gap, contraction, contractions, filled_occupation, levels_of
 from nucleate.electrons.model.trial_levels import TrialLevels, trial_levels
 from nucleate.electrons.species import check_apart, ions_of
 from nucleate.electrons.terms.exchange_correlation import Functional
@@ -51,109 +55,6 @@ LARGE = 500_000
 
 GAP = 1e-6
 """Number of states within kT of the Fermi level, relative to the electrons, below which a gap is assumed."""
-MISSING = 1e-4
-"""Largest fraction of electrons outside the energy window."""
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Density of states and derived quantities.
-
-    Attributes:
-        energies: (n_energies,) energies in eV.
-        dos: (n_energies,) committee mean of the density of states in 1/eV.
-        dos_members: (members, n_energies) density of states of each member.
-        mu: Fermi level in eV.
-        weights: Occupation weights of the energies at the Fermi level.
-        band: Band energy E_b in eV.
-        entropy: Entropy S in units of Boltzmann's constant.
-        members: (members, 2) Fermi level and band energy of each member.
-        spin_dos: (n_energies,) density of states of spin up minus that of spin down in 1/eV, committee mean; None without spin.
-    """
-
-    energies: Tensor
-    dos: Tensor
-    dos_members: Tensor
-    mu: Tensor
-    weights: Occupation
-    band: Tensor
-    entropy: Tensor
-    members: Tensor
-    spin_dos: Tensor | None = None
-
-
-def weigher(energies: Tensor, sigma: float, temperature: float, correct: bool = True) -> Callable[[Tensor], Occupation]:
-    """Return the occupation weights as a function of the chemical potential, corrected for the smearing by default."""
-    check_temperature(temperature)
-    spacing = float(energies[1] - energies[0])
-
-    def weigh(mu: Tensor) -> Occupation:
-        weights = occupation(energies, mu, temperature)
-        return unsmeared_occupation(weights, sigma, spacing) if correct else weights
-
-    return weigh
-
-
-def levels_of(model: ElectronModel, hidden_sums: Tensor, grid: Grid, electrons: float, temperature: float) -> Levels:
-    """Compute the density of states and derived quantities from the sum of h over a grid.
-
-    Args:
-        model: Trained model.
-        hidden_sums: (members, width) sums of h, float64.
-        grid: Grid.
-        electrons: Number of valence electrons.
-        temperature: Electronic temperature in K.
-
-    Raises:
-        BadInput: There is no Fermi level inside the energy window.
-    """
-    voxel = float(grid.voxel)
-    energies = model.absolute_energies(electrons, grid.volume.detach())
-    by_channel = []
-    for spin in model.channels:
-        last, bias = model.last_layer(spin)
-        by_channel.append(voxel * (torch.einsum("mh,mhe->me", hidden_sums, last.double()) + grid.size * bias.double()))
-    each, dos = by_channel[0], by_channel[0].mean(0)
-    weigh = weigher(energies, model.sigma, temperature)
-    plain = weigher(energies, model.sigma, temperature, correct=False)
-
-    def level_of(states: Tensor) -> Tensor:
-        return fermi_level(energies, states, electrons, weigh, near=float(fermi_level(energies, states, electrons, plain)))
-
-    mu = level_of(dos)
-    _check_window(energies, dos, mu, temperature, electrons)
-    weights = weigh(mu)
-    rows = []
-    for own in each:
-        level = level_of(own)
-        rows.append(torch.stack([level, weigh(level).energy @ own]))
-    spin_dos = by_channel[1].mean(0) if model.spin else None
-    return Levels(energies, dos, each, mu, weights, weights.energy @ dos, weights.entropy @ dos, torch.stack(rows), spin_dos)
-
-
-def _check_window(energies: Tensor, dos: Tensor, mu: Tensor, temperature: float, electrons: float) -> None:
-    """Raise `BadInput` if electrons would occupy states above the energy window."""
-    kt = BOLTZMANN * temperature
-    above = kt * float(dos[-1].clamp(min=0)) * float(torch.nn.functional.softplus((mu - energies[-1]) / kt))
-    if above > MISSING * electrons:
-        raise BadInput(
-            f"electrons at {temperature:g} K would occupy states above the window of energies, which ends at {float(energies[-1]):g} eV, "
-            f"{float(energies[-1] - mu):.2f} eV above the Fermi level: {above:.2g} are missing; sample with a higher --high"
-        )
-
-
-def contraction(model: ElectronModel, weights: Tensor, spin: bool = False) -> tuple[np.ndarray, float]:
-    """Return the coefficients (members, width) and constant that map h to the committee mean of sum_E w_E d(E, r), or of q with spin."""
-    last, bias = model.last_layer(spin)
-    turn = (last.double() @ weights) / len(last)
-    return turn.numpy(), float((bias.double() @ weights).mean())
-
-
-def contractions(model: ElectronModel, weights: list[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Return coefficients (n, members, width) and constants (n,) of all weights for the density, then of all for the spin density."""
-    found = [contraction(model, each, spin) for spin in model.channels for each in weights]
-    turns = np.array([turn for turn, _ in found]).reshape(len(found), *model.network.last.shape[:2])
-    return turns, np.array([constant for _, constant in found])
 
 
 @dataclass(frozen=True)
@@ -227,6 +128,7 @@ def predict(
         BadInput: The temperature, grid or species cannot be used, or the scratch folder belongs to another prediction.
     """
     check_temperature(temperature)
+    check_gap(model, temperature)
     grid = model.grid(atoms, spacing) if shape is None else Grid(torch.tensor(atoms.cell.array), shape)
     model.species(atoms)
     check_apart(atoms, "the model")
@@ -276,18 +178,23 @@ def _levels_and_densities(
 
     With `slope` their derivatives in the Fermi level follow unless these need a further pass. Where h is kept, a second pass gives the
     densities. Otherwise the first pass accumulates them at trial Fermi levels, and a second pass is made only if the Fermi level is not
-    among them.
+    among them. The weights of insulators are known before, and one pass is enough.
     """
-    trials = None if slabs.keeps else _trials(slabs, model, grid, electrons, temperature, 2 if slope else 0)
     energies = model.absolute_energies(electrons, grid.volume.detach())
-    turns, constants = contractions(model, _trial_weights(energies, model.sigma, trials, temperature, slope))
+    trials = None if slabs.keeps or model.insulator else _trials(slabs, model, grid, electrons, temperature, 2 if slope else 0)
+    if model.insulator:
+        turns, constants = contractions(model, [filled_occupation(energies).number])
+    else:
+        turns, constants = contractions(model, _trial_weights(energies, model.sigma, trials, temperature, slope))
     sums = np.zeros((model.network.members, model.network.last.shape[1]))
     fields = np.empty((len(turns), *grid.shape), dtype=np.float32 if model.network.last.dtype == torch.float32 else np.float64)
-    key = "sums" if trials is None else f"trials-{temperature:g}K{'-slope' if slope else ''}"
+    key = "filled" if model.insulator else "sums" if trials is None else f"trials-{temperature:g}K{'-slope' if slope else ''}"
     for slab, (total, parts) in slabs.ask("density of states", "summed_and_contracted", key, lambda slab: (turns,)):
         sums += total
         fields[:, slabs.planes(slab)] = parts
     levels = levels_of(model, torch.from_numpy(sums), grid, electrons, temperature)
+    if model.insulator:
+        return levels, [_mixed(fields, np.ones(1), constants)], None
     if trials is None or not trials.holds(levels.mu):
         return levels, _contracted(slabs, model, levels.weights.number, grid, "density", f"density-{temperature:g}K"), None
     mix, n = trials.weights(levels.mu), len(trials.levels)
@@ -391,24 +298,15 @@ def _derivatives(
 
     Without `slopes`, the derivatives of the density and spin density in the Fermi level, a further pass gives them.
     """
-    kt, voxel = BOLTZMANN * temperature, float(grid.voxel)
     *by_fields, by_positions, by_cell = (part.numpy() for part in torch.autograd.grad(terms.free, [*fields, positions, cell]))
-    weigh = weigher(levels.energies, model.sigma, temperature)
-    mu = levels.mu.detach().requires_grad_()
-    at = weigh(mu)
-    (by_mu,) = torch.autograd.grad(at.energy @ levels.dos - kt * (at.entropy @ levels.dos), mu)
-    if slopes is None:
-        slopes = _contracted(slabs, model, levels.weights.slope, grid, "Fermi level", f"slope-{temperature:g}K")
-    multiplier = float(by_mu) + sum(float((by_field * slope).sum()) for by_field, slope in zip(by_fields, slopes, strict=True))
-    number, states = levels.weights.number, levels.weights.slope @ levels.dos
-    if float(states) * kt < GAP * model.electrons(atoms):
-        raise BadInput("there are no states at the Fermi level, but forces require its derivative; the method supports metals only")
-    by_dos = levels.weights.energy - kt * levels.weights.entropy - multiplier * number / states
-    same, _ = contraction(model, voxel * by_dos)
-    local, _ = contractions(model, [number])
+    if model.insulator:
+        same, local, by_volume = _response_of_insulator(model, grid, levels, by_fields[0], fields[0].detach().numpy())
+    else:
+        if slopes is None:
+            slopes = _contracted(slabs, model, levels.weights.slope, grid, "Fermi level", f"slope-{temperature:g}K")
+        same, local, by_volume = _response_of_metal(model, atoms, grid, levels, by_fields, slopes, temperature)
     array = atoms.cell.array
-    # At fixed d, the density of states is also proportional to the voxel volume.
-    force, strain = by_positions, by_cell + float(by_dos @ levels.dos) * np.linalg.inv(array).T
+    force, strain = by_positions, by_cell + by_volume * np.linalg.inv(array).T
     by_nodes: float | np.ndarray = 0.0
     given = f"gradients-{temperature:g}K", lambda slab: (same, local, np.stack([part[slabs.planes(slab)] for part in by_fields]))
     for _, (part, through_nodes) in slabs.ask("forces", "gradient", *given):
@@ -421,3 +319,51 @@ def _derivatives(
     # Positions and cell vectors turn alike under a strain: dF/d(strain) = R^T dF/dR + C^T dF/dC.
     virial = atoms.positions.T @ force + array.T @ strain
     return torch.from_numpy(-force), torch.from_numpy((virial + virial.T) / (2 * atoms.get_volume()))
+
+
+def _response_of_metal(
+    model: ElectronModel,
+    atoms: Atoms,
+    grid: Grid,
+    levels: Levels,
+    by_fields: list[np.ndarray],
+    slopes: list[np.ndarray],
+    temperature: float,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the coefficients of h in dF, see `SlabWorker.gradient`, and dF/d(ln V) at fixed d.
+
+    Raises:
+        BadInput: There are no states at the Fermi level.
+    """
+    kt = BOLTZMANN * temperature
+    weigh = weigher(levels.energies, model.sigma, temperature)
+    mu = levels.mu.detach().requires_grad_()
+    at = weigh(mu)
+    (by_mu,) = torch.autograd.grad(at.energy @ levels.dos - kt * (at.entropy @ levels.dos), mu)
+    multiplier = float(by_mu) + sum(float((by_field * slope).sum()) for by_field, slope in zip(by_fields, slopes, strict=True))
+    number, states = levels.weights.number, levels.weights.slope @ levels.dos
+    if float(states) * kt < GAP * model.electrons(atoms):
+        raise BadInput(
+            "there are no states at the Fermi level, but forces require its derivative; sample the insulator again, so that its snapshots "
+            "contain the occupied levels, and train on them"
+        )
+    by_dos = levels.weights.energy - kt * levels.weights.entropy - multiplier * number / states
+    # At fixed d, the density of states is proportional to the volume.
+    return contraction(model, float(grid.voxel) * by_dos)[0], contractions(model, [number])[0], float(by_dos @ levels.dos)
+
+
+def _response_of_insulator(
+    model: ElectronModel, grid: Grid, levels: Levels, by_density: np.ndarray, density: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return what `_response_of_metal` does; see the module docstring."""
+    charge = density.sum() * float(grid.voxel)
+    local = float((by_density * density).sum())
+    weights = levels.weights
+    by_occupied = weights.energy - weights.number * (float(levels.band) + local) / charge
+    scale = charge / float(weights.number @ levels.occupied)
+    return (
+        scale * contraction(model, float(grid.voxel) * by_occupied, "occupied")[0],
+        scale * contractions(model, [weights.number])[0],
+        # At fixed o, the scaled density is inversely proportional to the volume, and the band energy does not depend on it.
+        -local,
+    )

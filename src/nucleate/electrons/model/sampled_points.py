@@ -72,7 +72,9 @@ def draw_points(model: ElectronModel, snapshot: Snapshot, count: int, rng: np.ra
         features = torch.cat([model.descriptor(*part).flatten(0, 1) for part in parts])
     weights = torch.tensor(1 / (chance[chosen] * len(flat)), dtype=torch.float32)
     graph = model.graph(snapshot.atoms, field.positions, field.grid.cell)
-    return SnapshotPoints(features, torch.tensor(targets(snapshot)[chosen]), weights, None if graph is None else (near, graph))
+    return SnapshotPoints(
+        features, torch.tensor(targets(snapshot, model.channels)[chosen]), weights, None if graph is None else (near, graph)
+    )
 
 
 class PointBatches:

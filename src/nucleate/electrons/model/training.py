@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -16,27 +17,31 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from nucleate.electrons.data.convergence import check_meshes
-from nucleate.electrons.data.ground_state import Snapshot, check_engine
+from nucleate.electrons.data.ground_state import INSULATING, Snapshot, check_engine
 from nucleate.electrons.data.store import make_folder, read_snapshot, snapshot_paths
 from nucleate.electrons.events import NetworkStep
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
+from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.levels.zero import Zero
 from nucleate.electrons.messages.settings import MessageSettings
-from nucleate.electrons.model.alignment import aligned, common_energies, resolve_zero
+from nucleate.electrons.model.alignment import aligned, common_energies, resolve_zero, zero_of_snapshot
 from nucleate.electrons.model.blocks import block_indices
 from nucleate.electrons.model.last_layer import fit_last_layer, read_aligned
-from nucleate.electrons.model.model import ElectronModel, make_descriptor, make_network
-from nucleate.electrons.model.prediction import Electrons, predict, weigher
+from nucleate.electrons.model.model import TOTAL, Channel, ElectronModel, make_descriptor, make_network
+from nucleate.electrons.model.prediction import Electrons, predict
 from nucleate.electrons.model.sampled_points import PointBatches, draw_points
 from nucleate.electrons.model.slabs import Field as Points
 from nucleate.electrons.model.slabs import batches
+from nucleate.electrons.model.state_sums import edge_corrections
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput
 from nucleate.persist.files import append_line
 from nucleate.progress import Event, Progress, silent
 from nucleate.training.descent import Descent, cosine_decay
 from nucleate.units import GPA
+
+log = logging.getLogger(__name__)
 
 FINAL_RATE = 0.01
 """Final learning rate relative to the initial one."""
@@ -78,6 +83,11 @@ class ElectronTraining(BaseModel):
         "moves with the volume like the levels of a metal, or potential, the average electrostatic potential; unset: free electrons if the "
         "energies are close enough to be interpolated.",
     )
+    occupied: bool | None = Field(
+        None,
+        description="Whether to learn the part of the occupied levels of insulators, which gives density and energy without a Fermi level; "
+        "unset: if all snapshots have a band gap.",
+    )
     seed: int = Field(0, ge=0, description="Random seed for weights, points and committee subsets.")
     threads: int = Field(1, ge=1, description="Threads.")
 
@@ -99,6 +109,7 @@ class Errors:
         sigma_band: Spread of the band energy over the committee in meV/atom.
         spin_density: Integral of |m - m_DFT| divided by the number of electrons, in %; NaN without spin.
         moment: Error of the magnetic moment in Bohr magnetons an atom; NaN without spin.
+        gap: Error of the band gap in eV; NaN for metals.
         forces: Root-mean-square error of the force components in meV/Å; NaN if they were not asked for or are not stored.
         pressure: Error of the pressure in GPa; NaN likewise.
     """
@@ -116,10 +127,11 @@ class Errors:
     pressure: float = math.nan
     spin_density: float = math.nan
     moment: float = math.nan
+    gap: float = math.nan
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a dictionary for serialisation, without the errors of forces, pressure and spin if they are unknown."""
-        unknown = [name for name in ("forces", "pressure", "spin_density", "moment") if math.isnan(getattr(self, name))]
+        """Return a dictionary for serialisation, without the errors of forces, pressure, spin and gap if they are unknown."""
+        unknown = [name for name in ("forces", "pressure", "spin_density", "moment", "gap") if math.isnan(getattr(self, name))]
         return {name: value for name, value in vars(self).items() if name not in unknown}
 
 
@@ -161,12 +173,20 @@ def train(
     spacing = float(np.mean([np.linalg.norm(h.atoms.cell.array, axis=1) / np.array(h.ldos.shape[:3]) for h in heads]))
     zero = resolve_zero(settings.zero, heads[0])
     energies = common_energies(zero, heads)
-    spin = heads[0].spin_density is not None
-    outputs = len(energies) * (2 if spin else 1)
+    channels = choose_channels(settings.occupied, heads)
+    outputs = len(energies) * len(channels)
     network = make_network(descriptor, outputs, settings.hidden, settings.members, settings.seed, settings.messages)
-    model = ElectronModel(descriptor, network, energies, heads[0].sigma, ions, spacing, heads[0].engine, {}, zero, spin)
+    model = ElectronModel(descriptor, network, energies, heads[0].sigma, ions, spacing, heads[0].engine, {}, zero, channels)
     rng = np.random.default_rng(settings.seed)
-    drawn = [draw_points(model, read_aligned(model, path), settings.points, rng) for path in parts["training"]]
+    drawn, corrections = [], []
+    for path in parts["training"]:
+        snapshot = read_aligned(model, path)
+        drawn.append(draw_points(model, snapshot, settings.points, rng))
+        if model.insulator:
+            corrections.append(edge_corrections(snapshot, zero_of_snapshot(zero, snapshot)))
+    if model.insulator:
+        gaps = [head.band_edges[1] - head.band_edges[0] for head in heads if head.band_edges is not None]
+        model.facts |= {"gap": min(gaps), "edges": np.mean(corrections, axis=0).tolist()}
     points = PointBatches(drawn, network.messages)
     record("sampled", snapshots=len(drawn), points=len(points.features), cpu_seconds=time.process_time() - started)
     shares = _shares(settings, len(drawn))
@@ -177,7 +197,7 @@ def train(
         record("refit", cpu_seconds=time.process_time() - started)
     trained = time.process_time() - started
     errors = {"validation": [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in parts["validation"]]}
-    model.facts = {
+    model.facts |= {
         "temperature": float(np.median([head.temperature for head in heads])),
         "cpu_seconds": trained,
         "snapshots": {name: [str(path) for path in found] for name, found in parts.items()},
@@ -187,6 +207,25 @@ def train(
     model.save(out / "model.safetensors")
     record("evaluated", errors=model.facts["errors"], cpu_seconds=trained)
     return model, errors
+
+
+def choose_channels(occupied: bool | None, heads: list[Snapshot]) -> tuple[Channel, ...]:
+    """Return what a model of snapshots learns.
+
+    Raises:
+        BadInput: The part of the occupied levels was asked for, but a snapshot does not contain it.
+    """
+    insulating = [head.insulating for head in heads]
+    if occupied and not all(insulating):
+        raise BadInput(
+            f"occupied = true: {insulating.count(False)} of {len(heads)} snapshots have no band gap of more than {INSULATING:g} kT, are "
+            "spin-polarised or were sampled by an earlier version"
+        )
+    if occupied is None and any(insulating) and not all(insulating):
+        log.warning("%d of %d snapshots have no band gap: the model is that of a metal", insulating.count(False), len(heads))
+    if heads[0].spin_density is not None:
+        return "total", "spin"
+    return ("total", "occupied") if all(insulating) and occupied is not False else TOTAL
 
 
 def split(data: list[Path], settings: ElectronTraining) -> dict[str, list[Path]]:
@@ -335,8 +374,15 @@ def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, na
         true_free=true / atoms,
         sigma_band=1e3 * found.sigma_band,
         **(_force_errors(found, snapshot) if forces else {}),
+        gap=_gap_error(found, snapshot),
         **_spin_errors(found, snapshot, electrons=float(exact.sum())),
     )
+
+
+def _gap_error(found: Electrons, snapshot: Snapshot) -> float:
+    if found.levels.gap is None or snapshot.band_edges is None:
+        return math.nan
+    return found.levels.gap - (snapshot.band_edges[1] - snapshot.band_edges[0])
 
 
 def _spin_errors(found: Electrons, snapshot: Snapshot, electrons: float) -> dict[str, float]:
