@@ -213,7 +213,7 @@ def choose_channels(occupied: bool | None, heads: list[Snapshot]) -> tuple[Chann
     """Return what a model of snapshots learns.
 
     Raises:
-        BadInput: The part of the occupied levels was asked for, but a snapshot does not contain it.
+        BadInput: `occupied` is true, but a snapshot does not contain the part of the occupied levels.
     """
     insulating = [head.insulating for head in heads]
     if occupied and not all(insulating):

@@ -82,7 +82,7 @@ def xc_energy(density: Tensor, grid: Grid, functional: Functional = "LDA", fine:
         spin: Spin density on the grid in 1/Å³; None: spin-paired.
 
     Raises:
-        BadInput: PBE was asked for with a spin density.
+        BadInput: The functional is PBE and there is a spin density.
     """
     values = refined(density, fine) if fine > 1 else density
     n = torch.clamp(values * BOHR**3, min=SMALLEST)

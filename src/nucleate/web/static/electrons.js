@@ -8,7 +8,8 @@ const TERMS = [["band", "band energy"], ["hartree", "Hartree (subtracted)"], ["x
   ["ewald", "Ewald"], ["core", "ion core"], ["constant", "constants"], ["entropy", "T S (subtracted)"], ["free", "free energy"]];
 
 export async function present(place, { structure, symbols, positions, space_group, prediction }, name) {
-  const { terms, dos, forces, stress, members } = prediction;
+  const { terms, dos, forces, stress, members, spin, band_edges: edges } = prediction;
+  const zero = edges ? "middle of the gap" : "Fermi level";
   const atoms = symbols.length;
   const viewer = el("div");
   const curve = el("div", { class: "plot" });
@@ -22,7 +23,8 @@ export async function present(place, { structure, symbols, positions, space_grou
     el("section", { class: "card wide" }, el("h2", {}, `Electrons of ${structure.formula}, ${space_group}`),
       facts([["free energy, eV", known ? number(terms.free, 3) : "unknown"], ["free energy, eV/atom", known ? number(terms.free / atoms, 4) : "unknown"],
         ["band energy, eV", number(terms.band, 3)], ["spread of the band energy, meV/atom", spread ? number(1e3 * prediction.sigma_band, 1) : "–"],
-        ["Fermi level, eV", number(prediction.fermi_level, 3)], ["temperature, K", number(prediction.temperature, 0)],
+        [`${zero}, eV`, number(prediction.fermi_level, 3)], ...(edges ? [["band gap, eV", number(edges[1] - edges[0], 3)]] : []),
+        ...(spin ? [["magnetic moment, Bohr magnetons", number(spin.moment, 3)]] : []), ["temperature, K", number(prediction.temperature, 0)],
         ...(forces ? [["largest force, eV/Å", number(largest, 3)]] : []), ["members", String(members)]]),
       el("p", { class: "muted" }, `${latticeText(structure.lattice)}; grid ${prediction.grid.join(" × ")}; ${number(prediction.electrons, 2)} electrons ` +
         `(${number(prediction.electrons + prediction.charge_error, 2)} before the density is scaled)`),
@@ -45,9 +47,15 @@ export async function present(place, { structure, symbols, positions, space_grou
   const energies = dos.energies.map((energy) => energy - prediction.fermi_level);
   const per = (values) => values.map((value) => value / atoms);
   const bounds = (sign) => dos.values.map((value, k) => (value + sign * prediction.sigma_dos[k]) / atoms);
-  const series = [{ label: "states" }, ...(spread ? [{ label: "+ spread", colour: 2, thin: true }, { label: "− spread", colour: 2, thin: true }] : [])];
-  await draw(curve, { x: "energy above the Fermi level, eV", y: "states/(eV atom)", series, describe: "Density of states", mark: 0,
-    data: [energies, per(dos.values), ...(spread ? [bounds(1), bounds(-1)] : [])] });
+  // Spin down is drawn downwards; there is no spread of each spin.
+  const lines = spin
+    ? [[{ label: "spin up" }, dos.values.map((value, k) => (value + spin.dos[k]) / 2)],
+      [{ label: "spin down", colour: 1 }, dos.values.map((value, k) => (spin.dos[k] - value) / 2)]]
+    : [[{ label: "states" }, dos.values]];
+  const bands = spread && !spin
+    ? [[{ label: "+ spread", colour: 2, thin: true }, bounds(1)], [{ label: "− spread", colour: 2, thin: true }, bounds(-1)]] : [];
+  await draw(curve, { x: `energy above the ${zero}, eV`, y: "states/(eV atom)", series: [...lines, ...bands].map(([series]) => series),
+    describe: "Density of states", mark: 0, data: [energies, ...lines.map(([, values]) => per(values)), ...bands.map(([, values]) => values)] });
   const drawn = await drawStructure(viewer, structure, forces);
   if (!drawn) return;
   const volume = drawDensity(drawn, prediction.cube);
@@ -62,7 +70,9 @@ export async function present(place, { structure, symbols, positions, space_grou
   viewer.dataset.isosurface = "drawn";
 }
 
-function csv({ dos, fermi_level, sigma_dos }, atoms) {
-  const rows = dos.energies.map((energy, k) => [energy, energy - fermi_level, dos.values[k], sigma_dos[k], dos.values[k] / atoms].join(","));
-  return ["energy_eV,energy_above_fermi_eV,states_per_eV,spread_per_eV,states_per_eV_atom", ...rows].join("\n") + "\n";
+function csv({ dos, fermi_level, sigma_dos, spin }, atoms) {
+  const rows = dos.energies.map((energy, k) => [energy, energy - fermi_level, dos.values[k], sigma_dos[k], dos.values[k] / atoms,
+    ...(spin ? [spin.dos[k]] : [])].join(","));
+  const columns = "energy_eV,energy_above_fermi_eV,states_per_eV,spread_per_eV,states_per_eV_atom" + (spin ? ",up_minus_down_per_eV" : "");
+  return [columns, ...rows].join("\n") + "\n";
 }
