@@ -12,9 +12,10 @@ from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.data.store import read_snapshot
 from nucleate.electrons.levels.zero import zero_of_energy
 from nucleate.electrons.model.alignment import aligned, common_energies, resolve_zero, zero_of_snapshot
+from nucleate.electrons.model.evaluation import errors_on
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.prediction import predict
-from nucleate.electrons.model.training import ElectronTraining, errors_on, train
+from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput
 

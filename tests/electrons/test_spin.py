@@ -18,9 +18,10 @@ from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.model.calculator import ElectronCalculator
+from nucleate.electrons.model.evaluation import errors_on
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.prediction import predict
-from nucleate.electrons.model.training import ElectronTraining, errors_on, train
+from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import ions_of
 from nucleate.electrons.terms.exchange_correlation import energy_per_electron, polarised_energy_per_electron, xc_energy, xc_energy_potential

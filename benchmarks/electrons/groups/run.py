@@ -24,7 +24,8 @@ from ase.units import GPa
 
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
-from nucleate.electrons.model.training import ElectronTraining, errors_on, train
+from nucleate.electrons.model.evaluation import errors_on
+from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.potentials.calculator import NucleateCalculator
 from nucleate.training.run import fit
 

@@ -24,9 +24,10 @@ from nucleate.benchmark.result_file import ResultFile
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.model.blocks import block_indices
+from nucleate.electrons.model.evaluation import errors_on
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Field, batches
-from nucleate.electrons.model.training import ElectronTraining, errors_on, train
+from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.errors import BadInput
 
 MATERIALS = {"iron, both spins": "fe", "silicon": "si", "magnesia": "mgo"}

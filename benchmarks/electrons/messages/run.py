@@ -22,9 +22,10 @@ import torch
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.model.blocks import block_indices
+from nucleate.electrons.model.evaluation import errors_on
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Field, batches
-from nucleate.electrons.model.training import ElectronTraining, errors_on, train
+from nucleate.electrons.model.training import ElectronTraining, train
 
 SOLID = [f"al-{temperature}K-v{volume}" for volume in (165, 170, 176) for temperature in (500, 933)]
 MELT = ["al-liquid-v180-1", "al-liquid-v180-2", "al-liquid-v189-1", "al-liquid-v189-2"]

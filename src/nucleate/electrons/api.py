@@ -27,10 +27,11 @@ from nucleate.electrons.data.sampling import sample as _sample
 from nucleate.electrons.data.store import Snapshot, make_folder, read_snapshot, snapshot_paths, write_snapshot
 from nucleate.electrons.emulator.emulator import Emulator, EmulatorTraining, Start, fit_emulator, starting_density
 from nucleate.electrons.emulator.gpaw_start import Converged, converge, grid_shape
+from nucleate.electrons.model.evaluation import Errors, errors_on
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.prediction import Electrons
 from nucleate.electrons.model.prediction import predict as _predict
-from nucleate.electrons.model.training import ElectronTraining, Errors, check_model, errors_on, snapshot_name
+from nucleate.electrons.model.training import ElectronTraining, check_model, snapshot_name
 from nucleate.electrons.model.training import train as _train
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput

@@ -38,7 +38,7 @@ from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.emulator.gpaw_start import superposition
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.model.blocks import block_indices, surroundings
-from nucleate.electrons.model.model import EngineHeader, PowerHeader
+from nucleate.electrons.model.header import EngineHeader, PowerHeader
 from nucleate.electrons.model.slabs import batches
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import Element, check_apart

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.levels.zero import Zero, zero_of_energy
-from nucleate.electrons.model.model import Channel
+from nucleate.electrons.model.header import Channel
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
 

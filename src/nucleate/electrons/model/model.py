@@ -6,18 +6,17 @@ import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 from torch import Tensor
 
 from nucleate.electrons.descriptors.base import GridDescriptor
-from nucleate.electrons.descriptors.bispectrum import LARGEST, Bispectrum
+from nucleate.electrons.descriptors.bispectrum import Bispectrum
 from nucleate.electrons.descriptors.power_spectrum import PowerSpectrum
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.zero import Zero, zero_of_energy
@@ -25,18 +24,13 @@ from nucleate.electrons.messages.atom_graph import AtomGraph
 from nucleate.electrons.messages.network import MessageNetwork
 from nucleate.electrons.messages.settings import MessageSettings
 from nucleate.electrons.model.blocks import Surroundings
+from nucleate.electrons.model.header import TOGETHER, TOTAL, VERSION, Channel, ModelHeader
 from nucleate.electrons.model.network import LdosNetwork
-from nucleate.electrons.species import Ion, IonHeader
+from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput
 from nucleate.persist.files import write_whole
-from nucleate.persist.tensors import Finite, Positive, Whole, bounded, read_tensor_file, read_tensor_header, stated_only
+from nucleate.persist.tensors import bounded, read_tensor_file, read_tensor_header, stated_only
 
-VERSION = 2
-Channel = Literal["total", "spin", "occupied"]
-"""What outputs of a network are: local density of states, that of spin up minus spin down, or the part of occupied levels."""
-TOTAL: tuple[Channel, ...] = ("total",)
-TOGETHER: tuple[tuple[Channel, ...], ...] = (TOTAL, ("total", "spin"), ("total", "occupied"))
-"""Outputs that a network can have, in this order."""
 DESCRIPTORS = {"power": PowerSpectrum, "bispectrum": Bispectrum}
 
 
@@ -65,79 +59,6 @@ def make_network(
         draw = torch.Generator().manual_seed(seed)
         made = MessageNetwork(messages, int(descriptor.settings()["n_species"]), descriptor.cutoff, members, draw)
     return LdosNetwork(descriptor.features, outputs, hidden, members, seed, made)
-
-
-class PowerHeader(BaseModel):
-    """Settings of the power spectrum in file headers."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Literal["power"]
-    n_species: Annotated[Whole, Field(ge=1, le=118)]
-    cutoff: Annotated[Positive, Field(le=30)]
-    radial: Annotated[Whole, Field(ge=1, le=256)]
-    degree: Annotated[Whole, Field(ge=0, le=12)]
-    cubic: Annotated[bool, Field(strict=True)]
-
-
-class _Bispectrum(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    name: Literal["bispectrum"]
-    n_species: Annotated[Whole, Field(ge=1, le=118)]
-    cutoff: Annotated[Positive, Field(le=30)]
-    twojmax: Annotated[Whole, Field(ge=0, le=LARGEST)]
-    rfac0: Finite
-    rmin0: Finite
-    weights: list[Finite] = Field(max_length=118)
-
-
-class _Network(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    features: Annotated[Whole, Field(ge=1, le=10**8)]
-    outputs: Annotated[Whole, Field(ge=2, le=10**6)]
-    hidden: list[Annotated[Whole, Field(ge=1, le=10**6)]] = Field(max_length=100)
-    members: Annotated[Whole, Field(ge=1, le=1000)]
-    messages: MessageSettings | None = None
-
-
-class EngineHeader(BaseModel):
-    """Engine of the training data; additional settings are kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    engine: str = Field(max_length=200)
-    functional: str = Field(max_length=200)
-    pseudopotential: str = Field(max_length=200)
-    cutoff: Positive | None = None
-
-
-class _Facts(BaseModel):
-    """Errors and costs of a training; only fields used by commands are typed."""
-
-    model_config = ConfigDict(extra="allow")
-
-    temperature: Positive | None = None
-    errors: dict[str, Any] | None = None
-    gap: Positive | None = None
-    edges: tuple[Finite, Finite] | None = None
-
-
-class _Header(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    version: Whole
-    descriptor: Annotated[PowerHeader | _Bispectrum, Field(discriminator="name")]
-    network: _Network
-    sigma: Positive
-    ions: list[IonHeader] = Field(min_length=1, max_length=118)
-    spacing: Annotated[Positive, Field(le=10)]
-    engine: EngineHeader
-    facts: _Facts
-    # Version 1 knew this zero alone.
-    zero: Zero = "potential"
-    channels: tuple[Channel, ...] = Field(TOTAL, max_length=3)
 
 
 @dataclass
@@ -276,7 +197,7 @@ class ElectronModel:
         """Read a model; raise `BadInput` if the file is not a model, truncated, inconsistent or of a newer version."""
         path = path / "model.safetensors" if path.is_dir() else path
         file = read_tensor_file(path, "model of electrons", "train one with: nucleate electrons train")
-        said = file.header("nucleate_electrons", VERSION, _Header)
+        said = file.header("nucleate_electrons", VERSION, ModelHeader)
         shape = said.network
         if said.descriptor.n_species != len(said.ions) or len({ion.symbol for ion in said.ions}) < len(said.ions):
             raise BadInput(f"{path}: the header has {len(said.ions)} ions for the {said.descriptor.n_species} species of the descriptor")
@@ -306,7 +227,7 @@ def electron_model_facts(path: Path) -> dict[str, Any]:
         BadInput: The file is not an electron model, or its header is damaged.
     """
     path = path / "model.safetensors" if path.is_dir() else path
-    said = read_tensor_header(path, "model of electrons").header("nucleate_electrons", VERSION, _Header)
+    said = read_tensor_header(path, "model of electrons").header("nucleate_electrons", VERSION, ModelHeader)
     return {
         "elements": [ion.symbol for ion in said.ions],
         "engine": said.engine.engine,

@@ -20,13 +20,14 @@ from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.occupation import Occupation
 from nucleate.electrons.levels.smearing import weigher
-from nucleate.electrons.model.model import Channel, ElectronModel
+from nucleate.electrons.model.header import Channel
+from nucleate.electrons.model.model import ElectronModel
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
 
 MISSING = 1e-4
 """Largest fraction of electrons outside the energy window."""
-TAIL = 0.005
+TAIL = 0.001
 """Number of states between a band edge and the energy by which it is found, relative to the electrons."""
 
 
@@ -142,7 +143,7 @@ def _filled(model: ElectronModel, energies: Tensor, states: dict[Channel, Tensor
 
 
 def raw_edges(energies: np.ndarray, occupied: np.ndarray, empty: np.ndarray, electrons: float) -> tuple[float, float]:
-    """Return the energies (eV) between which and the gap 0.005 states per electron are occupied or empty.
+    """Return the energies (eV) between which and the gap 0.001 states per electron are occupied or empty.
 
     They differ from the band edges by amounts that depend on the Gaussians and the shape of the bands, which `edge_corrections` measures.
 
