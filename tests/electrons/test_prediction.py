@@ -1,5 +1,6 @@
 """Prediction: forces and stress of the full chain against finite differences; slabs, workers and stops change nothing."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.electrons.model.trial_levels import trial_levels
 from nucleate.errors import BadInput
 from nucleate.progress import Event, Step
+from tests.electrons.rows import check_row
 
 TEMPERATURE = 900.0
 
@@ -63,6 +65,10 @@ def test_forces_and_stress_are_the_derivatives_of_the_free_energy(exact_model: E
             moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
             pair.append(free(moved))
         assert float(found.stress[i, j]) == pytest.approx((pair[0] - pair[1]) / (2 * step) / atoms.get_volume(), abs=2e-5)
+
+
+def test_the_free_energy_changes_with_the_outputs_as_its_row_says(exact_model: ElectronModel, atoms: Atoms) -> None:
+    check_row(deepcopy(exact_model), atoms, TEMPERATURE)
 
 
 def test_the_two_passes_give_what_the_whole_local_density_of_states_gives(exact_model: ElectronModel, atoms: Atoms) -> None:

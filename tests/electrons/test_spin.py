@@ -1,5 +1,6 @@
 """Both spins: exact identities on real DFT, forces of a model against finite differences, and what is refused."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from nucleate.electrons.terms.free_energy import density_terms, free_energy
 from nucleate.electrons.terms.large_cells import density_terms_in_planes
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
+from tests.electrons.rows import check_row
 
 TEMPERATURE = 1500.0
 SETTINGS = GroundStateSettings(
@@ -163,6 +165,10 @@ def test_forces_and_stress_with_spin_are_derivatives_of_the_free_energy(exact_mo
         moved.set_cell(atoms.cell.array @ (np.eye(3) + sign * step * np.diag([1.0, 0, 0])), scale_atoms=True)
         pair.append(free(moved))
     assert float(found.stress[0, 0]) == pytest.approx((pair[0] - pair[1]) / (2 * step) / atoms.get_volume(), abs=4e-5)
+
+
+def test_the_free_energy_of_both_spins_changes_as_its_row_says(exact_model: ElectronModel) -> None:
+    check_row(deepcopy(exact_model), hydrogen(1), TEMPERATURE)
 
 
 def test_passes_of_large_cells_give_the_same_spin_density(exact_model: ElectronModel, monkeypatch: pytest.MonkeyPatch) -> None:

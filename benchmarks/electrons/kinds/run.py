@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/data/electrons.py --only si-1 si-2 mgo-1 mgo-2 fe-1 fe-2 --no-convergence
     OMP_NUM_THREADS=1 python benchmarks/electrons/kinds/run.py --seeds 3
 
-Models are trained on the first folder of a material and tested on the second one. "Fermi level" treats insulators as metals, `occupied =
-false`. "As trained" is the error of the mean moment or gap of the snapshots that were trained on. The time of a point is that of h for both
-members on one thread. Settings: settings.toml beside this file. A finished training is kept, and a stopped run resumes.
+Models are trained on the first folder of a material and tested on the second one. The weight of free energies is `free_weight`; "Fermi
+level" treats insulators as metals, `occupied = false`. "As trained" is the error of the mean moment or gap of the snapshots that were
+trained on. The time of a point is that of h for both members on one thread. Settings: settings.toml beside this file. A finished training
+is kept, and a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.errors import BadInput
 
 MATERIALS = {"iron, both spins": "fe", "silicon": "si", "magnesia": "mgo"}
-ARMS: dict[str, dict[str, Any]] = {"default": {}, "Fermi level": {"occupied": False}}
+ARMS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "without weight of free energies": {"free_weight": 0.0},
+    "Fermi level, without this weight": {"free_weight": 0.0, "occupied": False},
+}
 
 
 def moment_of(snapshot: Snapshot) -> float:
@@ -88,7 +93,7 @@ def trained(data: Path, name: str, own: dict[str, Any], place: Path) -> dict[str
 
 
 COLUMNS = (
-    "material", "occupations", "seeds", "trained on", "snapshots", "density, %", "density of states, %", "band energy, meV/atom",
+    "material", "training", "seeds", "trained on", "snapshots", "density, %", "density of states, %", "band energy, meV/atom",
     "free energy", "forces, meV/Å", "pressure, GPa", "moment, μB/atom (as trained)", "gap, eV (as trained)", "training, CPU-s",
     "a point, CPU-ms",
 )  # fmt: skip
@@ -137,7 +142,7 @@ def main() -> None:
         for material in a.materials:
             for arm, own in ARMS.items():
                 key = {"material": material, "arm": arm, "seed": seed}
-                if result.find(**key) is not None or (arm != "default" and MATERIALS[material] == "fe"):
+                if result.find(**key) is not None or (own.get("occupied") is False and MATERIALS[material] == "fe"):
                     continue
                 place = a.out / f"{MATERIALS[material]}-{arm.replace(' ', '_')}-{seed}"
                 row = trained(a.data, MATERIALS[material], {**settings, **own, "seed": seed}, place)

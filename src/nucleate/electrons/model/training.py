@@ -68,6 +68,11 @@ class ElectronTraining(BaseModel):
     dos_weight: float = Field(
         30.0, ge=0, description="Weight of each cell's density of states in this fit, relative to all points of the cell together."
     )
+    free_weight: float = Field(
+        1000.0,
+        ge=0,
+        description="Weight of the errors of the cells' free energies in this fit, to first order; 1 halves the error of a cell alone.",
+    )
     ridge: float = Field(1e-7, ge=0, description="Ridge parameter of this fit, relative to the largest curvature.")
     zero: Zero | None = Field(
         None,
@@ -142,7 +147,7 @@ def train(
     _fit(model, points, shares, settings, logged)
     network.requires_grad_(False)
     if settings.refit:
-        fit_last_layer(model, parts["training"], shares, settings.ridge, settings.dos_weight)
+        fit_last_layer(model, parts["training"], shares, settings.ridge, settings.dos_weight, settings.free_weight)
         record("refit", cpu_seconds=time.process_time() - started)
     trained = time.process_time() - started
     errors = {"validation": [errors_on(model, read_snapshot(path), name=snapshot_name(path)) for path in parts["validation"]]}
