@@ -151,8 +151,8 @@ def test_forces_and_stress_with_spin_are_derivatives_of_the_free_energy(exact_mo
     def free(changed: Atoms) -> float:
         return float(predict(exact_model, changed, TEMPERATURE, shape=shape, overlap=True).terms.free)
 
-    # Where one spin has no density, the LDA potential has a kink at full polarisation, across which differences are taken: with a smooth end
-    # of the polarisation at 0.99 they agree to 3e-7 eV/Å, here to 2e-5.
+    # Where one spin has no density, the potential of the LDA has a kink at full polarisation, across which differences are taken: with a
+    # polarisation that ends at 0.99 they agree to 3e-7 eV/Å, here to 2e-5.
     step = 1e-4
     for atom, axis in ((0, 0), (1, 2)):
         pair = []
