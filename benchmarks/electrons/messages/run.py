@@ -36,6 +36,7 @@ GROUPS = {
 }
 MAIN: dict[str, dict[str, Any]] = {
     "descriptor": {}, "descriptor, without weight of integrals": {"integral_weight": 0.0}, "messages": {"messages": {}},
+    "descriptor, weight of free energies": {"free_weight": 1000.0},
 }  # fmt: skip
 ABLATIONS: dict[str, dict[str, Any]] = {
     "descriptor": {},
