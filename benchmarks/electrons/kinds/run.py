@@ -34,6 +34,7 @@ from nucleate.errors import BadInput
 MATERIALS = {"iron, both spins": "fe", "silicon": "si", "magnesia": "mgo"}
 ARMS: dict[str, dict[str, Any]] = {
     "default": {},
+    "Fermi level": {"occupied": False},
     "without weight of free energies": {"free_weight": 0.0},
     "Fermi level, without this weight": {"free_weight": 0.0, "occupied": False},
 }
