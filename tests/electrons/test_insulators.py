@@ -22,7 +22,7 @@ from nucleate.electrons.model.state_sums import filled_occupation, raw_edges
 from nucleate.electrons.model.training import ElectronTraining, choose_channels, train
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput
-from tests.electrons.rows import check_row
+from tests.electrons.derivatives import check_forces, check_row, exact
 
 TEMPERATURE = 500.0
 SETTINGS = GroundStateSettings(cutoff=200, k_spacing=0.9, electronic_temperature=TEMPERATURE, sigma=0.5, spacing=0.3)
@@ -58,11 +58,8 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> ElectronModel
 @pytest.fixture(scope="module")
 def exact_model(model: ElectronModel, tmp_path_factory: pytest.TempPathFactory) -> ElectronModel:
     """In double precision, for finite differences; read from its file."""
-    path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    model.save(path)
-    read = ElectronModel.load(path)
+    read = exact(model, tmp_path_factory.mktemp("model"))
     assert read.insulator
-    read.network.double()
     return read
 
 
@@ -99,31 +96,7 @@ def test_a_model_learns_the_gap(model: ElectronModel, snapshot: Snapshot) -> Non
 
 
 def test_forces_and_stress_of_an_insulator_are_derivatives_of_the_free_energy(exact_model: ElectronModel) -> None:
-    atoms = molecules(4)
-    shape = exact_model.grid(atoms).shape
-    found = predict(exact_model, atoms, TEMPERATURE, shape=shape, forces=True, overlap=True)
-
-    def free(changed: Atoms) -> float:
-        return float(predict(exact_model, changed, TEMPERATURE, shape=shape, overlap=True).terms.free)
-
-    step = 3e-4
-    for atom, axis in ((0, 1), (1, 2)):
-        pair = []
-        for sign in (1, -1):
-            moved = atoms.copy()
-            moved.positions[atom, axis] += sign * step
-            pair.append(free(moved))
-        assert float(found.forces[atom, axis]) == pytest.approx(-(pair[0] - pair[1]) / (2 * step), abs=2e-5)
-    for i, j in ((2, 2), (0, 1)):
-        pair = []
-        for sign in (1, -1):
-            strain = np.eye(3)
-            strain[i, j] += sign * step / 2
-            strain[j, i] += sign * step / 2
-            moved = atoms.copy()
-            moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-            pair.append(free(moved))
-        assert float(found.stress[i, j]) == pytest.approx((pair[0] - pair[1]) / (2 * step) / atoms.get_volume(), abs=4e-5)
+    check_forces(exact_model, molecules(4), TEMPERATURE, step=3e-4, force=1e-4, stress=1e-4)
 
 
 def test_a_common_error_of_all_states_changes_nothing(exact_model: ElectronModel) -> None:

@@ -17,7 +17,7 @@ from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.electrons.model.trial_levels import trial_levels
 from nucleate.errors import BadInput
 from nucleate.progress import Event, Step
-from tests.electrons.rows import check_row
+from tests.electrons.derivatives import check_forces, check_row, exact
 
 TEMPERATURE = 900.0
 
@@ -30,41 +30,12 @@ def atoms(al_data: Path) -> Atoms:
 @pytest.fixture(scope="module")
 def exact_model(al_model: ElectronModel, tmp_path_factory: pytest.TempPathFactory) -> ElectronModel:
     """In double precision, for finite differences."""
-    path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    al_model.save(path)
-    model = ElectronModel.load(path)
-    model.network.double()
-    return model
+    return exact(al_model, tmp_path_factory.mktemp("model"))
 
 
 def test_forces_and_stress_are_the_derivatives_of_the_free_energy(exact_model: ElectronModel, atoms: Atoms) -> None:
-    shape = exact_model.grid(atoms).shape
-    found = predict(exact_model, atoms, TEMPERATURE, shape=shape, forces=True, overlap=True)
-    assert found.forces is not None
-    assert found.stress is not None
-
-    def free(changed: Atoms) -> float:
-        return float(predict(exact_model, changed, TEMPERATURE, shape=shape, overlap=True).terms.free)
-
     # The error of the central difference falls with the square of the step: 5e-7 eV/Å and 3e-6 eV/Å³ at this one.
-    step = 3e-4
-    for atom, axis in ((0, 0), (3, 1)):
-        pair = []
-        for sign in (1, -1):
-            moved = atoms.copy()
-            moved.positions[atom, axis] += sign * step
-            pair.append(free(moved))
-        assert float(found.forces[atom, axis]) == pytest.approx(-(pair[0] - pair[1]) / (2 * step), abs=1e-5)
-    for i, j in ((0, 0), (1, 2)):
-        pair = []
-        for sign in (1, -1):
-            strain = np.eye(3)
-            strain[i, j] += sign * step / 2
-            strain[j, i] += sign * step / 2
-            moved = atoms.copy()
-            moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-            pair.append(free(moved))
-        assert float(found.stress[i, j]) == pytest.approx((pair[0] - pair[1]) / (2 * step) / atoms.get_volume(), abs=2e-5)
+    check_forces(exact_model, atoms, TEMPERATURE, step=3e-4, force=1e-5, stress=2e-5)
 
 
 def test_the_free_energy_changes_with_the_outputs_as_its_row_says(exact_model: ElectronModel, atoms: Atoms) -> None:

@@ -30,7 +30,7 @@ from nucleate.electrons.terms.free_energy import density_terms, free_energy
 from nucleate.electrons.terms.large_cells import density_terms_in_planes
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
-from tests.electrons.rows import check_row
+from tests.electrons.derivatives import check_forces, check_row, exact
 
 TEMPERATURE = 1500.0
 SETTINGS = GroundStateSettings(
@@ -68,11 +68,8 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> ElectronModel
 @pytest.fixture(scope="module")
 def exact_model(model: ElectronModel, tmp_path_factory: pytest.TempPathFactory) -> ElectronModel:
     """In double precision, for finite differences; read from its file."""
-    path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    model.save(path)
-    read = ElectronModel.load(path)
+    read = exact(model, tmp_path_factory.mktemp("model"))
     assert read.spin
-    read.network.double()
     return read
 
 
@@ -143,30 +140,10 @@ def test_moments_that_all_point_down_are_the_mirror_image(snapshot: Snapshot) ->
 
 
 def test_forces_and_stress_with_spin_are_derivatives_of_the_free_energy(exact_model: ElectronModel) -> None:
-    atoms = hydrogen(1)
-    shape = exact_model.grid(atoms).shape
-    found = predict(exact_model, atoms, TEMPERATURE, shape=shape, forces=True, overlap=True)
-    assert abs(found.moment) > 0.1
-
-    def free(changed: Atoms) -> float:
-        return float(predict(exact_model, changed, TEMPERATURE, shape=shape, overlap=True).terms.free)
-
+    assert abs(predict(exact_model, hydrogen(1), TEMPERATURE).moment) > 0.1
     # Where one spin has no density, the potential of the LDA has a kink at full polarisation, across which differences are taken: with a
     # polarisation that ends at 0.99 they agree to 3e-7 eV/Å, here to 2e-5.
-    step = 1e-4
-    for atom, axis in ((0, 0), (1, 2)):
-        pair = []
-        for sign in (1, -1):
-            moved = atoms.copy()
-            moved.positions[atom, axis] += sign * step
-            pair.append(free(moved))
-        assert float(found.forces[atom, axis]) == pytest.approx(-(pair[0] - pair[1]) / (2 * step), abs=2e-4)
-    pair = []
-    for sign in (1, -1):
-        moved = atoms.copy()
-        moved.set_cell(atoms.cell.array @ (np.eye(3) + sign * step * np.diag([1.0, 0, 0])), scale_atoms=True)
-        pair.append(free(moved))
-    assert float(found.stress[0, 0]) == pytest.approx((pair[0] - pair[1]) / (2 * step) / atoms.get_volume(), abs=2e-4)
+    check_forces(exact_model, hydrogen(1), TEMPERATURE, step=1e-4, force=2e-4, stress=2e-4)
 
 
 def test_the_free_energy_of_both_spins_changes_as_its_row_says(exact_model: ElectronModel) -> None:

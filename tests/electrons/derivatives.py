@@ -1,4 +1,8 @@
-"""A check of `free_energy_row` for models of metals, magnets and insulators."""
+"""Checks of derivatives for models of metals, magnets and insulators."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,3 +47,41 @@ def check_row(model: ElectronModel, atoms: Atoms, temperature: float) -> None:
         pair.append(float(predict(model, atoms, temperature, shape=found.grid.shape).terms.free))
         network.last.sub_(sign * step * change)
     assert (pair[0] - pair[1]) / (2 * step) == pytest.approx(expected, rel=1e-4)
+
+
+def exact(model: ElectronModel, folder: Path) -> ElectronModel:
+    """Return a model that is read from its file, in double precision, for finite differences."""
+    model.save(folder / "m.safetensors")
+    read = ElectronModel.load(folder / "m.safetensors")
+    read.network.double()
+    return read
+
+
+def check_forces(model: ElectronModel, atoms: Atoms, temperature: float, step: float, force: float, stress: float) -> None:
+    """Compare two forces and two stresses with finite differences of the free energy; `force` and `stress` are tolerances."""
+    shape = model.grid(atoms).shape
+    found = predict(model, atoms, temperature, shape=shape, forces=True, overlap=True)
+    assert found.forces is not None
+    assert found.stress is not None
+
+    def slope(changed: Callable[[float], Atoms]) -> float:
+        pair = [float(predict(model, changed(x), temperature, shape=shape, overlap=True).terms.free) for x in (step, -step)]
+        return (pair[0] - pair[1]) / (2 * step)
+
+    def moved(atom: int, axis: int, by: float) -> Atoms:
+        other = atoms.copy()
+        other.positions[atom, axis] += by
+        return other
+
+    def strained(i: int, j: int, by: float) -> Atoms:
+        strain = np.eye(3)
+        strain[i, j] += by / 2
+        strain[j, i] += by / 2
+        other = atoms.copy()
+        other.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+        return other
+
+    for atom, axis in ((0, 0), (len(atoms) - 1, 1), (len(atoms) - 1, 2)):
+        assert float(found.forces[atom, axis]) == pytest.approx(-slope(partial(moved, atom, axis)), abs=force)
+    for i, j in ((0, 0), (1, 2)):
+        assert float(found.stress[i, j]) == pytest.approx(slope(partial(strained, i, j)) / atoms.get_volume(), abs=stress)
