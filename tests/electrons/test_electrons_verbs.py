@@ -96,6 +96,9 @@ def test_wrong_input_is_one_line_and_exit_code_two(model: str, crystal: str, al_
         (["start", model, crystal], "complete"),
         (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al"], "for example Be=2"),
         (["import", crystal, crystal, "--out", str(tmp_path / "i"), "--low", "0", "--spacing", "1", "--charge", "Al=3"], "NumPy array"),
+        (["sample", "--out", str(tmp_path / "i"), "--material", "Al", "--magnetic-moment", "Al"], "for example Fe=2.3"),
+        (["sample", "--out", str(tmp_path / "i"), "--material", "Al", *2 * ["--magnetic-moment", "Al=1"]], "given twice"),
+        (["predict", model, crystal, "--spin-cube", str(tmp_path / "s.cube")], "spin-paired"),
     ):
         result = run(*words)
         assert result.exit_code == 2, (words, result.output, result.exception)

@@ -96,7 +96,7 @@ def test_a_model_learns_the_gap(model: ElectronModel, snapshot: Snapshot) -> Non
 
 
 def test_forces_and_stress_of_an_insulator_are_derivatives_of_the_free_energy(exact_model: ElectronModel) -> None:
-    check_forces(exact_model, molecules(4), TEMPERATURE, step=3e-4, force=1e-4, stress=1e-4)
+    check_forces(exact_model, molecules(4), TEMPERATURE, step=3e-4, force=2e-5, stress=4e-5)
 
 
 def test_a_common_error_of_all_states_changes_nothing(exact_model: ElectronModel) -> None:
@@ -140,6 +140,13 @@ def test_workers_and_large_cells_give_the_same(model: ElectronModel, tmp_path: P
     assert float((found.forces - plain.forces).abs().max()) < 1e-4
 
 
+def test_an_insulator_that_is_learned_as_a_metal_has_finite_weights(data: Path, tmp_path: Path) -> None:
+    descriptor = {"radial": 5, "degree": 2, "cutoff": 4.0}
+    settings = ElectronTraining(steps=100, points=600, hidden=(12, 12), descriptor=descriptor, validation=0.0, occupied=False)
+    # No state is near the Fermi level of a snapshot, so that its free energy has no derivatives in the density of states.
+    assert bool(torch.isfinite(train([data], tmp_path / "model", settings)[0].network.last).all())
+
+
 def test_what_is_learned_follows_from_the_snapshots(
     al_data: Path, data: Path, snapshot: Snapshot, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,7 +157,7 @@ def test_what_is_learned_follows_from_the_snapshots(
     assert choose_channels(False, [insulator]) == ("total",)
     with caplog.at_level(logging.WARNING):
         assert choose_channels(None, [insulator, metal]) == ("total",)
-    assert "1 of 2 snapshots have no band gap" in caplog.text
+    assert "1 of 2 snapshots have no band gap or were sampled by an earlier version" in caplog.text
     with pytest.raises(BadInput, match="1 of 2 snapshots have no band gap"):
         choose_channels(True, [insulator, metal])
     path = tmp_path / "0000.zarr"

@@ -95,9 +95,11 @@ def sample(
 
 def _by_element(option: str, texts: list[str] | None, what: str) -> dict[str, float] | None:
     """Return the numbers of texts like Fe=2.3 by their elements; None without texts."""
-    found = {}
+    found: dict[str, float] = {}
     for text in texts or []:
         symbol, _, number = text.partition("=")
+        if symbol in found:
+            raise BadInput(f"{option}: {quoted(symbol, 40)} is given twice; give each element once")
         try:
             found[symbol] = float(number)
         except ValueError:

@@ -87,9 +87,11 @@ def sample(
     elif out.exists() and any(path.name != "snapshots" and path.suffix != ".part" for path in out.iterdir()):
         raise RunFolderError(f"{out}: the folder is not empty and contains no sampling; choose another --out")
     drawn = out / "structures.extxyz"
-    unknown = sorted(set(settings.ground_state.magnetic_moments) - set(starting_cell(settings.dynamics).get_chemical_symbols()))
-    if unknown:
-        raise BadInput(f"magnetic_moments: {settings.dynamics.material} contains no {', '.join(unknown)}; name its elements alone")
+    moments = settings.ground_state.magnetic_moments
+    if moments and not drawn.exists():
+        unknown = sorted(set(moments) - set(starting_cell(settings.dynamics).get_chemical_symbols()))
+        if unknown:
+            raise BadInput(f"magnetic_moments: {settings.dynamics.material} contains no {', '.join(unknown)}; name its elements alone")
     # Run the dynamics before the folder is created, so that invalid settings leave no folder.
     trajectory = None if drawn.exists() else run_dynamics(settings.dynamics, progress)
     try:

@@ -18,7 +18,7 @@ from nucleate.electrons.grid import Grid
 from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.model.model import ElectronModel
-from nucleate.electrons.model.state_sums import filled_occupation
+from nucleate.electrons.model.state_sums import by_states_of_insulator, by_states_of_metal, filled_occupation
 from nucleate.electrons.terms.free_energy import density_terms
 from nucleate.units import BOLTZMANN
 
@@ -41,7 +41,9 @@ class FreeEnergyRow:
 
 
 def free_energy_row(model: ElectronModel, snapshot: Snapshot, targets: Tensor) -> FreeEnergyRow | None:
-    """Return the derivatives of the free energy of a snapshot; None if its functional or density is not known.
+    """Return the derivatives of the free energy of a snapshot; None if this is not known.
+
+    It is not known for imported data, and in a metal without states at the Fermi level.
 
     Args:
         model: Model.
@@ -63,19 +65,19 @@ def free_energy_row(model: ElectronModel, snapshot: Snapshot, targets: Tensor) -
     if model.insulator:
         weights = filled_occupation(energies)
         occupied = voxel * by_channel["occupied"].sum(0, dtype=torch.float64)
-        product = float((fields[0] * torch.tensor(snapshot.density).flatten()).sum())
-        by_dos = weights.energy - weights.number * (float(weights.energy @ occupied) + product) / snapshot.electrons
+        through = float((fields[0] * torch.tensor(snapshot.density).flatten()).sum())
+        by_dos: Tensor | None = by_states_of_insulator(weights, float(weights.energy @ occupied), through, snapshot.electrons)
     else:
-        kt = BOLTZMANN * snapshot.temperature
-        weigh = weigher(energies, model.sigma, snapshot.temperature)
+        weigh, plain = (weigher(energies, model.sigma, snapshot.temperature, correct) for correct in (True, False))
         dos = voxel * by_channel["total"].sum(0, dtype=torch.float64)
-        mu = fermi_level(energies, dos, snapshot.electrons, weigh).requires_grad_()
+        near = float(fermi_level(energies, dos, snapshot.electrons, plain))
+        mu = fermi_level(energies, dos, snapshot.electrons, weigh, near)
         weights = weigh(mu)
-        (by_mu,) = torch.autograd.grad((weights.energy - kt * weights.entropy) @ dos, mu)
-        weights = weigh(mu.detach())
         slopes = torch.stack([by_channel[channel].double() @ weights.slope for channel in model.density_channels])
-        multiplier = (float(by_mu) + float((fields * slopes).sum())) / float(weights.slope @ dos)
-        by_dos = weights.energy - kt * weights.entropy - multiplier * weights.number
+        through = float((fields * slopes).sum())
+        by_dos = by_states_of_metal(weigh, mu, dos, BOLTZMANN * snapshot.temperature, through, snapshot.electrons)
+    if by_dos is None:
+        return None
     first = model.density_channels[0]
     same = torch.zeros(targets.shape[1], dtype=torch.float64)
     local = torch.zeros(len(fields), targets.shape[1], dtype=torch.float64)

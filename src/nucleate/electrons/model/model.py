@@ -204,6 +204,8 @@ class ElectronModel:
         energies = file.tensors.pop("energies", None)
         if said.channels not in TOGETHER:
             raise BadInput(f"{path}: the header has the channels {', '.join(said.channels)}, which do not belong together")
+        if "occupied" in said.channels and (said.facts.edges is None or said.facts.gap is None):
+            raise BadInput(f"{path}: the header of the insulator's model states no band gap; train it again")
         known = energies is not None and energies.dim() == 1 and energies.dtype == torch.float64
         if energies is None or not known or len(energies) * len(said.channels) != shape.outputs:
             raise BadInput(f"{path}: tensor energies: the length does not match the {shape.outputs} outputs of the network")

@@ -36,7 +36,16 @@ from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.levels.zero import zero_of_energy
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.electrons.model.slabs import Slabs
-from nucleate.electrons.model.state_sums import Levels, check_gap, contraction, contractions, filled_occupation, levels_of
+from nucleate.electrons.model.state_sums import (
+    Levels,
+    by_states_of_insulator,
+    by_states_of_metal,
+    check_gap,
+    contraction,
+    contractions,
+    filled_occupation,
+    levels_of,
+)
 from nucleate.electrons.model.trial_levels import TrialLevels, trial_levels
 from nucleate.electrons.species import check_apart, ions_of
 from nucleate.electrons.terms.exchange_correlation import Functional
@@ -51,10 +60,6 @@ from nucleate.units import BOLTZMANN
 FUNCTIONALS: dict[str, Functional] = {"LDA": "LDA", "PBE": "PBE"}
 LARGE = 500_000
 """Number of points above which the density terms are evaluated plane by plane on the grid itself."""
-
-
-GAP = 1e-6
-"""Number of states within kT of the Fermi level, relative to the electrons, below which a gap is assumed."""
 
 
 @dataclass(frozen=True)
@@ -335,19 +340,15 @@ def _response_of_metal(
     Raises:
         BadInput: There are no states at the Fermi level.
     """
-    kt = BOLTZMANN * temperature
     weigh = weigher(levels.energies, model.sigma, temperature)
-    mu = levels.mu.detach().requires_grad_()
-    at = weigh(mu)
-    (by_mu,) = torch.autograd.grad(at.energy @ levels.dos - kt * (at.entropy @ levels.dos), mu)
-    multiplier = float(by_mu) + sum(float((by_field * slope).sum()) for by_field, slope in zip(by_fields, slopes, strict=True))
-    number, states = levels.weights.number, levels.weights.slope @ levels.dos
-    if float(states) * kt < GAP * model.electrons(atoms):
+    through = sum(float((by_field * slope).sum()) for by_field, slope in zip(by_fields, slopes, strict=True))
+    by_dos = by_states_of_metal(weigh, levels.mu, levels.dos, BOLTZMANN * temperature, through, model.electrons(atoms))
+    if by_dos is None:
         raise BadInput(
             "there are no states at the Fermi level, but forces require its derivative; sample the insulator again, so that its snapshots "
             "contain the occupied levels, and train on them"
         )
-    by_dos = levels.weights.energy - kt * levels.weights.entropy - multiplier * number / states
+    number = levels.weights.number
     # At fixed d, the density of states is proportional to the volume.
     return contraction(model, float(grid.voxel) * by_dos)[0], contractions(model, [number])[0], float(by_dos @ levels.dos)
 
@@ -359,7 +360,7 @@ def _response_of_insulator(
     charge = density.sum() * float(grid.voxel)
     local = float((by_density * density).sum())
     weights = levels.weights
-    by_occupied = weights.energy - weights.number * (float(levels.band) + local) / charge
+    by_occupied = by_states_of_insulator(weights, float(levels.band), local, charge)
     scale = charge / float(weights.number @ levels.occupied)
     return (
         scale * contraction(model, float(grid.voxel) * by_occupied, "occupied")[0],

@@ -9,6 +9,7 @@ width of the Gaussians.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +26,8 @@ from nucleate.electrons.model.model import ElectronModel
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
 
+GAP = 1e-6
+"""Number of states within kT of the Fermi level, relative to the electrons, below which a gap is assumed."""
 MISSING = 1e-4
 """Largest fraction of electrons outside the energy window."""
 TAIL = 0.001
@@ -131,7 +134,7 @@ def _filled(model: ElectronModel, energies: Tensor, states: dict[Channel, Tensor
     if not bool(torch.isfinite(occupied).all()) or float(weights.number @ occupied) <= 0:
         raise BadInput("the density of states of the occupied levels is not positive; check whether the training diverged")
     found = raw_edges(energies.numpy(), occupied.numpy(), (dos - occupied).numpy(), electrons)
-    corrections = model.facts.get("edges") or (0.0, 0.0)
+    corrections = model.facts["edges"]
     edges = found[0] + corrections[0], found[1] + corrections[1]
     mu = torch.tensor(sum(edges) / 2, dtype=torch.float64)
 
@@ -187,6 +190,43 @@ def edge_corrections(snapshot: Snapshot, shift: float) -> tuple[float, float]:
     )
     found = raw_edges(snapshot.energies + shift, occupied, total - occupied, snapshot.electrons)
     return snapshot.band_edges[0] - found[0], snapshot.band_edges[1] - found[1]
+
+
+def by_states_of_metal(
+    weigh: Callable[[Tensor], Occupation], mu: Tensor, dos: Tensor, kt: float, through_density: float, electrons: float
+) -> Tensor | None:
+    """Return the derivatives of the free energy in the density of states at a fixed number of electrons (eV², for each energy).
+
+    None if there are no states at the Fermi level; see `prediction.py`.
+
+    Args:
+        weigh: Occupation weights as a function of the Fermi level.
+        mu: Fermi level in eV.
+        dos: (n_energies,) density of states in 1/eV.
+        kt: Electronic temperature in eV.
+        through_density: Derivative of the free energy in the Fermi level through the densities.
+        electrons: Number of electrons.
+    """
+    level = mu.detach().requires_grad_()
+    at = weigh(level)
+    (by_mu,) = torch.autograd.grad((at.energy - kt * at.entropy) @ dos, level)
+    weights = weigh(mu.detach())
+    states = weights.slope @ dos
+    if float(states) * kt < GAP * electrons:
+        return None
+    return weights.energy - kt * weights.entropy - (float(by_mu) + through_density) / states * weights.number
+
+
+def by_states_of_insulator(weights: Occupation, band: float, through_density: float, electrons: float) -> Tensor:
+    """Return what `by_states_of_metal` does for the part of the occupied levels.
+
+    Args:
+        weights: Weights of `filled_occupation`.
+        band: Band energy in eV.
+        through_density: Sum of the density and the derivative of the free energy in it, over all points.
+        electrons: Number of electrons.
+    """
+    return weights.energy - weights.number * (band + through_density) / electrons
 
 
 def check_gap(model: ElectronModel, temperature: float) -> None:

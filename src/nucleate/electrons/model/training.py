@@ -176,7 +176,11 @@ def choose_channels(occupied: bool | None, heads: list[Snapshot]) -> tuple[Chann
             "spin-polarised or were sampled by an earlier version"
         )
     if occupied is None and any(insulating) and not all(insulating):
-        log.warning("%d of %d snapshots have no band gap: the model is that of a metal", insulating.count(False), len(heads))
+        log.warning(
+            "%d of %d snapshots have no band gap or were sampled by an earlier version: the model is that of a metal",
+            insulating.count(False),
+            len(heads),
+        )
     if heads[0].spin_density is not None:
         return "total", "spin"
     return ("total", "occupied") if all(insulating) and occupied is not False else TOTAL
