@@ -23,6 +23,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
 from nucleate.benchmark.result_file import ResultFile
+from nucleate.benchmark.statistics import span
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.model.evaluation import errors_on
 from nucleate.electrons.model.training import ElectronTraining, train
@@ -158,8 +159,7 @@ def _cells(per_seed: list[list[dict[str, Any]]], prefix: str) -> list[str]:
             weights, numbers = [row["snapshots"] for row in part], np.array([row[prefix + key] for row in part])
             mean = np.average(numbers**2 if squared else numbers, weights=weights)
             values.append(float(np.sqrt(mean) if squared else mean))
-        low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
-        return low if low == high else f"{low} to {high}"
+        return span(values, digits)
 
     free = f"{over_seeds('free', squared=False)}; {over_seeds('free_rms')}"
     rest = [over_seeds("spread", squared=False), over_seeds("forces"), over_seeds("pressure", digits=2)]

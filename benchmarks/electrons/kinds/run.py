@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from nucleate.benchmark.result_file import ResultFile
+from nucleate.benchmark.statistics import span
 from nucleate.electrons.data.ground_state import Snapshot
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.model.blocks import block_indices
@@ -101,15 +102,6 @@ COLUMNS = (
 DIGITS = {"density": 2, "dos": 1, "band": 0, "free": 0, "forces": 0, "pressure": 1, "moment": 3, "gap": 3, "cpu": 0, "point_ms": 3}
 
 
-def span(values: list[float | None], digits: int) -> str:
-    """Return the lowest and highest value."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    low, high = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
-    return low if low == high else f"{low} to {high}"
-
-
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page: lowest and highest value over the seeds of rms errors."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
@@ -120,7 +112,8 @@ def table(data: dict[str, Any]) -> str:
                 continue
             cells = [material, arm, str(len(mine)), str(mine[0]["trained_on"]), str(mine[0]["snapshots"])]
             for key, digits in DIGITS.items():
-                cell = span([row[key] for row in mine], digits)
+                values = [row[key] for row in mine if row[key] is not None]
+                cell = span(values, digits) if values else ""
                 if cell and f"{key}_as_trained" in mine[0]:
                     cell += f" ({mine[0][f'{key}_as_trained']:.{digits}f})"
                 cells.append(cell)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from nucleate.benchmark.result_file import ResultFile
+from nucleate.benchmark.statistics import span
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.model.blocks import block_indices
 from nucleate.electrons.model.evaluation import errors_on
@@ -93,9 +94,7 @@ def table(data: dict[str, Any]) -> str:
         mine = [row for row in data["rows"] if (row["group"], row["trained_on"], row["steps"], row["arm"]) == (group, count, steps, arm)]
         cells = [group, arm, str(len(mine)), f"{count}, {steps}"]
         for key, digits in KEYS.items():
-            values = [row[key] * (100 if key == "ldos" else 1) for row in mine]
-            low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
-            cells.append(low if low == high else f"{low} to {high}")
+            cells.append(span([row[key] * (100 if key == "ldos" else 1) for row in mine], digits))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

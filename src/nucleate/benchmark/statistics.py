@@ -134,3 +134,9 @@ def pretrained_summary(order: Sequence[int], cells: int, confirmed: dict[int, di
         "low": {"hits": int(low), "ert": float(low_calls) if low else None, "ert_at_least": float(low_calls), "interval": None},
         "rank": next((place + 1 for place, k in enumerate(known) if confirmed[k]["hit"]), None),
     }
+
+
+def span(values: Sequence[float], digits: int) -> str:
+    """Return the lowest and highest value with some digits, such as `3 to 7`, or one of them if they are equal."""
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
