@@ -11,12 +11,12 @@ _FILES = ("command", "pseudopotentials", "pseudo_dir")
 _DFT = ("preset", "cutoff", "k_spacing", "smearing", "xc", "dispersion", "max_iterations")
 _WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
     "gpaw": (*_FILES, "calculator"),
-    "espresso": ("calculator", "dipole_correction"),
-    "vasp": ("pseudopotentials", "calculator", "dipole_correction"),
-    "cp2k": ("pseudopotentials", "pseudo_dir", "calculator", "hubbard_u", "dipole_correction"),
-    "ase": (*_FILES, *_DFT, "hubbard_u", "dipole_correction"),
+    "espresso": ("calculator", "dipole_correction", "continuation"),
+    "vasp": ("pseudopotentials", "calculator", "dipole_correction", "continuation"),
+    "cp2k": ("pseudopotentials", "pseudo_dir", "calculator", "hubbard_u", "dipole_correction", "continuation"),
+    "ase": (*_FILES, *_DFT, "hubbard_u", "dipole_correction", "continuation"),
 }
-_NONE_FOR_POTENTIALS = (*_FILES, *_DFT, "calculator", "magnetic_moments", "hubbard_u", "dipole_correction", "parameters")
+_NONE_FOR_POTENTIALS = (*_FILES, *_DFT, "calculator", "magnetic_moments", "hubbard_u", "dipole_correction", "continuation", "parameters")
 
 
 def without_effect(engine: str) -> tuple[str, ...]:

@@ -187,7 +187,9 @@ class GPAWReference:
             gentle: whether to mix the density slowly.
             point_group: whether to use point-group symmetry.
         """
-        from gpaw import GPAW, Mixer
+        from gpaw import Mixer
+
+        from nucleate.gpaw.continued import ContinuedGPAW, calculator, keep
 
         options = self.options(atoms, grid)
         if not atoms.pbc.all():
@@ -198,11 +200,13 @@ class GPAWReference:
             options.setdefault("mixer", Mixer(0.02, 5, 100.0))
         s = self._settings
         spins = start_moments(atoms, s.magnetic_moments)
+        # Starting moments choose among solutions, which a calculation that goes on would not leave.
+        continued = s.continuation and not spins and not gentle and bool(atoms.pbc.all())
         with gpaw_errors():
             with warnings.catch_warnings():
                 # GPAW warns about every k-point grid that it symmetrises.
                 warnings.simplefilter("ignore")
-                atoms.calc = GPAW(**options)
+                atoms.calc = calculator(atoms, options) if continued else ContinuedGPAW(**options)
                 energy = float(atoms.get_potential_energy())
                 forces = atoms.get_forces()
                 stress = atoms.get_stress()
@@ -218,6 +222,8 @@ class GPAWReference:
                 }
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
+        if continued:
+            keep(atoms.calc)
         return (energy, forces, stress), iterations, moments
 
 

@@ -60,20 +60,13 @@ def grid_shape(atoms: Atoms, settings: GroundStateSettings) -> tuple[int, int, i
 
 
 def superposition(atoms: Atoms, settings: GroundStateSettings, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return GPAW's density of superposed atoms in 1/Å³, scaled to the exact charge.
+    """Return GPAW's density of superposed atoms in 1/Å³ on a grid of this shape, scaled to the exact charge."""
+    from nucleate.gpaw.continued import superposed
 
-    Raises:
-        BadInput: GPAW uses another grid.
-    """
-    atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    # Use one k-point: the atomic density does not depend on k-points, and their tables are not needed.
-    _, _, builder = _builder(atoms, settings, {"kpts": (1, 1, 1), "symmetry": "off"})
-    density = builder.density_from_superposition(builder.create_basis_set())
-    density.normalize(0.0)
-    values: np.ndarray = density.nt_sR.data[0] / BOHR**3
-    if values.shape != shape:
-        raise BadInput(f"GPAW uses a grid of {values.shape} for this density, not {shape}; give the grid of the calculation")
-    return values
+    plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    keywords = gpaw_parameters(plain, settings)
+    check_apart(plain, "gpaw")
+    return superposed(plain, keywords, shape)[0] / BOHR**3
 
 
 def converge(
