@@ -81,6 +81,8 @@ def test_no_start_without_a_past_or_in_a_new_direction() -> None:
     assert history.extrapolated(CELL, first, SHAPE) is None
     history.add(state(first))
     assert history.extrapolated(CELL, second, SHAPE) is None
+    history.add(state(first))
+    assert history.extrapolated(CELL, second, SHAPE) is None
     history.add(state(second))
     assert history.extrapolated(CELL, second + 1e-5, SHAPE) is not None
     # The density moves by more than the threshold when one atom moves alone.

@@ -16,7 +16,7 @@ from nucleate.gpaw.history import FARTHEST, KEPT, Deformation, History
 
 CALCULATORS = 3
 """Calculators that a process keeps, each with its wave functions."""
-MOST_BYTES = 2**30
+MOST_BYTES = 2**29
 """Largest memory of the wave functions that a process keeps in all."""
 STEPS_MOVED, STEPS_CELL = 1, 2
 """Steps of the eigensolver in the extrapolated density before the density changes, with moved atoms and in a changed cell, where the wave

@@ -19,6 +19,8 @@ RIDGE = 1e-5
 MOST_ERROR = 1e-3
 """Largest expected error of a density, as a share of the electrons, with which a calculation is started. Above it, the density of the moved
 wave functions is as good (`benchmarks/reference/continuation`)."""
+SHORTEST = 1e-6
+"""Length of a step in Å below which two structures are the same and tell nothing of the change of the density."""
 FARTHEST = 0.5
 """Largest distance of an atom or a lattice vector from the last structure in Å at which it is still the same crystal."""
 
@@ -78,7 +80,7 @@ class History:
 
         Returns:
             Difference times the volume, and matrices; None if the expected error exceeds `MOST_ERROR`, or if there are fewer than two
-            structures.
+            structures or the last two are the same.
         """
         if len(self._past) < 2 or self._past[-1].difference.shape[0] != shape[0]:
             return None
@@ -87,9 +89,13 @@ class History:
         ridge = RIDGE * max(float(np.trace(squares)) / len(squares), 1e-12)
         weights = np.linalg.solve(squares + ridge * np.eye(len(squares)), past @ new)
         left = float(np.linalg.norm(new - weights @ past))
-        # The last two densities tell how much density a step moves.
-        moved = np.abs(self._past[-1].difference - self._past[-2].difference).mean() * shape[0] / self._past[-1].electrons
-        if left * moved > MOST_ERROR * float(np.linalg.norm(past[-1])):
+        last = self._past[-1]
+        lengths = np.linalg.norm(past, axis=1)
+        if lengths[-1] < SHORTEST:
+            return None
+        # How much density a step moves, from the last two structures.
+        moved = np.abs(last.difference - self._past[-2].difference).mean() * shape[0] / last.electrons / lengths[-1]
+        if left * moved > MOST_ERROR:
             return None
         coefficients = np.append(weights, 1.0 - weights.sum())
         difference = sum(c * one.difference for c, one in zip(coefficients, self._past, strict=True))
