@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -45,8 +45,8 @@ class ContinuedGPAW(ASECalculator):
         self._history = History(kept)
         self._superposed = Atoms(), np.empty(0)
         self.hooks["converged"] = self._remember
-        self.starts = 0
-        """Number of calculations that started from an expected density."""
+        self.start: Literal["atoms", "wave functions", "density"] = "atoms"
+        """From what the last calculation started: superposed atoms, moved wave functions and their density, or an extrapolated density."""
 
     def distance(self, atoms: Atoms) -> float:
         """Return the largest distance of an atom or a lattice vector from the last structure in Å; infinity for other atoms."""
@@ -60,6 +60,7 @@ class ContinuedGPAW(ASECalculator):
 
     def create_new_calculation(self, atoms: Atoms) -> None:
         """Start from superposed atoms."""
+        self.start = "atoms"
         self._history = History(self._kept)
         super().create_new_calculation(atoms)
 
@@ -101,6 +102,7 @@ class ContinuedGPAW(ASECalculator):
 
     def _start(self, atoms: Atoms, steps: int) -> None:
         found = self.expected(atoms) if self._able() else None
+        self.start = "wave functions" if found is None else "density"
         if found is None:
             return
         dft, loop = self.dft, self.dft.scf_loop
@@ -111,7 +113,6 @@ class ContinuedGPAW(ASECalculator):
         for _ in range(steps):
             loop.eigensolver.iterate(dft.ibzwfs, density, dft.potential, loop.hamiltonian, dft.pot_calc, dft.energies)
             dft.ibzwfs.calculate_occs(loop.occ_calc, density.nvalence - density.charge + dft.pot_calc.charge)
-        self.starts += 1
 
     def _remember(self) -> None:
         if not self._able():

@@ -179,7 +179,7 @@ class GPAWReference:
     def _run(
         self, atoms: Atoms, grid: KGrid | None, gentle: bool = False, point_group: bool = True
     ) -> tuple[tuple[float, np.ndarray, np.ndarray], int, dict[str, Any]]:
-        """Run GPAW once; return (energy, forces, stress), the number of iterations, and magnetic moments for the details.
+        """Run GPAW once; return (energy, forces, stress), the number of iterations, and moments, gap and start for the details.
 
         Args:
             atoms: the structure in the cell of the calculation.
@@ -223,6 +223,8 @@ class GPAWReference:
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
         if continued:
+            if atoms.calc.start != "atoms":
+                moments["start"] = atoms.calc.start
             keep(atoms.calc)
         return (energy, forces, stress), iterations, moments
 
