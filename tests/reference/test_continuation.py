@@ -1,15 +1,18 @@
 """Calculations of GPAW that start from those of structures before, and the extrapolation of densities behind them."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.io import write
 
+from nucleate.api import relax_file
 from nucleate.errors import BadInput
 from nucleate.gpaw.history import KEPT, MOST_ERROR, Deformation, History, resampled
-from nucleate.reference import make_reference
+from nucleate.reference import Ledger, make_reference
 from nucleate.reference.settings import ReferenceSettings
 
 CELL = np.diag([4.0, 4.5, 5.0])
@@ -158,7 +161,7 @@ def test_calculators_are_kept_for_close_structures_with_the_same_settings(monkey
     one = continued.calculator(first, keywords)
     first.calc = one
     first.get_potential_energy()
-    continued.keep(one)
+    one.keep()
     assert continued.calculator(near, {**keywords, "kpts": (3, 3, 3)}) is not one
     assert continued.calculator(bulk("Ge"), keywords) is not one
     far = first.copy()
@@ -167,11 +170,12 @@ def test_calculators_are_kept_for_close_structures_with_the_same_settings(monkey
     assert continued.calculator(near, keywords) is one
     # It is given away, and comes back only when it has converged.
     assert continued.calculator(near, keywords) is not one
+    assert continued.calculator(near, keywords, dict) is None
     for _ in range(continued.CALCULATORS + 1):
-        continued.keep(one)
+        one.keep()
     assert len(continued._kept) == continued.CALCULATORS
     monkeypatch.setattr(continued, "MOST_BYTES", 10)
-    continued.keep(one)
+    one.keep()
     assert not continued._kept
 
 
@@ -181,8 +185,8 @@ def test_a_reference_continues_where_it_is_told(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(continued, "_kept", [])
     settings = {"engine": "gpaw", "preset": "fast", "k_spacing": 0.6}
-    with_past = make_reference(ReferenceSettings(**settings))
-    without = make_reference(ReferenceSettings(**settings, continuation=False))
+    with_past = make_reference(ReferenceSettings(**settings, continuation=True))
+    without = make_reference(ReferenceSettings(**settings))
     assert with_past.settings() == without.settings()
     for atoms in moved(3):
         a, b = with_past.label(atoms), without.label(atoms)
@@ -209,4 +213,24 @@ def test_a_reference_continues_where_it_is_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_other_engines_refuse_the_setting() -> None:
     with pytest.raises(BadInput, match=r"reference\.continuation has no effect on engine 'espresso'"):
-        make_reference(ReferenceSettings(engine="espresso", continuation=False))
+        make_reference(ReferenceSettings(engine="espresso", continuation=True))
+
+
+def test_relaxations_of_a_file_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gpaw")
+    from nucleate.gpaw import continued
+
+    monkeypatch.setattr(continued, "_kept", [])
+    write(tmp_path / "si.extxyz", moved(1)[0])
+    reference = {"engine": "gpaw", "preset": "fast", "k_spacing": 0.6}
+    for more, out in (({}, "on"), ({"continuation": False}, "off")):
+        relax_file(
+            tmp_path / "si.extxyz", settings={"reference": {**reference, **more}}, workers=0, max_steps=4, out=tmp_path / f"{out}.extxyz",
+            ledger=tmp_path / f"{out}.db",
+        )  # fmt: skip
+    starts = []
+    for name in ("on", "off"):
+        rows = Ledger(tmp_path / f"{name}.db").rows()
+        starts.append([row.label.details.get("start") for row in rows if row.label is not None])
+    assert starts[0][:3] == [None, "wave functions", "density"]
+    assert set(starts[1]) == {None}

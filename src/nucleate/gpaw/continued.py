@@ -58,6 +58,13 @@ class ContinuedGPAW(ASECalculator):
         """Return the memory of the wave functions and of the past densities."""
         return self._history.bytes() + sum(int(wfs.psit_nX.data.nbytes) for wfs in self.dft.ibzwfs)
 
+    def keep(self) -> None:
+        """Keep this calculator, which has converged, for the next structures of this process; the oldest ones are forgotten."""
+        _kept.append(self)
+        del _kept[:-CALCULATORS]
+        while sum(other.bytes() for other in _kept) > MOST_BYTES:
+            del _kept[0]
+
     def create_new_calculation(self, atoms: Atoms) -> None:
         """Start from superposed atoms."""
         self.start = "atoms"
@@ -147,25 +154,21 @@ class ContinuedGPAW(ASECalculator):
 _kept: list[ContinuedGPAW] = []
 
 
-def calculator(atoms: Atoms, keywords: dict[str, Any]) -> ContinuedGPAW:
+def calculator(atoms: Atoms, keywords: dict[str, Any], kind: type = ASECalculator) -> ContinuedGPAW | None:
     """Return a calculator that this process has kept from a structure close to this one with the same keywords, or a new one.
 
     Args:
         atoms: structure, periodic in three dimensions.
         keywords: those of `gpaw.GPAW`.
+        kind: class of GPAW's own calculator with these keywords. For some functionals it is that of an older implementation, which has no
+            continuation: the result is None.
     """
+    if kind is not ASECalculator:
+        return None
     new = ContinuedGPAW(**keywords)
     near = [(one.distance(atoms), k) for k, one in enumerate(_kept) if repr(one.params) == repr(new.params)]
     distance, k = min(near, default=(np.inf, -1))
     return _kept.pop(k) if distance <= FARTHEST else new
-
-
-def keep(one: ContinuedGPAW) -> None:
-    """Keep a calculator that has converged for the next structures of this process; the oldest are forgotten."""
-    _kept.append(one)
-    del _kept[:-CALCULATORS]
-    while sum(other.bytes() for other in _kept) > MOST_BYTES:
-        del _kept[0]
 
 
 def superposed(atoms: Atoms, keywords: dict[str, Any], size: Sequence[int]) -> np.ndarray:

@@ -187,9 +187,7 @@ class GPAWReference:
             gentle: whether to mix the density slowly.
             point_group: whether to use point-group symmetry.
         """
-        from gpaw import Mixer
-
-        from nucleate.gpaw.continued import ContinuedGPAW, calculator, keep
+        from gpaw import GPAW, Mixer
 
         options = self.options(atoms, grid)
         if not atoms.pbc.all():
@@ -201,12 +199,14 @@ class GPAWReference:
         s = self._settings
         spins = start_moments(atoms, s.magnetic_moments)
         # Starting moments choose among solutions, which a calculation that goes on would not leave.
-        continued = s.continuation and not spins and not gentle and bool(atoms.pbc.all())
+        going_on = bool(s.continuation) and not spins and not gentle and bool(atoms.pbc.all())
         with gpaw_errors():
             with warnings.catch_warnings():
                 # GPAW warns about every k-point grid that it symmetrises.
                 warnings.simplefilter("ignore")
-                atoms.calc = calculator(atoms, options) if continued else ContinuedGPAW(**options)
+                plain = GPAW(**options)
+                continued = _going_on_from(atoms, options, plain) if going_on else None
+                atoms.calc = continued or plain
                 energy = float(atoms.get_potential_energy())
                 forces = atoms.get_forces()
                 stress = atoms.get_stress()
@@ -222,11 +222,27 @@ class GPAWReference:
                 }
         if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
             raise ReferenceFailed("GPAW: a result is not a finite number")
-        if continued:
-            if atoms.calc.start != "atoms":
-                moments["start"] = atoms.calc.start
-            keep(atoms.calc)
+        if continued is not None:
+            if continued.start != "atoms":
+                moments["start"] = continued.start
+            continued.keep()
         return (energy, forces, stress), iterations, moments
+
+
+def _going_on_from(atoms: Atoms, options: dict[str, Any], plain: Any) -> Any:
+    """Return a calculator that goes on from a structure close to this one where there is one; None if this GPAW has none for the options.
+
+    Args:
+        atoms: the structure.
+        options: keywords of GPAW's calculator.
+        plain: GPAW's own calculator with these options.
+    """
+    try:
+        from nucleate.gpaw.continued import calculator
+    except ImportError:
+        # Versions of GPAW with other internals.
+        return None
+    return calculator(atoms, options, type(plain))
 
 
 def _gpaw_points(grid: KGrid) -> Any:

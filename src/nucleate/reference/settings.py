@@ -53,9 +53,9 @@ class ReferenceSettings(BaseModel):
         default_factory=dict, description="Hubbard U (U - J) of the d or f shell of each element, eV; empty: none."
     )
     max_iterations: int = Field(100, ge=1, le=1_000_000, description="Largest number of self-consistency iterations.")
-    continuation: bool = Field(
-        True,
-        description="Whether a calculation starts from that of a structure close to it in the same process, where there is one (gpaw).",
+    continuation: bool | None = Field(
+        None,
+        description="Whether a calculation goes on from that of a structure close to it (gpaw); unset: only in `nucleate relax`.",
     )
     timeout: float | None = Field(3600.0, gt=0, le=1e7, description="Time limit of one calculation, s.")
     workers: int | None = Field(

@@ -150,6 +150,9 @@ def relax_on_reference(
     if read_executor(executor) is not None and ledger is None:
         raise BadInput(f"{executor}: blocks need a ledger, which keeps their results; name one with --ledger FILE")
     check_place(executor, target.parent if ledger is None else ledger.parent)
+    if settings.engine == "gpaw" and settings.continuation is None:
+        # The steps of a relaxation hardly differ.
+        settings = settings.model_copy(update={"continuation": True})
     given = reference or make_reference(settings)
     check_elements(given.name, {int(z) for atoms in frames for z in atoms.numbers})
     if given.surrogate and any(has_moments(atoms) for atoms in frames):
