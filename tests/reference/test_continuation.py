@@ -184,7 +184,7 @@ def test_a_reference_continues_where_it_is_told(monkeypatch: pytest.MonkeyPatch)
     from nucleate.gpaw import continued
 
     monkeypatch.setattr(continued, "_kept", [])
-    settings = {"engine": "gpaw", "preset": "fast", "k_spacing": 0.6}
+    settings = {"engine": "gpaw", "preset": "fast", "k_spacing": 0.6, "cutoff": 150}
     with_past = make_reference(ReferenceSettings(**settings, continuation=True))
     without = make_reference(ReferenceSettings(**settings))
     assert with_past.settings() == without.settings()
@@ -222,7 +222,7 @@ def test_relaxations_of_a_file_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(continued, "_kept", [])
     write(tmp_path / "si.extxyz", moved(1)[0])
-    reference = {"engine": "gpaw", "preset": "fast", "k_spacing": 0.6}
+    reference = {"engine": "gpaw", "preset": "fast", "k_spacing": 0.6, "cutoff": 150}
     for more, out in (({}, "on"), ({"continuation": False}, "off")):
         relax_file(
             tmp_path / "si.extxyz", settings={"reference": {**reference, **more}}, workers=0, max_steps=4, out=tmp_path / f"{out}.extxyz",
