@@ -2,7 +2,9 @@
 
 # ruff: noqa: E402
 
+import fcntl
 import os
+import shutil
 import signal
 import sys
 
@@ -151,3 +153,27 @@ def make_label():
 @pytest.fixture(scope="session")
 def make_crystal():
     return random_crystal
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Makes a folder once for all processes of a test run; tests must not change it.
+
+    A fixture of a module is made again by every process that takes one of its tests.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def made(name, make):
+        place, done = root / f"once_{name}", root / f"once_{name}.done"
+        with (root / f"once_{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+                make(place)
+                done.touch()
+        return place
+
+    return made

@@ -32,18 +32,20 @@ V1 = "/optimade/v1"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(made_once):
     """Runs of two formulas, a copy of one of them, and a damaged one."""
-    place = tmp_path_factory.mktemp("optimade")
-    # The alloy has no polymorph after fewer steps.
-    longer = {"training": {"steps": 60, "warm_steps": 30}, "relax": {"max_steps": 60, "workers": 1}}
-    longer["search"] = {**SETTINGS["search"], "max_rounds": 5}
-    for formula, more in (("Cu2", {}), ("Al2Cu2", longer)):
-        api.search(formula, settings={**SETTINGS, **more}, seed=3, out=place / formula)
-    shutil.copytree(place / "Cu2", place / "copy")
-    shutil.copytree(place / "Cu2", place / "damaged")
-    (place / "damaged" / "run.db").write_bytes(b"SQLite format 3\0damaged")
-    return place
+
+    def make(place):
+        # The alloy has no polymorph after fewer steps.
+        longer = {"training": {"steps": 60, "warm_steps": 30}, "relax": {"max_steps": 60, "workers": 1}}
+        longer["search"] = {**SETTINGS["search"], "max_rounds": 5}
+        for formula, more in (("Cu2", {}), ("Al2Cu2", longer)):
+            api.search(formula, settings={**SETTINGS, **more}, seed=3, out=place / formula)
+        shutil.copytree(place / "Cu2", place / "copy")
+        shutil.copytree(place / "Cu2", place / "damaged")
+        (place / "damaged" / "run.db").write_bytes(b"SQLite format 3\0damaged")
+
+    return made_once("optimade", make)
 
 
 @pytest.fixture(scope="module")
