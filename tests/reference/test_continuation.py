@@ -234,3 +234,36 @@ def test_relaxations_of_a_file_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         starts.append([row.label.details.get("start") for row in rows if row.label is not None])
     assert starts[0][:3] == [None, "wave functions", "density"]
     assert set(starts[1]) == {None}
+
+
+def hydrogen(distance: float, moments: tuple[float, float], layer: bool = False) -> Atoms:
+    """Return two atoms of hydrogen that are far enough apart to have moments, or a layer of them."""
+    atoms = Atoms("H2", [(0, 0, 2.0), (0, 0, 2.0 + distance)], cell=[3.0, 3.0, 7.0], pbc=(True, True, not layer))
+    atoms.set_initial_magnetic_moments(moments)
+    return atoms
+
+
+@pytest.mark.parametrize("layer", [False, True])
+def test_moments_and_layers_go_on(layer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gpaw")
+    from nucleate.gpaw import continued
+
+    monkeypatch.setattr(continued, "_kept", [])
+    moment = 0.0 if layer else 1.0
+    settings = {"engine": "gpaw", "xc": "LDA", "cutoff": 200, "k_spacing": 1.5}
+    reference = make_reference(ReferenceSettings(**settings, continuation=True))
+    fresh = make_reference(ReferenceSettings(**settings))
+    starts = []
+    for distance in (2.75, 2.8, 2.84):
+        atoms = hydrogen(distance, (moment, moment), layer)
+        a, b = reference.label(atoms), fresh.label(atoms)
+        starts.append(a.details.get("start"))
+        assert abs(a.energy - b.energy) < 1e-3
+        assert np.abs(a.forces - b.forces).max() < 0.02
+        assert abs(a.details.get("total_moment", 0.0) - b.details.get("total_moment", 0.0)) < 0.02
+        assert abs(a.details.get("dipole", 0.0) - b.details.get("dipole", 0.0)) < 1e-3
+    assert starts == [None, "wave functions", "density"]
+    # Other starting moments may lead to another solution.
+    other = reference.label(hydrogen(2.84, (1.0, -1.0), layer))
+    assert "start" not in other.details
+    assert abs(other.details["total_moment"]) < 0.02

@@ -43,14 +43,20 @@ class ContinuedGPAW(ASECalculator):
         self._keywords = keywords
         self._kept = kept
         self._history = History(kept)
+        self._moments = np.empty(0)
         self._superposed = Atoms(), np.empty(0)
         self.hooks["converged"] = self._remember
         self.start: Literal["atoms", "wave functions", "density"] = "atoms"
         """From what the last calculation started: superposed atoms, moved wave functions and their density, or an extrapolated density."""
 
     def distance(self, atoms: Atoms) -> float:
-        """Return the largest distance of an atom or a lattice vector from the last structure in Å; infinity for other atoms."""
-        if self._dft is None or not np.array_equal(self.atoms.numbers, atoms.numbers):
+        """Return the largest distance of an atom or a lattice vector from the last structure in Å.
+
+        It is infinity for other atoms, other directions without periods and other starting moments, which choose among solutions.
+        """
+        if self._dft is None or not np.array_equal(self.atoms.numbers, atoms.numbers) or not np.array_equal(self.atoms.pbc, atoms.pbc):
+            return np.inf
+        if not np.array_equal(self._moments, atoms.get_initial_magnetic_moments()):
             return np.inf
         return self._history.distance(atoms.cell.array, atoms.get_scaled_positions(wrap=False))
 
@@ -69,6 +75,7 @@ class ContinuedGPAW(ASECalculator):
         """Start from superposed atoms."""
         self.start = "atoms"
         self._history = History(self._kept)
+        self._moments = atoms.get_initial_magnetic_moments()
         super().create_new_calculation(atoms)
 
     def create_new_calculation_from_old(self, atoms: Atoms) -> None:
@@ -158,7 +165,7 @@ def calculator(atoms: Atoms, keywords: dict[str, Any], kind: type = ASECalculato
     """Return a calculator that this process has kept from a structure close to this one with the same keywords, or a new one.
 
     Args:
-        atoms: structure, periodic in three dimensions.
+        atoms: structure.
         keywords: those of `gpaw.GPAW`.
         kind: class of GPAW's own calculator with these keywords. For some functionals it is that of an older implementation, which has no
             continuation: the result is None.

@@ -198,8 +198,7 @@ class GPAWReference:
             options.setdefault("mixer", Mixer(0.02, 5, 100.0))
         s = self._settings
         spins = start_moments(atoms, s.magnetic_moments)
-        # Starting moments choose among solutions, which a calculation that goes on would not leave.
-        going_on = bool(s.continuation) and not spins and not gentle and bool(atoms.pbc.all())
+        going_on = bool(s.continuation) and not gentle
         with gpaw_errors():
             with warnings.catch_warnings():
                 # GPAW warns about every k-point grid that it symmetrises.
