@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-KEPT = 8
-"""Structures that are kept."""
+KEPT = 4
+"""Structures that are kept. With more, the extrapolation amplifies what is left of the errors of convergence."""
 RIDGE = 1e-5
 """Ridge parameter of the coefficients, relative to the mean square of the past steps."""
 MOST_ERROR = 1e-3
