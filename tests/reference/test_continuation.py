@@ -1,6 +1,5 @@
 """Calculations of GPAW that start from those of structures before, and the extrapolation of densities behind them."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +47,8 @@ def test_errors_fall_with_the_number_of_structures() -> None:
         errors.append(np.abs(found[0] - density(new)).max())
         assert abs(found[1][0] - np.sin(new).sum()) < 0.01
     assert errors[0] < 0.1 * np.abs(density(past[-1]) - density(new)).max()
-    # One more structure removes one more order of the motion, which here is the second.
-    assert all(later < earlier for earlier, later in pairwise(errors[:2]))
-    assert max(errors[1:]) < 0.3 * errors[0]
+    # A third structure removes the second order of the motion.
+    assert max(errors[1:]) < 0.2 * errors[0]
 
 
 def test_atoms_in_other_cells_are_the_same_atoms() -> None:

@@ -30,7 +30,8 @@ class ContinuedGPAW(ASECalculator):
     that of `history.History`, where its expected error is small enough. The result depends on the start within the convergence criteria.
 
     Without plane waves, in parallel, with non-collinear spins or with functionals of the kinetic energy density, starts are those of GPAW's
-    own calculator. A structure that has gained or lost symmetry starts from superposed atoms.
+    own calculator. In an unchanged cell, a structure that has lost symmetry starts from superposed atoms, and without
+    spins also one that has gained some, since it needs fewer k-points.
 
     Args:
         txt: file of GPAW's log; None: no log.

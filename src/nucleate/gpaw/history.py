@@ -17,8 +17,8 @@ KEPT = 4
 RIDGE = 1e-5
 """Ridge parameter of the coefficients, relative to the mean square of the past steps."""
 MOST_ERROR = 1e-3
-"""Largest expected error of a density, as a share of the electrons, with which a calculation is started. Above it, the density of the moved
-wave functions is as good (`benchmarks/reference/continuation`)."""
+"""Largest expected error of a density, as a share of the electrons, with which a calculation is started; above it, the density of the moved
+wave functions is taken. This and the two constants above were chosen on Al8 and Si8 (`benchmarks/reference/continuation`)."""
 SHORTEST = 1e-6
 """Length of a step in Å below which two structures are the same and tell nothing of the change of the density."""
 FARTHEST = 0.5
