@@ -1,5 +1,6 @@
 """The emulator: its density starts GPAW, which ends where it always ends; what it does not know it refuses."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from nucleate.electrons.emulator.gpaw_start import converge, grid_shape, superpo
 from nucleate.electrons.grid import Grid
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.terms.hartree import hartree_energy
-from nucleate.errors import BadInput
+from nucleate.errors import BadInput, MissingDependency
 from tests.electrons.conftest import AL4
 
 SETTINGS = GroundStateSettings(**AL4["ground_state"])
@@ -84,3 +85,10 @@ def test_what_it_does_not_know_is_refused(emulator: Emulator, tmp_path: Path) ->
     (tmp_path / "emulator.safetensors").write_bytes(b"{")
     with pytest.raises(BadInput, match="complete"):
         Emulator.load(tmp_path)
+
+
+def test_a_missing_gpaw_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nucleate.gpaw.session.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "nucleate.gpaw.continued", None)
+    with pytest.raises(MissingDependency, match="GPAW is not installed"):
+        superposition(Atoms("Al", cell=[4, 4, 4], pbc=True), SETTINGS, (8, 8, 8))

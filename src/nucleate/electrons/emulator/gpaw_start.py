@@ -61,11 +61,12 @@ def grid_shape(atoms: Atoms, settings: GroundStateSettings) -> tuple[int, int, i
 
 def superposition(atoms: Atoms, settings: GroundStateSettings, shape: tuple[int, int, int]) -> np.ndarray:
     """Return GPAW's density of superposed atoms in 1/Å³ on a grid of this shape, scaled to the exact charge."""
-    from nucleate.gpaw.continued import superposed
-
     plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    # Without GPAW, this says how to install it.
     keywords = gpaw_parameters(plain, settings)
     check_apart(plain, "gpaw")
+    from nucleate.gpaw.continued import superposed
+
     return superposed(plain, keywords, shape)[0] / BOHR**3
 
 
