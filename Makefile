@@ -70,6 +70,7 @@ faults: $(VENV)/.installed
 	mkdir -p build/faults
 	for part in runs references; do \
 	  $(BIN)/python benchmarks/faults/$$part/run.py --out build/faults --result build/faults/$$part.json || exit 1; done
+	$(BIN)/python benchmarks/faults/commands/run.py --count 50 --result build/faults/commands.json
 	$(BIN)/python benchmarks/faults/inputs/run.py --count 10000 --out build/faults/inputs.json
 
 # Packages that some tests need: $(1), for the tests of $(2). Without them, and where they cannot be installed, these tests are skipped.

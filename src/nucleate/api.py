@@ -38,7 +38,7 @@ from nucleate.csp.stages import check_known, run_search
 from nucleate.csp.versions import versions
 from nucleate.errors import BadInput, RunFolderError, quoted
 from nucleate.generate.mixture import known_crystal_generators
-from nucleate.persist.toml import UNSET, read_settings, to_toml
+from nucleate.persist.toml import UNSET, read_settings, same_settings, to_toml
 from nucleate.polymorphs.landscape_map import landscape_map, write_chemiscope
 from nucleate.pretrained import shown_name, title_of
 from nucleate.processes.interrupts import check, listening
@@ -477,7 +477,7 @@ def default_folder(settings: RunSettings) -> Path:
     for number in range(1, 10000):
         path = Path(name if number == 1 else f"{name}-{number}")
         try:
-            if not path.exists() or (path / "run.toml").read_text(encoding="utf-8") == to_toml(_as_stored(settings, path)):
+            if not path.exists() or same_settings(RunSettings, (path / "run.toml").read_text("utf-8"), to_toml(_as_stored(settings, path))):
                 return path
         except (OSError, UnicodeDecodeError):
             continue

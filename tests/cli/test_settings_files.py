@@ -4,10 +4,12 @@ import time
 
 import pytest
 
+from nucleate.csp.resolve import resolve_settings
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.errors import BadInput, MissingDependency
 from nucleate.persist.toml import DEEPEST, LARGEST, read_settings
 from nucleate.reference.build import make_reference
+from nucleate.reference.cluster.settings import read_cluster
 from nucleate.reference.settings import ReferenceSettings
 
 
@@ -175,3 +177,21 @@ def test_a_command_of_the_environment_is_checked_as_well(monkeypatch):
 )
 def test_models_beyond_reason(model):
     refusal(settings_from_dict, {"formula": "Si2", "model": model})
+
+
+def test_a_rule_between_settings_is_said_in_its_own_words(tmp_path):
+    path = tmp_path / "slurm.toml"
+    path.write_text("[connection]\ninterface = 'lo'\n[label]\nmemory = 4.0\n")
+    said = refusal(read_cluster, path)
+    assert said.startswith(f"{path}: label.memory needs")
+    assert "{" not in said
+    nested = refusal(settings_from_dict, {"formula": "Si2", "relax": {"optimiser": "fire", "curvature": 30.0}})
+    assert nested == "settings: relax: curvature has an effect on the optimiser lbfgs only; remove it"
+
+
+def test_options_are_not_blamed_on_the_file(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('formula = "Si2"\n')
+    assert refusal(lambda: resolve_settings("Si2", path, search__pool=1)).startswith(f"{path} and options: search.pool")
+    path.write_text('formula = "Si2"\n[search]\npool = 1\n')
+    assert refusal(lambda: resolve_settings(None, path)).startswith(f"{path}: search.pool")

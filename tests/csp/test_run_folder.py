@@ -6,7 +6,9 @@ import pytest
 from ase.build import bulk
 
 from nucleate.csp.run_folder import VERSION, RunFolder
+from nucleate.csp.run_settings import RunSettings
 from nucleate.errors import ReferenceFailed, RunFolderError
+from nucleate.persist.toml import to_toml
 
 TOML = 'formula = "Si2"\n'
 
@@ -74,6 +76,18 @@ def test_other_settings_are_refused_and_the_same_resume(folder):
     refused(RunFolder.create, folder, 'formula = "Si4"\n', says="other settings")
     RunFolder.create(folder, TOML).close()
     assert (folder / "run.toml").read_text() == TOML
+
+
+def test_a_setting_that_was_added_later_has_its_default(tmp_path):
+    """A folder of an earlier version is the folder of the same command."""
+    now = to_toml(RunSettings(formula="Si2"))
+    earlier = "".join(line for line in now.splitlines(keepends=True) if not line.startswith(("continuation", "pool")))
+    assert len(earlier.splitlines()) == len(now.splitlines()) - 2
+    RunFolder.create(tmp_path / "run", earlier).close()
+    RunFolder.create(tmp_path / "run", now).close()
+    assert (tmp_path / "run" / "run.toml").read_text() == earlier
+    other = RunSettings.model_validate({"formula": "Si2", "search": {"pool": 77}})
+    refused(RunFolder.create, tmp_path / "run", to_toml(other), says="other settings")
 
 
 def test_folder_with_something_else_is_refused(tmp_path):

@@ -36,7 +36,7 @@ from nucleate.generate.settings import PROTOTYPE_SHARE
 from nucleate.persist.files import write_whole
 from nucleate.persist.json_data import SCHEMA
 from nucleate.persist.locks import lock_file
-from nucleate.persist.toml import to_toml
+from nucleate.persist.toml import same_settings, to_toml
 from nucleate.processes.limits import available_cores
 from nucleate.progress import Event, Progress, silent
 from nucleate.reference.cluster.executor import ClusterExecutor, refuse_odd_path
@@ -232,7 +232,7 @@ def _locked(folder: Path, toml: str) -> Iterator[None]:
         raise RunFolderError(f"{folder}: is not empty and contains no campaign; choose another --out")
     lock = lock_file(folder / "lock", f"{folder}: another process is working on this campaign; wait for it or stop it")
     try:
-        if kept.exists() and kept.read_text(encoding="utf-8", errors="replace") != toml:
+        if kept.exists() and not same_settings(RunSettings, kept.read_text(encoding="utf-8", errors="replace"), toml):
             raise RunFolderError(
                 f"{folder}: contains a campaign with other settings (see {kept}); use the same ones, or choose another --out"
             )

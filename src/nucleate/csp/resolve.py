@@ -51,6 +51,8 @@ def resolve_settings(
             if not isinstance(place, dict):
                 raise BadInput(f"{source}: {section} must be a table, as in [{section}]")
         place[key] = value
+    if isinstance(settings, str | PathLike) and any(value is not None for value in (formula, *options.values())):
+        source += " and options"
     molecules = data.get("molecules")
     if isinstance(molecules, dict) and molecules.get("molecule"):
         molecules["molecule"] = with_geometries(molecules["molecule"], source)

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nucleate.csp.records import LoopState
+from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.saved import PolymorphEvent, SavedLimit, SavedMolecule, SavedReference, SavedState, SavedTeacher, SavedVersions, unpacked
 from nucleate.errors import RunFolderError, quoted
 from nucleate.persist.checked import checked
 from nucleate.persist.files import append_line, read_lines, write_whole
 from nucleate.persist.locks import lock_file
+from nucleate.persist.toml import same_settings
 from nucleate.reference.ledger import Ledger, database_errors, open_database
 
 VERSION = 3
@@ -40,7 +42,7 @@ def _refuse_other_contents(path: Path, settings_toml: str) -> None:
         raise RunFolderError(f"{path}: is a file, not a folder; choose another --out")
     present = path / "run.toml"
     if present.exists():
-        if present.read_text(encoding="utf-8", errors="replace") != settings_toml:
+        if not same_settings(RunSettings, present.read_text(encoding="utf-8", errors="replace"), settings_toml):
             raise RunFolderError(
                 f"{path}: contains a run with other settings; resume it with: nucleate resume {path}, or choose another --out"
             )

@@ -68,9 +68,12 @@ def _problem_text(model: type[BaseModel], problem: Any) -> str:
     where = [str(part) for part in problem["loc"]]
     name = quoted(".".join(where))
     if problem["type"] != "extra_forbidden":
-        value = problem["input"]
+        value, message = problem["input"], quoted(problem["msg"].removeprefix("Value error, "), 160)
+        # Rules between settings name them, and have a whole table as their input.
+        if isinstance(value, (dict, BaseModel)):
+            return f"{name}: {message}" if where else message
         shown = f"'{quoted(value)}'" if isinstance(value, str) else quoted(value)
-        return f"{name}: {quoted(problem['msg'], 160)} (got {shown})"
+        return f"{name}: {message} (got {shown})"
     known = _keys_beside(model, where[:-1])
     near = difflib.get_close_matches(where[-1][:LONGEST_QUOTE], known, n=1, cutoff=0.3)
     return f"unknown key {name}; " + (f"did you mean {near[0]}?" if near else f"known keys: {quoted(', '.join(sorted(known)), 120)}")
@@ -137,6 +140,30 @@ def read_settings(path: str | PathLike[str], hint: str = "") -> dict[str, Any]:
         raise BadInput(f"{name}: cannot be read as TOML: {quoted(str(error))}") from None
     refuse_odd_data(data, name)
     return data
+
+
+def same_settings(model: type[BaseModel], kept: str, wanted: str, *others: str) -> bool:
+    """Return whether two texts in TOML contain the same settings.
+
+    A setting that is missing has its default, as for `validated`: files of earlier versions lack settings that were added later.
+
+    Args:
+        model: Settings model of both.
+        kept, wanted: Texts in TOML.
+        others: Names of tables that are not settings; they must be equal.
+    """
+    if kept == wanted:
+        return True
+    found = []
+    try:
+        for text in (kept, wanted):
+            _refuse_depth(text, "settings")
+            data = tomllib.loads(text)
+            beside = [data.pop(name, None) for name in others]
+            found.append((beside, model.model_validate(_replaced(data, UNSET, None))))
+    except (ValueError, BadInput):  # What is not TOML, or not settings, is something else.
+        return False
+    return found[0] == found[1]
 
 
 def resolved(

@@ -22,6 +22,8 @@ from nucleate.persist.files import append_line, read_lines, write_whole
 from nucleate.persist.locks import is_locked, lock_file
 from nucleate.persist.tensors import check_version, read_tensor_file
 from nucleate.persist.text import from_json
+from nucleate.persist.toml import same_settings
+from nucleate.training.settings import FitSettings
 
 VERSION = 1
 """Newest version of checkpoints."""
@@ -32,7 +34,7 @@ class TrainingFolder:
 
     Args:
         path: the folder, which is created if it does not exist.
-        settings_toml: text of fit.toml; an existing folder must contain the same text.
+        settings_toml: text of fit.toml; an existing folder must contain the same settings and sources.
 
     Raises:
         RunFolderError: the folder has other contents or settings, is in use, or cannot be written.
@@ -54,7 +56,7 @@ class TrainingFolder:
         try:
             if not present.exists():
                 write_whole(present, settings_toml)
-            elif present.read_text(encoding="utf-8") != settings_toml:
+            elif not same_settings(FitSettings, present.read_text(encoding="utf-8"), settings_toml, "source"):
                 raise RunFolderError(f"{path}: contains a training with other settings or data; choose another --out")
         except BaseException:
             os.close(self._lock)

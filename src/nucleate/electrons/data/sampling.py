@@ -27,7 +27,7 @@ from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput, NucleateError, ReferenceFailed, RunFolderError
 from nucleate.gpaw.session import require_gpaw
 from nucleate.persist.files import append_line, read_lines, write_whole
-from nucleate.persist.toml import to_toml
+from nucleate.persist.toml import same_settings, to_toml
 from nucleate.processes.pools import worker_pool
 from nucleate.progress import Progress, Step, silent
 
@@ -75,12 +75,13 @@ def sample(
     present = out / "sample.toml"
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out}: this is a file, not a folder; choose another --out")
-    if present.exists() and present.read_text(encoding="utf-8") != text and not any(out.glob("snapshots/*.zarr")):
+    same = present.exists() and same_settings(SampleSettings, present.read_text(encoding="utf-8"), text)
+    if not same and present.exists() and not any(out.glob("snapshots/*.zarr")):
         # The previous settings produced no results, so the sampling restarts.
         for name in ("sample.toml", "structures.extxyz", "events.jsonl"):
             (out / name).unlink(missing_ok=True)
     if present.exists():
-        if present.read_text(encoding="utf-8") != text:
+        if not same:
             raise RunFolderError(
                 f"{out}: the folder contains a sampling with other settings; choose another --out, or use the settings of {present}"
             )

@@ -18,7 +18,7 @@ import numpy as np
 from nucleate.errors import BadInput, RunFolderError
 from nucleate.persist.files import write_whole
 from nucleate.persist.locks import lock_file
-from nucleate.persist.toml import to_toml
+from nucleate.persist.toml import same_settings, to_toml
 from nucleate.progress import Note, Progress, Step, silent
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.files.table import table_text
@@ -303,7 +303,8 @@ def _claimed(folder: Path, couplings: Couplings, settings: SimulationSettings) -
         if kept > settings.measurements:
             raise RunFolderError(f"{folder}: contains {kept} measurements already; request at least as many or choose another folder")
         shorter = settings.model_copy(update={"measurements": kept})
-        _write_down(path, to_toml(shorter), folder)
+        if not (path.is_file() and same_settings(SimulationSettings, path.read_text(encoding="utf-8", errors="replace"), to_toml(shorter))):
+            _write_down(path, to_toml(shorter), folder)
         if shorter != settings:
             write_whole(path, to_toml(settings))
         yield
