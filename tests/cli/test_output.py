@@ -62,7 +62,7 @@ def test_a_broken_pipe_elsewhere_is_an_error(monkeypatch):
     monkeypatch.setattr("nucleate.csp.run_data.read_run", broken)
     result = run.invoke(app, ["show", "x"])
     assert result.exit_code == 1
-    assert result.stderr == "error: Broken pipe\n"
+    assert result.stderr == "error: Broken pipe (NUCLEATE_DEBUG=1 shows where)\n"
 
 
 @pytest.mark.parametrize(

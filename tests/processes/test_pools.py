@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from nucleate.errors import NucleateError
 from nucleate.processes import pools
 from nucleate.processes.pools import worker_pool
 from nucleate.processes.workers import THREAD_VARIABLES
@@ -158,3 +159,13 @@ def test_workers_are_spawned_where_the_template_cannot_be_started(tmp_path, monk
     with worker_pool(1) as pool:
         *_, parent = pool.submit(family).result()
     assert parent == os.getpid()
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), ImportError("lacks a functioning sem_open")])
+def test_a_system_without_shared_semaphores_is_named(monkeypatch, error):
+    def refused(*unused, **more):
+        raise error
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refused)
+    with pytest.raises(NucleateError, match=r"(Permission denied|sem_open)\); they need a folder /dev/shm"):
+        worker_pool(1)

@@ -2,8 +2,10 @@
 
 Glycine: alpha L. F. Power, K. E. Turner and F. H. Moore, Acta Cryst. B 32, 11 (1976) and P.-G. Jönsson and A. Kvick, Acta Cryst. B 28, 1827
 (1972); beta V. A. Drebushchak et al., J. Cryst. Growth 241, 266 (2002); gamma A. Kvick et al., Acta Cryst. B 36, 115 (1980). Urea and dry
-ice: experimental cells of the X23 set, A. M. Reilly and A. Tkatchenko, J. Chem. Phys. 139, 024705 (2013), doi 10.1063/1.4812819. Bonds to
-hydrogen in beta-glycine are short, as X-rays see them, so the atoms are relaxed before anything is compared.
+ice: experimental cells of the X23 set, A. M. Reilly and A. Tkatchenko, J. Chem. Phys. 139, 024705 (2013), doi 10.1063/1.4812819. Ammonia:
+ND3 at 77 K, cell from I. Olovsson and D. H. Templeton, Acta Cryst. 12, 832 (1959), doi 10.1107/s0365110x59002420, coordinates from "Neutron
+Diffraction Study of Solid Deuteroammonia" (their abstracts). Bonds to hydrogen in beta-glycine are short, as X-rays see them, so the atoms
+are relaxed before anything is compared.
 """
 
 from __future__ import annotations
@@ -105,6 +107,10 @@ TARGETS = [
         (
             (0.0, 0.5, 0.3260), (0.0, 0.5, 0.5953), (0.1459, 0.6459, 0.1766), (0.2575, 0.7575, 0.2827), (0.1441, 0.6441, -0.0380),
         ),
+    ),
+    Target(
+        "ammonia", "N", 198, 4, (5.073, 5.073, 5.073, 90, 90, 90), "N H",
+        ((0.2127, 0.2127, 0.2127), (0.3740, 0.2632, 0.1094)),
     ),
     Target("dry ice", "O=C=O", 205, 4, (5.624, 5.624, 5.624, 90, 90, 90), "C O", ((0.0, 0.0, 0.0), (0.1185, 0.1185, 0.1185))),
 ]  # fmt: skip

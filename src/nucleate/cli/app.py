@@ -90,8 +90,8 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, NucleateError):
         return quoted(text, LONGEST_MESSAGE)
     if isinstance(error, OSError):
-        where = f"{quoted(str(error.filename), 200)}: " if error.filename else ""
-        return f"{where}{quoted(error.strerror or text, 200)}"
+        reason = quoted(error.strerror or text, 200)
+        return f"{quoted(str(error.filename), 200)}: {reason}" if error.filename else f"{reason} (NUCLEATE_DEBUG=1 shows where)"
     return f"{type(error).__name__}: {quoted(text, 120)} (a bug: NUCLEATE_DEBUG=1 shows where; please report it)"
 
 

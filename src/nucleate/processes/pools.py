@@ -20,6 +20,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
+from nucleate.errors import NucleateError, quoted
 from nucleate.processes.interrupts import interrupts_delayed
 from nucleate.processes.workers import BEFORE, MARK, THREAD_VARIABLES, become_worker, interrupts_held
 
@@ -34,9 +35,16 @@ def worker_pool(workers: int, initializer: Callable[..., None] | None = None, *a
         workers: Number of processes.
         initializer: Function of a module, called once in each worker.
         arguments: Its arguments.
+
+    Raises:
+        NucleateError: The system has no semaphores that processes can share.
     """
     given: tuple[Any, ...] = (os.getpid(), _Environment(), initializer, arguments)
-    return _Pool(workers, mp_context=_context(), initializer=_begin, initargs=given)
+    try:
+        return _Pool(workers, mp_context=_context(), initializer=_begin, initargs=given)
+    except (OSError, ImportError) as error:
+        reason = quoted(getattr(error, "strerror", None) or str(error))
+        raise NucleateError(f"worker processes cannot be started ({reason}); they need a folder /dev/shm that can be written") from error
 
 
 class _Pool(ProcessPoolExecutor):
