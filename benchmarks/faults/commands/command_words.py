@@ -34,6 +34,7 @@ workers = 1
 """
 """Settings of a search of a few seconds."""
 LENNARD_JONES = EMT_TABLE.replace("emt:EMT", "lj:LennardJones")
+XRD = ("--wavelength", "CuKa", "--xrd")
 EXPORTS = ("res", "json", "ase-db", "optimade", "ro-crate", "aiida")
 
 
@@ -94,18 +95,19 @@ def words(kind: str, number: int, given: Path, name: str, beside: Path) -> list[
             return ["spins", "predict", str(given / "model"), "pairs.csv"]
         case "run":
             run = str(given / "run")
-            ways = [["show", run], ["resume", run, "--budget", "21"], ["evaluate", run, "labels.extxyz"], ["match", run, "--xrd", "a.xy"]]
+            ways = [["show", run], ["resume", run, "--budget", "21"], ["evaluate", run, "labels.extxyz"], ["match", run, *XRD, "a.xy"]]
             ways += [["export", run, "--to", kind, out, "made"] for kind in EXPORTS]
             return ways[number % len(ways)]
         case "mala":
             limits = ["--low", "-6", "--spacing", "1", "--charge", "Al=3"]
             return ["electrons", "import", str(given / "al.npy"), str(given / "al.extxyz"), *limits, out, "made"]
         case "curve":
-            measured = ["--pdf", file] if name.endswith(".gr") else ["--xrd", file, "--wavelength", "CuKa"]
+            measured = ["--pdf", file] if name.endswith(".gr") else [*XRD, file]
             return ["match", "al.cif", *measured, out, "made.html"]
         case "shifts":
             files = ["--shifts", str(given / "shifts.csv"), "--shieldings", str(given / "shieldings.magres")]
-            return ["match", "mgo.extxyz", *files, out, "made.html"]
+            return ["match", "mgo.extxyz", *files, "--nmr-error", "Mg=10", "--nmr-error", "O=10", out, "made.html"]
         case "campaign":
-            return ["campaign", file, "--settings", "lj.toml", "--max-atoms", "3", out, "made"]
+            systems = (given / name).is_file() and b"-" in (given / name).read_bytes()
+            return ["campaign", file, "--settings", "lj.toml", *(("--max-atoms", "3") if systems else ()), out, "made"]
     raise ValueError(kind)

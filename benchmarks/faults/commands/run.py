@@ -27,7 +27,7 @@ GRACE = 60.0
 """Time in s after which an interrupted command hangs."""
 LEFT = 10.0
 """Time in s after which a process that outlives its command is left behind."""
-NOTICES = ("warning: ", "note: ")
+NOTICES = ("warning: ", "note: ", "this run starts: ", "searching ", "resuming ")
 """Beginnings of lines that commands print beside an error."""
 
 

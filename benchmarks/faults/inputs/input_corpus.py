@@ -29,6 +29,7 @@ from nucleate.potentials.families import family_settings
 from nucleate.potentials.files import save_committee
 from nucleate.potentials.registry import make_model
 from nucleate.reference.base import Label
+from nucleate.reference.build import make_reference
 from nucleate.spins.couplings import Couplings
 from nucleate.spins.files.spirit import spirit_text
 from nucleate.spins.files.table import table_text
@@ -137,10 +138,11 @@ def run_folder(folder: Path) -> Item:
             forces, stress = atoms.get_forces(), atoms.get_stress()
             opened.ledger.finish(str(k), Label(atoms.get_potential_energy(), forces, stress, core_seconds=2.0), 2.0)
         opened.save_state(state.round, state.as_dict())
-        opened.set_fact("reference", {"name": "EMT", "surrogate": False, "settings": {}})
+        reference = make_reference(settings.reference)
+        opened.set_fact("reference", {"name": reference.name, "surrogate": False, "settings": reference.settings()})
         opened.event("polymorph", energy=-3.2, space_group="Cmcm", calls=6, round=state.round + 1)
     save_committee(
-        folder / "run" / "models" / "round-1.safetensors",
+        folder / "run" / "models" / "round_001.safetensors",
         make_model("manybody", (13,), family_settings("manybody", {"channels": 4}), 0, torch.float32),
     )
     return {name: data for name, data in in_folder(folder / "run", "run").items() if not name.endswith("lock")}
@@ -231,7 +233,8 @@ def _made(kind: str, folder: Path) -> list[Item]:
             full = full.replace('engine = "gpaw"', 'engine = "ase"\ncalculator = "ase.calculators.emt:EMT"')
             return [{"settings.toml": data} for data in (plain, tables, layer, full.encode())]
         case "executor":
-            return [{"slurm.toml": CLUSTER}]
+            local = CLUSTER.replace(b'"slurm"', b'"local"').replace(b'partition = "main"\n', b"")
+            return [{"slurm.toml": CLUSTER}, {"local.toml": local}]
         case "couplings":
             known = made_couplings()
             texts = (("a.csv", table_text(known)), ("exchange.out", tb2j_text(known)), ("a.cfg", spirit_text(known, (4, 4, 4))))
@@ -239,7 +242,7 @@ def _made(kind: str, folder: Path) -> list[Item]:
         case "pairs":
             table = "element_a,element_b,J_meV,distance\nFe,Mn,2.5,2.9\nCo,Ni,-1.5,2.4\nCr,V,0.25,3.1\n"
             frames = []
-            for j in rng.normal(size=3):
+            for j in rng.normal(size=4):
                 atoms = bulk("Fe", "bcc", a=2.87, cubic=True)
                 atoms.info = {"sites": np.array([0, 1]), "vector": atoms.positions[1] - atoms.positions[0], "J_meV": float(j)}
                 frames.append(atoms)
