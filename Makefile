@@ -25,11 +25,14 @@ space := $(subst ,, )
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 GPAW_SETTINGS := GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py
 
-.PHONY: demo test test-slow lint wheel docs docs-nightly faults system browser slurm postgres clean lock locked audit
+.PHONY: install demo test test-slow lint wheel docs docs-nightly faults system browser slurm postgres clean lock locked audit
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --no-prototypes --settings examples/demo.toml --out demo
 	@echo "Open demo/report.html in a browser."
+
+# System packages and the virtual environment alone.
+install: $(VENV)/.installed
 
 # Three tests at a time on two cores: many tests wait for processes that they start.
 test: $(VENV)/.installed lint browser slurm postgres

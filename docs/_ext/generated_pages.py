@@ -8,14 +8,15 @@ from typing import Any, get_args
 import typer
 from pydantic import BaseModel
 
+from nucleate.csp.run_settings import OF_THE_SEARCH, RunSettings
 from nucleate.persist.toml import described
 
 SETTINGS = [
-    ("A search", "run.toml", "`nucleate search --settings run.toml`", [("", "nucleate.csp.run_settings:RunSettings")]),
-    ("Training of potentials", "train.toml", "`nucleate train --settings train.toml`", [("", "nucleate.training.settings:FitSettings")]),
+    ("A search", "`run.toml`", "`nucleate search --settings run.toml`", [("", "nucleate.csp.run_settings:RunSettings")]),
+    ("Training of potentials", "`train.toml`", "`nucleate train --settings train.toml`", [("", "nucleate.training.settings:FitSettings")]),
     (
         "Families of potentials",
-        "the tables of options of each family",
+        "Tables of options of each family",
         "`[model.options]` of a search, `[options]` of a training",
         [
             ("a2a", "nucleate.potentials.networks.a2a:A2ASettings"),
@@ -27,7 +28,7 @@ SETTINGS = [
     ),
     (
         "Electrons",
-        "sampling and training",
+        "Sampling and training",
         "`nucleate electrons sample`, `train`, `fit-start`",
         [
             ("Sampling", "nucleate.electrons.data.sampling:SampleSettings"),
@@ -37,7 +38,7 @@ SETTINGS = [
     ),
     (
         "Spins",
-        "couplings, simulation and models of pairs",
+        "Couplings, simulation and models of pairs",
         "`nucleate spins couple`, `simulate`, `train`",
         [
             ("Mapping of energies", "nucleate.spins.dft.mapping:MappingSettings"),
@@ -78,13 +79,13 @@ def settings_page() -> str:
     """Every field of every settings model: name, type, default, description."""
     lines = ["# Settings", "", "Generated from the settings models. Every field is optional unless its default is `required`.", ""]
     for title, file, where, models in SETTINGS:
-        lines += [f"## {title}", "", f"{file[0].upper()}{file[1:]}: {where}.", ""]
+        lines += [f"## {title}", "", f"{file}: {where}.", ""]
         for heading, path in models:
             module, _, name = path.partition(":")
             model = getattr(importlib.import_module(module), name)
             required = required_fields(model)
             rows = [(name, shown, "required", text) for name, (shown, text) in required.items()]
-            rows += described(model, left_out=required)
+            rows += described(model, left_out={*required, *(OF_THE_SEARCH if model is RunSettings else ())})
             if heading:
                 lines += [f"### {heading}", ""]
             section = None

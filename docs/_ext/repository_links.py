@@ -11,7 +11,10 @@ PAGES = {
     "benchmarks/RESULTS.md": "/results.md",
     "benchmarks/reference/convergence/README.md": "/convergence.md",
     "README.md": "/index.md",
-    **{f"benchmarks/results/{room}.md": f"/results/{room}.md" for room in ("search", "potentials", "electrons", "spins", "onedim", "performance")},
+    **{
+        f"benchmarks/results/{room}.md": f"/results/{room}.md"
+        for room in ("search", "potentials", "electrons", "spins", "onedim", "performance")
+    },
 }
 ANY_LINK = re.compile(r"\[([^\]\n]+)\]\(((?![a-z]+:|/|#)[^)\s#]+)(#[^)\s]*)?\)")
 LINK = re.compile(r"\[([^\]\n]+)\]\(((?:\.\./)+[^)\s#]+)(#[^)\s]*)?\)")

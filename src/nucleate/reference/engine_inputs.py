@@ -29,7 +29,7 @@ from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
 SMEARING = {"fast": 0.1, "standard": 0.05, "accurate": 0.05}
-"""Fermi-Dirac width of each preset, eV; the same for every engine."""
+"""Fermi-Dirac width of each preset, eV; the same for these engines."""
 LAUNCHER = "NUCLEATE_MPI_LAUNCHER"
 """Environment variable with the command before the engine's own, which a worker sets if a label has several MPI ranks."""
 
