@@ -95,3 +95,19 @@ def test_sites_without_moment_are_refused():
         magnetic_sites(bulk("Fe"), {"Fe": 2.2, "Co": 1.6})
     with pytest.raises(BadInput, match="increase the cutoff"):
         pairs_within(bulk("Fe"), np.array([0]), 1.0)
+
+
+@pytest.mark.parametrize("height", [0.0, 2.5, 13.0])
+def test_pairs_of_a_film_do_not_cross_its_vacuum(height):
+    """Two layers in a cell of 14 Å, also where the boundary of the cell lies between them or they are not inside it."""
+    film = Atoms("Fe2", [[0, 0, 0], [1.4, 1.4, 2.0]], cell=[2.8, 2.8, 14.0], pbc=True)
+    film.positions[:, 2] += height
+    assert len(pairs_within(film, np.arange(2), 13.0)[0]) > len(pairs_within(film, np.arange(2), 13.0, across_films=False)[0])
+    first, second, shifts = pairs_within(film, np.arange(2), 13.0, across_films=False)
+    vectors = film.positions[second] - film.positions[first] + shifts @ film.cell.array
+    assert set(np.abs(vectors[:, 2]).round(6)) == {0.0, 2.0}
+    whole = Atoms("Fe2", film.positions, cell=[2.8, 2.8, 60.0], pbc=True)
+    assert len(first) == len(pairs_within(whole, np.arange(2), 13.0)[0])
+    wrapped = film.copy()
+    wrapped.wrap()
+    assert len(pairs_within(wrapped, np.arange(2), 13.0, across_films=False)[0]) == len(first)

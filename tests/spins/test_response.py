@@ -215,6 +215,10 @@ def test_meshes_tell_pairs_apart():
         mesh_for(bulk("Fe", "sc", a=2.0), IRON.model_copy(update={"mesh": (2, 2, 2), "cutoff": 2.0}))
     with pytest.raises(BadInput, match=r"a mesh of 4 x 4 x 4 k-points distinguishes pairs up to 4\.05 Å"):
         mesh_for(atoms, IRON.model_copy(update={"cutoff": 5.0}))
+    film = Atoms("CoPt", [[0, 0, 7], [0, 1.6, 5]], cell=[2.77, 2.77, 14.0], pbc=True)
+    assert mesh_for(film, LiechtensteinSettings(moments={"Co": 1.8})) == (12, 12, 1)
+    given = LiechtensteinSettings(moments={"Co": 1.8}, mesh=(18, 18, 1), cutoff=20.0)
+    assert mesh_for(film, given) == (18, 18, 1)
 
 
 def test_what_cannot_be_computed_is_refused(tmp_path):

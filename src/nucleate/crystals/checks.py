@@ -169,6 +169,11 @@ def vacuum(atoms: Atoms, axis: int) -> float:
     return float(gaps.max() * plane_distances(atoms.cell.array)[axis])
 
 
+def across_vacuum(atoms: Atoms) -> np.ndarray:
+    """Return which cell vectors (3,) cross a vacuum of at least `VACUUM`, as the third one of a film does."""
+    return np.array([vacuum(atoms, axis) >= VACUUM for axis in range(3)])
+
+
 def require_crystal(atoms: Atoms, what: str) -> None:
     """Raise `BadInput` unless the atoms are periodic in three directions; the message begins with `what`, the calculation that needs it."""
     if len(atoms) == 0 or not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1e-3:

@@ -6,6 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
+from nucleate.crystals.checks import across_vacuum
 from nucleate.crystals.images import lattice_translations
 from nucleate.errors import BadInput
 
@@ -28,8 +29,14 @@ def magnetic_sites(atoms: Atoms, moments: dict[str, float]) -> np.ndarray:
     return sites
 
 
-def pairs_within(atoms: Atoms, sites: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pairs_within(atoms: Atoms, sites: np.ndarray, cutoff: float, across_films: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pairs of sites up to a distance, counted once: first, second (p,), shifts (p, 3).
+
+    Args:
+        atoms: Structure; all of its atoms, if `across_films` is False.
+        sites: Indices of the magnetic atoms.
+        cutoff: Largest distance in Å.
+        across_films: Whether pairs may cross a vacuum between the images of a film; k-points along it do not tell these apart.
 
     Raises:
         BadInput: There is no pair.
@@ -40,9 +47,29 @@ def pairs_within(atoms: Atoms, sites: np.ndarray, cutoff: float) -> tuple[np.nda
     upper = (i < j) | (
         (i == j) & ((shifts[:, 0] > 0) | ((shifts[:, 0] == 0) & ((shifts[:, 1] > 0) | ((shifts[:, 1] == 0) & (shifts[:, 2] > 0)))))
     )
+    if not across_films:
+        images = _unbroken(atoms)[sites]
+        for axis in np.flatnonzero(across_vacuum(atoms)):
+            upper &= shifts[:, axis] == images[j, axis] - images[i, axis]
     if not upper.any():
         raise BadInput(f"no two magnetic atoms are within {cutoff:g} Å; increase the cutoff")
     return i[upper], j[upper], shifts[upper].astype(int)
+
+
+def _unbroken(atoms: Atoms) -> np.ndarray:
+    """Return the lattice translation (n, 3) that moves each atom so that the thickest layer without atoms is at the ends of each vector."""
+    whole = atoms.copy()
+    whole.pbc = True
+    scaled = whole.get_scaled_positions(wrap=False)
+    inside = whole.get_scaled_positions(wrap=True)
+    moved = np.rint(inside - scaled).astype(int)
+    for axis in range(3):
+        heights = np.sort(inside[:, axis])
+        widths = np.diff(np.append(heights, heights[0] + 1))
+        widest = int(widths.argmax())
+        if widest < len(heights) - 1:
+            moved[inside[:, axis] > heights[widest], axis] -= 1
+    return moved
 
 
 def image_vectors(atoms: Atoms, i: int, j: int, cutoff: float) -> np.ndarray:

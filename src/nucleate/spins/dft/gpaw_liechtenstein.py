@@ -101,7 +101,7 @@ def liechtenstein_couplings(
     atoms = inside(atoms)
     atoms.pbc = True
     sites = magnetic_sites(atoms, settings.moments)
-    first, second, shifts = pairs_within(atoms, sites, settings.cutoff)
+    first, second, shifts = pairs_within(atoms, sites, settings.cutoff, across_films=False)
     mesh = mesh_for(atoms, settings)
     waves = None if settings.cone_angle is None else cone_mesh_for(atoms, sites, mesh, settings)
     refuse_overlap(atoms, engine.name)

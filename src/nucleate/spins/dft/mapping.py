@@ -186,7 +186,7 @@ def map_couplings(atoms: Atoms, settings: MappingSettings, dispatcher: Dispatche
     sites = magnetic_sites(atoms, settings.moments)
     symbols = atoms.get_chemical_symbols()
     wanted = np.abs([settings.moments[symbols[i]] for i in sites])
-    first, second, shifts = pairs_within(atoms, sites, settings.cutoff)
+    first, second, shifts = pairs_within(atoms, sites, settings.cutoff, across_films=False)
     orbit = pair_map(atoms, sites, first, second, shifts).orbit
     rng = np.random.default_rng(settings.seed)
     if settings.method == "four-state":

@@ -6,6 +6,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from nucleate.crystals.checks import across_vacuum
 from nucleate.crystals.images import plane_distances
 from nucleate.errors import BadInput
 
@@ -52,16 +53,22 @@ class LiechtensteinSettings(BaseModel):
 
 
 def mesh_for(atoms: Atoms, settings: LiechtensteinSettings) -> tuple[int, int, int]:
-    """Return a k-point mesh whose supercell distinguishes all pairs within the cutoff; one chosen here is even along each vector.
+    """Return a k-point mesh whose supercell distinguishes all pairs within the cutoff; one chosen here is even along each
+    vector, and has one point across a vacuum.
 
     Raises:
         BadInput: The given mesh does not distinguish them.
     """
-    heights = plane_distances(atoms.cell.array)
+    heights = _heights(atoms)
     if settings.mesh is None:
-        a, b, c = (2 * int(np.ceil(max(settings.length, 2.001 * settings.cutoff) / (2 * h))) for h in heights)
+        a, b, c = (max(1, 2 * int(np.ceil(max(settings.length, 2.001 * settings.cutoff) / (2 * h)))) for h in heights)
         return a, b, c
     return _distinguishing(settings.mesh, heights, settings.cutoff, "k-points")
+
+
+def _heights(atoms: Atoms) -> np.ndarray:
+    """Return the distances (3,) of neighbouring lattice planes in Å; infinity across a vacuum, where no couplings extend."""
+    return np.where(across_vacuum(atoms), np.inf, plane_distances(atoms.cell.array))
 
 
 def _distinguishing(mesh: tuple[int, int, int], heights: np.ndarray, cutoff: float, points: str) -> tuple[int, int, int]:
@@ -81,7 +88,7 @@ def cone_mesh_for(atoms: Atoms, sites: np.ndarray, mesh: tuple[int, int, int], s
     """
     if len(sites) != 1:
         raise BadInput(f"cone_angle: the cell has {len(sites)} magnetic sites, and spirals need one; give the primitive cell")
-    heights = plane_distances(atoms.cell.array)
+    heights = _heights(atoms)
     if settings.cone_mesh is None:
         a, b, c = (
             min(d for d in range(1, m + 1) if m % d == 0 and (d * h / 2 > settings.cutoff + MARGIN or d == m))
