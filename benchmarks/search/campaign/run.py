@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/search/campaign/run.py --seeds 3
 
 The formulas were fixed before the first run; five of them share no element with another one. Both arms have the same seeds, settings and
-stopping criterion. A search ends by itself or after --budget calls. Its ground state is the lowest polymorph of that formula in any run of
-either arm, and is confirmed if the search has a polymorph within 5 meV/atom. Run folders are kept in --out, and a stopped run resumes.
+stopping criterion (the lowest polymorph unchanged for four rounds, `top = 1`). A search ends by itself or after --budget calls. Its ground
+state is the lowest polymorph of that formula in any run of either arm, and is confirmed if the search has a polymorph within 5 meV/atom.
+Run folders are kept in --out, and a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -73,8 +74,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/campaign"))
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
     a = parser.parse_args()
-    settings = {"reference": {"engine": "chgnet"}, "relax": {"workers": 1}, "generate": {"workers": 1, "prototype_share": 0.0}}
-    result = ResultFile(a.result, {"reference": "chgnet", "budget": a.budget}, ("chgnet",))
+    settings = {
+        "reference": {"engine": "chgnet"},
+        "search": {"top": 1},
+        "relax": {"workers": 1},
+        "generate": {"workers": 1, "prototype_share": 0.0},
+    }
+    result = ResultFile(a.result, {"reference": "chgnet", "budget": a.budget, "top": 1}, ("chgnet",))
     members = members_of(a.formulas, settings, search__budget=a.budget)
     for seed in range(a.first_seed, a.first_seed + a.seeds):
         if result.find(seed=seed) is not None:
