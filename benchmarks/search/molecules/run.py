@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=1 python benchmarks/search/molecules/run.py --units 2 --seeds 3 --reference xtb
 
 The molecule is the zwitterion from its SMILES. A hit is the confirmation of a polymorph within 1 meV/atom of the lowest one that any of the
-searches with this reference and number of molecules has confirmed. On mcGFN-FF the form known from experiment (beta for two molecules in the
-cell, alpha for four) is looked for as well: within 1 meV/atom and 0.05 of its fingerprint. GFN1-xTB is CP2K's (`apt-get install cp2k
+searches with this reference and number of molecules has confirmed. On mcGFN-FF the form known from experiment (beta for two molecules in
+the cell, alpha for four) is looked for as well: within 1 meV/atom and 0.05 of its fingerprint. GFN1-xTB is CP2K's (`apt-get install cp2k
 cp2k-data`). Every finished search is a row; stopped ones are kept in --out and resumed.
 """
 
