@@ -161,11 +161,18 @@ def test_workers_are_spawned_where_the_template_cannot_be_started(tmp_path, monk
     assert parent == os.getpid()
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), ImportError("lacks a functioning sem_open")])
-def test_a_system_without_shared_semaphores_is_named(monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied"), r"\(Permission denied\); they need a folder /dev/shm"),
+        (ImportError("lacks a functioning sem_open"), r"sem_open\); they need a folder /dev/shm"),
+        (OSError(24, "Too many open files"), r"\(Too many open files\)$"),
+    ],
+)
+def test_a_system_without_shared_semaphores_is_named(monkeypatch, error, said):
     def refused(*unused, **more):
         raise error
 
     monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refused)
-    with pytest.raises(NucleateError, match=r"(Permission denied|sem_open)\); they need a folder /dev/shm"):
+    with pytest.raises(NucleateError, match=said):
         worker_pool(1)

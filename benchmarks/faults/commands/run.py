@@ -1,6 +1,7 @@
 """Mutated inputs given to the command line: exit code 2 and one line, or a command that ends by itself or when it is interrupted.
 
     python benchmarks/faults/commands/run.py --count 19
+    python benchmarks/faults/commands/run.py --count 2 --valid      # what the commands do with inputs that are not mutated
 
 The inputs are those of benchmarks/faults/inputs; each is given to the command that a user would give it to (`command_words.py`), with
 settings for a computation of a few seconds. A command that still computes after --patience is interrupted as by Ctrl-C, and must end then.
@@ -85,15 +86,17 @@ def _left(group: int) -> bool:
     return True
 
 
-def outcome_of(kind: str, seed: int, number: int, items: list[Any], beside: dict[str, bytes], patience: float) -> tuple[str, str, float]:
-    """Return the outcome of one input, a line about it and the wall time in s."""
+def outcome_of(
+    kind: str, seed: int | None, number: int, items: list[Any], beside: dict[str, bytes], patience: float
+) -> tuple[str, str, float]:
+    """Return the outcome of one input, a line about it and the wall time in s; without a seed the input is valid."""
     from command_words import words
     from input_cases import mutated_item, write_item
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         mark = folder / "unpickled"
-        item = mutated_item(kind, seed, number, items, str(mark))
+        item = items[number % len(items)] if seed is None else mutated_item(kind, seed, number, items, str(mark))
         (folder / "given").mkdir()
         write_item(item, folder / "given")
         (folder / "work").mkdir()
@@ -120,10 +123,11 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=60.0, help="time in s after which a command is interrupted")
     parser.add_argument("--result", type=Path, default=HERE / "result.json")
     parser.add_argument("--show", action="store_true", help="print each outcome; no rows are written")
+    parser.add_argument("--valid", action="store_true", help="print the outcomes of inputs that are not mutated; no rows are written")
     given = parser.parse_args()
-    cases = CASES if CASES.is_dir() else None
+    cases = CASES if CASES.is_dir() and not given.valid else None
     settings = {"patience": given.patience}
-    result = None if given.show else ResultFile(given.result, settings, ("gemmi", "pymatgen", "safetensors"))
+    result = None if given.show or given.valid else ResultFile(given.result, settings, ("gemmi", "pymatgen", "safetensors"))
     beside = needs()
     for kind in given.kind or READERS:
         key = {"kind": kind, "seed": given.seed, "first": given.first, "inputs": given.count}
@@ -134,10 +138,10 @@ def main() -> None:
         failing: list[list[Any]] = []
         slowest = 0.0
         for number in range(given.first, given.first + given.count):
-            outcome, line, seconds = outcome_of(kind, given.seed, number, items, beside, given.patience)
+            outcome, line, seconds = outcome_of(kind, None if given.valid else given.seed, number, items, beside, given.patience)
             counts[outcome] += 1
             slowest = max(slowest, seconds)
-            if given.show:
+            if result is None:
                 print(kind, number, outcome, f"{seconds:.1f} s", line, flush=True)
             if outcome in FAULTS:
                 failing.append([number, outcome, line])

@@ -7,6 +7,7 @@ forking a process with threads (torch, BLAS) can deadlock. Elsewhere every worke
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -37,14 +38,17 @@ def worker_pool(workers: int, initializer: Callable[..., None] | None = None, *a
         arguments: Its arguments.
 
     Raises:
-        NucleateError: The system has no semaphores that processes can share.
+        NucleateError: The system cannot give the processes what they share.
     """
     given: tuple[Any, ...] = (os.getpid(), _Environment(), initializer, arguments)
     try:
         return _Pool(workers, mp_context=_context(), initializer=_begin, initargs=given)
     except (OSError, ImportError) as error:
         reason = quoted(getattr(error, "strerror", None) or str(error))
-        raise NucleateError(f"worker processes cannot be started ({reason}); they need a folder /dev/shm that can be written") from error
+        # Other errors, such as too many open files, have nothing to do with the folder.
+        without = isinstance(error, ImportError) or error.errno in (errno.EACCES, errno.ENOENT, errno.ENOSPC, errno.ENOSYS, errno.EROFS)
+        hint = "; they need a folder /dev/shm that can be written" if without else ""
+        raise NucleateError(f"worker processes cannot be started ({reason}){hint}") from error
 
 
 class _Pool(ProcessPoolExecutor):
