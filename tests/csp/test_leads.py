@@ -203,3 +203,19 @@ def test_of_two_geometries_of_one_crystal_the_lower_stands(dispatcher, model):
     assert [p.number for p in told] == [139, 225]
     assert [p.number for p in state.polymorphs] == [225]
     assert state.polymorphs[0].found == 3
+
+
+def test_a_converged_lead_is_confirmed_without_a_call(dispatcher, model):
+    """It need not be among the leads that are followed."""
+    lowest = lead_at(bulk("Cu", cubic=True, a=3.65), dispatcher)
+    settled = lead_at(bulk("Cu", "hcp", a=2.5384, c=4.1452), dispatcher)
+    settled = Lead(settled.atoms, settled.start, lowest.energy + 0.1, 0.0, 0.0, "p1", settled.forces, settled.stress)
+    state = LoopState(round=0, leads=[lowest, settled])
+    found = []
+    settings = SearchSettings(lead_steps=1)
+    follower = LeadFollower(dispatcher, settings, 0.0, (29,), FormulaSpace(RunSettings(formula="Cu4")), found.append)
+    calls = dispatcher.calls()
+    follower.follow(state, model, 1, 0, 0)
+    assert [polymorph.number for polymorph in found] == [194]
+    assert settled.status == "confirmed"
+    assert dispatcher.calls() == calls

@@ -201,3 +201,12 @@ def test_a_search_of_minima(tmp_path):
     assert sum(data["minima"]["met"]) > 5
     assert data["polymorphs"][0]["space_group"] == "Fm-3m"
     assert data["minima"]["unseen"] < 0.2
+
+
+@pytest.mark.parametrize(("formula", "given"), [("Si2", SETTINGS), ("Mg-Si", {"reference": {"engine": "chgnet"}})])
+def test_the_default_top_of_earlier_versions_is_not_refused_where_it_has_no_effect(formula, given):
+    """Their folders state it; any other number was given by the user."""
+    for top in (1, 5):
+        _ = prepare(resolve_settings(formula, {**given, "search": {"top": top}})).space
+    with pytest.raises(BadInput, match=r"search\.top has no effect"):
+        _ = prepare(resolve_settings(formula, {**given, "search": {"top": 2}})).space

@@ -18,9 +18,10 @@ from nucleate.errors import BadInput, RunFolderError
 from nucleate.reference import make_reference
 from nucleate.reference.settings import ReferenceSettings
 
+SEED = 4
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
-    "search": {"pool": 12, "first_batch": 4, "batch": 3, "max_rounds": 4},
+    "search": {"pool": 12, "first_batch": 4, "batch": 3, "max_rounds": 6},
     "generate": {"workers": 1},
     "model": {"members": 2, "radial": 6, "channels": 4, "hidden": 8},
     "training": {"steps": 24, "warm_steps": 12},
@@ -31,7 +32,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replay") / "run"
-    api.search("Cu2", settings=SETTINGS, seed=3, out=folder)
+    api.search("Cu2", settings=SETTINGS, seed=SEED, out=folder)
     return folder
 
 
@@ -183,7 +184,7 @@ def test_what_was_found_in_a_shared_ledger_is_found_again(searched, tmp_path):
     with SharedLedger(address) as shared:
         for row in run.rows[::2]:
             shared.publish(row.hash, row.atoms, run.reference, run.reference_settings, row.answer(), 1.0, 1)
-    api.search("Cu2", settings=SETTINGS, seed=3, out=tmp_path / "again", ledger=address)
+    api.search("Cu2", settings=SETTINGS, seed=SEED, out=tmp_path / "again", ledger=address)
     data = api.show(tmp_path / "again")
     assert data["found_labels"] == len(run.rows[::2])
     assert data["calls"] == len(run.rows) - data["found_labels"]

@@ -144,3 +144,44 @@ def test_the_first_batch_is_symmetric_in_part():
     assert len(batch(3, 6)) == 3
     assert batch(0, 6) == []
     assert len(batch(60, 0)) == 40
+
+
+def relaxing(ends, vectors, places):
+    """A further relaxation that takes candidates to other places, and what it was asked for."""
+    asked = []
+
+    def closely(indices):
+        asked.append(list(indices))
+        for k in indices:
+            if k in places:
+                vectors[k] = spots(places[k])[0]
+                ends[k] = end(ends[k].energy_per_atom - 0.01)
+
+    return closely, asked
+
+
+def test_a_candidate_that_relaxes_further_into_a_labelled_minimum_gives_its_place_to_another():
+    ends = [end(-3.0), end(-2.9), end(-2.8), end(-2.7)]
+    vectors = spots(1.0, 1.5, 2.0, 2.5)
+    closely, asked = relaxing(ends, vectors, {0: 0.01, 2: 0.02})
+    chosen = select(ends, vectors, [low_symmetry()], spots(0.0), SETTINGS, 2, closely=closely)
+    assert [c.index for c in chosen.choices] == [1, 3]
+    assert asked == [[0, 1], [2], [3]]
+    assert chosen.left == []
+
+
+def test_two_candidates_that_relax_further_into_one_minimum_are_labelled_once():
+    ends = [end(-3.0), end(-2.9), end(-2.8)]
+    vectors = spots(1.0, 1.5, 2.0)
+    closely, _ = relaxing(ends, vectors, {0: 2.9, 1: 2.905})
+    assert [c.index for c in select(ends, vectors, [], NONE, SETTINGS, 2, closely=closely).choices] == [0, 2]
+
+
+def test_candidates_that_did_not_converge_are_not_relaxed_further_and_the_number_is_limited():
+    ends = [end(-3.0, stop=UNCERTAIN)] + [end(-2.0)] * 40
+    vectors = spots(*np.arange(41) / 14)
+    closely, asked = relaxing(ends, vectors, dict.fromkeys(range(1, 41), -1.0))
+    chosen = select(ends, vectors, [low_symmetry()], spots(-1.0), SETTINGS, 2, closely=closely)
+    assert chosen.choices[0].index == 0
+    assert not any(0 in places for places in asked)
+    assert sum(map(len, asked)) == 12

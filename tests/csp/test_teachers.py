@@ -97,7 +97,7 @@ def test_a_teacher_is_asked_first_and_its_minima_are_labelled_first(taught):
 
 def test_a_teacher_of_a_chemical_system(tmp_path):
     """The phases on the hull of the teacher are labelled first, whatever their composition."""
-    given = settings(search={"max_rounds": 1, "top": 5}, teacher={"budget": 90, "first_labels": 5}, training=LONG)
+    given = settings(search={"max_rounds": 1}, teacher={"budget": 90, "first_labels": 5}, training=LONG)
     result = api.search("Cu-Au", settings=given, reference=Shifted(), teacher=TEACHER, max_atoms=2, out=tmp_path / "run")
     with RunFolder.open(tmp_path / "run" / "teacher") as folder:
         taught = folder.loop_state().minima()

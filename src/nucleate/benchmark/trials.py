@@ -81,7 +81,7 @@ class SeedResult:
 
 
 def trial_settings(system: str, reference: str, seed: int, budget: int, overrides: dict[str, Any]) -> RunSettings:
-    """Return the settings of one search, without the proof, which would follow the hit.
+    """Return the settings of one search, without the proof, which would follow the hit, and with `top = 5`.
 
     Raises:
         BadInput: a setting or the engine is unknown.
@@ -89,6 +89,8 @@ def trial_settings(system: str, reference: str, seed: int, budget: int, override
     data = {**json.loads(json.dumps(overrides)), "formula": system, "seed": seed}
     data.setdefault("reference", {})["engine"] = reference
     data.setdefault("search", {}).update(budget=budget, proof=False, check=False, accurate=False)
+    # A trial ends with its hit or its budget; the stopping criterion should rarely end it before.
+    data["search"].setdefault("top", 5)
     # Several searches run side by side, each in one process.
     data.setdefault("generate", {}).setdefault("workers", 1)
     # The figures are those of the method without known crystals.

@@ -32,6 +32,9 @@ from nucleate.cli.common import (
 from nucleate.errors import BadInput, quoted
 from nucleate.pretrained import NAMES
 
+LISTED = 10
+"""Number of polymorphs that are printed at the end of a search, at least."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
@@ -216,7 +219,7 @@ def _searching(run: Any, quiet: bool, as_json: bool, several: bool = False) -> N
     if not quiet:
         console.print()
     # Every minimum of the window is a result.
-    top = None if quiet or data["minima"] is not None else 2 * result.settings.search.top
+    top = None if quiet or data["minima"] is not None else max(LISTED, 2 * result.settings.search.top)
     show_run(data, console, top=top, watched=not quiet)
     console.print(f"structures, table and report: {result.folder / 'report.html'}", soft_wrap=True)
 

@@ -91,6 +91,8 @@ class LeadFollower:
         Returns:
             Whether `on_polymorph` returned True.
         """
+        if self._confirm_settled(state, model, round):
+            return True
         chosen = self.urgent(state, count)
         for step in range(steps + MORE_STEPS + 1):
             for lead in chosen:
@@ -113,6 +115,13 @@ class LeadFollower:
         for lead in state.leads:
             if lead.status == "open" and lead.calls >= MOST_CALLS:
                 lead.status = "dropped"
+        return False
+
+    def _confirm_settled(self, state: LoopState, model: Potential, round: int) -> bool:
+        """Confirm the leads that need no further call; return whether `on_polymorph` returned True."""
+        for lead in self.promising(state):
+            if self.settled(lead) and self._symmetrised(lead) is None and self._confirm(state, lead, model, round):
+                return True
         return False
 
     def urgent(self, state: LoopState, count: int) -> list[Lead]:

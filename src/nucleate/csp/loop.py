@@ -191,9 +191,11 @@ class Search:
 
     @contextmanager
     def _timed(self, phase: str) -> Any:
-        started = time.monotonic()
+        started, before = time.monotonic(), sum(self._seconds.values())
         yield
-        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - started
+        # The time of phases within this one is theirs.
+        within = sum(self._seconds.values()) - before
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.monotonic() - started - within
 
     def _log(self, event: LoggedEvent) -> None:
         self.folder.event(event.kind, **event.facts())
@@ -370,6 +372,7 @@ class Search:
                 self.space.merits(ends),
                 self.space.groups(structures),
                 self.space.coverage(ends),
+                partial(self._relax_closely, pool) if state.polymorphs else None,
             )
             state.carried = [replace(pool.items[k], atoms=ends[k].atoms) for k in selection.heads[: self._kept]]
             state.chance = self.space.chance(pool, selection.left, state)
@@ -444,12 +447,22 @@ class Search:
         return self._known_modes[key]
 
     def _relaxed(
-        self, structures: list[Atoms], potential: Learned | CorrectedPotential | None = None, sigma_factor: float | None = None
+        self,
+        structures: list[Atoms],
+        potential: Learned | CorrectedPotential | None = None,
+        sigma_factor: float | None = None,
+        closely: bool = False,
     ) -> list[Relaxed]:
         """Relax structures on the committee, or on another potential."""
         with self._timed("relax"):
             factor = sigma_factor or self.state.sigma_factor
-            return self.relaxer.relax(structures, potential or self.learner.potential, factor, self.progress)
+            return self.relaxer.relax(structures, potential or self.learner.potential, factor, self.progress, closely)
+
+    def _relax_closely(self, pool: Pool, places: list[int]) -> None:
+        """Relax candidates of the pool once more, with lower thresholds."""
+        for k, end in zip(places, self._relaxed([pool.ends[k].atoms for k in places], closely=True), strict=True):
+            pool.ends[k] = end
+        pool.vectors[places] = fingerprints([pool.ends[k].atoms for k in places], self.species)
 
     def _scores(self, ends: list[Relaxed]) -> np.ndarray:
         """Return the scores of relaxed candidates, lower is better."""

@@ -18,6 +18,8 @@ from nucleate.relax.parallel import RelaxPool
 from nucleate.relax.rigid import RigidMolecules
 from nucleate.units import GPA
 
+CLOSELY = 0.5
+"""Ratio of the thresholds of close relaxations to those of confirmed polymorphs."""
 RISE = 0.002
 """Largest rise of the energy on the committee when the symmetry of a structure is made exact, eV/atom."""
 
@@ -32,6 +34,9 @@ class PoolRelaxer:
     def __init__(self, settings: RunSettings):
         self._molecules, self._pressure = settings.molecules, settings.pressure
         self._settings = settings.relax.model_copy(update={"pressure": settings.pressure, "sigma_stop": settings.search.sigma_stop})
+        search, relax = settings.search, settings.relax
+        closely = {"fmax": min(relax.fmax, CLOSELY * search.fmax), "smax": min(relax.smax, CLOSELY * search.smax)}
+        self._closely = self._settings.model_copy(update=closely)
         self._pool = RelaxPool(settings.relax.workers)
 
     def close(self) -> None:
@@ -39,7 +44,12 @@ class PoolRelaxer:
         self._pool.close()
 
     def relax(
-        self, structures: list[Atoms], potential: Learned | CorrectedPotential, sigma_factor: float, progress: Progress
+        self,
+        structures: list[Atoms],
+        potential: Learned | CorrectedPotential,
+        sigma_factor: float,
+        progress: Progress,
+        closely: bool = False,
     ) -> list[Relaxed]:
         """Relax structures.
 
@@ -48,10 +58,12 @@ class PoolRelaxer:
             potential: committee.
             sigma_factor: calibration factor of its uncertainty, which stops a relaxation where the committee does not know the surface.
             progress: called with the steps.
+            closely: whether the thresholds are `CLOSELY` times those of confirmed polymorphs, instead of those of the pool.
         """
         structures, rigid = self._as_molecules(structures)
         following = in_phase("relaxing the pool", progress)
-        return self._pool.relax(structures, potential, self._settings, sigma_factor, following, rigid)
+        settings = self._closely if closely else self._settings
+        return self._pool.relax(structures, potential, settings, sigma_factor, following, None if closely else rigid)
 
     def _as_molecules(self, structures: list[Atoms]) -> tuple[list[Atoms], RigidMolecules | None]:
         """Return structures with their molecules in one piece, and these molecules; in other searches the structures and None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,10 @@ from ase import Atoms
 from nucleate.csp.settings import SearchSettings
 from nucleate.fingerprints.matching import symmetry
 from nucleate.fingerprints.selection import farthest_points, leaders, nearest, unlike
-from nucleate.relax.batched import UNCERTAIN, Relaxed
+from nucleate.relax.batched import CONVERGED, UNCERTAIN, Relaxed
+
+CLOSELY = 6
+"""Number of candidates that are relaxed further for each choice, at most."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def score(relaxed: Sequence[Relaxed], settings: SearchSettings) -> np.ndarray:
 
 
 def select(
-    relaxed: Sequence[Relaxed],
+    relaxed: list[Relaxed],
     vectors: np.ndarray,
     labelled: Sequence[Atoms],
     known: np.ndarray,
@@ -64,11 +67,13 @@ def select(
     merits: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
     coverage: np.ndarray | None = None,
+    closely: Callable[[list[int]], None] | None = None,
 ) -> Selection:
     """Choose relaxed candidates, at most one from each cluster and none from clusters with a label.
 
     The last rule also prevents a stalled candidate from being chosen in every round. Of several compositions, each is chosen once before
-    any is chosen again.
+    any is chosen again. In a shallow valley, candidates are converged within the thresholds of the pool far from the minimum. Those that
+    are chosen are therefore relaxed further, and others take their places if they are known then.
 
     Args:
         relaxed: relaxed candidates of the round.
@@ -80,11 +85,44 @@ def select(
         merits: (n,) numbers by which candidates are ranked instead of their scores and energies, lower is better; None: those.
         groups: compositions of the candidates; None: all have the same.
         coverage: (n,) numbers by which the simplest candidates are ranked, lower is better; None: their energies.
+        closely: relaxes the candidates at some places further, and replaces them and their fingerprints; None: they remain as they are.
     """
     usable = np.array([end.usable for end in relaxed])
     scores = score(relaxed, settings) if merits is None else np.where(usable, merits, np.inf)
     heads = _heads(relaxed, scores, vectors, settings)
     fresh = _unseen(relaxed, heads, vectors, labelled, known, settings)
+    simple = [fresh[k] for k in simplest([relaxed[k].atoms for k in fresh])] if settings.symmetric_slots else []
+    close: list[int] = []
+    while True:
+        choices = _choose(relaxed, fresh, simple, vectors, known, settings, count, merits, groups, coverage)
+        loose = [choice.index for choice in choices if relaxed[choice.index].stop == CONVERGED and choice.index not in close]
+        if closely is None or not loose or len(close) >= CLOSELY * count:
+            break
+        closely(loose)
+        for k in loose:
+            beside = [other for other in close if other in fresh]
+            others = [*labelled, *(relaxed[other].atoms for other in beside)]
+            theirs = np.concatenate([known, vectors[beside]]) if others else known
+            if not unlike([relaxed[k].atoms], vectors[[k]], others, theirs, settings.cluster_tolerance)[0]:
+                fresh.remove(k)
+            close.append(k)
+    taken = {choice.index for choice in choices}
+    return Selection(choices, heads, [k for k in fresh if k not in taken])
+
+
+def _choose(
+    relaxed: Sequence[Relaxed],
+    fresh: Sequence[int],
+    simple: Sequence[int],
+    vectors: np.ndarray,
+    known: np.ndarray,
+    settings: SearchSettings,
+    count: int,
+    merits: np.ndarray | None,
+    groups: Sequence[str] | None,
+    coverage: np.ndarray | None,
+) -> list[Choice]:
+    """Return the choices among the heads of clusters without a label, best score first, of which some are simple; see `select`."""
     energy = np.array([end.energy_per_atom for end in relaxed]) if merits is None else merits
     choices: list[Choice] = []
     taken: set[int] = set()
@@ -102,16 +140,14 @@ def select(
             choices.append(Choice(int(k), why))
             slots -= 1
 
-    if settings.symmetric_slots:
-        simple = [fresh[k] for k in simplest([relaxed[k].atoms for k in fresh])]
-        order = energy if coverage is None else coverage
-        take(sorted(simple, key=lambda k: order[k]), settings.symmetric_slots, "symmetric")
+    order = energy if coverage is None else coverage
+    take(sorted(set(fresh).intersection(simple), key=lambda k: order[k]), settings.symmetric_slots, "symmetric")
     take([k for k in fresh if relaxed[k].stop == UNCERTAIN], settings.uncertain_slots, "uncertain")
     left = [k for k in fresh if k not in taken]
     take(_far_apart(left, energy, vectors, known, settings.diverse_slots), settings.diverse_slots, "diverse")
     take(fresh, count, "score")
     take(fresh, count, "score", again=True)
-    return Selection(choices, heads, [k for k in fresh if k not in taken])
+    return choices
 
 
 def lowest_unknown(

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nucleate.fingerprints.matching import TOLERANCE
 
+UNSTATED_TOPS = (1, 5)
+"""Values of `top` in the folders of searches in which it has no effect: its default, and that of versions before 0.3."""
+
 
 class SearchSettings(BaseModel):
     """Settings of the pool, the selection and the stop rule."""
@@ -85,7 +88,7 @@ class SearchSettings(BaseModel):
     window: float = Field(0.15, gt=0, le=1e4, description="Energy above the best polymorph at which a lead is dropped, eV/atom.")
     fmax: float = Field(0.02, gt=0, le=1e3, description="Largest reference force at which a polymorph is confirmed, eV/Å.")
     smax: float = Field(0.1, gt=0, le=1e4, description="Largest component of stress plus pressure at which a polymorph is confirmed, GPa.")
-    top: int = Field(5, ge=1, le=10_000, description="Number of lowest polymorphs that the stop rule considers and the report shows.")
+    top: int = Field(1, ge=1, le=10_000, description="Number of lowest polymorphs that must stay the same before the search stops.")
     resolution: float = Field(
         3.0,
         gt=0,

@@ -11,7 +11,7 @@ from nucleate.csp.minima.coverage import unseen_probability
 from nucleate.csp.minima.settings import MinimaSettings
 from nucleate.csp.records import Lead, LoopState, Polymorph
 from nucleate.csp.run_settings import RunSettings
-from nucleate.csp.settings import SearchSettings
+from nucleate.csp.settings import UNSTATED_TOPS
 from nucleate.csp.space import FormulaSpace
 from nucleate.errors import BadInput
 from nucleate.fingerprints.selection import fingerprints, same_as
@@ -36,7 +36,7 @@ def check_minima(settings: RunSettings) -> None:
         kind = "a crystal with a measured pattern"
     if kind is not None:
         raise BadInput(f"the goal minima is for crystals of one formula, not for {kind}; remove --goal")
-    if settings.search.top != SearchSettings().top:
+    if settings.search.top not in UNSTATED_TOPS:
         raise BadInput("search.top has no effect on the goal minima, whose stop rule watches all minima in the window; remove it")
     if own.window * 1e-3 > settings.search.window:
         raise BadInput(

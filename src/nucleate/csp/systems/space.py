@@ -14,7 +14,7 @@ from nucleate.crystals.formula import parse_formula
 from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom
 from nucleate.csp.run_settings import RunSettings
-from nucleate.csp.settings import SearchSettings
+from nucleate.csp.settings import UNSTATED_TOPS, SearchSettings
 from nucleate.csp.space import FormulaSpace
 from nucleate.csp.systems.hull import Hull
 from nucleate.csp.systems.known_phases import PURPOSE
@@ -304,6 +304,7 @@ def make_space(settings: RunSettings) -> FormulaSpace | SystemSpace:
         ("score", ranked),
         ("score_weight", ranked),
     ):
-        if getattr(settings.search, name) != SearchSettings.model_fields[name].get_default(call_default_factory=True):
+        unstated = UNSTATED_TOPS if name == "top" else (SearchSettings.model_fields[name].get_default(call_default_factory=True),)
+        if getattr(settings.search, name) not in unstated:
             raise BadInput(f"search.{name} has no effect on the chemical system {settings.name}, {why}; remove it")
     return SystemSpace(settings)
