@@ -19,12 +19,26 @@ SETTINGS = [
         "Tables of options of each family",
         "`[model.options]` of a search, `[options]` of a training",
         [
+            ("manybody, in a search the table `[model]` itself", "nucleate.potentials.settings:ModelSettings"),
             ("a2a", "nucleate.potentials.networks.a2a:A2ASettings"),
             ("molcnn", "nucleate.potentials.networks.molcnn:MolCNNSettings"),
             ("schnet", "nucleate.potentials.networks.schnet:SchNetSettings"),
             ("painn", "nucleate.potentials.networks.painn:PaiNNSettings"),
             ("soap-krr", "nucleate.potentials.soap_krr:SoapKrrSettings"),
         ],
+    ),
+    ("Executor file", "Where labels run", "`--executor slurm.toml`", [("", "nucleate.reference.cluster.settings:ExecutorSettings")]),
+    (
+        "Alloys on a lattice",
+        "Table `[lattice]` beside `[reference]`",
+        "`nucleate lattice compute --settings lattice.toml`",
+        [("", "nucleate.lattice.compute:LatticeSettings")],
+    ),
+    (
+        "Learned moves",
+        "Training of a policy",
+        "`nucleate train-moves --settings moves.toml`",
+        [("", "nucleate.relax.learned.settings:MoveSettings")],
     ),
     (
         "Electrons",

