@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.loop import Search
 from nucleate.csp.plan import prepare
-from nucleate.csp.records import Lead, Polymorph
+from nucleate.csp.records import Carried, Lead, Polymorph
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
+from nucleate.fingerprints.selection import fingerprints
 from nucleate.persist.toml import to_toml
 from nucleate.reference.base import Label
+from nucleate.relax.batched import CONVERGED, EXPLODED, Relaxed
 
 
 class Silent:
@@ -165,3 +168,15 @@ def test_spent_budget(search):
         search.folder.ledger.begin(str(k), bulk("Cu"), "silent", {}, "train", 0)
         search.folder.ledger.finish(str(k), Label(0.0, np.zeros((1, 3)), np.zeros(6)), 0.0)
     assert "budget" in judged(search)
+
+
+def test_a_candidate_that_explodes_when_it_is_relaxed_further_stays_as_it_was(search, monkeypatch):
+    atoms, moved = bulk("Cu"), bulk("Cu", a=3.7)
+    before = Relaxed(atoms, -3.0, 0.0, 0.04, CONVERGED, 5)
+    pool = Pool([Carried(atoms, "p1"), Carried(atoms, "p1")], 1, (29,), search.state.evolution)
+    pool.relaxed([before, before])
+    after = [Relaxed(moved, -3.1, 0.0, 0.001, CONVERGED, 9), Relaxed(moved, -90.0, 0.0, 9.0, EXPLODED, 9)]
+    monkeypatch.setattr(search, "_relaxed", lambda structures, closely: after)
+    search._relax_closely(pool, [0, 1])
+    assert pool.ends == [after[0], before]
+    assert np.allclose(pool.vectors, fingerprints([moved, atoms], (29,)))

@@ -12,7 +12,9 @@ from nucleate import api
 from nucleate.crystals import CrystalBatch
 from nucleate.csp.events import LabelDone, TeacherDone, TeacherJudged
 from nucleate.csp.known import deviation
+from nucleate.csp.resolve import resolve_settings
 from nucleate.csp.run_folder import RunFolder
+from nucleate.csp.stages import teacher_settings
 from nucleate.errors import BadInput
 from nucleate.potentials.corrected import CorrectedPotential
 from nucleate.potentials.files import load_potential, save_committee
@@ -322,3 +324,10 @@ def test_structures_with_other_elements_are_said_to_be_left_out(tmp_path):
     _, others = labels_known(given, Shifted(), notes.append)
     assert len(others) == 1
     assert [type(note) for note in notes] == [Note]
+
+
+@pytest.mark.parametrize(("top", "of_the_teacher"), [(1, 5), (5, 5), (7, 7)])
+def test_the_search_on_the_teacher_waits_for_several_minima(top, of_the_teacher):
+    """Several of them are labelled first, and its evaluations cost little."""
+    given = resolve_settings("Cu2", {"search": {"top": top}, "teacher": {"name": TEACHER}})
+    assert teacher_settings(given).search.top == of_the_teacher

@@ -459,9 +459,10 @@ class Search:
             return self.relaxer.relax(structures, potential or self.learner.potential, factor, self.progress, closely)
 
     def _relax_closely(self, pool: Pool, places: list[int]) -> None:
-        """Relax candidates of the pool once more, with lower thresholds."""
+        """Relax candidates of the pool once more, with lower thresholds; those that explode or collapse stay as they were."""
         for k, end in zip(places, self._relaxed([pool.ends[k].atoms for k in places], closely=True), strict=True):
-            pool.ends[k] = end
+            if end.usable:
+                pool.ends[k] = end
         pool.vectors[places] = fingerprints([pool.ends[k].atoms for k in places], self.species)
 
     def _scores(self, ends: list[Relaxed]) -> np.ndarray:

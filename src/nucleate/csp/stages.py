@@ -39,6 +39,9 @@ from nucleate.progress import Event, Progress, Step, in_phase, silent
 from nucleate.reference.settings import ReferenceSettings
 from nucleate.training.labelled import LabelledStructure
 
+TEACHER_TOP = 5
+"""Number of lowest minima of the teacher that must stay the same before its search stops: several of them are labelled first."""
+
 
 def run_search(
     folder: RunFolder,
@@ -149,7 +152,7 @@ def teacher_settings(settings: RunSettings) -> RunSettings:
             "search": search.model_copy(
                 update={
                     "first_batch": teacher.first_batch, "batch": teacher.batch, "max_rounds": teacher.max_rounds,
-                    "budget": teacher.budget, "quiet_rounds": 1, "leads": 6, "lead_steps": 6,
+                    "budget": teacher.budget, "top": max(search.top, TEACHER_TOP), "quiet_rounds": 1, "leads": 6, "lead_steps": 6,
                     "check": False, "magnetic": False, "accurate": False, "proof": False,
                 }
             ),
