@@ -22,6 +22,7 @@ from nucleate.gpaw.errors import gpaw_errors
 from nucleate.gpaw.functionals import functional, on_pbe, refuse_nonlocal
 from nucleate.gpaw.keywords import SYMMETRY_TOLERANCE, monkhorst_pack
 from nucleate.gpaw.levels import band_gap
+from nucleate.gpaw.pulay import pulay_stress
 from nucleate.gpaw.session import require_gpaw, setups_source
 from nucleate.reference.base import FLATTEST, Asked, Label, asked_of_engine, refuse_overlap, start_moments
 from nucleate.reference.hubbard import gpaw_setups
@@ -45,7 +46,7 @@ CONVERGENCE = {"density": 1e-4, "forces": 0.01}
 class GPAWReference:
     """GPAW plane-wave calculations of energy, forces and stress.
 
-    Energies are extrapolated to zero smearing.
+    Energies are extrapolated to zero smearing. The stress is that at a fixed cutoff, with the Pulay stress of `gpaw.pulay`.
 
     Args:
         settings: settings of the reference with engine `gpaw`.
@@ -106,6 +107,7 @@ class GPAWReference:
             "soft_elements": None if self._settings.cutoff else sorted(SOFT),
             "k_spacing": self._settings.k_spacing or SPACINGS[self._settings.preset],
             "smearing": self.smearing,
+            "stress": "fixed cutoff",
             "xc": self._settings.xc,
             "magnetic_moments": self._settings.magnetic_moments,
             "max_iterations": self._settings.max_iterations,
@@ -144,8 +146,8 @@ class GPAWReference:
             atoms: the structure, which is not changed.
 
         Returns:
-            Energy (eV), forces (n_atoms, 3) in eV/Å, stress (6,) in eV/Å³. With `dipole_correction`, the details of a layer have its
-            `dipole` along the third lattice vector, e Å.
+            Energy (eV), forces (n_atoms, 3) in eV/Å, stress (6,) in eV/Å³. The details have the `pulay_stress` that the diagonal of the
+            stress contains, eV/Å³, and with `dipole_correction` the `dipole` of a layer along the third lattice vector, e Å.
 
         Raises:
             ReferenceFailed: the calculation failed; kind `unconverged` if self-consistency did not converge.
@@ -157,29 +159,29 @@ class GPAWReference:
         started = time.process_time()
         details: dict[str, Any] = {}
         try:
-            label, iterations, moments = self._run(request.atoms, request.grid)
+            label, iterations, found = self._run(request.atoms, request.grid)
         except ReferenceFailed as failure:
             details["first_try"] = failure.reason
             if failure.kind == "symmetry" and "symmetry" not in self._settings.parameters:
-                label, iterations, moments = self._run(request.atoms, request.grid, point_group=False)
+                label, iterations, found = self._run(request.atoms, request.grid, point_group=False)
             elif failure.kind == "unconverged":
-                label, iterations, moments = self._run(request.atoms, request.grid, gentle=True)
+                label, iterations, found = self._run(request.atoms, request.grid, gentle=True)
                 iterations += self._settings.max_iterations
             else:
                 # The ledger's statuses do not depend on the engine.
                 raise ReferenceFailed(failure.reason) from failure
         energy, forces, stress = label
-        if "dipole" in moments:
+        if "dipole" in found:
             # Along the layer it depends on the choice of the cell.
             normal = atoms.cell.array[2] / np.linalg.norm(atoms.cell.array[2])
-            moments["dipole"] = float(moments["dipole"] @ normal) * len(atoms) / len(request.atoms)
-        details.update(moments)
+            found["dipole"] = float(found["dipole"] @ normal) * len(atoms) / len(request.atoms)
+        details.update(found)
         return request.label(Label(energy, forces, stress, iterations, time.process_time() - started, details))
 
     def _run(
         self, atoms: Atoms, grid: KGrid | None, gentle: bool = False, point_group: bool = True
     ) -> tuple[tuple[float, np.ndarray, np.ndarray], int, dict[str, Any]]:
-        """Run GPAW once; return (energy, forces, stress), the number of iterations, and moments, gap and start for the details.
+        """Run GPAW once; return (energy, forces, stress), the number of iterations, and the details.
 
         Args:
             atoms: the structure in the cell of the calculation.
@@ -209,12 +211,14 @@ class GPAWReference:
                 energy = float(atoms.get_potential_energy())
                 forces = atoms.get_forces()
                 stress = atoms.get_stress()
+                pulay = pulay_stress(atoms.calc)
+                stress[:3] += pulay
             iterations = int(atoms.calc.get_number_of_iterations())
-            moments: dict[str, Any] = {}
+            details: dict[str, Any] = {"pulay_stress": pulay}
             if not atoms.pbc.all():
-                moments["dipole"] = atoms.get_dipole_moment()
+                details["dipole"] = atoms.get_dipole_moment()
             if spins:
-                moments |= {
+                details |= {
                     "moments": [float(m) for m in atoms.get_magnetic_moments()],
                     "total_moment": float(atoms.get_magnetic_moment()),
                     "gap": band_gap(atoms.calc),
@@ -223,9 +227,9 @@ class GPAWReference:
             raise ReferenceFailed("GPAW: a result is not a finite number")
         if continued is not None:
             if continued.start != "atoms":
-                moments["start"] = continued.start
+                details["start"] = continued.start
             continued.keep()
-        return (energy, forces, stress), iterations, moments
+        return (energy, forces, stress), iterations, details
 
 
 def _going_on_from(atoms: Atoms, options: dict[str, Any], plain: Any) -> Any:
