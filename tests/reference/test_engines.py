@@ -147,7 +147,7 @@ def test_gpaw_forces_and_stress_are_derivatives_of_its_energy():
     label = reference.label(atoms)
     force, stress = finite_differences(reference, atoms)
     assert label.forces[0, 0] == pytest.approx(force, abs=0.02)
-    # The number of plane waves changes with the cell at fixed cutoff: Pulay stress of a few tenths of a GPa is left.
+    # The energy jumps when plane waves cross the cutoff.
     assert label.stress[0] == pytest.approx(stress, abs=0.003)
 
 

@@ -30,7 +30,8 @@ from nucleate.reference.kpoints import SPACINGS, KGrid, bonding, k_grid
 from nucleate.reference.settings import ReferenceSettings
 
 SOFT = frozenset(["Li", "Be", "Na", "Al", "Si", "P", "S", "Cl", "Ga", "Ge", "As", "Se", "Te"])
-"""Elements whose PAW data sets give a stress within 0.5 GPa of the converged one at 350 eV (benchmarks/reference/cutoffs)."""
+"""Elements whose PAW data sets give a stress, without the Pulay stress, within 0.5 GPa of the converged one at 350 eV
+(benchmarks/reference/cutoffs)."""
 PRESETS: dict[str, dict[str, float]] = {
     "fast": {"soft": 300.0, "hard": 450.0, "smearing": 0.1},
     "standard": {"soft": 350.0, "hard": 700.0, "smearing": 0.1},
