@@ -4,7 +4,8 @@
 
 Each crystal is calculated at five volumes within 3 % of its own with the same k-points. The exact Pulay stress is the derivative of these
 energies, from a parabola, minus the stress that GPAW calculates. GPAW's estimate (`dedecut="estimate"` of its previous implementation) is
-that of free atoms. The form of the decay was chosen on `CHOSEN_ON`. Crystals that are in result.json are not calculated again.
+that of free atoms. Volumes at zero pressure are those where a parabola through the stresses of labels at four volumes vanishes. The form of
+the decay was chosen on `CHOSEN_ON`. What is in result.json is not calculated again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from ase.units import Ha
 
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.gpaw.pulay import pulay_stress
+from nucleate.reference import make_reference
+from nucleate.reference.settings import ReferenceSettings
 from nucleate.units import GPA
 
 CUTOFFS = (350, 450, 550, 700)
@@ -38,6 +41,8 @@ CRYSTALS: dict[str, tuple[Atoms, tuple[int, int, int]]] = {
     "MnO, ferromagnetic, U = 4 eV": (bulk("MnO", "rocksalt", a=4.45), (4, 4, 4)),
 }
 """Crystal and k-point grid."""
+VOLUMES_OF, VOLUME_CUTOFFS = ("BN", "TiN", "MgO", "LiF"), (450, 550, 700, 1500)
+"""Crystals and cutoffs (eV) of volumes at zero pressure."""
 CHOSEN_ON = ("MgO", "LiF", "SiC", "BN", "TiN", "Cu", "Mg")
 """Crystals on which the form of the decay and the width of the window were chosen."""
 
@@ -72,24 +77,58 @@ def calculated(name: str, cutoff: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def volumes_without_stress(name: str, cutoff: float) -> dict[str, Any]:
+    """Return the volumes (Å³/atom) at which the stress of the label vanishes, with and without the Pulay stress, at `standard` k-points."""
+    reference = make_reference(ReferenceSettings(engine="gpaw", cutoff=cutoff))
+    crystal = CRYSTALS[name][0]
+    volumes, with_it, without = [], [], []
+    for factor in (0.94, 0.98, 1.02, 1.06):
+        atoms = crystal.copy()
+        atoms.set_cell(crystal.cell * factor ** (1 / 3), scale_atoms=True)
+        label = reference.label(atoms)
+        volumes.append(atoms.get_volume() / len(atoms))
+        with_it.append(label.stress[:3].mean())
+        without.append(with_it[-1] - label.details["pulay_stress"])
+
+    def zero(stresses: list[float]) -> float:
+        roots = np.roots(np.polyfit(volumes, stresses, 2)).real
+        return round(float(roots[np.abs(roots - volumes[1]).argmin()]), 3)
+
+    return {"cutoff": cutoff, "with": zero(with_it), "without": zero(without)}
+
+
+def volume_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of volumes at zero pressure."""
+    heads = " | ".join(f"{cutoff} eV" for cutoff in VOLUME_CUTOFFS)
+    lines = ["", f"| crystal | Å³/atom at zero pressure | {heads} |", "|" + "---|" * (len(VOLUME_CUTOFFS) + 2)]
+    for name in VOLUMES_OF:
+        found = {row["cutoff"]: row for row in rows if row["crystal"] == name}
+        for key, method in (("with", "with the Pulay stress"), ("without", "without")):
+            cells = " | ".join(f"{found[cutoff][key]:.3f}" if cutoff in found else "" for cutoff in VOLUME_CUTOFFS)
+            lines.append(f"| {name if key == 'with' else ''} | {method} | {cells} |")
+    return lines
+
+
 def table(data: dict[str, Any]) -> str:
     """Return the table of the results page."""
     heads = " | ".join(f"{cutoff} eV" for cutoff in CUTOFFS)
     lines = [f"| crystal | Pulay stress, GPa, from | {heads} |", "|" + "---|" * (len(CUTOFFS) + 2)]
     kinds = (("exact", "differences of energies"), ("ours", "wave functions at the cutoff"), ("estimate", "free atoms (GPAW)"))
+    stresses = [row for row in data["rows"] if row.get("kind") != "volume"]
     for name in CRYSTALS:
-        rows = {row["cutoff"]: row for row in data["rows"] if row["crystal"] == name}
+        rows = {row["cutoff"]: row for row in stresses if row["crystal"] == name}
         if rows:
             for key, method in kinds:
                 cells = " | ".join(f"{rows[cutoff][key]:.1f}" if cutoff in rows else "" for cutoff in CUTOFFS)
                 lines.append(f"| {name if key == 'exact' else ''} | {method} | {cells} |")
-    others = [row for row in data["rows"] if row["crystal"] not in CHOSEN_ON]
+    others = [row for row in stresses if row["crystal"] not in CHOSEN_ON]
     for key, method in kinds[1:] if others else ():
         errors = [np.median([abs(row[key] - row["exact"]) for row in others if row["cutoff"] == cutoff]) for cutoff in CUTOFFS]
         lines.append(
             f"| median error of the last {len(CRYSTALS) - len(CHOSEN_ON)} | {method} | {' | '.join(f'{error:.1f}' for error in errors)} |"
         )
-    return "\n".join(lines)
+    volumes = [row for row in data["rows"] if row.get("kind") == "volume"]
+    return "\n".join(lines + (volume_table(volumes) if volumes else []))
 
 
 def main() -> None:
@@ -99,9 +138,15 @@ def main() -> None:
     result = ResultFile(a.result, {"xc": "PBE"}, ("gpaw",))
     for name in CRYSTALS:
         for cutoff in CUTOFFS:
-            if result.find(crystal=name, cutoff=cutoff) is None:
+            if not any(row["crystal"] == name and row["cutoff"] == cutoff for row in result.rows if row.get("kind") != "volume"):
                 row = calculated(name, cutoff)
                 result.add(crystal=name, **row)
+                print(name, row, flush=True)
+    for name in VOLUMES_OF:
+        for cutoff in VOLUME_CUTOFFS:
+            if result.find(kind="volume", crystal=name, cutoff=cutoff) is None:
+                row = volumes_without_stress(name, cutoff)
+                result.add(kind="volume", crystal=name, **row)
                 print(name, row, flush=True)
     print(table({"rows": result.rows}))
 
