@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, make_supercell
 
 from nucleate.gpaw.pulay import WINDOW, _at_cutoff, pulay_stress
@@ -69,3 +70,23 @@ def test_cells_of_one_crystal_have_one_pulay_stress():
     ]
     np.testing.assert_allclose(found, found[0], rtol=1e-3)
     assert found[0] < 0
+
+
+@pytest.mark.slow
+def test_the_stress_of_a_layer_is_the_derivative_in_its_plane():
+    """A sheet of boron nitride with vacuum, which has no stress along its normal."""
+    pytest.importorskip("gpaw")
+    reference = make_reference(ReferenceSettings(engine="gpaw", preset="fast"))
+    strains, energies, labels = np.array([-0.01, 0.0, 0.01]), [], []
+    for strain in strains:
+        a = 2.51 * (1 + strain)
+        cell = [[a, 0, 0], [-a / 2, a * 3**0.5 / 2, 0], [0, 0, 12.0]]
+        sheet = Atoms("BN", cell=cell, scaled_positions=[[1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]], pbc=[True, True, False])
+        labels.append(reference.label(sheet))
+        energies.append(labels[-1].energy)
+        if strain == 0:
+            volume = sheet.get_volume()
+    slope = (energies[2] - energies[0]) / 0.02
+    stress, pulay = labels[1].stress, labels[1].details["pulay_stress"]
+    assert abs(2 * volume * stress[0] - slope) < 0.25 * abs(2 * volume * pulay)
+    assert abs(stress[2]) < 0.25 * abs(pulay)
