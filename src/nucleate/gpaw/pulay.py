@@ -35,23 +35,27 @@ def pulay_stress(calculator: Any) -> float:
     Args:
         calculator: `gpaw.GPAW` with plane waves, after a calculation that has converged.
     """
-    energies, gains = [], []
+    from gpaw.mpi import world
+
+    sums = np.zeros(2)
     for wfs in calculator.dft.ibzwfs:
         psit = wfs.psit_nX
-        kinetic = np.asarray(psit.desc.ekin_G) / psit.desc.ecut
-        near = kinetic > 1 - WINDOW
+        x = np.asarray(psit.desc.ekin_G) / psit.desc.ecut
+        near = x > 1 - WINDOW
+        x = x[near]
         # Of the plane waves of a real wave function, half are stored.
         stored = 2.0 if psit.desc.dtype == float else 1.0
-        occupations = wfs.occ_n * wfs.weight * wfs.spin_degeneracy * psit.desc.dv * stored
+        # Each rank of MPI has some of the states and plane waves.
+        occupations = np.asarray(wfs.myocc_n) * wfs.weight * wfs.spin_degeneracy * psit.desc.dv * stored
         squares = np.abs(np.asarray(psit.data)[:, near]) ** 2
-        gains.append(occupations @ (squares * (psit.desc.ecut * kinetic[near] - np.asarray(wfs.eig_n)[:, None])))
-        energies.append(kinetic[near])
-    gain = _at_cutoff(np.concatenate(energies), np.concatenate(gains))
-    return float(-2 / 3 * gain * Ha / calculator.get_atoms().get_volume())
+        gains = occupations @ (squares * (psit.desc.ecut * x - np.asarray(wfs.myeig_n)[:, None]))
+        sums += _sums(x, gains)
+    world.sum(sums)
+    return float(-2 / 3 * _at_cutoff(*sums) * Ha / calculator.get_atoms().get_volume())
 
 
-def _at_cutoff(x: np.ndarray, weights: np.ndarray) -> float:
-    """Return the density of weights at x = 1, if it is A exp(-B x^2), with their sum and their mean x^2 in the window.
+def _sums(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the sums of weights and of weights times x^2 in the window.
 
     The weights fade out towards both ends of the window, so that plane waves that cross an end do not change the result at once.
 
@@ -60,10 +64,14 @@ def _at_cutoff(x: np.ndarray, weights: np.ndarray) -> float:
         weights: (n,) positive weights.
     """
     faded = weights * _fade(x)
-    total = float(faded.sum())
+    return np.array([faded.sum(), faded @ x**2])
+
+
+def _at_cutoff(total: float, second: float) -> float:
+    """Return the density at x = 1, if it is A exp(-B x^2), of weights with these sums (`_sums`)."""
     if total <= 0.0:
         return 0.0
-    mean = float(faded @ x**2) / total
+    mean = second / total
     # Midpoints of equal intervals: integrals are means times the width.
     grid = 1 - WINDOW * (np.arange(400) + 0.5) / 400
     window = _fade(grid)
@@ -75,7 +83,7 @@ def _at_cutoff(x: np.ndarray, weights: np.ndarray) -> float:
     # Rates beyond the bounds are those of a handful of plane waves.
     low, high = -STEEPEST, STEEPEST
     rate = low if excess(low) < 0 else high if excess(high) > 0 else brentq(excess, low, high)
-    return total / (WINDOW * float((window * np.exp(rate * (1 - grid**2))).mean()))
+    return float(total) / (WINDOW * float((window * np.exp(rate * (1 - grid**2))).mean()))
 
 
 def _fade(x: np.ndarray) -> np.ndarray:
