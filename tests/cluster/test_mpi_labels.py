@@ -82,7 +82,8 @@ def test_gpaw_on_two_ranks_gives_the_label_of_one(tmp_path):
     from nucleate.reference.build import make_reference
 
     reference = make_reference(ReferenceSettings(engine="gpaw", preset="fast", k_spacing=0.5))
-    atoms = bulk("Al", a=4.05)
+    # With a large Pulay stress, to which all ranks contribute.
+    atoms = bulk("LiF", "rocksalt", a=4.07)
     one = reference.label(atoms)
     ranks = Ranks(2, "mpiexec --allow-run-as-root --oversubscribe -n 2", False)
     two, _ = ask_under_mpi(reference, atoms, 600.0, ranks, tmp_path)
