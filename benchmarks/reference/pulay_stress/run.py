@@ -114,7 +114,7 @@ def table(data: dict[str, Any]) -> str:
     heads = " | ".join(f"{cutoff} eV" for cutoff in CUTOFFS)
     lines = [f"| crystal | Pulay stress, GPa, from | {heads} |", "|" + "---|" * (len(CUTOFFS) + 2)]
     kinds = (("exact", "differences of energies"), ("ours", "wave functions at the cutoff"), ("estimate", "free atoms (GPAW)"))
-    stresses = [row for row in data["rows"] if row.get("kind") != "volume"]
+    stresses = [row for row in data["rows"] if row["kind"] == "stress"]
     for name in CRYSTALS:
         rows = {row["cutoff"]: row for row in stresses if row["crystal"] == name}
         if rows:
@@ -127,7 +127,7 @@ def table(data: dict[str, Any]) -> str:
         lines.append(
             f"| median error of the last {len(CRYSTALS) - len(CHOSEN_ON)} | {method} | {' | '.join(f'{error:.1f}' for error in errors)} |"
         )
-    volumes = [row for row in data["rows"] if row.get("kind") == "volume"]
+    volumes = [row for row in data["rows"] if row["kind"] == "volume"]
     return "\n".join(lines + (volume_table(volumes) if volumes else []))
 
 
@@ -138,9 +138,9 @@ def main() -> None:
     result = ResultFile(a.result, {"xc": "PBE"}, ("gpaw",))
     for name in CRYSTALS:
         for cutoff in CUTOFFS:
-            if not any(row["crystal"] == name and row["cutoff"] == cutoff for row in result.rows if row.get("kind") != "volume"):
+            if result.find(kind="stress", crystal=name, cutoff=cutoff) is None:
                 row = calculated(name, cutoff)
-                result.add(crystal=name, **row)
+                result.add(kind="stress", crystal=name, **row)
                 print(name, row, flush=True)
     for name in VOLUMES_OF:
         for cutoff in VOLUME_CUTOFFS:
