@@ -58,10 +58,10 @@ wheel: $(VENV)/.installed
 	cd build/wheel && venv/bin/nucleate search Al4 --settings $(CURDIR)/examples/aluminium.toml --out al4
 	test -s build/wheel/al4/report.html
 
-# The documentation site, docs/_build/html/index.html; a warning is an error. Outputs of tutorials are kept in docs/_build between builds.
+# The documentation site, docs/_build/html/index.html; a warning is an error. Two tutorials run at a time; their outputs are kept in docs/_build between builds.
 docs: $(VENV)/.installed
 	$(BIN)/python -c "import furo, myst_nb, sklearn, sphinx_copybutton, sphinx_design, ziamath" 2>/dev/null || $(BIN)/pip install -q -e ".[docs]"
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -j 2 -W --keep-going -b html docs docs/_build/html
 
 # The same from nothing: every page and every tutorial anew.
 docs-nightly:
