@@ -8,11 +8,12 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 
 from nucleate.electrons.data import sampling
 from nucleate.electrons.data.convergence import Shift, check_meshes, read_convergence, write_convergence
 from nucleate.electrons.data.dynamics import DynamicsSettings, run_dynamics, starting_cell, statistics
-from nucleate.electrons.data.ground_state import self_consistent
+from nucleate.electrons.data.ground_state import ground_state, self_consistent
 from nucleate.electrons.data.mala_files import read_mala
 from nucleate.electrons.data.sampling import SampleSettings, label_structures, sample
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths, write_snapshot
@@ -117,6 +118,23 @@ def test_forces_and_stress_are_stored_and_are_those_of_the_free_energy(al_data: 
     assert -(energies[0] - energies[1]) / 0.02 == pytest.approx(snapshot.forces[1, 2], abs=5e-3)
     assert np.abs(snapshot.forces.sum(axis=0)).max() < 0.02
     assert np.allclose(snapshot.stress, snapshot.stress.T)
+
+
+def test_the_stress_is_the_derivative_at_a_fixed_cutoff() -> None:
+    """At this cutoff, the stress at a fixed number of plane waves is wrong by 2 GPa."""
+    settings = GroundStateSettings(cutoff=250, k_spacing=0.9, electronic_temperature=300)
+    volumes, energies = [], []
+    for factor in (0.96, 1.04):
+        atoms = bulk("Si", a=5.4 * factor ** (1 / 3))
+        volumes.append(atoms.get_volume())
+        energies.append(float(self_consistent(atoms, settings).dft.energies.total_free) * HARTREE)
+    snapshot = ground_state(bulk("Si", a=5.4), settings)
+    assert snapshot.stress is not None
+    pulay = snapshot.details["pulay_stress"]
+    slope = (energies[1] - energies[0]) / (volumes[1] - volumes[0])
+    stress = np.trace(snapshot.stress) / 3
+    assert abs(stress - slope) < 0.25 * abs(pulay)
+    assert abs(stress - pulay - slope) > 0.75 * abs(pulay)
 
 
 def test_a_liquid_has_lost_its_crystal() -> None:

@@ -30,7 +30,7 @@ def path(tmp_path):
             {"band": -3.0},
             ions,
             {"engine": "gpaw"},
-            {"iterations": 7},
+            {"iterations": 7, "pulay_stress": -0.01},
             forces=np.full((2, 3), 0.5),
             stress=np.eye(3),
         ),
@@ -46,6 +46,14 @@ def test_a_snapshot_comes_back(path):
     assert np.array_equal(found.forces, np.full((2, 3), 0.5))
     assert np.array_equal(found.stress, np.eye(3))
     assert read_snapshot(path, ldos=False).ldos.shape == (3, 4, 5, 0)
+
+
+def test_a_stress_at_a_fixed_number_of_plane_waves_is_not_read(path):
+    group = zarr.open_group(path, mode="r+")
+    group.attrs["details"] = {"iterations": 7}
+    found = read_snapshot(path)
+    assert found.stress is None
+    assert np.array_equal(found.forces, np.full((2, 3), 0.5))
 
 
 def set_array(name, values):

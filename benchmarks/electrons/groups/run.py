@@ -27,6 +27,7 @@ from nucleate.benchmark.statistics import span
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
 from nucleate.electrons.model.evaluation import errors_on
 from nucleate.electrons.model.training import ElectronTraining, train
+from nucleate.errors import BadInput
 from nucleate.potentials.calculator import NucleateCalculator
 from nucleate.training.run import fit
 
@@ -68,7 +69,8 @@ def labelled(folder: Path) -> list[Atoms]:
         snapshot = read_snapshot(path, ldos=False)
         atoms = snapshot.atoms.copy()
         stress = snapshot.stress
-        assert stress is not None
+        if stress is None:
+            raise BadInput(f"{path}: an earlier version sampled it, with the stress at a fixed number of plane waves; sample it again")
         six = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
         atoms.calc = SinglePointCalculator(atoms, energy=snapshot.terms["free"], forces=snapshot.forces, stress=six)
         made.append(atoms)

@@ -168,7 +168,8 @@ def _print_errors(console: Any, errors: Any) -> None:
         + (f", free energy {errors.free:+.1f} meV/atom" if math.isfinite(errors.free) else "")
         + (f", band gap {errors.gap:+.3f} eV" if math.isfinite(errors.gap) else "")
         + (f", moment {errors.moment:+.3f} Bohr magnetons an atom" if math.isfinite(errors.moment) else "")
-        + (f", forces {errors.forces:.0f} meV/Å, pressure {errors.pressure:+.2f} GPa" if math.isfinite(errors.forces) else ""),
+        + (f", forces {errors.forces:.0f} meV/Å" if math.isfinite(errors.forces) else "")
+        + (f", pressure {errors.pressure:+.2f} GPa" if math.isfinite(errors.pressure) else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nucleate.electrons.data.ground_state import Snapshot, self_consistent
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput, ReferenceFailed
+from nucleate.gpaw.pulay import pulay_stress
 from nucleate.persist.files import write_whole
 from nucleate.persist.text import from_json, read_text, stated
 from nucleate.units import GPA, HARTREE
@@ -76,11 +77,14 @@ def measure_shift(snapshot: Snapshot, settings: GroundStateSettings, better: Gro
         ReferenceFailed: The label has no forces, or the calculation with better settings did not converge.
     """
     if snapshot.forces is None or snapshot.stress is None or snapshot.fermi_level is None:
-        raise ReferenceFailed("the first snapshot contains no forces, because an earlier version sampled it", kind="unsupported")
+        raise ReferenceFailed(
+            "the first snapshot contains no forces, or no stress at a fixed cutoff, because an earlier version sampled it",
+            kind="unsupported",
+        )
     atoms = Atoms(snapshot.atoms.numbers, snapshot.atoms.positions, cell=snapshot.atoms.cell, pbc=True)
     calculator = self_consistent(atoms, better)
     dft = calculator.dft
-    pressure = -calculator.get_stress(atoms)[:3].mean() + np.trace(snapshot.stress) / 3
+    pressure = np.trace(snapshot.stress) / 3 - calculator.get_stress(atoms)[:3].mean() - pulay_stress(calculator)
     return Shift(
         free=1e3 * (float(dft.energies.total_free) * HARTREE - snapshot.terms["free"]) / len(atoms),
         fermi_level=1e3 * (float(dft.ibzwfs.fermi_level) * HARTREE - snapshot.fermi_level),

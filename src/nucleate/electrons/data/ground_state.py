@@ -24,6 +24,7 @@ from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput, ReferenceFailed
 from nucleate.gpaw.errors import gpaw_errors
 from nucleate.gpaw.keywords import SYMMETRY_TOLERANCE, monkhorst_pack
+from nucleate.gpaw.pulay import pulay_stress
 from nucleate.gpaw.session import require_gpaw
 from nucleate.reference.base import refuse_overlap
 from nucleate.reference.kpoints import plain_grid
@@ -60,7 +61,7 @@ class Snapshot:
         occupied_ldos: Local density of states with each level weighted by its occupation, like `ldos`, for insulators; None for others.
         band_edges: Highest level that is more than half filled and lowest one that is less, in eV; None if unknown.
         forces: (n_atoms, 3) forces of the engine in eV/Å, derivatives of the free energy; None if not available.
-        stress: (3, 3) stress of the engine in eV/Å³, at a fixed number of plane waves; None if not available.
+        stress: (3, 3) stress in eV/Å³, at a fixed cutoff (`gpaw.pulay`); None if not available.
     """
 
     atoms: Atoms
@@ -194,6 +195,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     density = dft.density.nt_sR.data / BOHR**3
     names = ("band", "coulomb", "zero", "xc", "entropy")
     terms = {name: float(dft.energies._energies[name]) * HARTREE for name in names}
+    pulay = pulay_stress(calculator)
     terms |= {"kinetic": float(dft.energies.kinetic) * HARTREE, "free": float(dft.energies.total_free) * HARTREE}
     return Snapshot(
         atoms=atoms,
@@ -212,9 +214,10 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
             "k_points": len(dft.ibzwfs.ibz),
             "bands": dft.ibzwfs.nbands,
             "missing_charge": missing_charge(dft, energies, settings.sigma),
+            "pulay_stress": pulay,
         },
         forces=np.array(calculator.get_forces(atoms), dtype=float),
-        stress=voigt_6_to_full_3x3_stress(calculator.get_stress(atoms)),
+        stress=voigt_6_to_full_3x3_stress(calculator.get_stress(atoms)) + pulay * np.eye(3),
         band_edges=edges,
         spin_density=density[0] - density[1] if settings.spin else None,
     )

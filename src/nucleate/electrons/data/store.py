@@ -138,7 +138,8 @@ def read_snapshot(path: Path, ldos: bool = True) -> Snapshot:
         engine=said.engine,
         details=said.details,
         forces=array.get("forces"),
-        stress=array.get("stress"),
+        # Earlier versions stored the stress at a fixed number of plane waves.
+        stress=array.get("stress") if "pulay_stress" in said.details else None,
         spin_ldos=array.get("spin_ldos"),
         spin_density=array.get("spin_density"),
         occupied_ldos=array.get("occupied_ldos"),

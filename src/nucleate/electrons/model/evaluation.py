@@ -40,7 +40,7 @@ class Errors:
         moment: Error of the magnetic moment in Bohr magnetons an atom; NaN without spin.
         gap: Error of the band gap in eV; NaN for metals.
         forces: Root-mean-square error of the force components in meV/Å; NaN if they were not asked for or are not stored.
-        pressure: Error of the pressure in GPa; NaN likewise.
+        pressure: Error of the pressure in GPa; NaN likewise, and if the stress of the snapshot is that at a fixed number of plane waves.
     """
 
     name: str
@@ -78,7 +78,7 @@ def errors_on(model: ElectronModel, snapshot: Snapshot, overlap: bool = True, na
     # At another volume, the window of the snapshot may end before that of the model.
     first = int(np.abs(model.energies - snapshot.energies[0]).argmin())
     part = slice(first, first + len(snapshot.energies))
-    forces = forces and snapshot.forces is not None and snapshot.stress is not None
+    forces = forces and snapshot.forces is not None
     shape = snapshot.ldos.shape
     grid = Grid(torch.tensor(snapshot.atoms.cell.array), (shape[0], shape[1], shape[2]))
     found = predict(model, snapshot.atoms, snapshot.temperature, shape=grid.shape, forces=forces, overlap=overlap)
@@ -139,7 +139,8 @@ def _force_errors(found: Electrons, snapshot: Snapshot) -> dict[str, float]:
     assert found.forces is not None
     assert found.stress is not None
     assert snapshot.forces is not None
-    assert snapshot.stress is not None
     difference = found.forces.numpy() - snapshot.forces
-    pressure = -(np.trace(found.stress.numpy()) - np.trace(snapshot.stress)) / 3
-    return {"forces": 1e3 * float(np.sqrt((difference**2).mean())), "pressure": float(pressure / GPA)}
+    errors = {"forces": 1e3 * float(np.sqrt((difference**2).mean()))}
+    if snapshot.stress is not None:
+        errors["pressure"] = float((np.trace(snapshot.stress) - np.trace(found.stress.numpy())) / 3 / GPA)
+    return errors
