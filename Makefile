@@ -25,7 +25,7 @@ space := $(subst ,, )
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 GPAW_SETTINGS := GPAW_CONFIG=$(CURDIR)/tools/gpaw_siteconfig.py
 
-.PHONY: install demo test test-slow lint wheel docs docs-nightly faults system browser slurm postgres clean lock locked audit
+.PHONY: install demo test test-slow lint wheel docs docs-nightly faults faults-runs faults-inputs system browser slurm postgres clean lock locked audit
 
 demo: $(VENV)/.installed
 	$(BIN)/nucleate search Si8 --no-prototypes --settings examples/demo.toml --out demo
@@ -71,8 +71,13 @@ docs-nightly:
 # Faults of machine, references and inputs in full: hours on two cores. What is done is kept in build/faults, and the same command goes on.
 faults: $(VENV)/.installed
 	mkdir -p build/faults
-	for part in runs references; do \
-	  $(BIN)/python benchmarks/faults/$$part/run.py --out build/faults --result build/faults/$$part.json || exit 1; done
+	$(MAKE) -j 2 faults-runs faults-inputs
+
+faults-runs:
+	$(BIN)/python benchmarks/faults/runs/run.py --out build/faults --result build/faults/runs.json
+
+faults-inputs:
+	$(BIN)/python benchmarks/faults/references/run.py --out build/faults --result build/faults/references.json
 	$(BIN)/python benchmarks/faults/commands/run.py --count 50 --result build/faults/commands.json
 	$(BIN)/python benchmarks/faults/inputs/run.py --count 10000 --out build/faults/inputs.json
 

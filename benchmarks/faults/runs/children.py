@@ -59,7 +59,10 @@ def with_interposer(build: Path, modules: Path = HERE) -> None:
     if os.environ.get("LD_PRELOAD") == str(library):
         return
     build.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(HERE / "interpose.c"), "-ldl"], check=True)
+    # Another script may load it at this moment.
+    part = library.with_name(f"interpose-{os.getpid()}.so")
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(part), str(HERE / "interpose.c"), "-ldl"], check=True)
+    part.replace(library)
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     path = os.pathsep.join([str(modules), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, **threads, "LD_PRELOAD": str(library), "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
