@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from nucleate.electrons.levels.fermi_level import CHARGE_TOLERANCE, fermi_level
+from nucleate.electrons.levels.heat_capacity import heat_capacity
 from nucleate.electrons.levels.occupation import occupation
 from nucleate.electrons.levels.polylogarithm import polylogarithm
-from nucleate.electrons.levels.smearing import unsmeared, weigher
+from nucleate.electrons.levels.smearing import unsmeared, unsmeared_level, weigher
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
 
@@ -107,3 +108,22 @@ def test_what_is_not_finite_is_no_density_of_states() -> None:
     dos = torch.full_like(ENERGIES, float("nan"))
     with pytest.raises(BadInput, match="not finite"):
         fermi_level(ENERGIES, dos, 2.0, lambda mu: occupation(ENERGIES, mu, 300.0))
+
+
+@pytest.mark.parametrize("temperature", [300.0, 3000.0, 15000.0])
+def test_the_heat_capacity_is_the_change_of_the_energy(temperature: float) -> None:
+    """dE = T dS at a fixed number of electrons; Sommerfeld's term where the density of states is smooth on the scale of kT."""
+    energies = torch.arange(-6.0, 12.0, 0.02, dtype=torch.float64)
+    dos = 0.3 * (energies + 6.0).clamp(min=0).sqrt()
+    electrons, sigma = float(torch.trapezoid(dos[energies <= 2.0], energies[energies <= 2.0])), 0.1
+
+    def energy(at: float) -> float:
+        return float(unsmeared_level(energies, dos, electrons, sigma, at)[1].energy @ dos)
+
+    found = heat_capacity(energies, dos, electrons, sigma, temperature)
+    step = 0.002 * temperature
+    assert found == pytest.approx((energy(temperature + step) - energy(temperature - step)) / (2 * step * BOLTZMANN), rel=1e-3)
+    mu = float(unsmeared_level(energies, dos, electrons, sigma, temperature)[0])
+    first = np.pi**2 / 3 * BOLTZMANN * temperature * 0.3 * np.sqrt(mu + 6.0)
+    # The next term of the expansion is relative to the first of the order (pi kT / (mu + 6))².
+    assert found == pytest.approx(first, rel=max(2e-3, 2 * (np.pi * BOLTZMANN * temperature / (mu + 6.0)) ** 2))

@@ -30,8 +30,8 @@ from ase.md.verlet import VelocityVerlet
 from nucleate.benchmark.result_file import ResultFile
 from nucleate.electrons.data.dynamics import DynamicsSettings, starting_cell
 from nucleate.electrons.data.store import read_snapshot, snapshot_paths
-from nucleate.electrons.levels.fermi_level import fermi_level
-from nucleate.electrons.levels.smearing import weigher
+from nucleate.electrons.levels.heat_capacity import heat_capacity
+from nucleate.electrons.levels.smearing import unsmeared_level
 from nucleate.electrons.model.calculator import ElectronCalculator
 from nucleate.electrons.model.training import ElectronTraining, train
 from nucleate.time_series import autocorrelation_time
@@ -45,16 +45,8 @@ TEMPERATURE, VOLUME = 933.0, 17.6
 def electronic(energies: torch.Tensor, dos: torch.Tensor, electrons: float, sigma: float) -> dict[str, float]:
     """Return the density of states at the Fermi level (1/eV) and the electronic heat capacity (k_B), from a density of states."""
 
-    def entropy(temperature: float) -> tuple[float, float]:
-        weigh = weigher(energies, sigma, temperature)
-        plain = weigher(energies, sigma, temperature, correct=False)
-        mu = fermi_level(energies, dos, electrons, weigh, near=float(fermi_level(energies, dos, electrons, plain)))
-        weights = weigh(mu)
-        return float(weights.entropy @ dos), float(weights.slope @ dos)
-
-    step = 20.0
-    heat = TEMPERATURE * (entropy(TEMPERATURE + step)[0] - entropy(TEMPERATURE - step)[0]) / (2 * step)
-    return {"states": entropy(TEMPERATURE)[1], "heat": heat}
+    _, weights = unsmeared_level(energies, dos, electrons, sigma, TEMPERATURE)
+    return {"states": float(weights.slope @ dos), "heat": heat_capacity(energies, dos, electrons, sigma, TEMPERATURE)}
 
 
 def gpaw_averages(folder: Path) -> list[dict[str, float]]:

@@ -43,6 +43,7 @@ def electrons_data(found: Electrons, atoms: Atoms) -> dict[str, Any]:
         "charge_error": found.charge - float(found.density.sum()) * float(found.grid.voxel),
         "terms": found.terms.as_dict(),
         "sigma_band": found.sigma_band,
+        "heat_capacity": found.heat_capacity,
         "forces": None if found.forces is None else found.forces.tolist(),
         "stress": None if found.stress is None else found.stress.tolist(),
         "dos": {"energies": found.levels.energies.tolist(), "values": found.levels.dos.tolist()},
@@ -73,6 +74,8 @@ def electrons_lines(found: Electrons, atoms: Atoms) -> list[str]:
         lines.append(f"{label:26s}{value:16.4f} eV")
     spread = f", committee spread of the band energy {1e3 * found.sigma_band:.1f} meV/atom" if found.sigma_band == found.sigma_band else ""
     lines.append(f"{terms['free'] / len(atoms):.4f} eV/atom{spread}" if math.isfinite(terms["free"]) else spread.lstrip(", "))
+    if found.levels.gap is None:
+        lines.append(f"heat capacity of the electrons {found.heat_capacity / len(atoms):.4f} k_B/atom")
     if found.forces is not None and found.stress is not None:
         pressure = -float(found.stress.trace()) / 3 / GPA
         lines.append(f"largest force {float(found.forces.norm(dim=1).max()):.3f} eV/Å, pressure {pressure:.2f} GPa")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.occupation import Occupation, check_temperature, occupation
 
 
@@ -41,3 +42,24 @@ def weigher(energies: Tensor, sigma: float, temperature: float, correct: bool = 
         return unsmeared_occupation(weights, sigma, spacing) if correct else weights
 
     return weigh
+
+
+def unsmeared_level(energies: Tensor, dos: Tensor, electrons: float, sigma: float, temperature: float) -> tuple[Tensor, Occupation]:
+    """Return the Fermi level in eV and the weights at it, corrected for the smearing.
+
+    Corrected weights have several roots in a gap; the one next to the Fermi level of the density of states as it is is meant.
+
+    Args:
+        energies: (n_energies,) energies in eV.
+        dos: (n_energies,) density of states in 1/eV.
+        electrons: Number of electrons.
+        sigma: Width of the Gaussians in eV.
+        temperature: Electronic temperature in K.
+
+    Raises:
+        BadInput: There is no Fermi level inside the energy window.
+    """
+    weigh = weigher(energies, sigma, temperature)
+    plain = fermi_level(energies, dos, electrons, weigher(energies, sigma, temperature, correct=False))
+    level = fermi_level(energies, dos, electrons, weigh, near=float(plain))
+    return level, weigh(level)

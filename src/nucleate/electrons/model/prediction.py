@@ -31,6 +31,7 @@ from ase import Atoms
 from torch import Tensor
 
 from nucleate.electrons.grid import Grid
+from nucleate.electrons.levels.heat_capacity import heat_capacity
 from nucleate.electrons.levels.occupation import check_temperature
 from nucleate.electrons.levels.smearing import weigher
 from nucleate.electrons.levels.zero import zero_of_energy
@@ -76,6 +77,7 @@ class Electrons:
         sigma_band: Spread of the band energy over the committee in eV/atom.
         charge: Number of electrons of the density before scaling.
         temperature: Electronic temperature in K.
+        heat_capacity: Heat capacity of the electrons at fixed levels, in units of Boltzmann's constant; zero for insulators.
         spin_density: (n_1, n_2, n_3) density of spin up minus that of spin down in 1/Å³; None without spin.
     """
 
@@ -88,6 +90,7 @@ class Electrons:
     sigma_band: float
     charge: float
     temperature: float
+    heat_capacity: float
     spin_density: Tensor | None = None
 
     @property
@@ -173,7 +176,9 @@ def predict(
     spread = float(levels.members[:, 1].std()) / len(atoms) if model.network.members > 1 else float("nan")
     detached = EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()})
     density, *spin_density = (field.detach() for field in fields)
-    return Electrons(levels, density, grid, detached, found[0], found[1], spread, charge, temperature, *spin_density)
+    # The gap of an insulator is wider than 10 kT.
+    heat = 0.0 if model.insulator else heat_capacity(levels.energies, levels.dos, electrons, model.sigma, temperature)
+    return Electrons(levels, density, grid, detached, found[0], found[1], spread, charge, temperature, heat, *spin_density)
 
 
 def _levels_and_densities(

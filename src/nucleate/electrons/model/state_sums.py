@@ -18,9 +18,8 @@ from torch import Tensor
 
 from nucleate.electrons.data.ground_state import INSULATING, Snapshot
 from nucleate.electrons.grid import Grid
-from nucleate.electrons.levels.fermi_level import fermi_level
 from nucleate.electrons.levels.occupation import Occupation
-from nucleate.electrons.levels.smearing import weigher
+from nucleate.electrons.levels.smearing import unsmeared_level
 from nucleate.electrons.model.header import Channel
 from nucleate.electrons.model.model import ElectronModel
 from nucleate.errors import BadInput
@@ -92,19 +91,12 @@ def levels_of(model: ElectronModel, hidden_sums: Tensor, grid: Grid, electrons: 
     if model.insulator:
         return _filled(model, energies, states, electrons)
     each, dos = states["total"], states["total"].mean(0)
-    weigh = weigher(energies, model.sigma, temperature)
-    plain = weigher(energies, model.sigma, temperature, correct=False)
-
-    def level_of(own: Tensor) -> Tensor:
-        return fermi_level(energies, own, electrons, weigh, near=float(fermi_level(energies, own, electrons, plain)))
-
-    mu = level_of(dos)
+    mu, weights = unsmeared_level(energies, dos, electrons, model.sigma, temperature)
     _check_window(energies, dos, mu, temperature, electrons)
-    weights = weigh(mu)
     rows = []
     for own in each:
-        level = level_of(own)
-        rows.append(torch.stack([level, weigh(level).energy @ own]))
+        level, at = unsmeared_level(energies, own, electrons, model.sigma, temperature)
+        rows.append(torch.stack([level, at.energy @ own]))
     spin_dos = states["spin"].mean(0) if model.spin else None
     return Levels(energies, dos, each, mu, weights, weights.energy @ dos, weights.entropy @ dos, torch.stack(rows), spin_dos)
 

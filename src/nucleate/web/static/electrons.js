@@ -25,6 +25,7 @@ export async function present(place, { structure, symbols, positions, space_grou
         ["band energy, eV", number(terms.band, 3)], ["spread of the band energy, meV/atom", spread ? number(1e3 * prediction.sigma_band, 1) : "–"],
         [`${zero}, eV`, number(prediction.fermi_level, 3)], ...(edges ? [["band gap, eV", number(edges[1] - edges[0], 3)]] : []),
         ...(spin ? [["magnetic moment, Bohr magnetons", number(spin.moment, 3)]] : []), ["temperature, K", number(prediction.temperature, 0)],
+        ...(edges ? [] : [["heat capacity of the electrons, k_B/atom", number(prediction.heat_capacity / atoms, 4)]]),
         ...(forces ? [["largest force, eV/Å", number(largest, 3)]] : []), ["members", String(members)]]),
       el("p", { class: "muted" }, `${latticeText(structure.lattice)}; grid ${prediction.grid.join(" × ")}; ${number(prediction.electrons, 2)} electrons ` +
         `(${number(prediction.electrons + prediction.charge_error, 2)} before the density is scaled)`),
