@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("runs/electrons"))
     parser.add_argument("--groups", nargs="+", choices=list(GROUPS), default=list(GROUPS))
     parser.add_argument("--kinds", nargs="+", choices=["main", "half", "ablations"], default=["main", "half", "ablations"])
+    parser.add_argument("--arms", nargs="+", choices=list(MAIN), default=list(MAIN), help="of the main comparison")
     parser.add_argument("--seeds", type=int, default=3, help="of the main comparison; the others have one")
     parser.add_argument("--out", type=Path, default=Path("runs/electrons/models"))
     parser.add_argument("--result", type=Path, default=Path(__file__).with_name("result.json"))
@@ -114,7 +115,9 @@ def main() -> None:
     tasks = []
     for group in a.groups:
         if "main" in a.kinds:
-            tasks += [(group, arm, own, 1, settings["steps"], seed) for seed in range(a.seeds) for arm, own in MAIN.items()]
+            tasks += [
+                (group, arm, own, 1, settings["steps"], seed) for seed in range(a.seeds) for arm, own in MAIN.items() if arm in a.arms
+            ]
         if "half" in a.kinds:
             tasks += [(group, arm, own, 2, settings["steps"], 0) for arm, own in MAIN.items()]
     if "ablations" in a.kinds:
