@@ -25,7 +25,7 @@ from nucleate.electrons.settings import GroundStateSettings
 from nucleate.errors import BadInput, MissingDependency, ReferenceFailed, RunFolderError
 from nucleate.persist.files import read_lines
 from nucleate.progress import Event
-from nucleate.units import HARTREE
+from nucleate.units import BOLTZMANN, HARTREE
 from tests.electrons.conftest import AL4
 
 MALA = Path(__file__).parents[2].parent / "shared/data/mala_be2"
@@ -135,6 +135,16 @@ def test_the_stress_is_the_derivative_at_a_fixed_cutoff() -> None:
     stress = np.trace(snapshot.stress) / 3
     assert abs(stress - slope) < 0.25 * abs(pulay)
     assert abs(stress - pulay - slope) > 0.75 * abs(pulay)
+
+
+def test_hot_electrons_have_enough_bands_at_once() -> None:
+    """Otherwise GPAW makes all iterations that are allowed before it says so."""
+    settings = GroundStateSettings(cutoff=200, k_spacing=0.9, electronic_temperature=10_000, max_iterations=50)
+    calculator = self_consistent(bulk("Al", a=4.05, cubic=True), settings)
+    assert calculator.get_number_of_iterations() < settings.max_iterations
+    levels = calculator.dft.ibzwfs
+    top = min(float(wfs.eig_n[-1]) for wfs in levels) - float(levels.fermi_level)
+    assert top * HARTREE > 12 * BOLTZMANN * settings.electronic_temperature
 
 
 def test_a_liquid_has_lost_its_crystal() -> None:

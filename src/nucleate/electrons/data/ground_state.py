@@ -15,10 +15,12 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from scipy.special import erf
 
+from nucleate.electrons.levels.zero import zero_of_energy
 from nucleate.electrons.settings import GroundStateSettings
 from nucleate.electrons.species import Ion
 from nucleate.errors import BadInput, ReferenceFailed
@@ -38,6 +40,8 @@ INSULATING = 10.0
 """Smallest band gap of an insulator in kT."""
 CONVERGED = 1.0
 """Energy range above the first empty level in eV in which levels are converged."""
+MORE_BANDS = 1.2
+"""Bands relative to those of free electrons; the number of levels below an energy differs between k-points."""
 
 
 @dataclass(frozen=True)
@@ -245,8 +249,11 @@ def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool 
     if not symmetry:
         parameters["symmetry"] = {"point_group": False}
     # Empty levels near the Fermi level must be converged as well.
-    parameters["convergence"]["bands"] = f"CBM+{max(CONVERGED, 12 * BOLTZMANN * settings.electronic_temperature)}"
-    for more in (1.25, 1.6, 2.5):
+    reach = max(CONVERGED, 12 * BOLTZMANN * settings.electronic_temperature)
+    parameters["convergence"]["bands"] = f"CBM+{reach}"
+    # GPAW notices that there are too few bands only after the largest number of iterations.
+    first = max(1.25, MORE_BANDS * free_electron_bands(atoms, reach))
+    for more in (first, 1.4 * first, 2 * first):
         calculator = GPAW(**parameters, nbands=f"{100 * more + 400 / len(atoms):.0f}%")
         try:
             with gpaw_errors():
@@ -256,10 +263,27 @@ def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool 
             if failure.kind != "bands":
                 raise
     raise ReferenceFailed(
-        "GPAW: two and a half times the occupied bands do not reach the empty levels that are needed; lower the electronic "
-        "temperature or the end of the energy window",
+        f"GPAW: {2 * first:.1f} times the occupied bands do not reach the empty levels that are needed, {reach:.1f} eV above the "
+        "occupied ones; lower the electronic temperature",
         kind="unconverged",
     )
+
+
+def free_electron_bands(atoms: Atoms, reach: float) -> float:
+    """Return the number of levels of free electrons below an energy, relative to the occupied ones.
+
+    Args:
+        atoms: Periodic structure, whose valence electrons are those of the pseudopotentials.
+        reach: Energy above the Fermi level in eV.
+    """
+    from gpaw.hgh import setups
+
+    symbols = atoms.get_chemical_symbols()
+    if not set(symbols) <= set(setups):
+        # GPAW names the element.
+        return 1.0
+    level = zero_of_energy("free electrons", sum(setups[symbol].Nv for symbol in symbols), torch.tensor(atoms.get_volume()))
+    return float((1 + reach / level) ** 1.5)
 
 
 def missing_charge(dft: Any, energies: np.ndarray, sigma: float) -> float:
