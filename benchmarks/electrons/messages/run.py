@@ -94,7 +94,8 @@ def table(data: dict[str, Any]) -> str:
         mine = [row for row in data["rows"] if (row["group"], row["trained_on"], row["steps"], row["arm"]) == (group, count, steps, arm)]
         cells = [group, arm, str(len(mine)), f"{count}, {steps}"]
         for key, digits in KEYS.items():
-            cells.append(span([row[key] * (100 if key == "ldos" else 1) for row in mine], digits))
+            known = [row[key] * (100 if key == "ldos" else 1) for row in mine if key in row]
+            cells.append(span(known, digits) if known else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
