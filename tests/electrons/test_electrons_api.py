@@ -1,14 +1,18 @@
 """The verbs of electrons as Python functions."""
 
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from ase.build import bulk
 
 from nucleate.electrons import api
 from nucleate.electrons.data.store import read_snapshot
 from nucleate.electrons.events import NetworkStep
+from nucleate.electrons.model.model import ElectronModel
 from nucleate.errors import BadInput
 from nucleate.progress import Event, Step
 
@@ -33,6 +37,22 @@ def test_train_evaluate_predict(al_data: Path, tmp_path: Path) -> None:
     assert {step.phase for step in steps if isinstance(step, Step)} >= {"density of states"}
     # Electrons are counted by the density, whatever the network has learned.
     assert float(one.density.sum()) * float(one.grid.voxel) == pytest.approx(3 * len(atoms), rel=1e-10)
+
+
+def test_pressures_of_earlier_snapshots_are_not_compared(
+    al_model: ElectronModel, al_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "0000.zarr"
+    shutil.copytree(al_data / "snapshots/0000.zarr", path)
+    (now,) = api.evaluate(al_model, path, forces=True)
+    assert math.isfinite(now.pressure)
+    assert not caplog.text
+    group = zarr.open_group(path, mode="r+")
+    group.attrs["details"] = {name: value for name, value in group.attrs["details"].items() if name != "pulay_stress"}
+    (before,) = api.evaluate(al_model, path, forces=True)
+    assert before.forces == now.forces
+    assert math.isnan(before.pressure)
+    assert "pressure is not compared" in caplog.text
 
 
 def test_options_override_settings_of_a_sampling(tmp_path: Path) -> None:

@@ -147,6 +147,17 @@ def test_hot_electrons_have_enough_bands_at_once() -> None:
     assert top * HARTREE > 12 * BOLTZMANN * settings.electronic_temperature
 
 
+def test_a_window_that_the_bands_do_not_fill_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = GroundStateSettings(cutoff=150, k_spacing=1.5, electronic_temperature=3000)
+    for high, warned in ((10.0, False), (60.0, True)):
+        caplog.clear()
+        (path,) = label_structures(tmp_path / f"{high:g}", [bulk("Al", a=4.05)], settings.model_copy(update={"high": high}))
+        assert ("complete up to" in caplog.text) is warned
+        snapshot = read_snapshot(path)
+        assert bool(snapshot.details["complete_to"] < snapshot.energies[-1]) is warned
+    assert snapshot.dos[-1] == 0.0
+
+
 def test_a_liquid_has_lost_its_crystal() -> None:
     def wandered(phase: str) -> float:
         settings = DynamicsSettings(material="Al", atoms=16, temperature=933, volume=17.6, snapshots=1, equilibration=300, phase=phase)

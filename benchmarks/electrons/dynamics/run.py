@@ -54,8 +54,7 @@ def gpaw_averages(folder: Path) -> list[dict[str, float]]:
     rows = []
     for path in snapshot_paths(folder):
         known = read_snapshot(path)
-        dos = torch.tensor(known.ldos.sum((0, 1, 2), dtype=np.float64) * known.atoms.get_volume() / np.prod(known.ldos.shape[:3]))
-        found = electronic(torch.tensor(known.energies), dos, known.electrons, known.sigma)
+        found = electronic(torch.tensor(known.energies), torch.tensor(known.dos), known.electrons, known.sigma)
         assert known.stress is not None
         pressure = -float(np.trace(known.stress)) / 3 / units.GPa
         rows.append({"pressure": pressure, **{name: value / len(known.atoms) for name, value in found.items()}})

@@ -39,9 +39,7 @@ def folder_of(data: Path, temperature: int) -> Path:
 
 def heat_of(snapshot: Snapshot) -> float:
     """Return the heat capacity of GPAW's density of states, k_B/atom."""
-    voxel = snapshot.atoms.get_volume() / np.prod(snapshot.ldos.shape[:3])
-    dos = torch.tensor(snapshot.ldos.sum((0, 1, 2), dtype=np.float64) * voxel)
-    energies = torch.tensor(snapshot.energies)
+    energies, dos = torch.tensor(snapshot.energies), torch.tensor(snapshot.dos)
     return heat_capacity(energies, dos, snapshot.electrons, snapshot.sigma, snapshot.temperature) / len(snapshot.atoms)
 
 

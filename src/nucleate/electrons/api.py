@@ -10,6 +10,7 @@ print(electrons.terms.free)
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -43,6 +44,8 @@ Structure = Atoms | AnyPath
 """A structure, or the path of a file that holds one."""
 DYNAMICS = ("material", "atoms", "temperature", "phase", "volume", "snapshots", "potential", "seed")
 HINT = "write one with the keys of docs/electrons.md"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,8 @@ def evaluate(
     for k, path in enumerate(paths):
         snapshot = read_snapshot(path)
         check_model(known, snapshot, path)
+        if forces and k == 0 and snapshot.forces is not None and snapshot.stress is None:
+            log.warning("%s: the stress is that at a fixed number of plane waves, so the pressure is not compared; sample it again", path)
         errors.append(errors_on(known, snapshot, name=snapshot_name(path), forces=forces))
         progress(SnapshotEvaluated("snapshots", k + 1, len(paths), errors[-1]))
     return errors

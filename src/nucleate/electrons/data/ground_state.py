@@ -98,6 +98,12 @@ class Snapshot:
         """Number of valence electrons."""
         return sum(self.ions[symbol].charge for symbol in self.atoms.get_chemical_symbols())
 
+    @property
+    def dos(self) -> np.ndarray:
+        """Density of states of the cell in 1/eV, (n_energies,)."""
+        voxel = self.atoms.get_volume() / math.prod(self.ldos.shape[:3])
+        return self.ldos.sum((0, 1, 2), dtype=np.float64) * voxel
+
 
 ENGINE_KEYS = ("engine", "functional", "pseudopotential", "cutoff", "spin")
 """Engine settings that must agree between snapshots."""
@@ -219,6 +225,8 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
             "bands": dft.ibzwfs.nbands,
             "missing_charge": missing_charge(dft, energies, settings.sigma),
             "pulay_stress": pulay,
+            # Bands end at another energy at each k-point; up to here, no level is missing.
+            "complete_to": min(float(wfs.eig_n[-1]) for wfs in dft.ibzwfs) * HARTREE,
         },
         forces=np.array(calculator.get_forces(atoms), dtype=float),
         stress=voigt_6_to_full_3x3_stress(calculator.get_stress(atoms)) + pulay * np.eye(3),

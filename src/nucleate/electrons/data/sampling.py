@@ -141,6 +141,12 @@ def label_structures(
             append_line(out / "events.jsonl", {"event": "failure", "number": number, "kind": answer.kind, "reason": answer.reason})
             progress(SnapshotFailed(number, answer.reason))
             return
+        if window is None and answer.details["complete_to"] < answer.energies[-1]:
+            log.warning(
+                "%s: the levels of the first snapshot are complete up to %.1f eV only, and the energy window ends at %.1f eV; do not "
+                "train on this folder and others whose electrons have another temperature, or sample it again with a lower --high",
+                out, answer.details["complete_to"], answer.energies[-1],
+            )  # fmt: skip
         window = float(answer.energies[0]), float(answer.energies[-1])
         write_snapshot(paths[number], answer)
         done.append(paths[number])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nucleate.electrons.levels.occupation import COLDEST, HOTTEST
 from nucleate.electrons.levels.smearing import unsmeared_level
 
 STEP = 0.01
@@ -28,7 +29,6 @@ def heat_capacity(energies: Tensor, dos: Tensor, electrons: float, sigma: float,
     Raises:
         BadInput: There is no Fermi level inside the energy window.
     """
-    low, high = (
-        float(unsmeared_level(energies, dos, electrons, sigma, factor * temperature)[1].entropy @ dos) for factor in (1 - STEP, 1 + STEP)
-    )
-    return (high - low) / (2 * STEP)
+    low, high = max(COLDEST, (1 - STEP) * temperature), min(HOTTEST, (1 + STEP) * temperature)
+    below, above = (float(unsmeared_level(energies, dos, electrons, sigma, each)[1].entropy @ dos) for each in (low, high))
+    return temperature * (above - below) / (high - low)

@@ -23,6 +23,8 @@ from nucleate.electrons.levels.polylogarithm import polylogarithm
 from nucleate.errors import BadInput
 from nucleate.units import BOLTZMANN
 
+COLDEST = 1.0
+"""Lowest temperature in K."""
 HOTTEST = 1e9
 """Highest temperature in K; powers of much higher temperatures overflow."""
 
@@ -46,9 +48,10 @@ class Occupation:
 
 def check_temperature(temperature: float) -> None:
     """Raise `BadInput` unless the temperature is positive and finite."""
-    if not 1 <= temperature <= HOTTEST:
+    if not COLDEST <= temperature <= HOTTEST:
         raise BadInput(
-            f"electronic temperature {temperature:g} K: give a positive number of kelvin, 1 to {HOTTEST:g}; 100 is effectively zero"
+            f"electronic temperature {temperature:g} K: give a positive number of kelvin, {COLDEST:g} to {HOTTEST:g}; "
+            "100 is effectively zero"
         )
 
 
