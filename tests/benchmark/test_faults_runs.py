@@ -29,6 +29,7 @@ def test_couplings_are_computed_through_every_fault(tmp_path):
     assert [row["examples"] for row in found if row["wrong"]] == []
 
 
+@pytest.mark.slow
 def test_a_search_is_finished_through_a_kill_in_a_write(tmp_path):
     found = rows("runs", tmp_path, "--job", "search", "--fault", "kill in a write", "--points", "1", "--seed", "6")
     assert len(found) == 1
@@ -36,6 +37,7 @@ def test_a_search_is_finished_through_a_kill_in_a_write(tmp_path):
     assert [row["examples"] for row in found if row["wrong"]] == []
 
 
+@pytest.mark.slow
 def test_a_search_survives_a_reference_that_misbehaves(tmp_path):
     found = rows("references", tmp_path, "--what", "NaN force", "--seeds", "1")
     assert sum(row["failed"] for row in found) > 1

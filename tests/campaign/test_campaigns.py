@@ -22,15 +22,15 @@ from nucleate.report.campaign_page import render_campaign
 
 SETTINGS = {
     "reference": {"engine": "ase", "calculator": "ase.calculators.emt:EMT", "workers": 0},
-    "search": {"pool": 16, "first_batch": 4, "batch": 3, "max_rounds": 8, "proof": False, "check": False},
+    "search": {"pool": 8, "first_batch": 4, "batch": 3, "max_rounds": 8, "proof": False, "check": False},
     "generate": {"workers": 1, "prototype_share": 0.0},
     "model": {"members": 2, "radial": 6, "channels": 4, "hidden": 8},
-    "training": {"steps": 60, "warm_steps": 30},
+    "training": {"steps": 40, "warm_steps": 20},
     "relax": {"max_steps": 60, "workers": 1},
 }
 QUICK = {
     **SETTINGS,
-    "search": {**SETTINGS["search"], "pool": 8, "max_rounds": 1},
+    "search": {**SETTINGS["search"], "max_rounds": 1},
     "training": {"steps": 20, "warm_steps": 10},
     "relax": {"max_steps": 20, "workers": 1},
 }
@@ -169,19 +169,27 @@ def test_an_interrupted_and_a_killed_campaign_resume(tmp_path):
     assert sum(row.attempts for row in kept) <= len(kept) + 2
 
 
-def test_one_search_that_fails_does_not_end_the_others(tmp_path):
-    """Iron is unknown to the potential: its search fails, and says so in the table."""
-    (tmp_path / "formulas.txt").write_text("Fe2\nCu\n")
-    (tmp_path / "settings.toml").write_text(TOML.format(rounds=1))
-    done = CliRunner().invoke(
-        app, ["campaign", str(tmp_path / "formulas.txt"), "--settings", str(tmp_path / "settings.toml"), "--out", str(tmp_path / "run")]
-    )
-    assert done.exit_code == 1
-    assert "Fe2" in done.output
-    assert "failed" in done.output
-    data = json.loads((tmp_path / "run" / "campaign.json").read_text())
-    assert [line["status"] for line in data["searches"]] == ["finished", "failed"]
-    assert "Fe" in data["searches"][1]["error"]
+def test_searches_that_fail_do_not_end_the_others(tmp_path):
+    """Iron is unknown to the potential, and the folder of a search may be damaged: the table says so."""
+    run, settings = tmp_path / "run", tmp_path / "settings.toml"
+    settings.write_text(TOML.format(rounds=1))
+    # As if the campaign had been killed before its settings were written.
+    run.mkdir()
+    (run / "lock").touch()
+
+    def table(*formulas):
+        (tmp_path / "formulas.txt").write_text("\n".join(formulas))
+        done = CliRunner().invoke(app, ["campaign", str(tmp_path / "formulas.txt"), "--settings", str(settings), "--out", str(run)])
+        assert done.exit_code == 1
+        assert "failed" in done.output
+        return {line["name"]: line for line in json.loads((run / "campaign.json").read_text())["searches"]}
+
+    first = table("Fe2", "Cu")
+    assert {name: line["status"] for name, line in first.items()} == {"Cu": "finished", "Fe2": "failed"}
+    assert "Fe" in first["Fe2"]["error"]
+    (run / "Al").mkdir()
+    (run / "Al" / "run.toml").write_text("nonsense =")
+    assert {name: line["status"] for name, line in table("Al", "Cu").items()} == {"Al": "failed", "Cu": "finished"}
 
 
 @pytest.mark.parametrize(
@@ -233,30 +241,18 @@ def test_energies_of_all_searches_have_one_cutoff():
     assert _one_cutoff(members_of(["Mg2Si", "Si8"], own)) == 512.0
 
 
-def test_a_damaged_member_does_not_stop_the_others(tmp_path):
-    # As if the campaign had been killed before its settings were written.
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "lock").touch()
-    first = campaign(["Al"], settings=QUICK, out=tmp_path / "run")
-    assert [line.status for line in first.lines] == ["finished"]
-    (tmp_path / "run" / "Cu").mkdir()
-    (tmp_path / "run" / "Cu" / "run.toml").write_text("nonsense =")
-    result = campaign(["Cu", "Al"], settings=QUICK, out=tmp_path / "run")
-    assert {line.name: line.status for line in result.lines} == {"Cu": "failed", "Al": "finished"}
-
-
-def test_a_ledger_of_the_settings_is_used_and_cores_make_no_other_campaign(tmp_path):
-    address = str(tmp_path / "labels.db")
-    quick = {**QUICK, "relax": {"max_steps": 20}, "reference": {**QUICK["reference"], "ledger": address}}
+def test_ledger_and_labels_of_the_settings_are_used_and_cores_make_no_other_campaign(done, tmp_path):
+    address, known = str(tmp_path / "labels.db"), str(done[0] / "Al2")
+    quick = {
+        **QUICK,
+        "relax": {"max_steps": 20},
+        "reference": {**QUICK["reference"], "ledger": address},
+        "teacher": {"labels_from": [known]},
+    }
     result = campaign(["Al"], settings=quick, out=tmp_path / "run")
     assert not (tmp_path / "run" / "ledger.db").exists()
     with SharedLedger(address) as shared:
         assert len(list(shared.rows())) == result.lines[0].calls
-    assert campaign(["Al", "Cu"], settings=quick, out=tmp_path / "run", at_once=2).lines[0].calls == result.lines[0].calls
-
-
-def test_labels_of_the_settings_are_kept(done, tmp_path):
-    folder, _, _ = done
-    quick = {**QUICK, "teacher": {"labels_from": [str(folder / "Al2")]}}
-    campaign(["Al", "AlCu"], settings=quick, out=tmp_path / "run")
-    assert read_run(tmp_path / "run" / "AlCu").settings.teacher.labels_from == [str(folder / "Al2"), str(tmp_path / "run" / "Al")]
+    again = campaign(["Al", "AlCu"], settings=quick, out=tmp_path / "run", at_once=2)
+    assert again.lines[0].calls == result.lines[0].calls
+    assert read_run(tmp_path / "run" / "AlCu").settings.teacher.labels_from == [known, str(tmp_path / "run" / "Al")]

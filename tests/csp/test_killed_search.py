@@ -45,6 +45,7 @@ def test_two_kills(tmp_path):
     assert "proof" in {row[2] for row in result["whole"]["ledger"]}
 
 
+@pytest.mark.slow
 def test_kills_of_the_search_of_a_system(tmp_path):
     """The hulls of a round are those of its own labels, also after a kill, when the ledger has later ones."""
     result = killed_runs(tmp_path, 2, 5, 120, "Cu-Au")

@@ -64,7 +64,7 @@ def test_a_sheared_crystal_is_confirmed_with_its_full_symmetry(dispatcher, model
     assert lead.start.cell[0, 0] == 3.56
 
 
-@pytest.mark.parametrize("repeats", [(1, 1, 1), (3, 2, 2)])
+@pytest.mark.parametrize("repeats", [(1, 1, 1), (2, 2, 2)])
 def test_one_step_restores_a_strained_cell_of_any_size(dispatcher, model, repeats):
     """With an exact Hessian, a Newton step undoes a small shear; bounds on the eigenvalues must not shorten it in large cells."""
     atoms = bulk("Cu", cubic=True, a=3.59).repeat(repeats)

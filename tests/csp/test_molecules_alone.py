@@ -40,7 +40,7 @@ def torsion(molecule: Molecule) -> float:
     return min(min(angle, 360 - angle) for angle in angles)
 
 
-@pytest.mark.parametrize("angle", [0.0, 40.0])
+@pytest.mark.parametrize("angle", [0.0, pytest.param(40.0, marks=pytest.mark.slow)])
 def test_an_eclipsed_molecule_is_not_left_at_its_saddle_point(tmp_path: Path, angle: float) -> None:
     """The mirror plane of the eclipsed conformer is kept by a relaxation; the minimum is the staggered one."""
     molecule = methanol(angle)

@@ -36,7 +36,12 @@ def needs(name):
 
 @pytest.mark.parametrize(
     ("name", "rtol"),
-    [("chgnet", 2e-4), pytest.param("chgnet:r2scan", 2e-4, marks=pytest.mark.slow), ("sevennet", 5e-3), ("7net-mf-0:R2SCAN", 2e-2)],
+    [
+        ("chgnet", 2e-4),
+        pytest.param("chgnet:r2scan", 2e-4, marks=pytest.mark.slow),
+        ("sevennet", 5e-3),
+        pytest.param("7net-mf-0:R2SCAN", 2e-2, marks=pytest.mark.slow),
+    ],
 )
 def test_priors_keep_the_contract(name, rtol, salt):
     """7net was trained without parity: its forces on a crystal and its mirror image differ by some meV/Å."""

@@ -123,6 +123,9 @@ class MolecularBuilder:
         inverse = np.linalg.inv(cell)
         cartesian = cell.T @ rotations @ inverse.T
         shapes = [self._conformer(molecule, rng) for molecule in self.molecules]
+        # An operation of a site moves atoms by up to the tolerance.
+        reach = max(float(np.linalg.norm(shape, axis=1).max()) for shape in shapes) + self.fitter.tolerance
+        shifts = lattice_translations(cell, max(float(limits.max()) for row in self.limits for limits in row) + 2 * reach) @ cell
         placed: list[tuple[int, np.ndarray, np.ndarray]] = []  # kind, centre, positions relative to it
         order = sorted(combination, key=lambda pair: (choices[pair[1]].site.freedom, -choices[pair[1]].site.size))
         for kind, number in order:
@@ -138,7 +141,7 @@ class MolecularBuilder:
                 if len(images) != choice.site.size:
                     continue  # The random point lies on a more special position.
                 orbit = [(kind, place @ cell, own @ cartesian[op].T) for op, place in images]
-                if self._apart(orbit, placed, cell):
+                if self._apart(orbit, placed, cell, inverse, shifts, reach):
                     placed += orbit
                     break
             else:
@@ -148,25 +151,39 @@ class MolecularBuilder:
     def _conformer(self, molecule: Molecule, rng: np.random.Generator) -> np.ndarray:
         return turn_bonds(molecule, rng) if self.flexible else molecule.positions
 
-    def _apart(self, orbit: list[tuple[int, np.ndarray, np.ndarray]], placed: list, cell: np.ndarray) -> bool:
-        """Return whether the first molecule of an orbit is far enough from all others; the others of the orbit are equivalent to it."""
+    def _apart(
+        self,
+        orbit: list[tuple[int, np.ndarray, np.ndarray]],
+        placed: list[tuple[int, np.ndarray, np.ndarray]],
+        cell: np.ndarray,
+        inverse: np.ndarray,
+        shifts: np.ndarray,
+        reach: float,
+    ) -> bool:
+        """Return whether the first molecule of an orbit is far enough from all others; the others of the orbit are equivalent to it.
+
+        Args:
+            orbit, placed: molecules as kind, centre and positions relative to it.
+            cell: lattice vectors as rows, Å.
+            inverse: its inverse.
+            shifts: (n, 3) lattice translations between molecules that may be too close, Å.
+            reach: largest distance of an atom from the centre of its molecule, Å.
+        """
         kind, centre, own = orbit[0]
-        reach = max(float(np.linalg.norm(shape, axis=1).max()) for _, _, shape in [*orbit, *placed])
-        largest = max(float(limits.max()) for limits in self.limits[kind]) + 2 * reach
-        shifts = lattice_translations(cell, largest) @ cell
-        inverse = np.linalg.inv(cell)
         for other, place, shape in [*orbit, *placed]:
+            limits = self.limits[kind][other]
             difference = place - centre
             difference = difference - np.round(difference @ inverse) @ cell
             vectors = difference + shifts
-            near = np.linalg.norm(vectors, axis=1) < self.limits[kind][other].max() + 2 * reach
+            squares = np.einsum("kx,kx->k", vectors, vectors)
+            near = squares < (limits.max() + 2 * reach) ** 2
             if other == kind and shape is own:
-                near &= np.linalg.norm(vectors, axis=1) > 1e-6
+                near &= squares > 1e-12
             vectors = vectors[near]
             if not len(vectors):
                 continue
-            apart = own[None, :, None] - (shape[None, None] + vectors[:, None, None])
-            if (np.einsum("kijx,kijx->kij", apart, apart) < self.limits[kind][other] ** 2).any():
+            apart = (own[:, None] - shape)[None] - vectors[:, None, None]
+            if (np.einsum("kijx,kijx->kij", apart, apart) < limits**2).any():
                 return False
         return True
 

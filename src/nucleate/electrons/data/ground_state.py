@@ -40,6 +40,10 @@ INSULATING = 10.0
 """Smallest band gap of an insulator in kT."""
 CONVERGED = 1.0
 """Energy range above the first empty level in eV in which levels are converged."""
+TAIL = 3.0
+"""Levels up to this many widths above the energy window contribute to it."""
+SLACK = 0.2
+"""Difference of two calculations in the energy of the first empty level, eV, at most."""
 MORE_BANDS = 1.2
 """Bands relative to those of free electrons; the number of levels below an energy differs between k-points."""
 
@@ -172,16 +176,24 @@ def ions_of_setups(setups: Any) -> dict[str, Ion]:
     return found
 
 
-def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None = None, symmetry: bool = True) -> Snapshot:
+def ground_state(
+    atoms: Atoms,
+    settings: GroundStateSettings,
+    window: tuple[float, float] | None = None,
+    symmetry: bool = True,
+    reach: float = CONVERGED,
+) -> Snapshot:
     """Run one self-consistent calculation and compute the local density of states on GPAW's real-space grid.
 
-    Levels more than 1 eV (or 12 kT, if larger) above the first empty level are not converged.
+    Levels more than 1 eV (or 12 kT, if larger) above the first empty level are not converged. If the bands of any k-point end within the
+    window of energies, the calculation is repeated with all levels converged up to its end.
 
     Args:
         atoms: Periodic structure.
         settings: Cutoff, k-points, temperature, smearing.
         window: Lowest and highest energy in eV; default: those of the settings, or derived from the levels.
         symmetry: Whether to use the crystal symmetry to reduce k-points.
+        reach: Energy in eV above the first empty level up to which levels are converged, if more than that.
 
     Raises:
         ReferenceFailed: The calculation did not converge, or GPAW raised an error.
@@ -189,7 +201,7 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     """
     started = time.process_time()
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    calculator = self_consistent(atoms, settings, symmetry)
+    calculator = self_consistent(atoms, settings, symmetry, reach)
     dft = calculator.dft
     # The occupation at this energy is exp(-12).
     hot = 12 * BOLTZMANN * settings.electronic_temperature
@@ -201,6 +213,13 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     )
     energies = low + settings.spacing * np.arange(round((high - low) / settings.spacing) + 1)
     edges = band_edges(dft)
+    # Bands end at another energy at each k-point; up to this one, no level is missing.
+    complete_to = min(float(wfs.eig_n[-1]) for wfs in dft.ibzwfs) * HARTREE
+    end = float(energies[-1]) + TAIL * settings.sigma
+    if complete_to < end and reach < (needed := end + SLACK - edges[1]):
+        snapshot = ground_state(atoms, settings, (float(energies[0]), float(energies[-1])), symmetry, needed)
+        snapshot.details["cpu_seconds"] = time.process_time() - started
+        return snapshot
     insulating = not settings.spin and edges[1] - edges[0] > INSULATING * BOLTZMANN * settings.electronic_temperature
     density = dft.density.nt_sR.data / BOHR**3
     names = ("band", "coulomb", "zero", "xc", "entropy")
@@ -225,8 +244,8 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
             "bands": dft.ibzwfs.nbands,
             "missing_charge": missing_charge(dft, energies, settings.sigma),
             "pulay_stress": pulay,
-            # Bands end at another energy at each k-point; up to here, no level is missing.
-            "complete_to": min(float(wfs.eig_n[-1]) for wfs in dft.ibzwfs) * HARTREE,
+            "complete_to": complete_to,
+            "reach": reach,
         },
         forces=np.array(calculator.get_forces(atoms), dtype=float),
         stress=voigt_6_to_full_3x3_stress(calculator.get_stress(atoms)) + pulay * np.eye(3),
@@ -235,13 +254,14 @@ def ground_state(atoms: Atoms, settings: GroundStateSettings, window: tuple[floa
     )
 
 
-def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool = True) -> Any:
+def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool = True, reach: float = CONVERGED) -> Any:
     """Run one self-consistent calculation with the empty levels that an energy window needs; return GPAW's calculator.
 
     Args:
         atoms: Periodic structure.
         settings: Cutoff, k-points, temperature.
         symmetry: Whether to use the crystal symmetry to reduce k-points.
+        reach: Energy in eV above the first empty level up to which levels are converged; 12 kT if that is more.
 
     Raises:
         ReferenceFailed: The calculation did not converge, or GPAW raised an error.
@@ -257,7 +277,7 @@ def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool 
     if not symmetry:
         parameters["symmetry"] = {"point_group": False}
     # Empty levels near the Fermi level must be converged as well.
-    reach = max(CONVERGED, 12 * BOLTZMANN * settings.electronic_temperature)
+    reach = max(reach, 12 * BOLTZMANN * settings.electronic_temperature)
     parameters["convergence"]["bands"] = f"CBM+{reach}"
     # GPAW notices that there are too few bands only after the largest number of iterations.
     first = max(1.25, MORE_BANDS * free_electron_bands(atoms, reach))
@@ -272,7 +292,7 @@ def self_consistent(atoms: Atoms, settings: GroundStateSettings, symmetry: bool 
                 raise
     raise ReferenceFailed(
         f"GPAW: {2 * first:.1f} times the occupied bands do not reach the empty levels that are needed, {reach:.1f} eV above the "
-        "occupied ones; lower the electronic temperature",
+        "occupied ones; lower the electronic temperature or the end of the energy window (high)",
         kind="unconverged",
     )
 

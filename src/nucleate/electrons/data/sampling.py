@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nucleate.electrons.data.convergence import NAME as CONVERGENCE
 from nucleate.electrons.data.convergence import Shift, measure_convergence, write_convergence
 from nucleate.electrons.data.dynamics import DynamicsSettings, run_dynamics, starting_cell, write_structures
-from nucleate.electrons.data.ground_state import Snapshot, ground_state
+from nucleate.electrons.data.ground_state import CONVERGED, Snapshot, ground_state
 from nucleate.electrons.data.store import read_snapshot, write_snapshot
 from nucleate.electrons.events import SnapshotDone, SnapshotFailed
 from nucleate.electrons.levels.occupation import check_temperature
@@ -130,24 +130,23 @@ def label_structures(
     todo = [number for number, path in enumerate(paths) if not path.exists() and number not in failed]
     done = [path for path in paths if path.exists()]
     total = len(structures) - len(failed)
-    window = None
+    window, reach = None, CONVERGED
+
+    def follow(one: Snapshot) -> None:
+        nonlocal window, reach
+        window = float(one.energies[0]), float(one.energies[-1])
+        # Earlier versions stored none.
+        reach = max(reach, one.details.get("reach", CONVERGED))
+
     if done:
-        energies = read_snapshot(done[0], ldos=False).energies
-        window = float(energies[0]), float(energies[-1])
+        follow(read_snapshot(done[0], ldos=False))
 
     def keep(number: int, answer: Snapshot | ReferenceFailed) -> None:
-        nonlocal window
         if isinstance(answer, ReferenceFailed):
             append_line(out / "events.jsonl", {"event": "failure", "number": number, "kind": answer.kind, "reason": answer.reason})
             progress(SnapshotFailed(number, answer.reason))
             return
-        if window is None and answer.details["complete_to"] < answer.energies[-1]:
-            log.warning(
-                "%s: the levels of the first snapshot are complete up to %.1f eV only, and the energy window ends at %.1f eV; do not "
-                "train on this folder and others whose electrons have another temperature, or sample it again with a lower --high",
-                out, answer.details["complete_to"], answer.energies[-1],
-            )  # fmt: skip
-        window = float(answer.energies[0]), float(answer.energies[-1])
+        follow(answer)
         write_snapshot(paths[number], answer)
         done.append(paths[number])
         append_line(out / "events.jsonl", {"event": "snapshot", "number": number, **answer.details})
@@ -164,19 +163,19 @@ def label_structures(
 
     while todo and window is None:
         number = todo.pop(0)
-        keep(number, _label(structures[number], settings, None))
+        keep(number, _label(structures[number], settings))
     tried = any(line["event"] == "convergence not measured" for line in read_lines(out / "events.jsonl"))
     first = min(done) if done and convergence and not tried and not (out / CONVERGENCE).exists() else None
     if executor is None and workers <= 1:
         for number in todo:
-            keep(number, _label(structures[number], settings, window))
+            keep(number, _label(structures[number], settings, window, reach))
         if first is not None:
             progress(Step("convergence", 0, 1))
             keep_convergence(first, _convergence(first, settings))
     elif todo or first is not None:
         pool = executor or worker_pool(workers)
         try:
-            running = {pool.submit(_label, structures[number], settings, window): number for number in todo}
+            running = {pool.submit(_label, structures[number], settings, window, reach): number for number in todo}
             checked = None if first is None else pool.submit(_convergence, first, settings)
             for future in as_completed(running):
                 keep(running[future], future.result())
@@ -196,8 +195,10 @@ def _convergence(path: Path, settings: GroundStateSettings) -> dict[str, Shift] 
     return _answered(lambda: measure_convergence(read_snapshot(path, ldos=False), settings))
 
 
-def _label(atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None) -> Snapshot | ReferenceFailed:
-    snapshot = _answered(lambda: ground_state(atoms, settings, window))
+def _label(
+    atoms: Atoms, settings: GroundStateSettings, window: tuple[float, float] | None = None, reach: float = CONVERGED
+) -> Snapshot | ReferenceFailed:
+    snapshot = _answered(lambda: ground_state(atoms, settings, window, reach=reach))
     if isinstance(snapshot, ReferenceFailed):
         return snapshot
     missing = snapshot.details["missing_charge"]
