@@ -1,6 +1,7 @@
-"""Quantum ESPRESSO and VASP: what is written, what their words become, and one real pw.x run where it is installed."""
+"""Quantum ESPRESSO, CP2K and VASP: what is written, what their words become, and real runs of the first two where they are installed."""
 
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -48,6 +49,32 @@ def test_espresso_input_says_what_the_settings_say(espresso, tmp_path):
     assert float(values["mixing_beta"]) == 0.3
     assert float(values["conv_thr"]) == pytest.approx(8e-8)
     assert lines[next(i for i, line in enumerate(lines) if line.startswith("K_POINTS")) + 1].split() == ["2"] * 3 + ["1"] * 3
+
+
+@pytest.mark.parametrize("parameters", [{"mixing_beta": 0.3}, {"input_data": {"ELECTRONS": {"mixing_beta": 0.3}}}])
+def test_names_of_pw_x_reach_their_section(espresso, tmp_path, parameters):
+    silicon = bulk("Si", a=5.43)
+    given = EspressoInput(espresso(parameters={**parameters, "starting_charge(1)": 0.5}))
+    given.calculator(silicon, tmp_path / "run", k_grid(silicon, 0.58)).write_inputfiles(silicon, ["energy"])
+    text = (tmp_path / "run" / "espresso.pwi").read_text()
+    system, electrons = (text.split(f"&{name}")[1].split("\n/")[0] for name in ("SYSTEM", "ELECTRONS"))
+    assert re.search(r"starting_charge\(1\) += 0.5", system)
+    assert re.search(r"mixing_beta += 0.3", electrons)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"electrons": {"conv_thr": 1e-9}}, r"write \[reference\.parameters\.input_data\.electrons\]"),
+        ({"conv_threshold": 1e-9}, "has the parameter 'conv_threshold'"),
+        ({"input_data": {"electron": {"conv_thr": 1e-9}}}, "no section 'electron'; its sections are control, system, electrons"),
+        ({"input_data": {"conv_thr": 1e-9}}, "one table per section"),
+        ({"kspacing": 0.3}, "set reference.k_spacing"),
+    ],
+)
+def test_names_that_ase_would_drop_are_refused(espresso, parameters, said):
+    with pytest.raises(BadInput, match=said):
+        EspressoInput(espresso(parameters=parameters))
 
 
 def test_espresso_magnetic_moments_ask_for_spin(espresso, tmp_path):
@@ -154,11 +181,24 @@ def test_vasp_input_says_what_the_settings_say(tmp_path):
     assert (folder / "KPOINTS").read_text().splitlines()[2].lower().startswith("g")
 
 
+# Without smearing: energies are extrapolated to it, and forces are those of the free energy.
+def derivatives(reference, atoms):
+    """Force of the first atom along x and mean stress, by central differences of the energy."""
+    moved, strained = [], []
+    for step in (0.01, -0.01):
+        shifted, larger = atoms.copy(), atoms.copy()
+        shifted.positions[0, 0] += step
+        larger.set_cell(atoms.cell.array * (1 + step), scale_atoms=True)
+        moved.append(reference.label(shifted).energy)
+        strained.append(reference.label(larger).energy)
+    return -(moved[0] - moved[1]) / 0.02, (strained[0] - strained[1]) / 0.02 / 3 / atoms.get_volume()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pw.x") is None or not DEBIAN.is_file(), reason="needs quantum-espresso and quantum-espresso-data")
 def test_real_espresso_run():
     given = ReferenceSettings(
-        engine="espresso", pseudo_dir=str(DEBIAN.parent), pseudopotentials={"Si": DEBIAN.name}, cutoff=400, k_spacing=0.6
+        engine="espresso", pseudo_dir=str(DEBIAN.parent), pseudopotentials={"Si": DEBIAN.name}, cutoff=400, k_spacing=0.6, smearing=0.0
     )
     reference = make_reference(given)
     assert reference.settings()["version"]
@@ -171,20 +211,25 @@ def test_real_espresso_run():
     assert label.iterations > 3
     assert label.core_seconds > 0
     np.testing.assert_allclose(label.forces.sum(axis=0), 0, atol=1e-3)
-    energies = []
-    for step in (0.01, -0.01):
-        shifted = moved.copy()
-        shifted.positions[0, 0] += step
-        energies.append(reference.label(shifted).energy)
-    assert label.forces[0, 0] == pytest.approx(-(energies[0] - energies[1]) / 0.02, abs=0.01)
-    strained = []
-    for strain in (0.01, -0.01):
-        larger = moved.copy()
-        larger.set_cell(moved.cell.array * (1 + strain), scale_atoms=True)
-        strained.append(reference.label(larger).energy)
-    pressure = (strained[0] - strained[1]) / 0.02 / 3 / moved.get_volume()
+    force, stress = derivatives(reference, moved)
+    assert label.forces[0, 0] == pytest.approx(force, abs=0.01)
     # The number of plane waves changes with the cell at fixed cutoff.
-    assert label.stress[:3].mean() == pytest.approx(pressure, abs=0.003)
+    assert label.stress[:3].mean() == pytest.approx(stress, abs=0.003)
     with pytest.raises(ReferenceFailed, match="NOT achieved") as caught:
         make_reference(given.model_copy(update={"max_iterations": 2})).label(moved)
     assert caught.value.kind == "unconverged"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="needs cp2k and cp2k-data")
+def test_real_cp2k_run():
+    parameters = {"basis_set": "DZVP-MOLOPT-SR-GTH", "pseudo_potential": "auto"}
+    reference = make_reference(ReferenceSettings(engine="cp2k", command="cp2k.psmp -s", parameters=parameters, k_spacing=0.6, smearing=0.0))
+    assert reference.settings()["version"]
+    moved = bulk("Si", a=5.43)
+    moved.positions[0] += 0.05
+    label = reference.label(moved)
+    np.testing.assert_allclose(label.forces.sum(axis=0), 0, atol=1e-3)
+    force, stress = derivatives(reference, moved)
+    assert label.forces[0, 0] == pytest.approx(force, abs=0.01)
+    assert label.stress[:3].mean() == pytest.approx(stress, abs=0.002)

@@ -134,9 +134,7 @@ class EspressoInput(EngineInput):
                 self._digests[element] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
             except OSError as error:
                 raise BadInput(f"pseudopotential of {element}: {quoted_path(path)} cannot be read: {error.strerror}") from error
-        sections = settings.parameters.get("input_data", {})
-        if not isinstance(sections, dict) or not all(isinstance(entries, dict) for entries in sections.values()):
-            raise BadInput("reference.parameters.input_data: give one table per section, such as [reference.parameters.input_data.system]")
+        self._sections, self._options = _espresso_parameters(settings.parameters)
         self._version = _printed(_words(self.command or ""), r"Program PWSCF\s*v\.(\S+)")
         number = re.match(r"(\d+)\.(\d+)", self._version)
         if settings.hubbard_u and number and (int(number[1]), int(number[2])) < (7, 1):
@@ -164,15 +162,14 @@ class EspressoInput(EngineInput):
         }  # fmt: skip
         if smearing > 0:
             data["system"] |= {"occupations": "smearing", "smearing": "fermi-dirac", "degauss": smearing / units.Ry}
-        given = dict(self.s.parameters)
-        for section, entries in given.pop("input_data", {}).items():
+        for section, entries in self._sections.items():
             data.setdefault(section, {}).update(entries)
         options = {
             "input_data": data,
             "pseudopotentials": self.s.pseudopotentials,
-        } | given
+        } | self._options
         if card := espresso_card(atoms, self.s.hubbard_u):
-            others = given.get("additional_cards") or []
+            others = self._options.get("additional_cards") or []
             options["additional_cards"] = [*([others] if isinstance(others, str) else others), *card]
         if grid is not None:
             options |= {"kpts": grid.size, "koffset": tuple(int(s) for s in grid.shift)}
@@ -188,6 +185,39 @@ class EspressoInput(EngineInput):
         """Return the number of iterations that pw.x prints."""
         counts = re.findall(r"convergence has been achieved in\s+(\d+)\s+iterations", text)
         return int(counts[-1]) if counts else 0
+
+
+def _espresso_parameters(parameters: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the entries of the sections of pw.x and the options of ASE's calculator, which drops names that it does not know.
+
+    Raises:
+        BadInput: a name is neither, or a section is none of pw.x.
+    """
+    from ase.io.espresso_namelist.keys import ALL_KEYS
+
+    known, where = ALL_KEYS["pw"], "reference.parameters"
+    given = parameters.get("input_data", {})
+    if not isinstance(given, dict) or not all(isinstance(entries, dict) for entries in given.values()):
+        raise BadInput(f"{where}.input_data: give one table per section, such as [{where}.input_data.system]")
+    sections: dict[str, dict[str, Any]] = {}
+    for name, entries in given.items():
+        if name.lower() not in known:
+            raise BadInput(f"{where}.input_data: pw.x has no section '{quoted(name)}'; its sections are {', '.join(known)}")
+        sections.setdefault(name.lower(), {}).update(entries)
+    options = {}
+    for name, value in parameters.items():
+        section = next((section for section, keys in known.items() if name.lower().split("(")[0] in keys), None)
+        if name in ("kpts", "koffset", "crystal_coordinates", "additional_cards"):
+            options[name] = value
+        elif name.lower() in known:
+            raise BadInput(f"{where}.{name}: write [{where}.input_data.{name.lower()}]")
+        elif section is not None:
+            sections.setdefault(section, {})[name] = value
+        elif name == "kspacing":
+            raise BadInput(f"{where}.kspacing: set reference.k_spacing")
+        elif name != "input_data":
+            raise BadInput(f"{where}: neither pw.x nor ASE's calculator has the parameter '{quoted(name)}'; write new ones into input_data")
+    return sections, options
 
 
 class VaspInput(EngineInput):
