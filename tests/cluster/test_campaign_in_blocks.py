@@ -1,5 +1,6 @@
 """Searches of a campaign share the blocks of one executor."""
 
+from nucleate import api
 from nucleate.campaign.run import campaign
 from nucleate.csp.run_data import read_run
 from nucleate.reference.cluster.blocks import Blocks
@@ -23,7 +24,7 @@ def test_labels_of_two_searches_run_in_the_same_blocks(slurm, executor_file, tmp
     assert cost["label_core_seconds"] > 0
     # The first search has no labels of others, so that it is the one without a campaign.
     line = result.lines[0]
-    local = campaign([line.name], settings=SETTINGS, out=tmp_path / "local").lines[0]
+    local = api.search(line.name, settings=SETTINGS, out=tmp_path / "local")
     assert line.calls == local.calls > 4
     rows = {row.hash: row.label.energy for row in read_run(tmp_path / "blocks" / line.name).rows}
-    assert rows == {row.hash: row.label.energy for row in read_run(tmp_path / "local" / line.name).rows}
+    assert rows == {row.hash: row.label.energy for row in read_run(tmp_path / "local").rows}
