@@ -5,8 +5,8 @@
 
 Aluminium, ions at 933 K, electrons at 1,000, 5,000 and 10,000 K, each with structures of its own. A model is trained on two of the folders
 and tested on the third. It does not know the electronic temperature of its training data: occupations change with the temperature, the
-local density of states itself does not. The errors contain that of the labels: the bands of the colder folders end within the window of
-energies (docs/electrons.md, limitations). The heat capacity is that of fixed levels, of the model and of GPAW's density of states.
+local density of states itself does not. The heat capacity is that of fixed levels, of the model and of GPAW's density of states. All cells
+have one volume and shape, so that the training data say nothing of the derivative with respect to the volume.
 Settings: settings.toml beside this file. A finished training is kept, and a stopped run resumes.
 """
 
