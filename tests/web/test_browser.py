@@ -90,6 +90,8 @@ def test_a_search_from_the_form_to_the_lowest_crystal(page, server, tmp_path):
     page.emulate_media(color_scheme="dark")
     assert page.evaluate(CONTRAST) == []
     (run,) = [one for one in server.get("/api/runs")[1]["runs"] if one["name"] == "Al4"]
+    # What the page of models filters by.
+    assert run.get("polymorph_count"), run
     status, headers, content = server.send("GET", f"/api/runs/{run['id']}/report.html")
     assert status == 200
     assert headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
@@ -105,6 +107,7 @@ def electrons_of_the_lowest_crystal(page, run, tmp_path):
     page.emulate_media(color_scheme="light")
     page.click("nav >> text=Models")
     page.select_option("[name=model]", label="al-electrons (Al)")
+    assert f'value="{run}"' in page.inner_html("[name=run]"), page.inner_html("[name=run]")
     page.select_option("[name=run]", value=run)
     assert not page.is_visible("[name=file]")
     assert not page.is_visible("[name=cutoff]")
