@@ -1,15 +1,21 @@
-"""Softest-mode check on a real energy surface (EMT): minima are confirmed, a known saddle is found and followed downhill."""
+"""Softest-mode check on a real energy surface (EMT): minima are confirmed, a known saddle is found and followed downhill.
+
+Flat modes are those of an analytic surface, in which the cell follows the displacement of an atom, or does not.
+"""
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.geometry import find_mic
 
 from nucleate.csp.leads import LeadFollower
 from nucleate.csp.newton import Frame
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom, residuals
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.settings import SearchSettings
-from nucleate.csp.softest_modes import SoftestModeCheck, softest_modes
+from nucleate.csp.softest_modes import DEPTH, STEPS, SoftestModeCheck, softest_modes
 from nucleate.csp.space import FormulaSpace
 from nucleate.fingerprints.matching import space_group
 from nucleate.reference import Dispatcher, Ledger, ReferenceSettings, make_reference
@@ -41,6 +47,52 @@ class Wrong:
     def energy_forces_stress(self, *arguments, **options):
         right = self.potential.energy_forces_stress(*arguments, **options)
         return type(right)(-right.energy, -right.forces, -right.stress)
+
+
+LENGTH = 4.0
+FALL, RISE, CELL, STIFF = 0.02, 0.2, 6.0, 4.0
+
+
+class Tilting(Calculator):
+    """Two atoms in a cubic cell; x is the distance of one from the centre of the other's cell, and e the strain of the cell along z.
+
+    E = -FALL x² + RISE x⁴ - coupling x² e + CELL e² / 2 + STIFF (y² + z²) + CELL times the squares of the other strains, in eV and Å.
+    """
+
+    implemented_properties = ("energy", "forces", "stress")
+    coupling = 0.0
+
+    def surface(self, atoms):
+        gradient = atoms.cell.array / LENGTH
+        strain = 0.5 * (gradient + gradient.T) - np.eye(3)
+        arm, _ = find_mic(atoms.positions[1] - atoms.positions[0] - 0.5 * atoms.cell.array.sum(0), atoms.cell)
+        x, e = arm[0], strain[2, 2]
+        others = (strain**2).sum() - e**2
+        return (
+            -FALL * x**2 + RISE * x**4 - self.coupling * x**2 * e + 0.5 * CELL * e**2 + CELL * others + STIFF * (arm[1] ** 2 + arm[2] ** 2)
+        )
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        step, forces, stress = 1e-4, np.zeros((2, 3)), np.zeros((3, 3))
+        for index in np.ndindex(2, 3):
+            for sign in (1, -1):
+                moved = atoms.copy()
+                moved.positions[index] += sign * step
+                forces[index] -= sign * self.surface(moved) / (2 * step)
+        for i, j in np.ndindex(3, 3):
+            for sign in (1, -1):
+                strain = np.eye(3)
+                strain[i, j] += 0.5 * sign * step
+                strain[j, i] += 0.5 * sign * step
+                moved = atoms.copy()
+                moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+                stress[i, j] += sign * self.surface(moved) / (2 * step * atoms.get_volume())
+        self.results = {"energy": self.surface(atoms), "forces": forces, "stress": stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]}
+
+
+class TiltingWithTheCell(Tilting):
+    coupling = 1.34
 
 
 def confirmed(atoms, dispatcher, model):
@@ -100,6 +152,25 @@ def test_the_reference_decides_on_the_modes_of_a_wrong_committee(dispatcher, mod
     (check,) = SoftestModeCheck(dispatcher, 0.0).run([polymorph], Wrong(model), 1)
     assert check.verdict == "minimum"
     assert all(mode.curvature > 1 for mode in check.modes)
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("Tilting", "minimum"), ("TiltingWithTheCell", "saddle")])
+def test_the_cell_decides_along_a_flat_mode(name, verdict, tmp_path):
+    """The energy falls by less than the check resolves as long as the cell is fixed; it falls further only if the cell follows."""
+    settings = ReferenceSettings(engine="ase", calculator=f"tests.csp.test_softest_modes:{name}")
+    dispatcher, model = (Dispatcher(make_reference(settings), Ledger(tmp_path / file), workers=0) for file in ("run.db", "model.db"))
+    centred = Atoms("NaCl", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[LENGTH] * 3, pbc=True)
+    polymorph = Polymorph(centred, centred, 0.0, 0.0, 0.0, "Pm-3m", 221, 0.0, "p1", 1, 1, 0)
+    (check,) = SoftestModeCheck(dispatcher, 0.0).run([polymorph], ReferencePotential(model, "model", 0), 1)
+    mode = check.modes[0]
+    assert 0 < -min(point.energy for point in mode.points.values()) < DEPTH
+    assert check.verdict == polymorph.check == verdict
+    # The polymorph, three displacements along the flat mode, one along the other, and the steps.
+    assert dispatcher.calls() <= 1 + 3 + 1 + STEPS
+    if verdict == "saddle":
+        # The minimum of the surface over displacement and strain, for two atoms.
+        lowest = -(FALL**2) / (4 * (RISE - TiltingWithTheCell.coupling**2 / (2 * CELL))) / 2
+        assert lowest - 1e-5 < check.lead(0.0).energy < -DEPTH
 
 
 def test_a_budget_that_ends_leaves_polymorphs_unchecked(tmp_path, model):

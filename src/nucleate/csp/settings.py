@@ -105,7 +105,7 @@ class SearchSettings(BaseModel):
     budget: int = Field(400, ge=1, le=10_000_000, description="Largest number of reference calls, including failed ones.")
     check: bool = Field(
         True,
-        description="Displace the lowest polymorphs along their softest modes on the reference before the search ends (2 to 6 calls each).",
+        description="Displace the lowest polymorphs along their softest modes on the reference before the search ends (2 to 9 calls each).",
     )
     magnetic: bool = Field(
         True,

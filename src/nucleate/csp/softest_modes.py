@@ -9,23 +9,25 @@ reference, the curvature along the mode is
     k = u . (g(s u) - g(-s u)) / (2 s)     from both.
 
 A mode is stable if k exceeds `FLAT` and the energy rises. It is unstable if the energy falls by more than `DEPTH`, or if k is below
--`FLAT`. Otherwise the opposite displacement, and then a larger one, decides; modes that remain flat count as stable. Displacements are
-those of one cell, so that instabilities with other wave vectors are not seen.
+-`FLAT`. Otherwise the opposite displacement, and then a larger one, decides. A mode that remains flat while the energy falls a little may
+lead downhill once the cell and the other atoms follow, as the tilts of the tetrahedra in cubic cristobalite do: the lowest of the displaced
+structures is relaxed by up to `STEPS` quasi-Newton steps, and a decrease by more than `DEPTH` shows an instability. Other modes that remain
+flat count as stable. Displacements are those of one cell, so that instabilities with other wave vectors are not seen.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 
 from nucleate.crystals.dimensions import is_cluster
-from nucleate.csp.newton import Frame, longest_move
+from nucleate.csp.newton import Frame, bfgs, longest_move, newton_step
 from nucleate.csp.records import Lead, Polymorph, enthalpy_per_atom, residuals
 from nucleate.errors import BudgetExhausted
 from nucleate.potentials.base import Potential
-from nucleate.reference.asking import Answer
 from nucleate.reference.base import Label
 from nucleate.reference.dispatch import Dispatcher
 
@@ -38,6 +40,28 @@ FLAT = 0.15
 """Curvature in eV/Å² below which one displacement does not decide; forces converged to 0.02 eV/Å give an error of this size."""
 DEPTH = 0.0005
 """Decrease of the enthalpy in eV/atom that shows an instability."""
+STEPS = 3
+"""Number of steps from the lowest structure along a flat mode."""
+TRUST = 0.3
+"""Largest displacement of an atom or cell vector in one of these steps, Å."""
+
+
+class Point(NamedTuple):
+    """A labelled structure near a polymorph.
+
+    Attributes:
+        there: (3 n + 6,) coordinates in the frame of the polymorph.
+        slope: (3 n + 6,) gradient of the reference, eV/Å.
+        atoms: the structure.
+        label: result of the reference.
+        energy: enthalpy, eV/atom.
+    """
+
+    there: np.ndarray
+    slope: np.ndarray
+    atoms: Atoms
+    label: Label
+    energy: float
 
 
 @dataclass
@@ -48,14 +72,19 @@ class Mode:
         vector: (3 n + 6,) normalised mode in the coordinates of `Frame`.
         curvature: curvature on the reference, eV/Å²; None before the first displacement.
         stable: whether the reference confirms a minimum along the mode; None while it is undecided.
-        lowest: displaced structure with the lowest enthalpy, its label and its enthalpy in eV/atom.
+        points: the displaced structure for each signed displacement (Å), and the structures to which `STEPS` have led from the lowest.
     """
 
     vector: np.ndarray
     curvature: float | None = None
     stable: bool | None = None
-    lowest: tuple[Atoms, Label, float] | None = None
-    slopes: dict[float, float] = field(default_factory=dict)
+    points: dict[float, Point] = field(default_factory=dict)
+    steps: list[Point] = field(default_factory=list)
+
+    @property
+    def lowest(self) -> Point:
+        """The labelled structure with the lowest enthalpy."""
+        return min([*self.points.values(), *self.steps], key=lambda point: point.energy)
 
 
 def softest_modes(hessian: np.ndarray, atoms: Atoms, count: int = MODES) -> list[np.ndarray]:
@@ -88,8 +117,10 @@ class Check:
 
     Attributes:
         polymorph: the polymorph.
-        modes: its softest modes.
+        frame, origin: frame of the coordinates, and the (3 n + 6,) coordinates of the polymorph in it.
         slope: (3 n + 6,) gradient of the reference at the polymorph, eV/Å.
+        modes: its softest modes.
+        failed: whether a calculation failed, or the budget did not permit it.
     """
 
     polymorph: Polymorph
@@ -99,30 +130,43 @@ class Check:
     modes: list[Mode]
     failed: bool = False
 
-    def displaced(self, mode: Mode, stage: int) -> tuple[Atoms, float]:
-        """Return the displaced structure of a stage, and the signed displacement in Å along the normalised mode."""
-        s = SIGNS[stage] * AMPLITUDES[stage] / max(longest_move(mode.vector), 1e-12)
-        return self.frame.atoms(self.origin + s * mode.vector), s
+    def displacement(self, mode: Mode, stage: int) -> float:
+        """Return the signed displacement of a stage in Å along the normalised mode."""
+        return SIGNS[stage] * AMPLITUDES[stage] / max(longest_move(mode.vector), 1e-12)
 
-    def add(self, mode: Mode, atoms: Atoms, s: float, answer: Answer, pressure: float) -> None:
+    def add(self, mode: Mode, s: float, point: Point) -> None:
         """Enter the result of a displacement."""
-        if not isinstance(answer, Label):
-            self.failed = True
-            return
-        there = self.origin + s * mode.vector
-        mode.slopes[s] = float(mode.vector @ self.frame.gradient(there, answer.forces, answer.stress))
-        energy = enthalpy_per_atom(atoms, answer, pressure)
-        if mode.lowest is None or energy < mode.lowest[2]:
-            mode.lowest = (atoms, answer, energy)
-        if -s in mode.slopes:
-            mode.curvature = (mode.slopes[s] - mode.slopes[-s]) / (2 * s)
+        mode.points[s] = point
+        slope = float(mode.vector @ point.slope)
+        if -s in mode.points:
+            mode.curvature = (slope - float(mode.vector @ mode.points[-s].slope)) / (2 * s)
         else:
-            mode.curvature = (mode.slopes[s] - float(mode.vector @ self.slope)) / s
-        fall = self.polymorph.energy - mode.lowest[2]
+            mode.curvature = (slope - float(mode.vector @ self.slope)) / s
+        fall = self.polymorph.energy - mode.lowest.energy
         if fall > DEPTH or mode.curvature < -FLAT:
             mode.stable = False
         elif mode.curvature > FLAT and fall <= 0:
             mode.stable = True
+
+    def flat_mode(self) -> Mode | None:
+        """Return the flat mode along which the energy falls most; None if there is none, or if another mode is unstable."""
+        if self.failed or self.verdict == "saddle":
+            return None
+        falling = [mode for mode in self.modes if mode.stable is None and mode.lowest.energy < self.polymorph.energy]
+        return min(falling, key=lambda mode: mode.lowest.energy, default=None)
+
+    def step(self, mode: Mode, model: Potential) -> np.ndarray:
+        """Return the coordinates after the next step downhill from the lowest structure along a flat mode."""
+        here = mode.lowest
+        path = [point for point in mode.steps if point is not here] + [here]
+        hessian = bfgs(self.frame.hessian(model, here.there), [point.there for point in path], [point.slope for point in path])
+        return here.there + newton_step(hessian, here.slope, TRUST)
+
+    def add_step(self, mode: Mode, point: Point) -> None:
+        """Enter the result of a step downhill."""
+        mode.steps.append(point)
+        if self.polymorph.energy - mode.lowest.energy > DEPTH:
+            mode.stable = False
 
     @property
     def verdict(self) -> str:
@@ -133,15 +177,15 @@ class Check:
 
     def lead(self, pressure: float) -> Lead | None:
         """Return a lead downhill from a saddle: the displaced structure with the lowest enthalpy."""
-        found = [mode.lowest for mode in self.modes if mode.stable is False and mode.lowest is not None]
+        found = [mode.lowest for mode in self.modes if mode.stable is False]
         if not found:
             return None
-        atoms, label, energy = min(found, key=lambda item: item[2])
-        fmax, smax = residuals(atoms, label, pressure)
+        lowest = min(found, key=lambda point: point.energy)
+        fmax, smax = residuals(lowest.atoms, lowest.label, pressure)
         # Symmetrisation would lead back to the saddle.
         return Lead(
-            atoms, atoms, energy, fmax, smax, self.polymorph.origin, np.array(label.forces), np.array(label.stress),
-            tried=[self.polymorph.number], birth=self.polymorph.birth,
+            lowest.atoms, lowest.atoms, lowest.energy, fmax, smax, self.polymorph.origin, np.array(lowest.label.forces),
+            np.array(lowest.label.stress), tried=[self.polymorph.number], birth=self.polymorph.birth,
         )  # fmt: skip
 
 
@@ -157,7 +201,7 @@ class SoftestModeCheck:
         self.dispatcher, self.pressure = dispatcher, pressure
 
     def run(self, polymorphs: list[Polymorph], model: Potential, round: int) -> list[Check]:
-        """Check polymorphs side by side, as many as the budget permits; each takes 2 to 6 calls.
+        """Check polymorphs side by side, as many as the budget permits; each takes 2 to 6 calls, and up to 3 more along a flat mode.
 
         Args:
             polymorphs: confirmed polymorphs.
@@ -169,26 +213,43 @@ class SoftestModeCheck:
         """
         checks = [check for polymorph in polymorphs if (check := self._begin(polymorph, model, round)) is not None]
         for stage in range(len(SIGNS)):
-            asked: list[tuple[Check, Mode, Atoms, float]] = []
-            for check in checks:
-                for mode in check.modes:
-                    # The third displacement is for modes that two displacements left undecided.
-                    if mode.stable is None and not check.failed:
-                        asked.append((check, mode, *check.displaced(mode, stage)))
-            left = self.dispatcher.remaining()
-            if left is not None and len(asked) > left:
-                for check, *_ in asked[left:]:
-                    check.failed = True
-                asked = [item for item in asked[:left] if not item[0].failed]
-            if not asked:
-                break
-            like = [check.polymorph.frame or check.polymorph.atoms for check, *_ in asked]
-            answers = self.dispatcher.label_many([atoms for _, _, atoms, _ in asked], "check", round, like=like)
-            for (check, mode, atoms, s), answer in zip(asked, answers, strict=True):
-                check.add(mode, atoms, s, answer, self.pressure)
+            # The second and third displacements are for modes that are still undecided.
+            open_modes = [(check, mode) for check in checks for mode in check.modes if mode.stable is None and not check.failed]
+            moves = [(check, mode, check.displacement(mode, stage)) for check, mode in open_modes]
+            points = self._label([(check, check.origin + s * mode.vector) for check, mode, s in moves], round)
+            for (check, mode, s), point in zip(moves, points, strict=True):
+                if point is not None:
+                    check.add(mode, s, point)
+        for _ in range(STEPS):
+            flat = [(check, flat_mode) for check in checks if (flat_mode := check.flat_mode()) is not None]
+            points = self._label([(check, check.step(mode, model)) for check, mode in flat], round)
+            for (check, mode), point in zip(flat, points, strict=True):
+                if point is not None:
+                    check.add_step(mode, point)
         for check in checks:
             check.polymorph.check = check.verdict
         return checks
+
+    def _label(self, asked: list[tuple[Check, np.ndarray]], round: int) -> list[Point | None]:
+        """Label structures near their polymorphs; the check fails where the result is None."""
+        left = self.dispatcher.remaining()
+        for check, _ in asked[len(asked) if left is None else left :]:
+            check.failed = True
+        structures = [check.frame.atoms(there) for check, there in asked]
+        kept = [k for k, (check, _) in enumerate(asked) if not check.failed]
+        points: list[Point | None] = [None] * len(asked)
+        if not kept:
+            return points
+        like = [asked[k][0].polymorph.frame or asked[k][0].polymorph.atoms for k in kept]
+        answers = self.dispatcher.label_many([structures[k] for k in kept], "check", round, like=like)
+        for k, answer in zip(kept, answers, strict=True):
+            check, there = asked[k]
+            if isinstance(answer, Label):
+                slope = check.frame.gradient(there, answer.forces, answer.stress)
+                points[k] = Point(there, slope, structures[k], answer, enthalpy_per_atom(structures[k], answer, self.pressure))
+            else:
+                check.failed = True
+        return points
 
     def _begin(self, polymorph: Polymorph, model: Potential, round: int) -> Check | None:
         frame = Frame(polymorph.atoms, self.pressure)
