@@ -181,7 +181,7 @@ def test_searches_that_fail_do_not_end_the_others(tmp_path):
         (tmp_path / "formulas.txt").write_text("\n".join(formulas))
         done = CliRunner().invoke(app, ["campaign", str(tmp_path / "formulas.txt"), "--settings", str(settings), "--out", str(run)])
         assert done.exit_code == 1
-        assert "failed" in done.output
+        assert f"{formulas[0]} failed" in done.output
         return {line["name"]: line for line in json.loads((run / "campaign.json").read_text())["searches"]}
 
     first = table("Fe2", "Cu")
