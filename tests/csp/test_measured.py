@@ -82,6 +82,11 @@ def test_the_path_is_kept_whole(pattern, monkeypatch):
         ("Si8", {"neutron": True}, "has no effect without a powder pattern"),
         ("Si8", {"deuterated": True}, "has no effect without a powder pattern"),
         ("Si8", {"fit_xrd": "pattern.xy", "wavelength": "CuKa", "deuterated": True}, "no effect without --neutron"),
+        (
+            "Si8",
+            {"fit_xrd": "pattern.xy", "wavelength": "CuKa", "settings": {"search": {"clear_window": 0}}},
+            "search.clear_window has no effect",
+        ),
         ("Mg-Si", {"fit_xrd": "pattern.xy", "wavelength": "CuKa"}, "a chemical system"),
         ("Si2", {"fit_xrd": "pattern.xy", "wavelength": "CuKa", "dimensions": 2}, "layers"),
         ("Si8", {"fit_xrd": "pattern.xy", "wavelength": "green"}, "give a length in Å"),

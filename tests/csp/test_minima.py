@@ -172,6 +172,7 @@ def test_goal_and_window_beside_those_of_the_settings(goal, window, stated, sett
         ("Si2", {"reference": {"engine": "chgnet"}, "minima": {"unseen": 0.1}}, "minima.unseen has no effect without a window"),
         ("Si2", {"reference": {"engine": "chgnet"}, "minima": {"window": 200}}, "increase search.window"),
         ("Si2", {**SETTINGS, "search": {"top": 7}}, "search.top has no effect on the goal minima"),
+        ("Si2", {**SETTINGS, "search": {"clear_window": 20}}, "search.clear_window has no effect on the goal minima"),
     ],
 )
 def test_what_has_no_effect_is_refused(formula, options, said):

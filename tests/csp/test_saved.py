@@ -152,7 +152,7 @@ def test_a_folder_of_layout_1_is_read(folder):
 
 def test_a_field_that_is_missing(folder):
     for name in full_state().as_dict():
-        if name in ("accurate", "magnetic", "base", "chance", "left_out", "evolution"):  # Older folders do not have them.
+        if name in ("accurate", "magnetic", "base", "chance", "clear", "left_out", "evolution"):  # Older folders do not have them.
             continue
         data = full_state().as_dict()
         del data[name]

@@ -5,12 +5,14 @@ import pytest
 from ase.build import bulk
 
 from nucleate.csp.evolution.pool import Pool
+from nucleate.csp.evolution.records import Birth
 from nucleate.csp.loop import Search
 from nucleate.csp.plan import prepare
 from nucleate.csp.records import Carried, Lead, Polymorph
 from nucleate.csp.run_folder import RunFolder
 from nucleate.csp.run_settings import settings_from_dict
 from nucleate.fingerprints.selection import fingerprints
+from nucleate.generate.base import Candidate
 from nucleate.persist.toml import to_toml
 from nucleate.reference.base import Label
 from nucleate.relax.batched import CONVERGED, EXPLODED, Relaxed
@@ -50,9 +52,10 @@ def search(tmp_path):
         yield Search(folder, prepare(settings, Silent()))
 
 
-def judged(search, *energies, round=1, asked=True, leads=()):
+def judged(search, *energies, round=1, asked=True, leads=(), clear=False):
     search.state.polymorphs = [polymorph(energy) for energy in energies]
     search.state.leads = list(leads)
+    search._count_quiet(clear)
     search._judge(round, asked)
     return search.state.finished
 
@@ -79,6 +82,24 @@ def test_change_below_the_resolution_or_below_the_top_is_none(search):
     assert search.state.quiet == 1
     judged(search, -3.002, -2.9, -2.0, -1.0)
     assert search.state.finished is not None
+
+
+def test_a_clear_round_counts_twice(search):
+    judged(search, -3.0, -2.9, clear=True)
+    assert search.state.clear == 0
+    finished = judged(search, -3.0, -2.9, clear=True)
+    assert "stayed the same for 1 round, with no other candidate within 50 meV/atom" in finished
+
+
+def test_clear_rounds_before_a_change_do_not_count(search):
+    search.settings.search.quiet_rounds = 4
+    judged(search, -3.0, -2.9)
+    judged(search, -3.0, -2.9, clear=True)
+    assert judged(search, -3.1, -2.9, clear=True) is None
+    assert (search.state.quiet, search.state.clear) == (0, 0)
+    judged(search, -3.1, -2.9, clear=True)
+    judged(search, -3.1, -2.9)
+    assert "for 3 rounds, in 1 of them with no other candidate" in judged(search, -3.1, -2.9)
 
 
 def test_promising_lead_keeps_the_search_going(search):
@@ -180,3 +201,35 @@ def test_a_candidate_that_explodes_when_it_is_relaxed_further_stays_as_it_was(se
     search._relax_closely(pool, [0, 1])
     assert pool.ends == [after[0], before]
     assert np.allclose(pool.vectors, fingerprints([moved, atoms], (29,)))
+
+
+CU, LONG, FLAT = bulk("Cu"), bulk("Cu", "bct", a=2.5, c=5.0), bulk("Cu", "bct", a=3.4, c=2.6)
+
+
+@pytest.mark.parametrize(
+    ("found", "height", "window", "clear"),
+    [
+        (CU, 0.06, 50.0, True),
+        (CU, 0.04, 50.0, False),
+        (CU, 0.04, 30.0, True),
+        # The round has not found the lowest polymorph again, or only in what was carried, given or bred.
+        (FLAT, 0.06, 50.0, False),
+        ("carried", 0.06, 50.0, False),
+        ("seed", 0.06, 50.0, False),
+        ("child", 0.06, 50.0, False),
+    ],
+)
+def test_a_round_is_clear(search, found, height, window, clear):
+    """Random candidates end at the lowest polymorph, and no minimum of the committee without a label is near it."""
+    search.settings.search.clear_window = window
+    search.settings.search.top = 1
+    search.state.polymorphs = [polymorph(-3.0)]
+    search.state.evolution.births["0.1"] = Birth("p1", (), 0)
+    pool = Pool([Carried(CU, "p1", "0.1")] if found == "carried" else [], 1, (29,), search.state.evolution)
+    if found == "child":
+        pool.enter([Candidate(CU, "heredity", 1)], [("0.1", "0.1")])
+    elif found != "carried":
+        pool.enter([Candidate(CU, "seed", -1)] if found == "seed" else [Candidate(found, "p1", 1)])
+    pool.enter([Candidate(LONG, "p1", 1)])
+    pool.relaxed([Relaxed(item.atoms, -3.0 + place * height, 0.0, 0.0, CONVERGED, 5) for place, item in enumerate(pool.items)])
+    assert search.space.clear(pool, [1], search.state) is clear

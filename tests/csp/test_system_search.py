@@ -193,6 +193,7 @@ def test_phases_of_earlier_searches_cost_no_call(tmp_path, searched):
         ({"formula": "Cu4", "max_atoms": 3}, "max_atoms has no effect on the formula Cu4"),
         ({"formula": "Cu-Au", "settings": {"search": {"train_units": [1]}}}, "train_units"),
         ({"formula": "Cu-Au", "top": 3}, "search.top has no effect"),
+        ({"formula": "Cu-Au", "settings": {"search": {"clear_window": 0}}}, "search.clear_window has no effect"),
         ({"formula": "Cu-Au", "known": ["missing.cif"]}, "missing.cif"),
         ({"formula": "Cu-Au", "elements_from": ["missing"]}, "missing"),
         ({"formula": "Cu-Ag", "reactants": ["Cu", "Au"]}, "elements"),

@@ -376,6 +376,7 @@ class Search:
             )
             state.carried = [replace(pool.items[k], atoms=ends[k].atoms) for k in selection.heads[: self._kept]]
             state.chance = self.space.chance(pool, selection.left, state)
+            clear = self.space.clear(pool, selection.left, state)
         chosen = [ends[choice.index] for choice in selection.choices] + [small_ends[k] for k in small_heads]
         chosen = self.relaxer.idealised(chosen, self.learner.potential)
         places = [choice.index for choice in selection.choices]
@@ -398,6 +399,8 @@ class Search:
         self._update_sigma()
         named: list[Carried | Lead | Polymorph] = [*state.carried, *state.leads, *state.polymorphs]
         state.evolution.keep(item.birth for item in named)
+        # A committee that is wrong about its new labels may be wrong about the candidates without one.
+        self._count_quiet(clear and calibration.mae < search.clear_window * 1e-3)
         self._record(round, ends, len(selection.heads), calibration, training)
         if ended:
             self._finish(ON_REQUEST)
@@ -576,32 +579,51 @@ class Search:
             training,
             {name: round_seconds(value) for name, value in self._seconds.items()},
             None if self.settings.system is None else len(self.space.lowest(self.state)),
+            self.state.quiet,
+            self.state.clear,
         )
         self.state.records.append(record)
         self._log(RoundDone(record))
 
     # -- stopping ---------------------------------------------------------------------------------------------
 
-    def _judge(self, round: int, asked: bool) -> None:
-        """Stop when the lowest `top` polymorphs have not changed for `quiet_rounds` rounds and no label is below them."""
-        search, state = self.settings.search, self.state
+    def _count_quiet(self, clear: bool) -> None:
+        """Count the rounds in which the lowest `top` polymorphs have not changed and nothing is below them.
+
+        Args:
+            clear: whether the round counts twice.
+        """
+        state = self.state
         top = [polymorph.energy for polymorph in self.space.lowest(state)]
-        tolerance = search.resolution * 1e-3
+        tolerance = self.settings.search.resolution * 1e-3
         same = len(top) > 0 and len(top) == len(state.top) and all(abs(a - b) <= tolerance for a, b in zip(top, state.top, strict=True))
         # The ranking is not settled while an open lead, a label or a likely candidate may change it.
         pending = self.space.pending(state) or state.chance > self.space.most_chance
         state.quiet = state.quiet + 1 if same and not pending else 0
+        state.clear = state.clear + clear if state.quiet else 0
         state.top = top
+
+    def _judge(self, round: int, asked: bool) -> None:
+        """Stop after enough quiet rounds with the softest-mode check, or for another reason.
+
+        Args:
+            round: number of the round.
+            asked: whether candidates of the pool were labelled in it.
+        """
+        search, state = self.settings.search, self.state
         # One round is enough where the search on the reference only confirms what the teacher knew.
-        agrees = self.learner.base is not None and bool(top) and self.settings.system is None and state.minima()[0].origin == KNOWN
+        agrees = self.learner.base is not None and bool(state.top) and self.settings.system is None and state.minima()[0].origin == KNOWN
         quiet_rounds = 1 if agrees else search.quiet_rounds
-        settled = state.quiet >= quiet_rounds or round >= search.max_rounds
+        settled = state.quiet + state.clear >= quiet_rounds or round >= search.max_rounds
         if settled and search.check and self._check(round):
             # A polymorph was a saddle: the search continues below it, unless this was the last round.
-            state.quiet = 0
-        if state.quiet >= quiet_rounds:
-            which = self.space.shown(len(top))
+            state.quiet = state.clear = 0
+        if state.quiet + state.clear >= quiet_rounds:
+            which = self.space.shown(len(state.top))
             why = f"{which} stayed the same for {state.quiet} round{'' if state.quiet == 1 else 's'}"
+            if state.quiet < quiet_rounds:
+                all_of_them = "" if state.clear == state.quiet else f"in {state.clear} of them "
+                why += f", {all_of_them}with no other candidate within {search.clear_window:g} meV/atom"
             self._finish(why + (f", and the lowest is a minimum of {self.state.base['source']}" if agrees and self.state.base else ""))
         elif round >= search.max_rounds:
             self._finish(out_of_rounds(round))

@@ -292,6 +292,7 @@ class RoundRecord:
         training: errors on the training labels.
         seconds: wall time of each phase, s.
         phases: number of confirmed phases on the hull of a chemical system; None in a search of one formula.
+        quiet, clear: these numbers of `LoopState` after the round, before a softest-mode check.
     """
 
     round: int
@@ -303,6 +304,8 @@ class RoundRecord:
     training: dict[str, float | None] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     phases: int | None = None
+    quiet: int = 0
+    clear: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-serialisable dictionary."""
@@ -333,6 +336,7 @@ class LoopState:
         magnetic: number of calculations of magnetic orders, see `MagneticStage.run`; None: not calculated.
         base: deviation of the surface of the teacher from labels, see `TeacherJudged`; None: there is no teacher.
         chance: probability that the polymorphs of the stop rule will change, see `Space.chance`; 0 in most searches of one formula.
+        clear: number of the quiet rounds that count twice, see `Space.clear`.
         left_out: known phases that could not be relaxed, each with the reason.
         evolution: family history, and credit of the operators.
     """
@@ -352,6 +356,7 @@ class LoopState:
     magnetic: dict[str, Any] | None = None
     base: dict[str, Any] | None = None
     chance: float = 0.0
+    clear: int = 0
     left_out: list[str] = field(default_factory=list)
     evolution: EvolutionRecord = field(default_factory=EvolutionRecord)
 
@@ -376,6 +381,7 @@ class LoopState:
                 "sigma_factor",
                 "ratios",
                 "quiet",
+                "clear",
                 "top",
                 "chance",
                 "left_out",
@@ -394,6 +400,7 @@ class LoopState:
         """Create a record from the result of `as_dict`."""
         return cls(
             **{k: data[k] for k in _ALWAYS},
+            clear=data.get("clear", 0),
             chance=data.get("chance", 0.0),
             left_out=data.get("left_out", []),
             accurate=data.get("accurate"),

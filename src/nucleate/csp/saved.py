@@ -186,6 +186,8 @@ class SavedRound(_Saved):
     training: dict[Text, float | None] = Field(max_length=100)
     seconds: dict[Text, Finite] = Field(max_length=100)
     phases: Count | None = None
+    quiet: Count = 0
+    clear: Count = 0
 
 
 class SavedProof(_Saved):
@@ -255,6 +257,7 @@ class SavedState(_Saved):
     sigma_factor: float
     ratios: list[float] = Field(max_length=10_000)
     quiet: Count
+    clear: Count = 0
     top: list[Finite] = Field(max_length=10_000)
     chance: Annotated[float, Field(ge=0, le=1)] = 0.0
     left_out: list[Text] = Field(default_factory=list, max_length=10_000)

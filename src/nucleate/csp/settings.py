@@ -101,6 +101,13 @@ class SearchSettings(BaseModel):
         le=100_000,
         description="Number of consecutive rounds without a change among the lowest polymorphs after which the search stops.",
     )
+    clear_window: float = Field(
+        50.0,
+        ge=0,
+        le=1e5,
+        description="Energy (meV/atom) above these polymorphs. A round in which random candidates end at the lowest of them, and the "
+        "committee has no minimum without a label below this energy, counts twice; 0: never.",
+    )
     max_rounds: int = Field(100, ge=1, le=100_000, description="Largest number of rounds.")
     budget: int = Field(400, ge=1, le=10_000_000, description="Largest number of reference calls, including failed ones.")
     check: bool = Field(

@@ -16,6 +16,7 @@ from ase import Atoms
 from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.records import Lead, LoopState, Polymorph, enthalpy_per_atom
 from nucleate.csp.run_settings import RunSettings
+from nucleate.fingerprints.selection import fingerprints, same_as
 from nucleate.generate.base import Candidate
 from nucleate.generate.mixture import MixtureGenerator, make_generator
 from nucleate.reference.asking import Answer
@@ -116,6 +117,16 @@ class Space(Protocol):
 
     def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
         """Return the probability that these polymorphs will change, as far as the stop rule uses it.
+
+        Args:
+            pool: the pool of a round, relaxed.
+            left: heads of clusters that have no label.
+            state: state of the loop.
+        """
+        ...
+
+    def clear(self, pool: Pool, left: Sequence[int], state: LoopState) -> bool:
+        """Return whether the round shows that nothing near these polymorphs has been missed, so that it counts twice.
 
         Args:
             pool: the pool of a round, relaxed.
@@ -239,3 +250,25 @@ class FormulaSpace:
     def chance(self, pool: Pool, left: Sequence[int], state: LoopState) -> float:
         """Return zero: the stop rule of one formula uses labels only."""
         return 0.0
+
+    def fresh(self, pool: Pool) -> list[int]:
+        """Return the new candidates of the round that are neither children nor structures of the user."""
+        births = [pool.record.births[item.birth] for item in pool.items]
+        return [k for k, own in enumerate(births) if own.round == pool.round and not own.parents and own.origin != "seed"]
+
+    def clear(self, pool: Pool, left: Sequence[int], state: LoopState) -> bool:
+        """Return whether random candidates have found the lowest polymorph once more, and nothing without a label near it.
+
+        "Near" is within `search.clear_window` of the lowest `top` polymorphs, on the committee.
+        """
+        search, lowest = self.settings.search, self.lowest(state)
+        if len(lowest) < search.top:
+            return False
+        energies = [pool.ends[k].energy_per_atom for k in left if pool.ends[k].usable]
+        if min(energies, default=np.inf) < lowest[-1].energy + search.clear_window * 1e-3:
+            return False
+        best, tolerance = [lowest[0].atoms], search.cluster_tolerance
+        vector = fingerprints(best, pool.species)
+        beside = np.linalg.norm(pool.vectors - vector, axis=1) < tolerance
+        found = (same_as(pool.ends[k].atoms, pool.vectors[k], best, vector, tolerance) for k in self.fresh(pool) if beside[k])
+        return any(place is not None for place in found)

@@ -20,10 +20,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "": ("formula", "seed", "pressure", "dimensions"),
     "reference": ("engine", "preset", "xc", "cutoff", "k_spacing", "smearing", "dispersion", "max_iterations", "timeout"),
     "search": (
-        "budget", "top", "pool", "keep", "max_rounds", "quiet_rounds", "first_batch", "first_symmetric", "batch", "score", "score_weight",
-        "symmetric_slots", "diverse_slots", "uncertain_slots", "sigma_stop", "cluster_tolerance", "leads", "lead_steps", "lead_fmax",
-        "lead_smax", "window", "fmax", "smax", "resolution", "check", "magnetic", "accurate", "proof", "proof_steps", "train_units",
-        "train_pool", "train_slots",
+        "budget", "top", "pool", "keep", "max_rounds", "quiet_rounds", "clear_window", "first_batch", "first_symmetric", "batch", "score",
+        "score_weight", "symmetric_slots", "diverse_slots", "uncertain_slots", "sigma_stop", "cluster_tolerance", "leads", "lead_steps",
+        "lead_fmax", "lead_smax", "window", "fmax", "smax", "resolution", "check", "magnetic", "accurate", "proof", "proof_steps",
+        "train_units", "train_pool", "train_slots",
     ),
     "generate": (
         "symmetric_share", "prototype_share", "volume_per_atom", "volume_range", "distance_factor", "like_charge_factor",

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from nucleate.csp.evolution.pool import Pool
 from nucleate.csp.measured.settings import MeasuredSettings
 from nucleate.csp.records import Lead, LoopState
 from nucleate.csp.run_settings import RunSettings
 from nucleate.csp.select import score
+from nucleate.csp.settings import SearchSettings
 from nucleate.csp.space import FormulaSpace
 from nucleate.errors import BadInput
 from nucleate.observables.data_files import read_pattern
@@ -50,6 +52,8 @@ def check_measured(settings: RunSettings) -> None:
     kind = "a chemical system" if settings.system is not None else "molecular crystals" if settings.molecules.molecule else None
     if settings.dimensions != 3:
         kind = "layers" if settings.dimensions == 2 else "clusters"
+    if settings.search.clear_window != SearchSettings().clear_window:
+        raise BadInput("search.clear_window has no effect with --fit-xrd: the measured crystal may be above this window; remove it")
     if kind is not None:
         raise BadInput(f"--fit-xrd has no effect on a search of {kind}; give a formula of a crystal, or remove it")
 
@@ -139,3 +143,7 @@ class MeasuredSpace(FormulaSpace):
         scores = np.array([lead.estimate for lead in leads]) + self.gain([lead.atoms for lead in leads])
         better = [lead for lead, value in zip(leads, scores, strict=True) if value < best]
         return low + [lead for lead in better if lead not in low]
+
+    def clear(self, pool: Pool, left: Sequence[int], state: LoopState) -> bool:
+        """Return False: the crystal with the pattern may be far above the lowest polymorph."""
+        return False

@@ -11,7 +11,7 @@ from nucleate.csp.minima.coverage import unseen_probability
 from nucleate.csp.minima.settings import MinimaSettings
 from nucleate.csp.records import Lead, LoopState, Polymorph
 from nucleate.csp.run_settings import RunSettings
-from nucleate.csp.settings import UNSTATED_TOPS
+from nucleate.csp.settings import UNSTATED_TOPS, SearchSettings
 from nucleate.csp.space import FormulaSpace
 from nucleate.errors import BadInput
 from nucleate.fingerprints.selection import fingerprints, same_as
@@ -38,6 +38,8 @@ def check_minima(settings: RunSettings) -> None:
         raise BadInput(f"the goal minima is for crystals of one formula, not for {kind}; remove --goal")
     if settings.search.top not in UNSTATED_TOPS:
         raise BadInput("search.top has no effect on the goal minima, whose stop rule watches all minima in the window; remove it")
+    if settings.search.clear_window != SearchSettings().clear_window:
+        raise BadInput("search.clear_window has no effect on the goal minima, whose stop rule has a probability, minima.unseen; remove it")
     if own.window * 1e-3 > settings.search.window:
         raise BadInput(
             f"minima.window = {own.window:g} meV/atom is above search.window = {settings.search.window:g} eV/atom, at which leads are "
@@ -98,8 +100,7 @@ class MinimaSpace(FormulaSpace):
     def _random(self, pool: Pool) -> list[int]:
         """Return the new converged candidates in the window that are neither children nor structures of the user."""
         low = self._low(pool)
-        births = [pool.record.births[item.birth] for item in pool.items]
-        return [k for k, own in enumerate(births) if low[k] and own.round == pool.round and not own.parents and own.origin != "seed"]
+        return [k for k in self.fresh(pool) if low[k]]
 
     def _low(self, pool: Pool) -> np.ndarray:
         """Return (n,) whether each candidate converged within the window on the committee."""
@@ -136,3 +137,7 @@ class MinimaSpace(FormulaSpace):
             else:
                 window[place].met += 1
         return 1.0 if any(low[k] for k in left) else unseen_probability([polymorph.met for polymorph in window] + [1] * others)
+
+    def clear(self, pool: Pool, left: Sequence[int], state: LoopState) -> bool:
+        """Return False: the stop rule has the probability that a minimum is unseen."""
+        return False

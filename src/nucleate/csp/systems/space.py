@@ -273,6 +273,10 @@ class SystemSpace:
         """Return the largest probability of candidates without a label to lie below the hull; see `chance_below`."""
         return self.chance_below([pool.ends[k] for k in left])
 
+    def clear(self, pool: Pool, left: Sequence[int], state: LoopState) -> bool:
+        """Return False: the stop rule of a chemical system has the probability."""
+        return False
+
     def chance_below(self, ends: Sequence[Relaxed]) -> float:
         """Return the largest probability of candidates to lie below the hull by more than the resolution."""
         if not ends:
@@ -301,6 +305,7 @@ def make_space(settings: RunSettings) -> FormulaSpace | SystemSpace:
     for name, why in (
         ("train_units", "whose cells have all sizes"),
         ("top", "whose stop rule watches the phases on the hull"),
+        ("clear_window", "whose stop rule has a probability, hull.probability"),
         ("score", ranked),
         ("score_weight", ranked),
     ):
