@@ -400,7 +400,7 @@ class Search:
         named: list[Carried | Lead | Polymorph] = [*state.carried, *state.leads, *state.polymorphs]
         state.evolution.keep(item.birth for item in named)
         # A committee that is wrong about its new labels may be wrong about the candidates without one.
-        self._count_quiet(clear and calibration.mae < search.clear_window * 1e-3)
+        self._count_quiet(clear and calibration.median < search.clear_window * 1e-3)
         self._record(round, ends, len(selection.heads), calibration, training)
         if ended:
             self._finish(ON_REQUEST)

@@ -25,6 +25,7 @@ class Calibration:
         mae: mean absolute error of the energy, eV/atom.
         force_rmse: root mean square error of the forces, eV/Å.
         factor: new calibration factor of the standard deviation.
+        median: median absolute error of the energy, eV/atom.
     """
 
     labels: int
@@ -33,6 +34,7 @@ class Calibration:
     mae: float
     force_rmse: float
     factor: float
+    median: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values as a JSON-serialisable dictionary."""
@@ -53,7 +55,7 @@ def calibrate(
     """
     ratio = np.abs(errors) / np.maximum(spread, 1e-6)
     if len(ratio) == 0:
-        return Calibration(0, None, None, float("nan"), force_rmse, old_factor)
+        return Calibration(0, None, None, float("nan"), force_rmse, old_factor, float("nan"))
     coverage = float(np.mean(ratio <= Z90 * old_factor))
     rank = None
     if len(ratio) >= 4 and np.ptp(spread) > 0 and np.ptp(np.abs(errors)) > 0:
@@ -63,4 +65,5 @@ def calibrate(
         rank = float(spearmanr(spread, np.abs(errors))[0])
     pooled = ratio if history is None else np.concatenate([history, ratio])
     factor = float(np.clip(np.quantile(pooled, 0.9) / Z90, 0.2, 50.0))
-    return Calibration(len(ratio), coverage, rank, float(np.mean(np.abs(errors))), force_rmse, factor)
+    mean, median = float(np.mean(np.abs(errors))), float(np.median(np.abs(errors)))
+    return Calibration(len(ratio), coverage, rank, mean, force_rmse, factor, median)
